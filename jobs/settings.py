@@ -1,0 +1,38 @@
+"""Settings that describe themselves: dataclass fields with help, range and choices for recipes and command-line options."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    metavar: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] | None = None,
+    group: str = "",
+) -> Any:
+    """A dataclass field whose metadata states what a person may write there.
+
+    `low` and `high` are inclusive. `group` heads the option in `--help`. The unit belongs into the name or `help`.
+    """
+    metadata = {"help": help, "metavar": metavar, "low": low, "high": high, "choices": choices, "group": group}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check(config: Any, section: str) -> None:
+    """Raise ValueError naming `section.key` when a value is outside its stated range or choices."""
+    for field in dataclasses.fields(config):
+        value, rule = getattr(config, field.name), field.metadata
+        if value is None or not rule:
+            continue
+        key = f"{section}.{field.name}"
+        choices, low, high = rule["choices"], rule["low"], rule["high"]
+        if choices is not None and value not in choices:
+            raise ValueError(f"{key}: expected one of {', '.join(choices)}; received {value!r}")
+        if (low is not None and value < low) or (high is not None and value > high):
+            bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+            raise ValueError(f"{key}: expected a value from {bounds}; received {value!r}")
