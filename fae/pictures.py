@@ -1,0 +1,155 @@
+"""Pictures in and out: any file's bytes to a square RGB array, arrays to model range, grids and PNG files."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+# Pillow's own first limit (a quarter of a gigabyte of RGB): what is larger is damaged or meant to do harm.
+MAX_PIXELS = 89_478_485
+# Raster formats alone: others (EPS) would start programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+ORIENTATION_TAG = 0x0112
+
+
+class PictureError(ValueError):
+    """Bytes that do not give a picture; the message is one short line."""
+
+
+def decode_picture(data: bytes, size: int) -> np.ndarray:
+    """Decode a picture file and cut its centre: uint8 (size, size, 3), RGB.
+
+    The first frame counts, EXIF orientation is applied, transparent pictures are laid over white, 16-bit grey is scaled
+    to 8 bits, colour profiles are not applied. The crop is ADM's (openai/guided-diffusion, `center_crop_arr`): halve by
+    box while the short side is at least twice `size`, bicubic with antialias to short side `size`, cut the centre.
+
+    Raises `PictureError` for bytes that are no picture, end early, or would unfold to more than `MAX_PIXELS`.
+    """
+    if size < 1:
+        raise ValueError(f"size: expected at least 1 pixel, got {size}")
+    try:
+        with _open(data) as image:
+            return np.array(centre_crop(to_rgb(upright(image)), size))
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds on damaged files
+        raise PictureError(_one_line(error)) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says; unreadable EXIF counts as none."""
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # damaged EXIF does not make the pixels worse
+        return image
+    return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB: transparency over white, 16-bit grey to 8 bits, float grey in [0, 1] to 8 bits."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_grey_to_uint8(np.asarray(image), image.mode)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """ADM's centre crop of an RGB picture to size × size (see `decode_picture`); smaller ones are enlarged."""
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    width, height = round(image.width * scale), round(image.height * scale)
+    _check_pixels(width, height)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def to_float(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1], on the device where the pixels are."""
+    if isinstance(pixels, np.ndarray):
+        pixels = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
+    # (N, H, W, 3) -> (N, 3, H, W)
+    return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def to_uint8(pictures: torch.Tensor) -> np.ndarray:
+    """Float (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3); values outside are clipped, NaN and inf are a ValueError."""
+    if pictures.ndim != 4 or pictures.shape[1] != 3:
+        raise ValueError(f"pictures: expected (N, 3, H, W), got {tuple(pictures.shape)}")
+    if not torch.isfinite(pictures).all():
+        raise ValueError("pictures: expected finite values, got NaN or inf; look for where the model diverged")
+    pixels = pictures.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    # (N, 3, H, W) -> (N, H, W, 3)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def picture_grid(pictures: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2) -> Image.Image:
+    """uint8 pictures (H, W, 3) of one size side by side on white, `columns` a row, `gap` pixels between them."""
+    if columns < 1 or len(pictures) < 1:
+        raise ValueError(f"expected at least 1 column and 1 picture, got {columns} and {len(pictures)}")
+    array = np.stack(list(pictures))  # (N, H, W, 3)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        raise ValueError(f"pictures: expected uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
+    count, height, width, _ = array.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    grid = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for number, picture in enumerate(array):
+        row, column = divmod(number, columns)
+        grid.paste(Image.fromarray(picture), (column * (width + gap), row * (height + gap)))
+    return grid
+
+
+def save_png(picture: np.ndarray | Image.Image, path: str | Path) -> Path:
+    """Write an image or uint8 (H, W, 3) as PNG in one step, so that no half file is ever seen; returns the path."""
+    target = Path(path)
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    try:
+        image.save(temporary, format="PNG")
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def _open(data: bytes) -> Image.Image:
+    """The loaded picture, refused by its header alone when it would unfold to too many pixels."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    _check_pixels(*image.size)
+    image.load()
+    return image
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"expected at most {MAX_PIXELS} pixels, found {width} x {height}")
+
+
+def _grey_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
+    """Grey of 16 bits (mode "I;16…", or "I" with values that fit) or of floats in [0, 1] as uint8, rounded."""
+    top = 1.0 if mode == "F" else 65535.0
+    values = values.astype(np.float64)
+    if not (values.min() >= 0 and values.max() <= top):
+        raise PictureError(f"expected {mode} grey from 0 to {top:g}, found {values.min():g} to {values.max():g}")
+    return np.round(values * (255 / top)).astype(np.uint8)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"expected a picture ({', '.join(FORMATS)}), found other bytes"
+    return f"cannot be decoded: {' '.join(str(error).split())[:200] or type(error).__name__}"
