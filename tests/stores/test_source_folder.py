@@ -1,0 +1,208 @@
+"""Folder trees and tables of file names."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores.sources import SourceError, open_source
+from stores.sources.table import read_table
+
+
+def write(root: Path, *names: str, data: bytes = b"x") -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+
+def listed(path: Path, **options) -> list[tuple]:
+    items = open_source(str(path), **options).list_items().items
+    return [(item.key, item.label, item.caption, item.split) for item in items]
+
+
+def test_flat_folder_has_no_labels(tmp_path):
+    write(tmp_path, "b.jpg", "a.png", "notes.txt")
+    assert listed(tmp_path) == [("a.png", None, None, None), ("b.jpg", None, None, None)]
+
+
+def test_class_is_the_first_folder_at_any_depth(tmp_path):
+    write(tmp_path, "dog/1.jpg", "cat/old/2.jpg", "cat/3.JPG")
+    assert listed(tmp_path) == [
+        ("cat/3.JPG", 0, None, None),
+        ("cat/old/2.jpg", 0, None, None),
+        ("dog/1.jpg", 1, None, None),
+    ]
+
+
+def test_split_folders_stand_above_the_classes(tmp_path):
+    write(tmp_path, "train/dog/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg", "Test/4.jpg")
+    assert listed(tmp_path) == [
+        ("Test/4.jpg", None, None, "val"),
+        ("train/dog/1.jpg", 1, None, "train"),
+        ("val/cat/2.jpg", 0, None, "val"),
+        ("validation/cat/3.jpg", 0, None, "val"),
+    ]
+
+
+def test_folders_named_by_integers_keep_them(tmp_path):
+    write(tmp_path, "10/a.jpg", "9/a.jpg", "2/a.jpg")
+    source = open_source(str(tmp_path))
+    assert source.list_items().class_names is None
+    assert [(key, label) for key, label, _, _ in listed(tmp_path)] == [("10/a.jpg", 10), ("2/a.jpg", 2), ("9/a.jpg", 9)]
+
+
+@pytest.mark.parametrize("names", [("1", "01"), ("19990101123", "7")])
+def test_digits_that_are_no_ids_stay_names(tmp_path, names):
+    write(tmp_path, *(f"{name}/a.jpg" for name in names))
+    assert open_source(str(tmp_path)).list_items().class_names == sorted(names)
+
+
+def test_hidden_and_archivers_files_are_left_out(tmp_path):
+    write(tmp_path, "a.jpg", ".b.jpg", "._c.jpg", ".git/d.jpg", "__MACOSX/a.jpg", "cat/__MACOSX/e.jpg")
+    assert [row[0] for row in listed(tmp_path)] == ["a.jpg"]
+
+
+def test_links_inside_count_and_links_out_are_refused(tmp_path):
+    root = tmp_path / "root"
+    write(root, "cat/a.jpg")
+    (root / "cat" / "b.jpg").symlink_to(root / "cat" / "a.jpg")
+    assert [row[0] for row in listed(root)] == ["cat/a.jpg", "cat/b.jpg"]
+    write(tmp_path, "secret.jpg")
+    (root / "cat" / "c.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(SourceError, match="leads out"):
+        listed(root)
+
+
+def test_links_to_folders_are_refused(tmp_path):
+    write(tmp_path, "cat/a.jpg")
+    (tmp_path / "cat" / "again").symlink_to(tmp_path)
+    with pytest.raises(SourceError, match="link to one"):
+        listed(tmp_path)
+
+
+def test_names_that_are_not_text_are_refused(tmp_path):
+    write(tmp_path, "a.jpg", "b\n.jpg")
+    with pytest.raises(SourceError, match="control characters"):
+        listed(tmp_path)
+    (tmp_path / "b\n.jpg").rename(tmp_path / "Bildschirmfoto 10\u202fUhr \N{CAT FACE}.jpg")
+    assert len(listed(tmp_path)) == 2
+
+
+def test_a_changed_file_is_noticed(tmp_path):
+    write(tmp_path, "a.jpg", data=b"1234")
+    source = open_source(str(tmp_path))
+    (item,) = source.list_items().items
+    write(tmp_path, "a.jpg", data=b"12345")
+    with pytest.raises(SourceError, match=r"expected 4 bytes, read 5.*scan again"):
+        source.read(item.source, item.offset, item.num_bytes)
+
+
+def test_a_huge_file_is_not_read_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("stores.sources.base.MAX_PICTURE_BYTES", 3)
+    write(tmp_path, "a.jpg", data=b"1234")
+    with pytest.raises(SourceError, match="at most 3 bytes"):
+        open_source(str(tmp_path)).read("a.jpg", 0, 4)
+
+
+@pytest.mark.parametrize("column", ["file", "file_name", "path", "Image", " FILENAME "])
+def test_csv_columns_by_any_usual_name(tmp_path, column):
+    write(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "x.csv").write_text(f'{column},Class,Caption,split\na.jpg,7,"one, two",train\n./b.jpg,,,test\n')
+    assert listed(tmp_path) == [("a.jpg", 7, ["one, two"], "train"), ("b.jpg", None, None, "val")]
+
+
+def test_a_file_on_many_rows_has_many_captions(tmp_path):
+    write(tmp_path, "a.jpg")
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,first\na.jpg,second\na.jpg,\n")
+    assert listed(tmp_path) == [("a.jpg", None, ["first", "second"], None)]
+
+
+def test_rows_that_contradict_each_other_are_an_error(tmp_path):
+    write(tmp_path, "a.jpg")
+    (tmp_path / "x.csv").write_text("file,label\na.jpg,1\na.jpg,2\n")
+    with pytest.raises(SourceError, match=r"line 3: 'a.jpg' is there again with label '2'"):
+        listed(tmp_path)
+
+
+def test_jsonl_labels_and_captions(tmp_path):
+    write(tmp_path, "a.jpg", "sub/b.jpg", "train/c.jpg")
+    rows = [
+        {"file_name": "a.jpg", "label": 3, "captions": ["x", " ", "y"]},
+        {"file_name": "sub/b.jpg", "label": -1, "text": "z"},
+        {"file_name": "train/c.jpg", "label": 4.0},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n\n".join(map(json.dumps, rows)))
+    expected = [("a.jpg", 3, ["x", "y"], None), ("sub/b.jpg", None, ["z"], None), ("train/c.jpg", 4, None, "train")]
+    assert listed(tmp_path / "metadata.jsonl") == expected
+    assert listed(tmp_path) == expected
+
+
+def test_a_named_file_that_is_missing_is_listed_and_says_so_when_read(tmp_path):
+    (tmp_path / "x.csv").write_text("file\ngone.jpg\n")
+    source = open_source(str(tmp_path))
+    (item,) = source.list_items().items
+    assert item.num_bytes == -1
+    with pytest.raises(SourceError, match=r"gone.jpg: expected a picture file, found nothing"):
+        source.read(item.source, item.offset, item.num_bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.csv", "label\n1\n", "line 2: expected a file name in one of"),
+        ("x.csv", "file,label\na.jpg,1,2\n", "line 2: expected 2 columns"),
+        ("x.csv", 'file,label\n"a.jpg,1\n', "expected CSV"),
+        ("x.csv", "file,split\na.jpg,dev\n", "expected a split out of"),
+        ("x.csv", "file\n../a.jpg\n", "relative names"),
+        ("x.csv", "file\n/etc/passwd\n", "relative names"),
+        ("x.csv", "file\na\0.jpg\n", "NUL|control"),
+        ("x.jsonl", '{"file": "a.jpg"}\n{"file": ', "line 2: expected a JSON object"),
+        ("x.jsonl", "[1]\n", "found list"),
+        ("x.jsonl", '{"file": 3}\n', "found 3"),
+        ("x.jsonl", '{"file": "a.jpg", "label": true}\n', "integer or a class name, found True"),
+        ("x.jsonl", '{"file": "a.jpg", "label": 1.5}\n', "found 1.5"),
+        ("x.jsonl", '{"file": "a.jpg", "label": 9999999999}\n', "label ids up to"),
+        ("x.jsonl", '{"file": "a.jpg", "caption": [1]}\n', "list of captions"),
+        ("x.jsonl", '{"file": "a.jpg", "label": 1}\n{"file": "b.jpg", "label": "cat"}\n', "all integers or all names"),
+        ("x.jsonl", "[" * 100_000, "expected a JSON object"),
+    ],
+)
+def test_broken_tables_name_the_line_and_what_was_expected(tmp_path, name, text, message):
+    write(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SourceError, match=message):
+        open_source(str(tmp_path), labels=str(tmp_path / name)).list_items()
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"file,label\na.jpg,caf\xe9\n")
+    with pytest.raises(SourceError, match="UTF-8"):
+        open_source(str(tmp_path / "x.csv")).list_items()
+
+
+cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
+
+
+@given(rows=st.lists(st.tuples(cells, cells), max_size=6))
+def test_csv_reads_back_what_csv_writers_write(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([("file", "caption"), *rows])
+    path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
+    assert [record for _, record in read_table(path)] == [{"file": name, "caption": text} for name, text in rows]
+
+
+@given(data=st.binary(max_size=80), suffix=st.sampled_from(["csv", "jsonl"]))
+def test_any_bytes_are_a_table_or_a_source_error(data, suffix, tmp_path_factory):
+    path = tmp_path_factory.mktemp("any") / f"x.{suffix}"
+    path.write_bytes(data)
+    try:
+        items = open_source(str(path)).list_items().items
+    except SourceError as error:
+        assert str(path.parent) in str(error)  # noqa: PT017
+    else:
+        assert all(item.key and ".." not in item.key.split("/") for item in items)

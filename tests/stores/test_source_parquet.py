@@ -1,0 +1,133 @@
+"""Parquet files in the Hugging Face layout."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stores.sources import SourceError, open_source
+from stores.sources.recent import Recent
+
+
+def write(path: Path, columns: dict, rows_per_group: int = 2, features: dict | None = None) -> str:
+    table = pa.table(columns)
+    if features is not None:
+        metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+        table = table.replace_schema_metadata(metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=rows_per_group)
+    return str(path)
+
+
+def images(*values: bytes | None) -> list[dict]:
+    return [{"bytes": value, "path": f"{number}.jpg"} for number, value in enumerate(values)]
+
+
+def listed(path: str) -> list[tuple]:
+    return [(item.key, item.label, item.caption, item.split) for item in open_source(path).list_items().items]
+
+
+def test_class_names_come_from_hugging_faces_features(tmp_path):
+    features = {"image": {"_type": "Image"}, "label": {"names": ["zebra", "ant"], "_type": "ClassLabel"}}
+    path = write(tmp_path / "x.parquet", {"image": images(b"a", b"b", b"c"), "label": [1, 0, -1]}, features=features)
+    listing = open_source(path).list_items()
+    assert listing.class_names == ["zebra", "ant"]
+    assert [item.label for item in listing.items] == [1, 0, None]
+    assert [item.key for item in listing.items] == ["00000000", "00000001", "00000002"]
+
+
+def test_labels_above_the_named_classes_are_an_error(tmp_path):
+    features = {"label": {"names": ["zebra"]}}
+    path = write(tmp_path / "x.parquet", {"image": images(b"a"), "label": [1]}, features=features)
+    with pytest.raises(SourceError, match="below 1, the number of its class names, found 1"):
+        listed(path)
+
+
+def test_files_that_name_classes_differently_are_an_error(tmp_path):
+    for name in ("a", "b"):
+        write(
+            tmp_path / f"{name}.parquet", {"image": images(b"x"), "label": [0]}, features={"label": {"names": [name]}}
+        )
+    with pytest.raises(SourceError, match="name their classes differently"):
+        listed(str(tmp_path))
+
+
+@pytest.mark.parametrize("noise", [b"", b"[]", b'{"info": 3}', b'{"info": {"features": []}}', b"[" * 100_000])
+def test_broken_features_count_as_none(tmp_path, noise):
+    table = pa.table({"image": images(b"a"), "label": [5]}).replace_schema_metadata({b"huggingface": noise})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert listed(str(tmp_path / "x.parquet")) == [("00000000", 5, None, None)]
+
+
+def test_captions_text_and_splits(tmp_path):
+    write(tmp_path / "validation-00000-of-00002.parquet", {"jpg": [b"a"], "text": ["one"]})
+    write(tmp_path / "rest.parquet", {"image": images(b"a"), "captions": [["one", "two"]], "split": ["test"]})
+    assert listed(str(tmp_path)) == [
+        ("rest/00000000", None, ["one", "two"], "val"),
+        ("validation-00000-of-00002/00000000", None, ["one"], "val"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_rows_are_found_across_row_groups_in_any_order(tmp_path, kind):
+    values = [f"picture {number}".encode() for number in range(11)]
+    path = write(tmp_path / "x.parquet", {"image": pa.array(values, type=kind)}, rows_per_group=3)
+    source = open_source(path)
+    items = source.list_items().items
+    for number in (10, 0, 3, 2, 9, 5, 0):
+        assert source.read(items[number].source, items[number].offset, -1) == values[number]
+
+
+def test_rows_without_bytes_or_out_of_range_say_so(tmp_path):
+    source = open_source(write(tmp_path / "x.parquet", {"image": images(b"a", None)}))
+    with pytest.raises(SourceError, match=r"row 1: expected the picture's bytes in column 'image.bytes', found null"):
+        source.read("x.parquet", 1, -1)
+    for row in (2, -1):
+        with pytest.raises(SourceError, match="expected a row below 2"):
+            source.read("x.parquet", row, -1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [1]}, "found none among"),
+        ({"left": [b"a"], "right": [b"b"]}, r"found \['left', 'right'\]"),
+        ({"image": ["a.jpg"]}, "found none among"),
+    ],
+)
+def test_the_picture_column_must_be_clear(tmp_path, columns, message):
+    path = write(tmp_path / "x.parquet", columns)
+    with pytest.raises(SourceError, match=message):
+        listed(path)
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = Path(write(tmp_path / "x.parquet", {"image": images(*[bytes(range(256))] * 40)}))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SourceError, match=r"x\.parquet: expected a Parquet file"):
+        listed(str(path))
+
+
+def test_recent_loads_once_and_drops_the_oldest():
+    loads = []
+    recent = Recent(lambda key: loads.append(key) or key * 10, budget=25, weigh=lambda value: value)
+    assert [recent.get(1), recent.get(1), recent.get(2), recent.get(1)] == [10, 10, 20, 10]
+    assert loads == [1, 2, 1]
+
+
+def test_recent_keeps_the_newest_and_no_error():
+    calls = []
+
+    def load(key: int) -> int:
+        calls.append(key)
+        if len(calls) == 1:
+            raise ValueError("once")
+        return key
+
+    recent = Recent(load, budget=0)
+    with pytest.raises(ValueError, match="once"):
+        recent.get(3)
+    assert [recent.get(3), recent.get(3)] == [3, 3]
+    assert calls == [3, 3]

@@ -1,0 +1,235 @@
+"""Tar files: WebDataset siblings, folders as classes, damage, malice and compression."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stores.sources import SourceError, open_source
+from stores.sources.tar import stems, wrapper_folder
+
+
+def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], mode: str = "w") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pairs = members.items() if isinstance(members, dict) else members
+    with tarfile.open(path, mode) as tar:
+        for name, data in pairs:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def listed(path: Path, **options) -> list[tuple]:
+    items = open_source(str(path), **options).list_items().items
+    return [(item.key, item.label, item.caption, item.split) for item in items]
+
+
+def test_offsets_point_at_the_bytes_in_the_tar(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"a/1.jpg": b"first", "a/empty.jpg": b"", "b/2.jpg": os.urandom(2000)})
+    source = open_source(str(path))
+    for item in source.list_items().items:
+        raw = path.read_bytes()[item.offset : item.offset + item.num_bytes]
+        assert source.read(item.source, item.offset, item.num_bytes) == raw
+    assert [item.num_bytes for item in source.list_items().items] == [5, 0, 2000]
+
+
+def test_siblings_give_labels_and_captions(tmp_path):
+    members = {
+        "000.cls": b"7\n",
+        "000.jpg": b"x",
+        "000.txt": "one\n\ntwo ü\n".encode(),
+        "001.jpg": b"x",
+        "001.json": json.dumps({"label": 3, "caption": "in json", "split": "validation"}).encode(),
+        "002.png": b"x",
+    }
+    assert listed(write_tar(tmp_path / "x.tar", members)) == [
+        ("000.jpg", 7, ["one", "two ü"], None),
+        ("001.jpg", 3, ["in json"], "val"),
+        ("002.png", None, None, None),
+    ]
+
+
+def test_siblings_follow_webdatasets_first_dot(tmp_path):
+    assert stems("a.b/pic.seg.png") == ("a.b/pic.seg", "a.b/pic")
+    assert stems("pic.png") == ("pic", "pic")
+    members = {"a/p.left.png": b"x", "a/p.right.png": b"x", "a/p.cls": b"cat", "a/p.right.cls": b"dog"}
+    assert [row[:2] for row in listed(write_tar(tmp_path / "x.tar", members))] == [
+        ("a/p.left.png", 0),
+        ("a/p.right.png", 1),
+    ]
+
+
+def test_folders_are_no_classes_where_siblings_are(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"00000/1.jpg": b"x", "00000/1.txt": b"words", "train/2.jpg": b"x"})
+    assert listed(path) == [("00000/1.jpg", None, ["words"], None), ("train/2.jpg", None, None, "train")]
+
+
+def test_tables_inside_a_tar_are_no_siblings(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"index.csv": b"path,label\n", "captions.jsonl": b"", "cat/1.jpg": b"x"})
+    assert listed(path) == [("cat/1.jpg", 0, None, None)]
+
+
+def test_the_folder_around_everything_is_left_out_of_keys(tmp_path):
+    path = write_tar(
+        tmp_path / "x.tar", {"./set/train/cat/1.jpg": b"x", "./set/val/dog/1.jpg": b"y", "./set/notes": b""}
+    )
+    assert listed(path) == [("train/cat/1.jpg", 0, None, "train"), ("val/dog/1.jpg", 1, None, "val")]
+    assert wrapper_folder(["train/cat/1.jpg", "train/dog/1.jpg"]) == ""
+    assert wrapper_folder(["cat/old/1.jpg"]) == ""
+    assert wrapper_folder(["set/cat/1.jpg", "set/2.jpg"]) == ""
+
+
+def test_hidden_members_are_left_out_and_the_last_of_two_counts(tmp_path):
+    members = [("cat/1.jpg", b"old"), ("cat/._1.jpg", b"x"), ("__MACOSX/cat/1.jpg", b"x"), ("./cat/1.jpg", b"newer")]
+    source = open_source(str(write_tar(tmp_path / "x.tar", members)))
+    (item,) = source.list_items().items
+    assert (item.key, source.read(item.source, item.offset, item.num_bytes)) == ("cat/1.jpg", b"newer")
+
+
+def test_shards_keep_their_names_apart_and_name_splits(tmp_path):
+    for name in ("train-000.tar", "train-001.tar", "val/000.tar"):
+        write_tar(tmp_path / name, {"0.jpg": name.encode(), "0.cls": b"1"})
+    assert [(key, split) for key, _, _, split in listed(tmp_path)] == [
+        ("train-000/0.jpg", "train"),
+        ("train-001/0.jpg", "train"),
+        ("val/000/0.jpg", "val"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "/tmp/evil.jpg", "a/../../evil.jpg", "..\\evil.jpg", "C:/evil.jpg"])
+def test_names_that_lead_outside_are_refused(tmp_path, name):
+    path = write_tar(tmp_path / "x.tar", {"good.jpg": b"x", name: b"x"})
+    with pytest.raises(SourceError, match=r"x\.tar: expected names below the folder"):
+        listed(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_pictures_that_are_links_or_devices_are_refused(tmp_path, kind):
+    info = tarfile.TarInfo("cat/link.jpg")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(info)
+    with pytest.raises(SourceError, match="--dereference"):
+        listed(tmp_path / "x.tar")
+
+
+def test_a_member_of_negative_size_does_not_hang(tmp_path):
+    info = tarfile.TarInfo("a.jpg")
+    header = bytearray(info.tobuf(format=tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 10 + (65536 - 512).to_bytes(2, "big")  # base-256: -512
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    (tmp_path / "x.tar").write_bytes(bytes(header) + b"\0" * 1024)
+    with pytest.raises(SourceError, match="damage"):
+        listed(tmp_path / "x.tar")
+
+
+def test_a_tar_that_ends_early_is_refused(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x" * 3000, "b.jpg": b"y" * 3000})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 512 + 3072 + 512 + 1000])
+    with pytest.raises(SourceError, match="damage"):
+        listed(path)
+
+
+def test_a_damaged_header_in_the_middle_is_no_silent_end(tmp_path):
+    path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x", "b.jpg": b"y", "c.jpg": b"z"})
+    changed = bytearray(path.read_bytes())
+    changed[1024 + 10] ^= 0xFF
+    path.write_bytes(changed)
+    with pytest.raises(SourceError, match="at byte 1024"):
+        listed(path)
+
+
+def test_a_file_that_is_no_tar_is_refused(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"not a tar" * 200)
+    with pytest.raises(SourceError, match=r"x\.tar: expected a tar file"):
+        listed(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize(
+    ("sibling", "message"),
+    [
+        (("a.json", b"[1]"), "expected a JSON object"),
+        (("a.txt", b"\xff\xfe"), "expected UTF-8"),
+        (("a.txt", b"x" * (1024 * 1024 + 1)), "expected at most 1048576 bytes"),
+        (("a.json", b'{"label": [1]}'), "integer or a class name"),
+    ],
+)
+def test_broken_siblings_name_their_picture(tmp_path, sibling, message):
+    path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x", sibling[0]: sibling[1]})
+    with pytest.raises(SourceError, match=message) as caught:
+        listed(path)
+    assert "a.jpg" in str(caught.value)
+
+
+def test_compressed_tars_are_unpacked_once_and_again_when_changed(tmp_path):
+    cache = tmp_path / "cache"
+    path = write_tar(tmp_path / "x.tgz", {"cat/1.jpg": b"one"}, "w:gz")
+    source = open_source(str(path), cache=str(cache))
+    (item,) = source.list_items().items
+    (copy,) = cache.iterdir()
+    made = copy.stat().st_mtime_ns
+    again = open_source(str(path), cache=str(cache))
+    assert again.read(item.source, item.offset, item.num_bytes) == b"one"
+    assert copy.stat().st_mtime_ns == made
+    write_tar(path, {"cat/1.jpg": b"changed", "cat/2.jpg": b"two"}, "w:gz")
+    assert len(listed(path, cache=str(cache))) == 2
+    assert len(list(cache.iterdir())) == 1
+    assert not copy.exists()
+
+
+def test_compressed_tars_without_a_cache_folder_say_what_to_do(tmp_path):
+    path = write_tar(tmp_path / "x.tar.bz2", {"a.jpg": b"x"}, "w:bz2")
+    with pytest.raises(SourceError, match=r"expected a cache folder.*bunzip2"):
+        listed(path)
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_damaged_compression_leaves_no_copy(tmp_path, suffix):
+    path = write_tar(tmp_path / f"x.{suffix}", {"a.jpg": os.urandom(5000)}, f"w:{suffix[4:]}")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(SourceError, match=f"{suffix}: expected a compressed tar|cannot be unpacked"):
+        listed(path, cache=str(tmp_path / "cache"))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(members=st.lists(names.map(lambda name: f"{name}.png"), min_size=1, max_size=4))
+@example(members=["a/../b.png"])
+@example(members=[".png"])
+def test_any_member_name_is_a_contained_key_or_refused(members, tmp_path_factory):
+    path = write_tar(tmp_path_factory.mktemp("tar") / "x.tar", [(name, b"x") for name in members])
+    try:
+        keys = [row[0] for row in listed(path)]
+    except SourceError:
+        return
+    for key in keys:
+        assert not os.path.isabs(key)
+        assert ".." not in key.split("/")
+        assert (path.parent / key).resolve().is_relative_to(path.parent)
+
+
+@given(data=st.data())
+def test_flipped_header_bytes_lose_no_member_silently(data, tmp_path_factory):
+    path = write_tar(tmp_path_factory.mktemp("tar") / "x.tar", {"a/1.jpg": b"first", "b/2.jpg": b"second"})
+    changed = bytearray(path.read_bytes())
+    start = data.draw(st.sampled_from([0, 1024]))
+    changed[start + data.draw(st.integers(0, 511))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(changed)
+    try:
+        source = open_source(str(path))
+        items = source.list_items().items
+    except SourceError as error:
+        assert "x.tar" in str(error)  # noqa: PT017
+    else:
+        # A flip the checksum does not cover (padding, or a checksum field that still parses).
+        assert [source.read(item.source, item.offset, item.num_bytes) for item in items] == [b"first", b"second"]
