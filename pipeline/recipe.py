@@ -1,0 +1,184 @@
+"""A recipe: every setting of every stage, read from YAML, overridden key by key, and written back."""
+
+import glob
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jobs.config import (
+    AutoencoderConfig,
+    DataConfig,
+    DecoderConfig,
+    EncodeConfig,
+    ExtractConfig,
+    GeneratorConfig,
+    RuntimeConfig,
+    SampleConfig,
+)
+from pipeline.values import (
+    NULL_TAG,
+    RecipeError,
+    checked,
+    describe,
+    from_node,
+    from_text,
+    require_known,
+    suggest,
+    unknown,
+)
+
+BUILTIN_FOLDER = Path(__file__).parent / "recipes"
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made of; a field for each section of the YAML file."""
+
+    name: str = "default"
+    data: DataConfig = field(default_factory=DataConfig)
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+SECTIONS: dict[str, type] = {
+    part.name: part.type for part in fields(Recipe) if isinstance(part.type, type) and part.name != "name"
+}
+
+
+def builtin_recipes() -> list[str]:
+    """Names of the recipes that come with the package, sorted."""
+    return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.yaml"))
+
+
+def load_recipe(path_or_name: str) -> Recipe:
+    """Read a built-in recipe by its name, or a YAML file by its path.
+
+    `data.path` and `data.labels` of a file count from the recipe's folder when something lies there (globs are tried
+    too), otherwise from the working folder, as written. Keys that are absent keep their defaults; without a `name` the
+    file's stem is the name.
+
+    Raises:
+        RecipeError: no such recipe, no YAML, an unknown or repeated key, a value of the wrong type or range.
+    """
+    if path_or_name in builtin_recipes():
+        file = BUILTIN_FOLDER / f"{path_or_name}.yaml"
+        return parse_recipe(file.read_bytes(), file.name, file.stem)
+    file = Path(path_or_name)
+    if not file.is_file():
+        near = suggest(path_or_name, builtin_recipes())
+        raise RecipeError(
+            f"{path_or_name}: expected the path of a YAML file or a built-in recipe "
+            f"({', '.join(builtin_recipes())}); found no such file{'; ' * bool(near)}{near}"
+        )
+    recipe = parse_recipe(file.read_bytes(), str(file), file.stem)
+    data = replace(recipe.data, path=_beside(file, recipe.data.path), labels=_beside(file, recipe.data.labels))
+    return replace(recipe, data=data)
+
+
+def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default") -> Recipe:
+    """Read a recipe from YAML text; errors begin with `source` and the line. `name` is used when the text has none."""
+    root = _compose(text, source)
+    parts: dict[str, Any] = {"name": name}
+    for key, node in _entries(root, source, "", ["name", *SECTIONS]):
+        parts[key] = _name(node, source) if key == "name" else _section(key, node, source)
+    check_name(parts["name"], source)
+    return Recipe(**parts)
+
+
+def override(recipe: Recipe, values: Mapping[str, str], source: str = "") -> Recipe:
+    """Set `section.key` (or `name`) to a value as written on a command line; `null` unsets an optional key.
+
+    Errors begin with `source`, such as the option that the values came by.
+    """
+    where = f"{source} " if source else ""
+    for dotted, text in values.items():
+        section, _, key = dotted.partition(".")
+        if dotted == "name":
+            recipe = replace(recipe, name=check_name(text, where + "name"))
+            continue
+        if section not in SECTIONS:
+            raise RecipeError(f"{where}{dotted}: {unknown('section', section, list(SECTIONS))}")
+        part = getattr(recipe, section)
+        require_known(key, part, where + dotted)
+        value = checked(part, section, key, from_text(text, part, key, where + dotted), where)
+        recipe = replace(recipe, **{section: replace(part, **{key: value})})
+    return recipe
+
+
+def dump(recipe: Recipe) -> str:
+    """Every setting as YAML text, defaults included; `parse_recipe` reads the same recipe back."""
+    return yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True)
+
+
+def check_name(name: str, where: str) -> str:
+    """The name, when it can be part of a folder's name; else a RecipeError that begins with `where`."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise RecipeError(
+            f"{where}: expected a name of up to 64 letters, digits, '.', '_' or '-'; received {name!r}. "
+            "Write `name: …` into the recipe or pass --name"
+        )
+    return name
+
+
+def _compose(text: str | bytes, source: str) -> yaml.Node | None:
+    """The document as nodes that know their lines; nothing is constructed, so no tag can run anything."""
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RecipeError(f"{source}{line}: expected YAML; {error.problem or error.context}") from error
+    except (yaml.YAMLError, UnicodeError, ValueError) as error:
+        raise RecipeError(f"{source}: expected YAML; {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise RecipeError(f"{source}: expected sections with keys; received deeply nested YAML") from None
+
+
+def _entries(node: yaml.Node | None, source: str, section: str, known: list[str]) -> list[tuple[str, yaml.Node]]:
+    """Keys and value nodes of a mapping whose keys are all known and occur once; nothing (null) has none."""
+    if node is None or node.tag == NULL_TAG:
+        return []
+    if not isinstance(node, yaml.MappingNode):
+        where = f"{source}:{node.start_mark.line + 1}: {section or 'recipe'}"
+        raise RecipeError(f"{where}: expected keys and values, one `key: value` a line; received {describe(node)}")
+    seen: dict[str, yaml.Node] = {}
+    for key_node, value in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else describe(key_node)
+        where = f"{source}:{key_node.start_mark.line + 1}: {section}{'.' if section else ''}{key}"
+        if key not in known:
+            raise RecipeError(f"{where}: {unknown('key' if section else 'section', key, known)}")
+        if key in seen:
+            raise RecipeError(f"{where}: this key is given twice; keep one of them")
+        seen[key] = value
+    return list(seen.items())
+
+
+def _section(section: str, node: yaml.Node, source: str) -> Any:
+    config = SECTIONS[section]()
+    for key, value_node in _entries(node, source, section, [part.name for part in fields(config)]):
+        where = f"{source}:{value_node.start_mark.line + 1}: "
+        value = from_node(value_node, config, key, f"{where}{section}.{key}")
+        config = replace(config, **{key: checked(config, section, key, value, where)})
+    return config
+
+
+def _name(node: yaml.Node, source: str) -> str:
+    where = f"{source}:{node.start_mark.line + 1}: name"
+    return check_name(from_node(node, Recipe, "name", where), where)
+
+
+def _beside(recipe_file: Path, value: str | None) -> str | None:
+    """The path counted from the recipe's folder when something lies there, else as written."""
+    if value is None or "://" in value or Path(value).is_absolute():
+        return value
+    path = recipe_file.absolute().parent / value
+    return str(path) if path.exists() or glob.glob(str(path)) else value
