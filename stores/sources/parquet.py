@@ -19,6 +19,8 @@ from stores.sources.recent import Recent
 
 KEPT_BYTES = 256 * 1024 * 1024
 KEPT_FOOTERS = 64
+# What pyarrow raises on damaged files; text that is not UTF-8 shows only when a value becomes a Python object.
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class ParquetSource(Source):
                 for batch in file.iter_batches(columns=list(columns.values())):
                     for record in batch.to_pylist():
                         yield {role: record[column] for role, column in columns.items()}
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise _unreadable(self.container(name), error) from error
 
     def _load_layout(self, source: str) -> Layout:
@@ -111,7 +113,7 @@ class ParquetSource(Source):
         try:
             with pq.ParquetFile(path) as file:
                 footer, schema = file.metadata, file.schema_arrow
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise _unreadable(path, error) from error
         starts = [0, *accumulate(footer.row_group(group).num_rows for group in range(footer.num_row_groups))]
         return Layout(footer, starts, image_column(schema, str(path)), role_columns(schema))
@@ -122,7 +124,7 @@ class ParquetSource(Source):
         try:
             with pq.ParquetFile(path, metadata=layout.footer) as file:
                 column = file.read_row_group(group, columns=[layout.image]).column(0)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise _unreadable(path, error) from error
         return column.flatten()[0] if pa.types.is_struct(column.type) else column
 

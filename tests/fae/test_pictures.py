@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -136,6 +136,7 @@ def test_crop_is_box_halving_then_bicubic():
     assert np.abs(cropped - direct).max() > 5
 
 
+@settings(deadline=None)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), size=st.integers(1, 40))
 def test_crop_has_the_size_asked_for(width, height, size):
     assert centre_crop(Image.new("RGB", (width, height), "teal"), size).getcolors() == [(size * size, (0, 128, 128))]
@@ -156,6 +157,7 @@ def test_bytes_that_are_no_picture_are_refused(data):
         decode_picture(data, 32)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_flipped_bytes_give_a_picture_or_a_picture_error(data):
     format = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP"]))

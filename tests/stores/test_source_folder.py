@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores.sources import SourceError, open_source
@@ -187,6 +187,7 @@ def test_text_that_is_not_utf8_is_named(tmp_path):
 cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(cells, cells), max_size=6))
 def test_csv_reads_back_what_csv_writers_write(rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("csv") / "x.csv"
@@ -196,6 +197,7 @@ def test_csv_reads_back_what_csv_writers_write(rows, tmp_path_factory):
     assert [record for _, record in read_table(path)] == [{"file": name, "caption": text} for name, text in rows]
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=80), suffix=st.sampled_from(["csv", "jsonl"]))
 def test_any_bytes_are_a_table_or_a_source_error(data, suffix, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / f"x.{suffix}"

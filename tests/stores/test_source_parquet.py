@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stores.sources import SourceError, open_source
 from stores.sources.recent import Recent
@@ -108,6 +110,23 @@ def test_damaged_files_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SourceError, match=r"x\.parquet: expected a Parquet file"):
         listed(str(path))
+
+
+@settings(deadline=None)
+@given(flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=3))
+def test_flipped_bytes_are_read_or_refused_by_name(flips, tmp_path_factory):
+    path = Path(write(tmp_path_factory.mktemp("parquet") / "x.parquet", {"image": images(b"a" * 50), "text": ["one"]}))
+    changed = bytearray(path.read_bytes())
+    for place, mask in flips:
+        changed[place % len(changed)] ^= mask
+    path.write_bytes(changed)
+    try:
+        source = open_source(str(path))
+        read = [source.read(item.source, item.offset, item.num_bytes) for item in source.list_items().items]
+    except SourceError as error:
+        assert "x.parquet" in str(error)  # noqa: PT017
+    else:
+        assert all(isinstance(data, bytes) for data in read)
 
 
 def test_recent_loads_once_and_drops_the_oldest():

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stores.sources import SourceError, open_source
@@ -203,6 +203,7 @@ def test_damaged_compression_leaves_no_copy(tmp_path, suffix):
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(members=st.lists(names.map(lambda name: f"{name}.png"), min_size=1, max_size=4))
 @example(members=["a/../b.png"])
 @example(members=[".png"])
@@ -218,6 +219,7 @@ def test_any_member_name_is_a_contained_key_or_refused(members, tmp_path_factory
         assert (path.parent / key).resolve().is_relative_to(path.parent)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_flipped_header_bytes_lose_no_member_silently(data, tmp_path_factory):
     path = write_tar(tmp_path_factory.mktemp("tar") / "x.tar", {"a/1.jpg": b"first", "b/2.jpg": b"second"})
