@@ -1,0 +1,29 @@
+"""Sizes of the models, as dicts of constructor arguments; tiny is for digits and tests, the others are the field's."""
+
+# The width of the feature decoder is the encoder's. 24 × 256 = 4 · 1536 hidden channels are the paper's (XL); the
+# smaller ones keep 4 channels of attention for each of the frozen encoder's: ViT-S, B and L have 384, 768 and 1024.
+AUTOENCODER: dict[str, dict[str, int]] = {
+    "tiny": {"heads": 6, "head_dim": 64, "decoder_depth": 3},
+    "S": {"heads": 6, "head_dim": 256, "decoder_depth": 6},
+    "B": {"heads": 12, "head_dim": 256, "decoder_depth": 6},
+    "L": {"heads": 16, "head_dim": 256, "decoder_depth": 6},
+    "XL": {"heads": 24, "head_dim": 256, "decoder_depth": 6},
+}
+
+# ViT sizes; L is the paper's. XL has the width and depth of ViT-XL in MAE-style decoders.
+PIXEL_DECODER: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 256, "depth": 4, "num_heads": 4},
+    "S": {"hidden_size": 384, "depth": 12, "num_heads": 6},
+    "B": {"hidden_size": 768, "depth": 12, "num_heads": 12},
+    "L": {"hidden_size": 1024, "depth": 24, "num_heads": 16},
+    "XL": {"hidden_size": 1152, "depth": 28, "num_heads": 16},
+}
+
+# DiT's sizes (arXiv 2212.09748, table 1); XL is the paper's.
+LIGHTNING_DIT: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 256, "depth": 6, "num_heads": 4},
+    "S": {"hidden_size": 384, "depth": 12, "num_heads": 6},
+    "B": {"hidden_size": 768, "depth": 12, "num_heads": 12},
+    "L": {"hidden_size": 1024, "depth": 24, "num_heads": 16},
+    "XL": {"hidden_size": 1152, "depth": 28, "num_heads": 16},
+}

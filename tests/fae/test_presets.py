@@ -1,0 +1,31 @@
+"""Every preset builds, and the sizes grow."""
+
+import pytest
+import torch
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.lightning_dit import LightningDiT
+from fae.pixel_decoder import PixelDecoder
+from fae.presets import AUTOENCODER, LIGHTNING_DIT, PIXEL_DECODER
+
+SIZES = ["tiny", "S", "B", "L", "XL"]
+
+
+@pytest.mark.parametrize(
+    ("table", "build"),
+    [
+        (AUTOENCODER, lambda size: FeatureAutoencoder(384, **AUTOENCODER[size])),
+        (PIXEL_DECODER, lambda size: PixelDecoder(384, **PIXEL_DECODER[size])),
+        (LIGHTNING_DIT, lambda size: LightningDiT(**LIGHTNING_DIT[size])),
+    ],
+)
+def test_sizes_build_and_grow(table, build):
+    assert list(table) == SIZES
+    with torch.device("meta"):
+        counts = [build(size).num_parameters() for size in SIZES]
+    assert counts == sorted(set(counts))
+
+
+def test_lightning_dit_sizes_are_dits():
+    shapes = {size: tuple(LIGHTNING_DIT[size].values()) for size in ("S", "B", "L", "XL")}
+    assert shapes == {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
