@@ -1,0 +1,132 @@
+"""Progress: plain lines by the clock, rates of this run alone, JSON lines, a bar on a terminal."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from pipeline.progress import Progress, format_fact, format_number, format_seconds
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def work(progress: Any, clock: Clock, seconds: float, done: int, total: int, **facts: Any) -> None:
+    clock.seconds += seconds
+    progress(done, total, facts)
+
+
+def fail_after(progress: Progress, clock: Clock, done: int) -> None:
+    with progress:
+        work(progress, clock, 0, 0, 10)
+        work(progress, clock, 2, done, 10, loss=0.5)
+        raise RuntimeError("boom")
+
+
+def test_lines_come_at_most_every_ten_seconds_and_at_the_end(clock, capsys):
+    with Progress("extract", clock=clock) as progress:
+        work(progress, clock, 0, 0, 1797)
+        work(progress, clock, 9.9, 990, 1797)
+        assert capsys.readouterr().err == ""
+        work(progress, clock, 0.1, 1200, 1797, loss=0.123456)
+        assert capsys.readouterr().err == "extract  1,200/1,797 pictures  120/s  5 s left  loss=0.1235\n"
+        work(progress, clock, 5, 1797, 1797)
+    captured = capsys.readouterr()
+    assert captured.err == "extract  1,797/1,797 pictures  120/s  loss=0.1235\n"
+    assert captured.out == ""
+
+
+def test_what_an_earlier_run_has_done_is_not_in_the_rate(clock):
+    with Progress("extract", clock=clock) as progress:
+        work(progress, clock, 3, 1000, 1200)
+        work(progress, clock, 10, 1100, 1200)
+        assert progress.per_second == pytest.approx(10)
+        assert progress.seconds_left == pytest.approx(10)
+
+
+def test_a_second_round_counts_anew(clock):
+    with Progress("train-decoder", "steps", clock=clock) as progress:
+        work(progress, clock, 0, 0, 200)
+        work(progress, clock, 10, 200, 200)
+        work(progress, clock, 5, 0, 300)
+        work(progress, clock, 10, 50, 300)
+        assert progress.per_second == pytest.approx(5)
+        assert progress.seconds_left == pytest.approx(50)
+
+
+def test_nothing_done_writes_nothing(clock, capsys):
+    with Progress("extract", clock=clock) as progress:
+        work(progress, clock, 1, 1797, 1797)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_exception_passes_after_a_last_line(clock, capsys):
+    with pytest.raises(RuntimeError, match="boom"):
+        fail_after(Progress("encode", clock=clock), clock, done=4)
+    assert capsys.readouterr().err == "encode  4/10 pictures  2.00/s  3 s left  loss=0.5\n"
+
+
+def test_advancing_from_a_start_without_a_total(clock):
+    with Progress("scan", clock=clock) as progress:
+        progress.start(5)
+        clock.seconds += 2
+        progress.advance(3, source="a.tar")
+        assert progress.line() == "scan  8 pictures  1.50/s  source=a.tar"
+        assert progress.seconds_left is None
+
+
+def test_programs_get_json_lines(clock, capsys):
+    with Progress("train-ae", "steps", json=True, clock=clock) as progress:
+        work(progress, clock, 0, 0, 100)
+        work(progress, clock, 10, 50, 100, loss=float("nan"), rejected=2)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines[0] == {
+        "progress": "train-ae",
+        "done": 50,
+        "total": 100,
+        "unit": "steps",
+        "per_second": 5.0,
+        "seconds_left": 10.0,
+        "facts": {"loss": "nan", "rejected": 2},
+    }
+
+
+def test_a_terminal_shows_a_bar_that_ends_with_the_work(clock, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with pytest.raises(RuntimeError, match="boom"):
+        fail_after(Progress("extract [a]", clock=clock), clock, done=5)
+    shown = capsys.readouterr().err
+    assert "extract [a]" in shown
+    assert "5/10 pictures" in shown
+    assert "loss=0.5" in shown
+    assert shown.rstrip("\n").endswith("\x1b[?25h")  # the cursor is back
+
+
+@pytest.mark.parametrize(("value", "text"), [(1234.5, "1,234"), (143.2, "143"), (14.26, "14.3"), (0.518, "0.52")])
+def test_numbers_keep_three_figures(value, text):
+    assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.4, "4 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations_are_read_aloud(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_facts_are_short():
+    assert (format_fact(0.000123456), format_fact(3), format_fact("auto")) == ("0.0001235", "3", "auto")
