@@ -1,0 +1,128 @@
+"""What every family of generators offers a trainer and a sampler, and the diffusion family.
+
+A new family (a normalising flow, say) is one new file with a module that keeps the promises of `Generator`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+
+from fae.guidance import Guidance, guided_velocity
+from fae.noise import noise_stream
+from fae.samplers import OnStep, euler_ode, ode_times
+from fae.transport import Transport
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class Generator(Protocol):
+    """A model of latents given a condition; latents go in and come out as the autoencoder has them."""
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Named scalar losses of a batch, `loss` among them; every draw comes from `generator`."""
+
+    def sample(self, conditions: torch.Tensor, seeds: Sequence[int], *, steps: int, guidance: Guidance) -> torch.Tensor:
+        """Latents (N, h, w, c), one for each condition (N,) and seed, whatever else is in the batch."""
+
+
+class DiffusionGenerator(nn.Module):
+    """A velocity model, the path it was trained on, and the latents' channel statistics.
+
+    Args:
+        model: (x (N, h, w, c), t (N,), y (N,)) -> velocity, with `grid` = (h, w), `in_channels` = c and
+            `num_classes`, which is also the label of the null class.
+        transport: times, shift, label dropout and losses.
+        latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
+            (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalise per channel.
+
+    Raises:
+        ValueError: the statistics have another width than the model, or a deviation is not above 0.
+    """
+
+    latent_mean: torch.Tensor
+    latent_std: torch.Tensor
+
+    def __init__(
+        self, model: nn.Module, transport: Transport, latent_mean: torch.Tensor, latent_std: torch.Tensor
+    ) -> None:
+        super().__init__()
+        self.model, self.transport = model, transport
+        facts = cast(Any, model)
+        self.num_classes, self.grid, self.channels = facts.num_classes, tuple(facts.grid), facts.in_channels
+        for name, values in (("latent_mean", latent_mean), ("latent_std", latent_std)):
+            if values.shape != (self.channels,):
+                raise ValueError(
+                    f"{name}: expected one number for each of the model's {self.channels} channels; "
+                    f"received shape {tuple(values.shape)}. Latents and generator are of different autoencoders"
+                )
+            self.register_buffer(name, values.detach().float().clone())
+        if not bool((self.latent_std > 0).all()):
+            raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalised")
+
+    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Stored latents (..., c) to zero mean and unit deviation per channel, float32."""
+        return (latents.float() - self.latent_mean) / self.latent_std
+
+    def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Inverse of `normalise`."""
+        return latents.float() * self.latent_std + self.latent_mean
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """The transport's losses of a batch.
+
+        Args:
+            batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; `label` (N,) int64,
+                negative = without a label.
+        """
+        latents = _draw(batch["latents"].float(), self.channels, generator)
+        return self.transport.loss(self.model, self.normalise(latents), batch["label"], self.num_classes, generator)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        conditions: torch.Tensor,
+        seeds: Sequence[int],
+        *,
+        steps: int = 250,
+        guidance: Guidance = (),
+        on_step: OnStep | None = None,
+    ) -> torch.Tensor:
+        """Latents (N, h, w, c), float32, on the model's device.
+
+        Args:
+            conditions: class labels (N,) int64; negative = without a label.
+            seeds: one for each sample.
+            steps: of the Euler ODE (the paper: 250).
+            guidance: intervals of t with their scale; none = no guidance.
+
+        Raises:
+            ValueError: a label is not a class of the model, or labels and seeds differ in number.
+        """
+        self._check(conditions, seeds)
+        device = self.latent_mean.device
+        noise = noise_stream(seeds, (*self.grid, self.channels), device)()
+        velocity = guided_velocity(self.model, conditions.to(device), self.num_classes, guidance)
+        return self.denormalise(euler_ode(velocity, noise, ode_times(steps, self.transport.solver_shift), on_step))
+
+    def _check(self, conditions: torch.Tensor, seeds: Sequence[int]) -> None:
+        if conditions.shape != (len(seeds),):
+            raise ValueError(
+                f"conditions: expected one label for each of {len(seeds)} seeds; "
+                f"received shape {tuple(conditions.shape)}"
+            )
+        if len(seeds) and int(conditions.max()) >= self.num_classes:
+            raise ValueError(
+                f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
+                f"received {int(conditions.max())}"
+            )
+
+
+def _draw(latents: torch.Tensor, channels: int, generator: torch.Generator | None) -> torch.Tensor:
+    """The latents themselves, or one draw of them when mean and log-variance were stored."""
+    if latents.shape[-1] != 2 * channels:
+        return latents
+    mean, logvar = latents.chunk(2, dim=-1)  # (N, h, w, 2·c) -> 2 × (N, h, w, c)
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean + torch.exp(0.5 * logvar) * noise

@@ -1,0 +1,95 @@
+"""Class guidance by intervals of t, on all channels, both halves in one batch (Ho & Salimans, arXiv 2207.12598)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from fae.noise import seeded_noise as seeded_noise
+from fae.samplers import Velocity
+from fae.transport import Model
+
+
+@dataclass(frozen=True)
+class GuidanceInterval:
+    """`scale` for every t with t_hi ≥ t ≥ t_lo (1 = noise); outside of all intervals the scale is 1, which is none."""
+
+    t_hi: float
+    t_lo: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not 1 >= self.t_hi >= self.t_lo >= 0:
+            raise ValueError(f"guidance interval: expected 1 >= t_hi >= t_lo >= 0; received {self.t_hi},{self.t_lo}")
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ValueError(f"guidance scale: expected a number of at least 0 (1 = none); received {self.scale}")
+
+
+Guidance = Sequence[GuidanceInterval]
+
+# FAE, arXiv 2512.07829: 0.9 on [1, 0.9], none on (0.9, 0.7), 2.5 on [0.7, 0].
+PAPER_GUIDANCE = (GuidanceInterval(1.0, 0.9, 0.9), GuidanceInterval(0.7, 0.0, 2.5))
+
+
+def make_guidance(spans: Iterable[Sequence[float]], scale: float = 1.0) -> tuple[GuidanceInterval, ...]:
+    """Intervals from (t_hi, t_lo) or (t_hi, t_lo, own scale) in any order, latest time first in the result.
+
+    Raises:
+        ValueError: a span is not of that form, or two overlap in more than a point.
+    """
+    intervals = []
+    for span in spans:
+        if len(span) not in (2, 3):
+            raise ValueError(f"guidance interval: expected t_hi,t_lo or t_hi,t_lo,scale; received {list(span)}")
+        intervals.append(GuidanceInterval(span[0], span[1], span[2] if len(span) == 3 else scale))
+    intervals.sort(key=lambda interval: (-interval.t_hi, -interval.t_lo))
+    for before, after in pairwise(intervals):
+        if after.t_hi > before.t_lo:
+            raise ValueError(
+                f"guidance intervals: expected no overlap; received {before.t_hi},{before.t_lo} "
+                f"and {after.t_hi},{after.t_lo}"
+            )
+    return tuple(intervals)
+
+
+def parse_guidance(text: str, scale: float = 1.0) -> tuple[GuidanceInterval, ...]:
+    """Intervals from text such as "0.7,0" (with `scale`) or "1,0.9,0.9; 0.7,0,2.5"."""
+    try:
+        spans = [[float(number) for number in part.split(",")] for part in text.split(";") if part.strip()]
+    except ValueError as error:
+        raise ValueError(
+            f"guidance interval: expected t_hi,t_lo or t_hi,t_lo,scale with ; between several; received {text!r}"
+        ) from error
+    return make_guidance(spans, scale)
+
+
+def scale_at(guidance: Guidance, t: float) -> float:
+    """The scale at time t; where two intervals touch the first listed holds."""
+    return next((interval.scale for interval in guidance if interval.t_hi >= t >= interval.t_lo), 1.0)
+
+
+def guided_velocity(model: Model, y: torch.Tensor, null_label: int, guidance: Guidance = ()) -> Velocity:
+    """v_null + scale·(v_y - v_null) as a function of (x, t).
+
+    One evaluation of N samples where the scale is 1 (labels) or 0 (null class), else one of 2·N.
+
+    Args:
+        model: (x (N, ..., c), t (N,), y (N,)) -> velocity of x's shape.
+        y: labels (N,) int64; negative = without a label.
+        null_label: the class that stands for none.
+    """
+    y = torch.where(y < 0, null_label, y)
+    null = torch.full_like(y, null_label)
+
+    def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
+        scale = scale_at(guidance, t)
+        times = torch.full((len(x),), t, device=x.device)
+        if scale in (0.0, 1.0):
+            return model(x, times, y if scale else null)
+        both = model(torch.cat([x, x]), torch.cat([times, times]), torch.cat([y, null]))
+        with_label, without = both.float().chunk(2)  # (2·N, ..., c) -> 2 × (N, ..., c)
+        return torch.lerp(without, with_label, scale)
+
+    return velocity
