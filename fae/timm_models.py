@@ -38,13 +38,13 @@ def find_architecture(spec: EncoderSpec) -> Architecture:
         EncoderError: timm has no such model, or the folder holds another one.
     """
     name = PRESETS[spec.name].timm_name if spec.name in PRESETS else spec.name
-    if not timm.is_model(name.partition(".")[0]):
-        raise EncoderError(f"encoder: expected a preset or a timm name, got {spec.name!r}; {_nearest(spec.name)}")
+    try:
+        known = get_pretrained_cfg(name, allow_unregistered=False).to_dict()
+    except RuntimeError as error:  # no such model, or none of its weights has that tag
+        message = f"encoder: expected a preset or a timm name, got {spec.name!r}; {_nearest(spec.name)}"
+        raise EncoderError(message) from error
     if spec.weights is None or not spec.weights.startswith(LOCAL_DIR):
-        cfg = get_pretrained_cfg(name, allow_unregistered=True)
-        if cfg is None:
-            raise EncoderError(f"encoder: timm has no weights tagged as in {name!r}; {_nearest(spec.name)}")
-        return Architecture(name, {}, cfg.to_dict())
+        return Architecture(name, {}, known)
     cfg, found, arguments = folder_config(local_folder(spec.weights))
     if found.partition(".")[0] != name.partition(".")[0]:
         raise EncoderError(f"{spec.weights}: expected a {name.partition('.')[0]}, its config.json says {found}")
