@@ -1,0 +1,91 @@
+"""Blobs as files of a local folder."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stores.bytestore import ByteStore, check_key
+from stores.fileio import fsync_directory, is_temporary, make_folder, replace_file
+
+
+class LocalByteStore(ByteStore):
+    """A folder; the folder itself is created by the first write."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).absolute()
+        self.url = str(self.root)
+
+    def local_path(self, key: str = "") -> Path:
+        return self.root / check_key(key) if key else self.root
+
+    def read(self, key: str) -> bytes:
+        return self.local_path(key).read_bytes()
+
+    def read_into(self, key: str, start: int, buffer: memoryview) -> None:
+        path = self.local_path(key)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            read_exactly(descriptor, start, buffer, path)
+        finally:
+            os.close(descriptor)
+
+    def size(self, key: str) -> int:
+        return self.local_path(key).stat().st_size
+
+    def write(self, key: str, data: Any) -> None:
+        path = self.local_path(key)
+        make_folder(path.parent)
+        replace_file(path, data)
+
+    def delete(self, key: str) -> None:
+        path = self.local_path(key)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        fsync_directory(path.parent)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        found = (path.relative_to(self.root).as_posix() for path in self._files())
+        return iter(sorted(key for key in found if key.startswith(prefix)))
+
+    def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
+        with self._swap_lock():
+            found = self.read(key) if self.exists(key) else None
+            if found != expected:
+                return False
+            self.delete(key) if new is None else self.write(key, new)
+            return True
+
+    def sweep(self) -> list[str]:
+        temporaries = [path for path in self.root.rglob(".*") if path.is_file() and is_temporary(path.name)]
+        for path in temporaries:
+            path.unlink(missing_ok=True)
+        return sorted(path.relative_to(self.root).as_posix() for path in temporaries)
+
+    def _files(self) -> Iterator[Path]:
+        return (path for path in self.root.rglob("*") if path.is_file() and not is_temporary(path.name))
+
+    @contextmanager
+    def _swap_lock(self) -> Iterator[None]:
+        """One swap at a time among the processes of this machine; the kernel frees the lock of a killed one."""
+        make_folder(self.root)
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def read_exactly(descriptor: int, start: int, buffer: memoryview, path: Path) -> None:
+    """Fill the buffer from an open file, as many calls as it takes."""
+    view, position = memoryview(buffer).cast("B"), start
+    while view:
+        count = os.preadv(descriptor, [view], position)
+        if count == 0:
+            raise OSError(f"{path}: expected {len(view)} more bytes at {position}; the file ends there")
+        view, position = view[count:], position + count

@@ -1,0 +1,186 @@
+"""Reading a complete store: its rows, labels, values and exact statistics."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stores import index as indexing
+from stores.bytestore import ByteStore
+from stores.bytestore_local import LocalByteStore
+from stores.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
+from stores.layout import INDEX, MANIFEST, shard_key
+from stores.manifest import COMPLETE, Manifest
+from stores.shard import ShardFormat
+from stores.spec import ArraySpec
+from stores.stats import Statistics
+
+
+class Store:
+    """A complete store; rows are numbered 0 to num_rows - 1, rejected ones included."""
+
+    def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
+        assert manifest.status == COMPLETE
+        assert manifest.content_id is not None
+        self.blobs, self.manifest = blobs, manifest
+        self.kind, self.name, self.fingerprint = manifest.kind, manifest.name, manifest.fingerprint
+        self.content_id: str = manifest.content_id
+        self.attributes: dict[str, Any] = manifest.attributes
+        self.arrays: dict[str, ArraySpec] = {spec.name: spec for spec in manifest.arrays}
+        self.views, self.num_rows = manifest.views, manifest.num_rows
+
+    def __repr__(self) -> str:
+        return f"Store({self.blobs.url!r}, {self.kind}, {self.num_rows} rows, {self.views} views, {list(self.arrays)})"
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        path = self.blobs.local_path()
+        assert path is not None, self.blobs.url
+        return path
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """All columns of index.parquet, in stored order."""
+        return self._columns(None)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (num_rows,) class of each row, -1 where there is none."""
+        return self._columns(["label"])["label"].fill_null(-1).to_numpy().astype(np.int64)
+
+    def rows(self, split: str | None = None) -> np.ndarray:
+        """int64 rows that are ok, ascending; of one split when asked.
+
+        Raises:
+            ValueError: an unknown split.
+        """
+        if split is not None and split not in indexing.SPLITS:
+            raise ValueError(f"split: expected one of {indexing.SPLITS} or None; received {split!r}")
+        return np.flatnonzero(self._ok if split is None else self._ok & self._is_split(split))
+
+    def statistics(self, name: str) -> Statistics:
+        """Exact per-channel mean and std of an array over all ok rows."""
+        self._spec(name)
+        assert self.manifest.statistics is not None
+        return Statistics.from_json(self.manifest.statistics[name])
+
+    def read(self, name: str, rows: Sequence[int] | np.ndarray, view: int = 0) -> np.ndarray:
+        """Values (len(rows), *row_shape) of the rows in the given order; every record's checksum is compared.
+
+        Raises:
+            KeyError: no such array.
+            IndexError: a row or view that is not there.
+            CorruptStoreError: a damaged or missing shard.
+        """
+        spec, rows = self._spec(name), np.asarray(rows, np.int64).reshape(-1)
+        self._check_bounds(rows, view)
+        values = np.empty((len(rows), *spec.row_shape), spec.numpy_dtype)
+        shards = rows // self.manifest.rows_per_shard
+        for shard in np.unique(shards):
+            wanted = np.flatnonzero(shards == shard)
+            inside = rows[wanted] - int(shard) * self.manifest.rows_per_shard
+            values[wanted] = self.read_records(name, int(shard), inside * self.views + view)
+        return values
+
+    def format(self, name: str) -> ShardFormat:
+        """The geometry of an array's shard files."""
+        return ShardFormat(self._spec(name), self.views, self.manifest.rows_per_shard)
+
+    def check_shard(self, name: str, shard: int) -> str:
+        """The key of a shard's file, after its size was found right.
+
+        Raises:
+            CorruptStoreError: the file is missing, or shorter or longer than it was written.
+        """
+        key = shard_key(self._spec(name), shard)
+        expected = self.format(name).num_bytes(len(self.manifest.shard_rows(shard)))
+        try:
+            found = self.blobs.size(key)
+        except FileNotFoundError:
+            found = 0
+        if found != expected:
+            raise CorruptStoreError(
+                f"{self.blobs.url}/{key}: expected {expected} bytes; found {found}; "
+                "run `fae-pipe stores verify --repair`"
+            )
+        return key
+
+    def read_records(self, name: str, shard: int, records: np.ndarray) -> np.ndarray:
+        """Values (n, *row_shape) of a shard's records, record = row in the shard * views + view, in the given order.
+
+        One read for each run of neighbouring records; every record's checksum is compared.
+        """
+        form, key = self.format(name), self.check_shard(name, shard)
+        wanted, back = np.unique(records, return_inverse=True)
+        found = np.empty((len(wanted), form.stride), np.uint8)
+        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
+        for run in np.split(np.arange(len(wanted)), ends):
+            block, first = found[run[0] : run[-1] + 1], int(wanted[run[0]])
+            self.blobs.read_into(key, first * form.stride, block.data.cast("B"))
+            form.check_records(block, f"{self.blobs.url}/{key}", first)
+        return form.values(found)[back.reshape(-1)]
+
+    @cached_property
+    def _ok(self) -> np.ndarray:
+        return self._equals("status", indexing.OK)
+
+    def _is_split(self, split: str) -> np.ndarray:
+        return self._equals("split", split)
+
+    def _equals(self, column: str, value: str) -> np.ndarray:
+        values = self._columns([column])[column].combine_chunks().dictionary_encode()
+        names = values.dictionary.to_pylist()
+        return values.indices.to_numpy() == (names.index(value) if value in names else -1)
+
+    def _columns(self, columns: list[str] | None) -> pa.Table:
+        try:
+            data = self.blobs.read(INDEX)
+        except FileNotFoundError as error:
+            raise CorruptStoreError(
+                f"{self.blobs.url}/{INDEX}: the file is missing; run `fae-pipe stores verify --repair`"
+            ) from error
+        return indexing.index_from_bytes(data, self.blobs.url, self.num_rows, columns)
+
+    def _spec(self, name: str) -> ArraySpec:
+        return self.manifest.array(name)
+
+    def _check_bounds(self, rows: np.ndarray, view: int) -> None:
+        outside = rows[(rows < 0) | (rows >= self.num_rows)]
+        if len(outside):
+            raise IndexError(f"{self.blobs.url}: expected rows below {self.num_rows}; received {outside[0]}")
+        if not 0 <= view < self.views:
+            raise IndexError(f"{self.blobs.url}: expected a view below {self.views}; received {view}")
+
+
+def open_store(path: Path | str) -> Store:
+    """Open a complete store by its folder.
+
+    Raises:
+        StoreNotFoundError, IncompleteStoreError, ForeignStoreError, CorruptStoreError: what is wrong, and what to run.
+    """
+    blobs = LocalByteStore(path)
+    manifest = read_manifest(blobs)
+    if manifest.status != COMPLETE:
+        raise IncompleteStoreError(
+            f"{blobs.url}: expected a complete store; it is unfinished: run the command that writes it again"
+        )
+    return Store(blobs, manifest)
+
+
+def read_manifest(blobs: ByteStore) -> Manifest:
+    """The checked manifest of a store.
+
+    Raises:
+        StoreNotFoundError: there is none.
+    """
+    try:
+        data = blobs.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreNotFoundError(
+            f"{blobs.url}: expected a store; found no {MANIFEST}; `fae-pipe stores ls` lists the stores there are"
+        ) from error
+    return Manifest.from_bytes(data, blobs.url)

@@ -1,0 +1,234 @@
+"""Writing a store: plan it, commit shard after shard in any order and from any process, then finalise."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stores import index as indexing
+from stores.bytestore import ByteStore
+from stores.bytestore_local import LocalByteStore
+from stores.commit import CommitRecord, content_id
+from stores.errors import CorruptStoreError, ForeignStoreError, IncompleteStoreError, TooManyRejectedError
+from stores.fingerprint import fingerprint
+from stores.layout import (
+    DATA,
+    INDEX,
+    LAYOUT_VERSION,
+    MANIFEST,
+    array_metadata,
+    commit_key,
+    default_rows_per_shard,
+    group_metadata,
+    shard_key,
+)
+from stores.lease import Lease
+from stores.manifest import COMPLETE, Manifest
+from stores.reader import Store, read_manifest
+from stores.shard import ShardFormat
+from stores.shard_build import build_shard
+from stores.spec import ArraySpec
+from stores.stats import combine
+
+
+class StoreWriter:
+    """The writing side of one store folder; workers open it by path and write shards independently."""
+
+    def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
+        self.blobs, self.manifest = blobs, manifest
+
+    @classmethod
+    def create(
+        cls,
+        parent: Path | str,
+        kind: str,
+        name: str,
+        arrays: Sequence[ArraySpec],
+        index: pa.Table,
+        ingredients: Mapping[str, Any],
+        views: int = 1,
+        attributes: Mapping[str, Any] | None = None,
+        rows_per_shard: int | None = None,
+        seed: int = 0,
+        permute: bool = True,
+    ) -> "StoreWriter":
+        """Make the folder `parent/<name>-<fingerprint12>`, or open the one that the same ingredients made.
+
+        `ingredients` is nested JSON of everything that decides the bytes; the index, arrays, views, shard size and
+        layout are added here. `attributes` is free JSON that does not decide them. Rows are put in a seeded order
+        unless `permute` is False (for stores whose rows follow another store's).
+
+        Raises:
+            ValueError: a malformed index, array or ingredient.
+            ForeignStoreError: the folder holds another store.
+        """
+        table = indexing.complete_index(index)
+        table = indexing.permuted_index(table, seed) if permute else table
+        specs = tuple(arrays)
+        rows = rows_per_shard or default_rows_per_shard(kind, table.num_rows, views, specs)
+        assert not {"store", "kind"} & ingredients.keys(), "these names are added here"
+        layout = {
+            "layout_version": LAYOUT_VERSION,
+            "arrays": [spec.to_json() for spec in specs],
+            "views": views,
+            "rows_per_shard": rows,
+            "seed": seed if permute else None,
+            "index_sha256": indexing.index_digest(table),
+        }
+        everything = {**ingredients, "kind": kind, "store": layout}
+        manifest = Manifest(kind, name, table.num_rows, views, rows, seed, specs, everything, dict(attributes or {}))
+        path = Path(parent) / f"{name}-{fingerprint(everything)[:12]}"
+        writer = cls(LocalByteStore(path), manifest)
+        writer._adopt(table) if writer.blobs.exists(MANIFEST) else writer._plan(table)
+        return writer
+
+    @classmethod
+    def open(cls, path: Path | str) -> "StoreWriter":
+        """Open a planned store by its folder; cheap, for workers.
+
+        Raises:
+            StoreError: no store there, or a damaged manifest.
+        """
+        blobs = LocalByteStore(path)
+        return cls(blobs, read_manifest(blobs))
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        path = self.blobs.local_path()
+        assert path is not None, self.blobs.url
+        return path
+
+    @property
+    def complete(self) -> bool:
+        """Whether the store is finalised."""
+        return self.manifest.status == COMPLETE
+
+    @property
+    def num_rows(self) -> int:
+        """Rows, rejected ones included."""
+        return self.manifest.num_rows
+
+    @property
+    def num_shards(self) -> int:
+        """Shards, done or not."""
+        return self.manifest.num_shards
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """The rows in stored order."""
+        return indexing.index_from_bytes(self.blobs.read(INDEX), self.blobs.url, self.num_rows)
+
+    def shard_rows(self, shard: int) -> range:
+        """The rows of a shard."""
+        return self.manifest.shard_rows(shard)
+
+    def lease(self) -> Lease:
+        """One driver writes at a time: `with writer.lease(): ...`; what a killed one left unfinished is swept away."""
+        return Lease(self.blobs, on_enter=self.blobs.sweep)
+
+    def missing_shards(self) -> list[int]:
+        """Shards without a valid record of files that are there in full length; these are to be written (again)."""
+        return [shard for shard in range(self.num_shards) if not self._is_done(shard)]
+
+    def write_shard(
+        self, shard: int, arrays: Mapping[str, np.ndarray], rejected: Mapping[int, str] | None = None
+    ) -> CommitRecord:
+        """Write one shard's files, then its record; a pure function of its arguments, safe to repeat.
+
+        arrays: name -> (rows, views, *row_shape) of the shard's rows. `rejected` maps store rows to reasons; their
+        values are replaced by the fill value.
+
+        Raises:
+            ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
+            NonFiniteError: a NaN or infinity in a row that is not rejected, or a value beyond the stored dtype's range.
+        """
+        files, record = build_shard(self.manifest, shard, arrays, dict(rejected or {}))
+        for name, parts in files.items():
+            self.blobs.write(shard_key(self.manifest.array(name), shard), parts)
+        self.blobs.write(commit_key(shard), record.to_bytes())
+        return record
+
+    def finalise(self, max_rejected: float = 0.01) -> Store:
+        """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.
+
+        Raises:
+            IncompleteStoreError: shards are missing.
+            TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
+        """
+        if not self.complete:
+            self._finalise(max_rejected)
+        return Store(self.blobs, self.manifest)
+
+    def _finalise(self, max_rejected: float) -> None:
+        missing = self.missing_shards()
+        if missing:
+            raise IncompleteStoreError(
+                f"{self.blobs.url}: {len(missing)} of {self.num_shards} shards are missing, the first is {missing[0]}; "
+                "run the command that writes this store again"
+            )
+        records = [self._record(shard) for shard in range(self.num_shards)]
+        rejected = {row: reason for record in records for row, reason in record.rejected.items()}
+        self._check_rejected(rejected, max_rejected)
+        self.blobs.write(INDEX, indexing.index_to_bytes(indexing.with_rejected(self.index, rejected)))
+        names = [spec.name for spec in self.manifest.arrays]
+        statistics = {name: combine([record.arrays[name] for record in records]).to_json() for name in names}
+        self.manifest = self.manifest.completed(content_id(self.manifest, records), statistics)
+        self.blobs.write(MANIFEST, self.manifest.to_bytes())
+        self.__dict__.pop("index", None)
+
+    def _plan(self, table: pa.Table) -> None:
+        """Everything but the shards; the manifest comes last, so a folder with one is whole."""
+        manifest = self.manifest
+        self.blobs.write(INDEX, indexing.index_to_bytes(table))
+        self.blobs.write(f"{DATA}/zarr.json", group_metadata({"fae_store_fingerprint": manifest.fingerprint}))
+        for spec in manifest.arrays:
+            text = array_metadata(spec, manifest.num_rows, manifest.views, manifest.rows_per_shard)
+            self.blobs.write(f"{DATA}/{spec.name}/zarr.json", text)
+        self.blobs.write(MANIFEST, manifest.to_bytes())
+
+    def _adopt(self, table: pa.Table) -> None:
+        """Go on with the store that is there; pictures that moved since are looked for in their new place."""
+        found = read_manifest(self.blobs)
+        if found.fingerprint != self.manifest.fingerprint:
+            raise ForeignStoreError(
+                f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; "
+                f"found {found.fingerprint}; move that folder away"
+            )
+        self.manifest = found
+        where = ["source", "offset", "num_bytes"]
+        if not self.complete and not self.index.select(where).equals(table.select(where)):
+            self.blobs.write(INDEX, indexing.index_to_bytes(table))
+            del self.index
+
+    def _is_done(self, shard: int) -> bool:
+        try:
+            record = self._record(shard)
+        except (CorruptStoreError, FileNotFoundError):
+            return False
+        return all(self._is_whole(spec, shard, record.arrays[spec.name].num_bytes) for spec in self.manifest.arrays)
+
+    def _is_whole(self, spec: ArraySpec, shard: int, num_bytes: int) -> bool:
+        expected = ShardFormat(spec, self.manifest.views, self.manifest.rows_per_shard).num_bytes(
+            len(self.shard_rows(shard))
+        )
+        try:
+            return self.blobs.size(shard_key(spec, shard)) == num_bytes == expected
+        except FileNotFoundError:
+            return False
+
+    def _record(self, shard: int) -> CommitRecord:
+        return CommitRecord.from_bytes(self.blobs.read(commit_key(shard)), self.manifest, shard, self.blobs.url)
+
+    def _check_rejected(self, rejected: dict[int, str], max_rejected: float) -> None:
+        if len(rejected) <= max_rejected * self.num_rows and len(rejected) < self.num_rows:
+            return
+        keys = self.index["key"]
+        first = "; ".join(f"{keys[row].as_py()}: {reason}" for row, reason in sorted(rejected.items())[:5])
+        raise TooManyRejectedError(
+            f"{self.blobs.url}: {len(rejected)} of {self.num_rows} pictures were rejected, more than the allowed share "
+            f"{max_rejected:g}: {first}; mend or remove them, or allow more (--max-rejected); the others are kept"
+        )
