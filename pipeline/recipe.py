@@ -91,7 +91,7 @@ def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default
     parts: dict[str, Any] = {"name": name}
     for key, node in _entries(root, source, "", ["name", *SECTIONS]):
         parts[key] = _name(node, source) if key == "name" else _section(key, node, source)
-    check_name(parts["name"], source)
+    check_name(parts["name"], f"{source}: name")
     return Recipe(**parts)
 
 
@@ -117,15 +117,16 @@ def override(recipe: Recipe, values: Mapping[str, str], source: str = "") -> Rec
 
 def dump(recipe: Recipe) -> str:
     """Every setting as YAML text, defaults included; `parse_recipe` reads the same recipe back."""
-    return yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True)
+    # Other than ASCII is escaped: PyYAML writes some signs (U+0085) so that they come back as blanks.
+    return yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=False)
 
 
 def check_name(name: str, where: str) -> str:
     """The name, when it can be part of a folder's name; else a RecipeError that begins with `where`."""
     if not NAME_PATTERN.fullmatch(name):
         raise RecipeError(
-            f"{where}: expected a name of up to 64 letters, digits, '.', '_' or '-'; received {name!r}. "
-            "Write `name: …` into the recipe or pass --name"
+            f"{where}: expected a name (--name, or `name:` in a recipe) of up to 64 letters, digits, '.', '_' or '-'; "
+            f"received {name!r}"
         )
     return name
 

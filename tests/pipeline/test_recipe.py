@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.config import DataConfig
@@ -36,11 +36,13 @@ RECIPES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(RECIPES)
 def test_what_is_dumped_is_read_back(recipe):
     assert parse_recipe(dump(recipe)) == recipe
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary())
 def test_any_text_is_a_recipe_or_a_recipe_error(text):
     try:
@@ -85,7 +87,7 @@ def test_absent_keys_and_empty_sections_keep_their_defaults():
         ("sample: {}\nsample: {}", "x.yaml:2: sample: this key is given twice"),
         ("a: b: c", "x.yaml:1: expected YAML; mapping values are not allowed here"),
         ("name: a\n---\nname: b", "x.yaml:2: expected YAML; but found another document"),
-        ("name: ../up", "x.yaml:1: name: expected a name of up to 64 letters"),
+        ("name: ../up", "x.yaml:1: name: expected a name (--name, or `name:` in a recipe) of up to 64 letters"),
         ("name: [a]", "x.yaml:1: name: expected text; received a list"),
         ("extract: {encoder: !!python/name:os.system x}", "extract.encoder: expected text; received a value tagged"),
         ("[" * 5000, "x.yaml: expected sections with keys; received deeply nested YAML"),

@@ -1,0 +1,219 @@
+"""Make a command's options from the sections of a recipe, and hand the command one `Settings` object."""
+
+import functools
+import math
+from collections.abc import Callable, Collection
+from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from click.core import ParameterSource
+
+from pipeline.output import Output
+from pipeline.recipe import SECTIONS, Recipe, check_name, load_recipe, override
+from pipeline.values import RecipeError, field_type
+
+GENERAL = "General"
+Callback = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person asked for: defaults, then the recipe, then --set, then options.
+
+    `given` holds the keys (`section.key`, `name`) that were set on the command line; `source` is the recipe's
+    path or name, None when there is none.
+    """
+
+    recipe: Recipe
+    given: frozenset[str]
+    source: str | None
+    root: Path
+    dry_run: bool
+    debug: bool
+    output: Output
+
+    @property
+    def json(self) -> bool:
+        """Whether a program reads the output."""
+        return self.output.json
+
+
+class GroupedOption(click.Option):
+    """An option under a heading of `--help`; `setting` is the (section, key) of the recipe that it sets, if any."""
+
+    def __init__(
+        self, *args: Any, group: str = GENERAL, setting: tuple[str, str] | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.group, self.setting = group, setting
+
+
+class WholeNumber(click.IntRange):
+    """An integer in a range, called so in errors."""
+
+    name = "integer"
+
+
+class FiniteNumber(click.FloatRange):
+    """A number in a range; NaN, which compares with nothing, does not slip through."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number; received {value!r}.", param, ctx)
+        return number
+
+
+def config_options(
+    *sections: str, exclude: Collection[str] = (), recipe: Literal["option", "argument", "none"] = "option"
+) -> Callable[[Callback], Callback]:
+    """Add an option for each field of these sections; the command's function gets `settings: Settings` first.
+
+    `exclude` names fields without an option, as `key` or `section.key`; --set still reaches them. The recipe comes by
+    `--config RECIPE`, by a required argument RECIPE (then --set reaches every section), or not at all ("none"): such a
+    command has only --root, --json and --debug.
+
+    Raises:
+        ValueError: an unknown section or exclusion, or one key in two sections, when the command is defined.
+    """
+    settable = SECTIONS if recipe == "argument" else sections
+    options = [*_section_options(sections, exclude), *_recipe_options(recipe), *_general_options()]
+
+    def decorate(function: Callback) -> Callback:
+        @functools.wraps(function)
+        def callback(**parameters: Any) -> Any:
+            settings = _settings(click.get_current_context(), settable, parameters)
+            with settings.output.keep_stdout_clean():
+                return function(settings, **parameters)
+
+        decorated: Callback = callback
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _section_options(sections: Collection[str], exclude: Collection[str]) -> list[Callable[[Callback], Callback]]:
+    keys = [(section, part) for section in sections for part in fields(SECTIONS[section])]
+    known = {part.name for _, part in keys} | {f"{section}.{part.name}" for section, part in keys}
+    if not set(exclude) <= known:
+        raise ValueError(f"exclude: expected keys of {', '.join(sections)}; received {sorted(set(exclude) - known)}")
+    owner: dict[str, str] = {}
+    options = []
+    for section, part in keys:
+        if part.name in exclude or f"{section}.{part.name}" in exclude:
+            continue
+        if part.name in owner:
+            raise ValueError(f"{part.name}: in {owner[part.name]} and in {section}; exclude one of them")
+        owner[part.name] = section
+        options.append(_setting_option(section, part))
+    return options
+
+
+def _setting_option(section: str, part: Field[Any]) -> Callable[[Callback], Callback]:
+    rule, (kind, _) = part.metadata, field_type(SECTIONS[section], part.name)
+    flag = "--" + part.name.replace("_", "-")
+    return click.option(
+        f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+        f"{section}__{part.name}",
+        cls=GroupedOption,
+        group=rule["group"] or section.capitalize(),
+        setting=(section, part.name),
+        type=_click_type(kind, rule["choices"], rule["low"], rule["high"]),
+        metavar=rule["metavar"],
+        default=part.default,
+        show_default=True,
+        help=rule["help"],
+    )
+
+
+def _click_type(kind: type, choices: Collection[str] | None, low: float | None, high: float | None) -> Any:
+    if choices is not None:
+        return click.Choice(list(choices))
+    if kind not in (int, float) or (low is None and high is None):
+        return kind
+    return WholeNumber(_whole(low), _whole(high)) if kind is int else FiniteNumber(low, high)
+
+
+def _whole(end: float | None) -> int | None:
+    return None if end is None else int(end)
+
+
+def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
+    if how == "none":
+        return []
+    option = functools.partial(click.option, cls=GroupedOption)
+    by_option = option("--config", metavar="RECIPE", help="Built-in recipe or YAML file to start from.")
+    return [
+        click.argument("config", metavar="RECIPE") if how == "argument" else by_option,
+        option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set section.key; may be repeated."),
+        option("--name", metavar="NAME", help="Name of what is made; the recipe's when absent."),
+        option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+    ]
+
+
+def _general_options() -> list[Callable[[Callback], Callback]]:
+    option = functools.partial(click.option, cls=GroupedOption)
+    folder = click.Path(file_okay=False, path_type=Path)
+    return [
+        option(
+            "--root",
+            type=folder,
+            metavar="DIR",
+            default=Path("fae-runs"),
+            show_default=True,
+            envvar="FAE_PIPE_ROOT",
+            show_envvar=True,
+            help="Folder of all stores and models.",
+        ),
+        option("--json", is_flag=True, help="Print one JSON object on stdout, messages as JSON lines on stderr."),
+        option("--debug", is_flag=True, help="Show the traceback of an error."),
+    ]
+
+
+def _settings(context: click.Context, sections: Collection[str], parameters: dict[str, Any]) -> Settings:
+    """Take what belongs to the settings out of the parameters; what is left is the command's own."""
+    source, name = parameters.pop("config", None), parameters.pop("name", None)
+    recipe = load_recipe(source) if source is not None else Recipe()
+    assignments = _assignments(parameters.pop("assignments", ()), sections)
+    recipe = override(recipe, assignments, "--set")
+    given = set(assignments)
+    for option in context.command.params:
+        if not isinstance(option, GroupedOption) or option.setting is None or option.name is None:
+            continue
+        value = parameters.pop(option.name)
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            section, key = option.setting
+            recipe = replace(recipe, **{section: replace(getattr(recipe, section), **{key: value})})
+            given.add(f"{section}.{key}")
+    if name is not None:
+        recipe = replace(recipe, name=check_name(name, "--name"))
+        given.add("name")
+    return Settings(
+        recipe=recipe,
+        given=frozenset(given),
+        source=source,
+        root=parameters.pop("root"),
+        dry_run=parameters.pop("dry_run", False),
+        debug=parameters.pop("debug"),
+        output=Output(json=parameters.pop("json")),
+    )
+
+
+def _assignments(texts: Collection[str], sections: Collection[str]) -> dict[str, str]:
+    """`--set` texts as key and value; a section that the command does not read is refused, not ignored."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {text}: expected KEY=VALUE, such as generator.steps=500")
+        section = key.partition(".")[0]
+        if section in SECTIONS and section not in sections:
+            raise RecipeError(f"--set {key}: this command reads only {', '.join(sections)}; leave it out")
+        found[key.strip()] = value
+    return found
