@@ -52,9 +52,9 @@ class Output:
         if self.json:
             print(json.dumps(plain(record), indent=1, ensure_ascii=False), file=self._stdout, flush=True)
 
-    def progress(self, description: str, unit: str = "pictures", total: int | None = None) -> Progress:
+    def progress(self, stage: str, unit: str = "pictures", total: int | None = None) -> Progress:
         """A progress context that is an `on_progress(done, total, facts)` callback."""
-        return Progress(description, unit, total, json=self.json)
+        return Progress(stage, unit, total, json=self.json)
 
     @contextmanager
     def keep_stdout_clean(self) -> Iterator[None]:
