@@ -14,7 +14,7 @@ from stores.errors import (
 )
 from stores.fingerprint import explain_difference, fingerprint
 from stores.index import new_index
-from stores.reader import Store, open_store
+from stores.reader import Store, find_manifests, open_store
 from stores.spec import ArraySpec
 from stores.stats import Statistics
 from stores.writer import StoreWriter
@@ -37,6 +37,7 @@ __all__ = [
     "StoreWriter",
     "TooManyRejectedError",
     "explain_difference",
+    "find_manifests",
     "fingerprint",
     "new_index",
     "open_store",

@@ -39,9 +39,10 @@ class StoreWriter:
 
     def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
         self.blobs, self.manifest = blobs, manifest
+        self._planned_index: pa.Table | None = None
 
     @classmethod
-    def create(
+    def plan(
         cls,
         parent: Path | str,
         kind: str,
@@ -55,11 +56,11 @@ class StoreWriter:
         seed: int = 0,
         permute: bool = True,
     ) -> "StoreWriter":
-        """Make the folder `parent/<name>-<fingerprint12>`, or open the one that the same ingredients made.
+        """A writer of the folder `parent/<name>-<fingerprint12>` that touches nothing before `begin()`.
 
-        `ingredients` is nested JSON of everything that decides the bytes; the index, arrays, views, shard size and
-        layout are added here. `attributes` is free JSON that does not decide them. Rows are put in a seeded order
-        unless `permute` is False (for stores whose rows follow another store's).
+        `ingredients` is nested JSON of everything that decides the bytes; the index, arrays, views, shard size and layout
+        are added here. `attributes` is free JSON that does not. Rows are put in a seeded order unless `permute` is False
+        (stores whose rows follow another store's). When the folder is there already, its manifest counts.
 
         Raises:
             ValueError: a malformed index, array or ingredient.
@@ -82,8 +83,29 @@ class StoreWriter:
         manifest = Manifest(kind, name, table.num_rows, views, rows, seed, specs, everything, dict(attributes or {}))
         path = Path(parent) / f"{name}-{fingerprint(everything)[:12]}"
         writer = cls(LocalByteStore(path), manifest)
-        writer._adopt(table) if writer.blobs.exists(MANIFEST) else writer._plan(table)
+        writer._planned_index = table
+        if writer.begun:
+            writer._check_same()
         return writer
+
+    @classmethod
+    def create(cls, *args: Any, **settings: Any) -> "StoreWriter":
+        """`plan(...)` and `begin()` in one: make the folder, or open the one that the same ingredients made."""
+        writer = cls.plan(*args, **settings)
+        writer.begin()
+        return writer
+
+    def begin(self) -> None:
+        """Make the folder, or go on with the one that is there; does nothing on a writer that was opened."""
+        table = self._planned_index
+        if table is not None:
+            self._adopt(table) if self.begun else self._plan(table)
+            self._planned_index = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder is there."""
+        return self.blobs.exists(MANIFEST)
 
     @classmethod
     def open(cls, path: Path | str) -> "StoreWriter":
@@ -190,15 +212,18 @@ class StoreWriter:
             self.blobs.write(f"{DATA}/{spec.name}/zarr.json", text)
         self.blobs.write(MANIFEST, manifest.to_bytes())
 
-    def _adopt(self, table: pa.Table) -> None:
-        """Go on with the store that is there; pictures that moved since are looked for in their new place."""
+    def _check_same(self) -> None:
+        """Take over the manifest that is there, when it is of the same ingredients."""
         found = read_manifest(self.blobs)
         if found.fingerprint != self.manifest.fingerprint:
             raise ForeignStoreError(
-                f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; "
-                f"found {found.fingerprint}; move that folder away"
+                f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; found {found.fingerprint}; move that folder away"
             )
         self.manifest = found
+
+    def _adopt(self, table: pa.Table) -> None:
+        """Go on with the store that is there; pictures that moved to other files since are looked for in their new place."""
+        self._check_same()
         where = ["source", "offset", "num_bytes"]
         if not self.complete and not self.index.select(where).equals(table.select(where)):
             self.blobs.write(INDEX, indexing.index_to_bytes(table))
