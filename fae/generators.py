@@ -11,7 +11,7 @@ from torch import nn
 
 from fae.guidance import Guidance, guided_velocity
 from fae.noise import noise_stream
-from fae.samplers import OnStep, euler_ode, ode_times
+from fae.samplers import OnStep, solve
 from fae.transport import Transport
 
 Batch = Mapping[str, torch.Tensor]
@@ -87,6 +87,8 @@ class DiffusionGenerator(nn.Module):
         *,
         steps: int = 250,
         guidance: Guidance = (),
+        solver: str = "euler",
+        weak: nn.Module | None = None,
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
@@ -94,17 +96,20 @@ class DiffusionGenerator(nn.Module):
         Args:
             conditions: class labels (N,) int64; negative = without a label.
             seeds: one for each sample.
-            steps: of the Euler ODE (the paper: 250).
+            steps: of the solver (the paper: 250).
             guidance: intervals of t with their scale; none = no guidance.
+            solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
+            weak: a weaker velocity model of the same latents, to guide by instead of the null class.
+            on_step: called after each step with its number, the time reached and the normalised state.
 
         Raises:
-            ValueError: a label is not a class of the model, or labels and seeds differ in number.
+            ValueError: a label is not a class of the model, labels and seeds differ in number, or an unknown solver.
         """
         self._check(conditions, seeds)
         device = self.latent_mean.device
-        noise = noise_stream(seeds, (*self.grid, self.channels), device)()
-        velocity = guided_velocity(self.model, conditions.to(device), self.num_classes, guidance)
-        return self.denormalise(euler_ode(velocity, noise, ode_times(steps, self.transport.solver_shift), on_step))
+        draw = noise_stream(seeds, (*self.grid, self.channels), device)
+        velocity = guided_velocity(self.model, conditions.to(device), self.num_classes, guidance, weak)
+        return self.denormalise(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
 
     def _check(self, conditions: torch.Tensor, seeds: Sequence[int]) -> None:
         if conditions.shape != (len(seeds),):

@@ -1,4 +1,7 @@
-"""Class guidance by intervals of t, on all channels, both halves in one batch (Ho & Salimans, arXiv 2207.12598)."""
+"""Guidance by intervals of t on all channels: by the null class, both halves in one batch, or by a weaker model.
+
+Classifier-free guidance: Ho & Salimans, arXiv 2207.12598; intervals: Kynkäänniemi et al., arXiv 2404.07724.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -70,8 +73,10 @@ def scale_at(guidance: Guidance, t: float) -> float:
     return next((interval.scale for interval in guidance if interval.t_hi >= t >= interval.t_lo), 1.0)
 
 
-def guided_velocity(model: Model, y: torch.Tensor, null_label: int, guidance: Guidance = ()) -> Velocity:
-    """v_null + scale·(v_y - v_null) as a function of (x, t).
+def guided_velocity(
+    model: Model, y: torch.Tensor, null_label: int, guidance: Guidance = (), weak: Model | None = None
+) -> Velocity:
+    """v_weak + scale·(v_y - v_weak) as a function of (x, t), where v_weak is the null class's velocity.
 
     One evaluation of N samples where the scale is 1 (labels) or 0 (null class), else one of 2·N.
 
@@ -79,6 +84,8 @@ def guided_velocity(model: Model, y: torch.Tensor, null_label: int, guidance: Gu
         model: (x (N, ..., c), t (N,), y (N,)) -> velocity of x's shape.
         y: labels (N,) int64; negative = without a label.
         null_label: the class that stands for none.
+        weak: a smaller or less trained model of the same latents; v_weak then is its velocity for the same labels
+            (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
     """
     y = torch.where(y < 0, null_label, y)
     null = torch.full_like(y, null_label)
@@ -86,8 +93,12 @@ def guided_velocity(model: Model, y: torch.Tensor, null_label: int, guidance: Gu
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
         scale = scale_at(guidance, t)
         times = torch.full((len(x),), t, device=x.device)
-        if scale in (0.0, 1.0):
-            return model(x, times, y if scale else null)
+        if scale == 1.0:
+            return model(x, times, y)
+        if weak is not None:
+            return torch.lerp(weak(x, times, y).float(), model(x, times, y).float(), scale)
+        if scale == 0.0:
+            return model(x, times, null)
         both = model(torch.cat([x, x]), torch.cat([times, times]), torch.cat([y, null]))
         with_label, without = both.float().chunk(2)  # (2·N, ..., c) -> 2 × (N, ..., c)
         return torch.lerp(without, with_label, scale)

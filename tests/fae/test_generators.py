@@ -66,6 +66,29 @@ def test_a_tiny_model_learns_a_distribution_of_two_classes(trained):
         torch.testing.assert_close(tokens.std(dim=0), torch.full((2,), SPREAD), atol=0.08, rtol=0)
 
 
+@pytest.mark.parametrize(("solver", "steps"), [("heun", 20), ("sde", 100)])
+def test_the_other_solvers_reach_the_classes_too(trained, solver, steps):
+    y = torch.arange(400) % 2
+    latents = trained.sample(y, range(400), steps=steps, solver=solver)
+    for label in range(2):
+        tokens = latents[y == label].reshape(-1, 2)
+        torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.12, rtol=0)
+        torch.testing.assert_close(tokens.std(dim=0), torch.full((2,), SPREAD), atol=0.1, rtol=0)
+
+
+def test_the_sdes_noise_belongs_to_the_sample(trained):
+    y = torch.tensor([0, 1, 1])
+    together = trained.sample(y, [5, 6, 7], steps=10, solver="sde")
+    alone = [trained.sample(y[k : k + 1], [5 + k], steps=10, solver="sde") for k in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_guiding_by_the_model_itself_changes_nothing(trained):
+    y, guidance = torch.tensor([0, 1]), (GuidanceInterval(1.0, 0.0, 2.0),)
+    itself = trained.sample(y, [1, 2], steps=5, guidance=guidance, weak=trained.model)
+    torch.testing.assert_close(itself, trained.sample(y, [1, 2], steps=5), atol=1e-5, rtol=1e-5)
+
+
 def test_without_a_label_both_classes_come(trained):
     latents = trained.sample(torch.full((200,), -1), range(200), steps=50)
     right = float((latents[:, 0, 0, 0] > 0).float().mean())

@@ -89,3 +89,26 @@ def test_a_negative_label_is_the_null_class():
     model = Counting()
     guided_velocity(model, torch.tensor([-1, 2]), 9)(torch.zeros(2, 1, 1, 1), 1.0)
     assert model.calls[0][2] == [9, 2]
+
+
+def test_autoguidance_extrapolates_from_the_weak_models_velocity_for_the_same_label():
+    model, weak, x, y = Counting(), Counting(), torch.randn(2, 2, 2, 4), torch.tensor([0, 1])
+    velocity = guided_velocity(model, y, 9, always(3.0), lambda x, t, y: 0.5 * weak(x, t, y))(x, 0.5)
+    strong = x + y.view(-1, 1, 1, 1) * 0.5
+    torch.testing.assert_close(velocity, 0.5 * strong + 3.0 * (strong - 0.5 * strong))
+    assert [call[2] for call in model.calls + weak.calls] == [[0, 1], [0, 1]]
+
+
+def test_a_model_guided_by_itself_is_unchanged():
+    def model(x, t, y):
+        return 2 * x
+
+    x = torch.randn(2, 2, 2, 4)
+    velocity = guided_velocity(model, torch.tensor([0, 1]), 9, always(2.0), model)(x, 0.5)
+    torch.testing.assert_close(velocity, model(x, None, None))
+
+
+def test_the_weak_model_rests_where_the_scale_is_one():
+    weak = Counting()
+    guided_velocity(Counting(), torch.tensor([0]), 9, always(1.0), weak)(torch.zeros(1, 1, 1, 1), 0.5)
+    assert weak.calls == []
