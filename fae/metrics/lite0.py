@@ -1,0 +1,64 @@
+"""FD-Lite0: a Fréchet distance on EfficientNet-Lite0 features, for machines that reach no model hub. It is not FID."""
+
+from collections.abc import Iterable
+from typing import Self
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fae.metrics.frechet import Moments, frechet_distance
+from fae.weights.efficientnet_lite0 import PACKAGE_FILE, load_efficientnet_lite0
+
+DIM = 1280
+SIZE = 224
+
+
+class Lite0Features(nn.Module):
+    """ImageNet features of pictures: EfficientNet-Lite0's 1,280 pooled channels. Frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = timm.create_model("tf_efficientnet_lite0")
+        self.model.load_state_dict(load_efficientnet_lite0(PACKAGE_FILE.find().path, self.model.state_dict()))
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """uint8 (N, H, W, 3) -> float32 (N, 1280) on the model's device; pictures are resized whole to 224×224."""
+        return self.model.forward_head(self.model.forward_features(self._prepare(pixels)), pre_logits=True)
+
+    @torch.no_grad()
+    def logits(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """uint8 (N, H, W, 3) -> float32 (N, 1000), scores of the ImageNet-1k classes."""
+        return self.model(self._prepare(pixels))
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen extractor stays in eval mode: its batch norms must not follow the pictures."""
+        return super().train(False)
+
+    def _prepare(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
+        pixels = torch.as_tensor(pixels)
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+            raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
+        # (N, H, W, 3) -> (N, 3, H, W); uint8 on the CPU is Pillow's arithmetic, the same on every device
+        images = pixels.permute(0, 3, 1, 2).cpu()
+        if images.shape[2:] != (SIZE, SIZE):
+            images = F.interpolate(images, (SIZE, SIZE), mode="bicubic", antialias=True)
+        device = next(self.parameters()).device
+        return images.to(device).float().div_(127.5).sub_(1)  # mean = std = 0.5
+
+
+def lite0_moments(batches: Iterable[torch.Tensor | np.ndarray], extractor: Lite0Features) -> Moments:
+    """Mean and covariance of the features of pictures, which come in batches of uint8 (N, H, W, 3)."""
+    moments = Moments(DIM)
+    for pixels in batches:
+        moments.update(extractor(pixels))
+    return moments
+
+
+def fd_lite0(real: Moments, generated: Moments) -> float:
+    """FD-Lite0 of two sets of pictures. Compare only equal counts; below 2,000 pictures a side it says little."""
+    return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)
