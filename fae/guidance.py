@@ -31,6 +31,7 @@ class GuidanceInterval:
 
 
 Guidance = Sequence[GuidanceInterval]
+EDGE = 1e-6
 
 # FAE, arXiv 2512.07829: 0.9 on [1, 0.9], none on (0.9, 0.7), 2.5 on [0.7, 0].
 PAPER_GUIDANCE = (GuidanceInterval(1.0, 0.9, 0.9), GuidanceInterval(0.7, 0.0, 2.5))
@@ -69,8 +70,12 @@ def parse_guidance(text: str, scale: float = 1.0) -> tuple[GuidanceInterval, ...
 
 
 def scale_at(guidance: Guidance, t: float) -> float:
-    """The scale at time t; where two intervals touch the first listed holds."""
-    return next((interval.scale for interval in guidance if interval.t_hi >= t >= interval.t_lo), 1.0)
+    """The scale at time t; where two intervals touch the first listed holds.
+
+    Ends count as inside up to 1e-6, since a solver's times are rounded: 0.9 as a float32 is less than 0.9.
+    """
+    inside = (interval.scale for interval in guidance if interval.t_hi + EDGE >= t >= interval.t_lo - EDGE)
+    return next(inside, 1.0)
 
 
 def guided_velocity(
