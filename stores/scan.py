@@ -31,12 +31,17 @@ SCAN_SCHEMA = pa.schema(
     ]
 )
 
+NO_BYTES = Digest(0, hashlib.sha256(b"").digest())
+
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`table`: one row per picture (`SCAN_SCHEMA`), sorted by key; `unreadable`: key → reason where no bytes came."""
+    """`table`: one row per picture (`SCAN_SCHEMA`), sorted by key; `unreadable`: key → reason where no bytes came.
+
+    An unreadable picture has its row too, with the digest of no bytes, so that it ends up in the index as rejected.
+    """
 
     table: Any
     class_names: list[str] | None
@@ -62,7 +67,7 @@ def scan(
     _check_settings(holdout, threads, limit)
     listing = source.list_items()
     digests, unreadable = _hash_all(source, listing.items, threads, progress, Path(cache) if cache else None)
-    found = [(item, digest) for item in listing.items if (digest := digests.get(item.key)) is not None]
+    found = [(item, digests.get(item.key, NO_BYTES)) for item in listing.items]
     if limit is not None:
         found = sorted(found, key=lambda pair: (pair[1].sha256, pair[0].key))[:limit]
     found.sort(key=lambda pair: pair[0].key)

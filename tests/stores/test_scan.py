@@ -102,10 +102,12 @@ def test_settings_out_of_range_are_named(folder, bad):
         scan(open_source(str(folder)), **bad)
 
 
-def test_pictures_without_bytes_are_reported_beside_the_table(folder):
+def test_pictures_without_bytes_have_a_row_and_a_reason(folder):
     (folder / "x.csv").write_text("file,label\ncat/01.jpg,0\ngone.jpg,1\n")
     result = scan(open_source(str(folder)))
-    assert result.table.column("key").to_pylist() == ["cat/01.jpg"]
+    assert result.table.column("key").to_pylist() == ["cat/01.jpg", "gone.jpg"]
+    assert result.table.column("num_bytes").to_pylist()[1] == 0
+    assert result.table.column("sha256").to_pylist()[1] == hashlib.sha256(b"").hexdigest()
     assert list(result.unreadable) == ["gone.jpg"]
     assert "found nothing" in result.unreadable["gone.jpg"]
 
