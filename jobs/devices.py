@@ -1,0 +1,55 @@
+"""Which device, which arithmetic and how many threads a job uses."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device, or for `auto` the first of CUDA, MPS and CPU that is here.
+
+    Raises:
+        ValueError: the device is unknown or absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"runtime.device: expected auto, cpu, cuda, cuda:N or mps; received {name!r}") from error
+    absent = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if absent:
+        raise ValueError(f"runtime.device: {name!r} is not on this machine; use --device auto or cpu")
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than fp32 here: GPUs since Ampere, processors with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """`auto | bf16 | fp32` as a torch dtype for the device."""
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16(device) else "fp32"
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractContextManager[None]]:
+    """A maker of autocast contexts for one forward pass; a plain context when `dtype` is float32."""
+    if dtype == torch.float32:
+        return nullcontext
+    return lambda: torch.autocast(device.type, dtype=dtype)
+
+
+def use_threads(threads: int, workers: int = 1) -> int:
+    """Give this process `threads` threads, or its share of the processors when 0; returns the number."""
+    count = threads or max(1, len(os.sched_getaffinity(0)) // workers)
+    torch.set_num_threads(count)
+    return count

@@ -1,0 +1,117 @@
+"""Features to latents: the autoencoder's encoder over a feature store, shard by shard."""
+
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.guidance import seeded_noise
+from jobs.config import EncodeConfig, RuntimeConfig
+from jobs.devices import autocast, pick_device, pick_dtype
+from jobs.fill import fill_store
+from jobs.pool import OnProgress, ShardResult
+from jobs.run_folder import RunFolder
+from stores import ArraySpec, Store, StoreWriter, open_store
+
+
+def latent_ingredients(
+    features: Store, autoencoder: RunFolder, config: EncodeConfig, runtime: RuntimeConfig
+) -> dict[str, Any]:
+    """All that decides the bytes of a latent store."""
+    precision = pick_dtype(config.precision, pick_device(runtime.device))
+    return {
+        "features_content_id": features.content_id,
+        "autoencoder_sha256": autoencoder.weights_sha256,
+        "latents": config.latents,
+        "seed": config.seed if config.latents == "draw" else None,
+        "precision": str(precision).removeprefix("torch."),
+    }
+
+
+def latent_writer(
+    features: Store, autoencoder: RunFolder, parent: Path, name: str, config: EncodeConfig, runtime: RuntimeConfig
+) -> StoreWriter:
+    """The latent store's writer: a new folder, or the one that these ingredients already have."""
+    height, width, _ = features.arrays["features"].row_shape
+    channels = int(autoencoder.record["config"]["latent_channels"])
+    stored = 2 * channels if config.latents == "moments" else channels
+    return StoreWriter.plan(
+        parent,
+        kind="latents",
+        name=name,
+        arrays=[ArraySpec("latents", (height, width, stored), config.dtype)],
+        views=features.views,
+        index=features.index,
+        ingredients=latent_ingredients(features, autoencoder, config, runtime),
+        attributes={
+            "class_names": features.attributes.get("class_names"),
+            "latents": config.latents,
+            "features": str(features.path),
+            "autoencoder": str(autoencoder.path),
+        },
+        rows_per_shard=config.rows_per_shard,
+        permute=False,
+    )
+
+
+class EncodeWorker:
+    """Reads a shard's rows of features, compresses them and writes the latents."""
+
+    def __init__(self, store: Path, features: Path, model: Path, config: EncodeConfig, device: str) -> None:
+        self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
+        self.device = pick_device(device)
+        self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
+        self.model = FeatureAutoencoder.from_pretrained(model).to(self.device).eval()
+        self.encoding = Lock()
+
+    def run(self, shard: int) -> ShardResult:
+        span = self.writer.shard_rows(shard)
+        rows = np.arange(span.start, span.stop)
+        ok = np.isin(rows, self.features.rows())
+        stored = self.writer.manifest.array("latents").row_shape
+        latents = np.full((len(rows), self.features.views, *stored), np.nan, np.float32)
+        for view in range(self.features.views if ok.any() else 0):
+            latents[ok, view] = self._encode(rows[ok], view)
+        self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]))
+        return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum())}
+
+    @torch.inference_mode()
+    def _encode(self, rows: np.ndarray, view: int) -> np.ndarray:
+        parts = []
+        for start in range(0, len(rows), self.config.batch_size):
+            batch = rows[start : start + self.config.batch_size]
+            features = torch.from_numpy(self.features.read("features", batch, view=view))
+            with self.encoding, self.autocast():
+                posterior = self.model.encode(features.to(self.device).float())
+            parts.append(self._numbers(posterior, batch, view).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _numbers(self, posterior: Any, rows: np.ndarray, view: int) -> torch.Tensor:
+        if self.config.latents == "moments":
+            return torch.cat([posterior.mean, posterior.logvar], dim=-1)
+        if self.config.latents == "mean":
+            return posterior.mean
+        seeds = [(self.config.seed << 40) + (int(row) << 1) + view for row in rows]
+        noise = seeded_noise(seeds, posterior.mean.shape[1:]).to(posterior.mean)
+        return posterior.mean + posterior.std * noise
+
+    def _rejected(self, rows: np.ndarray) -> dict[int, str]:
+        reasons = self.features.index["reason"]
+        return {int(row): reasons[int(row)].as_py() or "rejected" for row in rows}
+
+
+def encode(
+    writer: StoreWriter,
+    features: Store,
+    autoencoder: RunFolder,
+    config: EncodeConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> Store:
+    """Materialise the latents of a feature store; does nothing when they are complete."""
+    factory = partial(EncodeWorker, writer.path, features.path, autoencoder.model_path, config, runtime.device)
+    return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)

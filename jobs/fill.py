@@ -1,0 +1,39 @@
+"""Fill a planned store: the missing shards on workers, then the finish; interrupted, the same call goes on."""
+
+from collections.abc import Callable
+
+from jobs.config import RuntimeConfig
+from jobs.pool import OnProgress, ShardResult, WorkerFactory, run_shards
+from stores import Store, StoreWriter
+
+
+def fill_store(
+    writer: StoreWriter, factory: WorkerFactory, runtime: RuntimeConfig, on_progress: OnProgress, max_rejected: float
+) -> Store:
+    """Write every missing shard and finalise; does nothing when the store is complete.
+
+    Raises:
+        StoreError: another driver holds the store, or more than `max_rejected` of the rows were rejected (all is kept).
+        ShardFailed: a shard failed on every try.
+    """
+    writer.begin()
+    if not writer.complete:
+        with writer.lease():
+            missing = writer.missing_shards()
+            run_shards(factory, missing, runtime, _counter(writer, missing, on_progress))
+            writer.finalise(max_rejected=max_rejected)
+    return writer.finalise()
+
+
+def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -> Callable[[ShardResult], None]:
+    """A function of shard results that reports rows done out of all, and rows rejected so far."""
+    done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
+    rejected = 0
+    on_progress(done, writer.num_rows, {})
+
+    def count(result: ShardResult) -> None:
+        nonlocal done, rejected
+        done, rejected = done + result["rows"], rejected + result["rejected"]
+        on_progress(done, writer.num_rows, {"rejected": rejected} if rejected else {})
+
+    return count

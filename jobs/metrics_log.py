@@ -1,0 +1,77 @@
+"""What a training run writes while it runs: metrics.jsonl and TensorBoard events, without waiting for the device."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+
+class MetricsLog:
+    """Sums losses on the device and writes their mean once per interval; lines past a resumed step are dropped."""
+
+    def __init__(self, folder: Path, step: int, batch_size: int) -> None:
+        self.file = folder / "metrics.jsonl"
+        _drop_after(self.file, step)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self.batch_size = batch_size
+        self._start()
+
+    def add(self, losses: dict[str, torch.Tensor], gradient_norm: torch.Tensor, waited_seconds: float) -> None:
+        for name, value in {**losses, "gradient_norm": gradient_norm}.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+        self.waited_seconds += waited_seconds
+
+    @staticmethod
+    def peek(losses: dict[str, torch.Tensor]) -> dict[str, float]:
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def write(self, step: int, rate: float) -> dict[str, float]:
+        """Write the interval's means and return them; this is the one place that waits for the device."""
+        values = torch.stack(list(self.sums.values())).cpu() / self.count
+        facts = dict(zip(self.sums, values.tolist(), strict=True))
+        seconds = time.perf_counter() - self.started
+        line = {
+            **facts,
+            "learning_rate": rate,
+            "rows_per_second": self.count * self.batch_size / seconds,
+            "wait_share": self.waited_seconds / seconds,
+        }
+        with self.file.open("a") as out:
+            out.write(json.dumps({"step": step, **line}) + "\n")
+        for name, value in line.items():
+            self.board.add_scalar(name, value, step)
+        self._start()
+        return facts
+
+    def _start(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.count, self.waited_seconds, self.started = 0, 0.0, time.perf_counter()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.board.close()
+
+
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; a last line cut short by a crash is passed over."""
+    lines = []
+    for text in file.read_text().splitlines() if file.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def _drop_after(file: Path, step: int) -> None:
+    kept = [line for line in read_metrics(file) if line["step"] <= step]
+    file.write_text("".join(json.dumps(line) + "\n" for line in kept))

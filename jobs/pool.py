@@ -1,0 +1,65 @@
+"""Hand shards to workers, one process or many, until none is missing."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Protocol
+
+from jobs.config import RuntimeConfig
+from jobs.devices import use_threads
+
+ShardResult = dict[str, Any]
+OnProgress = Callable[[int, int, dict[str, Any]], None]
+
+IN_FLIGHT = 2  # one shard in the encoder, one being decoded or written
+TRIES = 3
+
+
+class ShardWorker(Protocol):
+    """Does one shard at a time; `run` is a pure function of the store's manifest and the shard number."""
+
+    def run(self, shard: int) -> ShardResult: ...
+
+
+WorkerFactory = Callable[[], ShardWorker]
+
+
+class ShardFailed(RuntimeError):
+    """A shard that failed on every try; the shards done before it are kept."""
+
+
+def run_shards(
+    factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig, on_result: Callable[[ShardResult], None]
+) -> None:
+    """Run every shard on the executor that `runtime` names and pass each result to `on_result` as it comes.
+
+    Raises:
+        ShardFailed: a shard failed on every try.
+        ValueError: a worker met a user's mistake (it is not retried).
+    """
+    if not shards:
+        return
+    if runtime.executor == "local":
+        results = _run_local(factory, shards, runtime)
+    else:
+        from jobs.ray_pool import run_on_ray  # Ray is imported only where it runs
+
+        results = run_on_ray(factory, shards, runtime)
+    for result in results:
+        on_result(result)
+
+
+def _run_local(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
+    use_threads(runtime.threads)
+    worker = factory()
+    waiting, running = deque(shards), set[Future[ShardResult]]()
+    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="shard") as threads:
+        try:
+            while waiting or running:
+                while waiting and len(running) < IN_FLIGHT:
+                    running.add(threads.submit(worker.run, waiting.popleft()))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:
+            for future in running:
+                future.cancel()

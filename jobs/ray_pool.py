@@ -1,0 +1,103 @@
+"""The same shards on Ray actors: attach to a cluster or start an embedded one that listens on loopback alone."""
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from jobs.config import RuntimeConfig
+from jobs.devices import use_threads
+from jobs.pool import IN_FLIGHT, TRIES, ShardFailed, ShardResult, WorkerFactory
+
+
+class _Actor:
+    """A process with one worker that runs two shards at a time, so that reading and writing overlap."""
+
+    def __init__(self, factory: WorkerFactory, threads: int) -> None:
+        use_threads(threads)
+        self.worker = factory()
+
+    def run(self, shard: int) -> ShardResult:
+        return self.worker.run(shard)
+
+
+@contextmanager
+def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
+    """Ray for the length of a command; an embedded Ray is shut down again, a cluster or the caller's own Ray is left."""
+    if ray.is_initialized():
+        yield
+        return
+    address = runtime.address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    embedded = {} if address else {"num_cpus": max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker))}
+    ray.init(
+        address=address,
+        include_dashboard=None if address else False,
+        _node_ip_address=None if address else "127.0.0.1",
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        **embedded,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
+    """Yield each shard's result; a lost worker's shards are handed out again, up to TRIES times each."""
+    with ray_session(runtime):
+        threads = runtime.threads or max(1, (os.cpu_count() or 1) // runtime.workers)
+        maker = ray.remote(
+            num_cpus=runtime.cpus_per_worker,
+            num_gpus=runtime.gpus_per_worker,
+            max_restarts=TRIES,
+            max_concurrency=IN_FLIGHT,
+        )(_Actor)
+        actors = [maker.remote(factory, threads) for _ in range(min(runtime.workers, len(shards)))]
+        yield from _hand_out(actors, deque(shards))
+
+
+def _hand_out(actors: list[ray.actor.ActorHandle], waiting: deque[int]) -> Iterator[ShardResult]:
+    running: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle]] = {}
+    tries: Counter[int] = Counter()
+    for actor in actors * IN_FLIGHT:
+        _give(actor, waiting, running)
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        shard, actor = running.pop(done)
+        try:
+            result = ray.get(done)
+        except RayTaskError as error:
+            if isinstance(error.cause, ValueError):
+                raise error.cause from None
+            _again(shard, waiting, tries, error)
+        except RayActorError as error:
+            _again(shard, waiting, tries, error)
+        else:
+            yield result
+        _give(actor, waiting, running)
+
+
+def _give(
+    actor: ray.actor.ActorHandle,
+    waiting: deque[int],
+    running: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle]],
+) -> None:
+    if waiting:
+        shard = waiting.popleft()
+        running[actor.run.remote(shard)] = (shard, actor)
+
+
+def _again(shard: int, waiting: deque[int], tries: Counter[int], error: Exception) -> None:
+    tries[shard] += 1
+    if tries[shard] >= TRIES:
+        raise ShardFailed(
+            f"shard {shard} failed {TRIES} times; the finished shards are kept. Last error: {error}"
+        ) from error
+    waiting.append(shard)

@@ -1,0 +1,103 @@
+"""Generator → latents → features → pictures; the frozen encoder is not needed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.generators import DiffusionGenerator
+from fae.guidance import parse_guidance
+from fae.pictures import to_uint8
+from fae.pixel_decoder import PixelDecoder
+from jobs.config import SampleConfig
+from jobs.devices import autocast, pick_dtype
+from jobs.pool import OnProgress
+from jobs.run_folder import RunFolder
+
+
+@dataclass
+class Painter:
+    """Latents to pictures: the autoencoder's feature decoder and the pixel decoder."""
+
+    autoencoder: FeatureAutoencoder
+    decoder: PixelDecoder
+    device: torch.device
+
+    @classmethod
+    def load(cls, autoencoder: RunFolder, decoder: RunFolder, device: torch.device) -> "Painter":
+        """Both models of two finished runs."""
+        return cls(
+            FeatureAutoencoder.from_pretrained(autoencoder.model_path).to(device).eval(),
+            PixelDecoder.from_pretrained(decoder.model_path).to(device).eval(),
+            device,
+        )
+
+    @torch.inference_mode()
+    def paint(self, latents: torch.Tensor) -> np.ndarray:
+        """Latents (N, h, w, c) → uint8 (N, H, W, 3)."""
+        with autocast(self.device, pick_dtype("auto", self.device))():
+            return to_uint8(self.decoder(self.autoencoder.decode(latents.to(self.device)).float()))
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """What to make: a label and a seed for each picture."""
+
+    labels: np.ndarray
+    seeds: list[int]
+
+
+def plan_samples(config: SampleConfig, num_classes: int, class_names: list[str] | None) -> SamplePlan:
+    """`config.num` pictures spread evenly over the classes, in class order within each round.
+
+    Raises:
+        ValueError: a class that the generator does not know.
+    """
+    classes = parse_classes(config.classes, num_classes, class_names)
+    labels = np.array([classes[number % len(classes)] for number in range(config.num)], np.int64)
+    return SamplePlan(labels, [config.seed + number for number in range(config.num)])
+
+
+def parse_classes(text: str | None, num_classes: int, class_names: list[str] | None) -> list[int]:
+    """Class ids from `0,3,7`, `0-9`, names, or all of them when absent."""
+    if text is None:
+        return list(range(num_classes))
+    names = {name: number for number, name in enumerate(class_names or [])}
+    classes: list[int] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        first, dash, last = part.partition("-")
+        if part in names:
+            classes.append(names[part])
+        elif part.isdigit():
+            classes.append(int(part))
+        elif dash and first.isdigit() and last.isdigit() and int(first) <= int(last):
+            classes.extend(range(int(first), int(last) + 1))
+        else:
+            raise ValueError(f"classes: expected ids such as 0,3,7 or 0-9, or class names; received {part!r}")
+    outside = [number for number in classes if number >= num_classes]
+    if outside:
+        raise ValueError(f"classes: expected ids below {num_classes}; received {outside[0]}")
+    return classes
+
+
+def sample(
+    generator: DiffusionGenerator,
+    painter: Painter,
+    plan: SamplePlan,
+    config: SampleConfig,
+    on_progress: OnProgress,
+) -> Iterator[np.ndarray]:
+    """Yield uint8 (n, H, W, 3) batches of pictures in order; each depends on its own label and seed alone."""
+    guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
+    cast = autocast(painter.device, pick_dtype("auto", painter.device))
+    total = len(plan.seeds)
+    on_progress(0, total, {})
+    for start in range(0, total, config.batch_size):
+        part = slice(start, start + config.batch_size)
+        labels = torch.from_numpy(plan.labels[part])
+        with torch.inference_mode(), cast():
+            latents = generator.sample(labels, plan.seeds[part], steps=config.steps, guidance=guidance)
+        yield painter.paint(latents)
+        on_progress(min(start + config.batch_size, total), total, {})

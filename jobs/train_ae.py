@@ -1,0 +1,95 @@
+"""Train the feature autoencoder on a feature store; neither the frozen encoder nor a picture is touched."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.losses import fae_loss
+from jobs.config import AutoencoderConfig, RuntimeConfig
+from jobs.devices import pick_device, use_threads
+from jobs.pool import OnProgress
+from jobs.run_folder import RunFolder
+from jobs.trainer import Losses, LossFunction, Trainer, fit
+from jobs.training_inputs import batches, decisive, evaluation_rows
+from stores import Store
+
+EVALUATION_ROWS = 1024
+
+
+def autoencoder_ingredients(features: Store, config: AutoencoderConfig) -> dict[str, Any]:
+    """All that decides the autoencoder's weights (on one kind of device)."""
+    return {"features_content_id": features.content_id, "autoencoder": decisive(config), "format": 1}
+
+
+def train_autoencoder(
+    root: Path, name: str, features: Store, config: AutoencoderConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> RunFolder:
+    """Train, or go on, or return the finished run of these ingredients."""
+    ingredients = autoencoder_ingredients(features, config)
+    run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
+    if run.complete:
+        return run
+    use_threads(runtime.threads)
+    device = pick_device(runtime.device)
+    torch.manual_seed(config.seed)
+    trainer = Trainer(
+        run, config, build_autoencoder(features, config), batches(features, ["features"], config, device), device
+    )
+    model = fit(trainer, autoencoder_loss(config.kl_weight), on_progress)
+    assert isinstance(model, FeatureAutoencoder)
+    model.save_pretrained(run.model_path)
+    run.finish(reconstruction_figures(model, features, device))
+    return run
+
+
+def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:
+    """A fresh autoencoder for the store's grid and width, with the store's exact channel statistics."""
+    height, width, dim = features.arrays["features"].row_shape
+    model = FeatureAutoencoder(
+        feature_dim=dim,
+        latent_channels=config.latent_channels,
+        grid=(height, width),
+        encoder=config.encoder,
+        heads=config.heads,
+        head_dim=config.head_dim,
+        activation=config.activation,
+        decoder_depth=config.decoder_depth,
+        feature_norm=config.feature_norm,
+    )
+    statistics = features.statistics("features")
+    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+def autoencoder_loss(kl_weight: float) -> LossFunction:
+    """Squared error of normalised features plus β·KL, as a loss function of the trainer."""
+
+    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
+        x, x_hat, posterior = model(batch["features"].float(), generator)
+        return fae_loss(x, x_hat, posterior, kl_weight)
+
+    return loss
+
+
+@torch.inference_mode()
+def reconstruction_figures(model: FeatureAutoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+    """Relative squared error and mean cosine of rebuilt held-out features (training rows when none are held out)."""
+    split, rows = evaluation_rows(features, EVALUATION_ROWS)
+    error = energy = cosine = torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(rows), 64):
+        batch = torch.from_numpy(features.read("features", rows[start : start + 64], view=0)).to(device).float()
+        x = model.normalise(batch)
+        x_hat = model.normalise(model.decode(model.encode(batch).mean))
+        error = error + (x_hat - x).square().sum().double().cpu()
+        energy = energy + x.square().sum().double().cpu()
+        cosine = cosine + nn.functional.cosine_similarity(x, x_hat, dim=-1).mean(dim=(1, 2)).sum().double().cpu()
+    return {
+        "relative_squared_error": float(error / energy),
+        "cosine": float(cosine / len(rows)),
+        "rows": len(rows),
+        "split": split,
+    }

@@ -1,0 +1,206 @@
+"""Train the pixel decoder: on noised features, then fine-tuned on features that an autoencoder rebuilt."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.losses import pixel_loss
+from fae.metrics import psnr
+from fae.pictures import picture_grid, save_png, to_float, to_uint8
+from fae.pixel_decoder import PixelDecoder
+from fae.presets import PIXEL_DECODER
+from jobs.config import DecoderConfig, RuntimeConfig
+from jobs.devices import pick_device, use_threads
+from jobs.pool import OnProgress
+from jobs.run_folder import RunFolder
+from jobs.trainer import Losses, Trainer, fit
+from jobs.training_inputs import batches, decisive, evaluation_rows
+from stores import Store
+
+Rebuild = Callable[[torch.Tensor, torch.Generator | None], torch.Tensor]
+PREVIEW_ROWS = 32
+EVALUATION_ROWS = 512
+
+
+def decoder_stages(
+    root: Path, name: str, features: Store, autoencoder: RunFolder | None, config: DecoderConfig
+) -> list[tuple[str, dict[str, Any]]]:
+    """(name, ingredients) of the stages: noised (reusable by every autoencoder), then fine-tuned on this one's x̂."""
+    settings = decisive(config)
+    tuned = settings.pop("finetune_steps")
+    first = {"features_content_id": features.content_id, "decoder": settings, "format": 1}
+    stages = [(f"{name}-noised" if tuned else name, first)]
+    if tuned:
+        if autoencoder is None:
+            raise ValueError(
+                "finetune_steps: expected an autoencoder to rebuild features; pass --autoencoder or set it to 0"
+            )
+        noised = RunFolder.locate(root, "decoders", stages[0][0], first)
+        second = {
+            "autoencoder_sha256": autoencoder.weights_sha256,
+            "noised": noised.name,
+            "finetune_steps": tuned,
+            "decoder": settings,
+            "format": 1,
+        }
+        stages.append((name, second))
+    return stages
+
+
+def train_decoder(
+    root: Path,
+    name: str,
+    features: Store,
+    autoencoder: RunFolder | None,
+    config: DecoderConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> RunFolder:
+    """Train both stages, or what is missing of them, and return the last one's run.
+
+    Raises:
+        ValueError: the store keeps no pictures, or fine-tuning is asked for without an autoencoder.
+    """
+    if "pixels" not in features.arrays:
+        raise ValueError(
+            f"{features.path}: expected a store with pictures; run `fae-pipe extract --pixels` to make one"
+        )
+    use_threads(runtime.threads)
+    device = pick_device(runtime.device)
+    stages = decoder_stages(root, name, features, autoencoder, config)
+    run = _train_stage(root, *stages[0], features, None, None, config, device, on_progress)
+    if len(stages) == 1:
+        return run
+    tuned = replace(
+        config, steps=config.finetune_steps, warmup_steps=min(config.warmup_steps, config.finetune_steps // 10)
+    )
+    return _train_stage(root, *stages[1], features, autoencoder, run, tuned, device, on_progress)
+
+
+def _train_stage(
+    root: Path,
+    name: str,
+    ingredients: dict[str, Any],
+    features: Store,
+    autoencoder: RunFolder | None,
+    start: RunFolder | None,
+    config: DecoderConfig,
+    device: torch.device,
+    on_progress: OnProgress,
+) -> RunFolder:
+    inputs = {"features": str(features.path)}
+    if autoencoder is not None and start is not None:
+        inputs |= {"autoencoder": str(autoencoder.path), "decoder": str(start.path)}
+    run = RunFolder.create(root, "decoders", name, ingredients, asdict(config), inputs)
+    if run.complete:
+        return run
+    torch.manual_seed(config.seed)
+    model = PixelDecoder.from_pretrained(start.model_path) if start else build_decoder(features, config)
+    rebuild = rebuilder(autoencoder, device) if autoencoder and start else _noiser(features, config.noise_sigma, device)
+    perceptual = _perceptual(config.perceptual, device)
+    trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, device), device)
+    loss = _loss_function(rebuild, config, perceptual)
+    preview = _previewer(features, rebuild if autoencoder and start else None, run.path / "previews", device)
+    averaged = fit(trainer, loss, on_progress, preview)
+    assert isinstance(averaged, PixelDecoder)
+    averaged.save_pretrained(run.model_path)
+    preview(averaged, config.steps)
+    run.finish(picture_figures(averaged, features, rebuild if autoencoder and start else None, device))
+    return run
+
+
+def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from the store's tokens to its pictures, with the store's channel statistics."""
+    height, width, dim = features.arrays["features"].row_shape
+    picture_size = features.arrays["pixels"].row_shape[0]
+    if picture_size % height or height != width:
+        raise ValueError(
+            f"extract.picture_size: expected a multiple of the {height}x{width} token grid; received {picture_size}"
+        )
+    model = PixelDecoder(
+        feature_dim=dim, grid=(height, width), patch_size=picture_size // height, **PIXEL_DECODER[config.size]
+    )
+    statistics = features.statistics("features")
+    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
+    """x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
+    scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
+
+    def noised(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return x + scale * torch.randn(x.shape, generator=generator, device=x.device)
+
+    return noised
+
+
+def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
+    """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator."""
+    model = FeatureAutoencoder.from_pretrained(autoencoder.model_path).to(device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def rebuilt(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        posterior = model.encode(x)
+        return model.decode(posterior.mean if generator is None else posterior.sample(generator))
+
+    return rebuilt
+
+
+def _perceptual(kind: str, device: torch.device) -> nn.Module | None:
+    if kind == "none":
+        return None
+    from fae.perceptual import LPIPS
+
+    return LPIPS(kind.removeprefix("lpips-")).to(device)
+
+
+def _loss_function(rebuild: Rebuild, config: DecoderConfig, perceptual: nn.Module | None) -> Any:
+    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
+        features = rebuild(batch["features"].float(), generator)
+        pictures = to_float(batch["pixels"])
+        return pixel_loss(model(features), pictures, config.pixel_loss, perceptual, config.perceptual_weight)
+
+    return loss
+
+
+def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
+    """A grid of held-out pictures (odd rows) above what the decoder makes of them (even rows)."""
+    _, rows = evaluation_rows(features, PREVIEW_ROWS)
+
+    def preview(model: nn.Module, step: int) -> None:
+        originals, painted = reconstruct(model, features, rows, rebuild, device)
+        columns = min(16, len(rows))
+        lines = []
+        for start in range(0, len(rows), columns):
+            lines += [originals[start : start + columns], painted[start : start + columns]]
+        save_png(picture_grid(np.concatenate(lines), columns), folder / f"step-{step:08d}.png")
+
+    return preview
+
+
+@torch.inference_mode()
+def reconstruct(
+    model: nn.Module, features: Store, rows: Any, rebuild: Rebuild | None, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """(originals, reconstructions) of the rows, uint8 (N, H, W, 3) each, through `rebuild` when given."""
+    originals, painted = [], []
+    for start in range(0, len(rows), 64):
+        part = rows[start : start + 64]
+        x = torch.from_numpy(features.read("features", part, view=0)).to(device).float()
+        painted.append(to_uint8(model(rebuild(x, None) if rebuild else x)))
+        originals.append(features.read("pixels", part, view=0))
+    return np.concatenate(originals), np.concatenate(painted)
+
+
+def picture_figures(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
+    """PSNR in dB of held-out reconstructions."""
+    split, rows = evaluation_rows(features, EVALUATION_ROWS)
+    originals, painted = reconstruct(model, features, rows, rebuild, device)
+    return {"psnr_db": float(psnr(to_float(painted), to_float(originals)).mean()), "rows": len(rows), "split": split}

@@ -1,0 +1,179 @@
+"""One training loop for every model: resume, step, log, save; an interrupted run equals an uninterrupted one."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from fae.ema import EMA
+from fae.optim import learning_rate, make_optimizer
+from jobs.checkpoint import load_newest, load_optimizer_tensors, optimizer_tensors, save_checkpoint
+from jobs.config import TrainConfig
+from jobs.devices import autocast, pick_dtype
+from jobs.metrics_log import MetricsLog
+from jobs.pool import OnProgress
+from jobs.run_folder import RunFolder
+from stores import Loader
+
+Losses = dict[str, torch.Tensor]
+LossFunction = Callable[[nn.Module, Any, torch.Generator], Losses]
+Preview = Callable[[nn.Module, int], None]
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Ctrl-C or a termination signal, met after the state was saved; the same command goes on from `step`."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        super().__init__(f"training stopped at step {step} and saved in {path}; the same command goes on from there")
+        self.step, self.path = step, path
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss that is not finite; the last good checkpoint is kept."""
+
+
+@dataclass
+class Trainer:
+    """A model in training: its optimiser, average, loader and place on disk."""
+
+    run: RunFolder
+    config: TrainConfig
+    model: nn.Module
+    loader: Loader
+    device: torch.device
+    step: int = 0
+    ema: EMA = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device).train()
+        self.optimizer = make_optimizer(self.model, beta2=self.config.beta2, weight_decay=self.config.weight_decay)
+        self.ema = EMA(self.model, decay=self.config.ema_decay)
+
+    def resume(self) -> None:
+        """Go back to the newest complete checkpoint, when there is one."""
+        found = load_newest(self.run.path / "checkpoints", self.device)
+        if found is None:
+            return
+        parts, state = found
+        self.model.load_state_dict(parts["model"])
+        self.ema.load_state_dict(parts["ema"])
+        load_optimizer_tensors(self.optimizer, parts["optimizer"])
+        self.loader.load_state_dict(state["loader"])
+        self.step = state["step"]
+
+    def save(self) -> Path:
+        parts = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+        }
+        state = {"loader": self.loader.state_dict()}
+        return save_checkpoint(self.run.path / "checkpoints", self.step, parts, state, self.config.keep)
+
+    def update(self, losses: Losses) -> torch.Tensor:
+        """Backward, clip, optimiser and average; returns the gradient norm without waiting for it."""
+        losses["loss"].backward()
+        limit = self.config.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit, foreach=True)
+        rate = learning_rate(
+            self.step, self.config.steps, self.config.learning_rate, self.config.warmup_steps, self.config.schedule
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.ema.update(self.model, self.step)
+        return norm
+
+
+def fit(
+    trainer: Trainer, loss_function: LossFunction, on_progress: OnProgress, preview: Preview | None = None
+) -> nn.Module:
+    """Train to `config.steps` and return the averaged model in eval mode.
+
+    `loss_function(model, batch, generator)` returns named losses, `loss` among them; every draw it makes comes from
+    `generator`, which is seeded by (seed, step), so that a resumed run draws what an uninterrupted one does.
+
+    Raises:
+        TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
+        TrainingDiverged: a loss was not finite.
+    """
+    config, run = trainer.config, trainer.run
+    trainer.resume()
+    cast = autocast(trainer.device, pick_dtype(config.precision, trainer.device))
+    generator = torch.Generator(trainer.device)
+    with MetricsLog(run.path, trainer.step, config.batch_size) as log, _signals() as stopped:
+        on_progress(trainer.step, config.steps, {})
+        batches = iter(trainer.loader)
+        while trainer.step < config.steps:
+            started = time.perf_counter()
+            batch = next(batches)
+            waited_seconds = time.perf_counter() - started
+            generator.manual_seed(step_seed(config.seed, trainer.step))
+            with cast():
+                losses = loss_function(trainer.model, batch, generator)
+            norm = trainer.update(losses)
+            log.add(losses, norm, waited_seconds)
+            last = trainer.step == config.steps
+            if trainer.step % config.log_every == 0 or last:
+                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"])
+                _check_finite(facts, trainer)
+                on_progress(trainer.step, config.steps, facts)
+            if trainer.step % config.save_every == 0 or last or stopped.is_set():
+                _check_finite(log.peek(losses), trainer)
+                trainer.save()
+            if preview and config.preview_every and trainer.step % config.preview_every == 0 and not last:
+                preview(trainer.ema.averaged(trainer.model), trainer.step)
+            if stopped.is_set() and not last:
+                raise TrainingStopped(trainer.step, run.path)
+    return trainer.ema.averaged(trainer.model)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A 64-bit seed that is a pure function of (seed, step); neighbours share no bits (splitmix64)."""
+    value = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (value ^ (value >> 31)) & 0x7FFFFFFFFFFFFFFF
+
+
+def _check_finite(facts: dict[str, float], trainer: Trainer) -> None:
+    bad = [name for name, value in facts.items() if not torch.isfinite(torch.tensor(value))]
+    if bad:
+        raise TrainingDiverged(
+            f"{trainer.run.path}: {', '.join(bad)} is not finite at step {trainer.step}; "
+            "the checkpoints before it are kept. "
+            "Try a lower --learning-rate, a lower --clip-norm or --precision fp32"
+        )
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Set an event on SIGINT and SIGTERM, so that the step in progress ends first; a second signal acts at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(number, kept[signal.Signals(number)])
+
+    for number in kept:
+        signal.signal(number, handle)
+    try:
+        yield event
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,50 @@
+"""What the trainers share before their loops: the rows to read, the loader, and which settings decide the weights."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.config import TrainConfig
+from stores import Loader, Store
+
+# These settings change how a run is watched or fed, never its weights.
+WATCHING = frozenset({"log_every", "save_every", "keep", "preview_every", "residency"})
+
+
+def decisive(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the trained weights."""
+    return {key: value for key, value in asdict(config).items() if key not in WATCHING}
+
+
+def batches(store: Store, arrays: Sequence[str], config: TrainConfig, device: torch.device) -> Loader:
+    """The training rows of a store in the order of (seed, epoch), a random view at each visit.
+
+    Raises:
+        ValueError: the batch is larger than the training rows.
+    """
+    rows = store.rows("train")
+    if len(rows) < config.batch_size:
+        raise ValueError(
+            f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_size}"
+        )
+    return Loader(
+        store,
+        arrays=tuple(arrays),
+        rows=rows,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        residency=config.residency,
+        device=device,
+    )
+
+
+def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
+    """Up to `most` held-out rows, or training rows when none are held out, with the split's name."""
+    for split in ("val", "train"):
+        rows = store.rows(split)
+        if len(rows):
+            return split, rows[:most]
+    raise ValueError(f"{store.path}: expected at least one readable row; found none")
