@@ -1,0 +1,1 @@
+"""The commands of `fae-pipe`, one file for each part of the pipeline."""

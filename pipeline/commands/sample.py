@@ -1,0 +1,26 @@
+"""The sample command: pictures of chosen classes from a generator."""
+
+import click
+
+from pipeline.commands.stages import ACTORS, input_option, stages_of
+from pipeline.options import Settings, config_options
+
+
+@click.command("sample")
+@input_option("--generator", "Generator")
+@input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
+@click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
+@config_options("sample", "runtime", exclude=ACTORS)
+def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
+    """Make pictures: choose classes, seeds, solver steps and guidance; get PNG files and a grid."""
+    from pipeline.lineage import find_models
+    from pipeline.sampling import paint_previews
+
+    stages, output = stages_of(settings), settings.output
+    models = find_models(settings.root, generator or settings.recipe.name, decoder)
+    folder = stages.sample(models)
+    if not settings.dry_run:
+        for file in paint_previews(models, settings.recipe.runtime) if previews else []:
+            output.say(f"preview: {file}")
+        output.say(f"grid: {folder.grid}")
+    output.result({**stages.outcomes[-1].as_record(), "grid": folder.grid})

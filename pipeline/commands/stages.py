@@ -1,0 +1,126 @@
+"""The stage commands: extract, train-ae, train-decoder, encode and train-gen."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.options import GroupedOption, Settings, config_options
+
+if TYPE_CHECKING:
+    from pipeline.stages import Stages
+
+# Training runs in this process; where actors would run is of no concern to it.
+ACTORS = ("executor", "address", "workers", "cpus_per_worker", "gpus_per_worker")
+
+
+def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that names an input of the stage; the recipe's name stands for the newest finished one."""
+    return click.option(
+        flag,
+        cls=GroupedOption,
+        group="Inputs",
+        metavar="NAME|PATH",
+        help=f"{what}; the newest one of this name when absent.",
+    )
+
+
+def stages_of(settings: Settings) -> "Stages":
+    """The stages of these settings; torch is loaded here and not for --help."""
+    from pipeline.stages import Stages
+
+    return Stages(settings.root, settings.recipe, settings.output, settings.dry_run)
+
+
+def report(stages: "Stages") -> None:
+    """End a stage command: what was done, as JSON for programs."""
+    last = stages.outcomes[-1]
+    if last.figures and not stages.dry_run:
+        stages.output.say("  ".join(f"{name} {show(value)}" for name, value in last.figures.items()))
+    stages.output.result(last.as_record())
+
+
+def show(value: object) -> str:
+    """A figure as a person reads it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@click.command("extract")
+@config_options("data", "extract", "runtime")
+def extract_command(settings: Settings) -> None:
+    """Run the frozen encoder once over every picture and keep its features.
+
+    Reads a folder, a table, tar files or Parquet files; writes a feature store with one record a picture.
+    Interrupted, the same command goes on; with nothing changed it does nothing.
+    """
+    stages = stages_of(settings)
+    stages.extract()
+    report(stages)
+
+
+@click.command("train-ae")
+@input_option("--features", "Feature store")
+@config_options("autoencoder", "runtime", exclude=ACTORS)
+def train_ae_command(settings: Settings, features: str | None) -> None:
+    """Train the feature autoencoder on a feature store.
+
+    One self-attention layer compresses features to latents, a light transformer rebuilds them. No picture is
+    opened and the frozen encoder is not loaded.
+    """
+    from pipeline.lineage import find_store
+
+    stages = stages_of(settings)
+    stages.train_ae(find_store(settings.root, "features", features or settings.recipe.name))
+    report(stages)
+
+
+@click.command("train-decoder")
+@input_option("--features", "Feature store with pictures")
+@input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
+@config_options("decoder", "runtime", exclude=ACTORS)
+def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
+    """Train the pixel decoder that turns features back into pictures.
+
+    First on noised features (this stage serves every autoencoder of the same encoder), then, for --finetune-steps, on
+    features that the autoencoder rebuilt.
+    """
+    from pipeline.lineage import find_run, find_store
+
+    stages, name = stages_of(settings), settings.recipe.name
+    store = find_store(settings.root, "features", features or name)
+    tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
+    run = find_run(settings.root, "autoencoders", autoencoder or name) if tuned else None
+    stages.train_decoder(store, run)
+    report(stages)
+
+
+@click.command("encode")
+@input_option("--features", "Feature store")
+@input_option("--autoencoder", "Autoencoder that compresses the features")
+@config_options("encode", "runtime")
+def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
+    """Compress a feature store to a latent store, 16×16×32 numbers a picture for the paper's models.
+
+    The autoencoder runs once over the features; generators then train on the latents alone.
+    """
+    from pipeline.lineage import find_run, find_store
+
+    stages, name = stages_of(settings), settings.recipe.name
+    store = find_store(settings.root, "features", features or name)
+    stages.encode(store, find_run(settings.root, "autoencoders", autoencoder or name))
+    report(stages)
+
+
+@click.command("train-gen")
+@input_option("--latents", "Latent store")
+@config_options("generator", "runtime", exclude=ACTORS)
+def train_gen_command(settings: Settings, latents: str | None) -> None:
+    """Train a generator on a latent store.
+
+    Nothing but the latents and their classes is read: no autoencoder, no encoder, no picture.
+    """
+    from pipeline.lineage import find_store
+
+    stages = stages_of(settings)
+    stages.train_gen(find_store(settings.root, "latents", latents or settings.recipe.name))
+    report(stages)

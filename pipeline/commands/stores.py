@@ -1,0 +1,42 @@
+"""The stores commands: what there is, and what one store holds."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.group import FaeGroup
+from pipeline.options import Settings, config_options
+
+
+@click.group("stores", cls=FaeGroup)
+def stores_group() -> None:
+    """Look at feature and latent stores, and at the models made from them."""
+
+
+@stores_group.command("ls")
+@config_options(recipe="none")
+def ls_command(settings: Settings) -> None:
+    """List stores and models in the order in which they were made from each other."""
+    from pipeline.inventory import inventory
+
+    rows = inventory(settings.root)
+    if not rows:
+        settings.output.say(f"{settings.root}: nothing yet; start with `fae-pipe extract` or `fae-pipe demo`")
+    settings.output.table([row.as_cells() for row in rows])
+    settings.output.result({"root": settings.root, "artefacts": [row.as_record() for row in rows]})
+
+
+@stores_group.command("show")
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@config_options(recipe="none")
+def show_command(settings: Settings, path: Path) -> None:
+    """Show what a store holds, what made it, and its rejected pictures."""
+    from pipeline.inventory import describe_store
+
+    record = describe_store(path)
+    settings.output.table([{"what": key, "value": str(value)} for key, value in record["facts"].items()])
+    for name, array in record["arrays"].items():
+        settings.output.say(f"{name}: {array}")
+    for entry in record["rejected"][:20]:
+        settings.output.say(f"rejected: {entry['key']}: {entry['reason']}")
+    settings.output.result(record)

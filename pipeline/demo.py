@@ -1,0 +1,82 @@
+"""The demo: the digits recipe, then what independent judges say of its pictures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fae.pictures import picture_grid, save_png
+from jobs.config import RuntimeConfig
+from jobs.devices import pick_device
+from jobs.train_decoder import rebuilder, reconstruct
+from pipeline.chain import Made, run_chain
+from pipeline.digits import Half, as_record, judge
+from pipeline.output import Output
+from pipeline.recipe import load_recipe
+from pipeline.sampling import SampleFolder
+from pipeline.stages import Stages
+from stores import Store, fingerprint
+from stores.fileio import replace_file
+
+SAMPLES = 500
+GRID_ROWS = 40
+
+
+def run_demo(root: Path, output: Output, runtime: RuntimeConfig) -> None:
+    """Run every stage of `digits` that is out of date, judge the result (once), and print paths and figures."""
+    recipe = replace(load_recipe("digits"), runtime=runtime)
+    stages = Stages(root, recipe, output)
+    made = run_chain(stages)
+    assert made is not None
+    config = replace(recipe.sample, num=SAMPLES, classes=None)
+    guided = stages.sample(made.models, config)
+    unguided = stages.sample(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
+    folder = root / "demo"
+    figures = judged(folder, made, guided, unguided)
+    _show(output, made, folder, figures)
+    output.result(
+        {
+            "stages": [outcome.as_record() for outcome in stages.outcomes],
+            "grid": made.samples.grid,
+            "reconstructions": folder / "reconstructions.png",
+            "figures": figures,
+        }
+    )
+
+
+def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
+    """The figures of these very pictures: read from figures.json, or measured and written there."""
+    made_of = fingerprint(
+        {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
+    )
+    file = folder / "figures.json"
+    if file.exists() and (saved := json.loads(file.read_text()))["made_of"] == made_of:
+        return saved["figures"]
+    train, heldout = (_half(made.features, split) for split in ("train", "val"))
+    rows = made.features.rows("val")
+    device = pick_device("auto")
+    from fae.pixel_decoder import PixelDecoder
+
+    decoder = PixelDecoder.from_pretrained(made.decoder.model_path).to(device).eval()
+    originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
+    columns = GRID_ROWS // 2
+    lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
+    save_png(picture_grid(np.concatenate(lines), columns), folder / "reconstructions.png")
+    judges = judge(train, heldout, Half(*guided.read()), Half(*unguided.read()), Half(rebuilt, heldout.labels))
+    figures = as_record(judges)
+    replace_file(file, json.dumps({"made_of": made_of, "figures": figures}, indent=1).encode())
+    return figures
+
+
+def _half(features: Store, split: str) -> Half:
+    rows = features.rows(split)
+    return Half(features.read("pixels", rows), features.labels[rows])
+
+
+def _show(output: Output, made: Made, folder: Path, figures: dict[str, Any]) -> None:
+    output.table([{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()])
+    output.say(f"samples:         {made.samples.grid}", "bold")
+    output.say(f"reconstructions: {folder / 'reconstructions.png'}", "bold")
+    output.say(f"figures:         {folder / 'figures.json'}")

@@ -1,0 +1,182 @@
+"""The stages as a chain: each knows where its result lies, says whether it is there and why not, and makes it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobs.config import SampleConfig
+from jobs.encode import encode, latent_writer
+from jobs.extract import extract, plan_features
+from jobs.pool import OnProgress
+from jobs.run_folder import RunFolder, siblings
+from jobs.train_ae import autoencoder_ingredients, train_autoencoder
+from jobs.train_decoder import decoder_stages, train_decoder
+from jobs.train_gen import generator_ingredients, train_generator
+from pipeline.data_paths import picture_path
+from pipeline.lineage import Models
+from pipeline.output import Output
+from pipeline.recipe import Recipe
+from pipeline.sampling import SampleFolder, locate_samples, make_samples
+from stores import Store, StoreWriter, explain_difference, find_manifests
+
+T = TypeVar("T")
+
+
+@dataclass
+class Outcome:
+    """What became of a stage: where its result lies, whether work was done, and what made it needed."""
+
+    stage: str
+    path: Path
+    done_before: bool
+    why: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def as_record(self) -> dict[str, Any]:
+        """The outcome as JSON values."""
+        return {
+            "stage": self.stage,
+            "path": str(self.path),
+            "up_to_date": self.done_before,
+            "why": self.why,
+            "seconds": round(self.seconds, 2),
+            "figures": self.figures,
+        }
+
+
+@dataclass
+class Stages:
+    """The stages of one recipe under one root folder. With `dry_run` nothing is written and nothing is trained."""
+
+    root: Path
+    recipe: Recipe
+    output: Output
+    dry_run: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def extract(self) -> Store | None:
+        """Pictures → feature store."""
+        recipe, parent = self.recipe, self.root / "features"
+        data = picture_path(recipe.data, self.root)
+        with self.output.progress("scan", "pictures") as scanned:
+            plan = plan_features(
+                data, recipe.extract, recipe.runtime, self.root / "cache", lambda done, total: scanned(done, total, {})
+            )
+        writer = plan.writer(parent, recipe.name, recipe.extract)
+        return self._store(
+            "extract", writer, lambda report: extract(writer, plan, data, recipe.extract, recipe.runtime, report)
+        )
+
+    def train_ae(self, features: Store) -> RunFolder | None:
+        """Feature store → feature autoencoder."""
+        config, runtime = self.recipe.autoencoder, self.recipe.runtime
+        ingredients = autoencoder_ingredients(features, config)
+        return self._run(
+            "train-ae",
+            "autoencoders",
+            self.recipe.name,
+            ingredients,
+            lambda report: train_autoencoder(self.root, self.recipe.name, features, config, runtime, report),
+        )
+
+    def train_decoder(self, features: Store, autoencoder: RunFolder | None) -> RunFolder | None:
+        """Feature store (and autoencoder) → pixel decoder."""
+        config, name, runtime = self.recipe.decoder, self.recipe.name, self.recipe.runtime
+        last, ingredients = decoder_stages(self.root, name, features, autoencoder, config)[-1]
+        return self._run(
+            "train-decoder",
+            "decoders",
+            last,
+            ingredients,
+            lambda report: train_decoder(self.root, name, features, autoencoder, config, runtime, report),
+        )
+
+    def encode(self, features: Store, autoencoder: RunFolder) -> Store | None:
+        """Feature store and autoencoder → latent store."""
+        config, runtime = self.recipe.encode, self.recipe.runtime
+        writer = latent_writer(features, autoencoder, self.root / "latents", self.recipe.name, config, runtime)
+        return self._store(
+            "encode", writer, lambda report: encode(writer, features, autoencoder, config, runtime, report)
+        )
+
+    def train_gen(self, latents: Store) -> RunFolder | None:
+        """Latent store → generator."""
+        config, name, runtime = self.recipe.generator, self.recipe.name, self.recipe.runtime
+        return self._run(
+            "train-gen",
+            "generators",
+            name,
+            generator_ingredients(latents, config),
+            lambda report: train_generator(self.root, name, latents, config, runtime, report),
+        )
+
+    def sample(self, models: Models, config: SampleConfig | None = None) -> SampleFolder:
+        """Generator, autoencoder and pixel decoder → pictures."""
+        config = config or self.recipe.sample
+        folder = locate_samples(self.root, self.recipe.name, models, config)
+        outcome = Outcome("sample", folder.path, folder.complete)
+        if outcome.done_before:
+            self._note(outcome)
+            return folder
+        self._work(
+            outcome, "pictures", lambda report: make_samples(folder, models, config, self.recipe.runtime, report)
+        )
+        return folder
+
+    def _store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
+        if writer.complete:
+            store = writer.finalise()
+            self._note(Outcome(stage, writer.path, True))
+            return store
+        others = [] if writer.begun else find_manifests(writer.path.parent, writer.manifest.name)
+        why = explain_difference(others[-1][1].ingredients, writer.manifest.ingredients) if others else []
+        outcome = Outcome(stage, writer.path, False, why)
+        made = self._work(outcome, "pictures", make)
+        if made is not None:
+            rejected = made.num_rows - len(made.rows())
+            outcome.figures = {"rows": made.num_rows, "rejected": rejected, "content_id": made.content_id}
+        return made
+
+    def _run(
+        self, stage: str, kind: str, name: str, ingredients: dict[str, Any], make: Callable[[OnProgress], RunFolder]
+    ) -> RunFolder | None:
+        path = RunFolder.locate(self.root, kind, name, ingredients)
+        if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
+            self._note(Outcome(stage, path, True, figures=run.record["figures"]))
+            return run
+        others = [] if path.exists() else siblings(self.root, kind, name)
+        newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
+        why = explain_difference(newest.record["ingredients"], ingredients) if newest else []
+        outcome = Outcome(stage, path, False, why)
+        run_or_none = self._work(outcome, "steps", make)
+        if run_or_none is not None:
+            outcome.figures = run_or_none.record["figures"]
+        return run_or_none
+
+    def _work(self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T]) -> T | None:
+        """Say why, then make the result under a progress bar; in a dry run only say it."""
+        for line in outcome.why:
+            self.output.say(f"{outcome.stage}: changed: {line}")
+        if self.dry_run:
+            self._note(outcome)
+            return None
+        started = time.perf_counter()
+        with self.output.progress(outcome.stage, unit) as report:
+            result = make(report)
+        outcome.seconds = time.perf_counter() - started
+        self._note(outcome)
+        return result
+
+    def _note(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        state = (
+            "up to date"
+            if outcome.done_before
+            else "would be made"
+            if self.dry_run
+            else f"done in {outcome.seconds:.1f} s"
+        )
+        self.output.say(f"{outcome.stage}: {state}: {outcome.path}")
