@@ -13,7 +13,11 @@ class DataConfig:
     """Where the pictures are and which of them are held out."""
 
     path: str | None = setting(
-        None, "Folder, tar, glob of tars, or Parquet file(s) with the pictures.", metavar="PATH", group="Pictures"
+        None,
+        "Folder, tar, glob of tars, or Parquet file(s) with the pictures.",
+        metavar="PATH",
+        group="Pictures",
+        flag="--data",
     )
     labels: str | None = setting(
         None, "CSV or JSONL with a label or caption for each file of a flat folder.", metavar="FILE", group="Pictures"

@@ -67,7 +67,7 @@ def plan_features(
     """
     if data.path is None:
         raise ValueError(
-            "data.path: expected a folder, tar or Parquet file of pictures; received none; pass --path PATH"
+            "data.path: expected a folder, tar or Parquet file of pictures; received none; pass --data PATH"
         )
     source = open_source(data.path, labels=data.labels, cache=str(cache / "unpacked"))
     digests = cache / f"digests-{fingerprint({'root': str(Path(data.path).absolute())})[:12]}.parquet"

@@ -27,7 +27,7 @@ class _Actor:
 
 @contextmanager
 def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
-    """Ray for the length of a command; an embedded Ray is shut down again, a cluster or the caller's own Ray is left."""
+    """Ray for the length of a command: an embedded one is shut down again, a cluster or the caller's own is left."""
     if ray.is_initialized():
         yield
         return

@@ -14,12 +14,22 @@ def setting(
     high: float | None = None,
     choices: Sequence[str] | None = None,
     group: str = "",
+    flag: str | None = None,
 ) -> Any:
     """A dataclass field whose metadata states what a person may write there.
 
-    `low` and `high` are inclusive. `group` heads the option in `--help`. The unit belongs into the name or `help`.
+    `low` and `high` are inclusive. `group` heads the option in `--help`; `flag` is its
+    name there where the field's own would not do. The unit belongs into the name or `help`.
     """
-    metadata = {"help": help, "metavar": metavar, "low": low, "high": high, "choices": choices, "group": group}
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "group": group,
+        "flag": flag,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -117,7 +117,7 @@ def _section_options(sections: Collection[str], exclude: Collection[str]) -> lis
 
 def _setting_option(section: str, part: Field[Any]) -> Callable[[Callback], Callback]:
     rule, (kind, _) = part.metadata, field_type(SECTIONS[section], part.name)
-    flag = "--" + part.name.replace("_", "-")
+    flag = rule["flag"] or "--" + part.name.replace("_", "-")
     return click.option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
         f"{section}__{part.name}",

@@ -5,10 +5,11 @@ from typing import Any
 import click
 
 from pipeline.commands.stages import stages_of
+from pipeline.group import FaeCommand
 from pipeline.options import Settings, config_options
 
 
-@click.command("run")
+@click.command("run", cls=FaeCommand)
 @config_options("data", "runtime", recipe="argument")
 def run_command(settings: Settings) -> None:
     """Run a whole recipe: every stage, but only what is out of date.
@@ -27,7 +28,7 @@ def run_command(settings: Settings) -> None:
     settings.output.result(summary)
 
 
-@click.command("demo")
+@click.command("demo", cls=FaeCommand)
 @config_options("runtime", recipe="none")
 def demo_command(settings: Settings) -> None:
     """Run the digits recipe and judge what it makes: minutes on two cores, no download.

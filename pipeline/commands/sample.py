@@ -3,10 +3,11 @@
 import click
 
 from pipeline.commands.stages import ACTORS, input_option, stages_of
+from pipeline.group import FaeCommand
 from pipeline.options import Settings, config_options
 
 
-@click.command("sample")
+@click.command("sample", cls=FaeCommand)
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
 @click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, config_options
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def show(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-@click.command("extract")
+@click.command("extract", cls=FaeCommand)
 @config_options("data", "extract", "runtime")
 def extract_command(settings: Settings) -> None:
     """Run the frozen encoder once over every picture and keep its features.
@@ -58,7 +59,7 @@ def extract_command(settings: Settings) -> None:
     report(stages)
 
 
-@click.command("train-ae")
+@click.command("train-ae", cls=FaeCommand)
 @input_option("--features", "Feature store")
 @config_options("autoencoder", "runtime", exclude=ACTORS)
 def train_ae_command(settings: Settings, features: str | None) -> None:
@@ -74,7 +75,7 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
     report(stages)
 
 
-@click.command("train-decoder")
+@click.command("train-decoder", cls=FaeCommand)
 @input_option("--features", "Feature store with pictures")
 @input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
 @config_options("decoder", "runtime", exclude=ACTORS)
@@ -94,7 +95,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     report(stages)
 
 
-@click.command("encode")
+@click.command("encode", cls=FaeCommand)
 @input_option("--features", "Feature store")
 @input_option("--autoencoder", "Autoencoder that compresses the features")
 @config_options("encode", "runtime")
@@ -111,7 +112,7 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
     report(stages)
 
 
-@click.command("train-gen")
+@click.command("train-gen", cls=FaeCommand)
 @input_option("--latents", "Latent store")
 @config_options("generator", "runtime", exclude=ACTORS)
 def train_gen_command(settings: Settings, latents: str | None) -> None:
