@@ -1,5 +1,6 @@
 """What the feature autoencoder and the pixel decoder are taught by."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -59,6 +60,24 @@ def fae_loss(
     relative = (squared.detach().sum() / x.square().sum().clamp_min(1e-12)).detach()
     error, kl = (squared.mean(), kl.mean()) if reduction == "mean" else (squared.sum() / len(x), kl.sum() / len(x))
     return {"loss": error + kl_weight * kl, "squared_error": error, "kl": kl, "relative_squared_error": relative}
+
+
+class PerceptualSum(nn.Module):
+    """Several perceptual losses as one: Σ weight·distance, (N, 3, H, W) twice -> (N,).
+
+    ml-starflow takes LPIPS ×1 and ConvNeXt-S ×0.1; see `fae.perceptual` and `fae.convnext`.
+    """
+
+    def __init__(self, parts: Sequence[tuple[nn.Module, float]]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(module for module, _ in parts)
+        self.weights = [weight for _, weight in parts]
+
+    def forward(self, pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(len(pictures), device=pictures.device)
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            total = total + weight * part(pictures, targets).float()
+        return total
 
 
 def pixel_loss(

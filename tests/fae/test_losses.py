@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fae.losses import fae_loss, kl_divergence, pixel_loss
+from fae.losses import PerceptualSum, fae_loss, kl_divergence, pixel_loss
 
 
 def gaussian(mean, logvar):
@@ -83,6 +83,15 @@ def test_a_perceptual_distance_is_added_with_its_weight():
     losses = pixel_loss(target + 0.5, target, "l1", Distance(), 2.0)
     assert float(losses["perceptual"]) == pytest.approx(0.5)
     assert float(losses["loss"]) == pytest.approx(0.5 + 2 * 0.5)
+
+
+def test_perceptual_distances_add_up_by_weight():
+    both = PerceptualSum([(Distance(), 1.0), (Distance(), 0.1)])
+    target = torch.zeros(2, 3, 8, 8)
+    torch.testing.assert_close(both(target + 0.5, target), torch.full((2,), 0.55))
+    picture = (target + 0.5).requires_grad_(True)
+    both(picture, target).sum().backward()
+    assert float(picture.grad.abs().max()) > 0
 
 
 def test_wrong_pictures_and_kinds_are_refused():
