@@ -1,10 +1,10 @@
 """Adversarial training of the pixel decoder: hinge losses, LeCam, R1, and a weight that follows the gradients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -83,8 +83,22 @@ def adaptive_weight(reconstruction: torch.Tensor, adversarial: torch.Tensor, las
     return (wanted.norm() / (given.norm() + 1e-6)).clamp(0, 1e4).detach()
 
 
+def _mean_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace each tensor by its mean over the ranks; nothing to do in one process."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    together = torch.cat([value.flatten() for value in tensors])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for value, mean in zip(tensors, together.split([value.numel() for value in tensors]), strict=True):
+        value.copy_(mean.view(value.shape))
+
+
 class Adversary:
     """A discriminator in training beside a decoder: its network, optimiser and LeCam averages.
+
+    In a process group its gradients are averaged over the ranks, so that every rank keeps the same discriminator; the
+    ranks must start from the same weights (one seed).
 
     Args:
         network: pictures (N, 3, H, W) in [-1, 1] -> logits (N, L); its frozen parameters stay as they are.
@@ -147,11 +161,12 @@ class Adversary:
             facts["r1"] = r1_penalty(self.network, both[: len(real)])
             total = total + self.config.r1_weight * facts["r1"]
         gradients = torch.autograd.grad(total, self.trainable)
+        now = torch.stack([facts["logits_real"], facts["logits_fake"]]).detach()
+        _mean_over_ranks([*gradients, now])
         for value, gradient in zip(self.trainable, gradients, strict=True):
             value.grad = gradient
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        now = torch.stack([facts["logits_real"], facts["logits_fake"]]).detach()
         self.averages.lerp_(now, 1 - self.config.lecam_decay)
         return {name: value.detach() for name, value in facts.items()}
 

@@ -32,7 +32,8 @@ class FAEPipeline(DiffusionPipeline):
     """Class-conditional pictures: noise → latents → features → pixels (FAE, arXiv 2512.07829).
 
     Args:
-        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,)) → velocity, such as LightningDiT.
+        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,)) → velocity, such as LightningDiT, with
+            `grid`, `in_channels` and `num_classes`.
         scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here).
         autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalise latents.
         pixel_decoder: features (N, h, w, C) → pictures.
@@ -148,7 +149,7 @@ class FAEPipeline(DiffusionPipeline):
 
     @property
     def _num_classes(self) -> int:
-        return int(self.transformer.config.num_classes)
+        return int(self.transformer.num_classes)
 
     def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return self.transformer(x.to(self.transformer.dtype), t, y)
@@ -171,8 +172,7 @@ class FAEPipeline(DiffusionPipeline):
             seeds = _draw_seeds(count, generator)
         if len(seeds) != count:
             raise ValueError(f"seeds: expected one for each of {count} labels; received {len(seeds)}")
-        config = self.transformer.config
-        return seeded_noise(seeds, (*config.grid, config.in_channels))
+        return seeded_noise(seeds, (*self.transformer.grid, self.transformer.in_channels))
 
     def _paint(self, x: torch.Tensor, output_type: str) -> Any:
         latents = x * self.autoencoder.latent_std.float() + self.autoencoder.latent_mean.float()

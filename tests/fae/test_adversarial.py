@@ -1,6 +1,13 @@
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from fae.adversarial import (
@@ -225,6 +232,25 @@ def test_half_precision_trains_too(make):
     assert all(bool(torch.isfinite(value)) for value in losses.values())
     assert losses["loss"].dtype == torch.float32
     assert painter.final_layer.weight.grad is not None
+
+
+def test_ranks_keep_one_discriminator(tmp_path):
+    script = Path(__file__).with_name("adversary_rank.py")
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[2])}
+    ranks = [
+        subprocess.Popen([sys.executable, script, str(rank), tmp_path], env=environment, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    for process in ranks:
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors.decode()
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    module = runpy.run_path(str(script))
+    alone = module["judge"]()
+    alone._train(*module["halves"](), None)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

