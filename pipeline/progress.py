@@ -35,6 +35,7 @@ class Progress:
         self.done = 0
         self.facts: dict[str, Any] = {}
         self._first: int | None = None  # what was done before this run
+        self._written_done: int | None = None
         self._started = self._written = clock()
         self._bar: rich.progress.Progress | None = None
 
@@ -89,7 +90,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        elif self.done > (self._first or 0):
+        elif self.done > (self._first or 0) and self.done != self._written_done:
             self._write_line()
 
     def _count(self) -> str:
@@ -108,7 +109,7 @@ class Progress:
         self._bar.update(self._task, completed=self.done, total=self.total, note=note)
 
     def _write_line(self) -> None:
-        self._written = self.clock()
+        self._written, self._written_done = self.clock(), self.done
         print(json.dumps(self._record()) if self.json else self.line(), file=sys.stderr, flush=True)
 
     def _record(self) -> dict[str, Any]:
