@@ -1,1 +1,1 @@
-"""pipeline"""
+"""What a person touches: the fae-pipe command, recipes, run folders and the demo."""
