@@ -4,13 +4,18 @@ import json
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from stores.fileio import replace_file
+
 
 class MetricsLog:
     """Sums losses on the device and writes their mean once per interval; lines past a resumed step are dropped."""
+
+    sums: dict[str, torch.Tensor]
 
     def __init__(self, folder: Path, step: int, batch_size: int) -> None:
         self.file = folder / "metrics.jsonl"
@@ -24,11 +29,17 @@ class MetricsLog:
             value = value.detach().float()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.count += 1
+        self.timed += 1
         self.waited_seconds += waited_seconds
 
-    @staticmethod
-    def peek(losses: dict[str, torch.Tensor]) -> dict[str, float]:
-        return {name: float(value.detach()) for name, value in losses.items()}
+    def state_dict(self) -> dict[str, Any]:
+        """The interval so far, as JSON values; waits for the device."""
+        return {"sums": {name: float(value) for name, value in self.sums.items()}, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on with a saved interval, so that its line is the one of a run that was never stopped."""
+        self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self.count = state["count"]
 
     def write(self, step: int, rate: float) -> dict[str, float]:
         """Write the interval's means and return them; this is the one place that waits for the device."""
@@ -38,7 +49,7 @@ class MetricsLog:
         line = {
             **facts,
             "learning_rate": rate,
-            "rows_per_second": self.count * self.batch_size / seconds,
+            "rows_per_second": self.timed * self.batch_size / seconds,
             "wait_share": self.waited_seconds / seconds,
         }
         with self.file.open("a") as out:
@@ -49,8 +60,9 @@ class MetricsLog:
         return facts
 
     def _start(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.count, self.waited_seconds, self.started = 0, 0.0, time.perf_counter()
+        self.sums = {}
+        self.count = self.timed = 0  # steps summed, and those of them that this process timed
+        self.waited_seconds, self.started = 0.0, time.perf_counter()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -74,4 +86,4 @@ def read_metrics(file: Path) -> list[dict[str, float]]:
 
 def _drop_after(file: Path, step: int) -> None:
     kept = [line for line in read_metrics(file) if line["step"] <= step]
-    file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    replace_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())

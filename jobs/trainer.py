@@ -58,25 +58,27 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, beta2=self.config.beta2, weight_decay=self.config.weight_decay)
         self.ema = EMA(self.model, decay=self.config.ema_decay)
 
-    def resume(self) -> None:
-        """Go back to the newest complete checkpoint, when there is one."""
+    def resume(self) -> dict[str, Any] | None:
+        """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""
         found = load_newest(self.run.path / "checkpoints", self.device)
         if found is None:
-            return
+            return None
         parts, state = found
         self.model.load_state_dict(parts["model"])
         self.ema.load_state_dict(parts["ema"])
         load_optimizer_tensors(self.optimizer, parts["optimizer"])
         self.loader.load_state_dict(state["loader"])
         self.step = state["step"]
+        metrics: dict[str, Any] = state["metrics"]
+        return metrics
 
-    def save(self) -> Path:
+    def save(self, metrics: dict[str, Any]) -> Path:
         parts = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
         }
-        state = {"loader": self.loader.state_dict()}
+        state = {"loader": self.loader.state_dict(), "metrics": metrics}
         return save_checkpoint(self.run.path / "checkpoints", self.step, parts, state, self.config.keep)
 
     def update(self, losses: Losses) -> torch.Tensor:
@@ -109,10 +111,12 @@ def fit(
         TrainingDiverged: a loss was not finite.
     """
     config, run = trainer.config, trainer.run
-    trainer.resume()
+    metrics = trainer.resume()
     cast = autocast(trainer.device, pick_dtype(config.precision, trainer.device))
     generator = torch.Generator(trainer.device)
     with MetricsLog(run.path, trainer.step, config.batch_size) as log, _signals() as stopped:
+        if metrics is not None:
+            log.load_state_dict(metrics, trainer.device)
         on_progress(trainer.step, config.steps, {})
         batches = iter(trainer.loader)
         while trainer.step < config.steps:
@@ -130,8 +134,9 @@ def fit(
                 _check_finite(facts, trainer)
                 on_progress(trainer.step, config.steps, facts)
             if trainer.step % config.save_every == 0 or last or stopped.is_set():
-                _check_finite(log.peek(losses), trainer)
-                trainer.save()
+                # A gradient that is not finite has spoilt the weights before any loss shows it.
+                _check_finite({**_numbers(losses), "gradient_norm": float(norm)}, trainer)
+                trainer.save(log.state_dict())
             if preview and config.preview_every and trainer.step % config.preview_every == 0 and not last:
                 preview(trainer.ema.averaged(trainer.model), trainer.step)
             if stopped.is_set() and not last:
@@ -145,6 +150,10 @@ def step_seed(seed: int, step: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return (value ^ (value >> 31)) & 0x7FFFFFFFFFFFFFFF
+
+
+def _numbers(losses: Losses) -> dict[str, float]:
+    return {name: float(value.detach()) for name, value in losses.items()}
 
 
 def _check_finite(facts: dict[str, float], trainer: Trainer) -> None:
