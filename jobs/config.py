@@ -180,11 +180,15 @@ class AutoencoderConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class DecoderConfig(TrainConfig):
-    """The pixel decoder: first on noised features, then fine-tuned on rebuilt ones. `steps` counts both."""
+    """The pixel decoder: `steps` on noised features, then `finetune_steps` on rebuilt ones."""
 
     size: str = setting("L", "Size preset of the ViT.", choices=SIZES, group="Model")
     finetune_steps: int = setting(
-        0, "The last so many of `steps` train on rebuilt features x̂ (stage II).", metavar="STEPS", low=0, group="Model"
+        0,
+        "Steps on rebuilt features x̂ (stage II), after --steps on noised ones; 0 = none.",
+        metavar="STEPS",
+        low=0,
+        group="Model",
     )
     noise_sigma: float = setting(
         0.4,

@@ -13,6 +13,7 @@ from fae.guidance import seeded_noise
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.devices import autocast, pick_device, pick_dtype
 from jobs.fill import fill_store
+from jobs.models import load_model
 from jobs.pool import OnProgress, ShardResult
 from jobs.run_folder import RunFolder
 from stores import ArraySpec, Store, StoreWriter, open_store
@@ -65,7 +66,7 @@ class EncodeWorker:
         self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
         self.device = pick_device(device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
-        self.model = FeatureAutoencoder.from_pretrained(model).to(self.device).eval()
+        self.model = load_model(FeatureAutoencoder, model, self.device)
         self.encoding = Lock()
 
     def run(self, shard: int) -> ShardResult:

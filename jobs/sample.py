@@ -13,6 +13,7 @@ from fae.pictures import to_uint8
 from fae.pixel_decoder import PixelDecoder
 from jobs.config import SampleConfig
 from jobs.devices import autocast, pick_dtype
+from jobs.models import load_model
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
 
@@ -29,8 +30,8 @@ class Painter:
     def load(cls, autoencoder: RunFolder, decoder: RunFolder, device: torch.device) -> "Painter":
         """Both models of two finished runs."""
         return cls(
-            FeatureAutoencoder.from_pretrained(autoencoder.model_path).to(device).eval(),
-            PixelDecoder.from_pretrained(decoder.model_path).to(device).eval(),
+            load_model(FeatureAutoencoder, autoencoder.model_path, device),
+            load_model(PixelDecoder, decoder.model_path, device),
             device,
         )
 

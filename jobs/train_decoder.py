@@ -17,6 +17,7 @@ from fae.pixel_decoder import PixelDecoder
 from fae.presets import PIXEL_DECODER
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
+from jobs.models import load_model
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
 from jobs.trainer import Losses, Trainer, fit
@@ -101,7 +102,7 @@ def _train_stage(
     if run.complete:
         return run
     torch.manual_seed(config.seed)
-    model = PixelDecoder.from_pretrained(start.model_path) if start else build_decoder(features, config)
+    model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
     rebuild = rebuilder(autoencoder, device) if autoencoder and start else _noiser(features, config.noise_sigma, device)
     perceptual = _perceptual(config.perceptual, device)
     trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, device), device)
@@ -143,7 +144,7 @@ def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
 
 def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
     """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator."""
-    model = FeatureAutoencoder.from_pretrained(autoencoder.model_path).to(device).eval().requires_grad_(False)
+    model = load_model(FeatureAutoencoder, autoencoder.model_path, device).requires_grad_(False)
 
     @torch.no_grad()
     def rebuilt(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

@@ -18,6 +18,7 @@ from fae.transport import Transport
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
 from jobs.latent_colours import LatentColours
+from jobs.models import load_model
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
 from jobs.trainer import Losses, Preview, Trainer, fit
@@ -118,7 +119,7 @@ def load_generator(run: RunFolder, device: torch.device) -> DiffusionGenerator:
     fields = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
     config = GeneratorConfig(**{name: run.record["config"][name] for name in fields})
     statistics = load_file(run.model_path / STATISTICS_FILE)
-    model = LightningDiT.from_pretrained(run.model_path)
+    model = load_model(LightningDiT, run.model_path, device)
     return DiffusionGenerator(model, transport(config), statistics["mean"], statistics["std"]).to(device).eval()
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from fae.pictures import picture_grid, save_png
+from fae.pixel_decoder import PixelDecoder
 from jobs.config import RuntimeConfig
 from jobs.devices import pick_device
+from jobs.models import load_model
 from jobs.train_decoder import rebuilder, reconstruct
 from pipeline.chain import Made, run_chain
 from pipeline.digits import Half, as_record, judge
@@ -57,9 +59,7 @@ def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolde
     train, heldout = (_half(made.features, split) for split in ("train", "val"))
     rows = made.features.rows("val")
     device = pick_device("auto")
-    from fae.pixel_decoder import PixelDecoder
-
-    decoder = PixelDecoder.from_pretrained(made.decoder.model_path).to(device).eval()
+    decoder = load_model(PixelDecoder, made.decoder.model_path, device)
     originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
     columns = GRID_ROWS // 2
     lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
