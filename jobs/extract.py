@@ -1,5 +1,6 @@
 """Pictures to features: plan a feature store, and fill its shards with a frozen encoder."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +20,7 @@ from jobs.fill import fill_store
 from jobs.pool import OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.scan import ScanResult, scan
-from stores.sources import Source, open_source
-
-DECODE_THREADS = 4
+from stores.sources import Source, SourceError, open_source
 
 
 @dataclass(frozen=True)
@@ -98,55 +97,100 @@ class ExtractWorker:
         self.source, self.config = source, config
         place = pick_device(device)
         self.encoder: FrozenEncoder = build_encoder(spec, place, pick_dtype(config.precision, place))
-        self.decoders = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        # As many as the process has threads: the share of the processors that belongs to this worker.
+        self.decoders = ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="decode")
         self.encoding = Lock()
 
     def run(self, shard: int) -> ShardResult:
+        """Extract and commit one shard; `seconds` of the result tells what this call waited for."""
         rows = self.writer.shard_rows(shard)
-        pictures = self._start_decoding(rows)
-        features: list[np.ndarray] = []
-        pixels: list[np.ndarray] = []
+        features, pixels = self._room(len(rows))
+        clock = Laps()
+        reasons = self._start_decoding(rows, pixels)
         rejected: dict[int, str] = {}
         with self.encoding:
+            clock.lap("queue")
             for start in range(0, len(rows), self.config.batch_size):
-                batch = pictures[start : start + self.config.batch_size]
-                decoded = [self._take(picture, rows[start + k], rejected) for k, picture in enumerate(batch)]
-                views = self._views(np.stack(decoded))
-                features.append(self._encode(views))
-                if self.config.pixels:
-                    pixels.append(views)
-        arrays = {"features": np.concatenate(features)}
-        if pixels:
-            arrays["pixels"] = np.concatenate(pixels)
-        for row in rejected:
-            arrays["features"][row - rows.start] = np.nan
+                batch = slice(start, start + self.config.batch_size)
+                rejected |= _rejected(rows[batch], reasons[batch])
+                clock.lap("decode")
+                features[batch] = self._encode(pixels[batch])
+                clock.lap("encode")
+        arrays = {"features": features.numpy()} | ({"pixels": pixels} if self.config.pixels else {})
         self.writer.write_shard(shard, arrays, rejected=rejected)
-        return {"shard": shard, "rows": len(rows), "rejected": len(rejected)}
+        clock.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": len(rejected), "seconds": clock.seconds}
 
-    def _start_decoding(self, rows: range) -> list[Future[np.ndarray]]:
-        index = self.writer.index.slice(rows.start, len(rows)).select(["source", "offset", "num_bytes"]).to_pylist()
-        return [self.decoders.submit(self._decode, **entry) for entry in index]
+    def _room(self, rows: int) -> tuple[torch.Tensor, np.ndarray]:
+        """Uninitialised features (rows, V, h, w, C) and pixels uint8 (rows, V, H, W, 3)."""
+        manifest, size = self.writer.manifest, self.config.picture_size
+        shape = (rows, manifest.views, *manifest.array("features").row_shape)
+        features = torch.empty(shape, dtype=torch.float16 if self.config.dtype == "float16" else torch.float32)
+        return features, np.empty((rows, manifest.views, size, size, 3), np.uint8)
 
-    def _decode(self, source: str, offset: int, num_bytes: int) -> np.ndarray:
-        return decode_picture(self.source.read(source, offset, num_bytes), self.config.picture_size)
+    def _start_decoding(self, rows: range, pixels: np.ndarray) -> list[Future[str | None]]:
+        """Fill `pixels` (rows, V, H, W, 3) in the order in which the pictures lie in their files.
 
-    def _take(self, picture: Future[np.ndarray], row: int, rejected: dict[int, str]) -> np.ndarray:
-        """The decoded picture, or a black one with its reason noted."""
+        The k-th future gives the reason why the k-th picture is black, or None.
+        """
+        places = self.writer.index.slice(rows.start, len(rows)).select(["source", "offset", "num_bytes"]).to_pylist()
+        order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
+        started = {k: self.decoders.submit(self._decode, pixels[k], **places[k]) for k in order}
+        return [started[k] for k in range(len(rows))]
+
+    def _decode(self, views: np.ndarray, source: str, offset: int, num_bytes: int) -> str | None:
+        """Fill the views (V, H, W, 3) of one picture, the second mirrored; unreadable: fill them with 0, say why."""
         try:
-            return picture.result()
-        except (PictureError, OSError) as error:
-            rejected[row] = str(error)
-            return np.zeros((self.config.picture_size, self.config.picture_size, 3), np.uint8)
+            picture = decode_picture(self.source.read(source, offset, num_bytes), self.config.picture_size)
+        except (PictureError, SourceError, OSError) as error:
+            views[:] = 0
+            return str(error)
+        views[0] = picture
+        views[1:] = picture[:, ::-1]
+        return None
 
-    def _views(self, pixels: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) -> (N, V, H, W, 3): as it is, and mirrored when asked."""
-        return np.stack([pixels, pixels[:, :, ::-1]], axis=1) if self.config.flip else pixels[:, None]
+    def _encode(self, pixels: np.ndarray) -> torch.Tensor:
+        """uint8 (N, V, H, W, 3) -> (N, V, h, w, C), float16 when that is stored, else float32.
 
-    def _encode(self, views: np.ndarray) -> np.ndarray:
-        """(N, V, H, W, 3) uint8 -> (N, V, h, w, C) float32."""
-        batch = torch.from_numpy(np.ascontiguousarray(views.reshape(-1, *views.shape[2:])))  # (N*V, H, W, 3)
-        tokens = self.encoder(batch)
-        return tokens.cpu().numpy().reshape(*views.shape[:2], *tokens.shape[1:])
+        Raises:
+            ValueError: a value beyond float16's range.
+        """
+        tokens = self.encoder(torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])))  # (N*V, h, w, C)
+        if self.config.dtype == "float16":
+            # Cast on the encoder's device: half the bytes to move, and the writer has nothing left to convert.
+            tokens = _as_float16(tokens)
+        return tokens.cpu().reshape(*pixels.shape[:2], *tokens.shape[1:])  # (N*V, h, w, C) -> (N, V, h, w, C)
+
+
+class Laps:
+    """A stopwatch that adds the seconds since the last lap to a named part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """Close the lap that was running and count it for `part`."""
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
+        self._last = now
+
+
+def _as_float16(tokens: torch.Tensor) -> torch.Tensor:
+    """The tokens as float16; NaN is left for the writer, which names its row."""
+    largest, limit = float(torch.maximum(tokens.amax(), -tokens.amin())), torch.finfo(torch.float16).max
+    if largest > limit:
+        raise ValueError(
+            f"features: expected values within float16's range of ±{limit:g}; received {largest:g}; "
+            "store them with --dtype float32"
+        )
+    return tokens.to(torch.float16)
+
+
+def _rejected(rows: range, reasons: list[Future[str | None]]) -> dict[int, str]:
+    """Wait for the pictures of these rows; the reasons of those that could not be read, by row."""
+    outcomes = ((row, reason.result()) for row, reason in zip(rows, reasons, strict=True))
+    return {row: text for row, text in outcomes if text is not None}
 
 
 def extract(
