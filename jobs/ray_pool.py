@@ -5,13 +5,14 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
-from jobs.pool import IN_FLIGHT, TRIES, ShardFailed, ShardResult, WorkerFactory
+from jobs.pool import IN_FLIGHT, TRIES, ShardFailed, ShardResult, ShardWorker, WorkerFactory
 
 
 class _Actor:
@@ -19,9 +20,13 @@ class _Actor:
 
     def __init__(self, factory: WorkerFactory, threads: int) -> None:
         use_threads(threads)
-        self.worker = factory()
+        self.factory, self.making = factory, Lock()
+        self.worker: ShardWorker | None = None
 
     def run(self, shard: int) -> ShardResult:
+        # Made here and not in __init__, whose errors Ray hands on as text: a person's mistake keeps its class.
+        with self.making:
+            self.worker = self.worker or self.factory()
         return self.worker.run(shard)
 
 
