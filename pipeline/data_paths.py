@@ -1,8 +1,12 @@
 """Where a recipe's pictures are: a path as it is, a name below a data folder, or a set that a package carries."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from jobs.config import DataConfig
 from pipeline.digits import write_digits
@@ -35,3 +39,22 @@ def picture_path(data: DataConfig, root: Path) -> DataConfig:
         "found none. "
         "Pass --data PATH or set FAE_PIPE_DATA to the folder that holds it"
     )
+
+
+@contextmanager
+def scratch_of(root: Path, dry_run: bool) -> Iterator[Path]:
+    """Where packaged pictures, digests and unpacked tars lie: `root`; in a dry run a folder that is thrown away.
+
+    The thrown-away one begins with the root's digests and unpacked tars, so that pictures are not read twice.
+    """
+    if not dry_run:
+        yield root
+        return
+    with TemporaryDirectory(prefix="fae-pipe-") as folder:
+        cache = Path(folder) / "cache"
+        (cache / "unpacked").mkdir(parents=True)
+        for file in (root / "cache").glob("digests-*.parquet"):
+            shutil.copy(file, cache)
+        for file in (root / "cache" / "unpacked").glob("*.tar"):
+            (cache / "unpacked" / file.name).symlink_to(file.absolute())
+        yield Path(folder)

@@ -22,6 +22,7 @@ from stores import fingerprint
 from stores.fileio import replace_file
 
 RECORD = "samples.json"
+GRID_ROWS = 20
 
 
 def sample_ingredients(models: Models, config: SampleConfig) -> dict[str, Any]:
@@ -53,11 +54,24 @@ class SampleFolder:
     def record(self) -> dict[str, Any]:
         return json.loads((self.path / RECORD).read_text())
 
+    def draw_grid(self, columns: int) -> None:
+        """Show the first pictures in grid.png, `columns` a row; does nothing when it shows them so already."""
+        record = self.record()
+        if self.grid.exists() and record.get("columns") == columns:
+            return
+        shown = record["pictures"][: columns * GRID_ROWS]
+        save_png(picture_grid(np.stack([self._open(entry) for entry in shown]), columns), self.grid)
+        replace_file(self.path / RECORD, json.dumps(record | {"columns": columns}, indent=1).encode())
+
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All pictures uint8 (N, H, W, 3) and their labels int64 (N,)."""
         entries = self.record()["pictures"]
-        pictures = [np.asarray(Image.open(self.path / "pictures" / entry["file"]).convert("RGB")) for entry in entries]
-        return np.stack(pictures), np.array([entry["label"] for entry in entries], np.int64)
+        pictures = np.stack([self._open(entry) for entry in entries])
+        return pictures, np.array([entry["label"] for entry in entries], np.int64)
+
+    def _open(self, entry: dict[str, Any]) -> np.ndarray:
+        with Image.open(self.path / "pictures" / entry["file"]) as picture:
+            return np.asarray(picture.convert("RGB"))
 
 
 def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:
@@ -76,7 +90,6 @@ def make_samples(
     plan = plan_samples(config, generator.num_classes, models.class_names)
     shutil.rmtree(folder.path, ignore_errors=True)
     entries: list[dict[str, Any]] = []
-    shown: list[np.ndarray] = []
     for batch in sample(generator, painter, plan, config, on_progress):
         for picture in batch:
             number = len(entries)
@@ -84,10 +97,9 @@ def make_samples(
             file = f"{number:06d}-class{label}-seed{seed}.png"
             save_png(picture, folder.path / "pictures" / file)
             entries.append({"file": file, "label": label, "seed": seed})
-        shown.extend(batch)
-    save_png(picture_grid(np.stack(shown[: config.columns * 20]), config.columns), folder.grid)
     record = {"ingredients": sample_ingredients(models, config), "class_names": models.class_names, "pictures": entries}
     replace_file(folder.path / RECORD, json.dumps(record, indent=1).encode())
+    folder.draw_grid(config.columns)
     return folder
 
 

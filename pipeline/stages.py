@@ -4,22 +4,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.config import SampleConfig
-from jobs.encode import encode, latent_writer
-from jobs.extract import extract, plan_features
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder, siblings
-from jobs.train_ae import autoencoder_ingredients, train_autoencoder
-from jobs.train_decoder import decoder_stages, train_decoder
-from jobs.train_gen import generator_ingredients, train_generator
-from pipeline.data_paths import picture_path
+from pipeline.data_paths import picture_path, scratch_of
 from pipeline.lineage import Models
 from pipeline.output import Output
 from pipeline.recipe import Recipe
-from pipeline.sampling import SampleFolder, locate_samples, make_samples
 from stores import Store, StoreWriter, explain_difference, find_manifests
+
+if TYPE_CHECKING:
+    from pipeline.sampling import SampleFolder
 
 T = TypeVar("T")
 
@@ -49,7 +46,11 @@ class Outcome:
 
 @dataclass
 class Stages:
-    """The stages of one recipe under one root folder. With `dry_run` nothing is written and nothing is trained."""
+    """The stages of one recipe under one root folder. With `dry_run` nothing is written and nothing is trained.
+
+    Each stage imports its own job, so a stage cannot load what is not its business: the frozen encoder is known to
+    `extract` alone, the autoencoder not to `train_gen`.
+    """
 
     root: Path
     recipe: Recipe
@@ -59,19 +60,24 @@ class Stages:
 
     def extract(self) -> Store | None:
         """Pictures → feature store."""
+        from jobs.extract import extract, plan_features
+
         recipe, parent = self.recipe, self.root / "features"
-        data = picture_path(recipe.data, self.root)
-        with self.output.progress("scan", "pictures") as scanned:
-            plan = plan_features(
-                data, recipe.extract, recipe.runtime, self.root / "cache", lambda done, total: scanned(done, total, {})
+        with scratch_of(self.root, self.dry_run) as place:
+            data = picture_path(recipe.data, place)
+            with self.output.progress("scan", "pictures") as scanned:
+                plan = plan_features(
+                    data, recipe.extract, recipe.runtime, place / "cache", lambda done, total: scanned(done, total, {})
+                )
+            writer = plan.writer(parent, recipe.name, recipe.extract)
+            return self._store(
+                "extract", writer, lambda report: extract(writer, plan, data, recipe.extract, recipe.runtime, report)
             )
-        writer = plan.writer(parent, recipe.name, recipe.extract)
-        return self._store(
-            "extract", writer, lambda report: extract(writer, plan, data, recipe.extract, recipe.runtime, report)
-        )
 
     def train_ae(self, features: Store) -> RunFolder | None:
         """Feature store → feature autoencoder."""
+        from jobs.train_ae import autoencoder_ingredients, train_autoencoder
+
         config, runtime = self.recipe.autoencoder, self.recipe.runtime
         ingredients = autoencoder_ingredients(features, config)
         return self._run(
@@ -84,6 +90,8 @@ class Stages:
 
     def train_decoder(self, features: Store, autoencoder: RunFolder | None) -> RunFolder | None:
         """Feature store (and autoencoder) → pixel decoder."""
+        from jobs.train_decoder import decoder_stages, train_decoder
+
         config, name, runtime = self.recipe.decoder, self.recipe.name, self.recipe.runtime
         last, ingredients = decoder_stages(self.root, name, features, autoencoder, config)[-1]
         return self._run(
@@ -96,6 +104,8 @@ class Stages:
 
     def encode(self, features: Store, autoencoder: RunFolder) -> Store | None:
         """Feature store and autoencoder → latent store."""
+        from jobs.encode import encode, latent_writer
+
         config, runtime = self.recipe.encode, self.recipe.runtime
         writer = latent_writer(features, autoencoder, self.root / "latents", self.recipe.name, config, runtime)
         return self._store(
@@ -104,6 +114,8 @@ class Stages:
 
     def train_gen(self, latents: Store) -> RunFolder | None:
         """Latent store → generator."""
+        from jobs.train_gen import generator_ingredients, train_generator
+
         config, name, runtime = self.recipe.generator, self.recipe.name, self.recipe.runtime
         return self._run(
             "train-gen",
@@ -113,12 +125,16 @@ class Stages:
             lambda report: train_generator(self.root, name, latents, config, runtime, report),
         )
 
-    def sample(self, models: Models, config: SampleConfig | None = None) -> SampleFolder:
+    def sample(self, models: Models, config: SampleConfig | None = None) -> "SampleFolder":
         """Generator, autoencoder and pixel decoder → pictures."""
+        from pipeline.sampling import locate_samples, make_samples
+
         config = config or self.recipe.sample
         folder = locate_samples(self.root, self.recipe.name, models, config)
         outcome = Outcome("sample", folder.path, folder.complete)
         if outcome.done_before:
+            if not self.dry_run:
+                folder.draw_grid(config.columns)
             self._note(outcome)
             return folder
         self._work(
