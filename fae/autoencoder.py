@@ -1,13 +1,12 @@
 """The feature autoencoder: one attention layer compresses a frozen encoder's tokens, a transformer rebuilds them."""
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from fae.layers import Block, Grid, RMSNorm, check_grid, init_linears, rope_table, sincos_table
+from fae.layers import Block, Grid, RMSNorm, attend, check_grid, init_linears, rope_table, sincos_table
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
 # exp(-30/2) = 3e-7: a posterior without noise, at the clamp of DiagonalGaussianDistribution.
@@ -44,7 +43,7 @@ class AttentionEncoder(nn.Module):
         qkv, skip = self.qkvs(x).split([3 * hidden_dim, hidden_dim], dim=-1)
         # (N, T, 3·H·D) -> (N, T, 3, H, D) -> 3 × (N, H, T, D)
         q, k, v = qkv.view(n, tokens, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attend(q, k, v)
         # (N, H, T, D) -> (N, T, H·D)
         return self.out(self.activation(skip + attended.transpose(1, 2).reshape(n, tokens, hidden_dim)))
 
@@ -61,7 +60,7 @@ class TokenTransformer(nn.Module):
         self.pos_embed = nn.Parameter(sincos_table(grid, width), requires_grad=False)
         self.blocks = nn.ModuleList(Block(width, width // head_dim) for _ in range(depth))
         self.norm = RMSNorm(width)
-        self.register_buffer("rope", rope_table(grid, head_dim), persistent=False)
+        self.register_buffer("rope", rope_table(grid, width // head_dim, head_dim), persistent=False)
         self.gradient_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from fae.fused import gated_add
 from fae.layers import (
     Attention,
     Grid,
@@ -49,8 +50,8 @@ class LightningDiTBlock(nn.Module):
         # (N, D) -> (N, 6·D) -> 6 × (N, 1, D)
         parts = self.adaLN_modulation(c).unsqueeze(1).chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = parts
-        x = x + gate_attn * self.attn(modulate(self.norm1(x), shift_attn, scale_attn), rope)
-        return x + gate_mlp * self.mlp(modulate(self.norm2(x), shift_mlp, scale_mlp))
+        x = gated_add(x, gate_attn, self.attn(self.norm1.modulated(x, shift_attn, scale_attn), rope))
+        return gated_add(x, gate_mlp, self.mlp(self.norm2.modulated(x, shift_mlp, scale_mlp)))
 
 
 class FinalLayer(nn.Module):
@@ -64,7 +65,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c).unsqueeze(1).chunk(2, dim=-1)
-        return self.linear(modulate(self.norm_final(x), shift, scale))
+        return self.linear(self.norm_final.modulated(x, shift, scale))
 
 
 class LightningDiT(ModelMixin, ConfigMixin):
@@ -102,7 +103,7 @@ class LightningDiT(ModelMixin, ConfigMixin):
         self.y_embedder = nn.Embedding(num_classes + 1, hidden_size)
         self.blocks = nn.ModuleList(LightningDiTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
         self.final_layer = FinalLayer(hidden_size, in_channels)
-        self.register_buffer("rope", rope_table(self.grid, hidden_size // num_heads), persistent=False)
+        self.register_buffer("rope", rope_table(self.grid, num_heads, hidden_size // num_heads), persistent=False)
         self.gradient_checkpointing = False
         self._init_weights()
 
@@ -134,8 +135,3 @@ class LightningDiT(ModelMixin, ConfigMixin):
             else:
                 h = block(h, c, self.rope)
         return self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x·(1 + scale) + shift."""
-    return x * (1 + scale) + shift

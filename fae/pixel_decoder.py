@@ -73,7 +73,7 @@ class PixelDecoder(ModelMixin, ConfigMixin):
         self.norm = LayerNorm(hidden_size)
         self.final_layer = nn.Linear(hidden_size, 3 * patch_size**2)
         self.register_buffer(
-            "rope", rope_table(self.grid, hidden_size // num_heads) if use_rope else None, persistent=False
+            "rope", rope_table(self.grid, num_heads, hidden_size // num_heads) if use_rope else None, persistent=False
         )
         self.register_buffer("feature_mean", torch.zeros(feature_dim))
         self.register_buffer("feature_std", torch.ones(feature_dim))

@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fae.fused import rotated_heads
 from fae.layers import (
     Attention,
     RMSNorm,
     SwiGLU,
     rope_table,
-    rotate,
     sincos_table,
     swiglu_hidden_dim,
     timestep_frequencies,
@@ -54,33 +54,40 @@ def test_attention_is_the_formula():
     torch.testing.assert_close(attention(x), attention.proj(torch.cat(heads, dim=-1)))
 
 
+def turned(x, grid, heads):
+    """x (1, T, D) turned, by way of a packed qkv."""
+    table = rope_table(grid, heads, x.shape[-1] // heads)
+    q, k, v = rotated_heads(torch.cat([x, x, x], dim=-1), table, heads)
+    assert torch.equal(q, k)
+    assert torch.equal(v.transpose(1, 2).flatten(2), x)
+    return q
+
+
 def test_rotation_keeps_lengths():
-    x = torch.randn(2, 3, 12, 16)
-    turned = rotate(x, rope_table((4, 3), 16))
-    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
-    assert torch.equal(turned[:, :, 0], x[:, :, 0])  # the token at row 0, column 0 stays
+    x = torch.randn(1, 12, 32)
+    q = turned(x, (4, 3), 2)
+    torch.testing.assert_close(q.norm(dim=-1), x.unflatten(-1, (2, 16)).transpose(1, 2).norm(dim=-1))
+    assert torch.equal(q[:, :, 0].flatten(), x[:, 0].flatten())  # the token at row 0, column 0 stays
 
 
 def test_scores_depend_on_the_offset_alone():
     height, width = 4, 5
-    q, k = torch.randn(16), torch.randn(16)
-    table = rope_table((height, width), 16)
-    tokens = height * width
-    score = rotate(q.expand(1, 1, tokens, 16), table)[0, 0] @ rotate(k.expand(1, 1, tokens, 16), table)[0, 0].mT
-    score = score.view(height, width, height, width)
+    q, k = (turned(torch.randn(16).expand(1, height * width, 16), (height, width), 1)[0, 0] for _ in range(2))
+    score = (q @ k.mT).view(height, width, height, width)
     torch.testing.assert_close(score[0, 1, 2, 3], score[1, 2, 3, 4], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(score[0, 1, 2, 3], score[0, 1, 3, 3])
     assert not torch.allclose(score[0, 1, 2, 3], score[0, 1, 2, 2])
 
 
 def test_rotation_is_complex_multiplication():
-    x, grid, head_dim = torch.randn(1, 1, 6, 8), (2, 3), 8
+    x = torch.randn(1, 6, 16)
     frequencies = 10_000.0 ** -(np.arange(2) / 2)
     rows, columns = np.divmod(np.arange(6), 3)
-    angles = np.concatenate([rows[:, None] * frequencies, columns[:, None] * frequencies], axis=1)
-    pairs = torch.view_as_complex(x.reshape(6, 4, 2).double())
-    turned = torch.view_as_real(pairs * torch.polar(torch.ones(6, 4, dtype=torch.float64), torch.from_numpy(angles)))
-    torch.testing.assert_close(rotate(x, rope_table(grid, head_dim)), turned.reshape(1, 1, 6, 8).float())
+    angles = torch.from_numpy(np.concatenate([rows[:, None] * frequencies, columns[:, None] * frequencies], axis=1))
+    real, imaginary = x[0].double().unflatten(-1, (2, 2, 4)).permute(1, 2, 0, 3).unbind(1)  # 2 x (H, T, D/2)
+    spun = torch.complex(real, imaginary) * torch.polar(torch.ones_like(angles), angles)
+    expected = torch.cat([spun.real, spun.imag], dim=-1).float()
+    torch.testing.assert_close(turned(x, (2, 3), 2)[0], expected)
 
 
 def test_sincos_table_is_that_of_diffusers():
@@ -98,7 +105,7 @@ def test_timestep_frequencies_are_those_of_diffusers():
     torch.testing.assert_close(timestep_frequencies(t, 256), expected)
 
 
-@pytest.mark.parametrize("build", [lambda: rope_table((2, 2), 10), lambda: sincos_table((2, 2), 10)])
+@pytest.mark.parametrize("build", [lambda: rope_table((2, 2), 1, 10), lambda: sincos_table((2, 2), 10)])
 def test_widths_must_hold_both_axes(build):
     with pytest.raises(ValueError, match=r"multiple of 4 .* received 10"):
         build()
