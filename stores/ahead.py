@@ -2,13 +2,13 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """The same items in the same order, up to `depth` of them made before they are asked for; 0 uses no thread.
 
     An error in the thread is raised where the item would have come. Closing the iterator ends the thread.
@@ -43,8 +43,9 @@ def _work(items: Iterator[Item], ready: "queue.SimpleQueue", room: threading.Sem
                 return
             # The list is the only reference: the consumer pops the item, so a dropped batch frees its buffer at once.
             found = [item for item in [next(items, _END)] if item is not _END]
+            ended = not found  # Looked at before the consumer can pop it.
             ready.put((found, None))
-            if not found:
+            if ended:
                 return
             del found
     except BaseException as error:

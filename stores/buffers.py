@@ -1,5 +1,6 @@
 """Batch buffers that are used again as soon as nobody looks at them, and never before."""
 
+import math
 import sys
 import threading
 
@@ -23,9 +24,13 @@ class BufferPool:
     def take(self) -> torch.Tensor:
         """A buffer that is not in use: a free one, or a new one."""
         with self._lock:
-            for slot in range(len(self._arrays)):
-                if sys.getrefcount(self._arrays[slot]) == self._free_count:
-                    return torch.from_numpy(self._arrays[slot])
-            self._arrays.append(torch.empty(self.shape, dtype=self.dtype, pin_memory=self.pinned).numpy())
-            self._free_count = sys.getrefcount(self._arrays[-1])
-            return torch.from_numpy(self._arrays[-1])
+            return torch.from_numpy(self._free_memory()).view(self.dtype).view(self.shape)
+
+    def _free_memory(self) -> np.ndarray:
+        for slot in range(len(self._arrays)):
+            if sys.getrefcount(self._arrays[slot]) == self._free_count:
+                return self._arrays[slot]
+        num_bytes = math.prod(self.shape) * self.dtype.itemsize
+        self._arrays.append(torch.empty(num_bytes, dtype=torch.uint8, pin_memory=self.pinned).numpy())
+        self._free_count = sys.getrefcount(self._arrays[-1])
+        return self._arrays[-1]

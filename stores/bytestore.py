@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,12 @@ class ByteStore(ABC):
         """The blob's size in bytes."""
 
     @abstractmethod
-    def write(self, key: str, data: Any) -> None:
-        """Create or replace the blob by `data` (a buffer, or a list of buffers to be joined)."""
+    def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
+        """Create or replace the blob by `data` (a buffer, or a list of buffers to be joined).
+
+        `before_visible` is called before the blob appears, as late as the backend allows; when it raises, nothing
+        appears.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:

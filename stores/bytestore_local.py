@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class LocalByteStore(ByteStore):
         path = self.local_path(key)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            # What is needed is read as asked; readahead would fetch bytes that nobody wants.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
             read_exactly(descriptor, start, buffer, path)
         finally:
             os.close(descriptor)
@@ -35,10 +37,10 @@ class LocalByteStore(ByteStore):
     def size(self, key: str) -> int:
         return self.local_path(key).stat().st_size
 
-    def write(self, key: str, data: Any) -> None:
+    def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
         path = self.local_path(key)
         make_folder(path.parent)
-        replace_file(path, data)
+        replace_file(path, data, before_visible)
 
     def delete(self, key: str) -> None:
         path = self.local_path(key)

@@ -14,14 +14,17 @@ from stores.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class ArrayCommit:
-    """One array's part of a shard: size of its file, digest of its decoded values, sums over the ok rows.
-
-    `sums` and `squares` are float64 (C,) per channel, `count` the number of values summed in each channel.
-    """
+class FileCommit:
+    """One file of a shard: its size, and the digest of the stored values without checksums, indexes or compression."""
 
     num_bytes: int
     values_sha256: str
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Over a shard's ok rows: float64 (C,) sums and sums of squares per channel, `count` values in each channel."""
+
     count: int
     sums: np.ndarray
     squares: np.ndarray
@@ -29,23 +32,22 @@ class ArrayCommit:
 
 @dataclass(frozen=True)
 class CommitRecord:
-    """commits/<shard>.json."""
+    """commits/<shard>.json: rows start to stop - 1; `files` by Zarr array, `sums` by array of the store."""
 
     fingerprint: str
     shard: int
     start: int
     stop: int
-    arrays: dict[str, ArrayCommit]
+    files: dict[str, FileCommit]
+    sums: dict[str, Sums]
     rejected: dict[int, str]
 
     def to_bytes(self) -> bytes:
         """The file's text."""
-        arrays = {
-            name: {**vars(part), "sums": part.sums.tolist(), "squares": part.squares.tolist()}
-            for name, part in self.arrays.items()
-        }
+        files = {name: vars(part) for name, part in self.files.items()}
+        sums = {name: _sums_to_json(part) for name, part in self.sums.items()}
         rejected = {str(row): reason for row, reason in sorted(self.rejected.items())}
-        record = {**vars(self), "arrays": arrays, "rejected": rejected}
+        record = {**vars(self), "files": files, "sums": sums, "rejected": rejected}
         record["record_sha256"] = hashlib.sha256(canonical_json(record)).hexdigest()
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
@@ -61,7 +63,7 @@ class CommitRecord:
             digest = record.pop("record_sha256")
             if hashlib.sha256(canonical_json(record)).hexdigest() != digest:
                 raise ValueError("its own digest does not fit: the file was damaged")
-            parsed = cls(**{**record, "arrays": _arrays(record["arrays"]), "rejected": _rejected(record["rejected"])})
+            parsed = _record(**record)
             parsed._check(manifest, shard)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             problem = str(error) or type(error).__name__
@@ -78,12 +80,14 @@ class CommitRecord:
             )
         if (self.shard, self.start, self.stop) != (shard, rows.start, rows.stop):
             raise ValueError(f"it is of shard {self.shard}, rows {self.start} to {self.stop}")
-        if set(self.arrays) != {spec.name for spec in manifest.arrays}:
-            raise ValueError(f"it holds the arrays {sorted(self.arrays)}")
+        if set(self.files) != {part.name for part in manifest.parts}:
+            raise ValueError(f"it holds the files {sorted(self.files)}")
+        if set(self.sums) != {spec.name for spec in manifest.arrays}:
+            raise ValueError(f"it holds sums of {sorted(self.sums)}")
         if any(row not in rows for row in self.rejected):
             raise ValueError("it rejects rows of other shards")
         for spec in manifest.arrays:
-            part = self.arrays[spec.name]
+            part = self.sums[spec.name]
             if part.sums.shape != (spec.channels,) or part.squares.shape != (spec.channels,):
                 raise ValueError(f"{spec.name}: its sums are not of {spec.channels} channels")
 
@@ -94,22 +98,36 @@ def content_id(manifest: Manifest, records: list[CommitRecord]) -> str:
     Independent of names, workers, crashes and of how the values are encoded in files.
     """
     shapes = [spec.to_json() for spec in manifest.arrays]
-    names = [spec.name for spec in manifest.arrays]
-    shards = [[record.arrays[name].values_sha256 for name in names] for record in records]
+    names = [part.name for part in manifest.parts]
+    shards = [[record.files[name].values_sha256 for name in names] for record in records]
     rejected = sorted(row for record in records for row in record.rejected)
     sizes = [manifest.num_rows, manifest.views, manifest.rows_per_shard]
     return hashlib.sha256(canonical_json([shapes, sizes, shards, rejected])).hexdigest()
 
 
-def _arrays(arrays: dict[str, Any]) -> dict[str, ArrayCommit]:
-    return {name: _array(**part) for name, part in arrays.items()}
-
-
-def _array(num_bytes: int, values_sha256: str, count: int, sums: list[float], squares: list[float]) -> ArrayCommit:
-    return ArrayCommit(
-        int(num_bytes), str(values_sha256), int(count), np.array(sums, np.float64), np.array(squares, np.float64)
+def _record(
+    fingerprint: str,
+    shard: int,
+    start: int,
+    stop: int,
+    files: dict[str, Any],
+    sums: dict[str, Any],
+    rejected: dict[str, Any],
+) -> CommitRecord:
+    return CommitRecord(
+        fingerprint,
+        shard,
+        start,
+        stop,
+        {name: FileCommit(int(part["num_bytes"]), str(part["values_sha256"])) for name, part in files.items()},
+        {name: _sums_from_json(**part) for name, part in sums.items()},
+        {int(row): str(reason) for row, reason in rejected.items()},
     )
 
 
-def _rejected(rejected: dict[str, Any]) -> dict[int, str]:
-    return {int(row): str(reason) for row, reason in rejected.items()}
+def _sums_to_json(part: Sums) -> dict[str, Any]:
+    return {"count": part.count, "sums": part.sums.tolist(), "squares": part.squares.tolist()}
+
+
+def _sums_from_json(count: int, sums: list[float], squares: list[float]) -> Sums:
+    return Sums(int(count), np.array(sums, np.float64), np.array(squares, np.float64))

@@ -2,11 +2,13 @@
 
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 TEMPORARY_SUFFIX = ".tmp"
+# Linux takes at most 1024 (IOV_MAX).
+_BUFFERS_PER_CALL = 1024
 
 
 def fsync_directory(folder: Path) -> None:
@@ -18,17 +20,19 @@ def fsync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: Any) -> None:
+def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | None = None) -> None:
     """Write `data` (a buffer, or a list to be joined) to `path`: readers see the old file or the new, never a part.
 
-    Temporary sibling, fsync, rename, fsync of the folder. The temporary is removed when anything fails.
+    Temporary sibling, fsync, rename, fsync of the folder. `before_visible` is called between fsync and rename. The
+    temporary is removed when anything fails.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "xb", buffering=0) as file:
-            for part in _parts(data):
-                _write_all(file.fileno(), part)
+            _write_all(file.fileno(), data if isinstance(data, list | tuple) else [data])
             os.fsync(file.fileno())
+        if before_visible is not None:
+            before_visible()
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -50,12 +54,19 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
 
 
-def _parts(data: Any) -> Iterable[memoryview]:
-    parts = data if isinstance(data, list | tuple) else [data]
-    return [memoryview(part).cast("B") for part in parts]
+def _write_all(descriptor: int, parts: Sequence[Any]) -> None:
+    """Write buffers one after another, many to a system call."""
+    views = [memoryview(part).cast("B") for part in parts]
+    for start in range(0, len(views), _BUFFERS_PER_CALL):
+        pending = views[start : start + _BUFFERS_PER_CALL]
+        while pending:
+            pending = _without_first(pending, os.writev(descriptor, pending))
 
 
-def _write_all(descriptor: int, part: memoryview) -> None:
-    # One write call moves at most 2 GiB on Linux.
-    while part:
-        part = part[os.write(descriptor, part) :]
+def _without_first(views: list[memoryview], count: int) -> list[memoryview]:
+    """The buffers that are left after `count` bytes were written: one call moves at most 2 GiB."""
+    for position, view in enumerate(views):
+        if count < len(view):
+            return [view[count:], *views[position + 1 :]]
+        count -= len(view)
+    return []

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from stores.spec import ArraySpec
+from stores.spec import ArraySpec, Part
 
 LAYOUT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -18,13 +18,13 @@ SHARD_BYTES = 128 << 20
 SMALLEST_SHARD_ROWS = 64
 SHARDS_OF_A_SMALL_SET = 8
 
-AXES = {1: ("channel",), 2: ("token", "channel"), 3: ("height", "width", "channel")}
+AXES: dict[int, tuple[str, ...]] = {1: ("channel",), 2: ("token", "channel"), 3: ("height", "width", "channel")}
 
 
-def shard_key(array: ArraySpec, shard: int) -> str:
+def shard_key(part: Part, shard: int) -> str:
     """Zarr's default chunk key with separator ".": shards split the row axis alone."""
-    zeros = ".0" * (1 + len(array.row_shape))
-    return f"{DATA}/{array.name}/c.{shard}{zeros}"
+    zeros = ".0" * (1 + len(part.row_shape))
+    return f"{DATA}/{part.name}/c.{shard}{zeros}"
 
 
 def commit_key(shard: int) -> str:
@@ -51,34 +51,45 @@ def group_metadata(attributes: dict[str, Any]) -> bytes:
     return _json({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
-def array_metadata(array: ArraySpec, num_rows: int, views: int, rows_per_shard: int) -> bytes:
+def part_attributes(array: ArraySpec) -> dict[str, Any]:
+    """What a reader of a plain Zarr array must know to understand its values."""
+    if array.dtype == "bfloat16":
+        return {"dtype": "bfloat16", "meaning": "the 16 bits of a bfloat16"}
+    if array.dtype == "int8":
+        return {"dtype": "int8", "meaning": f"value = int8 * {array.parts[1].name}[..., None]"}
+    return {}
+
+
+def array_metadata(
+    part: Part, num_rows: int, views: int, rows_per_shard: int, attributes: dict[str, Any] | None = None
+) -> bytes:
     """zarr.json of one array (Zarr v3 core specification; sharding_indexed and crc32c codecs, ZEP 2).
 
     Shape (rows, views, *row_shape); one inner chunk is one (row, view).
     """
-    rest = list(array.row_shape)
+    rest = list(part.row_shape)
     return _json(
         {
             "zarr_format": 3,
             "node_type": "array",
             "shape": [num_rows, views, *rest],
-            "data_type": array.dtype,
+            "data_type": part.dtype,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows_per_shard, views, *rest]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-            "fill_value": "NaN" if array.is_float else 0,
-            "codecs": [_sharding_codec(array)],
-            "attributes": {},
+            "fill_value": "NaN" if math.isnan(part.fill) else part.fill,
+            "codecs": [_sharding_codec(part)],
+            "attributes": attributes or {},
             "dimension_names": ["row", "view", *_axis_names(rest)],
             "storage_transformers": [],
         }
     )
 
 
-def _sharding_codec(array: ArraySpec) -> dict[str, Any]:
+def _sharding_codec(part: Part) -> dict[str, Any]:
     little = {"name": "bytes", "configuration": {"endian": "little"}}
-    values = little if array.numpy_dtype.itemsize > 1 else {"name": "bytes"}
+    values = little if part.numpy_dtype.itemsize > 1 else {"name": "bytes"}
     configuration = {
-        "chunk_shape": [1, 1, *array.row_shape],
+        "chunk_shape": [1, 1, *part.row_shape],
         "codecs": [values, {"name": "crc32c"}],
         "index_codecs": [little, {"name": "crc32c"}],
         "index_location": "end",

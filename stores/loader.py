@@ -1,6 +1,5 @@
 """Batches of a store's rows for a trainer, as fast as memory allows, in an order that can be resumed at any step."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,19 +10,34 @@ import torch
 
 from stores.ahead import ahead
 from stores.buffers import BufferPool
+from stores.fetch import Fetch, ViewRule
 from stores.fingerprint import explain_difference
-from stores.plan import RANDOM_VIEW, BatchPlan, random_views
+from stores.plan import RANDOM_VIEW, BatchPlan
 from stores.reader import Store
-from stores.residency import ResidentRows, choose_residency
-from stores.transfer import Batch, Transfer
+from stores.residency import choose_residency
+from stores.resident import ResidentRows
+from stores.sequences import FullShuffle, InOrder, ShardShuffle
+from stores.spec import ArraySpec
+from stores.stream import StreamedRows
+from stores.tensors import Batch, decode
+from stores.transfer import Transfer
+
+ORDERS = ("auto", "full", "shards")
+# What a streaming loader reads at once when its order is not made of whole shards.
+WINDOW_BYTES = 512 << 20
 
 
 class Loader:
     """Iterates over batches without end; `epoch(e)` gives exactly one epoch.
 
-    A batch is a dict: each array's values (B, *row_shape) in the stored dtype on `device`, "row" int64 (B,) and, when
-    `labels`, "label" int64 (B,), -1 where there is none. `batch_size` is the global batch: a rank gets
-    batch_size / world_size rows of each. The order is a pure function of (seed, epoch, step, batch_size).
+    A batch is a dict on `device`: each array's values (B, *row_shape) in the stored dtype (float32 for int8), "row"
+    int64 (B,) and, when `labels`, "label" int64 (B,), -1 where there is none. `batch_size` is the global batch: a rank
+    gets batch_size / world_size rows of each.
+
+    `residency` "device", "ram" or "stream" says where the rows live; "auto" takes the fastest that is large enough.
+    `order` "full" shuffles all rows; "shards" shuffles shards, `stream_shards` or more at a time, and is the default
+    when streaming. Either is a pure function of (seed, epoch, step, batch_size). `view` is a view's number, or "random"
+    for one drawn for each row and epoch. `verify` compares each record's checksum when it is read from disk.
 
     Raises:
         ValueError: an option or a combination that does not fit the store.
@@ -41,23 +55,26 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         view: str | int = RANDOM_VIEW,
+        order: str = "auto",
         shuffle: bool = True,
         drop_last: bool = True,
         prefetch: int = 2,
         labels: bool = True,
+        verify: bool = True,
+        stream_shards: int = 4,
     ) -> None:
         self.store, self.arrays, self.device = store, tuple(arrays), torch.device(device)
         self.rows = store.rows() if rows is None else _checked_rows(store, np.asarray(rows, np.int64))
-        self.view, self.prefetch, self.labels = view, prefetch, labels
-        self.plan = BatchPlan(len(self.rows), batch_size, seed, shuffle, drop_last, rank, world_size)
-        views = _views_needed(store, view)
-        unknown = [name for name in self.arrays if name not in store.arrays]
-        if unknown or not self.arrays:
-            raise ValueError(f"arrays: expected some of {list(store.arrays)}; received {list(self.arrays)}")
-        num_bytes = len(self.rows) * len(views) * sum(store.arrays[name].record_bytes for name in self.arrays)
-        self.residency = choose_residency(residency, num_bytes, self.device)
-        place = self.device if self.residency == "device" else torch.device("cpu")
-        self._source = ResidentRows(store, self.arrays, self.rows, views, place)
+        self.seed, self.prefetch = seed, prefetch
+        self._specs = _checked_arrays(store, self.arrays)
+        self._view = ViewRule(view, store.views, seed)
+        row_bytes = sum(spec.record_bytes for spec in self._specs)
+        resident_bytes = len(self.rows) * len(self._view.needed()) * row_bytes
+        self.residency = choose_residency(residency, resident_bytes, self.device, world_size)
+        self.order = _choose_order(order, self.residency, shuffle)
+        sequence = _sequence(self.order, store, self.rows, seed, stream_shards, row_bytes)
+        self.plan = BatchPlan(sequence, batch_size, drop_last, rank, world_size)
+        self._source = self._open_source(verify)
         self._labels = store.labels[self.rows] if labels else None
         self._pools: dict[tuple[str, int], BufferPool] = {}
         self._transfer = Transfer(self.device)
@@ -94,71 +111,94 @@ class Loader:
         self._epoch, self._step = int(state["epoch"]), int(state["step"])
 
     def _identity(self) -> dict[str, Any]:
-        plan = self.plan
         return {
             "content_id": self.store.content_id,
             "rows_crc32c": google_crc32c.value(self.rows.astype("<i8")),
-            "batch_size": plan.batch_size,
-            "seed": plan.seed,
-            "shuffle": plan.shuffle,
-            "drop_last": plan.drop_last,
-            "view": self.view,
+            "batch_size": self.plan.batch_size,
+            "seed": self.seed,
+            "order": self.order,
+            "drop_last": self.plan.drop_last,
+            "view": self._view.view,
         }
 
+    def _open_source(self, verify: bool) -> ResidentRows | StreamedRows:
+        parts = [part for spec in self._specs for part in spec.parts]
+        if self.residency == "stream":
+            return StreamedRows(self.store, parts, self.rows, self._view, verify)
+        place = self.device if self.residency == "device" else torch.device("cpu")
+        return ResidentRows(self.store, parts, self.rows, self._view, place, verify)
+
     def _run(self, epoch: int, step: int, endless: bool) -> Iterator[Batch]:
-        places = _places(epoch, step, self.steps_per_epoch, endless)
-        prepared = ((place, self._transfer.send(partial(self._build, *place))) for place in places)
-        for (at_epoch, at_step), sent in ahead(prepared, self.prefetch):
+        fetches = self._source.batches(self.plan, epoch, step, endless)
+        sent = ((fetch.epoch, fetch.step, *self._send(fetch)) for fetch in fetches)
+        for at_epoch, at_step, batch, arrived in ahead(sent, self.prefetch):
             last = at_step + 1 == self.steps_per_epoch
             self._epoch, self._step = (at_epoch + 1, 0) if last else (at_epoch, at_step + 1)
-            yield self._transfer.receive(*sent)
+            yield self._transfer.receive(batch, arrived)
 
-    def _build(self, epoch: int, step: int) -> Batch:
-        positions = self.plan.positions(epoch, step)
-        rows = self.rows[positions]
-        views = self._views(epoch, rows)
-        batch = {name: self._gather(name, positions, views) for name in self.arrays}
-        batch["row"] = torch.from_numpy(rows)
+    def _send(self, fetch: Fetch) -> tuple[Batch, "torch.cuda.Event | None"]:
+        return self._transfer.send(partial(self._gather, fetch), self._finish)
+
+    def _gather(self, fetch: Fetch) -> Batch:
+        """The stored parts of a batch, still where its rows reside."""
+        batch: Batch = {}
+        for name, data in fetch.pieces[0].values.items():
+            shape = (len(fetch.positions), *data.shape[1:])
+            batch[name] = self._buffer(name, shape, data.dtype, data.device)
+            fetch.gather(name, batch[name])
+        batch["row"] = torch.from_numpy(self.rows[fetch.positions])
         if self._labels is not None:
-            batch["label"] = torch.from_numpy(self._labels[positions])
+            batch["label"] = torch.from_numpy(self._labels[fetch.positions])
         return batch
 
-    def _views(self, epoch: int, rows: np.ndarray) -> np.ndarray:
-        if self.view == RANDOM_VIEW:
-            return random_views(self.plan.seed, epoch, rows, self.store.views)
-        return np.full(len(rows), self.view, np.int64)
+    def _finish(self, batch: Batch) -> Batch:
+        """Parts to values, on the device."""
+        values = {spec.name: decode(spec, batch, partial(self._value_buffer, spec.name)) for spec in self._specs}
+        return values | {name: batch[name] for name in ("row", "label") if name in batch}
 
-    def _gather(self, name: str, positions: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        data = self._source.tensors[name]
-        shape = (len(positions), *data.shape[1:])
-        if data.device.type != "cpu":
-            out = torch.empty(shape, dtype=data.dtype, device=data.device)
-        else:
-            pinned = self.device.type == "cuda"
-            out = self._pools.setdefault((name, shape[0]), BufferPool(shape, data.dtype, pinned)).take()
-        self._source.gather(name, positions, views, out)
-        return out
+    def _value_buffer(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        return self._buffer(f"{name} values", shape, torch.float32, self.device)
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        if device.type != "cpu":
+            return torch.empty(shape, dtype=dtype, device=device)
+        pool = self._pools.get((name, shape[0]))
+        if pool is None:
+            pool = self._pools[name, shape[0]] = BufferPool(shape, dtype, pinned=self.device.type == "cuda")
+        return pool.take()
 
 
-def _places(epoch: int, step: int, steps_per_epoch: int, endless: bool) -> Iterator[tuple[int, int]]:
-    """(epoch, step) of the batches to come."""
-    epochs = itertools.count(epoch) if endless else [epoch]
-    for number in epochs:
-        for at in range(step if number == epoch else 0, steps_per_epoch):
-            yield number, at
+def _choose_order(order: str, residency: str, shuffle: bool) -> str:
+    if order not in ORDERS:
+        raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {order!r}")
+    if not shuffle:
+        return "stored"
+    return ("shards" if residency == "stream" else "full") if order == "auto" else order
+
+
+def _sequence(
+    order: str, store: Store, rows: np.ndarray, seed: int, stream_shards: int, row_bytes: int
+) -> InOrder | FullShuffle | ShardShuffle:
+    if not len(rows):
+        raise ValueError("rows: expected at least one row; received none")
+    if order == "shards":
+        return ShardShuffle(rows // store.manifest.rows_per_shard, seed, stream_shards)
+    window_rows = max(1, WINDOW_BYTES // row_bytes)
+    return InOrder(len(rows), window_rows) if order == "stored" else FullShuffle(len(rows), seed, window_rows)
+
+
+def _checked_arrays(store: Store, arrays: tuple[str, ...]) -> list[ArraySpec]:
+    unknown = [name for name in arrays if name not in store.arrays]
+    if unknown or not arrays:
+        raise ValueError(f"arrays: expected some of {list(store.arrays)}; received {list(arrays)}")
+    return [store.arrays[name] for name in arrays]
 
 
 def _checked_rows(store: Store, rows: np.ndarray) -> np.ndarray:
-    usable = np.isin(rows, store.rows())
-    if rows.ndim != 1 or not usable.all():
-        found = rows.shape if rows.ndim != 1 else int(rows[~usable][0])
-        raise ValueError(f"rows: expected a list of rows that are ok (store.rows()); received {found}")
+    if rows.ndim != 1:
+        raise ValueError(f"rows: expected a list of row numbers; received the shape {rows.shape}")
+    inside = (rows >= 0) & (rows < store.num_rows)
+    usable = inside & store.ok[np.where(inside, rows, 0)]
+    if not usable.all():
+        raise ValueError(f"rows: expected rows that are ok (store.rows()); received {int(rows[~usable][0])}")
     return rows
-
-
-def _views_needed(store: Store, view: str | int) -> range:
-    if view == RANDOM_VIEW:
-        return range(store.views)
-    if isinstance(view, int) and 0 <= view < store.views:
-        return range(view, view + 1)
-    raise ValueError(f"view: expected {RANDOM_VIEW!r} or a number below {store.views}; received {view!r}")

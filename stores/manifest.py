@@ -7,7 +7,7 @@ from typing import Any
 from stores.errors import CorruptStoreError, ForeignStoreError
 from stores.fingerprint import fingerprint
 from stores.layout import LAYOUT_VERSION, MANIFEST, num_shards
-from stores.spec import ArraySpec
+from stores.spec import ArraySpec, Part
 
 FORMAT = "fae-store"
 WRITING = "writing"
@@ -40,6 +40,11 @@ class Manifest:
     def num_shards(self) -> int:
         """Shards of each array."""
         return num_shards(self.num_rows, self.rows_per_shard)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The Zarr arrays of all arrays."""
+        return tuple(part for spec in self.arrays for part in spec.parts)
 
     def array(self, name: str) -> ArraySpec:
         """The spec of an array.
@@ -144,7 +149,7 @@ def _check_types(record: dict[str, Any], place: str) -> None:
 def _check_values(manifest: Manifest, record: dict[str, Any], place: str) -> None:
     if min(manifest.rows_per_shard, manifest.num_rows, manifest.views, len(manifest.arrays)) < 1:
         raise _corrupt(place, "expected at least one row, view, array and row per shard")
-    if len({spec.name for spec in manifest.arrays}) != len(manifest.arrays):
+    if len({part.name for part in manifest.parts}) != len(manifest.parts):
         raise _corrupt(place, "expected array names to differ")
     if record["fingerprint"] != manifest.fingerprint:
         expected, found = manifest.fingerprint[:12], record["fingerprint"][:12]

@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from stores import index as indexing
+from stores.blocks import read_blocks
 from stores.bytestore import ByteStore
 from stores.bytestore_local import LocalByteStore
+from stores.dtypes import decode
 from stores.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
 from stores.layout import INDEX, MANIFEST, shard_key
 from stores.manifest import COMPLETE, Manifest
 from stores.shard import ShardFormat
-from stores.spec import ArraySpec
+from stores.spec import ArraySpec, Part
 from stores.stats import Statistics
 
 
@@ -60,7 +62,7 @@ class Store:
         """
         if split is not None and split not in indexing.SPLITS:
             raise ValueError(f"split: expected one of {indexing.SPLITS} or None; received {split!r}")
-        return np.flatnonzero(self._ok if split is None else self._ok & self._is_split(split))
+        return np.flatnonzero(self.ok if split is None else self.ok & self._is_split(split))
 
     def statistics(self, name: str) -> Statistics:
         """Exact per-channel mean and std of an array over all ok rows."""
@@ -71,6 +73,8 @@ class Store:
     def read(self, name: str, rows: Sequence[int] | np.ndarray, view: int = 0) -> np.ndarray:
         """Values (len(rows), *row_shape) of the rows in the given order; every record's checksum is compared.
 
+        The stored dtype; float32 for bfloat16 and int8.
+
         Raises:
             KeyError: no such array.
             IndexError: a row or view that is not there.
@@ -78,26 +82,21 @@ class Store:
         """
         spec, rows = self._spec(name), np.asarray(rows, np.int64).reshape(-1)
         self._check_bounds(rows, view)
-        values = np.empty((len(rows), *spec.row_shape), spec.numpy_dtype)
-        shards = rows // self.manifest.rows_per_shard
-        for shard in np.unique(shards):
-            wanted = np.flatnonzero(shards == shard)
-            inside = rows[wanted] - int(shard) * self.manifest.rows_per_shard
-            values[wanted] = self.read_records(name, int(shard), inside * self.views + view)
-        return values
+        records = rows * self.views + view
+        return decode(spec, {part.name: self._read_part(part, records) for part in spec.parts})
 
-    def format(self, name: str) -> ShardFormat:
-        """The geometry of an array's shard files."""
-        return ShardFormat(self._spec(name), self.views, self.manifest.rows_per_shard)
+    def format(self, part: Part) -> ShardFormat:
+        """The geometry of a part's shard files."""
+        return ShardFormat(part, self.views, self.manifest.rows_per_shard)
 
-    def check_shard(self, name: str, shard: int) -> str:
+    def check_shard(self, part: Part, shard: int) -> str:
         """The key of a shard's file, after its size was found right.
 
         Raises:
             CorruptStoreError: the file is missing, or shorter or longer than it was written.
         """
-        key = shard_key(self._spec(name), shard)
-        expected = self.format(name).num_bytes(len(self.manifest.shard_rows(shard)))
+        key = shard_key(part, shard)
+        expected = self.format(part).num_bytes(len(self.manifest.shard_rows(shard)))
         try:
             found = self.blobs.size(key)
         except FileNotFoundError:
@@ -109,23 +108,24 @@ class Store:
             )
         return key
 
-    def read_records(self, name: str, shard: int, records: np.ndarray) -> np.ndarray:
-        """Values (n, *row_shape) of a shard's records, record = row in the shard * views + view, in the given order.
+    def read_buffer(self, part: Part, records: np.ndarray, verify: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Records (row * views + view, ascending) as raw bytes (m, stride), and each one's place in them, int64 (n,).
 
-        One read for each run of neighbouring records; every record's checksum is compared.
+        Raises:
+            CorruptStoreError: a missing shard, one of the wrong size or, when `verify`, with other bytes than written.
         """
-        form, key = self.format(name), self.check_shard(name, shard)
-        wanted, back = np.unique(records, return_inverse=True)
-        found = np.empty((len(wanted), form.stride), np.uint8)
-        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
-        for run in np.split(np.arange(len(wanted)), ends):
-            block, first = found[run[0] : run[-1] + 1], int(wanted[run[0]])
-            self.blobs.read_into(key, first * form.stride, block.data.cast("B"))
-            form.check_records(block, f"{self.blobs.url}/{key}", first)
-        return form.values(found)[back.reshape(-1)]
+        form = self.format(part)
+        keys = {int(shard): self.check_shard(part, int(shard)) for shard in np.unique(records // form.capacity)}
+        return read_blocks(self.blobs, form, keys, records, verify)
+
+    def _read_part(self, part: Part, records: np.ndarray) -> np.ndarray:
+        distinct, back = np.unique(records, return_inverse=True)
+        buffer, slots = self.read_buffer(part, distinct)
+        return self.format(part).values(buffer[slots[back]])
 
     @cached_property
-    def _ok(self) -> np.ndarray:
+    def ok(self) -> np.ndarray:
+        """bool (num_rows,): the rows that were not rejected."""
         return self._equals("status", indexing.OK)
 
     def _is_split(self, split: str) -> np.ndarray:

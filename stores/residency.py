@@ -1,22 +1,20 @@
-"""Where a loader's rows live while they are read: on the device, in memory, or on disk."""
+"""Which residency a loader's rows get: in the device's memory, in this machine's, or on disk."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import numpy as np
 import torch
 
-from stores.reader import Store
-
-RESIDENCIES = ("auto", "device", "ram")
-# What is left stays for the model, its optimiser and the page cache.
-DEVICE_SHARE = 0.5
+RESIDENCIES = ("auto", "device", "ram", "stream")
+# What is left stays for the model, its optimiser, other processes and the page cache.
+DEVICE_SHARE = 0.4
 RAM_SHARE = 0.5
-_LOAD_THREADS = 4
 
 
-def choose_residency(residency: str, num_bytes: int, device: torch.device) -> str:
+def choose_residency(residency: str, num_bytes: int, device: torch.device, world_size: int) -> str:
     """The residency that "auto" stands for: the fastest whose budget holds `num_bytes`.
+
+    Budgets are shares of a machine's whole memory, not of what is free just now, so that all ranks decide alike.
 
     Raises:
         ValueError: an unknown name.
@@ -25,48 +23,15 @@ def choose_residency(residency: str, num_bytes: int, device: torch.device) -> st
         raise ValueError(f"residency: expected one of {', '.join(RESIDENCIES)}; received {residency!r}")
     if residency != "auto":
         return residency
-    if device.type == "cuda" and num_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if device.type == "cuda" and num_bytes <= DEVICE_SHARE * torch.cuda.get_device_properties(device).total_memory:
         return "device"
-    return "ram"
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    return "ram" if num_bytes <= RAM_SHARE * ram_bytes() / ranks_here else "stream"
 
 
-def available_ram_bytes() -> int:
-    """Memory that can be had without swapping: MemAvailable of /proc/meminfo, or all of it where there is none."""
-    try:
-        with open("/proc/meminfo") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-class ResidentRows:
-    """The selected rows of some arrays as one tensor each, (rows * views, *row_shape), read once in whole runs."""
-
-    def __init__(
-        self, store: Store, arrays: tuple[str, ...], rows: np.ndarray, views: range, device: torch.device
-    ) -> None:
-        self.views = views
-        self.tensors = {name: _load(store, name, rows, views).to(device) for name in arrays}
-
-    def gather(self, name: str, positions: np.ndarray, views: np.ndarray, out: torch.Tensor) -> None:
-        """Copy the (position, view) pairs of one array into `out`."""
-        data = self.tensors[name]
-        records = torch.from_numpy(positions * len(self.views) + (views - self.views.start))
-        torch.index_select(data, 0, records.to(data.device), out=out)
-
-
-def _load(store: Store, name: str, rows: np.ndarray, views: range) -> torch.Tensor:
-    spec, per_shard = store.arrays[name], store.manifest.rows_per_shard
-    values = np.empty((len(rows), len(views), *spec.row_shape), spec.numpy_dtype)
-    shards = rows // per_shard
-
-    def load_shard(shard: int) -> None:
-        wanted = np.flatnonzero(shards == shard)
-        inside = rows[wanted] - shard * per_shard
-        records = (inside[:, None] * store.views + np.array(views)).reshape(-1)  # (n, V) -> (n*V,)
-        values[wanted] = store.read_records(name, shard, records).reshape(len(wanted), len(views), *spec.row_shape)
-
-    with ThreadPoolExecutor(_LOAD_THREADS) as pool:
-        list(pool.map(load_shard, np.unique(shards).tolist()))
-    return torch.from_numpy(values.reshape(-1, *spec.row_shape))  # (n, V, ...) -> (n*V, ...)
+def ram_bytes() -> int:
+    """This machine's memory, or this container's limit when that is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return min(total, int(text)) if text.isdigit() else total

@@ -7,7 +7,7 @@ import google_crc32c
 import numpy as np
 
 from stores.errors import CorruptStoreError
-from stores.spec import ArraySpec
+from stores.spec import Part
 
 CHECKSUM_BYTES = 4
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -15,19 +15,19 @@ _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 @dataclass(frozen=True)
 class ShardFormat:
-    """The geometry of one array's shards: `capacity` inner chunks of `record_bytes` values and a crc32c each.
+    """The geometry of one Zarr array's shards: `capacity` inner chunks of `record_bytes` values and a crc32c each.
 
     Chunk i begins at i * (record_bytes + 4); the index of (offset, length) pairs and its crc32c end the file.
     """
 
-    array: ArraySpec
+    part: Part
     views: int
     rows_per_shard: int
 
     @property
     def stride(self) -> int:
         """Bytes from one record to the next."""
-        return self.array.record_bytes + CHECKSUM_BYTES
+        return self.part.record_bytes + CHECKSUM_BYTES
 
     @property
     def capacity(self) -> int:
@@ -44,13 +44,12 @@ class ShardFormat:
         return rows * self.views * self.stride + self.index_bytes
 
     def encode(self, values: np.ndarray) -> list[np.ndarray]:
-        """The file's bytes, in two parts: records and index. values: (rows, views, *row_shape) of the stored dtype."""
-        records = np.empty((len(values) * self.views, self.stride), np.uint8)
-        data = values.reshape(len(records), -1).view(np.uint8)  # (rows, views, ...) -> (rows*views, record_bytes)
-        checksums = np.fromiter((google_crc32c.value(record) for record in data), "<u4", len(data))
-        records[:, :-CHECKSUM_BYTES] = data
-        records[:, -CHECKSUM_BYTES:] = checksums.view(np.uint8).reshape(-1, CHECKSUM_BYTES)
-        return [records, self.encode_index(len(values))]
+        """The file's bytes as buffers to be joined, none of them a copy of `values` (rows, views, *row_shape)."""
+        records = values.reshape(len(values) * self.views, -1).view(np.uint8)  # (rows*views, record_bytes)
+        checksums = np.fromiter((google_crc32c.value(record) for record in records), "<u4", len(records))
+        tails = checksums.view(np.uint8).reshape(-1, CHECKSUM_BYTES)
+        pairs = [piece for pair in zip(records, tails, strict=True) for piece in pair]
+        return [*pairs, self.encode_index(len(values))]
 
     def encode_index(self, rows: int) -> np.ndarray:
         """Offsets and lengths of the records of `rows` rows; the places of a short last shard are marked empty."""
@@ -61,23 +60,28 @@ class ShardFormat:
         body = index.tobytes()
         return np.frombuffer(body + struct.pack("<I", google_crc32c.value(body)), np.uint8)
 
-    def check_records(self, records: np.ndarray, place: str, first: int = 0) -> None:
-        """Compare the checksum of each record, (n, stride) uint8; `first` is the number of the first one.
+    def damaged(self, records: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Which of the records `wanted` (positions in `records`, (n, stride) uint8) do not fit their checksum."""
+        bodies = records[:, :-CHECKSUM_BYTES]
+        found = np.fromiter((google_crc32c.value(bodies[i]) for i in wanted), "<u4", len(wanted))
+        written = np.ascontiguousarray(records[wanted, -CHECKSUM_BYTES:]).view("<u4").reshape(-1)
+        return wanted[found != written]
+
+    def check_records(self, records: np.ndarray, wanted: np.ndarray, place: str, first: int) -> None:
+        """Compare the checksums of some records, (n, stride) uint8 from number `first` of a shard on.
 
         Raises:
             CorruptStoreError: a record's bytes are not what was written.
         """
-        for position, record in enumerate(records):
-            (expected,) = struct.unpack("<I", record[-CHECKSUM_BYTES:].tobytes())
-            found = google_crc32c.value(np.ascontiguousarray(record[:-CHECKSUM_BYTES]))
-            if found != expected:
-                row, view = divmod(first + position, self.views)
-                raise CorruptStoreError(
-                    f"{place}: row {row} of the shard, view {view}: expected crc32c {expected:08x}; found {found:08x}; "
-                    "the file is damaged: run `fae-pipe stores verify --repair`"
-                )
+        damaged = self.damaged(records, wanted)
+        if len(damaged):
+            row, view = divmod(first + int(damaged[0]), self.views)
+            raise CorruptStoreError(
+                f"{place}: row {row} of the shard, view {view}: expected values that fit their crc32c; "
+                "the file is damaged: run `fae-pipe stores verify --repair`"
+            )
 
     def values(self, records: np.ndarray) -> np.ndarray:
         """(n, stride) uint8 -> (n, *row_shape) values, copied out from between the checksums."""
         data = np.ascontiguousarray(records[:, :-CHECKSUM_BYTES])
-        return data.view(self.array.numpy_dtype).reshape(len(records), *self.array.row_shape)
+        return data.view(self.part.numpy_dtype).reshape(len(records), *self.part.row_shape)

@@ -1,86 +1,135 @@
-"""From arrays in memory to a shard's files and its commit record, with every value checked."""
+"""From arrays in memory to a shard's files and its commit record, with every value checked while the disk works."""
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 
 import numpy as np
 
-from stores.commit import ArrayCommit, CommitRecord
+from stores.commit import CommitRecord, FileCommit, Sums
+from stores.dtypes import Parts, decode, encode
 from stores.errors import NonFiniteError
 from stores.manifest import Manifest
 from stores.shard import ShardFormat
-from stores.spec import ArraySpec
+from stores.spec import ArraySpec, Part
 from stores.stats import channel_sums
 
-ShardFiles = dict[str, list[np.ndarray]]
+_THREADS = 2
 
 
-def build_shard(
-    manifest: Manifest, shard: int, arrays: Mapping[str, np.ndarray], rejected: dict[int, str]
-) -> tuple[ShardFiles, CommitRecord]:
-    """The bytes of each array's file and the record that commits them; see `StoreWriter.write_shard`."""
-    rows = manifest.shard_rows(shard)
-    _check_arguments(manifest, rows, arrays, rejected)
-    files: ShardFiles = {}
-    commits: dict[str, ArrayCommit] = {}
-    for spec in manifest.arrays:
-        values = stored_values(spec, arrays[spec.name], rows, rejected)
-        parts = ShardFormat(spec, manifest.views, manifest.rows_per_shard).encode(values)
-        ok = np.array([row not in rejected for row in rows])
-        count, sums, squares = channel_sums(values[ok])
-        if spec.is_float and not np.isfinite(sums).all():
-            raise _non_finite(spec, np.asarray(arrays[spec.name]), values, rows, rejected)
-        num_bytes = sum(part.nbytes for part in parts)
-        files[spec.name] = parts
-        commits[spec.name] = ArrayCommit(num_bytes, hashlib.sha256(values.data).hexdigest(), count, sums, squares)
-    return files, CommitRecord(manifest.fingerprint, shard, rows.start, rows.stop, commits, rejected)
+class ShardBuild:
+    """One shard on its way to disk: `files` are ready at once, digests and sums are worked out by threads meanwhile.
+
+    Raises:
+        ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
+    """
+
+    def __init__(
+        self, manifest: Manifest, shard: int, arrays: Mapping[str, np.ndarray], rejected: dict[int, str]
+    ) -> None:
+        self.manifest, self.shard, self.rejected = manifest, shard, rejected
+        self.rows = manifest.shard_rows(shard)
+        self.ok = ~np.isin(np.arange(self.rows.start, self.rows.stop), list(rejected))
+        self.given = {spec.name: np.asarray(arrays[spec.name]) for spec in manifest.arrays if spec.name in arrays}
+        _check_arguments(manifest, self.rows, set(arrays), self.given, rejected)
+        self.stored: Parts = {}
+        for spec in manifest.arrays:
+            self.stored |= self._stored(spec)
+
+    def __enter__(self) -> "ShardBuild":
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="shard-checks")
+        self._digests = {name: self._pool.submit(_digest, values) for name, values in self.stored.items()}
+        self._sums = {spec.name: self._pool.submit(self._checked_sums, spec) for spec in self.manifest.arrays}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def file(self, part: Part) -> list[np.ndarray]:
+        """The bytes of one part's file, as buffers to be joined."""
+        return self._format(part).encode(self.stored[part.name])
+
+    def check(self) -> None:
+        """Wait until every value was looked at.
+
+        Raises:
+            NonFiniteError: a NaN, an infinity, or a value beyond the stored dtype's range in a row that is ok.
+        """
+        for found in self._sums.values():
+            found.result()
+
+    def record(self) -> CommitRecord:
+        """What commits the files once they are durable; the same errors as `check`."""
+        files = {part.name: self._file_commit(part) for part in self.manifest.parts}
+        sums = {name: found.result() for name, found in self._sums.items()}
+        rows = self.rows
+        return CommitRecord(self.manifest.fingerprint, self.shard, rows.start, rows.stop, files, sums, self.rejected)
+
+    def _stored(self, spec: ArraySpec) -> Parts:
+        """What is stored: cast to the dtype, contiguous, rejected rows at the fill value."""
+        given = self.given[spec.name]
+        parts = encode(spec, given)
+        for part in spec.parts if self.rejected else ():
+            values = parts[part.name]
+            values = values.copy() if np.shares_memory(values, given) else values
+            values[~self.ok] = part.fill
+            parts[part.name] = values
+        return parts
+
+    def _checked_sums(self, spec: ArraySpec) -> Sums:
+        sums = channel_sums(spec, {part.name: self.stored[part.name] for part in spec.parts}, self.ok)
+        if not np.isfinite(sums.sums).all():
+            raise self._non_finite(spec)
+        return sums
+
+    def _non_finite(self, spec: ArraySpec) -> NonFiniteError:
+        """Name the first bad value: its row, view, channel, and what would help."""
+        with np.errstate(invalid="ignore"):
+            values = decode(spec, {part.name: self.stored[part.name] for part in spec.parts})
+        bad = ~np.isfinite(values) & self.ok.reshape(-1, *[1] * (values.ndim - 1))
+        given = self.given[spec.name]
+        # A whole int8 token is lost when one of its values is not finite: name the value that was.
+        culprits = bad & ~np.isfinite(given)
+        place = np.argwhere(culprits if culprits.any() else bad)[0]
+        row, view, channel, value = self.rows.start + int(place[0]), int(place[1]), int(place[-1]), given[tuple(place)]
+        hint = "the encoder produced it; encode in float32, or look at this row's picture"
+        if np.isfinite(value):
+            largest = 65504.0 if spec.dtype == "float16" else float(np.finfo(np.float32).max)
+            hint = f"it is beyond {spec.dtype}'s range of ±{largest:g}: store this array as bfloat16 or float32"
+        return NonFiniteError(
+            f"{spec.name}: row {row}, view {view}, channel {channel}: expected a finite value; received {value}; {hint}"
+        )
+
+    def _file_commit(self, part: Part) -> FileCommit:
+        digest: Future[str] = self._digests[part.name]
+        return FileCommit(self._format(part).num_bytes(len(self.rows)), digest.result())
+
+    def _format(self, part: Part) -> ShardFormat:
+        return ShardFormat(part, self.manifest.views, self.manifest.rows_per_shard)
 
 
-def stored_values(spec: ArraySpec, values: np.ndarray, rows: range, rejected: dict[int, str]) -> np.ndarray:
-    """The values as they are stored: cast to the dtype, contiguous, rejected rows at the fill value."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = np.ascontiguousarray(values, spec.numpy_dtype)
-    dropped = [row - rows.start for row in rejected]
-    if dropped:
-        cast = cast.copy() if np.shares_memory(cast, values) else cast
-        cast[dropped] = np.nan if spec.is_float else 0
-    return cast
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(values.reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def _check_arguments(
-    manifest: Manifest, rows: range, arrays: Mapping[str, np.ndarray], rejected: dict[int, str]
+    manifest: Manifest, rows: range, names: set[str], arrays: Mapping[str, np.ndarray], rejected: Mapping[int, str]
 ) -> None:
-    names = {spec.name for spec in manifest.arrays}
-    if set(arrays) != names:
-        raise ValueError(f"write_shard: expected the arrays {sorted(names)}; received {sorted(arrays)}")
+    expected_names = {spec.name for spec in manifest.arrays}
+    if names != expected_names:
+        raise ValueError(f"write_shard: expected the arrays {sorted(expected_names)}; received {sorted(names)}")
     strangers = [row for row in rejected if row not in rows]
     if strangers:
         raise ValueError(
             f"write_shard: rejected: expected rows {rows.start} to {rows.stop - 1}; received {strangers[0]}"
         )
     for spec in manifest.arrays:
-        given = arrays[spec.name]
-        expected = (len(rows), manifest.views, *spec.row_shape)
+        given, expected = arrays[spec.name], (len(rows), manifest.views, *spec.row_shape)
         if given.shape != expected:
             raise ValueError(f"write_shard: {spec.name}: expected the shape {expected}; received {given.shape}")
-        fits = given.dtype.kind == "f" if spec.is_float else given.dtype == spec.numpy_dtype
-        if not fits:
+        if given.dtype.kind != "f" if spec.is_float else given.dtype != np.uint8:
             wanted = "a float dtype" if spec.is_float else spec.dtype
             raise ValueError(f"write_shard: {spec.name}: expected {wanted}; received {given.dtype}")
-
-
-def _non_finite(
-    spec: ArraySpec, given: np.ndarray, values: np.ndarray, rows: range, rejected: dict[int, str]
-) -> NonFiniteError:
-    """Name the first bad value: its row, view, channel, and what would help."""
-    ok = np.array([row not in rejected for row in rows])
-    place = np.argwhere(~np.isfinite(values) & ok.reshape(-1, *[1] * (values.ndim - 1)))[0]
-    row, view, channel, value = rows.start + int(place[0]), int(place[1]), int(place[-1]), given[tuple(place)]
-    if np.isfinite(value):
-        largest = float(np.finfo(spec.numpy_dtype).max)
-        hint = f"it is beyond {spec.dtype}'s range of ±{largest:g}: store this array as float32"
-    else:
-        hint = "the encoder produced it; encode in float32, or look at this row's picture"
-    return NonFiniteError(
-        f"{spec.name}: row {row}, view {view}, channel {channel}: expected a finite value; received {value}; {hint}"
-    )

@@ -1,15 +1,18 @@
 """Exact per-channel mean and standard deviation, from sums that each shard's commit record keeps."""
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from stores.commit import ArrayCommit
+from stores.commit import Sums
+from stores.dtypes import decode
+from stores.spec import ArraySpec
 
-# Rows summed at once: keeps the float64 copy near the size of a cache.
-_BLOCK_VALUES = 1 << 18
+# Values summed at once: their float64 copy stays in a core's cache.
+_BLOCK_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -30,27 +33,44 @@ class Statistics:
         return cls(np.array(data["mean"], np.float64), np.array(data["std"], np.float64), int(data["count"]))
 
 
-def channel_sums(values: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Count, sums and sums of squares in float64 over all axes but the last: values (..., C) -> int, (C,), (C,)."""
-    flat = values.reshape(-1, values.shape[-1])  # (..., C) -> (M, C)
-    sums, squares = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
-    step = max(1, _BLOCK_VALUES // flat.shape[1])
-    with np.errstate(invalid="ignore"):
-        for start in range(0, len(flat), step):
-            block = flat[start : start + step].astype(np.float64)
+def channel_sums(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) -> Sums:
+    """Float64 sums over the ok rows of a shard's stored parts, each (rows, views, ...), and over all axes but the last.
+
+    A NaN or infinity in an ok row makes some sum NaN or infinite.
+    """
+    sums, squares = np.zeros(spec.channels), np.zeros(spec.channels)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for block in _blocks(spec, parts, ok):
             sums += block.sum(axis=0)
             squares += np.einsum("mc,mc->c", block, block)
-    return len(flat), sums, squares
+    per_row = math.prod(next(iter(parts.values())).shape[1:]) // spec.channels
+    return Sums(int(ok.sum()) * per_row, sums, squares)
 
 
-def combine(parts: list[ArrayCommit]) -> Statistics:
+def combine(parts: Sequence[Sums]) -> Statistics:
     """Mean and (population) standard deviation out of shard sums, added with one rounding (math.fsum)."""
     count = sum(part.count for part in parts)
-    sums = _exact_sum([part.sums for part in parts])
-    squares = _exact_sum([part.squares for part in parts])
-    mean = sums / count
-    variance = np.maximum(squares / count - mean**2, 0)
+    mean = _exact_sum([part.sums for part in parts]) / count
+    variance = np.maximum(_exact_sum([part.squares for part in parts]) / count - mean**2, 0)
     return Statistics(mean, np.sqrt(variance), count)
+
+
+def _blocks(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) -> Iterator[np.ndarray]:
+    """The decoded ok values as float64 (m, C), a cacheful at a time."""
+    tokens = {part.name: _by_token(part.row_shape, spec, parts[part.name]) for part in spec.parts}
+    per_row = len(tokens[spec.name]) // len(ok)
+    step = max(1, _BLOCK_VALUES // spec.channels)
+    edges = np.flatnonzero(np.diff(ok, prepend=False, append=False))  # first and past-the-end rows of each ok run
+    for first, past in edges.reshape(-1, 2) * per_row:
+        stop = int(past)
+        for start in range(int(first), stop, step):
+            piece = {name: values[start : min(start + step, stop)] for name, values in tokens.items()}
+            yield decode(spec, piece).astype(np.float64)
+
+
+def _by_token(row_shape: tuple[int, ...], spec: ArraySpec, values: np.ndarray) -> np.ndarray:
+    """(rows, views, ..., C) -> (tokens, C), and scales (rows, views, ...) -> (tokens,)."""
+    return values.reshape(-1, spec.channels) if row_shape == spec.row_shape else values.reshape(-1)
 
 
 def _exact_sum(rows: list[np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-Batch = dict[str, torch.Tensor]
+from stores.tensors import Batch
 
 
 class Transfer:
@@ -17,21 +17,23 @@ class Transfer:
         # Host batches stay referenced until the device has copied them, so their buffers are not taken again too early.
         self._in_flight: deque[tuple[torch.cuda.Event, Batch]] = deque()
 
-    def send(self, build: Callable[[], Batch]) -> tuple[Batch, torch.cuda.Event | None]:
-        """Build a batch and start moving it; the event passes when it has arrived."""
+    def send(
+        self, build: Callable[[], Batch], finish: Callable[[Batch], Batch]
+    ) -> tuple[Batch, "torch.cuda.Event | None"]:
+        """Build a batch, move it and finish it on the device; the event passes when that is done."""
         if self._stream is None:
-            return {name: tensor.to(self.device) for name, tensor in build().items()}, None
+            return finish({name: tensor.to(self.device) for name, tensor in build().items()}), None
         with torch.cuda.stream(self._stream):
             host = build()
-            moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()}
+            batch = finish({name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()})
             arrived = torch.cuda.Event()
             arrived.record(self._stream)
         self._in_flight.append((arrived, host))
         while self._in_flight and self._in_flight[0][0].query():
             self._in_flight.popleft()
-        return moved, arrived
+        return batch, arrived
 
-    def receive(self, batch: Batch, arrived: torch.cuda.Event | None) -> Batch:
+    def receive(self, batch: Batch, arrived: "torch.cuda.Event | None") -> Batch:
         """The batch, safe to use on the caller's current stream."""
         if arrived is not None:
             current = torch.cuda.current_stream(self.device)

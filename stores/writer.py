@@ -23,14 +23,15 @@ from stores.layout import (
     commit_key,
     default_rows_per_shard,
     group_metadata,
+    part_attributes,
     shard_key,
 )
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
 from stores.reader import Store, read_manifest
 from stores.shard import ShardFormat
-from stores.shard_build import build_shard
-from stores.spec import ArraySpec
+from stores.shard_build import ShardBuild
+from stores.spec import ArraySpec, Part
 from stores.stats import combine
 
 
@@ -58,9 +59,9 @@ class StoreWriter:
     ) -> "StoreWriter":
         """A writer of the folder `parent/<name>-<fingerprint12>` that touches nothing before `begin()`.
 
-        `ingredients` is nested JSON of everything that decides the bytes; the index, arrays, views, shard size and layout
-        are added here. `attributes` is free JSON that does not. Rows are put in a seeded order unless `permute` is False
-        (stores whose rows follow another store's). When the folder is there already, its manifest counts.
+        `ingredients` is nested JSON of everything that decides the bytes; the index, arrays, views, shard size and
+        layout are added here. `attributes` is free JSON that does not. Rows are put in a seeded order unless `permute`
+        is False (stores whose rows follow another store's). When the folder is there already, its manifest counts.
 
         Raises:
             ValueError: a malformed index, array or ingredient.
@@ -168,9 +169,10 @@ class StoreWriter:
             ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
             NonFiniteError: a NaN or infinity in a row that is not rejected, or a value beyond the stored dtype's range.
         """
-        files, record = build_shard(self.manifest, shard, arrays, dict(rejected or {}))
-        for name, parts in files.items():
-            self.blobs.write(shard_key(self.manifest.array(name), shard), parts)
+        with ShardBuild(self.manifest, shard, arrays, dict(rejected or {})) as build:
+            for part in self.manifest.parts:
+                self.blobs.write(shard_key(part, shard), build.file(part), before_visible=build.check)
+            record = build.record()
         self.blobs.write(commit_key(shard), record.to_bytes())
         return record
 
@@ -197,7 +199,7 @@ class StoreWriter:
         self._check_rejected(rejected, max_rejected)
         self.blobs.write(INDEX, indexing.index_to_bytes(indexing.with_rejected(self.index, rejected)))
         names = [spec.name for spec in self.manifest.arrays]
-        statistics = {name: combine([record.arrays[name] for record in records]).to_json() for name in names}
+        statistics = {name: combine([record.sums[name] for record in records]).to_json() for name in names}
         self.manifest = self.manifest.completed(content_id(self.manifest, records), statistics)
         self.blobs.write(MANIFEST, self.manifest.to_bytes())
         self.__dict__.pop("index", None)
@@ -208,8 +210,10 @@ class StoreWriter:
         self.blobs.write(INDEX, indexing.index_to_bytes(table))
         self.blobs.write(f"{DATA}/zarr.json", group_metadata({"fae_store_fingerprint": manifest.fingerprint}))
         for spec in manifest.arrays:
-            text = array_metadata(spec, manifest.num_rows, manifest.views, manifest.rows_per_shard)
-            self.blobs.write(f"{DATA}/{spec.name}/zarr.json", text)
+            for part in spec.parts:
+                sizes = (manifest.num_rows, manifest.views, manifest.rows_per_shard)
+                text = array_metadata(part, *sizes, attributes=part_attributes(spec))
+                self.blobs.write(f"{DATA}/{part.name}/zarr.json", text)
         self.blobs.write(MANIFEST, manifest.to_bytes())
 
     def _check_same(self) -> None:
@@ -217,12 +221,13 @@ class StoreWriter:
         found = read_manifest(self.blobs)
         if found.fingerprint != self.manifest.fingerprint:
             raise ForeignStoreError(
-                f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; found {found.fingerprint}; move that folder away"
+                f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; "
+                f"found {found.fingerprint}; move that folder away"
             )
         self.manifest = found
 
     def _adopt(self, table: pa.Table) -> None:
-        """Go on with the store that is there; pictures that moved to other files since are looked for in their new place."""
+        """Go on with the store that is there; pictures that moved since are looked for in their new place."""
         self._check_same()
         where = ["source", "offset", "num_bytes"]
         if not self.complete and not self.index.select(where).equals(table.select(where)):
@@ -234,14 +239,14 @@ class StoreWriter:
             record = self._record(shard)
         except (CorruptStoreError, FileNotFoundError):
             return False
-        return all(self._is_whole(spec, shard, record.arrays[spec.name].num_bytes) for spec in self.manifest.arrays)
+        return all(self._is_whole(part, shard, record.files[part.name].num_bytes) for part in self.manifest.parts)
 
-    def _is_whole(self, spec: ArraySpec, shard: int, num_bytes: int) -> bool:
-        expected = ShardFormat(spec, self.manifest.views, self.manifest.rows_per_shard).num_bytes(
+    def _is_whole(self, part: Part, shard: int, num_bytes: int) -> bool:
+        expected = ShardFormat(part, self.manifest.views, self.manifest.rows_per_shard).num_bytes(
             len(self.shard_rows(shard))
         )
         try:
-            return self.blobs.size(shard_key(spec, shard)) == num_bytes == expected
+            return self.blobs.size(shard_key(part, shard)) == num_bytes == expected
         except FileNotFoundError:
             return False
 

@@ -10,6 +10,7 @@ import pytest
 from stores import ArraySpec, Store, StoreWriter, new_index
 
 ROWS = 50
+FLOATS = {"float16": "float16"}
 MakeWriter = Callable[..., StoreWriter]
 Fill = Callable[..., None]
 
@@ -22,7 +23,7 @@ def _values_of(rows: range, spec: ArraySpec, views: int) -> np.ndarray:
     channel = np.arange(spec.channels)
     if spec.dtype == "uint8":
         return np.broadcast_to((seeds * 7 + view * 101 + channel) % 251, shape).astype(np.uint8)
-    return np.broadcast_to(seeds + view / 2 + channel / 16, shape).astype(spec.numpy_dtype)
+    return np.broadcast_to(seeds + view / 2 + channel / 16, shape).astype(FLOATS.get(spec.dtype, "float32"))
 
 
 def _fill(writer: StoreWriter, shards: list[int] | None = None, rejected: dict[int, str] | None = None) -> None:

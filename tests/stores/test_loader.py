@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stores import ArraySpec, Loader, Store
+from stores import ArraySpec, CorruptStoreError, Loader, Store
 
 
 def rows_of(batches: Any) -> list[list[int]]:
@@ -153,6 +153,68 @@ def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch:
     loader = loader_of()
     batches = iter(loader)
     next(batches)
-    monkeypatch.setattr(loader, "_build", lambda *place: 1 / 0)
+    monkeypatch.setattr(loader, "_gather", lambda fetch: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(islice(batches, 10))
+
+
+@pytest.mark.parametrize("order", ["full", "shards"])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_streaming_gives_the_same_batches_as_memory(loader_of: Any, order: str, world_size: int) -> None:
+    for rank in range(world_size):
+        options = {"order": order, "rank": rank, "world_size": world_size, "batch_size": 9, "drop_last": False}
+        streamed = loader_of(residency="stream", stream_shards=2, **options)
+        resident = loader_of(residency="ram", stream_shards=2, **options)
+        for epoch in (0, 1):
+            for one, two in zip(streamed.epoch(epoch), resident.epoch(epoch), strict=True):
+                assert one.keys() == two.keys()
+                assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("done", [0, 2, 5, 11])
+def test_a_resumed_stream_goes_on_where_it_was(loader_of: Any, done: int) -> None:
+    options = {"residency": "stream", "stream_shards": 2}
+    undisturbed = take(loader_of(**options), done + 7)
+    first, second = loader_of(**options), loader_of(**options, prefetch=0)
+    take(first, done)
+    second.load_state_dict(first.state_dict())
+    assert take(second, 7) == undisturbed[done:]
+
+
+def test_a_stream_serves_every_row_once_an_epoch(loader_of: Any, store: Store) -> None:
+    loader = loader_of(residency="stream", stream_shards=2, drop_last=False)
+    assert loader.order == "shards"
+    for epoch in range(3):
+        rows = list(chain.from_iterable(rows_of(loader.epoch(epoch))))
+        assert sorted(rows) == store.rows().tolist()
+        first_shards = {row // 8 for row in rows[:10]}
+        assert len(first_shards) <= 4
+    in_order = loader_of(residency="stream", shuffle=False, drop_last=False)
+    assert list(chain.from_iterable(rows_of(in_order.epoch(0)))) == store.rows().tolist()
+
+
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+@pytest.mark.parametrize("verify", [True, False])
+def test_damage_is_found_when_records_are_read(loader_of: Any, store: Store, residency: str, verify: bool) -> None:
+    path = store.path / "data.zarr/features/c.1.0.0.0.0"
+    data = bytearray(path.read_bytes())
+    data[2 * 36 + 9] ^= 1
+    path.write_bytes(data)
+    if not verify:
+        assert len(rows_of(loader_of(residency=residency, verify=False).epoch(0))) == 6
+        return
+    with pytest.raises(CorruptStoreError, match=r"c\.1\.0\.0\.0\.0: row 1 of the shard, view 0"):
+        rows_of(loader_of(residency=residency, view=0).epoch(0))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "float32"])
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+def test_batches_hold_the_values_of_every_dtype(make_writer: Any, fill: Any, dtype: str, residency: str) -> None:
+    writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), dtype)])
+    fill(writer)
+    store = writer.finalise()
+    loader = Loader(store, ("features",), batch_size=10, view=1, residency=residency)
+    for batch in loader.epoch(0):
+        assert batch["features"].dtype == (torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+        expected = torch.from_numpy(store.read("features", batch["row"].numpy(), 1))
+        assert torch.equal(batch["features"].float(), expected)
