@@ -1,1 +1,1 @@
-"""The mathematics: frozen encoders, the feature autoencoder, pixel decoder and generators, how they train and sample."""
+"""The mathematics: frozen encoders, the feature autoencoder, pixel decoder, generators, their training and sampling."""

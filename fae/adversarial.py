@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fae.augment import POLICIES, diff_augment
 from fae.losses import Losses
-from fae.optim import make_optimizer
+from fae.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -182,8 +182,7 @@ class Adversary:
     def state_dict(self) -> Tensors:
         """All that goes on changing, as flat tensors: weights and buffers, optimiser, LeCam averages."""
         state = {f"network.{name}": value.detach() for name, value in self._network_state().items()}
-        for number, entry in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in entry.items()}
+        state |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         return {**state, "averages": self.averages}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -203,13 +202,8 @@ class Adversary:
             )
         self.network.load_state_dict(found, strict=False)
         self.averages.copy_(state["averages"])
-        entries: dict[int, Tensors] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer."):
-                _, number, key = name.split(".", 2)
-                entries.setdefault(int(number), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        moments = {name: value for name, value in state.items() if name.startswith("optimizer.")}
+        load_optimizer_tensors(self.optimizer, {name.removeprefix("optimizer."): moments[name] for name in moments})
 
     def _network_state(self) -> Tensors:
         """The network's state without frozen weights, which are not this run's."""

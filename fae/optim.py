@@ -1,6 +1,7 @@
 """AdamW and the learning rate as a pure function of the step, so that going on needs no scheduler state."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -66,3 +67,24 @@ def make_optimizer(
         fused=fused,
         foreach=None if fused else True,
     )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimiser's state as flat tensors `<parameter number>.<name>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{key}": torch.as_tensor(value) for number, entry in state.items() for key, value in entry.items()
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Inverse of `optimizer_tensors`; hyper-parameters stay as the optimiser was built with."""
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        number, key = name.split(".", 1)
+        like = parameters[int(number)]
+        # The fused kernel walks over memory as it lies: moments must lie as their parameter does (channels-last, say).
+        value = torch.empty_like(like).copy_(value) if value.shape == like.shape and value.ndim else value
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

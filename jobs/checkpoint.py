@@ -55,23 +55,6 @@ def load_newest(folder: Path, device: torch.device) -> tuple[dict[str, Tensors],
     return parts, json.loads((newest / "state.json").read_text())
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """The optimiser's state as a flat dict `<parameter number>.<state name>`."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{key}": torch.as_tensor(value) for number, entry in state.items() for key, value in entry.items()
-    }
-
-
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Inverse of `optimizer_tensors`; hyper-parameters stay as the optimiser was built with."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
 def _fsync(file: Path) -> None:
     descriptor = os.open(file, os.O_RDONLY)
     try:
