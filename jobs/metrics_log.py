@@ -11,6 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from stores.fileio import replace_file
 
+COUNT = "steps in the means"
+
 
 class MetricsLog:
     """Sums losses on the device and writes their mean once per interval; lines past a resumed step are dropped."""
@@ -24,33 +26,40 @@ class MetricsLog:
         self.batch_size = batch_size
         self._start()
 
-    def add(self, losses: dict[str, torch.Tensor], gradient_norm: torch.Tensor, waited_seconds: float) -> None:
-        for name, value in {**losses, "gradient_norm": gradient_norm}.items():
-            value = value.detach().float()
+    def add(
+        self,
+        losses: dict[str, torch.Tensor],
+        gradient_norm: torch.Tensor,
+        left_out: torch.Tensor,
+        waited_seconds: float,
+    ) -> None:
+        """Take in a step; one that was left out (1.0) counts in no mean."""
+        for name, value in {**losses, "gradient_norm": gradient_norm, COUNT: torch.ones_like(left_out)}.items():
+            value = torch.where(left_out > 0, 0.0, value.detach().float())
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.count += 1
         self.timed += 1
         self.waited_seconds += waited_seconds
 
     def state_dict(self) -> dict[str, Any]:
         """The interval so far, as JSON values; waits for the device."""
-        return {"sums": {name: float(value) for name, value in self.sums.items()}, "count": self.count}
+        return {"sums": {name: float(value) for name, value in self.sums.items()}}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on with a saved interval, so that its line is the one of a run that was never stopped."""
         self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
-        self.count = state["count"]
 
-    def write(self, step: int, rate: float) -> dict[str, float]:
+    def write(self, step: int, rate: float, skipped_steps: int) -> dict[str, float]:
         """Write the interval's means and return them; this is the one place that waits for the device."""
-        values = torch.stack(list(self.sums.values())).cpu() / self.count
-        facts = dict(zip(self.sums, values.tolist(), strict=True))
+        facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
+        count = max(facts.pop(COUNT), 1.0)
+        facts = {name: value / count for name, value in facts.items()}
         seconds = time.perf_counter() - self.started
         line = {
             **facts,
             "learning_rate": rate,
             "rows_per_second": self.timed * self.batch_size / seconds,
             "wait_share": self.waited_seconds / seconds,
+            **({"skipped_steps": skipped_steps} if skipped_steps else {}),
         }
         with self.file.open("a") as out:
             out.write(json.dumps({"step": step, **line}) + "\n")
@@ -61,7 +70,7 @@ class MetricsLog:
 
     def _start(self) -> None:
         self.sums = {}
-        self.count = self.timed = 0  # steps summed, and those of them that this process timed
+        self.timed = 0  # steps of the interval that this process timed
         self.waited_seconds, self.started = 0.0, time.perf_counter()
 
     def __enter__(self) -> "MetricsLog":

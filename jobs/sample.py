@@ -87,8 +87,12 @@ def sample(
     plan: SamplePlan,
     config: SampleConfig,
     on_progress: OnProgress,
+    weak: DiffusionGenerator | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield uint8 (n, H, W, 3) batches of pictures in order; each depends on its own label and seed alone."""
+    """Yield uint8 (n, H, W, 3) batches of pictures in order; each depends on its own label and seed alone.
+
+    `weak` is a weaker generator of the same latents to guide by instead of the null class (autoguidance).
+    """
     guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
     cast = autocast(painter.device, pick_dtype("auto", painter.device))
     total = len(plan.seeds)
@@ -97,6 +101,13 @@ def sample(
         part = slice(start, start + config.batch_size)
         labels = torch.from_numpy(plan.labels[part])
         with torch.inference_mode(), cast():
-            latents = generator.sample(labels, plan.seeds[part], steps=config.steps, guidance=guidance)
+            latents = generator.sample(
+                labels,
+                plan.seeds[part],
+                steps=config.steps,
+                guidance=guidance,
+                solver=config.solver,
+                weak=None if weak is None else weak.model,
+            )
         yield painter.paint(latents)
         on_progress(min(start + config.batch_size, total), total, {})

@@ -14,7 +14,7 @@ from jobs.devices import pick_device, use_threads
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
 from jobs.trainer import Losses, LossFunction, Trainer, fit
-from jobs.training_inputs import batches, decisive, evaluation_rows
+from jobs.training_inputs import batches, decisive, evaluation_rows, prepare
 from stores import Store
 
 EVALUATION_ROWS = 1024
@@ -36,10 +36,10 @@ def train_autoencoder(
     use_threads(runtime.threads)
     device = pick_device(runtime.device)
     torch.manual_seed(config.seed)
-    trainer = Trainer(
-        run, config, build_autoencoder(features, config), batches(features, ["features"], config, device), device
-    )
-    model = fit(trainer, autoencoder_loss(config.kl_weight), on_progress)
+    fresh = build_autoencoder(features, config)
+    prepare(fresh, config)
+    trainer = Trainer(run, config, fresh, batches(features, ["features"], config, device), device)
+    model = fit(trainer, autoencoder_loss(config.kl_weight, config.reduction), on_progress)
     assert isinstance(model, FeatureAutoencoder)
     model.save_pretrained(run.model_path)
     run.finish(reconstruction_figures(model, features, device))
@@ -65,12 +65,12 @@ def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAuto
     return model
 
 
-def autoencoder_loss(kl_weight: float) -> LossFunction:
+def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:
     """Squared error of normalised features plus β·KL, as a loss function of the trainer."""
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         x, x_hat, posterior = model(batch["features"].float(), generator)
-        return fae_loss(x, x_hat, posterior, kl_weight)
+        return fae_loss(x, x_hat, posterior, kl_weight, reduction)
 
     return loss
 

@@ -1,6 +1,5 @@
 """Train the pixel decoder: on noised features, then fine-tuned on features that an autoencoder rebuilt."""
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,20 @@ import torch
 from torch import nn
 
 from fae.autoencoder import FeatureAutoencoder
-from fae.losses import pixel_loss
 from fae.metrics import psnr
 from fae.pictures import picture_grid, save_png, to_float, to_uint8
 from fae.pixel_decoder import PixelDecoder
 from fae.presets import PIXEL_DECODER
 from jobs.config import DecoderConfig, RuntimeConfig
+from jobs.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from jobs.devices import pick_device, use_threads
 from jobs.models import load_model
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
-from jobs.trainer import Losses, Trainer, fit
-from jobs.training_inputs import batches, decisive, evaluation_rows
+from jobs.trainer import Stateful, Trainer, fit
+from jobs.training_inputs import batches, decisive, evaluation_rows, prepare
 from stores import Store
 
-Rebuild = Callable[[torch.Tensor, torch.Generator | None], torch.Tensor]
 PREVIEW_ROWS = 32
 EVALUATION_ROWS = 512
 
@@ -104,9 +102,11 @@ def _train_stage(
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
     rebuild = rebuilder(autoencoder, device) if autoencoder and start else _noiser(features, config.noise_sigma, device)
-    perceptual = _perceptual(config.perceptual, device)
-    trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, device), device)
-    loss = _loss_function(rebuild, config, perceptual)
+    prepare(model, config)
+    adversary = build_adversary(config, device)
+    extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
+    trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, device), device, extras)
+    loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
     preview = _previewer(features, rebuild if autoencoder and start else None, run.path / "previews", device)
     averaged = fit(trainer, loss, on_progress, preview)
     assert isinstance(averaged, PixelDecoder)
@@ -152,23 +152,6 @@ def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
         return model.decode(posterior.mean if generator is None else posterior.sample(generator))
 
     return rebuilt
-
-
-def _perceptual(kind: str, device: torch.device) -> nn.Module | None:
-    if kind == "none":
-        return None
-    from fae.perceptual import LPIPS
-
-    return LPIPS(kind.removeprefix("lpips-")).to(device)
-
-
-def _loss_function(rebuild: Rebuild, config: DecoderConfig, perceptual: nn.Module | None) -> Any:
-    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
-        features = rebuild(batch["features"].float(), generator)
-        pictures = to_float(batch["pixels"])
-        return pixel_loss(model(features), pictures, config.pixel_loss, perceptual, config.perceptual_weight)
-
-    return loss
 
 
 def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:

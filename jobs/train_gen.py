@@ -1,6 +1,6 @@
 """Train a generator on a latent store alone; no autoencoder, encoder or picture is loaded."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from jobs.models import load_model
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
 from jobs.trainer import Losses, Preview, Trainer, fit
-from jobs.training_inputs import batches, decisive
+from jobs.training_inputs import batches, decisive, prepare
 from stores import Store
 
 PREVIEW_CLASSES = 10
@@ -52,6 +52,7 @@ def train_generator(
     device = pick_device(runtime.device)
     torch.manual_seed(config.seed)
     generator = build_generator(latents, config)
+    prepare(generator.model, config)
     trainer = Trainer(run, config, generator, batches(latents, ["latents"], config, device), device)
     averaged = fit(trainer, generator_loss, on_progress, _previewer(latents, run.path / "previews"))
     assert isinstance(averaged, DiffusionGenerator)
@@ -72,7 +73,7 @@ def build_generator(latents: Store, config: GeneratorConfig) -> DiffusionGenerat
 
 def transport(config: GeneratorConfig) -> Transport:
     """The path of the settings."""
-    return Transport(shift=config.shift, time_distribution=config.time_distribution, label_dropout=config.label_dropout)
+    return Transport(**{part.name: getattr(config, part.name) for part in fields(Transport)})
 
 
 def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,8 +117,8 @@ def save_generator(generator: DiffusionGenerator, folder: Path) -> None:
 
 def load_generator(run: RunFolder, device: torch.device) -> DiffusionGenerator:
     """The finished generator of a run, in eval mode."""
-    fields = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
-    config = GeneratorConfig(**{name: run.record["config"][name] for name in fields})
+    known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
+    config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
     statistics = load_file(run.model_path / STATISTICS_FILE)
     model = load_model(LightningDiT, run.model_path, device)
     return DiffusionGenerator(model, transport(config), statistics["mean"], statistics["std"]).to(device).eval()

@@ -1,26 +1,24 @@
 """One training loop for every model: resume, step, log, save; an interrupted run equals an uninterrupted one."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from fae.ema import EMA
-from fae.optim import learning_rate, make_optimizer
-from jobs.checkpoint import load_newest, load_optimizer_tensors, optimizer_tensors, save_checkpoint
+from fae.optim import learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from jobs.checkpoint import load_newest, save_checkpoint
 from jobs.config import TrainConfig
 from jobs.devices import autocast, pick_dtype
+from jobs.finite import FiniteGuard
 from jobs.metrics_log import MetricsLog
 from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
+from jobs.stopping import TrainingStopped, stop_signals
 from stores import Loader
 
 Losses = dict[str, torch.Tensor]
@@ -28,16 +26,12 @@ LossFunction = Callable[[nn.Module, Any, torch.Generator], Losses]
 Preview = Callable[[nn.Module, int], None]
 
 
-class TrainingStopped(KeyboardInterrupt):
-    """Ctrl-C or a termination signal, met after the state was saved; the same command goes on from `step`."""
+class Stateful(Protocol):
+    """Something beside the model that a checkpoint keeps, as flat tensors: a discriminator, say."""
 
-    def __init__(self, step: int, path: Path) -> None:
-        super().__init__(f"training stopped at step {step} and saved in {path}; the same command goes on from there")
-        self.step, self.path = step, path
+    def state_dict(self) -> dict[str, torch.Tensor]: ...
 
-
-class TrainingDiverged(RuntimeError):
-    """A loss that is not finite; the last good checkpoint is kept."""
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None: ...
 
 
 @dataclass
@@ -49,14 +43,17 @@ class Trainer:
     model: nn.Module
     loader: Loader
     device: torch.device
+    extras: dict[str, Stateful] = field(default_factory=dict)
     step: int = 0
     ema: EMA = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
+    guard: FiniteGuard = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
         self.optimizer = make_optimizer(self.model, beta2=self.config.beta2, weight_decay=self.config.weight_decay)
         self.ema = EMA(self.model, decay=self.config.ema_decay)
+        self.guard = FiniteGuard(self.device, self.config.skip_nan)
 
     def resume(self) -> dict[str, Any] | None:
         """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""
@@ -67,7 +64,10 @@ class Trainer:
         self.model.load_state_dict(parts["model"])
         self.ema.load_state_dict(parts["ema"])
         load_optimizer_tensors(self.optimizer, parts["optimizer"])
+        for name, extra in self.extras.items():
+            extra.load_state_dict(parts[name])
         self.loader.load_state_dict(state["loader"])
+        self.guard.load_state_dict(state["guard"])
         self.step = state["step"]
         metrics: dict[str, Any] = state["metrics"]
         return metrics
@@ -77,12 +77,16 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
+            **{name: extra.state_dict() for name, extra in self.extras.items()},
         }
-        state = {"loader": self.loader.state_dict(), "metrics": metrics}
+        state = {"loader": self.loader.state_dict(), "guard": self.guard.state_dict(), "metrics": metrics}
         return save_checkpoint(self.run.path / "checkpoints", self.step, parts, state, self.config.keep)
 
-    def update(self, losses: Losses) -> torch.Tensor:
-        """Backward, clip, optimiser and average; returns the gradient norm without waiting for it."""
+    def update(self, losses: Losses) -> tuple[torch.Tensor, torch.Tensor]:
+        """Backward, clip, optimiser and average; returns the gradient norm and whether the step was left out.
+
+        Nothing waits for the device.
+        """
         losses["loss"].backward()
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit, foreach=True)
@@ -91,11 +95,14 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        left_out = self.guard.check(losses["loss"], norm, self.step + 1)
+        # The fused AdamW reads this as it would a gradient scaler's finding: 1 = change nothing.
+        self.optimizer.found_inf = left_out  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.ema.update(self.model, self.step)
-        return norm
+        return norm, left_out
 
 
 def fit(
@@ -108,13 +115,13 @@ def fit(
 
     Raises:
         TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
-        TrainingDiverged: a loss was not finite.
+        TrainingDiverged: more steps than `config.skip_nan` had a loss or gradient that is not finite.
     """
     config, run = trainer.config, trainer.run
     metrics = trainer.resume()
     cast = autocast(trainer.device, pick_dtype(config.precision, trainer.device))
     generator = torch.Generator(trainer.device)
-    with MetricsLog(run.path, trainer.step, config.batch_size) as log, _signals() as stopped:
+    with MetricsLog(run.path, trainer.step, config.batch_size) as log, stop_signals() as stopped:
         if metrics is not None:
             log.load_state_dict(metrics, trainer.device)
         on_progress(trainer.step, config.steps, {})
@@ -126,16 +133,15 @@ def fit(
             generator.manual_seed(step_seed(config.seed, trainer.step))
             with cast():
                 losses = loss_function(trainer.model, batch, generator)
-            norm = trainer.update(losses)
-            log.add(losses, norm, waited_seconds)
+            norm, left_out = trainer.update(losses)
+            log.add(losses, norm, left_out, waited_seconds)
             last = trainer.step == config.steps
             if trainer.step % config.log_every == 0 or last:
-                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"])
-                _check_finite(facts, trainer)
+                skipped = trainer.guard.verdict(str(run.path))
+                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped)
                 on_progress(trainer.step, config.steps, facts)
             if trainer.step % config.save_every == 0 or last or stopped.is_set():
-                # A gradient that is not finite has spoilt the weights before any loss shows it.
-                _check_finite({**_numbers(losses), "gradient_norm": float(norm)}, trainer)
+                trainer.guard.verdict(str(run.path))
                 trainer.save(log.state_dict())
             if preview and config.preview_every and trainer.step % config.preview_every == 0 and not last:
                 preview(trainer.ema.averaged(trainer.model), trainer.step)
@@ -150,39 +156,3 @@ def step_seed(seed: int, step: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return (value ^ (value >> 31)) & 0x7FFFFFFFFFFFFFFF
-
-
-def _numbers(losses: Losses) -> dict[str, float]:
-    return {name: float(value.detach()) for name, value in losses.items()}
-
-
-def _check_finite(facts: dict[str, float], trainer: Trainer) -> None:
-    bad = [name for name, value in facts.items() if not torch.isfinite(torch.tensor(value))]
-    if bad:
-        raise TrainingDiverged(
-            f"{trainer.run.path}: {', '.join(bad)} is not finite at step {trainer.step}; "
-            "the checkpoints before it are kept. "
-            "Try a lower --learning-rate, a lower --clip-norm or --precision fp32"
-        )
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Set an event on SIGINT and SIGTERM, so that the step in progress ends first; a second signal acts at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(number, kept[signal.Signals(number)])
-
-    for number in kept:
-        signal.signal(number, handle)
-    try:
-        yield event
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -2,21 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from jobs.config import TrainConfig
 from stores import Loader, Store
 
 # These settings change how a run is watched or fed, never its weights.
-WATCHING = frozenset({"log_every", "save_every", "keep", "preview_every", "residency"})
+WATCHING = frozenset(
+    {"log_every", "save_every", "keep", "preview_every", "residency", "skip_nan", "gradient_checkpointing"}
+)
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the trained weights."""
     return {key: value for key, value in asdict(config).items() if key not in WATCHING}
+
+
+def prepare(model: nn.Module, config: TrainConfig) -> None:
+    """Turn on what the settings ask of a model before training: recomputed activations, compilation."""
+    for module in model.modules():
+        if config.gradient_checkpointing and hasattr(module, "gradient_checkpointing"):
+            cast(Any, module).gradient_checkpointing = True
+    if config.compile:
+        model.compile()
 
 
 def batches(store: Store, arrays: Sequence[str], config: TrainConfig, device: torch.device) -> Loader:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.run_folder import RunFolder
-from pipeline.lineage import Models
+from pipeline.lineage import Models, find_run
 from pipeline.sampling import SampleFolder, paint_previews
 from pipeline.stages import Stages
 from stores import Store
@@ -36,7 +36,9 @@ def run_chain(stages: Stages) -> Made | None:
     if decoder is None or latents is None or generator is None:
         _say_rest(stages)
         return None
-    models = Models(generator, autoencoder, decoder, latents.attributes.get("class_names"))
+    weak = stages.recipe.sample.autoguidance
+    weaker = find_run(stages.root, "generators", weak) if weak else None
+    models = Models(generator, autoencoder, decoder, latents.attributes.get("class_names"), weaker)
     samples = stages.sample(models)
     if not stages.dry_run:
         paint_previews(models, stages.recipe.runtime)

@@ -2,6 +2,7 @@
 
 import click
 
+from pipeline.commands.export import export_command
 from pipeline.commands.run import demo_command, run_command
 from pipeline.commands.sample import sample_command
 from pipeline.commands.stages import (
@@ -36,6 +37,7 @@ for command in (
     encode_command,
     train_gen_command,
     sample_command,
+    export_command,
     run_command,
     demo_command,
     stores_group,

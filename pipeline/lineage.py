@@ -16,6 +16,8 @@ class Models:
     autoencoder: RunFolder
     decoder: RunFolder
     class_names: list[str] | None
+    weak: RunFolder | None = None
+    """A weaker generator of the same latents to guide by, if any."""
 
 
 MAKERS = {"features": "extract", "latents": "encode"}
@@ -97,10 +99,17 @@ def decoder_for(root: Path, autoencoder: RunFolder, latents: Store) -> RunFolder
     return max(tuned or noised, key=lambda run: run.record["created_unix_seconds"])
 
 
-def find_models(root: Path, generator: str, decoder: str | None = None) -> Models:
-    """The generator of that name or path, and the models that its latents came from."""
+def find_models(root: Path, generator: str, decoder: str | None = None, weak: str | None = None) -> Models:
+    """The generator of that name or path, the models that its latents came from, and the weaker generator if named.
+
+    Raises:
+        RunError: one of them is missing, or the weaker generator is of other latents.
+    """
     run = find_run(root, "generators", generator)
+    weaker = find_run(root, "generators", weak) if weak else None
+    if weaker and weaker.record["ingredients"]["latents_content_id"] != run.record["ingredients"]["latents_content_id"]:
+        raise RunError(f"{weaker.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
     painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, latents)
-    return Models(run, autoencoder, painter, latents.attributes.get("class_names"))
+    return Models(run, autoencoder, painter, latents.attributes.get("class_names"), weaker)

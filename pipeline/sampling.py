@@ -28,11 +28,12 @@ GRID_ROWS = 20
 def sample_ingredients(models: Models, config: SampleConfig) -> dict[str, Any]:
     """All that decides the pictures."""
     settings = asdict(config)
-    del settings["batch_size"], settings["columns"]
+    del settings["batch_size"], settings["columns"], settings["autoguidance"]
     return {
         "generator_sha256": models.generator.weights_sha256,
         "autoencoder_sha256": models.autoencoder.weights_sha256,
         "decoder_sha256": models.decoder.weights_sha256,
+        "weak_sha256": models.weak.weights_sha256 if models.weak else None,
         "sample": settings,
     }
 
@@ -86,11 +87,12 @@ def make_samples(
     use_threads(runtime.threads)
     device = pick_device(runtime.device)
     generator = load_generator(models.generator, device)
+    weak = load_generator(models.weak, device) if models.weak else None
     painter = Painter.load(models.autoencoder, models.decoder, device)
     plan = plan_samples(config, generator.num_classes, models.class_names)
     shutil.rmtree(folder.path, ignore_errors=True)
     entries: list[dict[str, Any]] = []
-    for batch in sample(generator, painter, plan, config, on_progress):
+    for batch in sample(generator, painter, plan, config, on_progress, weak):
         for picture in batch:
             number = len(entries)
             label, seed = int(plan.labels[number]), plan.seeds[number]

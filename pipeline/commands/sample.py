@@ -18,7 +18,7 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     from pipeline.sampling import paint_previews
 
     stages, output = stages_of(settings), settings.output
-    models = find_models(settings.root, generator or settings.recipe.name, decoder)
+    models = find_models(settings.root, generator or settings.recipe.name, decoder, settings.recipe.sample.autoguidance)
     folder = stages.sample(models)
     if not settings.dry_run:
         for file in paint_previews(models, settings.recipe.runtime) if previews else []:

@@ -1,0 +1,43 @@
+"""The export command: a folder that diffusers loads."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.stages import input_option
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, config_options
+
+
+@click.command("export", cls=FaeCommand)
+@input_option("--generator", "Generator")
+@input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    cls=GroupedOption,
+    group="Outputs",
+    metavar="DIR",
+    help="New or empty folder.",
+)
+@click.option(
+    "--terms",
+    default="not recorded",
+    show_default=True,
+    cls=GroupedOption,
+    group="Outputs",
+    metavar="TEXT",
+    help="What it was trained on and under which terms, for the model card.",
+)
+@config_options()
+def export_command(settings: Settings, generator: str | None, decoder: str | None, out: Path, terms: str) -> None:
+    """Write generator, autoencoder and pixel decoder as one diffusers pipeline with a model card."""
+    from pipeline.exporting import export
+    from pipeline.lineage import find_models
+
+    models = find_models(settings.root, generator or settings.recipe.name, decoder)
+    if not settings.dry_run:
+        export(models, out, terms)
+    settings.output.say(f"export: {'would be made' if settings.dry_run else 'done'}: {out}")
+    settings.output.result({"stage": "export", "path": out})
