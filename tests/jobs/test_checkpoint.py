@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from fae.optim import load_optimizer_tensors, optimizer_tensors
 from jobs import checkpoint as checkpointing
-from jobs.checkpoint import checkpoints, load_newest, load_optimizer_tensors, optimizer_tensors, save_checkpoint
+from jobs.checkpoint import checkpoints, load_newest, save_checkpoint
 
 CPU = torch.device("cpu")
 

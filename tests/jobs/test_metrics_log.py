@@ -6,16 +6,16 @@ import torch
 
 from jobs.metrics_log import MetricsLog, read_metrics
 
-ONE = torch.tensor(1.0)
+ONE, ZERO = torch.tensor(1.0), torch.tensor(0.0)
 
 
 def test_a_line_is_the_mean_of_its_interval(tmp_path):
     with MetricsLog(tmp_path, 0, batch_size=4) as log:
         for value in (1.0, 2.0, 6.0):
-            log.add({"loss": torch.tensor(value)}, ONE, 0.0)
-        facts = log.write(3, 0.5)
-        log.add({"loss": torch.tensor(10.0)}, ONE, 0.0)
-        log.write(4, 0.25)
+            log.add({"loss": torch.tensor(value)}, ONE, ZERO, 0.0)
+        facts = log.write(3, 0.5, 0)
+        log.add({"loss": torch.tensor(10.0)}, ONE, ZERO, 0.0)
+        log.write(4, 0.25, 0)
     assert facts == {"loss": 3.0, "gradient_norm": 1.0}
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["loss"], line["learning_rate"]) for line in lines] == [(3, 3.0, 0.5), (4, 10.0, 0.25)]
@@ -25,12 +25,12 @@ def test_a_line_is_the_mean_of_its_interval(tmp_path):
 
 def test_a_saved_interval_goes_on(tmp_path):
     with MetricsLog(tmp_path, 0, batch_size=4) as log:
-        log.add({"loss": torch.tensor(0.1)}, ONE, 0.0)
+        log.add({"loss": torch.tensor(0.1)}, ONE, ZERO, 0.0)
         state = json.loads(json.dumps(log.state_dict()))
     with MetricsLog(tmp_path, 1, batch_size=4) as log:
         log.load_state_dict(state, torch.device("cpu"))
-        log.add({"loss": torch.tensor(0.3)}, ONE, 0.0)
-        facts = log.write(2, 1.0)
+        log.add({"loss": torch.tensor(0.3)}, ONE, ZERO, 0.0)
+        facts = log.write(2, 1.0, 0)
     expected = (torch.tensor(0.1) + torch.tensor(0.3)) / 2
     assert facts["loss"] == float(expected)
 

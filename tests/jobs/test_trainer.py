@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from jobs.checkpoint import checkpoints, optimizer_tensors
+from fae.optim import optimizer_tensors
+from jobs.checkpoint import checkpoints
 from jobs.config import TrainConfig
+from jobs.finite import TrainingDiverged
 from jobs.metrics_log import read_metrics
 from jobs.run_folder import RunFolder
-from jobs.trainer import Trainer, TrainingDiverged, TrainingStopped, fit, step_seed
+from jobs.stopping import TrainingStopped
+from jobs.trainer import Trainer, fit, step_seed
 from stores import ArraySpec, Loader, StoreWriter, new_index
 
 CONFIG = TrainConfig(
@@ -189,7 +192,7 @@ def test_weights_spoilt_by_a_gradient_are_not_saved(trainer_at):
             loss = loss + (model.layers[0].bias[0] * 0).square().sqrt()
         return {"loss": loss}
 
-    with pytest.raises(TrainingDiverged, match="gradient_norm is not finite at step 10"):
+    with pytest.raises(TrainingDiverged, match="the loss or its gradient is not finite at step 10"):
         fit(trainer, bad, lambda *_: None)
     assert [path.name for path in checkpoints(trainer.run.path / "checkpoints")] == ["step-00000005"]
 
