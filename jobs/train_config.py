@@ -194,7 +194,12 @@ class DecoderConfig(TrainConfig):
 class GeneratorConfig(TrainConfig):
     """The generator that learns latents of a class."""
 
-    model: str = setting("lightning-dit", "Family of the generator.", choices=("lightning-dit",), group="Model")
+    model: str = setting(
+        "lightning-dit",
+        "Family of the generator (the paper: lightning-dit); dit is diffusers' own.",
+        choices=("lightning-dit", "dit"),
+        group="Model",
+    )
     size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
     shift: float = setting(
         0.4,

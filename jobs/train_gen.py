@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fae.dit import DiT
 from fae.generators import DiffusionGenerator
 from fae.guidance import parse_guidance
 from fae.lightning_dit import LightningDiT
@@ -28,6 +30,8 @@ from stores import Store
 PREVIEW_CLASSES = 10
 PREVIEW_EACH = 4
 PREVIEW_STEPS = 30
+# Velocity models of one interface and one table of sizes.
+FAMILIES: dict[str, type[LightningDiT] | type[DiT]] = {"lightning-dit": LightningDiT, "dit": DiT}
 STATISTICS_FILE = "latent_statistics.safetensors"
 
 
@@ -65,7 +69,7 @@ def build_generator(latents: Store, config: GeneratorConfig) -> DiffusionGenerat
     """A fresh generator for the store's grid, channels and classes, with the store's exact channel statistics."""
     height, width, stored = latents.arrays["latents"].row_shape
     channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
-    model = LightningDiT(
+    model = FAMILIES[config.model](
         in_channels=channels, grid=(height, width), num_classes=count_classes(latents), **LIGHTNING_DIT[config.size]
     )
     return DiffusionGenerator(model, transport(config), *latent_statistics(latents, channels))
@@ -110,7 +114,7 @@ def generator_loss(model: nn.Module, batch: Any, generator: torch.Generator) -> 
 def save_generator(generator: DiffusionGenerator, folder: Path) -> None:
     """The velocity model in diffusers' layout, and the latent statistics beside it."""
     model = generator.model
-    assert isinstance(model, LightningDiT)
+    assert isinstance(model, ModelMixin)
     model.save_pretrained(folder)
     save_file({"mean": generator.latent_mean.cpu(), "std": generator.latent_std.cpu()}, folder / STATISTICS_FILE)
 
@@ -120,7 +124,7 @@ def load_generator(run: RunFolder, device: torch.device) -> DiffusionGenerator:
     known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
     config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
     statistics = load_file(run.model_path / STATISTICS_FILE)
-    model = load_model(LightningDiT, run.model_path, device)
+    model = load_model(FAMILIES[config.model], run.model_path, device)
     return DiffusionGenerator(model, transport(config), statistics["mean"], statistics["std"]).to(device).eval()
 
 
