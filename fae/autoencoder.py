@@ -167,7 +167,9 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     def normalise(self, x: Tensor) -> Tensor:
         """Stored features → the scale that the model works in; the identity with feature_norm `none`."""
         check_grid(x, self.grid, self.config.feature_dim, "features")
-        return x if self.config.feature_norm == "none" else (x - self.feature_mean) / self.feature_std
+        if self.config.feature_norm == "none":
+            return x
+        return torch.addcmul(-self.feature_mean / self.feature_std, x, 1 / self.feature_std)  # one pass over x
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Undo `normalise`."""
@@ -185,12 +187,19 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         if self.config.encoder == "none":
             return ChannelLastGaussian(torch.cat([x, torch.full_like(x, NO_NOISE_LOGVAR)], dim=-1))
         # (N, h, w, C) -> (N, h·w, C) -> (N, h·w, 2·c) -> (N, h, w, 2·c)
-        return ChannelLastGaussian(self.feature_encoder(x.flatten(1, 2)).unflatten(1, self.grid))
+        tokens = x.flatten(1, 2).to(self._dtype_of(self.feature_encoder))
+        return ChannelLastGaussian(self.feature_encoder(tokens).unflatten(1, self.grid))
 
     def _rebuild(self, z: Tensor) -> Tensor:
         check_grid(z, self.grid, self.config.latent_channels, "latents")
         # (N, h, w, c) -> (N, h·w, c) -> (N, h·w, C) -> (N, h, w, C)
-        return self.feature_decoder(z.flatten(1, 2)).unflatten(1, self.grid).float()
+        tokens = z.flatten(1, 2).to(self._dtype_of(self.feature_decoder))
+        return self.feature_decoder(tokens).unflatten(1, self.grid).float()
+
+    @staticmethod
+    def _dtype_of(module: nn.Module) -> torch.dtype:
+        """Of the weights, so that either half may be held in bf16 while the statistics stay in float32."""
+        return next(module.parameters()).dtype
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

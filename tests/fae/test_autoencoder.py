@@ -139,6 +139,16 @@ def test_bf16_stays_near_fp32():
     assert (near_rebuilt - rebuilt).norm() < 0.02 * rebuilt.norm()
 
 
+def test_either_half_may_be_held_in_bf16():
+    model, features = small(), 3 + torch.randn(2, 4, 3, 64)
+    model.set_feature_statistics(torch.full((64,), 3.0), torch.full((64,), 1.0))
+    mean, rebuilt = model.encode(features).mean, model.decode(torch.ones(2, 4, 3, 8))
+    model.feature_encoder.bfloat16()
+    model.feature_decoder.bfloat16()
+    assert (model.encode(features).mean - mean).norm() < 0.02 * mean.norm()
+    assert (model.decode(torch.ones(2, 4, 3, 8)) - rebuilt).norm() < 0.02 * rebuilt.norm()
+
+
 def test_checkpointing_changes_no_gradient():
     model, features = small("transformer-6"), torch.randn(2, 4, 3, 64)
     gradients = []

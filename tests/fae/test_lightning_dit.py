@@ -84,6 +84,14 @@ def test_bf16_stays_near_fp32():
     assert (near - velocity).norm() < 0.03 * velocity.norm()
 
 
+def test_bf16_weights_stay_near_fp32():
+    model, (x, t, y) = awake(small(depth=6)), inputs()
+    velocity = model(x, t, y)
+    near = model.bfloat16()(x, t, y)
+    assert near.dtype == torch.float32
+    assert (near - velocity).norm() < 0.03 * velocity.norm()
+
+
 def test_checkpointing_changes_no_gradient():
     model, batch = awake(small()), inputs()
     gradients = []

@@ -71,6 +71,7 @@ def test_bf16_stays_near_fp32():
         near = model(features)
     assert near.dtype == torch.float32
     assert (near - pictures).norm() < 0.02 * pictures.norm()
+    assert (model.bfloat16()(features) - pictures).norm() < 0.02 * pictures.norm()
 
 
 def test_checkpointing_changes_no_gradient():
