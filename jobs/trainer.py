@@ -1,10 +1,11 @@
 """One training loop for every model: resume, step, log, save; an interrupted run equals an uninterrupted one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -121,11 +122,14 @@ def fit(
     metrics = trainer.resume()
     cast = autocast(trainer.device, pick_dtype(config.precision, trainer.device))
     generator = torch.Generator(trainer.device)
-    with MetricsLog(run.path, trainer.step, config.batch_size) as log, stop_signals() as stopped:
+    with (
+        MetricsLog(run.path, trainer.step, config.batch_size) as log,
+        stop_signals() as stopped,
+        closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
+    ):
         if metrics is not None:
             log.load_state_dict(metrics, trainer.device)
         on_progress(trainer.step, config.steps, {})
-        batches = iter(trainer.loader)
         while trainer.step < config.steps:
             started = time.perf_counter()
             batch = next(batches)

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 # Set before torch or Ray start: the tests share two processors, and Ray must not report home.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("fae", deadline=None)
+settings.load_profile("fae")
 
 # 4x4 tokens of the package-carried ViT-S/14; shards so small that there are several.
 TINY = """
