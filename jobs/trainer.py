@@ -120,7 +120,7 @@ def fit(
     """
     config, run = trainer.config, trainer.run
     metrics = trainer.resume()
-    cast = autocast(trainer.device, pick_dtype(config.precision, trainer.device))
+    precision = autocast(trainer.device, pick_dtype(config.precision, trainer.device))
     generator = torch.Generator(trainer.device)
     with (
         MetricsLog(run.path, trainer.step, config.batch_size) as log,
@@ -135,7 +135,7 @@ def fit(
             batch = next(batches)
             waited_seconds = time.perf_counter() - started
             generator.manual_seed(step_seed(config.seed, trainer.step))
-            with cast():
+            with precision():
                 losses = loss_function(trainer.model, batch, generator)
             norm, left_out = trainer.update(losses)
             log.add(losses, norm, left_out, waited_seconds)
