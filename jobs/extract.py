@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from fae.pictures import PictureError, decode_picture
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.devices import pick_device, pick_dtype
 from jobs.fill import fill_store
-from jobs.pool import OnProgress, ShardResult
+from jobs.pool import IN_FLIGHT, OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.scan import ScanResult, scan
 from stores.sources import Source, SourceError, open_source
@@ -89,7 +89,8 @@ def plan_features(
 class ExtractWorker:
     """Decodes a shard's pictures with threads, runs the encoder over them and writes the shard.
 
-    Two `run` calls may overlap: one holds the encoder while the other decodes or writes.
+    Two `run` calls may overlap. On a GPU one holds the encoder while the other decodes or writes. On processors both
+    encode, each with half of the threads: they wait less for each other than the threads of one wide pass do.
     """
 
     def __init__(self, store: Path, source: Source, spec: EncoderSpec, config: ExtractConfig, device: str) -> None:
@@ -98,8 +99,10 @@ class ExtractWorker:
         place = pick_device(device)
         self.encoder: FrozenEncoder = build_encoder(spec, place, pick_dtype(config.precision, place))
         # As many as the process has threads: the share of the processors that belongs to this worker.
-        self.decoders = ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="decode")
-        self.encoding = Lock()
+        threads = torch.get_num_threads()
+        self.decoders = ThreadPoolExecutor(max(2, threads), thread_name_prefix="decode")
+        passes = IN_FLIGHT if place.type == "cpu" and threads >= IN_FLIGHT else 1
+        self.encoding, self.pass_threads = Semaphore(passes), threads // passes
 
     def run(self, shard: int) -> ShardResult:
         """Extract and commit one shard; `seconds` of the result tells what this call waited for."""
@@ -110,6 +113,7 @@ class ExtractWorker:
         rejected: dict[int, str] = {}
         with self.encoding:
             clock.lap("queue")
+            torch.set_num_threads(self.pass_threads)
             for start in range(0, len(rows), self.config.batch_size):
                 batch = slice(start, start + self.config.batch_size)
                 rejected |= _rejected(rows[batch], reasons[batch])
