@@ -12,6 +12,10 @@ INDEX = "index.parquet"
 DATA = "data.zarr"
 COMMITS = "commits"
 LEASE = "lease.json"
+# Second copies of the manifest and the index, which nothing else in a store could restore.
+SPARE = "spare"
+# What `stores stats` found out; not part of the content.
+SURVEY = "survey"
 
 FEATURE_SHARD_BYTES = 192 << 20
 SHARD_BYTES = 128 << 20

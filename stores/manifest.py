@@ -1,11 +1,12 @@
 """The manifest: what a store is, what made it, and whether it is complete."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stores.errors import CorruptStoreError, ForeignStoreError
-from stores.fingerprint import fingerprint
+from stores.fingerprint import canonical_json, fingerprint
 from stores.layout import LAYOUT_VERSION, MANIFEST, num_shards
 from stores.spec import ArraySpec, Part
 
@@ -16,7 +17,7 @@ COMPLETE = "complete"
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json; `statistics` and `content_id` are None until the store is complete."""
+    """manifest.json; what comes after `status` is None until the store is complete."""
 
     kind: str
     name: str
@@ -30,6 +31,7 @@ class Manifest:
     status: str = WRITING
     content_id: str | None = None
     statistics: dict[str, Any] | None = None
+    index_file_sha256: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -64,9 +66,19 @@ class Manifest:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.num_rows))
 
-    def completed(self, content_id: str, statistics: dict[str, Any]) -> "Manifest":
-        """The same store, finished."""
-        return replace(self, status=COMPLETE, content_id=content_id, statistics=statistics)
+    def completed(self, content_id: str, statistics: dict[str, Any], index_file_sha256: str) -> "Manifest":
+        """The same store, finished; the digest is that of index.parquet as it lies in the folder."""
+        return replace(
+            self,
+            status=COMPLETE,
+            content_id=content_id,
+            statistics=statistics,
+            index_file_sha256=index_file_sha256,
+        )
+
+    def reopened(self) -> "Manifest":
+        """The same store, unfinished again, because shards of it have to be written anew."""
+        return replace(self, status=WRITING, content_id=None, statistics=None, index_file_sha256=None)
 
     def to_bytes(self) -> bytes:
         """The file's text."""
@@ -77,6 +89,7 @@ class Manifest:
             **{name: getattr(self, name) for name in _TYPES},
             "arrays": [spec.to_json() for spec in self.arrays],
         }
+        record["manifest_sha256"] = _digest(record)
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
     @classmethod
@@ -88,6 +101,7 @@ class Manifest:
             ForeignStoreError: another program's file, or another layout version.
         """
         record = _parse(data, place)
+        _check_digest(record, place)
         _check_types(record, place)
         try:
             arrays = tuple(ArraySpec.from_json(spec) for spec in record["arrays"])
@@ -111,12 +125,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "attributes": (dict,),
     "content_id": (str, _OPTIONAL),
     "statistics": (dict, _OPTIONAL),
+    "index_file_sha256": (str, _OPTIONAL),
 }
 
 
 def _corrupt(place: str, problem: str) -> CorruptStoreError:
     return CorruptStoreError(
-        f"{place}/{MANIFEST}: {problem}; the file is damaged: restore it, or delete the store and make it again"
+        f"{place}/{MANIFEST}: {problem}; the file is damaged: run `fae-pipe stores verify --repair`"
     )
 
 
@@ -136,6 +151,21 @@ def _parse(data: bytes, place: str) -> dict[str, Any]:
             f"found {found!r}; use the release that wrote it"
         )
     return record
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """SHA-256 of everything else in the file: the fingerprint covers the ingredients alone."""
+    rest = {name: value for name, value in record.items() if name != "manifest_sha256"}
+    return hashlib.sha256(canonical_json(rest)).hexdigest()
+
+
+def _check_digest(record: dict[str, Any], place: str) -> None:
+    try:
+        expected = _digest(record)
+    except (ValueError, RecursionError) as error:
+        raise _corrupt(place, f"expected plain JSON; {error}") from error
+    if record.get("manifest_sha256", expected) != expected:
+        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; found {record['manifest_sha256']!r:.14}")
 
 
 def _check_types(record: dict[str, Any], place: str) -> None:

@@ -1,5 +1,6 @@
 """Writing a store: plan it, commit shard after shard in any order and from any process, then finalise."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from stores.layout import (
     INDEX,
     LAYOUT_VERSION,
     MANIFEST,
+    SPARE,
     array_metadata,
     commit_key,
     default_rows_per_shard,
@@ -197,11 +199,16 @@ class StoreWriter:
         records = [self._record(shard) for shard in range(self.num_shards)]
         rejected = {row: reason for record in records for row, reason in record.rejected.items()}
         self._check_rejected(rejected, max_rejected)
-        self.blobs.write(INDEX, indexing.index_to_bytes(indexing.with_rejected(self.index, rejected)))
+        table = indexing.index_to_bytes(indexing.with_rejected(self.index, rejected))
         names = [spec.name for spec in self.manifest.arrays]
         statistics = {name: combine([record.sums[name] for record in records]).to_json() for name in names}
-        self.manifest = self.manifest.completed(content_id(self.manifest, records), statistics)
-        self.blobs.write(MANIFEST, self.manifest.to_bytes())
+        digest = hashlib.sha256(table).hexdigest()
+        self.manifest = self.manifest.completed(content_id(self.manifest, records), statistics, digest)
+        finished = self.manifest.to_bytes()
+        # The manifest in its place says that the store is complete: it comes last.
+        for key, data in ((INDEX, table), (f"{SPARE}/{INDEX}", table), (f"{SPARE}/{MANIFEST}", finished)):
+            self.blobs.write(key, data)
+        self.blobs.write(MANIFEST, finished)
         self.__dict__.pop("index", None)
 
     def _plan(self, table: pa.Table) -> None:
