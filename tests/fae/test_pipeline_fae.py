@@ -8,6 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from fae.autoencoder import FeatureAutoencoder
+from fae.dit import DiT
 from fae.export import export_pipeline
 from fae.generators import DiffusionGenerator
 from fae.guidance import PAPER_GUIDANCE, GuidanceInterval
@@ -68,6 +69,20 @@ def test_a_folder_goes_round(pipe, tmp_path):
     assert torch.equal(run(loaded, ["dog", "church"], guidance=2.0), run(pipe, ["dog", "church"], guidance=2.0))
     assert loaded.scheduler.config.shift == pytest.approx(2.5)
     assert torch.equal(loaded.autoencoder.latent_std, pipe.autoencoder.latent_std)
+
+
+def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
+    generator, autoencoder, decoder = parts()
+    torch.manual_seed(0)
+    model = DiT(4, (2, 2), 3, 32, 1, 2)
+    torch.nn.init.normal_(model.transformer.proj_out_2.weight, std=0.3)
+    dit = DiffusionGenerator(model, generator.transport, generator.latent_mean, generator.latent_std).eval()
+    pipe = quiet(FAEPipeline.from_parts(dit, autoencoder, decoder))
+    expected = dit.sample(torch.tensor([2, -1]), [0, 1], steps=STEPS, guidance=(GuidanceInterval(1, 0, 2.0),))
+    latents = run(pipe, [2, -1], guidance=2.0, output_type="latent")
+    torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+    pipe.save_pretrained(tmp_path)
+    assert torch.equal(run(quiet(FAEPipeline.from_pretrained(tmp_path)), [2]), run(pipe, [2]))
 
 
 def test_the_folder_holds_safetensors_and_json_alone(pipe, tmp_path):
