@@ -76,6 +76,11 @@ class Lease:
                 f"{self.blobs.url}/{LEASE}: another process took this lease over; what was done is kept, run this again"
             )
 
+    def is_held(self) -> bool:
+        """Whether some process holds the lease and shows signs of life."""
+        found = _read(self.blobs)
+        return found is not None and not self._is_stale(found)
+
     def _beat(self) -> None:
         while not self._stop.wait(self.heartbeat_seconds):
             mine = self._record()
