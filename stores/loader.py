@@ -10,17 +10,17 @@ import torch
 
 from stores.ahead import ahead
 from stores.buffers import BufferPool
-from stores.fetch import Fetch, ViewRule
 from stores.fingerprint import explain_difference
-from stores.plan import RANDOM_VIEW, BatchPlan
+from stores.plan import BatchPlan
 from stores.reader import Store
 from stores.residency import choose_residency
-from stores.resident import ResidentRows
+from stores.row_sources import ResidentRows, StreamedRows
 from stores.sequences import FullShuffle, InOrder, ShardShuffle
-from stores.spec import ArraySpec
-from stores.stream import StreamedRows
+from stores.spec import ArraySpec, Part
 from stores.tensors import Batch, decode
 from stores.transfer import Transfer
+from stores.views import RANDOM_VIEW, ViewRule
+from stores.windows import Piece, batches_of
 
 ORDERS = ("auto", "full", "shards")
 # What a streaming loader reads at once when its order is not made of whole shards.
@@ -67,6 +67,7 @@ class Loader:
         self.rows = store.rows() if rows is None else _checked_rows(store, np.asarray(rows, np.int64))
         self.seed, self.prefetch = seed, prefetch
         self._specs = _checked_arrays(store, self.arrays)
+        self._parts = [part for spec in self._specs for part in spec.parts]
         self._view = ViewRule(view, store.views, seed)
         row_bytes = sum(spec.record_bytes for spec in self._specs)
         resident_bytes = len(self.rows) * len(self._view.needed()) * row_bytes
@@ -75,7 +76,9 @@ class Loader:
         sequence = _sequence(self.order, store, self.rows, seed, stream_shards, row_bytes)
         self.plan = BatchPlan(sequence, batch_size, drop_last, rank, world_size)
         self._source = self._open_source(verify)
-        self._labels = store.labels[self.rows] if labels else None
+        self._columns = {"row": torch.from_numpy(self.rows)}
+        if labels:
+            self._columns["label"] = torch.from_numpy(store.labels[self.rows])
         self._pools: dict[tuple[str, int], BufferPool] = {}
         self._transfer = Transfer(self.device)
         self._epoch, self._step = 0, 0
@@ -122,39 +125,45 @@ class Loader:
         }
 
     def _open_source(self, verify: bool) -> ResidentRows | StreamedRows:
-        parts = [part for spec in self._specs for part in spec.parts]
         if self.residency == "stream":
-            return StreamedRows(self.store, parts, self.rows, self._view, verify)
+            return StreamedRows(self.store, self._parts, self.rows, self._view, verify)
         place = self.device if self.residency == "device" else torch.device("cpu")
-        return ResidentRows(self.store, parts, self.rows, self._view, place, verify)
+        return ResidentRows(self.store, self._parts, self.rows, self._view, place, verify)
 
     def _run(self, epoch: int, step: int, endless: bool) -> Iterator[Batch]:
-        fetches = self._source.batches(self.plan, epoch, step, endless)
-        sent = ((fetch.epoch, fetch.step, *self._send(fetch)) for fetch in fetches)
+        found = batches_of(self._source, self.plan, self._columns, epoch, step, endless)
+        sent = ((at_epoch, at_step, *self._send(pieces)) for at_epoch, at_step, pieces in found)
         for at_epoch, at_step, batch, arrived in ahead(sent, self.prefetch):
             last = at_step + 1 == self.steps_per_epoch
             self._epoch, self._step = (at_epoch + 1, 0) if last else (at_epoch, at_step + 1)
             yield self._transfer.receive(batch, arrived)
 
-    def _send(self, fetch: Fetch) -> tuple[Batch, "torch.cuda.Event | None"]:
-        return self._transfer.send(partial(self._gather, fetch), self._finish)
+    def _send(self, pieces: list[Piece]) -> tuple[Batch, "torch.cuda.Event | None"]:
+        return self._transfer.send(partial(self._gather, pieces), self._finish)
 
-    def _gather(self, fetch: Fetch) -> Batch:
+    def _gather(self, pieces: list[Piece]) -> Batch:
         """The stored parts of a batch, still where its rows reside."""
-        batch: Batch = {}
-        for name, data in fetch.pieces[0].values.items():
-            shape = (len(fetch.positions), *data.shape[1:])
-            batch[name] = self._buffer(name, shape, data.dtype, data.device)
-            fetch.gather(name, batch[name])
-        batch["row"] = torch.from_numpy(self.rows[fetch.positions])
-        if self._labels is not None:
-            batch["label"] = torch.from_numpy(self._labels[fetch.positions])
+        batch = {part.name: self._gather_part(part, pieces) for part in self._parts}
+        for name in self._columns:
+            columns = [piece.columns[name] for piece in pieces]
+            batch[name] = columns[0] if len(columns) == 1 else torch.cat(columns)
         return batch
+
+    def _gather_part(self, part: Part, pieces: list[Piece]) -> torch.Tensor:
+        count = sum(piece.count for piece in pieces)
+        data = pieces[0].places.values[part.name]
+        out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
+        start, flat = 0, out.view(count, -1)  # (B, h, w, C) -> (B, h*w*C)
+        for piece in pieces:
+            target = flat[start : start + piece.count]
+            torch.index_select(piece.places.values[part.name], 0, piece.places.slots[part.name], out=target)
+            start += piece.count
+        return out
 
     def _finish(self, batch: Batch) -> Batch:
         """Parts to values, on the device."""
         values = {spec.name: decode(spec, batch, partial(self._value_buffer, spec.name)) for spec in self._specs}
-        return values | {name: batch[name] for name in ("row", "label") if name in batch}
+        return values | {name: batch[name] for name in self._columns}
 
     def _value_buffer(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         return self._buffer(f"{name} values", shape, torch.float32, self.device)

@@ -4,16 +4,18 @@ from functools import cached_property
 
 import numpy as np
 
-_SMALL = 1 << 12
-_ROUNDS = 6
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_MASK64 = (1 << 64) - 1
+_TABLE_SIZE = 1 << 12
+_ROUNDS = 4
 
 
-def mix64(values: np.ndarray | int, seed: int = 0) -> np.ndarray:
-    """A 64-bit hash of each value (SplitMix64's finaliser: Steele, Lea, Flood, OOPSLA 2014, figure 16)."""
-    offset = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
-    mixed = np.asarray(values).astype(np.uint64) + offset
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+def mix64(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, figure 16), as uint64."""
+    mixed = np.asarray(values).astype(np.uint64) + np.uint64(((seed + 1) * _GOLDEN) & _MASK64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_FIRST)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
     return mixed ^ (mixed >> np.uint64(31))
 
 
@@ -21,42 +23,64 @@ def combine_seeds(*seeds: int) -> int:
     """One 64-bit seed out of several integers, each place counting."""
     state = 0
     for seed in seeds:
-        state = int(mix64(np.array([state ^ (seed & 0xFFFFFFFFFFFFFFFF)], np.uint64), 1)[0])
+        state = ((state ^ (seed & _MASK64)) + 2 * _GOLDEN) & _MASK64
+        state = ((state ^ (state >> 30)) * _FIRST) & _MASK64
+        state = ((state ^ (state >> 27)) * _SECOND) & _MASK64
+        state ^= state >> 31
     return state
 
 
 class Permutation:
     """A seeded bijection of range(size): `permutation(positions)` are the rows at those positions.
 
-    Small sizes sort hashes; larger ones run a balanced Feistel network (Luby and Rackoff, 1988) over the next power of
-    four and walk in its cycles back into the range, so 10^8 rows need no table.
+    Small sizes sort hashes; larger ones run an unbalanced Feistel network (Luby and Rackoff, 1988; Schneier and Kelsey,
+    1996) over the next power of two and walk in its cycles back into the range, so 10^8 rows need no table. It is for
+    shuffling, not for hiding.
+
+    Raises:
+        ValueError: more rows than 32 bits can number.
     """
 
     def __init__(self, size: int, seed: int) -> None:
-        assert size >= 0, size
+        if not 0 <= size <= 1 << 32:
+            raise ValueError(f"rows: expected at most {1 << 32}; received {size}")
         self.size, self.seed = size, seed
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """int64 rows (same shape) at int64 positions in [0, size)."""
         positions = np.asarray(positions, np.int64)
-        if self.size <= _SMALL:
+        if self.size <= _TABLE_SIZE:
             return self._table[positions]
-        rows = self._encrypt(positions.astype(np.uint64))
-        while (outside := rows >= np.uint64(self.size)).any():
+        rows = self._encrypt(positions.reshape(-1).astype(np.uint32))
+        while len(outside := np.flatnonzero(rows >= self.size)):
             rows[outside] = self._encrypt(rows[outside])
-        return rows.astype(np.int64)
+        return rows.astype(np.int64).reshape(positions.shape)
 
     @cached_property
     def _table(self) -> np.ndarray:
         return np.argsort(mix64(np.arange(self.size), self.seed), kind="stable").astype(np.int64)
 
     @cached_property
-    def _half_bits(self) -> int:
-        return (max(self.size - 1, 1).bit_length() + 1) // 2
+    def _keys(self) -> list[tuple[np.uint32, ...]]:
+        """Two odd multipliers and an offset for each half round."""
+        words = [combine_seeds(self.seed, number) for number in range(4 * _ROUNDS)]
+        return [
+            (np.uint32(w & 0xFFFFFFFF | 1), np.uint32(w >> 32 | 1), np.uint32((w >> 16) & 0xFFFFFFFF)) for w in words
+        ]
 
     def _encrypt(self, values: np.ndarray) -> np.ndarray:
-        bits, mask = np.uint64(self._half_bits), np.uint64((1 << self._half_bits) - 1)
-        left, right = values >> bits, values & mask
+        bits = (self.size - 1).bit_length()
+        left_bits, right_bits = bits // 2, bits - bits // 2
+        left, right = values >> np.uint32(right_bits), values & np.uint32((1 << right_bits) - 1)
         for turn in range(_ROUNDS):
-            left, right = right, left ^ (mix64(right, combine_seeds(self.seed, turn)) & mask)
-        return (left << bits) | right
+            left = left ^ _round(right, left_bits, *self._keys[2 * turn])
+            right = right ^ _round(left, right_bits, *self._keys[2 * turn + 1])
+        return (left << np.uint32(right_bits)) | right
+
+
+def _round(half: np.ndarray, bits: int, first: np.uint32, second: np.uint32, offset: np.uint32) -> np.ndarray:
+    """`bits` pseudo-random bits of each half: multiply, fold, multiply, and take the upper bits."""
+    mixed = (half + offset) * first
+    mixed ^= mixed >> np.uint32(15)
+    mixed *= second
+    return mixed >> np.uint32(32 - bits)

@@ -1,13 +1,12 @@
 """Which rows make which batch: a pure function of (seed, epoch, step, global batch), whatever the number of ranks."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from stores.order import combine_seeds, mix64
 from stores.sequences import Sequence
-
-RANDOM_VIEW = "random"
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,6 @@ class BatchPlan:
         first, last = (start + length * part // self.world_size for part in (self.rank, self.rank + 1))
         return first, last
 
-    def positions(self, epoch: int, step: int) -> np.ndarray:
-        """int64 positions, in the selection, of this rank's rows of a batch."""
-        return self.sequence.positions(epoch, *self.places(step))
-
     def own(self, first: int, last: int) -> np.ndarray:
         """Which of the places first to last - 1 of an epoch this rank reads, bool (last - first,)."""
         places = np.arange(first, last)
@@ -68,6 +63,8 @@ class BatchPlan:
         return (step < self.steps_per_epoch) & (lower <= offset) & (offset < upper)
 
 
-def random_views(seed: int, epoch: int, rows: np.ndarray, views: int) -> np.ndarray:
-    """int64 view of each store row in an epoch; a pure function, so equal on every rank and after a resume."""
-    return (mix64(rows, combine_seeds(seed, epoch, 1)) % np.uint64(views)).astype(np.int64)
+def places_from(epoch: int, step: int, steps_per_epoch: int, endless: bool) -> Iterator[tuple[int, int]]:
+    """(epoch, step) of the batches from a place on: to the end of the epoch, or without end."""
+    for number in itertools.count(epoch) if endless else [epoch]:
+        for at in range(step if number == epoch else 0, steps_per_epoch):
+            yield number, at

@@ -13,7 +13,7 @@ Batch = dict[str, torch.Tensor]
 
 
 def read_part(store: Store, part: Part, records: np.ndarray, verify: bool) -> tuple[torch.Tensor, np.ndarray]:
-    """Read records (row * views + view, any order): values (m, *row_shape), and where each record is in them."""
+    """Read records (row * views + view, any order): values (m, values of a record), and where each is."""
     ascending = records.ndim == 1 and bool((np.diff(records) > 0).all())
     distinct, back = (records, slice(None)) if ascending else np.unique(records, return_inverse=True)
     buffer, slots = store.read_buffer(part, distinct, verify)
@@ -21,22 +21,21 @@ def read_part(store: Store, part: Part, records: np.ndarray, verify: bool) -> tu
 
 
 def record_values(form: ShardFormat, buffer: np.ndarray) -> torch.Tensor:
-    """(m, stride) uint8 records -> (m, *row_shape) values, sharing their memory: the checksums are stepped over."""
+    """(m, stride) uint8 records -> (m, values of a record), sharing their memory: the checksums are stepped over."""
     part = form.part
     flat = _to_tensor(part, buffer.view(part.numpy_dtype))  # (m, stride) bytes -> (m, stride / item) values
-    values = flat[:, : part.record_bytes // part.numpy_dtype.itemsize]
-    return values.unflatten(1, part.row_shape) if part.row_shape else values[:, 0]
+    return flat[:, : part.record_bytes // part.numpy_dtype.itemsize]
 
 
 def decode(spec: ArraySpec, parts: Batch, buffer: Callable[[tuple[int, ...]], torch.Tensor | None]) -> torch.Tensor:
-    """The values (B, *row_shape) of an array's parts, on their device.
+    """The values (B, *row_shape) of an array's parts (B, ...), on their device.
 
     int8 becomes float32 in one pass, int8 * scale; `buffer` may give a float32 tensor of a shape to write it to.
     """
     stored = parts[spec.parts[0].name]
     if spec.dtype != "int8":
         return stored
-    scale = parts[spec.parts[1].name].unsqueeze(-1)  # (B, ...) -> (B, ..., 1)
+    scale = parts[spec.parts[1].name].unsqueeze(-1)  # (B, h, w) -> (B, h, w, 1)
     return torch.mul(stored, scale, out=buffer(tuple(stored.shape)))
 
 

@@ -21,6 +21,8 @@ class Transfer:
         self, build: Callable[[], Batch], finish: Callable[[Batch], Batch]
     ) -> tuple[Batch, "torch.cuda.Event | None"]:
         """Build a batch, move it and finish it on the device; the event passes when that is done."""
+        if self.device.type == "cpu":
+            return finish(build()), None
         if self._stream is None:
             return finish({name: tensor.to(self.device) for name, tensor in build().items()}), None
         with torch.cuda.stream(self._stream):

@@ -1,0 +1,189 @@
+"""Finding and removing what nothing refers to: old stores, and the unfinished files of interrupted writes."""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stores.bytestore_local import LocalByteStore
+from stores.errors import LeaseHeldError, StoreError
+from stores.fileio import TEMPORARY_SUFFIX, fsync_directory, is_temporary
+from stores.layout import COMMITS, DATA, INDEX, MANIFEST
+from stores.lease import STALE_SECONDS, Lease
+from stores.manifest import COMPLETE, Manifest
+from stores.reader import read_manifest
+
+_FOLDER = f"*-{'[0-9a-f]' * 12}"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go: a store's folder or an unfinished file below the root, its size, and why it may go."""
+
+    path: Path
+    num_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    manifest: Manifest
+    written_ns: int
+
+
+def gc(root: Path | str, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
+    """What may go below `root`; it is removed when `dry_run` is False.
+
+    A store stays when it is the newest of its name (finished or not, each), when something names it, or when a store
+    that stays was made from it. `references` are the content ids, fingerprints and paths that others (trained models)
+    name. Unfinished files go when they are older than a stale lease. A store that is being written, one whose manifest
+    cannot be read, and anything outside the root or behind a link are never touched.
+    """
+    root = Path(root).resolve()
+    garbage = [*_old_stores(root, references), *_never_begun(root), *_temporaries(root)]
+    covered = {item.path for item in garbage}
+    garbage = [item for item in garbage if not covered & set(item.path.parents)]
+    if dry_run:
+        return garbage
+    return [item for item in garbage if _remove(item.path, root)]
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links are not followed."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum((Path(at) / name).lstat().st_size for at, _, names in os.walk(path) for name in names)
+
+
+def _old_stores(root: Path, references: Iterable[str]) -> list[Garbage]:
+    found = list(_stores(root))
+    named = {Path(text).name for text in references}
+    kept = {store.path for store in found if _is_newest(store, found) or _names_of(store) & named}
+    while True:
+        named = {name for store in found if store.path in kept for name in _names_in(store.manifest)}
+        more = {store.path for store in found if _names_of(store) & named} - kept
+        if not more:
+            break
+        kept |= more
+    return [_as_garbage(store) for store in found if store.path not in kept and not _is_held(store.path)]
+
+
+def _as_garbage(store: _Found) -> Garbage:
+    state = "store" if store.manifest.status == COMPLETE else "unfinished store"
+    why = f"{state} of {store.manifest.kind} that nothing was made from, older than another one of its name"
+    return Garbage(store.path, folder_bytes(store.path), why)
+
+
+def _is_newest(store: _Found, found: list[_Found]) -> bool:
+    """Whether no later store has its kind, name and status."""
+    same = [
+        other
+        for other in found
+        if (other.path.parent, other.manifest.name, other.manifest.status)
+        == (store.path.parent, store.manifest.name, store.manifest.status)
+    ]
+    return store is max(same, key=lambda other: (other.written_ns, other.path))
+
+
+def _names_of(store: _Found) -> set[str]:
+    """What others may call it."""
+    names = {store.path.name, store.manifest.fingerprint}
+    return names | {store.manifest.content_id} if store.manifest.content_id else names
+
+
+def _names_in(manifest: Manifest) -> Iterator[str]:
+    """Every text in the ingredients and attributes of a store; of paths the last part."""
+    return (Path(text).name for text in texts_in([manifest.ingredients, manifest.attributes]))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in nested JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from texts_in(list(value.values()))
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+
+
+def _stores(root: Path) -> Iterator[_Found]:
+    """Stores at `root/<kind>/<name>-<fingerprint12>` with a readable manifest."""
+    for path in _store_folders(root):
+        try:
+            manifest = read_manifest(LocalByteStore(path))
+        except (StoreError, OSError):
+            continue
+        yield _Found(path, manifest, (path / MANIFEST).stat().st_mtime_ns)
+
+
+def _store_folders(root: Path) -> list[Path]:
+    return [path for path in sorted(root.glob(f"*/{_FOLDER}")) if path.is_dir() and _is_inside(path, root)]
+
+
+def _never_begun(root: Path) -> Iterator[Garbage]:
+    """Folders whose planning was cut short: parts of a store, but no manifest and no commit record."""
+    for path in _store_folders(root):
+        planned = (path / INDEX).exists() or (path / DATA).exists()
+        begun = (path / MANIFEST).exists() or any((path / COMMITS).glob("*.json"))
+        if planned and not begun and _is_old(path) and not _is_held(path):
+            yield Garbage(path, folder_bytes(path), "a store whose planning was interrupted")
+
+
+def _temporaries(root: Path) -> Iterator[Garbage]:
+    for at, folders, names in os.walk(root):
+        found = [Path(at) / name for name in [*folders, *names] if is_temporary(name)]
+        folders[:] = [name for name in folders if not is_temporary(name)]
+        for path in found:
+            if _is_old(path) and not path.is_symlink() and not _is_in_use(path, root):
+                yield Garbage(path, folder_bytes(path), "left behind by an interrupted write")
+
+
+def _is_in_use(path: Path, root: Path) -> bool:
+    """Whether a store around it is being written."""
+    return any(_is_held(parent) for parent in path.parents if parent != root and root in parent.parents)
+
+
+def _is_held(path: Path) -> bool:
+    return Lease(LocalByteStore(path)).is_held()
+
+
+def _is_old(path: Path) -> bool:
+    """Whether it was not touched for as long as a lease lives without a sign of its owner."""
+    newest = max(entry.lstat().st_mtime for entry in [path, *(path.iterdir() if path.is_dir() else [])])
+    return time.time() - newest > STALE_SECONDS
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.resolve() == path and root in path.parents
+
+
+def _remove(path: Path, root: Path) -> bool:
+    """Remove it; False when it is in use by now."""
+    assert _is_inside(path, root), path
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif is_temporary(path.name):
+        shutil.rmtree(path)
+    else:
+        return _remove_store(path)
+    return True
+
+
+def _remove_store(path: Path) -> bool:
+    """Out of sight first, in one rename under the lease, so that no half a store is ever found."""
+    trash = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        with Lease(LocalByteStore(path)):
+            path.rename(trash)
+    except LeaseHeldError:
+        return False
+    path.rmdir()  # giving the lease back has made an empty folder
+    fsync_directory(path.parent)
+    shutil.rmtree(trash)
+    return True
