@@ -107,7 +107,8 @@ class Manifest:
             arrays = tuple(ArraySpec.from_json(spec) for spec in record["arrays"])
         except (KeyError, TypeError, ValueError) as error:
             raise _corrupt(place, f"arrays: {error}") from error
-        manifest = cls(**{name: record[name] for name in _TYPES}, arrays=arrays)
+        fields: dict[str, Any] = {name: record.get(name) for name in _TYPES}
+        manifest = cls(**fields, arrays=arrays)
         _check_values(manifest, record, place)
         return manifest
 

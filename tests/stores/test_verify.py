@@ -224,3 +224,14 @@ def test_the_spelling_of_a_record_counts(store: Store) -> None:
 def test_no_store_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError, match="found no manifest"):
         verify(tmp_path / "nothing")
+
+
+def test_a_manifest_without_optional_fields_is_read(store: Store) -> None:
+    """As written by releases that did not have them yet; `verify` asks for the present form."""
+    path = store.path / "manifest.json"
+    record = json.loads(path.read_text())
+    for name in ("index_file_sha256", "manifest_sha256"):
+        del record[name]
+    path.write_text(json.dumps(record))
+    assert open_store(store.path).content_id == store.content_id
+    assert "manifest.json" in {problem.key for problem in verify(store.path).problems}
