@@ -42,7 +42,7 @@ def seconds(work: Callable[[int], object], count: int, in_flight: int) -> float:
 
 
 @click.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to write; a temporary folder by default.")
+@click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to write.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True)
 def main(folder: Path | None, rounds: int) -> None:
     click.echo(machine_facts())
@@ -55,7 +55,9 @@ def main(folder: Path | None, rounds: int) -> None:
             pairs = [one_round(Path(scratch), str(number), values, data, in_flight) for number in range(rounds)]
             ratio = statistics.median(first / second for first, second in pairs)
             rates = [4 * len(data) / 1e9 / statistics.median(part) for part in zip(*pairs, strict=True)]
-            click.echo(f"{in_flight} in flight: bare {rates[0]:.2f} GB/s, shards {rates[1]:.2f} GB/s, ratio {ratio:.2f}")
+            click.echo(
+                f"{in_flight} in flight: bare {rates[0]:.2f} GB/s, shards {rates[1]:.2f} GB/s, ratio {ratio:.2f}"
+            )
 
 
 def one_round(scratch: Path, name: str, values: np.ndarray, data: memoryview, in_flight: int) -> tuple[float, float]:
