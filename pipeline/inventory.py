@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.run_folder import KINDS, RunFolder
 from stores import find_manifests
+from stores.gc import folder_bytes, texts_in
 from stores.manifest import COMPLETE
 from stores.reader import open_store
 from stores.writer import StoreWriter
@@ -79,6 +80,17 @@ def _runs(root: Path) -> list[Artefact]:
     return artefacts
 
 
+def run_references(root: Path) -> set[str]:
+    """Every text by which models below `root` name what they were made from: paths, fingerprints, content ids.
+
+    Raises:
+        RunError: a record that cannot be read, so that what it names is unknown.
+    """
+    files = sorted(file for kind in KINDS for file in (root / kind).glob("*/run.json"))
+    records = [RunFolder.open(file.parent).record for file in files]
+    return {text for record in records for text in texts_in([record["ingredients"], record["inputs"]])}
+
+
 def describe_store(path: Path) -> dict[str, Any]:
     """A store's facts, arrays and rejected rows, as JSON values.
 
@@ -111,11 +123,6 @@ def describe_store(path: Path) -> dict[str, Any]:
         "ingredients": store.manifest.ingredients,
         "rejected": rejected,
     }
-
-
-def folder_bytes(path: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def readable(num_bytes: int) -> str:

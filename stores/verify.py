@@ -36,7 +36,7 @@ _THREADS = 2
 class Report:
     """What `verify` found: `problems` in the order of files; `rows` and `num_bytes` are what was looked at."""
 
-    path: Path
+    url: str
     complete: bool
     content_id: str | None
     shards: int
@@ -65,7 +65,7 @@ def verify(path: Path | str, progress: Progress | None = None) -> Report:
     blobs = LocalByteStore(path)
     manifest, problems = read_either_manifest(blobs)
     if manifest is None:
-        return Report(blobs.root, False, None, 0, 0, 0, problems)
+        return Report(blobs.url, False, None, 0, 0, 0, problems)
     problems += check_metadata(blobs, manifest) + check_index(blobs, manifest)
     found, missing, num_bytes = _check_shards(blobs, manifest, progress)
     problems += found
@@ -73,7 +73,7 @@ def verify(path: Path | str, progress: Progress | None = None) -> Report:
         problems += _check_totals(blobs, manifest)
     problems += check_survey(blobs) + list(_strangers(blobs, manifest))
     complete = manifest.status == COMPLETE
-    return Report(blobs.root, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems)
+    return Report(blobs.url, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems)
 
 
 def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[Problem]]:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
+from pipeline.commands.stores_care import diff_command, gc_command, verify_command
+from pipeline.commands.stores_stats import stats_command
 from pipeline.group import FaeGroup
 from pipeline.options import Settings, config_options
 
 
 @click.group("stores", cls=FaeGroup)
 def stores_group() -> None:
-    """Look at feature and latent stores, and at the models made from them."""
+    """Look at feature and latent stores and at what was made from them; check, mend, compare and tidy them."""
 
 
 @stores_group.command("ls")
@@ -40,3 +42,7 @@ def show_command(settings: Settings, path: Path) -> None:
     for entry in record["rejected"][:20]:
         settings.output.say(f"rejected: {entry['key']}: {entry['reason']}")
     settings.output.result(record)
+
+
+for command in (verify_command, diff_command, stats_command, gc_command):
+    stores_group.add_command(command)

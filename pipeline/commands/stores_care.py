@@ -1,0 +1,115 @@
+"""The commands that keep stores whole and tidy: verify, diff and gc."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, config_options
+
+if TYPE_CHECKING:
+    from stores.repair import Repair
+    from stores.verify import Report
+
+STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+_SHOWN = 20
+
+
+@click.command("verify", cls=FaeCommand)
+@click.argument("store", type=STORE, metavar="STORE")
+@click.option("--repair", is_flag=True, cls=GroupedOption, group="Mending", help="Mend what can be mended.")
+@config_options(recipe="none")
+def verify_command(settings: Settings, store: Path, repair: bool) -> int:
+    """Read every byte of a store and compare it with its checksums, digests and records.
+
+    Exit code 0 when all is sound, 1 when damage is left. With --repair, metadata, indexes and records are restored
+    from what else the store holds; a shard whose values are lost is made missing, and the command that writes the
+    store then writes exactly these again.
+    """
+    from stores.repair import repair as mend
+    from stores.verify import verify
+
+    with settings.output.progress("verify", "shards") as progress:
+        report = verify(store, lambda done, total: progress(done, total, {}))
+    done = mend(store, report) if repair and not report.sound else None
+    sound = report.sound or (done is not None and not done.unfinished)
+    _say_report(settings, report)
+    if done is not None:
+        _say_repair(settings, done)
+    record = {**vars(report), "problems": [vars(problem) for problem in report.problems], "sound": sound}
+    settings.output.result({**record, "repair": None if done is None else vars(done)})
+    return 0 if sound else 1
+
+
+def _say_report(settings: Settings, report: "Report") -> None:
+    say = settings.output.say
+    for problem in report.problems[:_SHOWN]:
+        say(f"{problem.key}: {problem.what}{'' if problem.mend else ' (harmless)'}")
+    if len(report.problems) > _SHOWN:
+        say(f"… and {len(report.problems) - _SHOWN} more (--json lists all)")
+    state = "complete" if report.complete else f"unfinished, {report.missing_shards} shards to come"
+    looked_at = f"{report.shards - report.missing_shards} of {report.shards} shards, {report.num_bytes:,} bytes"
+    if report.sound:
+        say(f"{report.url}: sound ({state}; {looked_at})", style="green")
+    else:
+        damaged = len([problem for problem in report.problems if problem.mend])
+        say(f"{report.url}: {damaged} damaged files ({state}; {looked_at})", style="bold red")
+
+
+def _say_repair(settings: Settings, done: "Repair") -> None:
+    say = settings.output.say
+    say(f"restored {len(done.restored)} files, removed {len(done.removed)}")
+    again = "run the command that writes this store (`fae-pipe extract`, `encode`) again"
+    if done.replan:
+        say(f"manifest or index are lost with their spare copies; {again}: shards with good records are kept")
+    elif done.recompute:
+        say(f"{again}: it writes {len(done.recompute)} shards anew and keeps the others")
+
+
+@click.command("diff", cls=FaeCommand)
+@click.argument("a", type=STORE, metavar="A")
+@click.argument("b", type=STORE, metavar="B")
+@config_options(recipe="none")
+def diff_command(settings: Settings, a: Path, b: Path) -> None:
+    """Say which ingredients and which rows differ from store A to store B."""
+    from stores import open_store
+    from stores.diff import diff
+
+    found, say = diff(open_store(a), open_store(b)), settings.output.say
+    for line in found.ingredients:
+        say(f"ingredient {line}")
+    say(f"values: {'the same' if found.same_values else 'others'}")
+    pairs = [f"{old} → {new}" for old, new in found.renamed]
+    changed = {f"changed {word}": keys for word, keys in found.changed.items()}
+    for title, keys in {"added": found.added, "removed": found.removed, "renamed": pairs, **changed}.items():
+        if keys:
+            more = f", … {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+            say(f"{title}: {len(keys)} rows: {', '.join(keys[:_SHOWN])}{more}")
+    if found.equal:
+        say("the same rows of the same ingredients", style="green")
+    settings.output.result({"a": a, "b": b, **found.to_json()})
+
+
+@click.command("gc", cls=FaeCommand)
+@click.option("--delete", is_flag=True, cls=GroupedOption, group="Removal", help="Remove it; else it is only listed.")
+@config_options(recipe="none")
+def gc_command(settings: Settings, delete: bool) -> None:
+    """List, or remove, stores that nothing was made from and what interrupted writes left behind.
+
+    The newest store of each name stays, as do all that a model or another store was made from. Models are never
+    removed, nor is anything that is being written.
+    """
+    from pipeline.inventory import readable, run_references
+    from stores.gc import gc
+
+    found = gc(settings.root, run_references(settings.root), dry_run=not delete)
+    settings.output.table([{"path": item.path, "size": readable(item.num_bytes), "why": item.why} for item in found])
+    total = readable(sum(item.num_bytes for item in found))
+    if not found:
+        settings.output.say(f"{settings.root}: nothing to remove")
+    elif delete:
+        settings.output.say(f"removed {total}")
+    else:
+        settings.output.say(f"{total} would be freed; --delete removes them")
+    settings.output.result({"root": settings.root, "deleted": delete, "garbage": [vars(item) for item in found]})

@@ -1,0 +1,80 @@
+"""The stats command: what the values of a store look like, as numbers and as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.stores_care import STORE
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
+
+if TYPE_CHECKING:
+    from stores import Store
+
+
+@click.command("stats", cls=FaeCommand)
+@click.argument("store", type=STORE, metavar="STORE")
+@click.option(
+    "--array",
+    "names",
+    multiple=True,
+    cls=GroupedOption,
+    group="Measuring",
+    metavar="NAME",
+    help="Array to measure; may be repeated; all when absent.",
+)
+@click.option(
+    "--rows",
+    type=WholeNumber(0),
+    default=4096,
+    show_default=True,
+    cls=GroupedOption,
+    group="Measuring",
+    metavar="N",
+    help="Rows to read, evenly spaced; 0 reads all.",
+)
+@config_options(recipe="none")
+def stats_command(settings: Settings, store: Path, names: tuple[str, ...], rows: int) -> None:
+    """Measure spread, spectrum, effective rank, norms and outlier tokens of a store's arrays.
+
+    Numbers (JSON) and a plot (PNG) are written to the store's `survey` folder.
+    """
+    from stores import open_store
+
+    opened = open_store(store)
+    unknown = sorted(set(names) - opened.arrays.keys())
+    if unknown:
+        raise click.BadParameter(f"expected one of {', '.join(opened.arrays)}; received {unknown[0]!r}.")
+    records = [_measure(settings, opened, name, rows) for name in names or opened.arrays]
+    settings.output.table([_cells(record) for record in records])
+    for record in records:
+        settings.output.say(f"{record['array']}: {record['plot']}")
+    settings.output.result({"store": store, "surveys": records})
+
+
+def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[str, Any]:
+    from pipeline.survey_plot import survey_plot
+    from stores.survey import SurveyConfig, survey, write_survey
+
+    with settings.output.progress("stats", "arrays", total=1) as progress:
+        record = survey(store, name, SurveyConfig(rows=rows or None))
+        progress.advance(array=name)
+    title = (
+        f"{name} of {store.name}: {record['rows']:,} rows, {record['tokens']:,} tokens of {record['channels']} channels"
+    )
+    plot, numbers = write_survey(store, record, survey_plot(record, title))
+    return {**record, "plot": f"{store.blobs.url}/{plot}", "numbers": f"{store.blobs.url}/{numbers}"}
+
+
+def _cells(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "array": record["array"],
+        "tokens": record["tokens"],
+        "channels": record["channels"],
+        "effective rank": record["effective_rank"],
+        "99 % in": record["channels_for_99_percent"],
+        "norm": record["norms"]["median"],
+        "largest": record["norms"]["max"],
+        "outliers": f"{record['outliers']['share']:.3%}",
+    }
