@@ -39,6 +39,8 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     address = runtime.address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's default of 15 starves the actors, which are the command's whole work, beside anything else that runs.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     embedded = {} if address else {"num_cpus": max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker))}
     ray.init(
         address=address,
