@@ -129,7 +129,8 @@ class _RotatedHeads(torch.autograd.Function):
         ctx.save_for_backward(rope)
         (q, k, v), (cos, sin) = qkv.chunk(3, dim=-1), rope
         q, k = (torch.addcmul(x * cos, _swap_halves(x, num_heads), sin) for x in (q, k))
-        return _to_heads(q, num_heads), _to_heads(k, num_heads), _to_heads(v, num_heads)
+        # A copy of the values: as a view they would keep all of qkv in memory until the backward pass.
+        return _to_heads(q, num_heads), _to_heads(k, num_heads), _to_heads(v.contiguous(), num_heads)
 
     @staticmethod
     @once_differentiable

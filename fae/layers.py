@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fae.fused import rms_norm, rotated_heads, silu_gate, split_heads
+from fae.linear import Linear
 
 Grid = tuple[int, int]
 
@@ -32,8 +33,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.w12 = nn.Linear(dim, 2 * hidden_dim)
-        self.w3 = nn.Linear(hidden_dim, dim)
+        self.w12 = Linear(dim, 2 * hidden_dim)
+        self.w3 = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.w3(silu_gate(self.w12(x)))
@@ -66,8 +67,8 @@ class Attention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of the width {dim}; received {num_heads}")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
         # (N, T, D) -> (N, T, 3·D) -> 3 × (N, H, T, D/H)
