@@ -63,10 +63,15 @@ class ByteStore(ABC):
         """The keys that begin with `prefix`, sorted, unfinished writes left out."""
 
     @abstractmethod
-    def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
-        """Replace the blob by `new` only when it equals `expected` (None: missing); False when it does not.
+    def folders(self) -> list[str]:
+        """Names of the folders directly below the root, sorted."""
 
-        Of several processes that swap the same expected value, exactly one succeeds.
+    @abstractmethod
+    def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
+        """Replace the blob by `new` (None: remove it) when it equals `expected` (None: missing).
+
+        False when it equals neither; True when it already equals `new`, so that a call may be repeated after its answer
+        got lost. Of several processes that swap the same expected value for values of their own, exactly one succeeds.
         """
 
     @abstractmethod

@@ -19,13 +19,13 @@ class LocalByteStore(ByteStore):
         self.url = str(self.root)
 
     def local_path(self, key: str = "") -> Path:
-        return self.root / check_key(key) if key else self.root
+        return self._path(key) if key else self.root
 
     def read(self, key: str) -> bytes:
-        return self.local_path(key).read_bytes()
+        return self._path(key).read_bytes()
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> None:
-        path = self.local_path(key)
+        path = self._path(key)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             # What is needed is read as asked; readahead would fetch bytes that nobody wants.
@@ -35,15 +35,15 @@ class LocalByteStore(ByteStore):
             os.close(descriptor)
 
     def size(self, key: str) -> int:
-        return self.local_path(key).stat().st_size
+        return self._path(key).stat().st_size
 
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
-        path = self.local_path(key)
+        path = self._path(key)
         make_folder(path.parent)
         replace_file(path, data, before_visible)
 
     def delete(self, key: str) -> None:
-        path = self.local_path(key)
+        path = self._path(key)
         try:
             path.unlink()
         except FileNotFoundError:
@@ -54,11 +54,15 @@ class LocalByteStore(ByteStore):
         found = (path.relative_to(self.root).as_posix() for path in self._files())
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
+    def folders(self) -> list[str]:
+        found = self.root.iterdir() if self.root.is_dir() else []
+        return sorted(path.name for path in found if path.is_dir())
+
     def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
         with self._swap_lock():
             found = self.read(key) if self.exists(key) else None
             if found != expected:
-                return False
+                return found == new
             self.delete(key) if new is None else self.write(key, new)
             return True
 
@@ -67,6 +71,9 @@ class LocalByteStore(ByteStore):
         for path in temporaries:
             path.unlink(missing_ok=True)
         return sorted(path.relative_to(self.root).as_posix() for path in temporaries)
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
 
     def _files(self) -> Iterator[Path]:
         return (path for path in self.root.rglob("*") if path.is_file() and not is_temporary(path.name))

@@ -16,6 +16,7 @@ from stores.dtypes import decode
 from stores.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
 from stores.layout import INDEX, MANIFEST, shard_key
 from stores.manifest import COMPLETE, Manifest
+from stores.places import Place, local_folder, open_bytestore
 from stores.shard import ShardFormat
 from stores.spec import ArraySpec, Part
 from stores.stats import Statistics
@@ -40,9 +41,12 @@ class Store:
     @property
     def path(self) -> Path:
         """The store's folder."""
-        path = self.blobs.local_path()
-        assert path is not None, self.blobs.url
-        return path
+        return local_folder(self.blobs)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, a path or a URL; `open_store` takes it."""
+        return self.blobs.url
 
     @cached_property
     def index(self) -> pa.Table:
@@ -156,13 +160,13 @@ class Store:
             raise IndexError(f"{self.blobs.url}: expected a view below {self.views}; received {view}")
 
 
-def open_store(path: Path | str) -> Store:
-    """Open a complete store by its folder.
+def open_store(place: Place) -> Store:
+    """Open a complete store by its folder or URL.
 
     Raises:
         StoreNotFoundError, IncompleteStoreError, ForeignStoreError, CorruptStoreError: what is wrong, and what to run.
     """
-    blobs = LocalByteStore(path)
+    blobs = open_bytestore(place)
     manifest = read_manifest(blobs)
     if manifest.status != COMPLETE:
         raise IncompleteStoreError(

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from stores import index as indexing
 from stores.bytestore import ByteStore
-from stores.bytestore_local import LocalByteStore
 from stores.commit import CommitRecord, content_id
 from stores.errors import CorruptStoreError, ForeignStoreError, IncompleteStoreError, TooManyRejectedError
 from stores.fingerprint import fingerprint
@@ -30,6 +29,7 @@ from stores.layout import (
 )
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
+from stores.places import Place, inside, local_folder, open_bytestore
 from stores.reader import Store, read_manifest
 from stores.shard import ShardFormat
 from stores.shard_build import ShardBuild
@@ -47,7 +47,7 @@ class StoreWriter:
     @classmethod
     def plan(
         cls,
-        parent: Path | str,
+        parent: Place,
         kind: str,
         name: str,
         arrays: Sequence[ArraySpec],
@@ -84,8 +84,8 @@ class StoreWriter:
         }
         everything = {**ingredients, "kind": kind, "store": layout}
         manifest = Manifest(kind, name, table.num_rows, views, rows, seed, specs, everything, dict(attributes or {}))
-        path = Path(parent) / f"{name}-{fingerprint(everything)[:12]}"
-        writer = cls(LocalByteStore(path), manifest)
+        place = inside(parent, f"{name}-{fingerprint(everything)[:12]}")
+        writer = cls(open_bytestore(place), manifest)
         writer._planned_index = table
         if writer.begun:
             writer._check_same()
@@ -111,21 +111,24 @@ class StoreWriter:
         return self.blobs.exists(MANIFEST)
 
     @classmethod
-    def open(cls, path: Path | str) -> "StoreWriter":
-        """Open a planned store by its folder; cheap, for workers.
+    def open(cls, place: Place) -> "StoreWriter":
+        """Open a planned store by its folder or URL; cheap, for workers.
 
         Raises:
             StoreError: no store there, or a damaged manifest.
         """
-        blobs = LocalByteStore(path)
+        blobs = open_bytestore(place)
         return cls(blobs, read_manifest(blobs))
 
     @property
     def path(self) -> Path:
         """The store's folder."""
-        path = self.blobs.local_path()
-        assert path is not None, self.blobs.url
-        return path
+        return local_folder(self.blobs)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, a path or a URL; `StoreWriter.open` takes it."""
+        return self.blobs.url
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,86 @@
+"""A store in an object store: written, resumed, finished, read and streamed through a real S3 server."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from stores import ArraySpec, LeaseHeldError, Loader, StoreWriter, new_index, open_store
+
+
+@pytest.fixture
+def remote(s3_url: str, fill: Any) -> Any:
+    def make(finish: bool = True) -> Any:
+        index = new_index([f"picture-{row:03d}" for row in range(50)], label=list(range(50)))
+        spec = ArraySpec("features", (2, 2, 4))
+        writer = StoreWriter.create(s3_url, "features", "remote", [spec], index, {}, views=2, rows_per_shard=8)
+        fill(writer)
+        return writer.finalise() if finish else writer
+
+    return make
+
+
+def test_it_holds_the_same_content_as_a_local_one(remote: Any, tmp_path: Any, fill: Any, values_of: Any) -> None:
+    store = remote()
+    index = new_index([f"picture-{row:03d}" for row in range(50)], label=list(range(50)))
+    spec = ArraySpec("features", (2, 2, 4))
+    local = StoreWriter.create(tmp_path, "features", "remote", [spec], index, {}, views=2, rows_per_shard=8)
+    fill(local)
+    assert local.finalise().content_id == store.content_id
+    opened = open_store(store.url)
+    assert opened.fingerprint == store.fingerprint
+    rows = np.array([44, 3, 17])
+    expected = values_of(range(50), spec, 2)
+    assert np.array_equal(opened.read("features", rows, 1), expected[rows, 1])
+
+
+def test_writing_goes_on_after_an_interruption(s3_url: str, fill: Any) -> None:
+    def create() -> StoreWriter:
+        index = new_index([f"picture-{row:03d}" for row in range(50)])
+        arrays = [ArraySpec("features", (2, 2, 4))]
+        return StoreWriter.create(s3_url, "features", "remote", arrays, index, {}, rows_per_shard=8)
+
+    fill(create(), shards=[1, 4])
+    assert StoreWriter.open(create().url).missing_shards() == [0, 2, 3, 5, 6]
+    writer = create()
+    with writer.lease():
+        with pytest.raises(LeaseHeldError), create().lease():
+            pytest.fail("two drivers wrote one store")
+        fill(writer)
+        assert len(writer.finalise().rows()) == 50
+    assert create().complete
+    assert not writer.blobs.exists("lease.json")
+
+
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+def test_the_loader_reads_it_in_the_same_order_as_a_local_store(remote: Any, residency: str) -> None:
+    store = remote()
+    options = {"arrays": ["features"], "batch_size": 8, "order": "shards", "stream_shards": 2}
+    one = list(Loader(store, residency=residency, **options).epoch(1))
+    two = list(Loader(store, residency="ram", **options).epoch(1))
+    assert len(one) == 6
+    for first, second in zip(one, two, strict=True):
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_zarr_opens_it_by_its_url(remote: Any, values_of: Any) -> None:
+    from obstore.store import from_url
+
+    store = remote()
+    objects = from_url(store.url, client_options={"allow_http": True})
+    array = zarr.open_array(zarr.storage.ObjectStore(objects), path="data.zarr/features", mode="r")
+    assert np.array_equal(array[40:50], values_of(range(40, 50), store.arrays["features"], 2))
+
+
+def test_nothing_secret_is_written(remote: Any) -> None:
+    store = remote()
+    for key in list(store.blobs.keys("")):
+        assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in store.blobs.read(key), key
+
+
+def test_what_needs_a_folder_says_so(remote: Any) -> None:
+    with pytest.raises(ValueError, match=r"s3://.*local copy"):
+        _ = remote().path
