@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stores_care import diff_command, gc_command, verify_command
+from pipeline.commands.stores_exchange import export_rows_command, import_command, pack_command, unpack_command
 from pipeline.commands.stores_stats import stats_command
 from pipeline.group import FaeGroup
 from pipeline.options import Settings, config_options
@@ -44,5 +45,14 @@ def show_command(settings: Settings, path: Path) -> None:
     settings.output.result(record)
 
 
-for command in (verify_command, diff_command, stats_command, gc_command):
+for command in (
+    verify_command,
+    diff_command,
+    stats_command,
+    gc_command,
+    export_rows_command,
+    import_command,
+    pack_command,
+    unpack_command,
+):
     stores_group.add_command(command)

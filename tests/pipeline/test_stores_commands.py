@@ -146,3 +146,28 @@ def test_gc_stops_at_a_model_whose_inputs_are_unknown(store: Store, tmp_path: Pa
     assert outcome.exit_code == 2
     assert "run.json: expected JSON" in outcome.stderr
     assert open_store(store.path).num_rows == 4
+
+
+def test_latents_go_and_come_back(tmp_path: Path) -> None:
+    latents = fill(plan(tmp_path, kind="latents"))
+    record = answer("export", latents.path, "--format", "lightningdit", "--out", tmp_path / "out")
+    assert [Path(file).name for file in record["files"]] == ["latents_rank00_shard000.safetensors", "index.parquet"]
+    record = answer("import", tmp_path / "out", "--name", "back", "--root", tmp_path / "other")
+    back = open_store(record["path"])
+    assert back.path.parent == tmp_path / "other/latents"
+    np.testing.assert_array_equal(back.read("latents", range(4), 1), latents.read("latents", range(4), 1))
+    outcome = run("export", latents.path, "--format", "parquet", "--out", tmp_path / "out")
+    assert outcome.exit_code == 2
+    assert "expected a new or empty folder" in outcome.stderr
+    assert "2 files" in run("export", latents.path, "--format", "parquet", "--out", tmp_path / "parquet").stdout
+    assert "name" in run("import", tmp_path / "out", "--name", "../x", "--root", tmp_path / "other").stderr
+
+
+def test_a_store_is_packed_and_unpacked(store: Store, tmp_path: Path) -> None:
+    outcome = run("pack", store.path, "--out", tmp_path / "archive", "--compressor", "zstd")
+    assert outcome.exit_code == 0, outcome.output
+    assert "the store is still there" in outcome.stdout
+    record = answer("unpack", tmp_path / "archive", "--root", tmp_path / "other")
+    assert record["content_id"] == store.content_id
+    assert Path(record["path"]) == tmp_path / "other/features" / store.path.name
+    assert "found no archive.json" in run("unpack", store.path, "--root", tmp_path / "other").stderr

@@ -1,0 +1,121 @@
+"""The commands by which rows come and go: export, import, pack and unpack."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands.stores_care import STORE
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
+
+FORMS = ("lightningdit", "webdataset", "parquet")
+COMPRESSORS = ("blosc", "zstd", "gzip")
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _option(group: str, *names: str, **settings: Any) -> Any:
+    return click.option(*names, cls=GroupedOption, group=group, **settings)
+
+
+@click.command("export", cls=FaeCommand)
+@click.argument("store", type=STORE, metavar="STORE")
+@_option("Output", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New or empty folder.")
+@_option("Output", "--format", "form", type=click.Choice(FORMS), required=True, help="Layout to write.")
+@_option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
+@_option("Rows", "--array", metavar="NAME", help="Array to export; the features or latents when absent.")
+@_option("Rows", "--split", type=click.Choice(["train", "val"]), help="One split; all rows when absent.")
+@config_options(recipe="none")
+def export_rows_command(
+    settings: Settings,
+    store: Path,
+    out: Path,
+    form: str,
+    rows_per_file: int | None,
+    array: str | None,
+    split: str | None,
+) -> None:
+    """Copy a store's rows to the format of another project.
+
+    \b
+    lightningdit  safetensors with latents, latents_flip (n, C, H, W) and labels
+    webdataset    tars of ROW.ARRAY.npy, ROW.cls, ROW.txt, ROW.json
+    parquet       a folder for datasets.load_dataset of Hugging Face
+    """
+    from stores import open_store
+    from stores.export import export
+
+    with settings.output.progress("export", "rows") as progress:
+        files = export(
+            open_store(store), out, form, array, split, rows_per_file, lambda done, total: progress(done, total, {})
+        )
+    settings.output.say(f"{out}: {len(files)} files")
+    settings.output.result({"store": store, "out": out, "format": form, "files": files})
+
+
+@click.command("import", cls=FaeCommand)
+@click.argument("source", type=STORE, metavar="DIR")
+@_option("Store", "--name", "store_name", required=True, metavar="NAME", help="Name of the latent store.")
+@_option(
+    "Store",
+    "--dtype",
+    type=click.Choice(["float16", "float32", "bfloat16"]),
+    default="float16",
+    show_default=True,
+    help="How the latents are stored.",
+)
+@config_options(recipe="none")
+def import_command(settings: Settings, source: Path, store_name: str, dtype: str) -> None:
+    """Make a latent store of LightningDiT-style safetensors (latents, latents_flip, labels) in DIR.
+
+    What was exported as lightningdit comes back with its names, splits and order.
+    """
+    from pipeline.recipe import check_name
+    from stores.imports import import_latents
+
+    parent = settings.root / "latents"
+    with settings.output.progress("import", "shards") as progress:
+        store = import_latents(
+            source, parent, check_name(store_name, "--name"), dtype, lambda done, total: progress(done, total, {})
+        )
+    settings.output.say(f"{store.path}: {store.num_rows:,} rows, {store.views} views")
+    settings.output.result({"path": store.path, "rows": store.num_rows, "content_id": store.content_id})
+
+
+@click.command("pack", cls=FaeCommand)
+@click.argument("store", type=STORE, metavar="STORE")
+@_option("Archive", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New folder.")
+@_option("Archive", "--compressor", type=click.Choice(COMPRESSORS), default="blosc", show_default=True, help="Codec.")
+@_option("Archive", "--level", type=WholeNumber(1, 9), default=5, show_default=True, help="Slower and smaller.")
+@config_options(recipe="none")
+def pack_command(settings: Settings, store: Path, out: Path, compressor: str, level: int) -> None:
+    """Make a compressed archive copy of a store, every shard read back and compared.
+
+    zarr-python reads it as it is; `fae-pipe stores unpack` makes the store again, with the same content id.
+    """
+    from pipeline.inventory import readable
+    from stores import open_store
+    from stores.pack import pack
+
+    with settings.output.progress("pack", "shards") as progress:
+        made = pack(open_store(store), out, compressor, level, lambda done, total: progress(done, total, {}))
+    share = made.num_bytes / made.num_bytes_before
+    settings.output.say(
+        f"{made.path}: {readable(made.num_bytes)}, {share:.0%} of {readable(made.num_bytes_before)}; "
+        "the store is still there"
+    )
+    settings.output.result(vars(made))
+
+
+@click.command("unpack", cls=FaeCommand)
+@click.argument("archive", type=STORE, metavar="ARCHIVE")
+@config_options(recipe="none")
+def unpack_command(settings: Settings, archive: Path) -> None:
+    """Make the store of an archive again, below --root; every value is compared with its digest."""
+    from stores.pack import read_kind, unpack
+
+    parent = settings.root / read_kind(archive)
+    with settings.output.progress("unpack", "shards") as progress:
+        store = unpack(archive, parent, lambda done, total: progress(done, total, {}))
+    settings.output.say(f"{store.path}: {store.num_rows:,} rows, content id {store.content_id[:12]}")
+    settings.output.result({"path": store.path, "rows": store.num_rows, "content_id": store.content_id})
