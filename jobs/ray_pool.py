@@ -3,8 +3,9 @@
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 
 import ray
@@ -13,6 +14,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
 from jobs.pool import IN_FLIGHT, TRIES, ShardFailed, ShardResult, ShardWorker, WorkerFactory
+
+StartActor = Callable[[], ray.actor.ActorHandle]
 
 
 class _Actor:
@@ -57,54 +60,52 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
 
 
 def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
-    """Yield each shard's result; a lost worker's shards are handed out again, up to TRIES times each."""
+    """Yield each shard's result; a lost worker is replaced and its shards are done again, up to TRIES times each."""
     with ray_session(runtime):
         threads = runtime.threads or max(1, (os.cpu_count() or 1) // runtime.workers)
+        # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
         maker = ray.remote(
-            num_cpus=runtime.cpus_per_worker,
-            num_gpus=runtime.gpus_per_worker,
-            max_restarts=TRIES,
-            max_concurrency=IN_FLIGHT,
+            num_cpus=runtime.cpus_per_worker, num_gpus=runtime.gpus_per_worker, max_concurrency=IN_FLIGHT
         )(_Actor)
-        actors = [maker.remote(factory, threads) for _ in range(min(runtime.workers, len(shards)))]
-        yield from _hand_out(actors, deque(shards))
+        start = partial(maker.remote, factory, threads)
+        yield from _hand_out(start, min(runtime.workers, len(shards)), deque(shards))
 
 
-def _hand_out(actors: list[ray.actor.ActorHandle], waiting: deque[int]) -> Iterator[ShardResult]:
-    running: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle]] = {}
+def _hand_out(start: StartActor, count: int, waiting: deque[int]) -> Iterator[ShardResult]:
+    actors = [start() for _ in range(count)]
+    running: dict[ray.ObjectRef, tuple[int, int, ray.actor.ActorHandle]] = {}
     tries: Counter[int] = Counter()
-    for actor in actors * IN_FLIGHT:
-        _give(actor, waiting, running)
+
+    def give(slot: int) -> None:
+        if waiting:
+            shard = waiting.popleft()
+            running[actors[slot].run.remote(shard)] = (shard, slot, actors[slot])
+
+    for slot in [*range(count)] * IN_FLIGHT:
+        give(slot)
     while running:
         (done,), _ = ray.wait(list(running), num_returns=1)
-        shard, actor = running.pop(done)
+        shard, slot, actor = running.pop(done)
         try:
             result = ray.get(done)
         except RayTaskError as error:
             if isinstance(error.cause, ValueError):
                 raise error.cause from None
-            _again(shard, waiting, tries, error)
+            _again(shard, waiting, tries, error.cause)
         except RayActorError as error:
+            if actors[slot] is actor:
+                actors[slot] = start()
             _again(shard, waiting, tries, error)
         else:
             yield result
-        _give(actor, waiting, running)
-
-
-def _give(
-    actor: ray.actor.ActorHandle,
-    waiting: deque[int],
-    running: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle]],
-) -> None:
-    if waiting:
-        shard = waiting.popleft()
-        running[actor.run.remote(shard)] = (shard, actor)
+        give(slot)
 
 
 def _again(shard: int, waiting: deque[int], tries: Counter[int], error: Exception) -> None:
     tries[shard] += 1
     if tries[shard] >= TRIES:
         raise ShardFailed(
-            f"shard {shard} failed {TRIES} times; the finished shards are kept. Last error: {error}"
+            f"shard {shard} failed {TRIES} times; the finished shards are kept. "
+            f"Last error: {type(error).__name__}: {error}"
         ) from error
     waiting.append(shard)
