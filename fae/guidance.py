@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import torch
 
-from fae.noise import seeded_noise as seeded_noise
 from fae.samplers import Velocity
 from fae.transport import Model
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fae.autoencoder import FeatureAutoencoder
-from fae.guidance import seeded_noise
+from fae.noise import seeded_noise
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.devices import autocast, pick_device, pick_dtype
 from jobs.fill import fill_store
