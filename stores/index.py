@@ -135,10 +135,11 @@ def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[s
     """
     fields = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     try:
-        table = pq.read_table(io.BytesIO(data), columns=fields.names).select(fields.names).cast(fields)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        table = pq.read_table(pa.BufferReader(data), columns=fields.names).select(fields.names).cast(fields)
+    except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError) as error:
         raise CorruptStoreError(
-            f"{place}/{INDEX}: expected a Parquet file with the columns {fields.names}; {error}"
+            f"{place}/{INDEX}: expected a Parquet file with the columns {fields.names}; {error}; "
+            "run `fae-pipe stores verify --repair`"
         ) from error
     if table.num_rows != num_rows:
         raise CorruptStoreError(f"{place}/{INDEX}: expected {num_rows} rows as in the manifest; found {table.num_rows}")

@@ -114,6 +114,8 @@ class Manifest:
 
 
 _OPTIONAL = type(None)
+# What decides where a row's bytes lie; the ingredients, and so the fingerprint, hold it too.
+_PLANNED = ("arrays", "views", "rows_per_shard")
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
     "name": (str,),
@@ -165,8 +167,9 @@ def _check_digest(record: dict[str, Any], place: str) -> None:
         expected = _digest(record)
     except (ValueError, RecursionError) as error:
         raise _corrupt(place, f"expected plain JSON; {error}") from error
-    if record.get("manifest_sha256", expected) != expected:
-        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; found {record['manifest_sha256']!r:.14}")
+    if record.get("manifest_sha256") != expected:
+        found = record.get("manifest_sha256")
+        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; found {found!r:.14}")
 
 
 def _check_types(record: dict[str, Any], place: str) -> None:
@@ -185,9 +188,12 @@ def _check_values(manifest: Manifest, record: dict[str, Any], place: str) -> Non
     if record["fingerprint"] != manifest.fingerprint:
         expected, found = manifest.fingerprint[:12], record["fingerprint"][:12]
         raise _corrupt(place, f"expected the fingerprint of its ingredients, {expected}; found {found!r}")
-    finished = manifest.content_id is not None and manifest.statistics is not None
+    planned = manifest.ingredients.get("store")
+    if not isinstance(planned, dict) or any(planned.get(key) != record[key] for key in _PLANNED):
+        raise _corrupt(place, f"expected {', '.join(_PLANNED)} as in its ingredients; found others")
+    finished = None not in (manifest.content_id, manifest.statistics, manifest.index_file_sha256)
     if manifest.status not in (WRITING, COMPLETE) or finished != (manifest.status == COMPLETE):
         raise _corrupt(
             place,
-            f"status: expected {WRITING!r}, or {COMPLETE!r} with content_id and statistics; found {manifest.status!r}",
+            f"status: expected {WRITING!r}, or {COMPLETE!r} with what completes it; found {manifest.status!r}",
         )

@@ -1,5 +1,6 @@
 """Reading a complete store: its rows, labels, values and exact statistics."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -51,12 +52,12 @@ class Store:
     @cached_property
     def index(self) -> pa.Table:
         """All columns of index.parquet, in stored order."""
-        return self._columns(None)
+        return self._read_index(None)
 
     @cached_property
     def labels(self) -> np.ndarray:
         """int64 (num_rows,) class of each row, -1 where there is none."""
-        return self._columns(["label"])["label"].fill_null(-1).to_numpy().astype(np.int64)
+        return self._facts["label"].fill_null(-1).to_numpy().astype(np.int64)
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """int64 rows that are ok, ascending; of one split when asked.
@@ -136,18 +137,31 @@ class Store:
         return self._equals("split", split)
 
     def _equals(self, column: str, value: str) -> np.ndarray:
-        values = self._columns([column])[column].combine_chunks().dictionary_encode()
+        values = self._facts[column].combine_chunks()
         names = values.dictionary.to_pylist()
         return values.indices.to_numpy() == (names.index(value) if value in names else -1)
 
-    def _columns(self, columns: list[str] | None) -> pa.Table:
+    @cached_property
+    def _facts(self) -> pa.Table:
+        """The small columns, all that the loader needs; keys and captions of many rows are large."""
+        table = self._read_index(["label", "split", "status"])
+        return pa.table(
+            {"label": table["label"], **{name: table[name].dictionary_encode() for name in table.column_names[1:]}}
+        )
+
+    def _read_index(self, columns: list[str] | None) -> pa.Table:
         try:
             data = self.blobs.read(INDEX)
         except FileNotFoundError as error:
-            raise CorruptStoreError(
-                f"{self.blobs.url}/{INDEX}: the file is missing; run `fae-pipe stores verify --repair`"
-            ) from error
+            raise self._damaged_index("the file; it is missing") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:
+            raise self._damaged_index("the digest that the manifest holds; found other bytes")
         return indexing.index_from_bytes(data, self.blobs.url, self.num_rows, columns)
+
+    def _damaged_index(self, expected: str) -> CorruptStoreError:
+        return CorruptStoreError(
+            f"{self.blobs.url}/{INDEX}: expected {expected}; run `fae-pipe stores verify --repair`"
+        )
 
     def _spec(self, name: str) -> ArraySpec:
         return self.manifest.array(name)

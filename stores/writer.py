@@ -239,10 +239,15 @@ class StoreWriter:
     def _adopt(self, table: pa.Table) -> None:
         """Go on with the store that is there; pictures that moved since are looked for in their new place."""
         self._check_same()
-        where = ["source", "offset", "num_bytes"]
-        if not self.complete and not self.index.select(where).equals(table.select(where)):
+        if not self.complete and not self._has_index(table):
             self.blobs.write(INDEX, indexing.index_to_bytes(table))
-            del self.index
+            self.__dict__.pop("index", None)
+
+    def _has_index(self, table: pa.Table) -> bool:
+        try:
+            return bool(self.index.equals(table))
+        except (CorruptStoreError, FileNotFoundError):
+            return False
 
     def _is_done(self, shard: int) -> bool:
         try:
