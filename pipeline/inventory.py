@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.run_folder import KINDS, RunFolder
-from stores import find_manifests
+from stores import StoreError
 from stores.gc import folder_bytes, texts_in
-from stores.manifest import COMPLETE
+from stores.layout import MANIFEST
+from stores.manifest import COMPLETE, Manifest
 from stores.reader import open_store
 from stores.writer import StoreWriter
 
@@ -58,11 +59,26 @@ def _tree(by_parent: dict[str, list[Artefact]], parent: str, depth: int) -> list
 
 def _stores(root: Path, kind: str) -> list[Artefact]:
     artefacts = []
-    for path, manifest in find_manifests(root / kind):
+    for path, manifest in _manifests(root / kind):
+        if manifest is None:
+            artefacts.append(Artefact(path, kind, [], folder_bytes(path), "damaged"))
+            continue
         parents = [manifest.attributes[key] for key in ("features", "autoencoder") if key in manifest.attributes]
         status = manifest.status if manifest.status == COMPLETE else _progress(path)
         artefacts.append(Artefact(path, kind, parents, folder_bytes(path), status))
     return artefacts
+
+
+def _manifests(parent: Path) -> list[tuple[Path, Manifest | None]]:
+    """(folder, manifest) of every store, oldest first; None where the manifest cannot be read."""
+    files = sorted(parent.glob(f"*-{'[0-9a-f]' * 12}/{MANIFEST}"), key=lambda file: file.stat().st_mtime_ns)
+    found: list[tuple[Path, Manifest | None]] = []
+    for file in files:
+        try:
+            found.append((file.parent, StoreWriter.open(file.parent).manifest))
+        except StoreError:
+            found.append((file.parent, None))
+    return found
 
 
 def _progress(path: Path) -> str:
@@ -91,7 +107,7 @@ def run_references(root: Path) -> set[str]:
     return {text for record in records for text in texts_in([record["ingredients"], record["inputs"]])}
 
 
-def describe_store(path: Path) -> dict[str, Any]:
+def describe_store(path: Path | str) -> dict[str, Any]:
     """A store's facts, arrays and rejected rows, as JSON values.
 
     Raises:
@@ -110,7 +126,7 @@ def describe_store(path: Path) -> dict[str, Any]:
         "rejected": len(rejected),
         "views": store.views,
         "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
-        "size": readable(folder_bytes(path)),
+        "size": readable(sum(store.blobs.size(key) for key in store.blobs.keys())),  # noqa: SIM118
         "classes": len(store.attributes.get("class_names") or []) or None,
     }
     arrays = {

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stores.index import new_index
+from stores.places import Place
 from stores.reader import Store
 from stores.spec import ArraySpec
 from stores.writer import StoreWriter
@@ -33,7 +34,7 @@ class SafetensorsFile:
 
 
 def import_latents(
-    source: Path | str, parent: Path | str, name: str, dtype: str = "float16", progress: Progress | None = None
+    source: Path | str, parent: Place, name: str, dtype: str = "float16", progress: Progress | None = None
 ) -> Store:
     """Make (or go on with) the latent store of the folder's *.safetensors files; the same files make the same store.
 

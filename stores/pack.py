@@ -75,7 +75,7 @@ def pack(
         blobs.write(STORED_MANIFEST, manifest.to_bytes())
         files = {key: hashlib.sha256(blobs.read(key)).hexdigest() for key in blobs.keys()}  # noqa: SIM118
         settings = {"name": compressor, "level": level}
-        blobs.write(ARCHIVE, _to_bytes({"format": FORMAT, "compressor": settings, "files": files}))
+        blobs.write(ARCHIVE, archive_bytes({"format": FORMAT, "compressor": settings, "files": files}))
         os.replace(temporary, out)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -148,7 +148,7 @@ def read_archive(source: LocalByteStore) -> dict[str, str]:
         raise ForeignStoreError(f"{source.url}: expected an archive of `stores pack`; found no {ARCHIVE}")
     try:
         record = json.loads(data)
-        whole = record["format"] == FORMAT and _to_bytes(record) == data
+        whole = record["format"] == FORMAT and archive_bytes(record) == data
         files = {str(key): str(digest) for key, digest in record["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         whole = False
@@ -241,7 +241,7 @@ def _manifest(source: LocalByteStore, files: dict[str, str]) -> Manifest:
     return manifest
 
 
-def _to_bytes(record: dict[str, Any]) -> bytes:
+def archive_bytes(record: dict[str, Any]) -> bytes:
     """archive.json with the digest of everything else in it."""
     rest = {name: value for name, value in record.items() if name != "archive_sha256"}
     return json.dumps({**rest, "archive_sha256": hashlib.sha256(canonical_json(rest)).hexdigest()}, indent=1).encode()

@@ -1,18 +1,17 @@
 """Mend a store: restore what the rest of it tells, and make damaged shards missing so that they are written anew."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from stores.bytestore import ByteStore
-from stores.bytestore_local import LocalByteStore
 from stores.commit import CommitRecord, FileCommit, content_id
 from stores.errors import CorruptStoreError
 from stores.index import REJECTED, index_from_bytes
 from stores.layout import COMMITS, INDEX, LEASE, MANIFEST, SPARE, commit_key, shard_key
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
+from stores.places import Place, open_bytestore
 from stores.shard import ShardFormat
 from stores.stats import channel_sums
 from stores.verify import Report, read_either_manifest
@@ -45,7 +44,7 @@ class Repair:
         return self.replan or bool(self.recompute)
 
 
-def repair(path: Path | str, report: Report) -> Repair:
+def repair(place: Place, report: Report) -> Repair:
     """Mend what `verify` found. Damage is never hidden: a shard that cannot be restored loses its commit record.
 
     Metadata, the index and containers of values are rewritten from the manifest, the spare copies and the values;
@@ -55,7 +54,7 @@ def repair(path: Path | str, report: Report) -> Repair:
     Raises:
         LeaseHeldError: somebody writes the store.
     """
-    blobs = LocalByteStore(path)
+    blobs = open_bytestore(place)
     with Lease(blobs, on_enter=blobs.sweep):
         removed = [problem.key for problem in report.problems if problem.mend == REMOVE and problem.key != LEASE]
         for key in removed:

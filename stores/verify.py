@@ -4,16 +4,15 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from stores.bytestore import ByteStore
-from stores.bytestore_local import LocalByteStore
 from stores.commit import CommitRecord, content_id
 from stores.errors import CorruptStoreError, ForeignStoreError, StoreNotFoundError
 from stores.fileio import is_temporary
 from stores.layout import COMMITS, DATA, INDEX, LEASE, MANIFEST, SPARE, SURVEY, commit_key
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
+from stores.places import Place, open_bytestore
 from stores.stats import combine
 from stores.verify_files import (
     REMOVE,
@@ -50,8 +49,8 @@ class Report:
         return not any(problem.mend for problem in self.problems)
 
 
-def verify(path: Path | str, progress: Progress | None = None) -> Report:
-    """Read every file of a store, finished or not, and compare it with what must be in it.
+def verify(place: Place, progress: Progress | None = None) -> Report:
+    """Read every file of a store (a folder or URL), finished or not, and compare it with what must be in it.
 
     Shard files: size, the crc32c of every record, the shard's index, the digest of the values. Commit records, the
     manifest and spare copies: their own digests, byte for byte. zarr.json: what the manifest says. index.parquet: its
@@ -62,11 +61,13 @@ def verify(path: Path | str, progress: Progress | None = None) -> Report:
         StoreNotFoundError: there is no store.
         ForeignStoreError: a manifest of another program or layout.
     """
-    blobs = LocalByteStore(path)
+    blobs = open_bytestore(place)
     manifest, problems = read_either_manifest(blobs)
     if manifest is None:
         return Report(blobs.url, False, None, 0, 0, 0, problems)
-    problems += check_metadata(blobs, manifest) + check_index(blobs, manifest)
+    known = {problem.key for problem in problems}
+    problems += [problem for problem in check_metadata(blobs, manifest) if problem.key not in known]
+    problems += check_index(blobs, manifest)
     found, missing, num_bytes = _check_shards(blobs, manifest, progress)
     problems += found
     if not problems and manifest.status == COMPLETE:

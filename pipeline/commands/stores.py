@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stores_care import diff_command, gc_command, verify_command
+from pipeline.commands.stores_care import STORE, diff_command, gc_command, verify_command
 from pipeline.commands.stores_exchange import export_rows_command, import_command, pack_command, unpack_command
 from pipeline.commands.stores_stats import stats_command
 from pipeline.group import FaeGroup
@@ -30,9 +30,9 @@ def ls_command(settings: Settings) -> None:
 
 
 @stores_group.command("show")
-@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("path", type=STORE, metavar="STORE")
 @config_options(recipe="none")
-def show_command(settings: Settings, path: Path) -> None:
+def show_command(settings: Settings, path: Path | str) -> None:
     """Show what a store holds, what made it, and its rejected pictures."""
     from pipeline.inventory import describe_store
 

@@ -1,7 +1,7 @@
 """The commands that keep stores whole and tidy: verify, diff and gc."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,15 +12,28 @@ if TYPE_CHECKING:
     from stores.repair import Repair
     from stores.verify import Report
 
-STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
+
+
+class StorePlace(click.ParamType):
+    """A store's folder, which must be there, or its URL."""
+
+    name = "store"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        is_url = isinstance(value, str) and "://" in value
+        return value if is_url else FOLDER.convert(value, param, ctx)
+
+
+STORE = StorePlace()
 
 
 @click.command("verify", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
 @click.option("--repair", is_flag=True, cls=GroupedOption, group="Mending", help="Mend what can be mended.")
 @config_options(recipe="none")
-def verify_command(settings: Settings, store: Path, repair: bool) -> int:
+def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     """Read every byte of a store and compare it with its checksums, digests and records.
 
     Exit code 0 when all is sound, 1 when damage is left. With --repair, metadata, indexes and records are restored
@@ -71,7 +84,7 @@ def _say_repair(settings: Settings, done: "Repair") -> None:
 @click.argument("a", type=STORE, metavar="A")
 @click.argument("b", type=STORE, metavar="B")
 @config_options(recipe="none")
-def diff_command(settings: Settings, a: Path, b: Path) -> None:
+def diff_command(settings: Settings, a: Path | str, b: Path | str) -> None:
     """Say which ingredients and which rows differ from store A to store B."""
     from stores import open_store
     from stores.diff import diff

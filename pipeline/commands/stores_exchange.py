@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.stores_care import STORE
+from pipeline.commands.stores_care import FOLDER, STORE
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
 
@@ -28,7 +28,7 @@ def _option(group: str, *names: str, **settings: Any) -> Any:
 @config_options(recipe="none")
 def export_rows_command(
     settings: Settings,
-    store: Path,
+    store: Path | str,
     out: Path,
     form: str,
     rows_per_file: int | None,
@@ -54,7 +54,7 @@ def export_rows_command(
 
 
 @click.command("import", cls=FaeCommand)
-@click.argument("source", type=STORE, metavar="DIR")
+@click.argument("source", type=FOLDER, metavar="DIR")
 @_option("Store", "--name", "store_name", required=True, metavar="NAME", help="Name of the latent store.")
 @_option(
     "Store",
@@ -88,7 +88,7 @@ def import_command(settings: Settings, source: Path, store_name: str, dtype: str
 @_option("Archive", "--compressor", type=click.Choice(COMPRESSORS), default="blosc", show_default=True, help="Codec.")
 @_option("Archive", "--level", type=WholeNumber(1, 9), default=5, show_default=True, help="Slower and smaller.")
 @config_options(recipe="none")
-def pack_command(settings: Settings, store: Path, out: Path, compressor: str, level: int) -> None:
+def pack_command(settings: Settings, store: Path | str, out: Path, compressor: str, level: int) -> None:
     """Make a compressed archive copy of a store, every shard read back and compared.
 
     zarr-python reads it as it is; `fae-pipe stores unpack` makes the store again, with the same content id.
@@ -108,7 +108,7 @@ def pack_command(settings: Settings, store: Path, out: Path, compressor: str, le
 
 
 @click.command("unpack", cls=FaeCommand)
-@click.argument("archive", type=STORE, metavar="ARCHIVE")
+@click.argument("archive", type=FOLDER, metavar="ARCHIVE")
 @config_options(recipe="none")
 def unpack_command(settings: Settings, archive: Path) -> None:
     """Make the store of an archive again, below --root; every value is compared with its digest."""

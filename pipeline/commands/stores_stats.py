@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Rows to read, evenly spaced; 0 reads all.",
 )
 @config_options(recipe="none")
-def stats_command(settings: Settings, store: Path, names: tuple[str, ...], rows: int) -> None:
+def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...], rows: int) -> None:
     """Measure spread, spectrum, effective rank, norms and outlier tokens of a store's arrays.
 
     Numbers (JSON) and a plot (PNG) are written to the store's `survey` folder.

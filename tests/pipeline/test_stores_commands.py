@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,33 @@ def test_lost_manifests_are_planned_anew(store: Store) -> None:
     outcome = run("verify", store.path, "--repair")
     assert outcome.exit_code == 1
     assert "run the command that writes this store" in outcome.stdout
+
+
+def test_a_damaged_store_is_listed_as_such(store: Store, tmp_path: Path) -> None:
+    damage(store, "manifest.json")
+    assert [row["status"] for row in answer("ls", "--root", tmp_path)["artefacts"]] == ["damaged"]
+
+
+def test_places_may_be_urls(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    url = f"memory://{uuid.uuid4().hex}/features"
+    there = StoreWriter.create(
+        url,
+        kind="features",
+        name="small",
+        arrays=store.manifest.arrays,
+        index=store.index,
+        ingredients={"encoder": {"layer": 8}},
+        views=2,
+        rows_per_shard=2,
+    )
+    place = fill(there).blobs.url
+    assert run("verify", place).exit_code == 0
+    assert answer("show", place)["facts"]["rows"] == 4
+    assert answer("diff", place, store.path)["equal"] is True
+    assert answer("stats", place)["surveys"][0]["plot"] == f"{place}/survey/features.png"
+    assert len(answer("export", place, "--format", "webdataset", "--out", tmp_path / "out")["files"]) == 1
+    assert run("pack", place, "--out", tmp_path / "archive").exit_code == 0
 
 
 def test_many_problems_are_cut_short_for_people_alone(store: Store) -> None:

@@ -1,7 +1,9 @@
 """An archive is smaller, plain Zarr, and becomes the same store again."""
 
+import hashlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import zarr
 
 from stores import ArraySpec, CorruptStoreError, ForeignStoreError, Store, StoreNotFoundError, open_store
-from stores.pack import COMPRESSORS, pack, unpack
+from stores.pack import COMPRESSORS, archive_bytes, pack, unpack
 from stores.verify import verify
 
 ARRAYS = [
@@ -100,20 +102,15 @@ def test_any_damage_of_an_archive_is_noticed(many: Store, tmp_path: Path) -> Non
 
 
 def test_names_of_an_archive_cannot_leave_the_folder(make_writer: Any, fill: Any, tmp_path: Path) -> None:
-    from stores.pack import _to_bytes
-
     writer = make_writer()
     fill(writer)
-    archive = pack(writer.finalise(), tmp_path / "archive")
-    record = json.loads((archive.path / "store-manifest.json").read_text())
-    del record["manifest_sha256"]
-    (archive.path / "store-manifest.json").write_text(json.dumps({**record, "name": "../../outside"}))
-    import hashlib
-
+    store = writer.finalise()
+    archive = pack(store, tmp_path / "archive")
+    text = replace(store.manifest, name="../../outside").to_bytes()
+    (archive.path / "store-manifest.json").write_bytes(text)
     listing = json.loads((archive.path / "archive.json").read_text())
-    digest = hashlib.sha256((archive.path / "store-manifest.json").read_bytes()).hexdigest()
-    listing["files"]["store-manifest.json"] = digest
-    (archive.path / "archive.json").write_bytes(_to_bytes(listing))
+    listing["files"]["store-manifest.json"] = hashlib.sha256(text).hexdigest()
+    (archive.path / "archive.json").write_bytes(archive_bytes(listing))
     with pytest.raises(CorruptStoreError, match="plain kind and name"):
         unpack(archive.path, tmp_path / "back")
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -226,12 +227,37 @@ def test_no_store_is_an_error(tmp_path: Path) -> None:
         verify(tmp_path / "nothing")
 
 
-def test_a_manifest_without_optional_fields_is_read(store: Store) -> None:
-    """As written by releases that did not have them yet; `verify` asks for the present form."""
+def test_a_manifest_without_its_digest_is_restored_from_the_spare_one(store: Store) -> None:
     path = store.path / "manifest.json"
-    record = json.loads(path.read_text())
-    for name in ("index_file_sha256", "manifest_sha256"):
-        del record[name]
+    good = path.read_bytes()
+    record = json.loads(good)
+    del record["manifest_sha256"]
     path.write_text(json.dumps(record))
-    assert open_store(store.path).content_id == store.content_id
-    assert "manifest.json" in {problem.key for problem in verify(store.path).problems}
+    report = verify(store.path)
+    assert [(problem.key, problem.mend) for problem in report.problems] == [("manifest.json", "restore")]
+    repair(store.path, report)
+    assert path.read_bytes() == good
+
+
+def test_a_store_at_a_url_is_verified_and_mended(make_writer: Any, fill: Any) -> None:
+    pytest.importorskip("obstore")
+    url = f"memory://{uuid.uuid4().hex}/features"
+    local = make_writer()
+    settings = {"kind": "features", "name": "small", "arrays": local.manifest.arrays, "views": 2, "rows_per_shard": 8}
+    options: dict[str, Any] = {**settings, "index": local.index, "ingredients": {"encoder": {"layer": 8}}}
+    writer = StoreWriter.create(url, **options)
+    fill(writer)
+    store = writer.finalise()
+    assert verify(store.blobs.url).problems == []
+    key = "data.zarr/features/c.3.0.0.0.0"
+    store.blobs.write(key, store.blobs.read(key)[:-1] + b"?")
+    store.blobs.delete("commits/5.json")
+    store.blobs.write("commits/77.json", b"{}")
+    report = verify(store.blobs.url)
+    assert {problem.key: problem.mend for problem in report.problems} == {
+        key: "restore",
+        "commits/5.json": "restore",
+        "commits/77.json": "remove",
+    }
+    assert not repair(store.blobs.url, report).unfinished
+    assert verify(store.blobs.url).problems == []
