@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stores import ArraySpec, Store, StoreNotFoundError, StoreWriter, open_store
+from stores.bytestore_local import LocalByteStore
 from stores.lease import Lease
 from stores.repair import repair
 from stores.verify import Report, verify
@@ -261,3 +262,31 @@ def test_a_store_at_a_url_is_verified_and_mended(make_writer: Any, fill: Any) ->
     }
     assert not repair(store.blobs.url, report).unfinished
     assert verify(store.blobs.url).problems == []
+
+
+@pytest.mark.parametrize("operation", range(3))
+def test_a_repair_cut_short_never_vouches_for_damage(
+    store: Store, make_writer: Any, fill: Any, monkeypatch: pytest.MonkeyPatch, operation: int
+) -> None:
+    """Stopped before any of its steps (record gone, shard gone, manifest reopened), the next repair goes on."""
+    good = contents(store.path)
+    flip(store.path / "data.zarr/features/c.5.0.0.0.0", 0, 3)
+    report, steps = verify(store.path), iter(range(100))
+
+    def counted(whole: Any) -> Any:
+        def step(self: LocalByteStore, key: str, *data: Any, **options: Any) -> Any:
+            if key != "lease.json" and next(steps) == operation:
+                raise KeyboardInterrupt
+            return whole(self, key, *data, **options)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        for name in ("write", "delete"):
+            patch.setattr(LocalByteStore, name, counted(getattr(LocalByteStore, name)))
+        with pytest.raises(KeyboardInterrupt):
+            repair(store.path, report)
+    report = verify(store.path)
+    assert not report.sound
+    assert mend(store, report, make_writer, fill) == [5]
+    assert contents(store.path) == good
