@@ -1,0 +1,172 @@
+"""Rebuild held-out Imagenette-224 pictures from real ViT-S block-8 features: the autoencoder against PCA-32.
+
+Trains the feature autoencoder and the pixel decoder of the imagenette224 recipe for a short while, then fine-tunes the
+same noised decoder once on the autoencoder's features and once on those of PCA with as many channels, and prints every
+figure for both. A finished part is not done again. The grid's lines: originals, autoencoder, PCA.
+Run: python tests/bench/model_reconstruct.py --data ../shared/data/imagenette_224.tar
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from machine import machine_facts
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.metrics import psnr, ssim
+from fae.metrics.lite0 import Lite0Features, fd_lite0, lite0_moments
+from fae.perceptual import LPIPS
+from fae.pictures import picture_grid, save_png, to_float, to_uint8
+from fae.pixel_decoder import PixelDecoder
+from jobs.config import DecoderConfig
+from jobs.decoder_losses import build_perceptual, decoder_loss
+from jobs.models import load_model
+from jobs.run_folder import RunFolder
+from jobs.trainer import Trainer, fit
+from jobs.training_inputs import batches, decisive
+from pipeline.output import Output
+from pipeline.recipe import Recipe, load_recipe, override
+from pipeline.stages import Stages
+from stores import Store
+
+CPU = torch.device("cpu")
+Rebuild = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class PCA:
+    """The best linear compression of normalised tokens to as many channels, from exact training statistics."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    directions: torch.Tensor
+
+    @classmethod
+    def fit(cls, features: Store, channels: int) -> "PCA":
+        statistics = features.statistics("features")
+        mean, std = (torch.from_numpy(values).float() for values in (statistics.mean, statistics.std))
+        covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+        rows = features.rows("train")
+        for start in range(0, len(rows), 64):
+            tokens = torch.from_numpy(features.read("features", rows[start : start + 64], view=0)).float()
+            tokens = ((tokens - mean) / std).flatten(0, 2).double()  # (N, h, w, C) -> (N*h*w, C)
+            covariance += tokens.T @ tokens
+        return cls(mean, std, torch.linalg.eigh(covariance).eigenvectors[:, -channels:].float())
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return ((x - self.mean) / self.std @ self.directions) @ self.directions.T * self.std + self.mean
+
+
+def tuned_on_pca(root: Path, features: Store, noised: RunFolder, pca: PCA, config: DecoderConfig) -> RunFolder:
+    """The noised decoder fine-tuned on PCA's features, with the settings that the autoencoder's had."""
+    config = replace(
+        config, steps=config.finetune_steps, warmup_steps=min(config.warmup_steps, config.finetune_steps // 10)
+    )
+    ingredients = {"noised": noised.path.name, "channels": pca.directions.shape[1], "decoder": decisive(config)}
+    run = RunFolder.create(root, "decoders", "pca", ingredients, asdict(config), {})
+    if run.complete:
+        return run
+    torch.manual_seed(config.seed)
+    model = load_model(PixelDecoder, noised.model_path, CPU)
+    trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, CPU), CPU)
+    loss = decoder_loss(trainer, lambda x, generator: pca(x), config, build_perceptual(config, CPU), None)
+    with Output().progress("train-decoder on PCA", "steps") as report:
+        averaged = fit(trainer, loss, report)
+    assert isinstance(averaged, PixelDecoder)
+    averaged.save_pretrained(run.model_path)
+    run.finish({})
+    return run
+
+
+@torch.inference_mode()
+def rebuilt(features: Store, rows: np.ndarray, rebuild: Rebuild, run: RunFolder) -> tuple[dict[str, float], np.ndarray]:
+    """Errors of rebuilt features in the normalised scale, and the pictures (N, H, W, 3) painted from them."""
+    decoder, lpips = load_model(PixelDecoder, run.model_path, CPU), LPIPS("vgg")
+    error = energy = 0.0
+    sums = dict.fromkeys(("cosine", "PSNR dB", "SSIM", "LPIPS-VGG"), 0.0)
+    painted = []
+    for start in range(0, len(rows), 16):
+        part = rows[start : start + 16]
+        x = torch.from_numpy(features.read("features", part, view=0)).float()
+        target = to_float(features.read("pixels", part, view=0))
+        x_hat = rebuild(x)
+        normal, normal_hat = ((values - decoder.feature_mean) / decoder.feature_std for values in (x, x_hat))
+        error += float((normal_hat - normal).square().sum())
+        energy += float(normal.square().sum())
+        painted.append(to_uint8(decoder(x_hat)))
+        picture = to_float(painted[-1])
+        sums["cosine"] += float(torch.cosine_similarity(normal, normal_hat, dim=-1).mean(dim=(1, 2)).sum())
+        sums["PSNR dB"] += float(psnr(picture, target).sum())
+        sums["SSIM"] += float(ssim(picture, target).sum())
+        sums["LPIPS-VGG"] += float(lpips(picture, target).sum())
+    figures = {"relative squared feature error": error / energy}
+    return figures | {name: value / len(rows) for name, value in sums.items()}, np.concatenate(painted)
+
+
+def settings(data: str, ae_steps: int, decoder_steps: int, finetune_steps: int) -> Recipe:
+    """The imagenette224 recipe with short schedules and the lighter LPIPS for training."""
+    values = {
+        "data.path": data,
+        "runtime.executor": "local",
+        "autoencoder.steps": ae_steps,
+        "autoencoder.learning_rate": 1e-3,
+        "autoencoder.ema_decay": 0.99,
+        "decoder.steps": decoder_steps,
+        "decoder.finetune_steps": finetune_steps,
+        "decoder.learning_rate": 5e-4,
+        "decoder.ema_decay": 0.99,
+        "decoder.perceptual": "lpips-alex",
+    }
+    return override(load_recipe("imagenette224"), {key: str(value) for key, value in values.items()})
+
+
+@click.command()
+@click.option("--data", default="../shared/data/imagenette_224.tar", show_default=True)
+@click.option("--root", default="fae-runs/bench-reconstruct", show_default=True, type=click.Path(path_type=Path))
+@click.option("--ae-steps", default=800, show_default=True)
+@click.option("--decoder-steps", default=900, show_default=True)
+@click.option("--finetune-steps", default=300, show_default=True)
+def main(data: str, root: Path, ae_steps: int, decoder_steps: int, finetune_steps: int) -> None:
+    recipe = settings(data, ae_steps, decoder_steps, finetune_steps)
+    stages = Stages(root, recipe, Output())
+    features = stages.extract()
+    assert features is not None
+    autoencoder = stages.train_ae(features)
+    assert autoencoder is not None
+    tuned = stages.train_decoder(features, autoencoder)
+    assert tuned is not None
+    pca = PCA.fit(features, recipe.autoencoder.latent_channels)
+    baseline = tuned_on_pca(
+        root, features, RunFolder.open(Path(tuned.record["inputs"]["decoder"])), pca, recipe.decoder
+    )
+
+    model, rows = load_model(FeatureAutoencoder, autoencoder.model_path, CPU), features.rows("val")
+    originals = features.read("pixels", rows, view=0)
+    extractor = Lite0Features()
+    real = lite0_moments([originals], extractor)
+    table, grids = {}, [originals[:16]]
+    for name, rebuild, run in (
+        ("autoencoder", lambda x: model.decode(model.encode(x).mean), tuned),
+        ("PCA", pca, baseline),
+    ):
+        table[name], painted = rebuilt(features, rows, rebuild, run)
+        table[name]["FD-Lite0"] = fd_lite0(real, lite0_moments([painted], extractor))
+        grids.append(painted[:16])
+    report(table, len(rows))
+    click.echo(save_png(picture_grid(np.concatenate(grids), 16), root / "reconstruct.png"))
+
+
+def report(table: dict[str, dict[str, float]], count: int) -> None:
+    click.echo(machine_facts())
+    click.echo(f"{count} held-out pictures, never trained on (FD-Lite0 of fewer than 2,000 says little)")
+    for figure, ours in table["autoencoder"].items():
+        theirs = table["PCA"][figure]
+        better = (ours > theirs) == (figure in ("cosine", "PSNR dB", "SSIM"))
+        click.echo(f"{figure:>31}: autoencoder {ours:9.4f}  PCA {theirs:9.4f}  {'ahead' if better else 'BEHIND'}")
+
+
+if __name__ == "__main__":
+    main()
