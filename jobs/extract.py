@@ -68,15 +68,16 @@ def plan_features(
         raise ValueError(
             "data.path: expected a folder, tar or Parquet file of pictures; received none; pass --data PATH"
         )
+    device = pick_device(runtime.device)
+    precision = str(pick_dtype(config.precision, device)).removeprefix("torch.")
     source = open_source(data.path, labels=data.labels, cache=str(cache / "unpacked"))
-    digests = cache / f"digests-{fingerprint({'root': str(Path(data.path).absolute())})[:12]}.parquet"
-    scanned = scan(source, holdout=data.holdout, limit=data.limit, cache=digests, progress=on_progress)
     spec = EncoderSpec.from_preset(
         config.encoder, weights=config.weights, layer=config.layer, norm=config.norm, input_size=config.input_size
     )
     encoder = describe(spec, resolve_weights(spec))
-    device = pick_device(runtime.device)
-    precision = str(pick_dtype(config.precision, device)).removeprefix("torch.")
+    # The pictures come last: reading them all may take an hour, and a mistake in the settings is said before.
+    digests = cache / f"digests-{fingerprint({'root': str(Path(data.path).absolute())})[:12]}.parquet"
+    scanned = scan(source, holdout=data.holdout, limit=data.limit, cache=digests, progress=on_progress)
     grid_height, grid_width, dim = encoder_shape(spec)
     arrays = [ArraySpec("features", (grid_height, grid_width, dim), config.dtype)]
     if config.pixels:
