@@ -54,6 +54,10 @@ class ByteStore(ABC):
         appears.
         """
 
+    def copy_from(self, other: "ByteStore", key: str) -> None:
+        """Make the blob `key` of another byte store this one's too; whole and durable as `write` makes it."""
+        self.write(key, other.read(key))
+
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove the blob; removing a missing one is no error."""

@@ -26,7 +26,7 @@ def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | N
     Temporary sibling, fsync, rename, fsync of the folder. `before_visible` is called between fsync and rename. The
     temporary is removed when anything fails.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "xb", buffering=0) as file:
             _write_all(file.fileno(), data if isinstance(data, list | tuple) else [data])
@@ -38,6 +38,11 @@ def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | N
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for an unfinished version of a file, which `sweep` and `gc` know."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
 
 
 def make_folder(folder: Path) -> None:

@@ -12,6 +12,8 @@ INDEX = "index.parquet"
 DATA = "data.zarr"
 COMMITS = "commits"
 LEASE = "lease.json"
+# Which rows are copied from older stores; there while the store is unfinished.
+REUSE = "reuse.parquet"
 # Second copies of the manifest and the index, which nothing else in a store could restore.
 SPARE = "spare"
 # What `stores stats` found out; not part of the content.

@@ -17,7 +17,11 @@ COMPLETE = "complete"
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json; what comes after `status` is None until the store is complete."""
+    """manifest.json; what comes after `status` is None until the store is complete.
+
+    `row_fingerprint` is the hash of what makes a row of its picture, `rows_sha256` that of the rows whatever their
+    order: by these a store finds rows that older stores hold.
+    """
 
     kind: str
     name: str
@@ -28,6 +32,8 @@ class Manifest:
     arrays: tuple[ArraySpec, ...]
     ingredients: dict[str, Any]
     attributes: dict[str, Any]
+    row_fingerprint: str
+    rows_sha256: str
     status: str = WRITING
     content_id: str | None = None
     statistics: dict[str, Any] | None = None
@@ -126,6 +132,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "ingredients": (dict,),
     "attributes": (dict,),
+    "row_fingerprint": (str,),
+    "rows_sha256": (str,),
     "content_id": (str, _OPTIONAL),
     "statistics": (dict, _OPTIONAL),
     "index_file_sha256": (str, _OPTIONAL),

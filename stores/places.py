@@ -39,6 +39,12 @@ def local_folder(blobs: ByteStore) -> Path:
     return path
 
 
+def beside(blobs: ByteStore, name: str) -> Place:
+    """A folder next to a byte store's own."""
+    folder = blobs.local_path()
+    return folder.parent / name if folder is not None else f"{blobs.url.rpartition('/')[0]}/{name}"
+
+
 def inside(place: Place, name: str) -> Place:
     """A folder below a place."""
     return f"{str(place).rstrip('/')}/{name}" if is_url(place) else Path(place) / name

@@ -123,6 +123,11 @@ class Store:
         keys = {int(shard): self.check_shard(part, int(shard)) for shard in np.unique(records // form.capacity)}
         return read_blocks(self.blobs, form, keys, records, verify)
 
+    def read_stored(self, part: Part, rows: np.ndarray) -> np.ndarray:
+        """A part as it is stored, all views: (len(rows), views, *row_shape); every checksum is compared."""
+        records = (rows[:, None] * self.views + np.arange(self.views)).reshape(-1)  # (n, V) -> (n*V,)
+        return self._read_part(part, records).reshape(len(rows), self.views, *part.row_shape)
+
     def _read_part(self, part: Part, records: np.ndarray) -> np.ndarray:
         distinct, back = np.unique(records, return_inverse=True)
         buffer, slots = self.read_buffer(part, distinct)

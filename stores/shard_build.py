@@ -10,6 +10,7 @@ import numpy as np
 from stores.commit import CommitRecord, FileCommit, Sums
 from stores.dtypes import Parts, decode, encode
 from stores.errors import NonFiniteError
+from stores.kept import KeptRows
 from stores.manifest import Manifest
 from stores.shard import ShardFormat
 from stores.spec import ArraySpec, Part
@@ -26,7 +27,12 @@ class ShardBuild:
     """
 
     def __init__(
-        self, manifest: Manifest, shard: int, arrays: Mapping[str, np.ndarray], rejected: dict[int, str]
+        self,
+        manifest: Manifest,
+        shard: int,
+        arrays: Mapping[str, np.ndarray],
+        rejected: dict[int, str],
+        kept: KeptRows | None = None,
     ) -> None:
         self.manifest, self.shard, self.rejected = manifest, shard, rejected
         self.rows = manifest.shard_rows(shard)
@@ -35,7 +41,7 @@ class ShardBuild:
         _check_arguments(manifest, self.rows, set(arrays), self.given, rejected)
         self.stored: Parts = {}
         for spec in manifest.arrays:
-            self.stored |= self._stored(spec)
+            self.stored |= self._stored(spec, kept)
 
     def __enter__(self) -> "ShardBuild":
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="shard-checks")
@@ -68,13 +74,15 @@ class ShardBuild:
         rows = self.rows
         return CommitRecord(self.manifest.fingerprint, self.shard, rows.start, rows.stop, files, sums, self.rejected)
 
-    def _stored(self, spec: ArraySpec) -> Parts:
-        """What is stored: cast to the dtype, contiguous, rejected rows at the fill value."""
+    def _stored(self, spec: ArraySpec, kept: KeptRows | None) -> Parts:
+        """What is stored: cast to the dtype, contiguous, kept rows as they were, rejected rows at the fill value."""
         given = self.given[spec.name]
         parts = encode(spec, given)
-        for part in spec.parts if self.rejected else ():
+        for part in spec.parts if self.rejected or kept else ():
             values = parts[part.name]
             values = values.copy() if np.shares_memory(values, given) else values
+            if kept:
+                values[kept.mask] = kept.parts[part.name]
             values[~self.ok] = part.fill
             parts[part.name] = values
         return parts

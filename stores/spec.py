@@ -83,6 +83,11 @@ class ArraySpec:
         """Whether it stands for real numbers, which may be NaN or infinite and are therefore checked."""
         return self.dtype != "uint8"
 
+    @property
+    def given_dtype(self) -> np.dtype:
+        """A dtype in which values may be given to a writer."""
+        return np.dtype("float16" if self.is_float else "uint8")
+
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""
         return {**asdict(self), "row_shape": list(self.row_shape)}

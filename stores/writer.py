@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,23 @@ from stores import index as indexing
 from stores.bytestore import ByteStore
 from stores.commit import CommitRecord, content_id
 from stores.errors import CorruptStoreError, ForeignStoreError, IncompleteStoreError, TooManyRejectedError
-from stores.fingerprint import fingerprint
+from stores.kept import Keeper, KeptRows, reuse_to_bytes
 from stores.layout import (
     DATA,
     INDEX,
-    LAYOUT_VERSION,
     MANIFEST,
+    REUSE,
     SPARE,
     array_metadata,
     commit_key,
-    default_rows_per_shard,
     group_metadata,
     part_attributes,
     shard_key,
 )
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
-from stores.places import Place, inside, local_folder, open_bytestore
+from stores.places import Place, local_folder, open_bytestore
+from stores.planning import StorePlan, StoreRequest, plan_store
 from stores.reader import Store, read_manifest
 from stores.shard import ShardFormat
 from stores.shard_build import ShardBuild
@@ -42,7 +43,7 @@ class StoreWriter:
 
     def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
         self.blobs, self.manifest = blobs, manifest
-        self._planned_index: pa.Table | None = None
+        self._planned: StorePlan | None = None
 
     @classmethod
     def plan(
@@ -58,6 +59,7 @@ class StoreWriter:
         rows_per_shard: int | None = None,
         seed: int = 0,
         permute: bool = True,
+        row_ingredients: Mapping[str, Any] | None = None,
     ) -> "StoreWriter":
         """A writer of the folder `parent/<name>-<fingerprint12>` that touches nothing before `begin()`.
 
@@ -65,28 +67,30 @@ class StoreWriter:
         layout are added here. `attributes` is free JSON that does not. Rows are put in a seeded order unless `permute`
         is False (stores whose rows follow another store's). When the folder is there already, its manifest counts.
 
+        `row_ingredients` are what decides a row's values besides its picture's bytes (by default all `ingredients`).
+        Rows of pictures that a complete store beside this one holds, made with the same ones, are copied from there:
+        see `take_over` and `kept_rows`. When that store's rows are all among these, they keep their positions.
+
         Raises:
             ValueError: a malformed index, array or ingredient.
             ForeignStoreError: the folder holds another store.
         """
-        table = indexing.complete_index(index)
-        table = indexing.permuted_index(table, seed) if permute else table
-        specs = tuple(arrays)
-        rows = rows_per_shard or default_rows_per_shard(kind, table.num_rows, views, specs)
-        assert not {"store", "kind"} & ingredients.keys(), "these names are added here"
-        layout = {
-            "layout_version": LAYOUT_VERSION,
-            "arrays": [spec.to_json() for spec in specs],
-            "views": views,
-            "rows_per_shard": rows,
-            "seed": seed if permute else None,
-            "index_sha256": indexing.index_digest(table),
-        }
-        everything = {**ingredients, "kind": kind, "store": layout}
-        manifest = Manifest(kind, name, table.num_rows, views, rows, seed, specs, everything, dict(attributes or {}))
-        place = inside(parent, f"{name}-{fingerprint(everything)[:12]}")
-        writer = cls(open_bytestore(place), manifest)
-        writer._planned_index = table
+        request = StoreRequest(
+            parent=parent,
+            kind=kind,
+            name=name,
+            arrays=tuple(arrays),
+            ingredients=ingredients,
+            views=views,
+            attributes=attributes or {},
+            rows_per_shard=rows_per_shard,
+            seed=seed,
+            permute=permute,
+            row_ingredients=row_ingredients,
+        )
+        plan = plan_store(request, index)
+        writer = cls(open_bytestore(plan.place), plan.manifest)
+        writer._planned = plan
         if writer.begun:
             writer._check_same()
         return writer
@@ -100,10 +104,9 @@ class StoreWriter:
 
     def begin(self) -> None:
         """Make the folder, or go on with the one that is there; does nothing on a writer that was opened."""
-        table = self._planned_index
-        if table is not None:
-            self._adopt(table) if self.begun else self._plan(table)
-            self._planned_index = None
+        if self._planned is not None:
+            self._adopt(self._planned.index) if self.begun else self._make(self._planned)
+            self._planned = None
 
     @property
     def begun(self) -> bool:
@@ -162,19 +165,37 @@ class StoreWriter:
         """Shards without a valid record of files that are there in full length; these are to be written (again)."""
         return [shard for shard in range(self.num_shards) if not self._is_done(shard)]
 
+    def take_over(self) -> int:
+        """Copy the missing shards whose rows older stores hold, by a second name for the file where that goes.
+
+        Returns the number of rows; call it under the lease, before the missing shards are given to workers.
+        """
+        rows = 0
+        for shard in self.missing_shards():
+            rows += len(self.shard_rows(shard)) if self._take_over(shard) else 0
+        return rows
+
+    def kept_rows(self, shard: int) -> KeptRows:
+        """The rows of a shard that need no computing; pass them to `write_shard`."""
+        return self._keeper.rows(shard)
+
     def write_shard(
-        self, shard: int, arrays: Mapping[str, np.ndarray], rejected: Mapping[int, str] | None = None
+        self,
+        shard: int,
+        arrays: Mapping[str, np.ndarray],
+        rejected: Mapping[int, str] | None = None,
+        kept: KeptRows | None = None,
     ) -> CommitRecord:
         """Write one shard's files, then its record; a pure function of its arguments, safe to repeat.
 
         arrays: name -> (rows, views, *row_shape) of the shard's rows. `rejected` maps store rows to reasons; their
-        values are replaced by the fill value.
+        values are replaced by the fill value. Values of `kept` rows are replaced by those that were kept.
 
         Raises:
             ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
             NonFiniteError: a NaN or infinity in a row that is not rejected, or a value beyond the stored dtype's range.
         """
-        with ShardBuild(self.manifest, shard, arrays, dict(rejected or {})) as build:
+        with ShardBuild(self.manifest, shard, arrays, dict(rejected or {}), kept) as build:
             for part in self.manifest.parts:
                 self.blobs.write(shard_key(part, shard), build.file(part), before_visible=build.check)
             record = build.record()
@@ -190,6 +211,7 @@ class StoreWriter:
         """
         if not self.complete:
             self._finalise(max_rejected)
+        self.blobs.delete(REUSE)
         return Store(self.blobs, self.manifest)
 
     def _finalise(self, max_rejected: float) -> None:
@@ -214,10 +236,12 @@ class StoreWriter:
         self.blobs.write(MANIFEST, finished)
         self.__dict__.pop("index", None)
 
-    def _plan(self, table: pa.Table) -> None:
+    def _make(self, plan: StorePlan) -> None:
         """Everything but the shards; the manifest comes last, so a folder with one is whole."""
         manifest = self.manifest
-        self.blobs.write(INDEX, indexing.index_to_bytes(table))
+        self.blobs.write(INDEX, indexing.index_to_bytes(plan.index))
+        if plan.reuse.num_rows:
+            self.blobs.write(REUSE, reuse_to_bytes(plan.reuse))
         self.blobs.write(f"{DATA}/zarr.json", group_metadata({"fae_store_fingerprint": manifest.fingerprint}))
         for spec in manifest.arrays:
             for part in spec.parts:
@@ -248,6 +272,33 @@ class StoreWriter:
             return bool(self.index.equals(table))
         except (CorruptStoreError, FileNotFoundError):
             return False
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.blobs, self.manifest)
+
+    def _take_over(self, shard: int) -> bool:
+        whole = self._keeper.whole_shard(shard)
+        if whole is not None:
+            donor, record = whole
+            try:
+                for part in self.manifest.parts:
+                    self.blobs.copy_from(donor.blobs, shard_key(part, shard))
+            except FileNotFoundError:
+                return False  # The donor was removed meanwhile.
+            self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())
+            return True
+        if not self._keeper.covers(shard):
+            return False
+        kept = self.kept_rows(shard)
+        if not kept.mask.all():
+            return False
+        empty = {
+            spec.name: np.zeros((len(kept.mask), self.manifest.views, *spec.row_shape), spec.given_dtype)
+            for spec in self.manifest.arrays
+        }
+        self.write_shard(shard, empty, kept=kept)
+        return True
 
     def _is_done(self, shard: int) -> bool:
         try:
