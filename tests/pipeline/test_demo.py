@@ -1,0 +1,52 @@
+"""The demo's end: figures of these very pictures, measured once, saved as JSON, with a grid of reconstructions."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from pipeline import demo
+from pipeline.output import Output
+from pipeline.stages import Stages
+
+
+@pytest.fixture
+def judged(world, tmp_path):
+    """() -> figures of the world's models, measured below a folder of this test."""
+    stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
+    config = replace(world.recipe.sample, num=10)
+    guided = stages.sample(world.made.models, config)
+    unguided = stages.sample(world.made.models, replace(config, seed=500))
+    return lambda: demo.judged(tmp_path / "demo", world.made, guided, unguided)
+
+
+def test_figures_are_measured_once_and_saved(judged, tmp_path, monkeypatch):
+    figures = judged()
+    assert 0 <= figures["reconstructions_recognised"] <= 1
+    assert (figures["samples_guided"], figures["samples_unguided"]) == (10, 10)
+    saved = json.loads((tmp_path / "demo" / "figures.json").read_text())
+    assert saved["figures"] == figures
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("judged again")
+
+    monkeypatch.setattr(demo, "judge", refuse)
+    assert judged() == figures
+
+
+def test_reconstructions_stand_below_their_originals(judged, world, tmp_path):
+    judged()
+    count = len(world.made.features.rows("val"))
+    with Image.open(tmp_path / "demo" / "reconstructions.png") as grid:
+        columns = min(count, demo.GRID_ROWS // 2)
+        assert grid.width >= columns * 32
+        assert grid.height >= 2 * 32
+
+
+def test_figures_of_other_pictures_are_measured_anew(judged, world, tmp_path, monkeypatch):
+    judged()
+    file = tmp_path / "demo" / "figures.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "made_of": "others", "figures": {}}))
+    assert judged()["samples_guided"] == 10
