@@ -40,6 +40,7 @@ def latent_writer(
     height, width, _ = features.arrays["features"].row_shape
     channels = int(autoencoder.record["config"]["latent_channels"])
     stored = 2 * channels if config.latents == "moments" else channels
+    ingredients = latent_ingredients(features, autoencoder, config, runtime)
     return StoreWriter.plan(
         parent,
         kind="latents",
@@ -47,7 +48,7 @@ def latent_writer(
         arrays=[ArraySpec("latents", (height, width, stored), config.dtype)],
         views=features.views,
         index=features.index,
-        ingredients=latent_ingredients(features, autoencoder, config, runtime),
+        ingredients=ingredients,
         attributes={
             "class_names": features.attributes.get("class_names"),
             "latents": config.latents,
@@ -56,7 +57,16 @@ def latent_writer(
         },
         rows_per_shard=config.rows_per_shard,
         permute=False,
+        row_ingredients=_row_ingredients(features, ingredients),
     )
+
+
+def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:
+    """What makes a row's latents of its picture; None when that depends on the row's number too."""
+    if ingredients["latents"] == "draw":
+        return None
+    rest = {name: value for name, value in ingredients.items() if name != "features_content_id"}
+    return {**rest, "features_row_fingerprint": features.manifest.row_fingerprint}
 
 
 class EncodeWorker:
@@ -72,12 +82,14 @@ class EncodeWorker:
     def run(self, shard: int) -> ShardResult:
         span = self.writer.shard_rows(shard)
         rows = np.arange(span.start, span.stop)
-        ok = np.isin(rows, self.features.rows())
+        kept = self.writer.kept_rows(shard)
+        ok = self.features.ok[rows]
+        new = ok & ~kept.mask
         stored = self.writer.manifest.array("latents").row_shape
         latents = np.full((len(rows), self.features.views, *stored), np.nan, np.float32)
-        for view in range(self.features.views if ok.any() else 0):
-            latents[ok, view] = self._encode(rows[ok], view)
-        self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]))
+        for view in range(self.features.views if new.any() else 0):
+            latents[new, view] = self._encode(rows[new], view)
+        self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]), kept=kept)
         return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum())}
 
     @torch.inference_mode()

@@ -107,7 +107,8 @@ class ExtractWorker:
 
     def run(self, shard: int) -> ShardResult:
         """Extract and commit one shard; `seconds` of the result tells what this call waited for."""
-        rows = self.writer.shard_rows(shard)
+        span, kept = self.writer.shard_rows(shard), self.writer.kept_rows(shard)
+        rows = [row for row, known in zip(span, kept.mask, strict=True) if not known]
         features, pixels = self._room(len(rows))
         clock = Laps()
         reasons = self._start_decoding(rows, pixels)
@@ -121,10 +122,12 @@ class ExtractWorker:
                 clock.lap("decode")
                 features[batch] = self._encode(pixels[batch])
                 clock.lap("encode")
-        arrays = {"features": features.numpy()} | ({"pixels": pixels} if self.config.pixels else {})
-        self.writer.write_shard(shard, arrays, rejected=rejected)
+        arrays = {"features": kept.spread(features.numpy())}
+        if self.config.pixels:
+            arrays["pixels"] = kept.spread(pixels)
+        self.writer.write_shard(shard, arrays, rejected=rejected, kept=kept)
         clock.lap("write")
-        return {"shard": shard, "rows": len(rows), "rejected": len(rejected), "seconds": clock.seconds}
+        return {"shard": shard, "rows": len(span), "rejected": len(rejected), "seconds": clock.seconds}
 
     def _room(self, rows: int) -> tuple[torch.Tensor, np.ndarray]:
         """Uninitialised features (rows, V, h, w, C) and pixels uint8 (rows, V, H, W, 3)."""
@@ -133,12 +136,12 @@ class ExtractWorker:
         features = torch.empty(shape, dtype=torch.float16 if self.config.dtype == "float16" else torch.float32)
         return features, np.empty((rows, manifest.views, size, size, 3), np.uint8)
 
-    def _start_decoding(self, rows: range, pixels: np.ndarray) -> list[Future[str | None]]:
+    def _start_decoding(self, rows: list[int], pixels: np.ndarray) -> list[Future[str | None]]:
         """Fill `pixels` (rows, V, H, W, 3) in the order in which the pictures lie in their files.
 
         The k-th future gives the reason why the k-th picture is black, or None.
         """
-        places = self.writer.index.slice(rows.start, len(rows)).select(["source", "offset", "num_bytes"]).to_pylist()
+        places = self.writer.index.select(["source", "offset", "num_bytes"]).take(rows).to_pylist()
         order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
         started = {k: self.decoders.submit(self._decode, pixels[k], **places[k]) for k in order}
         return [started[k] for k in range(len(rows))]
@@ -192,7 +195,7 @@ def _as_float16(tokens: torch.Tensor) -> torch.Tensor:
     return tokens.to(torch.float16)
 
 
-def _rejected(rows: range, reasons: list[Future[str | None]]) -> dict[int, str]:
+def _rejected(rows: list[int], reasons: list[Future[str | None]]) -> dict[int, str]:
     """Wait for the pictures of these rows; the reasons of those that could not be read, by row."""
     outcomes = ((row, reason.result()) for row, reason in zip(rows, reasons, strict=True))
     return {row: text for row, text in outcomes if text is not None}

@@ -10,7 +10,7 @@ from stores import Store, StoreWriter
 def fill_store(
     writer: StoreWriter, factory: WorkerFactory, runtime: RuntimeConfig, on_progress: OnProgress, max_rejected: float
 ) -> Store:
-    """Write every missing shard and finalise; does nothing when the store is complete.
+    """Take over what older stores hold, write every other missing shard and finalise; nothing when it is complete.
 
     Raises:
         StoreError: another driver holds the store, or more than `max_rejected` of the rows were rejected (all is kept).
@@ -19,6 +19,7 @@ def fill_store(
     writer.begin()
     if not writer.complete:
         with writer.lease():
+            writer.take_over()
             missing = writer.missing_shards()
             run_shards(factory, missing, runtime, _counter(writer, missing, on_progress))
             writer.finalise(max_rejected=max_rejected)

@@ -26,6 +26,14 @@ class KeptRows:
     mask: np.ndarray
     parts: Parts
 
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values (rows to compute, ...) of a shard's other rows as (rows, ...); what kept rows hold does not matter."""
+        if not self.mask.any():
+            return values
+        spread = np.zeros((len(self.mask), *values.shape[1:]), values.dtype)
+        spread[~self.mask] = values
+        return spread
+
 
 class Keeper:
     """Finds and reads the rows that the plan says are to be copied; a donor that is gone or damaged gives none."""

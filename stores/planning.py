@@ -100,7 +100,8 @@ def plan_store(request: StoreRequest, index: pa.Table) -> StorePlan:
         return twin
     donors = donors_of(request.parent, stores, manifest)
     for folder, donor in donors if request.permute else []:
-        grown = grown_order(table, donor.index, request.seed)
+        same_seed = donor.manifest.ingredients["store"]["seed"] == request.seed
+        grown = grown_order(table, donor.index, request.seed) if same_seed else None
         if grown is not None:
             ordered, base = grown, donor.manifest
             manifest = request.manifest(grown, rows_sha256, base.rows_per_shard, grown_from=folder.rpartition("-")[2])
