@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stores.bytestore import ByteStore, check_key
+from stores.fileio import is_buffer
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "memory")
 _CLIENT_OPTIONS = {"timeout": timedelta(minutes=5), "connect_timeout": timedelta(seconds=20)}
@@ -54,7 +55,7 @@ class ObjectByteStore(ByteStore):
 
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
         check_key(key)
-        body = b"".join(memoryview(part).cast("B") for part in data) if isinstance(data, list | tuple) else bytes(data)
+        body = bytes(data) if is_buffer(data) else b"".join(memoryview(part).cast("B") for part in data)
         if before_visible is not None:
             before_visible()
         with self._errors(key):

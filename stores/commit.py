@@ -15,10 +15,10 @@ from stores.manifest import Manifest
 
 @dataclass(frozen=True)
 class FileCommit:
-    """One file of a shard: its size, and the digest of the stored values without checksums, indexes or compression."""
+    """One file of a shard: its size, and the digest of its values, whatever their container (`ShardFormat.digest`)."""
 
     num_bytes: int
-    values_sha256: str
+    values_digest: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def content_id(manifest: Manifest, records: list[CommitRecord]) -> str:
     """
     shapes = [spec.to_json() for spec in manifest.arrays]
     names = [part.name for part in manifest.parts]
-    shards = [[record.files[name].values_sha256 for name in names] for record in records]
+    shards = [[record.files[name].values_digest for name in names] for record in records]
     rejected = sorted(row for record in records for row in record.rejected)
     sizes = [manifest.num_rows, manifest.views, manifest.rows_per_shard]
     return hashlib.sha256(canonical_json([shapes, sizes, shards, rejected])).hexdigest()
@@ -119,7 +119,7 @@ def _record(
         shard,
         start,
         stop,
-        {name: FileCommit(int(part["num_bytes"]), str(part["values_sha256"])) for name, part in files.items()},
+        {name: FileCommit(int(part["num_bytes"]), str(part["values_digest"])) for name, part in files.items()},
         {name: _sums_from_json(**part) for name, part in sums.items()},
         {int(row): str(reason) for row, reason in rejected.items()},
     )

@@ -2,13 +2,14 @@
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 TEMPORARY_SUFFIX = ".tmp"
 # Linux takes at most 1024 (IOV_MAX).
 _BUFFERS_PER_CALL = 1024
+_BYTES_PER_CALL = 8 << 20
 
 
 def fsync_directory(folder: Path) -> None:
@@ -21,7 +22,7 @@ def fsync_directory(folder: Path) -> None:
 
 
 def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | None = None) -> None:
-    """Write `data` (a buffer, or a list to be joined) to `path`: readers see the old file or the new, never a part.
+    """Write `data` (a buffer, or several to be joined) to `path`: readers see the old file or the new, never a part.
 
     Temporary sibling, fsync, rename, fsync of the folder. `before_visible` is called between fsync and rename. The
     temporary is removed when anything fails.
@@ -29,7 +30,7 @@ def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | N
     temporary = temporary_beside(path)
     try:
         with open(temporary, "xb", buffering=0) as file:
-            _write_all(file.fileno(), data if isinstance(data, list | tuple) else [data])
+            _write_all(file.fileno(), [data] if is_buffer(data) else data)
             os.fsync(file.fileno())
         if before_visible is not None:
             before_visible()
@@ -38,6 +39,15 @@ def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | N
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def is_buffer(data: Any) -> bool:
+    """Whether this is one buffer rather than several."""
+    try:
+        memoryview(data).release()
+    except TypeError:
+        return False
+    return True
 
 
 def temporary_beside(path: Path) -> Path:
@@ -59,13 +69,31 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
 
 
-def _write_all(descriptor: int, parts: Sequence[Any]) -> None:
-    """Write buffers one after another, many to a system call."""
-    views = [memoryview(part).cast("B") for part in parts]
-    for start in range(0, len(views), _BUFFERS_PER_CALL):
-        pending = views[start : start + _BUFFERS_PER_CALL]
-        while pending:
-            pending = _without_first(pending, os.writev(descriptor, pending))
+def _write_all(descriptor: int, parts: Iterable[Any]) -> None:
+    """Write buffers one after another, many to a system call, and keep the disk busy meanwhile."""
+    written = 0
+    for group in _groups(parts):
+        start = written
+        while group:
+            count = os.writev(descriptor, group)
+            written, group = written + count, _without_first(group, count)
+        # Starts to write these pages back now rather than at fsync; they stay cached, being dirty.
+        os.posix_fadvise(descriptor, start, written - start, os.POSIX_FADV_DONTNEED)
+
+
+def _groups(parts: Iterable[Any]) -> Iterator[list[memoryview]]:
+    """Buffers in groups of about 8 MiB, and never more than one system call takes."""
+    group: list[memoryview] = []
+    num_bytes = 0
+    for part in parts:
+        view = memoryview(part).cast("B")
+        group.append(view)
+        num_bytes += len(view)
+        if num_bytes >= _BYTES_PER_CALL or len(group) == _BUFFERS_PER_CALL:
+            yield group
+            group, num_bytes = [], 0
+    if group:
+        yield group
 
 
 def _without_first(views: list[memoryview], count: int) -> list[memoryview]:

@@ -187,10 +187,10 @@ def _pack_shard(store: Store, part: Part, array: Any, shard: int, record: Commit
     records = np.arange(rows.start * store.views, rows.stop * store.views)
     buffer, _ = store.read_buffer(part, records)
     values = form.values(buffer).reshape(len(rows), store.views, *part.row_shape)
-    digest = record.files[part.name].values_sha256
+    digest = record.files[part.name].values_digest
     array[rows.start : rows.stop] = values
     for place, found in ((store.blobs.url, values), (DATA, array[rows.start : rows.stop])):
-        _check_values(found, digest, f"{place}/{shard_key(part, shard)}")
+        _check_values(form, found, digest, f"{place}/{shard_key(part, shard)}")
     return form.num_bytes(len(rows))
 
 
@@ -208,14 +208,14 @@ def _unpack_shard(
         _checked(source, files, shard_key(part, shard))
         array: Any = zarr.open_array(source.root / DATA / part.name, mode="r")
         values = np.ascontiguousarray(array[rows.start : rows.stop], part.numpy_dtype)
-        _check_values(values, record.files[part.name].values_sha256, f"{source.url}/{shard_key(part, shard)}")
         form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
+        _check_values(form, values, record.files[part.name].values_digest, f"{source.url}/{shard_key(part, shard)}")
         blobs.write(shard_key(part, shard), form.encode(values))
     blobs.write(commit_key(shard), text)
 
 
-def _check_values(values: Any, digest: str, place: str) -> None:
-    found = hashlib.sha256(np.ascontiguousarray(values).view(np.uint8).data).hexdigest()
+def _check_values(form: ShardFormat, values: Any, digest: str, place: str) -> None:
+    found = form.digest(np.ascontiguousarray(values))
     if found != digest:
         raise CorruptStoreError(f"{place}: expected the values of the commit record, {digest[:12]}; found {found[:12]}")
 

@@ -1,7 +1,10 @@
 """Shard files: values in, bytes of a Zarr v3 sharding_indexed chunk out, and the other way round."""
 
+import hashlib
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -11,6 +14,30 @@ from stores.spec import Part
 
 CHECKSUM_BYTES = 4
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class ShardBytes:
+    """A shard's file as buffers to be joined, made while they are asked for, none of them a copy of the values."""
+
+    form: "ShardFormat"
+    values: np.ndarray
+    checksums: np.ndarray = field(init=False)
+    """uint32 crc32c of each record; there once the buffers were gone through."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checksums", np.zeros(len(self.values) * self.form.views, "<u4"))
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, record in enumerate(self.form.records(self.values)):
+            self.checksums[number] = checksum = google_crc32c.value(record)
+            yield record
+            yield struct.pack("<I", checksum)
+        yield self.form.encode_index(len(self.values))
+
+    def digest(self) -> str:
+        """The values' digest, of the checksums that were worked out on the way."""
+        return _digest(self.checksums)
 
 
 @dataclass(frozen=True)
@@ -43,13 +70,22 @@ class ShardFormat:
         """Size of the file of a shard of so many rows."""
         return rows * self.views * self.stride + self.index_bytes
 
-    def encode(self, values: np.ndarray) -> list[np.ndarray]:
-        """The file's bytes as buffers to be joined, none of them a copy of `values` (rows, views, *row_shape)."""
-        records = values.reshape(len(values) * self.views, -1).view(np.uint8)  # (rows*views, record_bytes)
-        checksums = np.fromiter((google_crc32c.value(record) for record in records), "<u4", len(records))
-        tails = checksums.view(np.uint8).reshape(-1, CHECKSUM_BYTES)
-        pairs = [piece for pair in zip(records, tails, strict=True) for piece in pair]
-        return [*pairs, self.encode_index(len(values))]
+    def encode(self, values: np.ndarray) -> "ShardBytes":
+        """The file's bytes for values (rows, views, *row_shape) of the stored dtype."""
+        return ShardBytes(self, values)
+
+    def records(self, values: np.ndarray) -> np.ndarray:
+        """(rows, views, *row_shape) -> (rows * views, record_bytes) uint8, the same memory."""
+        return values.reshape(len(values) * self.views, -1).view(np.uint8)
+
+    def digest(self, values: np.ndarray) -> str:
+        """SHA-256 over the crc32c of every record, in order.
+
+        It costs nothing beside the checksums, and tells any two shards apart that differ by accident (a single record
+        that differs has one chance in 2^32 to pass). It is no proof against somebody who forges records.
+        """
+        records = self.records(values)
+        return _digest(np.fromiter((google_crc32c.value(record) for record in records), "<u4", len(records)))
 
     def encode_index(self, rows: int) -> np.ndarray:
         """Offsets and lengths of the records of `rows` rows; the places of a short last shard are marked empty."""
@@ -85,3 +121,7 @@ class ShardFormat:
         """(n, stride) uint8 -> (n, *row_shape) values, copied out from between the checksums."""
         data = np.ascontiguousarray(records[:, :-CHECKSUM_BYTES])
         return data.view(self.part.numpy_dtype).reshape(len(records), *self.part.row_shape)
+
+
+def _digest(checksums: np.ndarray) -> str:
+    return hashlib.sha256(checksums.astype("<u4").tobytes()).hexdigest()

@@ -1,8 +1,7 @@
 """From arrays in memory to a shard's files and its commit record, with every value checked while the disk works."""
 
-import hashlib
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 import numpy as np
@@ -12,15 +11,15 @@ from stores.dtypes import Parts, decode, encode
 from stores.errors import NonFiniteError
 from stores.kept import KeptRows
 from stores.manifest import Manifest
-from stores.shard import ShardFormat
+from stores.shard import ShardBytes, ShardFormat
 from stores.spec import ArraySpec, Part
 from stores.stats import channel_sums
 
-_THREADS = 2
+_THREADS = 1
 
 
 class ShardBuild:
-    """One shard on its way to disk: `files` are ready at once, digests and sums are worked out by threads meanwhile.
+    """One shard on its way to disk: checksums are worked out while it is written, sums by a thread beside it.
 
     Raises:
         ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
@@ -45,7 +44,7 @@ class ShardBuild:
 
     def __enter__(self) -> "ShardBuild":
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="shard-checks")
-        self._digests = {name: self._pool.submit(_digest, values) for name, values in self.stored.items()}
+        self._files = {part.name: self._format(part).encode(self.stored[part.name]) for part in self.manifest.parts}
         self._sums = {spec.name: self._pool.submit(self._checked_sums, spec) for spec in self.manifest.arrays}
         return self
 
@@ -54,9 +53,9 @@ class ShardBuild:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def file(self, part: Part) -> list[np.ndarray]:
-        """The bytes of one part's file, as buffers to be joined."""
-        return self._format(part).encode(self.stored[part.name])
+    def file(self, part: Part) -> ShardBytes:
+        """The bytes of one part's file."""
+        return self._files[part.name]
 
     def check(self) -> None:
         """Wait until every value was looked at.
@@ -68,7 +67,7 @@ class ShardBuild:
             found.result()
 
     def record(self) -> CommitRecord:
-        """What commits the files once they are durable; the same errors as `check`."""
+        """What commits the files once they were written; the same errors as `check`."""
         files = {part.name: self._file_commit(part) for part in self.manifest.parts}
         sums = {name: found.result() for name, found in self._sums.items()}
         rows = self.rows
@@ -112,15 +111,10 @@ class ShardBuild:
         )
 
     def _file_commit(self, part: Part) -> FileCommit:
-        digest: Future[str] = self._digests[part.name]
-        return FileCommit(self._format(part).num_bytes(len(self.rows)), digest.result())
+        return FileCommit(self._format(part).num_bytes(len(self.rows)), self._files[part.name].digest())
 
     def _format(self, part: Part) -> ShardFormat:
         return ShardFormat(part, self.manifest.views, self.manifest.rows_per_shard)
-
-
-def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(values.reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def _check_arguments(

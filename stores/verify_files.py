@@ -128,7 +128,7 @@ def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
     problems = [problem] if problem else []
     num_bytes = 0
     for part in manifest.parts:
-        digest = record.files[part.name].values_sha256 if record else None
+        digest = record.files[part.name].values_digest if record else None
         found, size = _check_file(blobs, manifest, part, shard, digest)
         problems, num_bytes = problems + found, num_bytes + size
     return ShardCheck(problems, num_bytes=num_bytes)
@@ -171,8 +171,8 @@ def shard_records(form: ShardFormat, data: bytes, rows: int) -> np.ndarray:
 
 
 def values_digest(form: ShardFormat, records: np.ndarray) -> str:
-    """SHA-256 over the values of records, as commit records hold it."""
-    return hashlib.sha256(form.values(records).view(np.uint8).data).hexdigest()
+    """The digest of the values of records, as commit records hold it."""
+    return form.digest(form.values(records).reshape(-1, form.views, *form.part.row_shape))
 
 
 def files_of_shard(manifest: Manifest, shard: int) -> set[str]:
