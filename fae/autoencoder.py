@@ -6,8 +6,8 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from fae.layers import Block, Grid, RMSNorm, attend, check_grid, init_linears, rope_table, sincos_table
-from fae.linear import Linear
+from fae.attention import attend
+from fae.layers import Block, Grid, RMSNorm, check_grid, init_linears, rope_table, sincos_table
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
 # exp(-30/2) = 3e-7: a posterior without noise, at the clamp of DiagonalGaussianDistribution.
@@ -34,7 +34,7 @@ class AttentionEncoder(nn.Module):
     def __init__(self, feature_dim: int, out_dim: int, heads: int, head_dim: int, activation: str) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
-        self.qkvs = Linear(feature_dim, 4 * heads * head_dim)
+        self.qkvs = nn.Linear(feature_dim, 4 * heads * head_dim)
         self.activation = ACTIVATIONS[activation]()
         self.out = nn.Linear(heads * head_dim, out_dim)
 

@@ -3,12 +3,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fae.attention import attend
 from fae.fused import rms_norm, rotated_heads, silu_gate, split_heads
-from fae.linear import Linear
 
 Grid = tuple[int, int]
 
@@ -33,8 +31,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.w12 = Linear(dim, 2 * hidden_dim)
-        self.w3 = Linear(hidden_dim, dim)
+        self.w12 = nn.Linear(dim, 2 * hidden_dim)
+        self.w3 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.w3(silu_gate(self.w12(x)))
@@ -46,19 +44,6 @@ def swiglu_hidden_dim(dim: int, mlp_ratio: float = 4.0, multiple_of: int = 1) ->
     return (hidden_dim + multiple_of - 1) // multiple_of * multiple_of
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention of (N, H, T, D) heads, by the kernel of torch that is the fastest for the shape.
-
-    On CPUs the flash kernel's backward works in blocks that short sequences do not fill: forward and backward at 16
-    tokens take the plain kernel a quarter of its time, at 64 two thirds, at 256 twice as much. Forward alone is always
-    the flash kernel's.
-    """
-    if q.device.type == "cpu" and q.requires_grad and q.shape[-2] <= 64 and not torch.compiler.is_compiling():
-        with sdpa_kernel(SDPBackend.MATH):
-            return F.scaled_dot_product_attention(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention with one biased linear for query, key and value, and optional rotary positions."""
 
@@ -67,8 +52,8 @@ class Attention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of the width {dim}; received {num_heads}")
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
         # (N, T, D) -> (N, T, 3·D) -> 3 × (N, H, T, D/H)
