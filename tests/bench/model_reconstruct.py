@@ -106,10 +106,11 @@ def rebuilt(features: Store, rows: np.ndarray, rebuild: Rebuild, run: RunFolder)
     return figures | {name: value / len(rows) for name, value in sums.items()}, np.concatenate(painted)
 
 
-def settings(data: str, ae_steps: int, decoder_steps: int, finetune_steps: int) -> Recipe:
+def settings(data: str, limit: int | None, ae_steps: int, decoder_steps: int, finetune_steps: int) -> Recipe:
     """The imagenette224 recipe with short schedules and the lighter LPIPS for training."""
     values = {
         "data.path": data,
+        "data.limit": "null" if limit is None else limit,
         "runtime.executor": "local",
         "autoencoder.steps": ae_steps,
         "autoencoder.learning_rate": 1e-3,
@@ -125,12 +126,13 @@ def settings(data: str, ae_steps: int, decoder_steps: int, finetune_steps: int) 
 
 @click.command()
 @click.option("--data", default="../shared/data/imagenette_224.tar", show_default=True)
+@click.option("--limit", type=int, help="Use only this many pictures, for a trial.")
 @click.option("--root", default="fae-runs/bench-reconstruct", show_default=True, type=click.Path(path_type=Path))
 @click.option("--ae-steps", default=800, show_default=True)
 @click.option("--decoder-steps", default=900, show_default=True)
 @click.option("--finetune-steps", default=300, show_default=True)
-def main(data: str, root: Path, ae_steps: int, decoder_steps: int, finetune_steps: int) -> None:
-    recipe = settings(data, ae_steps, decoder_steps, finetune_steps)
+def main(data: str, limit: int | None, root: Path, ae_steps: int, decoder_steps: int, finetune_steps: int) -> None:
+    recipe = settings(data, limit, ae_steps, decoder_steps, finetune_steps)
     stages = Stages(root, recipe, Output())
     features = stages.extract()
     assert features is not None

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 import uuid
 from pathlib import Path
 
@@ -78,9 +79,14 @@ class TestLocalWithFaults(ByteStoreContract):
 
     @pytest.fixture(params=["fail", "fail-after", "hang", "duplicate"])
     def blobs(self, tmp_path: Path, request: pytest.FixtureRequest) -> ByteStore:
-        fault = request.param
-        inner = LocalByteStore(tmp_path / "store")
-        faulty = FaultyByteStore(inner, lambda number: fault if number % 3 == 1 else None, hang_seconds=0.002)
+        # Counted by thread: two threads that share a count can meet every fault on one's retries, and exhaust them.
+        local = threading.local()
+
+        def every_third(_: int) -> str | None:
+            local.count = getattr(local, "count", -1) + 1
+            return request.param if local.count % 3 == 1 else None
+
+        faulty = FaultyByteStore(LocalByteStore(tmp_path / "store"), every_third, hang_seconds=0.002)
         return RetryingByteStore(faulty, first_wait_seconds=0.001)
 
 
