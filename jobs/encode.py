@@ -14,8 +14,8 @@ from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.devices import autocast, pick_device, pick_dtype
 from jobs.fill import fill_store
 from jobs.models import load_model
-from jobs.pool import OnProgress, ShardResult
 from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, open_store
 
 

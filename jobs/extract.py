@@ -17,7 +17,7 @@ from fae.pictures import PictureError, decode_picture
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.devices import pick_device, pick_dtype
 from jobs.fill import fill_store
-from jobs.pool import IN_FLIGHT, OnProgress, ShardResult
+from jobs.shards import IN_FLIGHT, OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.scan import ScanResult, scan
 from stores.sources import Source, SourceError, open_source

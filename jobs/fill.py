@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from jobs.config import RuntimeConfig
-from jobs.pool import OnProgress, ShardResult, WorkerFactory, run_shards
+from jobs.pool import run_shards
+from jobs.shards import OnProgress, ShardResult, WorkerFactory
 from stores import Store, StoreWriter
 
 

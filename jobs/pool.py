@@ -3,29 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, Protocol
 
 from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
-
-ShardResult = dict[str, Any]
-OnProgress = Callable[[int, int, dict[str, Any]], None]
-
-IN_FLIGHT = 2  # one shard in the encoder, one being decoded or written
-TRIES = 3
-
-
-class ShardWorker(Protocol):
-    """Does one shard at a time; `run` is a pure function of the store's manifest and the shard number."""
-
-    def run(self, shard: int) -> ShardResult: ...
-
-
-WorkerFactory = Callable[[], ShardWorker]
-
-
-class ShardFailed(RuntimeError):
-    """A shard that failed on every try; the shards done before it are kept."""
+from jobs.shards import IN_FLIGHT, ShardResult, WorkerFactory
 
 
 def run_shards(

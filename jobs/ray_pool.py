@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
-from jobs.pool import IN_FLIGHT, TRIES, ShardFailed, ShardResult, ShardWorker, WorkerFactory
+from jobs.shards import IN_FLIGHT, TRIES, ShardFailed, ShardResult, ShardWorker, WorkerFactory
 
 StartActor = Callable[[], ray.actor.ActorHandle]
 

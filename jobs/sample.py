@@ -15,8 +15,8 @@ from fae.pixel_decoder import PixelDecoder
 from jobs.config import SampleConfig
 from jobs.devices import autocast, pick_dtype
 from jobs.models import load_model
-from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
 
 
 @dataclass

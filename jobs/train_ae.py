@@ -11,8 +11,8 @@ from fae.autoencoder import FeatureAutoencoder
 from fae.losses import fae_loss
 from jobs.config import AutoencoderConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
-from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
 from jobs.trainer import Losses, LossFunction, Trainer, fit
 from jobs.training_inputs import batches, decisive, evaluation_rows, prepare
 from stores import Store

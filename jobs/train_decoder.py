@@ -17,8 +17,8 @@ from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from jobs.devices import pick_device, use_threads
 from jobs.models import load_model
-from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
 from jobs.trainer import Stateful, Trainer, fit
 from jobs.training_inputs import batches, decisive, evaluation_rows, prepare
 from stores import Store

@@ -21,8 +21,8 @@ from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
 from jobs.latent_colours import LatentColours
 from jobs.models import load_model
-from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
 from jobs.trainer import Losses, Preview, Trainer, fit
 from jobs.training_inputs import batches, decisive, prepare
 from stores import Store

@@ -17,8 +17,8 @@ from jobs.config import TrainConfig
 from jobs.devices import autocast, pick_dtype
 from jobs.finite import FiniteGuard
 from jobs.metrics_log import MetricsLog
-from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
 from jobs.stopping import TrainingStopped, stop_signals
 from stores import Loader
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from fae.pictures import picture_grid, save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.devices import pick_device, use_threads
-from jobs.pool import OnProgress
 from jobs.sample import Painter, plan_samples, sample
+from jobs.shards import OnProgress
 from jobs.train_gen import load_generator
 from pipeline.lineage import Models
 from stores import fingerprint

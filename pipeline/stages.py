@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.config import SampleConfig
-from jobs.pool import OnProgress
 from jobs.run_folder import RunFolder, siblings
+from jobs.shards import OnProgress
 from pipeline.data_paths import picture_path, scratch_of
 from pipeline.lineage import Models
 from pipeline.output import Output

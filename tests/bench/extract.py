@@ -28,8 +28,8 @@ from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.devices import pick_device, pick_dtype, use_threads
 from jobs.extract import ExtractWorker, FeaturePlan, plan_features
 from jobs.fill import fill_store
-from jobs.pool import ShardResult
 from jobs.ray_pool import ray_session
+from jobs.shards import ShardResult
 
 
 class WatchedWorker(ExtractWorker):

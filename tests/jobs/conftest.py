@@ -9,7 +9,7 @@ import pytest
 
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extract import extract, plan_features
-from jobs.pool import OnProgress
+from jobs.shards import OnProgress
 from stores import Store, StoreWriter
 
 LOCAL = RuntimeConfig(executor="local", threads=1)

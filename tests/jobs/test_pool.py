@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jobs.config import RuntimeConfig
-from jobs.pool import TRIES, ShardFailed, run_shards
+from jobs.pool import run_shards
+from jobs.shards import TRIES, ShardFailed
 from stores import StoreError
 
 

@@ -1,0 +1,23 @@
+"""The contract between those who hand shards out, the workers that do them, and those who watch."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+ShardResult = dict[str, Any]
+OnProgress = Callable[[int, int, dict[str, Any]], None]
+
+IN_FLIGHT = 2  # one shard in the encoder, one being decoded or written
+TRIES = 3
+
+
+class ShardWorker(Protocol):
+    """Does one shard at a time; `run` is a pure function of the store's manifest and the shard number."""
+
+    def run(self, shard: int) -> ShardResult: ...
+
+
+WorkerFactory = Callable[[], ShardWorker]
+
+
+class ShardFailed(RuntimeError):
+    """A shard that failed on every try; the shards done before it are kept."""
