@@ -9,15 +9,14 @@ from torch import nn
 
 from fae.autoencoder import FeatureAutoencoder
 from fae.losses import fae_loss
+from jobs.autoencoder_figures import autoencoder_figures
 from jobs.config import AutoencoderConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Losses, LossFunction, Trainer, fit
-from jobs.training_inputs import batches, decisive, evaluation_rows, prepare
+from jobs.training_inputs import batches, decisive, prepare
 from stores import Store
-
-EVALUATION_ROWS = 1024
 
 
 def autoencoder_ingredients(features: Store, config: AutoencoderConfig) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def train_autoencoder(
     model = fit(trainer, autoencoder_loss(config.kl_weight, config.reduction), on_progress)
     assert isinstance(model, FeatureAutoencoder)
     model.save_pretrained(run.model_path)
-    run.finish(reconstruction_figures(model, features, device))
+    run.finish(autoencoder_figures(model, features, device))
     return run
 
 
@@ -73,23 +72,3 @@ def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:
         return fae_loss(x, x_hat, posterior, kl_weight, reduction)
 
     return loss
-
-
-@torch.inference_mode()
-def reconstruction_figures(model: FeatureAutoencoder, features: Store, device: torch.device) -> dict[str, Any]:
-    """Relative squared error and mean cosine of rebuilt held-out features (training rows when none are held out)."""
-    split, rows = evaluation_rows(features, EVALUATION_ROWS)
-    error = energy = cosine = torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(rows), 64):
-        batch = torch.from_numpy(features.read("features", rows[start : start + 64], view=0)).to(device).float()
-        x = model.normalise(batch)
-        x_hat = model.normalise(model.decode(model.encode(batch).mean))
-        error = error + (x_hat - x).square().sum().double().cpu()
-        energy = energy + x.square().sum().double().cpu()
-        cosine = cosine + nn.functional.cosine_similarity(x, x_hat, dim=-1).mean(dim=(1, 2)).sum().double().cpu()
-    return {
-        "relative_squared_error": float(error / energy),
-        "cosine": float(cosine / len(rows)),
-        "rows": len(rows),
-        "split": split,
-    }

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from jobs.run_folder import RunFolder
 from pipeline.lineage import Models, find_run
+from pipeline.recipe import STAGES
 from pipeline.sampling import SampleFolder, paint_previews
 from pipeline.stages import Stages
 from stores import Store
-
-STAGES = ("extract", "train-ae", "train-decoder", "encode", "train-gen", "sample")
 
 
 @dataclass(frozen=True)
@@ -24,28 +23,44 @@ class Made:
 
 
 def run_chain(stages: Stages) -> Made | None:
-    """Run what is out of date. In a dry run it ends, with None, at the first stage whose result is not there."""
-    features = stages.extract()
-    autoencoder = stages.train_ae(features) if features else None
-    if features is None or autoencoder is None:
-        _say_rest(stages)
+    """Run what is out of date, up to the recipe's last stage.
+
+    Returns None when it ends before `sample`: there, or in a dry run at the first stage whose result is not there.
+    """
+    models = _models(stages)
+    if models is None or not _wanted(stages, "sample"):
+        if stages.dry_run:
+            _say_rest(stages)
         return None
-    decoder = stages.train_decoder(features, autoencoder)
-    latents = stages.encode(features, autoencoder)
-    generator = stages.train_gen(latents) if latents else None
+    features, latents, trained = models
+    samples = stages.sample(trained)
+    if not stages.dry_run:
+        paint_previews(trained, stages.recipe.runtime)
+    assert trained.autoencoder is not None
+    return Made(features, trained.autoencoder, trained.decoder, latents, trained, samples)
+
+
+def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
+    features = stages.extract()
+    autoencoder = stages.train_ae(features) if features and _wanted(stages, "train-ae") else None
+    if features is None or autoencoder is None:
+        return None
+    decoder = stages.train_decoder(features, autoencoder) if _wanted(stages, "train-decoder") else None
+    latents = stages.encode(features, autoencoder) if _wanted(stages, "encode") else None
+    generator = stages.train_gen(latents) if latents and _wanted(stages, "train-gen") else None
     if decoder is None or latents is None or generator is None:
-        _say_rest(stages)
         return None
     weak = stages.recipe.sample.autoguidance
     weaker = find_run(stages.root, "generators", weak) if weak else None
-    models = Models(generator, autoencoder, decoder, latents.attributes.get("class_names"), weaker)
-    samples = stages.sample(models)
-    if not stages.dry_run:
-        paint_previews(models, stages.recipe.runtime)
-    return Made(features, autoencoder, decoder, latents, models, samples)
+    return features, latents, Models(generator, autoencoder, decoder, latents.attributes.get("class_names"), weaker)
+
+
+def _wanted(stages: Stages, stage: str) -> bool:
+    return STAGES.index(stage) <= STAGES.index(stages.recipe.until)
 
 
 def _say_rest(stages: Stages) -> None:
-    left = [stage for stage in STAGES if stage not in {outcome.stage for outcome in stages.outcomes}]
+    begun = {outcome.stage for outcome in stages.outcomes}
+    left = [stage for stage in STAGES if stage not in begun and _wanted(stages, stage)]
     if left:
         stages.output.say(f"then: {', '.join(left)}")

@@ -180,6 +180,8 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
     """Take what belongs to the settings out of the parameters; what is left is the command's own."""
     source, name = parameters.pop("config", None), parameters.pop("name", None)
     recipe = load_recipe(source) if source is not None else Recipe()
+    if recipe.sweep and context.command.name != "run":
+        raise RecipeError(f"{source}: sweep: expected a recipe without one; only `fae-pipe run` does sweeps")
     assignments = _assignments(parameters.pop("assignments", ()), sections)
     recipe = override(recipe, assignments, "--set")
     given = set(assignments)

@@ -3,7 +3,7 @@
 import glob
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,20 @@ from pipeline.values import (
 )
 
 BUILTIN_FOLDER = Path(__file__).parent / "recipes"
+STAGES = ("extract", "train-ae", "train-decoder", "encode", "train-gen", "sample")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is made of; a field for each section of the YAML file."""
+    """What a run is made of; a field for each section of the YAML file.
+
+    `until` is the last stage of a run. `sweep` maps `section.key` to values as one would write them on a command line:
+    the run is done once for each combination of them.
+    """
 
     name: str = "default"
+    until: str = STAGES[-1]
     data: DataConfig = field(default_factory=DataConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -48,10 +54,11 @@ class Recipe:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    sweep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 SECTIONS: dict[str, type] = {
-    part.name: part.type for part in fields(Recipe) if isinstance(part.type, type) and part.name != "name"
+    part.name: part.type for part in fields(Recipe) if isinstance(part.type, type) and is_dataclass(part.type)
 }
 
 
@@ -89,8 +96,9 @@ def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default
     """Read a recipe from YAML text; errors begin with `source` and the line. `name` is used when the text has none."""
     root = _compose(text, source)
     parts: dict[str, Any] = {"name": name}
-    for key, node in _entries(root, source, "", ["name", *SECTIONS]):
-        parts[key] = _name(node, source) if key == "name" else _section(key, node, source)
+    readers = {"name": _name, "until": _until, "sweep": _sweep}
+    for key, node in _entries(root, source, "", [part.name for part in fields(Recipe)]):
+        parts[key] = readers[key](node, source) if key in readers else _section(key, node, source)
     check_name(parts["name"], f"{source}: name")
     return Recipe(**parts)
 
@@ -175,6 +183,29 @@ def _section(section: str, node: yaml.Node, source: str) -> Any:
 def _name(node: yaml.Node, source: str) -> str:
     where = f"{source}:{node.start_mark.line + 1}: name"
     return check_name(from_node(node, Recipe, "name", where), where)
+
+
+def _until(node: yaml.Node, source: str) -> str:
+    where = f"{source}:{node.start_mark.line + 1}: until"
+    stage: str = from_node(node, Recipe, "until", where)
+    if stage not in STAGES:
+        raise RecipeError(f"{where}: {unknown('stage', stage, list(STAGES))}")
+    return stage
+
+
+def _sweep(node: yaml.Node, source: str) -> dict[str, tuple[str, ...]]:
+    """Keys with lists of values; every value is tried on a default recipe, so that a run never ends at the last one."""
+    keys = [f"{section}.{part.name}" for section, config in SECTIONS.items() for part in fields(config)]
+    found = {}
+    for key, values in _entries(node, source, "sweep", keys):
+        where = f"{source}:{values.start_mark.line + 1}: sweep"
+        items = values.value if isinstance(values, yaml.SequenceNode) else []
+        if not items or not all(isinstance(item, yaml.ScalarNode) for item in items):
+            raise RecipeError(f"{where}.{key}: expected a list of values, such as [1, 2]; received {describe(values)}")
+        found[key] = tuple(item.value for item in items)
+        for text in found[key]:
+            override(Recipe(), {key: text}, where)
+    return found
 
 
 def _beside(recipe_file: Path, value: str | None) -> str | None:

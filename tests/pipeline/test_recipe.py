@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.config import DataConfig
-from pipeline.recipe import SECTIONS, Recipe, builtin_recipes, dump, load_recipe, override, parse_recipe
+from pipeline.recipe import SECTIONS, STAGES, Recipe, builtin_recipes, dump, load_recipe, override, parse_recipe
 from pipeline.values import RecipeError, field_type
 
 
@@ -29,9 +29,19 @@ def sections(section):
     return st.builds(config, **{part.name: values_of(section, part) for part in fields(config)})
 
 
+SWEEPS = st.fixed_dictionaries(
+    {},
+    optional={
+        "autoencoder.kl_weight": st.lists(st.floats(0, 1).map(str), min_size=1, max_size=3).map(tuple),
+        "extract.flip": st.just(("true", "off")),
+        "extract.layer": st.just(("null", "7")),
+    },
+)
 RECIPES = st.builds(
     Recipe,
     name=st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True),
+    until=st.sampled_from(STAGES),
+    sweep=SWEEPS,
     **{name: sections(name) for name in SECTIONS},
 )
 
@@ -153,3 +163,20 @@ def test_a_recipe_file_is_named_by_its_stem_and_finds_data_beside_itself(tmp_pat
 def test_a_missing_recipe_suggests_the_nearest_built_in_one():
     with pytest.raises(RecipeError, match=r"digitz: .*did you mean 'digits'\?"):
         load_recipe("digitz")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("until: train", r"recipe:1: until: unknown stage; did you mean 'train-ae'\?"),
+        ("sweep: {autoencoder.klweight: [1]}", r"sweep.autoencoder.klweight: unknown key; did you mean"),
+        ("sweep: {autoencoder.kl_weight: 1}", r"sweep.autoencoder.kl_weight: expected a list of values"),
+        ("sweep: {autoencoder.kl_weight: []}", r"sweep.autoencoder.kl_weight: expected a list of values"),
+        ("sweep: {autoencoder.kl_weight: [[1]]}", r"sweep.autoencoder.kl_weight: expected a list of values"),
+        ("sweep: {autoencoder.kl_weight: [1, x]}", r"recipe:1: sweep autoencoder.kl_weight: expected a finite number"),
+        ("sweep: {autoencoder.kl_weight: [-1]}", r"recipe:1: sweep autoencoder.kl_weight: expected"),
+    ],
+)
+def test_a_wrong_stage_or_sweep_is_told_where_it_stands(text, message):
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(text)

@@ -1,0 +1,77 @@
+"""Sweeps: every combination once, shared stages once, and one table; `--until` ends a run early."""
+
+import json
+
+import pytest
+
+from jobs.run_folder import RunFolder
+from pipeline.cli import main
+from pipeline.recipe import dump, parse_recipe
+from pipeline.sweep import points
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return ended.value.code
+
+
+def test_points_are_all_combinations_in_order():
+    recipe = parse_recipe("sweep: {autoencoder.kl_weight: [0, 1e-3], extract.flip: [on, off]}")
+    found = [(one.autoencoder.kl_weight, one.extract.flip, one.sweep) for _, one in points(recipe)]
+    assert found == [(0.0, True, {}), (0.0, False, {}), (1e-3, True, {}), (1e-3, False, {})]
+
+
+def test_a_recipe_without_a_sweep_is_one_point():
+    recipe = parse_recipe("name: x")
+    assert list(points(recipe)) == [({}, recipe)]
+
+
+@pytest.fixture
+def sweep(tiny_recipe, world_copy, tmp_path):
+    root = world_copy("features")
+    text = dump(tiny_recipe) + "\n"
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        text.replace("until: sample", "until: train-ae").replace("sweep: {}", "sweep: {autoencoder.kl_weight: [0, 10]}")
+    )
+    return root, file
+
+
+def test_a_sweep_shares_the_features_and_shows_what_the_values_do(sweep, capsys):
+    root, file = sweep
+    assert run("run", str(file), "--root", str(root)) == 0
+    shown = capsys.readouterr().out
+    assert "autoencoder.kl_weight" in shown
+    assert "relative_squared_error" in shown
+    assert shown.count("extract: up to date") == 2
+    runs = sorted((root / "autoencoders").iterdir())
+    assert {RunFolder.open(path).record["config"]["kl_weight"] for path in runs} == {0.0, 10.0}
+    assert not (root / "decoders").exists()
+
+    assert run("run", str(file), "--root", str(root), "--json") == 0
+    found = json.loads(capsys.readouterr().out)["sweep"]
+    weak, strong = (point["figures"]["kl_nats_per_token"] for point in found)
+    assert strong < weak
+    assert [stage["up_to_date"] for point in found for stage in point["stages"]] == [True] * 4
+
+
+def test_only_run_does_sweeps(sweep, capsys):
+    root, file = sweep
+    assert run("train-ae", "--config", str(file), "--root", str(root)) == 2
+    assert "only `fae-pipe run` does sweeps" in capsys.readouterr().err
+
+
+def test_until_ends_a_run_early(tiny_recipe, world_copy, tmp_path, capsys):
+    root, file = world_copy("features"), tmp_path / "recipe.yaml"
+    file.write_text(dump(tiny_recipe))
+    assert run("run", str(file), "--root", str(root), "--until", "extract", "--json") == 0
+    assert [stage["stage"] for stage in json.loads(capsys.readouterr().out)["stages"]] == ["extract"]
+    assert run("run", str(file), "--root", str(root), "--until", "train-ae", "--dry-run") == 0
+    assert capsys.readouterr().out.rstrip().endswith("autoencoders/" + next_name(capsys, root, file))
+
+
+def next_name(capsys, root, file):
+    """The folder that the dry run named."""
+    run("run", str(file), "--root", str(root), "--until", "train-ae", "--dry-run", "--json")
+    return json.loads(capsys.readouterr().out)["stages"][-1]["path"].rpartition("/")[2]
