@@ -1,6 +1,5 @@
 """Pictures to features: plan a feature store, and fill its shards with a frozen encoder."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fae.pictures import PictureError, decode_picture
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.devices import pick_device, pick_dtype
 from jobs.fill import fill_store
+from jobs.laps import Laps
 from jobs.shards import IN_FLIGHT, OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.scan import ScanResult, scan
@@ -168,20 +168,6 @@ class ExtractWorker:
             # Cast on the encoder's device: half the bytes to move, and the writer has nothing left to convert.
             tokens = _as_float16(tokens)
         return tokens.cpu().reshape(*pixels.shape[:2], *tokens.shape[1:])  # (N*V, h, w, C) -> (N, V, h, w, C)
-
-
-class Laps:
-    """A stopwatch that adds the seconds since the last lap to a named part."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        """Close the lap that was running and count it for `part`."""
-        now = time.perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
-        self._last = now
 
 
 def _as_float16(tokens: torch.Tensor) -> torch.Tensor:
