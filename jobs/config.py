@@ -133,7 +133,13 @@ class SampleConfig:
     classes: str | None = setting(
         None, "Class ids or names: 0,3,7 or 0-9; every class in turn when absent.", metavar="LIST", group="What"
     )
-    num: int = setting(40, "Pictures in all, spread evenly over the classes.", metavar="COUNT", low=1, group="What")
+    num: int = setting(40, "Pictures in all.", metavar="COUNT", low=1, group="What")
+    labels: str = setting(
+        "balanced",
+        "balanced = the classes in turn; random = each picture's class drawn by the seed.",
+        choices=("balanced", "random"),
+        group="What",
+    )
     seed: int = setting(0, "Seed of the first picture; the k-th has seed + k.", metavar="SEED", low=0, group="What")
     steps: int = setting(250, "Solver steps (the paper: 250).", metavar="STEPS", low=1, group="How")
     guidance_scale: float = setting(1.0, "Class guidance; 1 = none.", metavar="SCALE", low=0.0, group="How")
@@ -156,9 +162,25 @@ class SampleConfig:
         group="How",
     )
     batch_size: int = setting(
-        64, "Pictures made at once; the result does not depend on it.", metavar="ROWS", low=1, group="How"
+        64, "Pictures made at once; moves a picture by rounding alone.", metavar="ROWS", low=1, group="How"
     )
     columns: int = setting(10, "Columns of the grid.", metavar="COUNT", low=1, group="How")
+    format: str | None = setting(
+        None,
+        "Make a store of samples on the workers and write it as PNG files, WebDataset tars, or the .npz of ADM's "
+        "evaluation suite; when absent (and no --out), PNG files and a grid, made in this process.",
+        choices=("png", "webdataset", "npz"),
+        group="Many pictures",
+    )
+    out: str | None = setting(
+        None,
+        "New or empty folder for these files (webdataset without --format); beside the store when absent.",
+        metavar="DIR",
+        group="Many pictures",
+    )
+    rows_per_shard: int | None = setting(
+        None, "Pictures in a shard; four batches when absent.", metavar="ROWS", low=1, group="Many pictures"
+    )
 
 
 @dataclass(frozen=True)
@@ -174,7 +196,7 @@ class RuntimeConfig:
     address: str | None = setting(
         None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime"
     )
-    workers: int = setting(1, "Actors that extract or encode.", metavar="COUNT", low=1, group="Runtime")
+    workers: int = setting(1, "Actors that extract, encode or sample.", metavar="COUNT", low=1, group="Runtime")
     cpus_per_worker: float = setting(1.0, "Processors reserved for an actor.", metavar="CPUS", low=0.0, group="Runtime")
     gpus_per_worker: float = setting(
         0.0, "GPUs reserved for an actor; fractions share one.", metavar="GPUS", low=0.0, group="Runtime"

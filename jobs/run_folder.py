@@ -85,6 +85,11 @@ class RunFolder:
     def model_path(self) -> Path:
         return self.path / "model"
 
+    def model_config(self) -> dict[str, Any]:
+        """The arguments that the finished model was built with."""
+        config: dict[str, Any] = json.loads((self.model_path / "config.json").read_text())
+        return config
+
     @property
     def weights_path(self) -> Path:
         return self.model_path / "diffusion_pytorch_model.safetensors"
@@ -105,6 +110,18 @@ class RunFolder:
         digest = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
         self.record |= {"status": "complete", "weights_sha256": digest, "figures": figures}
         self.save()
+
+
+@dataclass(frozen=True)
+class Models:
+    """The three finished runs that sampling needs, and the class names."""
+
+    generator: RunFolder
+    autoencoder: RunFolder
+    decoder: RunFolder
+    class_names: list[str] | None
+    weak: RunFolder | None = None
+    """A weaker generator of the same latents to guide by, if any."""
 
 
 def newest(root: Path, kind: str, name: str) -> RunFolder:

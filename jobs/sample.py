@@ -50,15 +50,22 @@ class SamplePlan:
     labels: np.ndarray
     seeds: list[int]
 
+    def name(self, number: int) -> str:
+        """What a picture is called: `000012-class3-seed12`."""
+        return f"{number:06d}-class{self.labels[number]}-seed{self.seeds[number]}"
+
 
 def plan_samples(config: SampleConfig, num_classes: int, class_names: list[str] | None) -> SamplePlan:
-    """`config.num` pictures spread evenly over the classes, in class order within each round.
+    """`config.num` pictures: the classes in turn, or each drawn by the seed.
 
     Raises:
         ValueError: a class that the generator does not know.
     """
-    classes = parse_classes(config.classes, num_classes, class_names)
-    labels = np.array([classes[number % len(classes)] for number in range(config.num)], np.int64)
+    classes = np.array(parse_classes(config.classes, num_classes, class_names), np.int64)
+    numbers = np.arange(config.num) % len(classes)
+    if config.labels == "random":
+        numbers = np.random.Generator(np.random.Philox(config.seed)).integers(len(classes), size=config.num)
+    labels = classes[numbers]
     return SamplePlan(labels, [config.seed + number for number in range(config.num)])
 
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from jobs.run_folder import RunFolder
-from pipeline.lineage import Models, find_run
+from jobs.run_folder import Models, RunFolder
+from pipeline.lineage import find_run
 from pipeline.recipe import STAGES
+from pipeline.sample_set import SampleSet
 from pipeline.sampling import SampleFolder, paint_previews
 from pipeline.stages import Stages
 from stores import Store
@@ -19,7 +20,7 @@ class Made:
     decoder: RunFolder
     latents: Store
     models: Models
-    samples: SampleFolder
+    samples: SampleFolder | SampleSet
 
 
 def run_chain(stages: Stages) -> Made | None:

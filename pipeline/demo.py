@@ -33,8 +33,8 @@ def run_demo(root: Path, output: Output, runtime: RuntimeConfig) -> None:
     made = run_chain(stages)
     assert made is not None
     config = replace(recipe.sample, num=SAMPLES, classes=None)
-    guided = stages.sample(made.models, config)
-    unguided = stages.sample(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
+    guided = stages.sample_few(made.models, config)
+    unguided = stages.sample_few(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
     folder = root / "demo"
     figures = judged(folder, made, guided, unguided)
     _show(output, made, folder, figures)

@@ -11,8 +11,9 @@ from fae.model_card import CardFacts, model_card
 from fae.pipeline_fae import FAEPipeline
 from fae.pixel_decoder import PixelDecoder
 from jobs.models import load_model
+from jobs.run_folder import Models
 from jobs.train_gen import load_generator
-from pipeline.lineage import Models, latents_of
+from pipeline.lineage import latents_of
 from stores import open_store
 
 

@@ -12,6 +12,9 @@ from stores.manifest import COMPLETE, Manifest
 from stores.reader import open_store
 from stores.writer import StoreWriter
 
+# The attributes that name what a store was made from, the nearest last.
+INPUTS = ("features", "autoencoder", "decoder", "generator")
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -39,7 +42,7 @@ class Artefact:
 
 def inventory(root: Path) -> list[Artefact]:
     """Every artefact below `root`, each below the one it was made from."""
-    found = [*_stores(root, "features"), *_runs(root), *_stores(root, "latents")]
+    found = [*_stores(root, "features"), *_runs(root), *_stores(root, "latents"), *_stores(root, "samples")]
     by_parent: dict[str, list[Artefact]] = {}
     known = {artefact.path.name for artefact in found}
     for artefact in found:
@@ -63,7 +66,7 @@ def _stores(root: Path, kind: str) -> list[Artefact]:
         if manifest is None:
             artefacts.append(Artefact(path, kind, [], folder_bytes(path), "damaged"))
             continue
-        parents = [manifest.attributes[key] for key in ("features", "autoencoder") if key in manifest.attributes]
+        parents = [manifest.attributes[key] for key in INPUTS if key in manifest.attributes]
         status = manifest.status if manifest.status == COMPLETE else _progress(path)
         artefacts.append(Artefact(path, kind, parents, folder_bytes(path), status))
     return artefacts

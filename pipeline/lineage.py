@@ -1,24 +1,10 @@
 """Find artefacts by name or path, and walk from one to those it was made from."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.run_folder import RunError, RunFolder, newest
+from jobs.run_folder import Models, RunError, RunFolder, newest
 from stores import Store, StoreError, find_manifests, open_store
 from stores.manifest import COMPLETE
-
-
-@dataclass(frozen=True)
-class Models:
-    """The three finished runs that sampling needs, and the class names."""
-
-    generator: RunFolder
-    autoencoder: RunFolder
-    decoder: RunFolder
-    class_names: list[str] | None
-    weak: RunFolder | None = None
-    """A weaker generator of the same latents to guide by, if any."""
-
 
 MAKERS = {"features": "extract", "latents": "encode"}
 

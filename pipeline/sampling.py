@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,16 @@ from safetensors.torch import load_file
 from fae.pictures import picture_grid, save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.devices import pick_device, use_threads
+from jobs.run_folder import Models
 from jobs.sample import Painter, plan_samples, sample
+from jobs.sample_store import sample_ingredients
 from jobs.shards import OnProgress
 from jobs.train_gen import load_generator
-from pipeline.lineage import Models
 from stores import fingerprint
 from stores.fileio import replace_file
 
 RECORD = "samples.json"
 GRID_ROWS = 20
-
-
-def sample_ingredients(models: Models, config: SampleConfig) -> dict[str, Any]:
-    """All that decides the pictures."""
-    settings = asdict(config)
-    del settings["batch_size"], settings["columns"], settings["autoguidance"]
-    return {
-        "generator_sha256": models.generator.weights_sha256,
-        "autoencoder_sha256": models.autoencoder.weights_sha256,
-        "decoder_sha256": models.decoder.weights_sha256,
-        "weak_sha256": models.weak.weights_sha256 if models.weak else None,
-        "sample": settings,
-    }
 
 
 @dataclass(frozen=True)
@@ -96,7 +84,7 @@ def make_samples(
         for picture in batch:
             number = len(entries)
             label, seed = int(plan.labels[number]), plan.seeds[number]
-            file = f"{number:06d}-class{label}-seed{seed}.png"
+            file = f"{plan.name(number)}.png"
             save_png(picture, folder.path / "pictures" / file)
             entries.append({"file": file, "label": label, "seed": seed})
     record = {"ingredients": sample_ingredients(models, config), "class_names": models.class_names, "pictures": entries}

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.config import SampleConfig
-from jobs.run_folder import RunFolder, siblings
+from jobs.run_folder import Models, RunFolder, siblings
 from jobs.shards import OnProgress
 from pipeline.data_paths import picture_path, scratch_of
-from pipeline.lineage import Models
 from pipeline.output import Output
 from pipeline.recipe import Recipe
 from stores import Store, StoreWriter, explain_difference, find_manifests
 
 if TYPE_CHECKING:
+    from pipeline.sample_set import SampleSet
     from pipeline.sampling import SampleFolder
 
 T = TypeVar("T")
@@ -125,11 +125,30 @@ class Stages:
             lambda report: train_generator(self.root, name, latents, config, runtime, report),
         )
 
-    def sample(self, models: Models, config: SampleConfig | None = None) -> "SampleFolder":
-        """Generator, autoencoder and pixel decoder → pictures."""
+    def sample(self, models: Models) -> "SampleFolder | SampleSet":
+        """Generator, autoencoder and pixel decoder → pictures: a few in this process, or many on workers."""
+        config = self.recipe.sample
+        return self.sample_many(models, config) if config.format or config.out else self.sample_few(models, config)
+
+    def sample_many(self, models: Models, config: SampleConfig) -> "SampleSet":
+        """A store of samples, and its files in the format that is asked for."""
+        from pipeline.sample_set import locate_set, make_set
+
+        runtime = self.recipe.runtime
+        made = locate_set(self.root, self.recipe.name, models, config, runtime)
+        if made.complete:
+            self._note(Outcome("sample", made.path, True))
+            return made
+        outcome = Outcome("sample", made.path, False)
+        self._work(outcome, "pictures", lambda report: make_set(made, models, config, runtime, report))
+        if not self.dry_run:
+            outcome.figures = {"pictures": config.num, "store": str(made.writer.path)}
+        return made
+
+    def sample_few(self, models: Models, config: SampleConfig) -> "SampleFolder":
+        """PNG files and a grid."""
         from pipeline.sampling import locate_samples, make_samples
 
-        config = config or self.recipe.sample
         folder = locate_samples(self.root, self.recipe.name, models, config)
         outcome = Outcome("sample", folder.path, folder.complete)
         if outcome.done_before:

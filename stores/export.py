@@ -1,4 +1,4 @@
-"""Copies of a store's rows in the formats of others: LightningDiT's safetensors, WebDataset tars, Parquet."""
+"""Copies of a store's rows in the formats of others: LightningDiT's safetensors, WebDataset, Parquet, .npz, files."""
 
 import io
 import json
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from stores.errors import StoreError
 from stores.fileio import make_folder, replace_file
 from stores.index import index_to_bytes
+from stores.npz import write_npz
 from stores.reader import Store
 from stores.spec import ArraySpec
 
@@ -34,6 +35,21 @@ class Piece:
     values: np.ndarray
 
 
+def npy_bytes(values: np.ndarray) -> bytes:
+    """The values as a .npy file."""
+    sink = io.BytesIO()
+    np.save(sink, values, allow_pickle=False)
+    return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class Item:
+    """How the values (views, *row_shape) of a row become a file: its extension and its bytes."""
+
+    extension: str
+    encode: Callable[[np.ndarray], bytes]
+
+
 def export(
     store: Store,
     out: Path | str,
@@ -42,12 +58,16 @@ def export(
     split: str | None = None,
     rows_per_file: int | None = None,
     progress: Progress | None = None,
+    item: Item | None = None,
 ) -> list[Path]:
     """Write the ok rows (of one split) to the new or empty folder `out`; returns the files.
 
     form: "lightningdit" (latents and latents_flip (n, C, H, W), labels (n,), 10,000 a file, and index.parquet, by
     which `import_latents` restores the rows' names), "webdataset" (tars of <row>.<array>.npy (views, *row_shape), .cls,
-    .txt, .json) or "parquet" (a folder for datasets.load_dataset). bfloat16 and int8 are written as float32.
+    .txt, .json), "parquet" (a folder for datasets.load_dataset), "npz" (one file with arr_0 (n, *row_shape), or
+    (n, views, *row_shape) of several views, and arr_1 labels, -1 for none, as ADM's evaluation suite reads it) or
+    "files" (<array>/<row>.npy and index.parquet). `item` puts other files than .npy into "webdataset" and "files".
+    bfloat16 and int8 are written as float32.
 
     Raises:
         ValueError: an unknown form, array or split, or a folder with files.
@@ -65,14 +85,18 @@ def export(
     _check(store, spec, form, rows)
     step = rows_per_file or max(1, min(ROWS_PER_FILE, FILE_BYTES // (store.views * spec.record_bytes)))
     make_folder(folder)
-    return list(FORMS[form](store, spec, folder, _Pieces(store, name, rows, step, progress)))
+    pieces = _Pieces(store, name, rows, step, progress, item or Item(f"{name}.npy", npy_bytes))
+    return list(FORMS[form](store, spec, folder, pieces))
 
 
 class _Pieces:
     """The rows cut into pieces of a file each; iterating reads them."""
 
-    def __init__(self, store: Store, name: str, rows: np.ndarray, step: int, progress: Progress | None) -> None:
+    def __init__(
+        self, store: Store, name: str, rows: np.ndarray, step: int, progress: Progress | None, item: Item
+    ) -> None:
         self.store, self.name, self.rows, self.step, self.progress = store, name, rows, step, progress
+        self.item = item
 
     def __iter__(self) -> Iterator[Piece]:
         for number, start in enumerate(range(0, len(self.rows), self.step)):
@@ -85,7 +109,7 @@ class _Pieces:
     def of_split(self, split: str) -> "_Pieces":
         """The same, of one split."""
         rows = np.intersect1d(self.rows, self.store.rows(split))
-        return _Pieces(self.store, self.name, rows, self.step, self.progress)
+        return _Pieces(self.store, self.name, rows, self.step, self.progress, self.item)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.step)
@@ -133,7 +157,7 @@ def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) ->
         sink = io.BytesIO()
         with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for line, values in zip(piece.lines.to_pylist(), piece.values, strict=True):
-                for extension, data in _sample(spec.name, line, values):
+                for extension, data in _sample(pieces.item, line, values):
                     entry = tarfile.TarInfo(f"{line['row']:09d}.{extension}")
                     entry.size = len(data)
                     tar.addfile(entry, io.BytesIO(data))
@@ -142,10 +166,8 @@ def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) ->
         yield path
 
 
-def _sample(name: str, line: dict[str, Any], values: np.ndarray) -> Iterator[tuple[str, bytes]]:
-    sink = io.BytesIO()
-    np.save(sink, values, allow_pickle=False)
-    yield f"{name}.npy", sink.getvalue()
+def _sample(item: Item, line: dict[str, Any], values: np.ndarray) -> Iterator[tuple[str, bytes]]:
+    yield item.extension, item.encode(values)
     if line["label"] is not None:
         yield "cls", str(line["label"]).encode()
     if line["caption"]:
@@ -171,6 +193,31 @@ def _parquet(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> It
             yield path
 
 
+def _files(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
+    """A file for each row, named by its number, and the index, which tells its key and label.
+
+    The index comes last and says that all are there: so many small files are not flushed one by one.
+    """
+    make_folder(folder / spec.name)
+    for piece in pieces:
+        for row, values in zip(piece.lines["row"].to_pylist(), piece.values, strict=True):
+            path = folder / spec.name / f"{row:09d}.{pieces.item.extension}"
+            path.write_bytes(pieces.item.encode(values))
+            yield path
+    path = folder / "index.parquet"
+    replace_file(path, index_to_bytes(store.index.take(pa.array(pieces.rows))))
+    yield path
+
+
+def _npz(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
+    path, num_rows = folder / f"{store.name}.npz", len(pieces.rows)
+    # (n, 1, *row_shape) -> (n, *row_shape)
+    parts = (piece.values[:, 0] if store.views == 1 else piece.values for piece in pieces)
+    labels = store.labels[pieces.rows].astype(np.int64)
+    write_npz(path, {"arr_0": (num_rows, parts), "arr_1": (num_rows, [labels])})
+    yield path
+
+
 def nested(values: np.ndarray) -> pa.Array:
     """(n, a, b, …) as lists of lists: how the datasets library stores its ArrayXD features."""
     array = pa.array(values.reshape(-1))
@@ -194,4 +241,6 @@ FORMS: dict[str, Callable[[Store, ArraySpec, Path, _Pieces], Iterator[Path]]] = 
     "lightningdit": _lightningdit,
     "webdataset": _webdataset,
     "parquet": _parquet,
+    "npz": _npz,
+    "files": _files,
 }

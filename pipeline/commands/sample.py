@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.commands.stages import ACTORS, input_option, stages_of
+from pipeline.commands.stages import input_option, stages_of
 from pipeline.group import FaeCommand
 from pipeline.options import Settings, config_options
 
@@ -11,9 +11,13 @@ from pipeline.options import Settings, config_options
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
 @click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
-@config_options("sample", "runtime", exclude=ACTORS)
+@config_options("sample", "runtime")
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
-    """Make pictures: choose classes, seeds, solver steps and guidance; get PNG files and a grid."""
+    """Make pictures: choose classes, seeds, solver steps and guidance; get PNG files and a grid.
+
+    With --out or --format many pictures are made: --workers share a store of samples between them, which a stopped
+    command goes on with, and when it is complete its pictures are written as PNG files, WebDataset tars or one .npz.
+    """
     from pipeline.lineage import find_models
     from pipeline.sampling import paint_previews
 

@@ -9,7 +9,7 @@ from pipeline.commands.stores_care import FOLDER, STORE
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
 
-FORMS = ("lightningdit", "webdataset", "parquet")
+FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
 COMPRESSORS = ("blosc", "zstd", "gzip")
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -41,6 +41,8 @@ def export_rows_command(
     lightningdit  safetensors with latents, latents_flip (n, C, H, W) and labels
     webdataset    tars of ROW.ARRAY.npy, ROW.cls, ROW.txt, ROW.json
     parquet       a folder for datasets.load_dataset of Hugging Face
+    npz           one file with arr_0 (n, H, W, C) and arr_1 labels: with --array pixels what ADM's suite compares with
+    files         ARRAY/ROW.npy and index.parquet
     """
     from stores import open_store
     from stores.export import export

@@ -1,5 +1,7 @@
 """Which pictures to make: classes and seeds."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.config import SampleConfig
@@ -42,3 +44,13 @@ def test_pictures_go_round_the_classes_with_a_seed_each():
     plan = plan_samples(SampleConfig(num=5, seed=100, classes="3,1"), 4, None)
     assert plan.labels.tolist() == [3, 1, 3, 1, 3]
     assert plan.seeds == [100, 101, 102, 103, 104]
+
+
+def test_random_labels_are_drawn_by_the_seed_from_the_chosen_classes():
+    config = SampleConfig(num=300, seed=3, classes="1,3", labels="random")
+    first, again = plan_samples(config, 4, None), plan_samples(config, 4, None)
+    assert first.labels.tolist() == again.labels.tolist()
+    assert set(first.labels.tolist()) == {1, 3}
+    assert 110 < (first.labels == 3).sum() < 190
+    assert first.labels.tolist() != plan_samples(replace(config, seed=4), 4, None).labels.tolist()
+    assert first.name(299) == f"000299-class{first.labels[299]}-seed302"

@@ -16,8 +16,8 @@ def judged(world, tmp_path):
     """() -> figures of the world's models, measured below a folder of this test."""
     stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=10)
-    guided = stages.sample(world.made.models, config)
-    unguided = stages.sample(world.made.models, replace(config, seed=500))
+    guided = stages.sample_few(world.made.models, config)
+    unguided = stages.sample_few(world.made.models, replace(config, seed=500))
     return lambda: demo.judged(tmp_path / "demo", world.made, guided, unguided)
 
 

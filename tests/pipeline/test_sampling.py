@@ -18,7 +18,7 @@ def sampled(world, tmp_path):
 
     def make(**settings):
         stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
-        folder = stages.sample(world.made.models, replace(world.recipe.sample, **settings))
+        folder = stages.sample_few(world.made.models, replace(world.recipe.sample, **settings))
         return folder, stages.outcomes[-1]
 
     return make

@@ -133,9 +133,9 @@ def test_sample_needs_no_encoder_and_gives_one_json_object(world: Any, recipe_fi
 
 def test_pictures_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
     config = replace(world.recipe.sample, num=4, batch_size=4)
-    together = Stages(tmp_path / "a", world.recipe, Output(json=True)).sample(world.made.models, config)
+    together = Stages(tmp_path / "a", world.recipe, Output(json=True)).sample_few(world.made.models, config)
     one_by_one = replace(config, batch_size=1)
-    alone = Stages(tmp_path / "b", world.recipe, Output(json=True)).sample(world.made.models, one_by_one)
+    alone = Stages(tmp_path / "b", world.recipe, Output(json=True)).sample_few(world.made.models, one_by_one)
     first, second = together.read()[0].astype(int), alone.read()[0].astype(int)
     # bf16 rounds differently in other batch shapes: a few grey levels at most.
     assert np.abs(first - second).max() <= 8

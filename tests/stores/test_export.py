@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from stores import ArraySpec, Store, StoreError
-from stores.export import export, nested
+from stores.export import Item, export, nested
 
 
 @pytest.fixture
@@ -135,3 +135,20 @@ def test_refusals(latents: Store, tmp_path: Path, make_writer: Any, fill: Any) -
     with pytest.raises(StoreError, match="a label for every row"):
         export(nameless.finalise(), tmp_path / "out", "lightningdit")
     assert not (tmp_path / "out").exists()
+
+
+def test_npz_of_ok_rows_and_their_labels(latents: Store, tmp_path: Path) -> None:
+    (path,) = export(latents, tmp_path / "out", "npz", rows_per_file=7)
+    with np.load(path) as archive:
+        views = [latents.read("latents", latents.rows(), view) for view in range(2)]
+        np.testing.assert_array_equal(archive["arr_0"], np.stack(views, axis=1))
+        np.testing.assert_array_equal(archive["arr_1"], latents.labels[latents.rows()])
+
+
+def test_files_of_any_kind_named_by_row(latents: Store, tmp_path: Path) -> None:
+    item = Item("raw", lambda values: values.tobytes())
+    files = export(latents, tmp_path / "out", "files", item=item)
+    assert files[-1].name == "index.parquet"
+    rows = pq.read_table(files[-1])["row"].to_pylist()
+    assert [path.name for path in files[:-1]] == [f"{row:09d}.raw" for row in rows]
+    assert (tmp_path / "out" / "latents" / "000000005.raw").read_bytes()[:48] == latents.read("latents", [5]).tobytes()
