@@ -205,3 +205,22 @@ class RuntimeConfig:
         0, "Threads of a process; 0 = processors ÷ workers.", metavar="COUNT", low=0, group="Runtime"
     )
     device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", group="Runtime")
+    progress_json: str | None = setting(
+        None,
+        "Append a JSON line to this file whenever something was done, at most once a second.",
+        metavar="FILE",
+        group="Watching",
+    )
+    metrics_port: int | None = setting(
+        None,
+        "Offer Prometheus metrics at http://127.0.0.1:PORT/metrics; 0 = any free port.",
+        metavar="PORT",
+        low=0,
+        high=65535,
+        group="Watching",
+    )
+    dashboard: bool = setting(
+        False,
+        "Start Ray's dashboard with the embedded Ray, on loopback (usually http://127.0.0.1:8265).",
+        group="Watching",
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jobs.config import RuntimeConfig
 from jobs.pool import run_shards
 from jobs.shards import OnProgress, ShardResult, WorkerFactory
+from jobs.tally import Tally
 from stores import Store, StoreWriter
 
 
@@ -28,14 +29,15 @@ def fill_store(
 
 
 def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -> Callable[[ShardResult], None]:
-    """A function of shard results that reports rows done out of all, and rows rejected so far."""
+    """A function of shard results that reports rows done out of all, and what they amount to."""
     done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
-    rejected = 0
-    on_progress(done, writer.num_rows, {})
+    tally = Tally(writer.num_shards, len(missing))
+    on_progress(done, writer.num_rows, tally.facts())
 
     def count(result: ShardResult) -> None:
-        nonlocal done, rejected
-        done, rejected = done + result["rows"], rejected + result["rejected"]
-        on_progress(done, writer.num_rows, {"rejected": rejected} if rejected else {})
+        nonlocal done
+        done += result["rows"]
+        tally.add(result)
+        on_progress(done, writer.num_rows, tally.facts())
 
     return count

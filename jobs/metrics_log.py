@@ -66,7 +66,7 @@ class MetricsLog:
         for name, value in line.items():
             self.board.add_scalar(name, value, step)
         self._start()
-        return facts
+        return {**facts, "wait_share": line["wait_share"]}
 
     def _start(self) -> None:
         self.sums = {}

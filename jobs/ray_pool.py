@@ -1,5 +1,6 @@
 """The same shards on Ray actors: attach to a cluster or start an embedded one that listens on loopback alone."""
 
+import importlib.util
 import logging
 import os
 from collections import Counter, deque
@@ -40,6 +41,8 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
         yield
         return
     address = runtime.address or os.environ.get("RAY_ADDRESS")
+    if runtime.dashboard:
+        _check_dashboard(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray's default of 15 starves the actors, which are the command's whole work, beside anything else that runs.
@@ -47,7 +50,7 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     embedded = {} if address else {"num_cpus": max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker))}
     ray.init(
         address=address,
-        include_dashboard=None if address else False,
+        include_dashboard=None if address else runtime.dashboard,
         _node_ip_address=None if address else "127.0.0.1",
         logging_level=logging.ERROR,
         log_to_driver=False,
@@ -57,6 +60,13 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_dashboard(address: str | None) -> None:
+    if address:
+        raise ValueError(f"runtime.dashboard: the cluster at {address} decides about its dashboard; leave this out")
+    if importlib.util.find_spec("aiohttp_cors") is None:
+        raise ValueError("runtime.dashboard: expected the packages of Ray's dashboard; run pip install 'ray[default]'")
 
 
 def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:

@@ -12,6 +12,7 @@ from pipeline.commands.stages import (
     train_decoder_command,
     train_gen_command,
 )
+from pipeline.commands.status import status_command
 from pipeline.commands.stores import stores_group
 from pipeline.group import FaeGroup
 
@@ -40,6 +41,7 @@ for command in (
     export_command,
     run_command,
     demo_command,
+    status_command,
     stores_group,
 ):
     main.add_command(command)

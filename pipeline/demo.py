@@ -19,6 +19,7 @@ from pipeline.output import Output
 from pipeline.recipe import load_recipe
 from pipeline.sampling import SampleFolder
 from pipeline.stages import Stages
+from pipeline.watch import Watch
 from stores import Store, fingerprint
 from stores.fileio import replace_file
 
@@ -26,10 +27,10 @@ SAMPLES = 500
 GRID_ROWS = 40
 
 
-def run_demo(root: Path, output: Output, runtime: RuntimeConfig) -> None:
+def run_demo(root: Path, output: Output, runtime: RuntimeConfig, watch: Watch) -> None:
     """Run every stage of `digits` that is out of date, judge the result (once), and print paths and figures."""
     recipe = replace(load_recipe("digits"), runtime=runtime)
-    stages = Stages(root, recipe, output)
+    stages = Stages(root, recipe, output, watch=watch)
     made = run_chain(stages)
     assert made is not None
     config = replace(recipe.sample, num=SAMPLES, classes=None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.run_folder import KINDS, RunFolder
+from pipeline.formats import readable
 from stores import StoreError
 from stores.gc import folder_bytes, texts_in
 from stores.layout import MANIFEST
@@ -142,13 +143,3 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "ingredients": store.manifest.ingredients,
         "rejected": rejected,
     }
-
-
-def readable(num_bytes: int) -> str:
-    """1.5 GB, 320 kB."""
-    value = float(num_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.progress import Progress
+from pipeline.progress import Progress, Watcher
 
 PIPE_WIDTH = 10_000  # only a terminal has a width to keep to; a file or a pipe gets whole cells
 
@@ -52,9 +52,16 @@ class Output:
         if self.json:
             print(json.dumps(plain(record), indent=1, ensure_ascii=False), file=self._stdout, flush=True)
 
-    def progress(self, stage: str, unit: str = "pictures", total: int | None = None) -> Progress:
+    def line(self, record: Mapping[str, Any]) -> None:
+        """Print one of several results as a line of JSON; for people nothing."""
+        if self.json:
+            print(json.dumps(plain(record), ensure_ascii=False), file=self._stdout, flush=True)
+
+    def progress(
+        self, stage: str, unit: str = "pictures", total: int | None = None, watchers: Sequence[Watcher] = ()
+    ) -> Progress:
         """A progress context that is an `on_progress(done, total, facts)` callback."""
-        return Progress(stage, unit, total, json=self.json)
+        return Progress(stage, unit, total, json=self.json, watchers=watchers)
 
     @contextmanager
     def keep_stdout_clean(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The stages as a chain: each knows where its result lies, says whether it is there and why not, and makes it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from jobs.shards import OnProgress
 from pipeline.data_paths import picture_path, scratch_of
 from pipeline.output import Output
 from pipeline.recipe import Recipe
+from pipeline.watch import Watch
 from stores import Store, StoreWriter, explain_difference, find_manifests
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Stages:
     recipe: Recipe
     output: Output
     dry_run: bool = False
+    watch: Watch = field(default_factory=Watch)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def extract(self) -> Store | None:
@@ -93,13 +95,15 @@ class Stages:
         from jobs.train_decoder import decoder_stages, train_decoder
 
         config, name, runtime = self.recipe.decoder, self.recipe.name, self.recipe.runtime
-        last, ingredients = decoder_stages(self.root, name, features, autoencoder, config)[-1]
+        planned = decoder_stages(self.root, name, features, autoencoder, config)
+        last, ingredients = planned[-1]
         return self._run(
             "train-decoder",
             "decoders",
             last,
             ingredients,
             lambda report: train_decoder(self.root, name, features, autoencoder, config, runtime, report),
+            [RunFolder.locate(self.root, "decoders", *one) for one in planned],
         )
 
     def encode(self, features: Store, autoencoder: RunFolder) -> Store | None:
@@ -140,7 +144,9 @@ class Stages:
             self._note(Outcome("sample", made.path, True))
             return made
         outcome = Outcome("sample", made.path, False)
-        self._work(outcome, "pictures", lambda report: make_set(made, models, config, runtime, report))
+        self._work(
+            outcome, "pictures", lambda report: make_set(made, models, config, runtime, report), [made.writer.path]
+        )
         if not self.dry_run:
             outcome.figures = {"pictures": config.num, "store": str(made.writer.path)}
         return made
@@ -176,7 +182,13 @@ class Stages:
         return made
 
     def _run(
-        self, stage: str, kind: str, name: str, ingredients: dict[str, Any], make: Callable[[OnProgress], RunFolder]
+        self,
+        stage: str,
+        kind: str,
+        name: str,
+        ingredients: dict[str, Any],
+        make: Callable[[OnProgress], RunFolder],
+        places: Sequence[Path] = (),
     ) -> RunFolder | None:
         path = RunFolder.locate(self.root, kind, name, ingredients)
         if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
@@ -186,20 +198,26 @@ class Stages:
         newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
         why = explain_difference(newest.record["ingredients"], ingredients) if newest else []
         outcome = Outcome(stage, path, False, why)
-        run_or_none = self._work(outcome, "steps", make)
+        run_or_none = self._work(outcome, "steps", make, places)
         if run_or_none is not None:
             outcome.figures = run_or_none.record["figures"]
         return run_or_none
 
-    def _work(self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T]) -> T | None:
-        """Say why, then make the result under a progress bar; in a dry run only say it."""
+    def _work(
+        self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
+    ) -> T | None:
+        """Say why, then make the result while others watch; in a dry run only say it.
+
+        `places` are the folders that it makes when there are several.
+        """
         for line in outcome.why:
             self.output.say(f"{outcome.stage}: changed: {line}")
         if self.dry_run:
             self._note(outcome)
             return None
         started = time.perf_counter()
-        with self.output.progress(outcome.stage, unit) as report:
+        watchers = self.watch.watchers(places or [outcome.path])
+        with self.output.progress(outcome.stage, unit, watchers=watchers) as report:
             result = make(report)
         outcome.seconds = time.perf_counter() - started
         self._note(outcome)

@@ -12,6 +12,8 @@ INDEX = "index.parquet"
 DATA = "data.zarr"
 COMMITS = "commits"
 LEASE = "lease.json"
+# How far the driver is, for those who watch it; there while the store is unfinished, and no part of the content.
+PROGRESS = "progress.json"
 # Which rows are copied from older stores; there while the store is unfinished.
 REUSE = "reuse.parquet"
 # Second copies of the manifest and the index, which nothing else in a store could restore.

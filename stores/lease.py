@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +34,7 @@ class Lease:
     ) -> None:
         self.blobs, self.on_enter = blobs, on_enter
         self.heartbeat_seconds, self.stale_seconds = heartbeat_seconds, stale_seconds
-        self._owner = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "boot": _boot_id(), "process": os.getpid()}
+        self._owner = {"id": uuid.uuid4().hex, **this_process()}
         self._written: bytes | None = None
         self._stop = threading.Event()
         self._lost = threading.Event()
@@ -76,6 +76,11 @@ class Lease:
                 f"{self.blobs.url}/{LEASE}: another process took this lease over; what was done is kept, run this again"
             )
 
+    def owner(self) -> dict[str, Any] | None:
+        """Who holds the lease: host, process, heartbeat_unix_seconds, and whether it is alive; None: nobody."""
+        found = _read(self.blobs)
+        return None if found is None else {**_parse(found), "alive": not self._is_stale(found)}
+
     def is_held(self) -> bool:
         """Whether some process holds the lease and shows signs of life."""
         found = _read(self.blobs)
@@ -97,12 +102,7 @@ class Lease:
         return json.dumps({**self._owner, "heartbeat_unix_seconds": time.time()}).encode()
 
     def _is_stale(self, found: bytes) -> bool:
-        owner = _parse(found)
-        same_machine = owner.get("host") == self._owner["host"] and owner.get("boot") == self._owner["boot"]
-        if same_machine and not _is_running(owner.get("process")):
-            return True
-        beat = owner.get("heartbeat_unix_seconds")
-        return not isinstance(beat, int | float) or time.time() - beat > self.stale_seconds
+        return not is_alive(_parse(found), self.stale_seconds)
 
     def _held_message(self, found: bytes) -> str:
         owner = _parse(found)
@@ -111,6 +111,21 @@ class Lease:
             f"{self.blobs.url}: process {owner.get('process')} on {owner.get('host')} is writing this store "
             f"(heartbeat {age:.0f} seconds ago); wait for it, or stop it and run this again"
         )
+
+
+def this_process() -> dict[str, Any]:
+    """Who this is: host, boot (of a machine that was started again process numbers mean nothing) and process."""
+    return {"host": socket.gethostname(), "boot": _boot_id(), "process": os.getpid()}
+
+
+def is_alive(owner: Mapping[str, Any], stale_seconds: float = STALE_SECONDS) -> bool:
+    """Whether the process with these facts of `this_process()` and `heartbeat_unix_seconds` shows signs of life."""
+    here = this_process()
+    same_machine = owner.get("host") == here["host"] and owner.get("boot") == here["boot"]
+    if same_machine and not _is_running(owner.get("process")):
+        return False
+    beat = owner.get("heartbeat_unix_seconds")
+    return isinstance(beat, int | float) and time.time() - beat <= stale_seconds
 
 
 def _read(blobs: ByteStore) -> bytes | None:

@@ -9,7 +9,7 @@ from stores.bytestore import ByteStore
 from stores.commit import CommitRecord, content_id
 from stores.errors import CorruptStoreError, ForeignStoreError, StoreNotFoundError
 from stores.fileio import is_temporary
-from stores.layout import COMMITS, DATA, INDEX, LEASE, MANIFEST, SPARE, SURVEY, commit_key
+from stores.layout import COMMITS, DATA, INDEX, LEASE, MANIFEST, PROGRESS, SPARE, SURVEY, commit_key
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
 from stores.places import Place, open_bytestore
@@ -132,7 +132,7 @@ def _statistics(manifest: Manifest, records: list[CommitRecord]) -> dict[str, ob
 def _strangers(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
     """Files that this store did not write; those in its own folders, and unfinished ones, may be removed."""
     parts = {f"{DATA}/{part.name}/zarr.json" for part in manifest.parts}
-    known = {MANIFEST, INDEX, LEASE, f"{SPARE}/{MANIFEST}", f"{SPARE}/{INDEX}", f"{DATA}/zarr.json", *parts}
+    known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{SPARE}/{MANIFEST}", f"{SPARE}/{INDEX}", f"{DATA}/zarr.json", *parts}
     for shard in range(manifest.num_shards):
         known |= {commit_key(shard), *files_of_shard(manifest, shard)}
     for key in blobs.keys():  # noqa: SIM118 - not a dict

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.stages import stages_of
+from pipeline.commands.stages import stages_of, watch_of
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, config_options
 from pipeline.recipe import STAGES
@@ -52,4 +52,4 @@ def demo_command(settings: Settings) -> None:
     """
     from pipeline.demo import run_demo
 
-    run_demo(settings.root, settings.output, settings.recipe.runtime)
+    run_demo(settings.root, settings.output, settings.recipe.runtime, watch_of(settings))

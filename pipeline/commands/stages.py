@@ -10,9 +10,10 @@ from pipeline.options import GroupedOption, Settings, config_options
 
 if TYPE_CHECKING:
     from pipeline.stages import Stages
+    from pipeline.watch import Watch
 
 # Training runs in this process; where actors would run is of no concern to it.
-ACTORS = ("executor", "address", "workers", "cpus_per_worker", "gpus_per_worker")
+ACTORS = ("executor", "address", "workers", "cpus_per_worker", "gpus_per_worker", "dashboard")
 
 
 def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -30,7 +31,19 @@ def stages_of(settings: Settings) -> "Stages":
     """The stages of these settings; torch is loaded here and not for --help."""
     from pipeline.stages import Stages
 
-    return Stages(settings.root, settings.recipe, settings.output, settings.dry_run)
+    return Stages(settings.root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
+
+
+def watch_of(settings: Settings) -> "Watch":
+    """Those who watch this command, the same for all its stages, until it ends."""
+    from pipeline.watch import Watch
+
+    context = click.get_current_context()
+    if Watch.__name__ not in context.meta:
+        context.meta[Watch.__name__] = watch = Watch(settings.recipe.runtime, settings.output.say)
+        context.call_on_close(watch.close)
+    found: Watch = context.meta[Watch.__name__]
+    return found
 
 
 def report(stages: "Stages") -> None:

@@ -113,7 +113,8 @@ def gc_command(settings: Settings, delete: bool) -> None:
     The newest store of each name stays, as do all that a model or another store was made from. Models are never
     removed, nor is anything that is being written.
     """
-    from pipeline.inventory import readable, run_references
+    from pipeline.formats import readable
+    from pipeline.inventory import run_references
     from stores.gc import gc
 
     found = gc(settings.root, run_references(settings.root), dry_run=not delete)

@@ -95,7 +95,7 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
 
     zarr-python reads it as it is; `fae-pipe stores unpack` makes the store again, with the same content id.
     """
-    from pipeline.inventory import readable
+    from pipeline.formats import readable
     from stores import open_store
     from stores.pack import pack
 

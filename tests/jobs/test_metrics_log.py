@@ -16,6 +16,7 @@ def test_a_line_is_the_mean_of_its_interval(tmp_path):
         facts = log.write(3, 0.5, 0)
         log.add({"loss": torch.tensor(10.0)}, ONE, ZERO, 0.0)
         log.write(4, 0.25, 0)
+    assert 0 <= facts.pop("wait_share") <= 1
     assert facts == {"loss": 3.0, "gradient_norm": 1.0}
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["loss"], line["learning_rate"]) for line in lines] == [(3, 3.0, 0.5), (4, 10.0, 0.25)]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.inventory import describe_store, folder_bytes, inventory, readable
+from pipeline.formats import readable
+from pipeline.inventory import describe_store, folder_bytes, inventory
 from stores import ArraySpec, StoreError, StoreWriter, new_index
 
 

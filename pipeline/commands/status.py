@@ -1,0 +1,55 @@
+"""The status command: how far a store or run is, seen from another terminal."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.group import FaeCommand
+from pipeline.options import FiniteNumber, GroupedOption, Settings, config_options
+
+if TYPE_CHECKING:
+    from pipeline.status import Status
+
+
+@click.command("status", cls=FaeCommand)
+@click.argument("place", metavar="STORE|RUN")
+@click.option("--watch", is_flag=True, cls=GroupedOption, group="Watching", help="Look again until nobody works on it.")
+@click.option(
+    "--every",
+    type=FiniteNumber(0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    cls=GroupedOption,
+    group="Watching",
+    help="Time between two looks of --watch.",
+)
+@config_options(recipe="none")
+def status_command(settings: Settings, place: str, watch: bool, every: float) -> None:
+    """Say how far a store or a run is, how fast it goes, who works on it, and what went wrong last.
+
+    STORE|RUN is a folder, a store's URL, or a folder's name below --root. Watched for a program (--json), each look is
+    a line of JSON.
+    """
+    from pipeline.status import RUNNING, status_of
+
+    status = status_of(place, settings.root)
+    while watch and status.state == RUNNING:
+        _show(settings, status)
+        time.sleep(every)
+        status = status_of(place, settings.root)
+    if watch:
+        _show(settings, status)
+    else:
+        settings.output.table(status.as_rows())
+        settings.output.result(status.as_record())
+
+
+def _show(settings: Settings, status: "Status") -> None:
+    """One look of several; on a terminal it takes the last one's place."""
+    if not settings.json and sys.stdout.isatty():
+        click.clear()
+    settings.output.table(status.as_rows())
+    settings.output.line(status.as_record())

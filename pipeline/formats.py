@@ -1,0 +1,50 @@
+"""Numbers as a person reads them: rates, durations, bytes, shares."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def format_number(value: float) -> str:
+    """Three figures or so: 1,234 · 143 · 14.3 · 0.52."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def format_seconds(seconds: float) -> str:
+    """40 s, 3 min 20 s, 2 h 05 min, 3 d 04 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 72 else f"{hours // 24} d {hours % 24:02d} h"
+
+
+def format_fact(value: Any) -> str:
+    """A float in four figures, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_facts(facts: Mapping[str, Any]) -> list[str]:
+    """`3/12 shards`, then `name=value` of the others; mappings are left out."""
+    plain = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
+    shards = [f"{plain.pop('shards_done'):,}/{plain.pop('shards'):,} shards"] if "shards_done" in plain else []
+    return [*shards, *(f"{name}={format_fact(value)}" for name, value in plain.items())]
+
+
+def format_shares(parts: Mapping[str, float]) -> str:
+    """`decode 61 %  encode 30 %  write 9 %`, the largest first."""
+    whole = sum(parts.values())
+    ordered = sorted(parts.items(), key=lambda part: (-part[1], part[0]))
+    return "  ".join(f"{name} {100 * value / whole:.0f} %" for name, value in ordered) if whole > 0 else ""
+
+
+def readable(num_bytes: float) -> str:
+    """1.5 GB, 320 kB."""
+    value = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
