@@ -1,8 +1,8 @@
 """Features to latents: the autoencoder's encoder over a feature store, shard by shard."""
 
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from fae.noise import seeded_noise
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.devices import autocast, pick_device, pick_dtype
 from jobs.fill import fill_store
+from jobs.laps import Laps
 from jobs.models import load_model
+from jobs.passes import Passes
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, open_store
@@ -70,38 +72,53 @@ def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, 
 
 
 class EncodeWorker:
-    """Reads a shard's rows of features, compresses them and writes the latents."""
+    """Reads a shard's rows of features, compresses them and writes the latents.
+
+    Two `run` calls may overlap: while the batches of one are in the model, the other reads or writes.
+    """
 
     def __init__(self, store: Path, features: Path, model: Path, config: EncodeConfig, device: str) -> None:
         self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
         self.device = pick_device(device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
         self.model = load_model(FeatureAutoencoder, model, self.device)
-        self.encoding = Lock()
+        self.passes = Passes(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
+        """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
         span = self.writer.shard_rows(shard)
         rows = np.arange(span.start, span.stop)
         kept = self.writer.kept_rows(shard)
         ok = self.features.ok[rows]
-        new = ok & ~kept.mask
         stored = self.writer.manifest.array("latents").row_shape
         latents = np.full((len(rows), self.features.views, *stored), np.nan, np.float32)
-        for view in range(self.features.views if new.any() else 0):
-            latents[new, view] = self._encode(rows[new], view)
+        clock = Laps()
+        self._fill(latents, rows, np.flatnonzero(ok & ~kept.mask), clock)
         self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]), kept=kept)
-        return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum())}
+        clock.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum()), "seconds": clock.seconds}
+
+    def _fill(self, latents: np.ndarray, rows: np.ndarray, places: np.ndarray, clock: Laps) -> None:
+        """Put the latents of rows[places] into `latents` (rows, V, h, w, C), view after view."""
+        encoded: list[Future[None]] = []
+        for view in range(self.features.views):
+            for start in range(0, len(places), self.config.batch_size):
+                batch = places[start : start + self.config.batch_size]
+                features = torch.from_numpy(self.features.read("features", rows[batch], view=view))
+                clock.lap("read")
+                encoded.append(self.passes.submit(self._encode, features, latents, batch, rows[batch], view))
+                clock.lap("encode")
+        for done in encoded:
+            done.result()
+        clock.lap("encode")
 
     @torch.inference_mode()
-    def _encode(self, rows: np.ndarray, view: int) -> np.ndarray:
-        parts = []
-        for start in range(0, len(rows), self.config.batch_size):
-            batch = rows[start : start + self.config.batch_size]
-            features = torch.from_numpy(self.features.read("features", batch, view=view))
-            with self.encoding, self.autocast():
-                posterior = self.model.encode(features.to(self.device).float())
-            parts.append(self._numbers(posterior, batch, view).float().cpu().numpy())
-        return np.concatenate(parts)
+    def _encode(
+        self, features: torch.Tensor, latents: np.ndarray, places: np.ndarray, rows: np.ndarray, view: int
+    ) -> None:
+        with self.autocast():
+            posterior = self.model.encode(features.to(self.device).float())
+        latents[places, view] = self._numbers(posterior, rows, view).float().cpu().numpy()
 
     def _numbers(self, posterior: Any, rows: np.ndarray, view: int) -> torch.Tensor:
         if self.config.latents == "moments":

@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.devices import pick_device, pick_dtype
 from jobs.fill import fill_store
 from jobs.laps import Laps
-from jobs.shards import IN_FLIGHT, OnProgress, ShardResult
+from jobs.passes import Passes
+from jobs.shards import OnProgress, ShardResult
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.scan import ScanResult, scan
 from stores.sources import Source, SourceError, open_source
@@ -90,8 +90,7 @@ def plan_features(
 class ExtractWorker:
     """Decodes a shard's pictures with threads, runs the encoder over them and writes the shard.
 
-    Two `run` calls may overlap. On a GPU one holds the encoder while the other decodes or writes. On processors both
-    encode, each with half of the threads: they wait less for each other than the threads of one wide pass do.
+    Two `run` calls may overlap: while the batches of one are in the encoder, the other decodes or writes.
     """
 
     def __init__(self, store: Path, source: Source, spec: EncoderSpec, config: ExtractConfig, device: str) -> None:
@@ -102,8 +101,7 @@ class ExtractWorker:
         # As many as the process has threads: the share of the processors that belongs to this worker.
         threads = torch.get_num_threads()
         self.decoders = ThreadPoolExecutor(max(2, threads), thread_name_prefix="decode")
-        passes = IN_FLIGHT if place.type == "cpu" and threads >= IN_FLIGHT else 1
-        self.encoding, self.pass_threads = Semaphore(passes), threads // passes
+        self.passes = Passes(place, threads)
 
     def run(self, shard: int) -> ShardResult:
         """Extract and commit one shard; `seconds` of the result tells what this call waited for."""
@@ -113,15 +111,16 @@ class ExtractWorker:
         clock = Laps()
         reasons = self._start_decoding(rows, pixels)
         rejected: dict[int, str] = {}
-        with self.encoding:
-            clock.lap("queue")
-            torch.set_num_threads(self.pass_threads)
-            for start in range(0, len(rows), self.config.batch_size):
-                batch = slice(start, start + self.config.batch_size)
-                rejected |= _rejected(rows[batch], reasons[batch])
-                clock.lap("decode")
-                features[batch] = self._encode(pixels[batch])
-                clock.lap("encode")
+        encoded: list[Future[None]] = []
+        for start in range(0, len(rows), self.config.batch_size):
+            batch = slice(start, start + self.config.batch_size)
+            rejected |= _rejected(rows[batch], reasons[batch])
+            clock.lap("decode")
+            encoded.append(self.passes.submit(self._encode, pixels[batch], features[batch]))
+            clock.lap("encode")
+        for done in encoded:
+            done.result()
+        clock.lap("encode")
         arrays = {"features": kept.spread(features.numpy())}
         if self.config.pixels:
             arrays["pixels"] = kept.spread(pixels)
@@ -157,8 +156,8 @@ class ExtractWorker:
         views[1:] = picture[:, ::-1]
         return None
 
-    def _encode(self, pixels: np.ndarray) -> torch.Tensor:
-        """uint8 (N, V, H, W, 3) -> (N, V, h, w, C), float16 when that is stored, else float32.
+    def _encode(self, pixels: np.ndarray, features: torch.Tensor) -> None:
+        """uint8 (N, V, H, W, 3) -> `features` (N, V, h, w, C), float16 when that is stored, else float32.
 
         Raises:
             ValueError: a value beyond float16's range.
@@ -167,7 +166,7 @@ class ExtractWorker:
         if self.config.dtype == "float16":
             # Cast on the encoder's device: half the bytes to move, and the writer has nothing left to convert.
             tokens = _as_float16(tokens)
-        return tokens.cpu().reshape(*pixels.shape[:2], *tokens.shape[1:])  # (N*V, h, w, C) -> (N, V, h, w, C)
+        features.copy_(tokens.reshape(features.shape))  # (N*V, h, w, C) -> (N, V, h, w, C)
 
 
 def _as_float16(tokens: torch.Tensor) -> torch.Tensor:

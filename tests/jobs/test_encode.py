@@ -62,10 +62,23 @@ def test_draws_are_seeded_row_by_row_and_spread_as_the_posterior_says(encoded, p
     assert np.abs(values - other.read("latents", ROWS)).max() > 0.1
 
 
-def test_ray_and_one_process_make_the_same_bytes(encoded, ray_cluster, world):
-    local = encoded("local")
-    on_ray = encoded("ray", RuntimeConfig(executor="ray", workers=2, threads=1))
-    assert on_ray.content_id == local.content_id == world.made.latents.content_id
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_bytes_are_the_same_whatever_the_number_of_threads(encoded, precision):
+    threads = {count: replace(LOCAL, threads=count) for count in (1, 2, 3, 4)}
+    made = {count: encoded(str(count), way, precision=precision).content_id for count, way in threads.items()}
+    assert len(set(made.values())) == 1, made
+
+
+def test_two_actors_and_one_process_make_the_same_bytes(encoded, ray_cluster, world):
+    on_ray = encoded("ray", RuntimeConfig(executor="ray", workers=2, threads=3))
+    assert on_ray.content_id == encoded().content_id == world.made.latents.content_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 4])
+def test_other_numbers_of_actors_make_the_same_bytes(encoded, ray_cluster, world, workers):
+    on_ray = encoded("ray", RuntimeConfig(executor="ray", workers=workers, cpus_per_worker=0.5))
+    assert on_ray.content_id == world.made.latents.content_id
 
 
 def test_rows_keep_their_place_label_and_split(encoded, world):

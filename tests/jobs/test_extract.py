@@ -176,11 +176,23 @@ def test_without_pixels_the_pictures_are_not_kept(folder, extract_from):
     assert set(extract_from(folder, pixels=False).arrays) == {"features"}
 
 
-def test_ray_with_two_workers_and_one_process_make_the_same_bytes(folder, extract_from, ray_cluster):
-    local = extract_from(folder, root="local")
-    for name, settings in {"two": {"workers": 2}, "threads": {"threads": 2}}.items():
-        on_ray = extract_from(folder, root=name, executor="ray", **settings)
-        assert on_ray.content_id == local.content_id, name
+# 98 px: matrices large enough for several threads to share, which changes sums in bf16.
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_bytes_are_the_same_whatever_the_number_of_threads(folder, extract_from, precision):
+    settings = {"precision": precision, "input_size": 98}
+    made = {count: extract_from(folder, root=str(count), threads=count, **settings) for count in (1, 2, 3, 4)}
+    assert len({store.content_id for store in made.values()}) == 1
+
+
+# Half a processor each, so that four find room beside each other on the tests' two.
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_actors_and_one_process_make_the_same_bytes(folder, extract_from, ray_cluster, workers):
+    settings = {"precision": "bf16", "input_size": 98}
+    local = extract_from(folder, root="local", **settings)
+    on_ray = extract_from(folder, executor="ray", workers=workers, cpus_per_worker=0.5, threads=5 - workers, **settings)
+    assert on_ray.content_id == local.content_id
 
 
 @pytest.mark.parametrize(
