@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import BoundedSemaphore
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ class Passes:
     def __init__(self, device: torch.device, threads: int) -> None:
         on_cpu = device.type == "cpu"
         self.count = threads if on_cpu else 1
-        self._pool = ThreadPoolExecutor(self.count, "pass", *([torch.set_num_threads, (1,)] if on_cpu else []))
+        self._pool = ThreadPoolExecutor(self.count, "pass", partial(torch.set_num_threads, 1) if on_cpu else None)
         self._room = BoundedSemaphore(self.count + AHEAD)
 
     def submit(self, function: Callable[..., Result], *arguments: object) -> Future[Result]:

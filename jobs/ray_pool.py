@@ -49,7 +49,8 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     embedded = {} if address else {"num_cpus": max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker))}
     ray.init(
-        address=address,
+        # Without an address Ray would join whatever cluster somebody started on this machine.
+        address=address or "local",
         include_dashboard=None if address else runtime.dashboard,
         _node_ip_address=None if address else "127.0.0.1",
         logging_level=logging.ERROR,
