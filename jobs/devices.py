@@ -1,5 +1,7 @@
-"""Which device, which arithmetic and how many threads a job uses."""
+"""Which device, which arithmetic, how many threads a job uses, and how a processor's memory is handed out."""
 
+import ctypes
+import functools
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -53,3 +55,23 @@ def use_threads(threads: int, workers: int = 1) -> int:
     count = threads or max(1, len(os.sched_getaffinity(0)) // workers)
     torch.set_num_threads(count)
     return count
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Keep what tensors free for the next ones, instead of giving it back to the kernel; whether the C library can.
+
+    glibc maps every block above 32 MiB anew, and the kernel hands it out page by page: half a million page faults in a
+    training step of LightningDiT-B on a CPU (batch 32), a fifth of its time. The process keeps the most that it ever
+    needed until it ends. GPUs have torch's own allocator.
+    """
+    # Read by torch at its first allocation: pages of 2 MiB where the kernel has them.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is None:
+        return False
+    options = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 256 << 20}
+    return all(set_option(option, value) for option, value in options.items())

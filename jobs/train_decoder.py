@@ -15,7 +15,7 @@ from fae.pixel_decoder import PixelDecoder
 from fae.presets import PIXEL_DECODER
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
-from jobs.devices import pick_device, use_threads
+from jobs.devices import keep_freed_memory, pick_device, use_threads
 from jobs.models import load_model
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
@@ -72,6 +72,8 @@ def train_decoder(
         )
     use_threads(runtime.threads)
     device = pick_device(runtime.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _train_stage(root, *stages[0], features, None, None, config, device, on_progress)
     if len(stages) == 1:

@@ -15,6 +15,7 @@ from fae.lightning_dit import LightningDiT
 from fae.optim import make_optimizer
 from fae.presets import LIGHTNING_DIT
 from fae.transport import Transport
+from jobs.devices import keep_freed_memory
 
 TARGET = 1.3
 
@@ -49,6 +50,7 @@ def training_step(model: nn.Module, rows: int, device: torch.device) -> Work:
 def main(size: str, rows: int, rounds: int, threads: int, clock: str, device: str) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # as the training commands do
     click.echo(machine_facts())
     models = {"LightningDiT": LightningDiT(**LIGHTNING_DIT[size]), "diffusers DiT": DiT(**LIGHTNING_DIT[size])}
     counts = {name: model.num_parameters() for name, model in models.items()}

@@ -11,6 +11,7 @@ from model_timing import interleaved
 from torch import Tensor
 
 from fae.autoencoder import FeatureAutoencoder
+from jobs.devices import keep_freed_memory
 
 TARGET = 0.95
 
@@ -29,6 +30,7 @@ def main(
 ) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # as the training commands do
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model = FeatureAutoencoder(width, 32, heads=heads, head_dim=256).eval().requires_grad_(False)
     model.set_feature_statistics(torch.randn(width), torch.rand(width) + 0.5)

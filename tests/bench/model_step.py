@@ -18,6 +18,7 @@ from fae.ema import EMA
 from fae.lightning_dit import LightningDiT
 from fae.optim import make_optimizer
 from fae.presets import LIGHTNING_DIT
+from jobs.devices import keep_freed_memory
 
 Loss = Callable[[], Tensor]
 TARGET = 0.5
@@ -85,6 +86,7 @@ def works_of(model: nn.Module, loss: Loss, kernels: Kernels) -> dict[str, Work]:
 def main(rows: int, size: str, width: int, rounds: int, threads: int, clock: str, compiled: bool) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # as the training commands do
     click.echo(machine_facts())
     click.echo(f"{rows} rows of 256 tokens, bf16 autocast, {'compiled' if compiled else 'eager'}; best of {rounds}")
     for name, build in (

@@ -1,5 +1,8 @@
 """Devices, arithmetic and threads."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -39,3 +42,27 @@ def test_threads_are_the_share_of_a_worker_or_what_was_asked_for():
         assert use_threads(0, workers=1000) == torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+FAULTS = """
+import resource, sys, torch
+from jobs.devices import keep_freed_memory
+
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    sys.exit("no mallopt here")
+for turn in range(8):
+    if turn == 4:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(48 << 20, dtype=torch.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_large_blocks_are_used_again_without_page_faults():
+    faults = {}
+    for mode in ("keep", "leave"):
+        done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, timeout=120)
+        if "no mallopt" in done.stderr:
+            pytest.skip("the C library has no mallopt")
+        faults[mode] = int(done.stdout)
+    assert faults["keep"] * 10 < faults["leave"]
