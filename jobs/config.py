@@ -201,8 +201,18 @@ class RuntimeConfig:
     gpus_per_worker: float = setting(
         0.0, "GPUs reserved for an actor; fractions share one.", metavar="GPUS", low=0.0, group="Runtime"
     )
+    placement: str = setting(
+        "pack",
+        "pack = actors fill one node of a cluster before the next; spread = they are shared out evenly.",
+        choices=("pack", "spread"),
+        group="Runtime",
+    )
     threads: int = setting(
-        0, "Threads of a process; 0 = processors ÷ workers.", metavar="COUNT", low=0, group="Runtime"
+        0,
+        "Threads of a process; 0 = processors ÷ workers, on a cluster the processors reserved for an actor.",
+        metavar="COUNT",
+        low=0,
+        group="Runtime",
     )
     device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", group="Runtime")
     progress_json: str | None = setting(

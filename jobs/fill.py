@@ -23,7 +23,10 @@ def fill_store(
         with writer.lease():
             writer.take_over()
             missing = writer.missing_shards()
-            run_shards(factory, missing, runtime, _counter(writer, missing, on_progress))
+            try:
+                run_shards(factory, missing, runtime, _counter(writer, missing, on_progress))
+            finally:
+                writer.blobs.sweep()  # what lost workers left half written
             writer.finalise(max_rejected=max_rejected)
     return writer.finalise()
 

@@ -3,20 +3,18 @@
 import importlib.util
 import logging
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
 
 from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
-from jobs.shards import IN_FLIGHT, TRIES, ShardFailed, ShardResult, ShardWorker, WorkerFactory
-
-StartActor = Callable[[], ray.actor.ActorHandle]
+from jobs.hand_out import hand_out
+from jobs.shards import IN_FLIGHT, ShardResult, ShardWorker, WorkerFactory
 
 
 class _Actor:
@@ -26,12 +24,13 @@ class _Actor:
         use_threads(threads)
         self.factory, self.making = factory, Lock()
         self.worker: ShardWorker | None = None
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, shard: int) -> ShardResult:
         # Made here and not in __init__, whose errors Ray hands on as text: a person's mistake keeps its class.
         with self.making:
             self.worker = self.worker or self.factory()
-        return self.worker.run(shard)
+        return {"worker": self.name, **self.worker.run(shard)}
 
 
 @contextmanager
@@ -40,7 +39,7 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = runtime.address or os.environ.get("RAY_ADDRESS")
+    address = _address(runtime)
     if runtime.dashboard:
         _check_dashboard(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -71,52 +70,27 @@ def _check_dashboard(address: str | None) -> None:
 
 
 def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
-    """Yield each shard's result; a lost worker is replaced and its shards are done again, up to TRIES times each."""
+    """Yield each shard's result; see `hand_out` for what becomes of failures and lost workers."""
     with ray_session(runtime):
-        threads = runtime.threads or max(1, (os.cpu_count() or 1) // runtime.workers)
         # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
         maker = ray.remote(
-            num_cpus=runtime.cpus_per_worker, num_gpus=runtime.gpus_per_worker, max_concurrency=IN_FLIGHT
+            num_cpus=runtime.cpus_per_worker,
+            num_gpus=runtime.gpus_per_worker,
+            max_concurrency=IN_FLIGHT,
+            scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
         )(_Actor)
-        start = partial(maker.remote, factory, threads)
-        yield from _hand_out(start, min(runtime.workers, len(shards)), deque(shards))
+        start = partial(maker.remote, factory, _threads(runtime))
+        yield from hand_out(start, min(runtime.workers, len(shards)), shards)
 
 
-def _hand_out(start: StartActor, count: int, waiting: deque[int]) -> Iterator[ShardResult]:
-    actors = [start() for _ in range(count)]
-    running: dict[ray.ObjectRef, tuple[int, int, ray.actor.ActorHandle]] = {}
-    tries: Counter[int] = Counter()
-
-    def give(slot: int) -> None:
-        if waiting:
-            shard = waiting.popleft()
-            running[actors[slot].run.remote(shard)] = (shard, slot, actors[slot])
-
-    for slot in [*range(count)] * IN_FLIGHT:
-        give(slot)
-    while running:
-        (done,), _ = ray.wait(list(running), num_returns=1)
-        shard, slot, actor = running.pop(done)
-        try:
-            result = ray.get(done)
-        except RayTaskError as error:
-            if isinstance(error.cause, ValueError):
-                raise error.cause from None
-            _again(shard, waiting, tries, error.cause)
-        except RayActorError as error:
-            if actors[slot] is actor:
-                actors[slot] = start()
-            _again(shard, waiting, tries, error)
-        else:
-            yield result
-        give(slot)
+def _threads(runtime: RuntimeConfig) -> int:
+    """Threads of an actor: on a cluster the processors reserved for it, else its share of this machine's."""
+    if runtime.threads:
+        return runtime.threads
+    if _address(runtime):
+        return max(1, int(runtime.cpus_per_worker))
+    return max(1, (os.cpu_count() or 1) // runtime.workers)
 
 
-def _again(shard: int, waiting: deque[int], tries: Counter[int], error: Exception) -> None:
-    tries[shard] += 1
-    if tries[shard] >= TRIES:
-        raise ShardFailed(
-            f"shard {shard} failed {TRIES} times; the finished shards are kept. "
-            f"Last error: {type(error).__name__}: {error}"
-        ) from error
-    waiting.append(shard)
+def _address(runtime: RuntimeConfig) -> str | None:
+    return runtime.address or os.environ.get("RAY_ADDRESS")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.watch import Watch
 
 # Training runs in this process; where actors would run is of no concern to it.
-ACTORS = ("executor", "address", "workers", "cpus_per_worker", "gpus_per_worker", "dashboard")
+ACTORS = ("executor", "address", "workers", "cpus_per_worker", "gpus_per_worker", "placement", "dashboard")
 
 
 def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -1,17 +1,22 @@
 """Shards on workers: every one done once, failures retried, a person's mistake raised as it is."""
 
 import os
+import sys
 import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 
 from jobs.config import RuntimeConfig
 from jobs.pool import run_shards
 from jobs.shards import TRIES, ShardFailed
 from stores import StoreError
+
+# Workers cannot import this file: other packages bring a module `tests` of their own.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Recorder:
@@ -32,6 +37,8 @@ class Recorder:
             raise RuntimeError("the disk hiccuped")
         if shard == 3 and self.how == "crash" and before == 1:
             os._exit(9)
+        if shard == 3 and self.how == "hang" and before == 1:
+            time.sleep(240)
         return {"shard": shard, "rows": 1, "rejected": 0}
 
 
@@ -92,3 +99,25 @@ def test_on_ray_a_shard_that_always_fails_ends_the_run_with_its_error(tmp_path, 
 def test_in_this_process_a_failure_is_raised_at_once(tmp_path):
     with pytest.raises(RuntimeError, match="the disk hiccuped"):
         run(tmp_path, "always", executor="local")
+
+
+def test_on_ray_a_straggler_is_done_by_another_worker_and_not_waited_for(tmp_path, ray_cluster):
+    began = time.monotonic()
+    assert run(tmp_path, "hang", executor="ray", workers=2) == list(range(7))
+    assert time.monotonic() - began < 200  # the first copy still sleeps
+    assert calls(tmp_path)[3] == 2
+
+
+@pytest.mark.parametrize("placement", ["pack", "spread"])
+def test_more_actors_than_fit_wait_while_the_others_work(tmp_path, ray_cluster, placement):
+    assert run(tmp_path, executor="ray", workers=5, placement=placement) == list(range(7))
+    assert calls(tmp_path) == Counter(range(7))
+
+
+def test_no_actor_is_left_behind(tmp_path, ray_cluster):
+    run(tmp_path, executor="ray", workers=2)
+    pids = {int(file.name.split("-")[1]) for file in tmp_path.iterdir()}
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
