@@ -49,8 +49,16 @@ def train_autoencoder(
 
 def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:
     """A fresh autoencoder for the store's grid and width, with the store's exact channel statistics."""
-    height, width, dim = features.arrays["features"].row_shape
-    model = FeatureAutoencoder(
+    model = new_autoencoder(features.arrays["features"].row_shape, config)
+    statistics = features.statistics("features")
+    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> FeatureAutoencoder:
+    """A fresh autoencoder for features (h, w, C) of a row."""
+    height, width, dim = row_shape
+    return FeatureAutoencoder(
         feature_dim=dim,
         latent_channels=config.latent_channels,
         grid=(height, width),
@@ -61,9 +69,6 @@ def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAuto
         decoder_depth=config.decoder_depth,
         feature_norm=config.feature_norm,
     )
-    statistics = features.statistics("features")
-    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
-    return model
 
 
 def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:

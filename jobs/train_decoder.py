@@ -120,18 +120,26 @@ def _train_stage(
 
 def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:
     """A fresh pixel decoder from the store's tokens to its pictures, with the store's channel statistics."""
-    height, width, dim = features.arrays["features"].row_shape
-    picture_size = features.arrays["pixels"].row_shape[0]
+    model = new_decoder(features.arrays["features"].row_shape, features.arrays["pixels"].row_shape[0], config)
+    statistics = features.statistics("features")
+    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+def new_decoder(row_shape: tuple[int, ...], picture_size: int, config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from features (h, w, C) of a row to square pictures.
+
+    Raises:
+        ValueError: the grid does not divide the picture.
+    """
+    height, width, dim = row_shape
     if picture_size % height or height != width:
         raise ValueError(
             f"extract.picture_size: expected a multiple of the {height}x{width} token grid; received {picture_size}"
         )
-    model = PixelDecoder(
+    return PixelDecoder(
         feature_dim=dim, grid=(height, width), patch_size=picture_size // height, **PIXEL_DECODER[config.size]
     )
-    statistics = features.statistics("features")
-    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
-    return model
 
 
 def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:

@@ -71,10 +71,16 @@ def build_generator(latents: Store, config: GeneratorConfig) -> DiffusionGenerat
     """A fresh generator for the store's grid, channels and classes, with the store's exact channel statistics."""
     height, width, stored = latents.arrays["latents"].row_shape
     channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
-    model = FAMILIES[config.model](
-        in_channels=channels, grid=(height, width), num_classes=count_classes(latents), **LIGHTNING_DIT[config.size]
-    )
+    model = new_velocity((height, width, channels), count_classes(latents), config)
     return DiffusionGenerator(model, transport(config), *latent_statistics(latents, channels))
+
+
+def new_velocity(row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig) -> LightningDiT | DiT:
+    """A fresh velocity model of latents (h, w, c)."""
+    height, width, channels = row_shape
+    return FAMILIES[config.model](
+        in_channels=channels, grid=(height, width), num_classes=num_classes, **LIGHTNING_DIT[config.size]
+    )
 
 
 def transport(config: GeneratorConfig) -> Transport:

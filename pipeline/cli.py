@@ -3,6 +3,7 @@
 import click
 
 from pipeline.commands.export import export_command
+from pipeline.commands.plan import plan_command
 from pipeline.commands.run import demo_command, run_command
 from pipeline.commands.sample import sample_command
 from pipeline.commands.stages import (
@@ -41,6 +42,7 @@ for command in (
     export_command,
     run_command,
     demo_command,
+    plan_command,
     status_command,
     stores_group,
 ):

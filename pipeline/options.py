@@ -69,18 +69,18 @@ class FiniteNumber(click.FloatRange):
 
 
 def config_options(
-    *sections: str, exclude: Collection[str] = (), recipe: Literal["option", "argument", "none"] = "option"
+    *sections: str, exclude: Collection[str] = (), recipe: Literal["option", "argument", "reading", "none"] = "option"
 ) -> Callable[[Callback], Callback]:
     """Add an option for each field of these sections; the command's function gets `settings: Settings` first.
 
     `exclude` names fields without an option, as `key` or `section.key`; --set still reaches them. The recipe comes by
-    `--config RECIPE`, by a required argument RECIPE (then --set reaches every section), or not at all ("none"): such a
-    command has only --root, --json and --debug.
+    `--config RECIPE`, by a required argument RECIPE (then --set reaches every section; "reading" is for commands that
+    make nothing, without --name and --dry-run), or not at all ("none"): then there are only --root, --json and --debug.
 
     Raises:
         ValueError: an unknown section or exclusion, or one key in two sections, when the command is defined.
     """
-    settable = SECTIONS if recipe == "argument" else sections
+    settable = SECTIONS if recipe in ("argument", "reading") else sections
     options = [*_section_options(sections, exclude), *_recipe_options(recipe), *_general_options()]
 
     def decorate(function: Callback) -> Callback:
@@ -149,9 +149,14 @@ def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
         return []
     option = functools.partial(click.option, cls=GroupedOption)
     by_option = option("--config", metavar="RECIPE", help="Built-in recipe or YAML file to start from.")
-    return [
-        click.argument("config", metavar="RECIPE") if how == "argument" else by_option,
+    found: list[Callable[[Callback], Callback]] = [
+        by_option if how == "option" else click.argument("config", metavar="RECIPE"),
         option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set section.key; may be repeated."),
+    ]
+    if how == "reading":
+        return found
+    return [
+        *found,
         option("--name", metavar="NAME", help="Name of what is made; the recipe's when absent."),
         option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
     ]

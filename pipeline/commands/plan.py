@@ -1,0 +1,76 @@
+"""The plan command: what a recipe will take, before anything is made."""
+
+from typing import Any
+
+import click
+
+from pipeline.group import FaeCommand
+from pipeline.options import FiniteNumber, GroupedOption, Settings, WholeNumber, config_options
+
+ABOVE_ZERO = 1e-9
+
+
+def _option(group: str, *names: str, **settings: Any) -> Any:
+    return click.option(*names, cls=GroupedOption, group=group, **settings)
+
+
+def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
+    return {"type": FiniteNumber(ABOVE_ZERO), "default": default, "show_default": default is not None, **settings}
+
+
+@click.command("plan", cls=FaeCommand)
+@_option("Pictures", "--pictures", type=WholeNumber(1), required=True, metavar="N", help="Pictures in all.")
+@_option("Pictures", "--picture-kb", **_number(110.0, metavar="KB", help="Mean size of a picture's file."))
+@_option(
+    "Pictures",
+    "--classes",
+    type=WholeNumber(1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Classes of the generator.",
+)
+@_option("Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all.")
+@_option(
+    "Machines",
+    "--rate",
+    **_number(
+        required=True, metavar="R", help="Pictures a second that the frozen encoder does on one GPU, as measured."
+    ),
+)
+@_option(
+    "Machines",
+    "--storage-rate",
+    **_number(metavar="GB/S", help="GB a second that the storage gives to all GPUs together; 1 for each when absent."),
+)
+@_option("Cost", "--gpu-hour-cost", **_number(metavar="MONEY", help="Price of a GPU for an hour."))
+@_option("Cost", "--disk-cost", **_number(metavar="MONEY", help="Price of a TB for a month."))
+@config_options(recipe="reading")
+def plan_command(
+    settings: Settings,
+    pictures: int,
+    picture_kb: float,
+    classes: int,
+    gpus: int,
+    rate: float,
+    storage_rate: float | None,
+    gpu_hour_cost: float | None,
+    disk_cost: float | None,
+) -> None:
+    """Reckon shards, disk, time, bandwidth and cost of a recipe on so many pictures and GPUs.
+
+    The one measured number is --rate: the encoder's operations a picture times that rate is what a GPU gets done in a
+    second, and the trainings are held to get as much done. A stage that storage keeps up for longer takes that long.
+    """
+    from pipeline.plan_records import Machines
+    from pipeline.planning import make_plan
+
+    storage = (storage_rate or gpus) * 1e9
+    machines = Machines(gpus, rate, storage, picture_kb * 1e3, classes, gpu_hour_cost, disk_cost)
+    plan = make_plan(settings.recipe, pictures, machines)
+    for rows in (plan.stores, plan.models, plan.stages):
+        settings.output.table([row.as_cells() for row in rows])
+        settings.output.say("")
+    for line in plan.summary():
+        settings.output.say(line)
+    settings.output.result(plan.as_record())

@@ -1,0 +1,130 @@
+"""What a recipe will take on many pictures and GPUs: shards, time, disk, bandwidth and cost."""
+
+from collections.abc import Mapping
+
+from jobs.model_costs import (
+    TRAINING_BYTES_PER_PARAMETER,
+    TRAINING_PASSES,
+    Cost,
+    autoencoder_costs,
+    decoder_cost,
+    encoder_cost,
+    evaluations,
+    generator_cost,
+    meta_encoder,
+)
+from pipeline.plan_records import Machines, ModelNeed, Plan, StageNeed, StoreNeed
+from pipeline.recipe import Recipe
+from stores.layout import default_rows_per_shard, num_shards
+from stores.shard import ShardFormat
+from stores.spec import ArraySpec
+
+HOUR_SECONDS = 3600.0
+LATENTS = "latents"
+
+
+def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
+    """Reckon from the encoder's measured rate: rate × its operations a picture is what a GPU gets done in a second.
+
+    The other models are held to get as much done on every GPU; the networks of the decoder's losses are not counted.
+
+    Raises:
+        ValueError: settings that do not fit the encoder.
+    """
+    encoder, shape = meta_encoder(recipe.extract)
+    latent_shape = (*shape[:2], recipe.autoencoder.latent_channels)
+    costs = {
+        "frozen encoder": encoder_cost(encoder),
+        **autoencoder_costs(shape, recipe.autoencoder),
+        "pixel decoder": decoder_cost(shape, recipe.extract.picture_size, recipe.decoder),
+        "generator": generator_cost(latent_shape, machines.classes, recipe.generator),
+    }
+    views = 1 + recipe.extract.flip
+    size = recipe.extract.picture_size
+    features = [ArraySpec("features", shape, recipe.extract.dtype)]
+    features += [ArraySpec("pixels", (size, size, 3), "uint8")] if recipe.extract.pixels else []
+    stored = latent_shape[-1] * (2 if recipe.encode.latents == "moments" else 1)
+    latents = [ArraySpec(LATENTS, (*shape[:2], stored), recipe.encode.dtype)]
+    stores = [
+        *_store("features", features, pictures, views, recipe.extract.rows_per_shard),
+        *_store(LATENTS, latents, pictures, views, recipe.encode.rows_per_shard),
+    ]
+    work = _Work(machines, machines.rate * costs["frozen encoder"].flops)
+    row_bytes = {spec.name: spec.record_bytes for spec in [*features, *latents]}
+    stages = _stages(recipe, pictures * views, pictures, work, costs, row_bytes, stores)
+    return Plan(pictures, machines, stores, _models(costs, machines.gpus), stages)
+
+
+def _store(
+    kind: str, arrays: list[ArraySpec], pictures: int, views: int, rows_per_shard: int | None
+) -> list[StoreNeed]:
+    rows = rows_per_shard or default_rows_per_shard(kind, pictures, views, tuple(arrays))
+    return [_array(spec, pictures, views, rows) for spec in arrays]
+
+
+def _array(spec: ArraySpec, pictures: int, views: int, rows_per_shard: int) -> StoreNeed:
+    """Shards with their checksums and indexes, to the byte."""
+    shards = num_shards(pictures, rows_per_shard)
+    last = pictures - (shards - 1) * rows_per_shard
+    forms = [ShardFormat(part, views, rows_per_shard) for part in spec.parts]
+    num_bytes = sum((shards - 1) * form.num_bytes(rows_per_shard) + form.num_bytes(last) for form in forms)
+    row = f"{views} × {'×'.join(map(str, spec.row_shape))} {spec.dtype}"
+    return StoreNeed(spec.name, row, rows_per_shard, shards, num_bytes)
+
+
+def _models(costs: Mapping[str, Cost], gpus: int) -> list[ModelNeed]:
+    names = {"frozen encoder": "frozen encoder", "autoencoder": "whole", "pixel decoder": "pixel decoder"}
+    needs = []
+    for name, key in {**names, "generator": "generator"}.items():
+        trained = None if key == "frozen encoder" else TRAINING_BYTES_PER_PARAMETER * costs[key].parameters
+        sharded = None if trained is None else -(-trained // gpus)
+        needs.append(ModelNeed(name, costs[key].parameters, costs[key].flops, trained, sharded))
+    return needs
+
+
+class _Work:
+    """Makes stages of operations and bytes; `speed` is what a GPU gets done, operations a second."""
+
+    def __init__(self, machines: Machines, speed: float) -> None:
+        self.machines, self.speed = machines, speed
+
+    def stage(self, name: str, flops: float, read: float, written: float = 0.0) -> StageNeed:
+        arithmetic = flops / (self.speed * self.machines.gpus)
+        moving = (read + written) / self.machines.storage_rate
+        seconds = max(arithmetic, moving)
+        hours = seconds * self.machines.gpus / HOUR_SECONDS
+        bound = "arithmetic" if arithmetic >= moving else "storage"
+        return StageNeed(name, flops, read, written, seconds, hours, bound)
+
+
+def _stages(
+    recipe: Recipe,
+    passes: int,
+    pictures: int,
+    work: _Work,
+    costs: Mapping[str, Cost],
+    row_bytes: Mapping[str, int],
+    stores: list[StoreNeed],
+) -> list[StageNeed]:
+    """`passes` counts views; a training reads a view of each row of its batches, from storage every time."""
+    flops = {name: cost.flops for name, cost in costs.items()}
+    sizes = {store.array: store.num_bytes for store in stores}
+    feature_bytes = sum(size for array, size in sizes.items() if array != LATENTS)
+    autoencoder, decoder, generator, sample = recipe.autoencoder, recipe.decoder, recipe.generator, recipe.sample
+    pixel_row = row_bytes["features"] + row_bytes.get("pixels", 0)
+    noised = decoder.steps * decoder.batch_size
+    tuned = decoder.finetune_steps * decoder.batch_size
+    painting = TRAINING_PASSES * flops["pixel decoder"]
+    shift = generator.shift if generator.sampling_shift is None else generator.sampling_shift
+    one = evaluations(sample, shift) * flops["generator"] + flops["decode"] + flops["pixel decoder"]
+    learnt, generated = autoencoder.steps * autoencoder.batch_size, generator.steps * generator.batch_size
+    return [
+        work.stage("extract", passes * flops["frozen encoder"], pictures * work.machines.picture_bytes, feature_bytes),
+        work.stage("train-ae", learnt * TRAINING_PASSES * flops["whole"], learnt * row_bytes["features"]),
+        work.stage(
+            "train-decoder", noised * painting + tuned * (painting + flops["whole"]), (noised + tuned) * pixel_row
+        ),
+        work.stage("encode", passes * flops["encode"], sizes["features"], sizes[LATENTS]),
+        work.stage("train-gen", generated * TRAINING_PASSES * flops["generator"], generated * row_bytes[LATENTS]),
+        work.stage("sample", sample.num * one, 0.0, sample.num * float(recipe.extract.picture_size**2 * 3)),
+    ]

@@ -1,0 +1,62 @@
+"""Costs of models: the paper's parameter counts, operations against a count by hand, evaluations of a solver."""
+
+import pytest
+
+from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
+from jobs.model_costs import autoencoder_costs, decoder_cost, encoder_cost, evaluations, generator_cost, meta_encoder
+
+SHAPE = (16, 16, 1536)
+
+
+def transformer_flops(tokens, dim, hidden, depth):
+    """Of plain blocks: q, k, v and output 8·T·D², attention 4·T²·D, gated feed-forward 6·T·D·H."""
+    return depth * (8 * tokens * dim**2 + 4 * tokens**2 * dim + 6 * tokens * dim * hidden)
+
+
+@pytest.fixture(scope="module")
+def giant():
+    encoder, shape = meta_encoder(ExtractConfig(encoder="dinov2-g"))
+    assert shape == SHAPE
+    return encoder_cost(encoder)
+
+
+def test_the_papers_models_have_its_parameters(giant):
+    assert giant.parameters == pytest.approx(1.135e9, rel=0.01)
+    assert autoencoder_costs(SHAPE, AutoencoderConfig())["whole"].parameters == 38_166_592 + 170_428_416
+    assert generator_cost((16, 16, 32), 1000, GeneratorConfig(size="XL")).parameters == 675_256_736
+
+
+def test_operations_are_those_of_a_count_by_hand(giant):
+    expected = transformer_flops(tokens=257, dim=1536, hidden=4096, depth=40)
+    assert giant.flops == pytest.approx(expected, rel=0.01)
+    generator = generator_cost((16, 16, 32), 1000, GeneratorConfig(size="XL"))
+    assert generator.flops == pytest.approx(transformer_flops(256, 1152, 3072, 28), rel=0.03)
+
+
+def test_a_block_tapped_in_the_middle_costs_the_blocks_before_it_alone():
+    whole, _ = meta_encoder(ExtractConfig(encoder="dinov2-b"))
+    half, _ = meta_encoder(ExtractConfig(encoder="dinov2-b", layer=5))
+    assert encoder_cost(half).flops == pytest.approx(encoder_cost(whole).flops / 2, rel=0.02)
+
+
+def test_halves_of_the_autoencoder_add_up_and_the_decoder_grows_with_its_size():
+    costs = autoencoder_costs((4, 4, 128), AutoencoderConfig(heads=2, head_dim=32, decoder_depth=1))
+    assert costs["whole"].flops == costs["encode"].flops + costs["decode"].flops
+    assert (
+        decoder_cost((4, 4, 128), 32, DecoderConfig(size="S")).flops
+        < decoder_cost((4, 4, 128), 32, DecoderConfig(size="B")).flops
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 10),
+        ({"guidance_scale": 2.0}, 20),
+        ({"guidance_scale": 2.0, "solver": "heun"}, 40),
+        ({"solver": "sde"}, 10),
+        ({"guidance_scale": 2.0, "guidance_interval": "0.45,0"}, 14),
+    ],
+)
+def test_evaluations_of_a_picture(settings, expected):
+    assert evaluations(SampleConfig(steps=10, **settings), shift=1.0) == expected
