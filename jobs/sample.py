@@ -100,21 +100,30 @@ def sample(
 
     `weak` is a weaker generator of the same latents to guide by instead of the null class (autoguidance).
     """
-    guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
-    cast = autocast(painter.device, pick_dtype("auto", painter.device))
     total = len(plan.seeds)
     on_progress(0, total, {})
     for start in range(0, total, config.batch_size):
         part = slice(start, start + config.batch_size)
-        labels = torch.from_numpy(plan.labels[part])
-        with torch.inference_mode(), cast():
-            latents = generator.sample(
-                labels,
-                plan.seeds[part],
-                steps=config.steps,
-                guidance=guidance,
-                solver=config.solver,
-                weak=None if weak is None else weak.model,
-            )
-        yield painter.paint(latents)
+        yield sample_batch(generator, painter, plan.labels[part], plan.seeds[part], config, weak)
         on_progress(min(start + config.batch_size, total), total, {})
+
+
+def sample_batch(
+    generator: DiffusionGenerator,
+    painter: Painter,
+    labels: np.ndarray,
+    seeds: list[int],
+    config: SampleConfig,
+    weak: DiffusionGenerator | None = None,
+) -> np.ndarray:
+    """Pictures uint8 (n, H, W, 3) of these labels and seeds, made at once; see `sample`."""
+    with torch.inference_mode(), autocast(painter.device, pick_dtype("auto", painter.device))():
+        latents = generator.sample(
+            torch.from_numpy(labels),
+            seeds,
+            steps=config.steps,
+            guidance=parse_guidance(config.guidance_interval, config.guidance_scale),
+            solver=config.solver,
+            weak=None if weak is None else weak.model,
+        )
+    return painter.paint(latents)

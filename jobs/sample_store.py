@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from jobs.config import RuntimeConfig, SampleConfig
 from jobs.devices import pick_device, pick_dtype
 from jobs.fill import fill_store
 from jobs.laps import Laps
+from jobs.passes import Passes
 from jobs.run_folder import Models
-from jobs.sample import Painter, SamplePlan, plan_samples, sample
-from jobs.shards import IN_FLIGHT, OnProgress, ShardResult
+from jobs.sample import Painter, plan_samples, sample_batch
+from jobs.shards import OnProgress, ShardResult
 from jobs.train_gen import load_generator
 from stores import ArraySpec, Store, StoreWriter, new_index
 
@@ -68,11 +68,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
 
 
 class SampleWorker:
-    """Draws, solves and paints the pictures of a shard, in batches that begin with the shard, and writes them.
-
-    On processors every pass has one thread, since a product that is shared out to threads may round differently; two
-    shards are made at once instead.
-    """
+    """Draws, solves and paints the pictures of a shard, in batches that begin with the shard, and writes them."""
 
     def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config, self.device = StoreWriter.open(store), config, pick_device(device)
@@ -80,22 +76,23 @@ class SampleWorker:
         self.weak = load_generator(models.weak, self.device) if models.weak else None
         self.painter = Painter.load(models.autoencoder, models.decoder, self.device)
         self.labels = self.writer.index["label"].to_numpy().astype(np.int64)
-        self.sampling = Semaphore(IN_FLIGHT if self.device.type == "cpu" else 1)
+        self.passes = Passes(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
         """Make and commit one shard; `seconds` of the result tells what this call waited for."""
-        rows, clock = self.writer.shard_rows(shard), Laps()
-        plan = SamplePlan(self.labels[rows.start : rows.stop], [self.config.seed + row for row in rows])
-        with self.sampling:
-            clock.lap("queue")
-            if self.device.type == "cpu":
-                torch.set_num_threads(1)
-            made = sample(self.generator, self.painter, plan, self.config, lambda *_: None, self.weak)
-            pixels = np.concatenate(list(made))
-            clock.lap("sample")
+        rows, clock, size = self.writer.shard_rows(shard), Laps(), self.config.batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        made = [self.passes.submit(self._make, batch) for batch in batches]
+        pixels = np.concatenate([batch.result() for batch in made])
+        clock.lap("sample")
         self.writer.write_shard(shard, {"pixels": pixels[:, None]})  # (n, H, W, 3) -> (n, 1, H, W, 3)
         clock.lap("write")
         return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": clock.seconds}
+
+    def _make(self, rows: range) -> np.ndarray:
+        seeds = [self.config.seed + row for row in rows]
+        labels = self.labels[rows.start : rows.stop]
+        return sample_batch(self.generator, self.painter, labels, seeds, self.config, self.weak)
 
 
 def make_sample_store(

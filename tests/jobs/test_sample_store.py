@@ -35,6 +35,12 @@ def test_actors_and_one_process_make_the_same_bytes(sampled, ray_cluster):
     assert on_ray.fingerprint == local.fingerprint
 
 
+def test_the_number_of_threads_changes_no_byte(sampled):
+    assert (
+        sampled("one", replace(LOCAL, threads=1)).content_id == sampled("three", replace(LOCAL, threads=3)).content_id
+    )
+
+
 def test_the_index_tells_label_and_seed_and_the_manifest_how_they_were_chosen(sampled, world):
     store = sampled("a", labels="random")
     keys = store.index["key"].to_pylist()
