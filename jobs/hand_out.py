@@ -74,7 +74,7 @@ class _Crew:
                 if shard is None:
                     self.alive.add(slot)
                 elif ledger.finish(shard, slot):
-                    yield result
+                    yield {**result, "worker": str(slot)}
 
     def stop(self) -> None:
         """End every actor at once and wait until it is gone, so that nobody writes any more."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+# shard, rows, rejected; seconds by part of the work when the worker measures them; worker when there are several.
 ShardResult = dict[str, Any]
 OnProgress = Callable[[int, int, dict[str, Any]], None]
 

@@ -19,13 +19,15 @@ class Watch:
     """What the settings ask for, open for the length of a command; `close` it at the end.
 
     Raises:
-        ValueError: a port that is taken.
+        ValueError: a port that is taken, or a dashboard without Ray.
         OSError: a file that cannot be written.
     """
 
     def __init__(self, runtime: RuntimeConfig | None = None, say: Callable[[str], object] = lambda _: None) -> None:
         self._lines: TextIO | None = None
         self._page: MetricsPage | None = None
+        if runtime is not None and runtime.dashboard and runtime.executor == "local":
+            raise ValueError("runtime.dashboard: expected the executor ray; a local one has no dashboard; leave it out")
         if runtime is not None and runtime.metrics_port is not None:
             self._page = MetricsPage(runtime.metrics_port)
             say(f"metrics: {self._page.url}")

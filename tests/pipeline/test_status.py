@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.config import RuntimeConfig
 from pipeline.cli import main
 from pipeline.status import status_of
-from pipeline.watch import StatusFile
+from pipeline.watch import StatusFile, Watch
 from stores import ArraySpec, StoreWriter, new_index
 from stores.layout import PROGRESS
 from stores.verify import verify
@@ -191,6 +192,11 @@ def test_extract_leaves_no_progress_behind_and_a_failed_one_its_error(world, tmp
     status = status_of(str(path), tmp_path)
     assert status.state == "failed"
     assert "the device is gone" in status.last_error
+    watch = stages.watch = Watch(RuntimeConfig(progress_json=str(tmp_path / "lines")))
     store = stages.encode(world.made.features, models.autoencoder)
+    watch.close()
+    lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
+    assert {line["progress"] for line in lines} == {"encode"}
+    assert (lines[-1]["state"], lines[-1]["done"], lines[-1]["facts"]["shards_done"]) == ("done", 64, 4)
     assert not (store.path / PROGRESS).exists()
     assert store.content_id == world.made.latents.content_id

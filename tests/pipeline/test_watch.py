@@ -123,3 +123,8 @@ def test_a_port_that_is_taken_is_a_mistake_with_a_name():
 def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path):
     with pytest.raises(FileNotFoundError):
         Watch(RuntimeConfig(progress_json=str(Path(tmp_path) / "no" / "file")))
+
+
+def test_a_dashboard_without_ray_is_a_mistake():
+    with pytest.raises(ValueError, match=r"runtime.dashboard: expected the executor ray"):
+        Watch(RuntimeConfig(dashboard=True, executor="local"))
