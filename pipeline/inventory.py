@@ -6,10 +6,10 @@ from typing import Any
 
 from jobs.run_folder import KINDS, RunFolder
 from pipeline.formats import readable
-from stores import StoreError
 from stores.gc import folder_bytes, texts_in
-from stores.layout import MANIFEST
-from stores.manifest import COMPLETE, Manifest
+from stores.listing import list_manifests
+from stores.manifest import COMPLETE
+from stores.places import Place, inside, is_url, name_of, open_bytestore
 from stores.reader import open_store
 from stores.writer import StoreWriter
 
@@ -21,7 +21,7 @@ INPUTS = ("features", "autoencoder", "decoder", "generator")
 class Artefact:
     """A store or a model: where it is, what it was made from (paths), how large and how far it is."""
 
-    path: Path
+    path: Place
     kind: str
     made_from: list[str]
     num_bytes: int
@@ -34,21 +34,22 @@ class Artefact:
     def as_cells(self) -> dict[str, Any]:
         indent = "" if self.depth == 0 else "   " * (self.depth - 1) + "└─ "
         return {
-            "artefact": f"{indent}{self.path.name}",
+            "artefact": f"{indent}{name_of(self.path)}",
             "kind": self.kind,
             "size": readable(self.num_bytes),
             "status": self.status,
         }
 
 
-def inventory(root: Path) -> list[Artefact]:
-    """Every artefact below `root`, each below the one it was made from."""
-    found = [*_stores(root, "features"), *_runs(root), *_stores(root, "latents"), *_stores(root, "samples")]
+def inventory(root: Place) -> list[Artefact]:
+    """Every artefact below `root`, each below the one it was made from; at a URL there are stores alone."""
+    runs = [] if is_url(root) else _runs(Path(root))
+    found = [*_stores(root, "features"), *runs, *_stores(root, "latents"), *_stores(root, "samples")]
     by_parent: dict[str, list[Artefact]] = {}
-    known = {artefact.path.name for artefact in found}
+    known = {name_of(artefact.path) for artefact in found}
     for artefact in found:
         # The last input is the nearest: latents name their features and then their autoencoder.
-        parents = [Path(path).name for path in artefact.made_from if Path(path).name in known]
+        parents = [name_of(path) for path in artefact.made_from if name_of(path) in known]
         by_parent.setdefault(parents[-1] if parents else "", []).append(artefact)
     return _tree(by_parent, "", 0)
 
@@ -57,36 +58,25 @@ def _tree(by_parent: dict[str, list[Artefact]], parent: str, depth: int) -> list
     rows = []
     for artefact in by_parent.get(parent, []):
         rows.append(Artefact(**{**artefact.__dict__, "depth": depth}))
-        rows += _tree(by_parent, artefact.path.name, depth + 1)
+        rows += _tree(by_parent, name_of(artefact.path), depth + 1)
     return rows
 
 
-def _stores(root: Path, kind: str) -> list[Artefact]:
+def _stores(root: Place, kind: str) -> list[Artefact]:
     artefacts = []
-    for path, manifest in _manifests(root / kind):
+    for place, manifest in list_manifests(inside(root, kind)):
+        size = open_bytestore(place).num_bytes() if is_url(place) else folder_bytes(Path(place))
         if manifest is None:
-            artefacts.append(Artefact(path, kind, [], folder_bytes(path), "damaged"))
+            artefacts.append(Artefact(place, kind, [], size, "damaged"))
             continue
         parents = [manifest.attributes[key] for key in INPUTS if key in manifest.attributes]
-        status = manifest.status if manifest.status == COMPLETE else _progress(path)
-        artefacts.append(Artefact(path, kind, parents, folder_bytes(path), status))
+        status = manifest.status if manifest.status == COMPLETE else _progress(place)
+        artefacts.append(Artefact(place, kind, parents, size, status))
     return artefacts
 
 
-def _manifests(parent: Path) -> list[tuple[Path, Manifest | None]]:
-    """(folder, manifest) of every store, oldest first; None where the manifest cannot be read."""
-    files = sorted(parent.glob(f"*-{'[0-9a-f]' * 12}/{MANIFEST}"), key=lambda file: file.stat().st_mtime_ns)
-    found: list[tuple[Path, Manifest | None]] = []
-    for file in files:
-        try:
-            found.append((file.parent, StoreWriter.open(file.parent).manifest))
-        except StoreError:
-            found.append((file.parent, None))
-    return found
-
-
-def _progress(path: Path) -> str:
-    writer = StoreWriter.open(path)
+def _progress(place: Place) -> str:
+    writer = StoreWriter.open(place)
     return f"{writer.num_shards - len(writer.missing_shards())}/{writer.num_shards} shards"
 
 
@@ -130,7 +120,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "rejected": len(rejected),
         "views": store.views,
         "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
-        "size": readable(sum(store.blobs.size(key) for key in store.blobs.keys())),  # noqa: SIM118
+        "size": readable(store.blobs.num_bytes()),
         "classes": len(store.attributes.get("class_names") or []) or None,
     }
     arrays = {

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from pipeline.output import Output
 from pipeline.recipe import SECTIONS, Recipe, check_name, load_recipe, override
 from pipeline.values import RecipeError, field_type
+from stores.places import Place, is_url
 
 GENERAL = "General"
 Callback = Callable[..., Any]
@@ -23,16 +24,30 @@ class Settings:
     """What a person asked for: defaults, then the recipe, then --set, then options.
 
     `given` holds the keys (`section.key`, `name`) that were set on the command line; `source` is the recipe's
-    path or name, None when there is none.
+    path or name, None when there is none. `place` is the folder or URL of all stores and models.
     """
 
     recipe: Recipe
     given: frozenset[str]
     source: str | None
-    root: Path
+    place: Place
     dry_run: bool
     debug: bool
     output: Output
+
+    @property
+    def root(self) -> Path:
+        """The folder of all stores and models.
+
+        Raises:
+            RecipeError: it was given as a URL.
+        """
+        if is_url(self.place):
+            raise RecipeError(
+                f"--root {self.place}: expected a folder; URLs are for stores ls, gc, import and unpack, "
+                "and wherever a command takes a store"
+            )
+        return Path(self.place)
 
     @property
     def json(self) -> bool:
@@ -48,6 +63,15 @@ class GroupedOption(click.Option):
     ) -> None:
         super().__init__(*args, **attributes)
         self.group, self.setting = group, setting
+
+
+class PlaceType(click.ParamType):
+    """A folder, there or not, or a URL."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else click.Path(file_okay=False, path_type=Path).convert(value, param, ctx)
 
 
 class WholeNumber(click.IntRange):
@@ -164,11 +188,10 @@ def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
 
 def _general_options() -> list[Callable[[Callback], Callback]]:
     option = functools.partial(click.option, cls=GroupedOption)
-    folder = click.Path(file_okay=False, path_type=Path)
     return [
         option(
             "--root",
-            type=folder,
+            type=PlaceType(),
             metavar="DIR",
             default=Path("fae-runs"),
             show_default=True,
@@ -205,7 +228,7 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
         recipe=recipe,
         given=frozenset(given),
         source=source,
-        root=parameters.pop("root"),
+        place=parameters.pop("root"),
         dry_run=parameters.pop("dry_run", False),
         debug=parameters.pop("debug"),
         output=Output(json=parameters.pop("json")),

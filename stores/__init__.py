@@ -14,7 +14,8 @@ from stores.errors import (
 )
 from stores.fingerprint import explain_difference, fingerprint
 from stores.index import new_index
-from stores.reader import Store, find_manifests, open_store
+from stores.listing import find_manifests
+from stores.reader import Store, open_store
 from stores.spec import ArraySpec
 from stores.stats import Statistics
 from stores.writer import StoreWriter

@@ -68,6 +68,10 @@ class ByteStore(ABC):
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted, unfinished writes left out."""
 
+    def num_bytes(self, prefix: str = "") -> int:
+        """Bytes of all blobs whose keys begin with the prefix."""
+        return sum(self.size(key) for key in list(self.keys(prefix)))
+
     @abstractmethod
     def folders(self) -> list[str]:
         """Names of the folders directly below the root, sorted."""

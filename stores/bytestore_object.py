@@ -76,6 +76,11 @@ class ObjectByteStore(ByteStore):
         found = [entry["path"] for batch in batches for entry in batch]
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
+    def num_bytes(self, prefix: str = "") -> int:
+        with self._errors(prefix):
+            batches = list(self._obstore.list(self._remote, prefix=prefix.rpartition("/")[0] or None))
+        return sum(entry["size"] for batch in batches for entry in batch if entry["path"].startswith(prefix))
+
     def folders(self) -> list[str]:
         with self._errors(""):
             return sorted(self._obstore.list_with_delimiter(self._remote)["common_prefixes"])

@@ -41,6 +41,9 @@ class RetryingByteStore(ByteStore):
     def keys(self, prefix: str = "") -> Iterator[str]:
         return iter(self._try(lambda: list(self.inner.keys(prefix))))
 
+    def num_bytes(self, prefix: str = "") -> int:
+        return self._try(lambda: self.inner.num_bytes(prefix))
+
     def folders(self) -> list[str]:
         return self._try(self.inner.folders)
 

@@ -9,48 +9,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stores.bytestore import ByteStore
 from stores.bytestore_local import LocalByteStore
-from stores.errors import LeaseHeldError, StoreError
+from stores.errors import LeaseHeldError
 from stores.fileio import TEMPORARY_SUFFIX, fsync_directory, is_temporary
-from stores.layout import COMMITS, DATA, INDEX, MANIFEST
+from stores.layout import COMMITS, DATA, INDEX, LEASE, MANIFEST
 from stores.lease import STALE_SECONDS, Lease
+from stores.listing import list_manifests
 from stores.manifest import COMPLETE, Manifest
-from stores.reader import read_manifest
+from stores.places import Place, inside, is_url, name_of, open_bytestore
 
 _FOLDER = f"*-{'[0-9a-f]' * 12}"
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that may go: a store's folder or an unfinished file below the root, its size, and why it may go."""
+    """Something that may go: a store or an unfinished file below the root, its size, and why it may go."""
 
-    path: Path
+    path: Place
     num_bytes: int
     why: str
 
 
 @dataclass(frozen=True)
 class _Found:
-    path: Path
+    place: Place
+    kind_folder: str
     manifest: Manifest
-    written_ns: int
+
+    @property
+    def blobs(self) -> ByteStore:
+        return open_bytestore(self.place)
 
 
-def gc(root: Path | str, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
-    """What may go below `root`; it is removed when `dry_run` is False.
+def gc(root: Place, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
+    """What may go below `root`, a folder or a URL; it is removed when `dry_run` is False.
 
     A store stays when it is the newest of its name (finished or not, each), when something names it, or when a store
     that stays was made from it. `references` are the content ids, fingerprints and paths that others (trained models)
-    name. Unfinished files go when they are older than a stale lease. A store that is being written, one whose manifest
-    cannot be read, and anything outside the root or behind a link are never touched.
+    name. Unfinished files of a folder go when they are older than a stale lease; object stores have none. A store that
+    is being written, one whose manifest cannot be read, and anything outside the root or behind a link are never
+    touched.
     """
-    root = Path(root).resolve()
-    garbage = [*_old_stores(root, references), *_never_begun(root), *_temporaries(root)]
-    covered = {item.path for item in garbage}
-    garbage = [item for item in garbage if not covered & set(item.path.parents)]
+    if is_url(root):
+        garbage = _old_stores(root, references)
+        return garbage if dry_run else [item for item in garbage if _remove_remote(item.path)]
+    folder = Path(root).resolve()
+    garbage = [*_old_stores(folder, references), *_never_begun(folder), *_temporaries(folder)]
+    covered = {Path(item.path) for item in garbage}
+    garbage = [item for item in garbage if not covered & set(Path(item.path).parents)]
     if dry_run:
         return garbage
-    return [item for item in garbage if _remove(item.path, root)]
+    return [item for item in garbage if _remove(Path(item.path), folder)]
 
 
 def folder_bytes(path: Path) -> int:
@@ -60,23 +70,24 @@ def folder_bytes(path: Path) -> int:
     return sum((Path(at) / name).lstat().st_size for at, _, names in os.walk(path) for name in names)
 
 
-def _old_stores(root: Path, references: Iterable[str]) -> list[Garbage]:
+def _old_stores(root: Place, references: Iterable[str]) -> list[Garbage]:
     found = list(_stores(root))
-    named = {Path(text).name for text in references}
-    kept = {store.path for store in found if _is_newest(store, found) or _names_of(store) & named}
+    named = {name_of(text) for text in references}
+    kept = {store.place for store in found if _is_newest(store, found) or _names_of(store) & named}
     while True:
-        named = {name for store in found if store.path in kept for name in _names_in(store.manifest)}
-        more = {store.path for store in found if _names_of(store) & named} - kept
+        named = {name for store in found if store.place in kept for name in _names_in(store.manifest)}
+        more = {store.place for store in found if _names_of(store) & named} - kept
         if not more:
             break
         kept |= more
-    return [_as_garbage(store) for store in found if store.path not in kept and not _is_held(store.path)]
+    return [_as_garbage(store) for store in found if store.place not in kept and not Lease(store.blobs).is_held()]
 
 
 def _as_garbage(store: _Found) -> Garbage:
     state = "store" if store.manifest.status == COMPLETE else "unfinished store"
     why = f"{state} of {store.manifest.kind} that nothing was made from, older than another one of its name"
-    return Garbage(store.path, folder_bytes(store.path), why)
+    size = store.blobs.num_bytes() if is_url(store.place) else folder_bytes(Path(store.place))
+    return Garbage(store.place, size, why)
 
 
 def _is_newest(store: _Found, found: list[_Found]) -> bool:
@@ -84,21 +95,21 @@ def _is_newest(store: _Found, found: list[_Found]) -> bool:
     same = [
         other
         for other in found
-        if (other.path.parent, other.manifest.name, other.manifest.status)
-        == (store.path.parent, store.manifest.name, store.manifest.status)
+        if (other.kind_folder, other.manifest.name, other.manifest.status)
+        == (store.kind_folder, store.manifest.name, store.manifest.status)
     ]
-    return store is max(same, key=lambda other: (other.written_ns, other.path))
+    return store is max(same, key=lambda other: (other.manifest.created_unix_seconds, str(other.place)))
 
 
 def _names_of(store: _Found) -> set[str]:
     """What others may call it."""
-    names = {store.path.name, store.manifest.fingerprint}
+    names = {name_of(store.place), store.manifest.fingerprint}
     return names | {store.manifest.content_id} if store.manifest.content_id else names
 
 
 def _names_in(manifest: Manifest) -> Iterator[str]:
     """Every text in the ingredients and attributes of a store; of paths the last part."""
-    return (Path(text).name for text in texts_in([manifest.ingredients, manifest.attributes]))
+    return (name_of(text) for text in texts_in([manifest.ingredients, manifest.attributes]))
 
 
 def texts_in(value: Any) -> Iterator[str]:
@@ -112,14 +123,12 @@ def texts_in(value: Any) -> Iterator[str]:
             yield from texts_in(item)
 
 
-def _stores(root: Path) -> Iterator[_Found]:
+def _stores(root: Place) -> Iterator[_Found]:
     """Stores at `root/<kind>/<name>-<fingerprint12>` with a readable manifest."""
-    for path in _store_folders(root):
-        try:
-            manifest = read_manifest(LocalByteStore(path))
-        except (StoreError, OSError):
-            continue
-        yield _Found(path, manifest, (path / MANIFEST).stat().st_mtime_ns)
+    for kind in open_bytestore(root).folders():
+        for place, manifest in list_manifests(inside(root, kind)):
+            if manifest is not None and (is_url(place) or _is_inside(Path(place), Path(root))):
+                yield _Found(place, kind, manifest)
 
 
 def _store_folders(root: Path) -> list[Path]:
@@ -186,4 +195,16 @@ def _remove_store(path: Path) -> bool:
     path.rmdir()  # giving the lease back has made an empty folder
     fsync_directory(path.parent)
     shutil.rmtree(trash)
+    return True
+
+
+def _remove_remote(place: Place) -> bool:
+    """The manifest first, so that no half a store is ever found; False when it is in use by now."""
+    blobs = open_bytestore(place)
+    try:
+        with Lease(blobs):
+            for key in [MANIFEST, *(key for key in blobs.keys() if key not in (MANIFEST, LEASE))]:  # noqa: SIM118
+                blobs.delete(key)
+    except LeaseHeldError:
+        return False
     return True

@@ -19,8 +19,9 @@ COMPLETE = "complete"
 class Manifest:
     """manifest.json; what comes after `status` is None until the store is complete.
 
-    `row_fingerprint` is the hash of what makes a row of its picture, `rows_sha256` that of the rows whatever their
-    order: by these a store finds rows that older stores hold.
+    `created_unix_seconds` is when it was planned, which no repair or copy changes; nothing is derived from it but what
+    is newest. `row_fingerprint` is the hash of what makes a row of its picture, `rows_sha256` that of the rows whatever
+    their order: by these a store finds rows that older stores hold.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Manifest:
     attributes: dict[str, Any]
     row_fingerprint: str
     rows_sha256: str
+    created_unix_seconds: float
     status: str = WRITING
     content_id: str | None = None
     statistics: dict[str, Any] | None = None
@@ -134,6 +136,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "attributes": (dict,),
     "row_fingerprint": (str,),
     "rows_sha256": (str,),
+    "created_unix_seconds": (float,),
     "content_id": (str, _OPTIONAL),
     "statistics": (dict, _OPTIONAL),
     "index_file_sha256": (str, _OPTIONAL),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stores.bytestore import ByteStore
 from stores.bytestore_local import LocalByteStore
 from stores.commit import CommitRecord
 from stores.errors import CorruptStoreError, ForeignStoreError
@@ -21,6 +22,7 @@ from stores.fingerprint import canonical_json
 from stores.layout import DATA, INDEX, MANIFEST, SPARE, commit_key, part_attributes, shard_key
 from stores.lease import Lease
 from stores.manifest import COMPLETE, Manifest
+from stores.places import Place, inside, open_bytestore
 from stores.reader import Store, open_store
 from stores.shard import ShardFormat
 from stores.spec import ArraySpec, Part
@@ -85,7 +87,7 @@ def pack(
     return Archive(out, store.content_id, before, after)
 
 
-def unpack(archive: Path | str, parent: Path | str, progress: Progress | None = None) -> Store:
+def unpack(archive: Path | str, parent: Place, progress: Progress | None = None) -> Store:
     """Make the store `parent/<name>-<fingerprint12>` out of an archive: the same values, content id and shard files.
 
     When the store is there and complete, nothing is done.
@@ -97,10 +99,10 @@ def unpack(archive: Path | str, parent: Path | str, progress: Progress | None = 
     source = LocalByteStore(archive)
     files = read_archive(source)
     manifest = _manifest(source, files)
-    target = Path(parent) / f"{manifest.name}-{manifest.fingerprint[:12]}"
-    if (target / MANIFEST).exists() and open_store(target).content_id == manifest.content_id:
+    target = inside(parent, f"{manifest.name}-{manifest.fingerprint[:12]}")
+    blobs = open_bytestore(target)
+    if blobs.exists(MANIFEST) and open_store(target).content_id == manifest.content_id:
         return open_store(target)
-    blobs = LocalByteStore(target)
     with Lease(blobs, on_enter=blobs.sweep):
         for shard in range(manifest.num_shards):
             _unpack_shard(source, files, blobs, manifest, shard)
@@ -195,7 +197,7 @@ def _pack_shard(store: Store, part: Part, array: Any, shard: int, record: Commit
 
 
 def _unpack_shard(
-    source: LocalByteStore, files: dict[str, str], blobs: LocalByteStore, manifest: Manifest, shard: int
+    source: LocalByteStore, files: dict[str, str], blobs: ByteStore, manifest: Manifest, shard: int
 ) -> None:
     """Read one shard of every array through Zarr's codecs and write it as the store's files, its record last."""
     import zarr

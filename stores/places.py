@@ -45,6 +45,11 @@ def beside(blobs: ByteStore, name: str) -> Place:
     return folder.parent / name if folder is not None else f"{blobs.url.rpartition('/')[0]}/{name}"
 
 
+def name_of(place: Place) -> str:
+    """The last part of a path or URL."""
+    return str(place).rstrip("/").rpartition("/")[2]
+
+
 def inside(place: Place, name: str) -> Place:
     """A folder below a place."""
     return f"{str(place).rstrip('/')}/{name}" if is_url(place) else Path(place) / name

@@ -1,5 +1,6 @@
 """What a new store will be: its rows in order, its manifest, its place, and what it can take from older stores."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,7 @@ class StoreRequest:
             attributes=attributes,
             row_fingerprint=fingerprint(self.ingredients if self.row_ingredients is None else self.row_ingredients),
             rows_sha256=rows_sha256,
+            created_unix_seconds=time.time(),
         )
 
     def _shard_rows(self, num_rows: int, base: int | None) -> int:

@@ -12,7 +12,6 @@ import pyarrow as pa
 from stores import index as indexing
 from stores.blocks import read_blocks
 from stores.bytestore import ByteStore
-from stores.bytestore_local import LocalByteStore
 from stores.dtypes import decode
 from stores.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
 from stores.layout import INDEX, MANIFEST, shard_key
@@ -207,10 +206,3 @@ def read_manifest(blobs: ByteStore) -> Manifest:
             f"{blobs.url}: expected a store; found no {MANIFEST}; `fae-pipe stores ls` lists the stores there are"
         ) from error
     return Manifest.from_bytes(data, blobs.url)
-
-
-def find_manifests(parent: Path | str, name: str = "*") -> list[tuple[Path, Manifest]]:
-    """(folder, manifest) of every store `parent/<name>-<fingerprint12>`, finished or not, oldest first."""
-    files = Path(parent).glob(f"{name}-{'[0-9a-f]' * 12}/{MANIFEST}")
-    found = sorted((file.stat().st_mtime_ns, file.parent) for file in files)
-    return [(folder, read_manifest(LocalByteStore(folder))) for _, folder in found]

@@ -212,6 +212,7 @@ class StoreWriter:
         if not self.complete:
             self._finalise(max_rejected)
         self.blobs.delete(REUSE)
+        self.lease().clear_stale()  # of a process that was killed between the last write and its end
         return Store(self.blobs, self.manifest)
 
     def _finalise(self, max_rejected: float) -> None:

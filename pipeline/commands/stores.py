@@ -19,14 +19,14 @@ def stores_group() -> None:
 @stores_group.command("ls")
 @config_options(recipe="none")
 def ls_command(settings: Settings) -> None:
-    """List stores and models in the order in which they were made from each other."""
+    """List stores and models in the order in which they were made from each other. The root may be a URL."""
     from pipeline.inventory import inventory
 
-    rows = inventory(settings.root)
+    rows = inventory(settings.place)
     if not rows:
-        settings.output.say(f"{settings.root}: nothing yet; start with `fae-pipe extract` or `fae-pipe demo`")
+        settings.output.say(f"{settings.place}: nothing yet; start with `fae-pipe extract` or `fae-pipe demo`")
     settings.output.table([row.as_cells() for row in rows])
-    settings.output.result({"root": settings.root, "artefacts": [row.as_record() for row in rows]})
+    settings.output.result({"root": settings.place, "artefacts": [row.as_record() for row in rows]})
 
 
 @stores_group.command("show")

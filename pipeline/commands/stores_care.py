@@ -106,8 +106,17 @@ def diff_command(settings: Settings, a: Path | str, b: Path | str) -> None:
 
 @click.command("gc", cls=FaeCommand)
 @click.option("--delete", is_flag=True, cls=GroupedOption, group="Removal", help="Remove it; else it is only listed.")
+@click.option(
+    "--models",
+    type=FOLDER,
+    multiple=True,
+    metavar="DIR",
+    cls=GroupedOption,
+    group="Removal",
+    help="Other root folder whose models name stores that stay; may be repeated; needed for a --root at a URL.",
+)
 @config_options(recipe="none")
-def gc_command(settings: Settings, delete: bool) -> None:
+def gc_command(settings: Settings, delete: bool, models: tuple[Path, ...]) -> None:
     """List, or remove, stores that nothing was made from and what interrupted writes left behind.
 
     The newest store of each name stays, as do all that a model or another store was made from. Models are never
@@ -116,14 +125,21 @@ def gc_command(settings: Settings, delete: bool) -> None:
     from pipeline.formats import readable
     from pipeline.inventory import run_references
     from stores.gc import gc
+    from stores.places import is_url
 
-    found = gc(settings.root, run_references(settings.root), dry_run=not delete)
+    if is_url(settings.place) and not models:
+        raise click.UsageError(
+            f"--root {settings.place}: no models lie at a URL; pass --models DIR for each root of them"
+        )
+    roots = models if is_url(settings.place) else (settings.root, *models)
+    references = set[str]().union(*[run_references(root) for root in roots])
+    found = gc(settings.place, references, dry_run=not delete)
     settings.output.table([{"path": item.path, "size": readable(item.num_bytes), "why": item.why} for item in found])
     total = readable(sum(item.num_bytes for item in found))
     if not found:
-        settings.output.say(f"{settings.root}: nothing to remove")
+        settings.output.say(f"{settings.place}: nothing to remove")
     elif delete:
         settings.output.say(f"removed {total}")
     else:
         settings.output.say(f"{total} would be freed; --delete removes them")
-    settings.output.result({"root": settings.root, "deleted": delete, "garbage": [vars(item) for item in found]})
+    settings.output.result({"root": settings.place, "deleted": delete, "garbage": [vars(item) for item in found]})

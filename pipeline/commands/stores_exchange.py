@@ -70,18 +70,19 @@ def export_rows_command(
 def import_command(settings: Settings, source: Path, store_name: str, dtype: str) -> None:
     """Make a latent store of LightningDiT-style safetensors (latents, latents_flip, labels) in DIR.
 
-    What was exported as lightningdit comes back with its names, splits and order.
+    What was exported as lightningdit comes back with its names, splits and order. The root may be a URL.
     """
     from pipeline.recipe import check_name
     from stores.imports import import_latents
+    from stores.places import inside
 
-    parent = settings.root / "latents"
+    parent = inside(settings.place, "latents")
     with settings.output.progress("import", "shards") as progress:
         store = import_latents(
             source, parent, check_name(store_name, "--name"), dtype, lambda done, total: progress(done, total, {})
         )
-    settings.output.say(f"{store.path}: {store.num_rows:,} rows, {store.views} views")
-    settings.output.result({"path": store.path, "rows": store.num_rows, "content_id": store.content_id})
+    settings.output.say(f"{store.blobs.url}: {store.num_rows:,} rows, {store.views} views")
+    settings.output.result({"path": store.blobs.url, "rows": store.num_rows, "content_id": store.content_id})
 
 
 @click.command("pack", cls=FaeCommand)
@@ -113,11 +114,12 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
 @click.argument("archive", type=FOLDER, metavar="ARCHIVE")
 @config_options(recipe="none")
 def unpack_command(settings: Settings, archive: Path) -> None:
-    """Make the store of an archive again, below --root; every value is compared with its digest."""
+    """Make the store of an archive again below the root, a folder or a URL; every value is compared with its digest."""
     from stores.pack import read_kind, unpack
+    from stores.places import inside
 
-    parent = settings.root / read_kind(archive)
+    parent = inside(settings.place, read_kind(archive))
     with settings.output.progress("unpack", "shards") as progress:
         store = unpack(archive, parent, lambda done, total: progress(done, total, {}))
-    settings.output.say(f"{store.path}: {store.num_rows:,} rows, content id {store.content_id[:12]}")
-    settings.output.result({"path": store.path, "rows": store.num_rows, "content_id": store.content_id})
+    settings.output.say(f"{store.blobs.url}: {store.num_rows:,} rows, content id {store.content_id[:12]}")
+    settings.output.result({"path": store.blobs.url, "rows": store.num_rows, "content_id": store.content_id})

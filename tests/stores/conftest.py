@@ -1,8 +1,6 @@
 """Small stores for the tests of this folder."""
 
-import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,32 +85,3 @@ def module_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, np.nd
     writer = StoreWriter.create(folder, "features", "shared", [spec], index, {}, views=2, rows_per_shard=8)
     _fill(writer)
     return writer.finalise(), _values_of(range(ROWS), spec, 2)
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """The address of a real S3 server on this machine's loopback."""
-    pytest.importorskip("obstore", reason="obstore is not installed (pip install 'fae-pipe[s3]')")
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed (pip install 'moto[server]')")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A prefix in a new bucket of that server, with credentials in the environment as users have them."""
-    bucket = f"bucket-{uuid.uuid4().hex}"
-    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{bucket}", method="PUT")).close()
-    environment = {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test-key",
-        "AWS_SECRET_ACCESS_KEY": "test-secret-1b5c",
-        "AWS_REGION": "us-east-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{bucket}/some/prefix"
