@@ -89,11 +89,15 @@ class LocalByteStore(ByteStore):
             self.delete(key) if new is None else self.write(key, new)
             return True
 
+    def leftovers(self) -> list[str]:
+        found = [path for path in self.root.rglob(".*") if path.is_file() and is_temporary(path.name)]
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
     def sweep(self) -> list[str]:
-        temporaries = [path for path in self.root.rglob(".*") if path.is_file() and is_temporary(path.name)]
-        for path in temporaries:
-            path.unlink(missing_ok=True)
-        return sorted(path.relative_to(self.root).as_posix() for path in temporaries)
+        found = self.leftovers()
+        for name in found:
+            (self.root / name).unlink(missing_ok=True)
+        return found
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)

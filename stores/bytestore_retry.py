@@ -51,6 +51,9 @@ class RetryingByteStore(ByteStore):
         # Backends count "it already is `new`" as success, so an attempt whose answer got lost may be repeated.
         return self._try(lambda: self.inner.swap(key, expected, new))
 
+    def leftovers(self) -> list[str]:
+        return self._try(self.inner.leftovers)
+
     def sweep(self) -> list[str]:
         return self._try(self.inner.sweep)
 

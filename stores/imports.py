@@ -126,7 +126,7 @@ def _index(source: Path, files: list[SafetensorsFile]) -> tuple[pa.Table, bool]:
 
 def _read_sidecar(path: Path, labels: np.ndarray) -> pa.Table:
     try:
-        table = pq.read_table(path, columns=list(_KEPT))
+        table = pq.ParquetFile(path).read(columns=list(_KEPT))
         columns: dict[str, Any] = {name: table[name].to_pylist() for name in _KEPT}
         index = new_index(columns.pop("key"), **columns)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

@@ -135,7 +135,8 @@ def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[s
     """
     fields = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=fields.names).select(fields.names).cast(fields)
+        # Not pq.read_table, whose threads now and then abort the process at its end when the file was damaged.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(columns=fields.names).select(fields.names).cast(fields)
     except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError) as error:
         raise CorruptStoreError(
             f"{place}/{INDEX}: expected a Parquet file with the columns {fields.names}; {error}; "

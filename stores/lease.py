@@ -81,12 +81,6 @@ class Lease:
         found = _read(self.blobs)
         return None if found is None else {**_parse(found), "alive": not self._is_stale(found)}
 
-    def clear_stale(self) -> None:
-        """Remove the lease of a process that ended without giving it back."""
-        found = _read(self.blobs)
-        if found is not None and self._is_stale(found):
-            self.blobs.swap(LEASE, found, None)
-
     def is_held(self) -> bool:
         """Whether some process holds the lease and shows signs of life."""
         found = _read(self.blobs)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,18 @@ import pyarrow as pa
 from stores import index as indexing
 from stores.bytestore import ByteStore
 from stores.commit import CommitRecord, content_id
-from stores.errors import CorruptStoreError, ForeignStoreError, IncompleteStoreError, TooManyRejectedError
+from stores.errors import (
+    CorruptStoreError,
+    ForeignStoreError,
+    IncompleteStoreError,
+    LeaseHeldError,
+    TooManyRejectedError,
+)
 from stores.kept import Keeper, KeptRows, reuse_to_bytes
 from stores.layout import (
     DATA,
     INDEX,
+    LEASE,
     MANIFEST,
     REUSE,
     SPARE,
@@ -212,7 +220,7 @@ class StoreWriter:
         if not self.complete:
             self._finalise(max_rejected)
         self.blobs.delete(REUSE)
-        self.lease().clear_stale()  # of a process that was killed between the last write and its end
+        self._tidy()
         return Store(self.blobs, self.manifest)
 
     def _finalise(self, max_rejected: float) -> None:
@@ -236,6 +244,12 @@ class StoreWriter:
             self.blobs.write(key, data)
         self.blobs.write(MANIFEST, finished)
         self.__dict__.pop("index", None)
+
+    def _tidy(self) -> None:
+        """Remove what a process left that was killed between its last write and its end."""
+        if self.blobs.leftovers() or self.blobs.exists(LEASE):
+            with suppress(LeaseHeldError), self.lease():
+                pass  # taking the lease sweeps; whoever holds it sweeps for itself
 
     def _make(self, plan: StorePlan) -> None:
         """Everything but the shards; the manifest comes last, so a folder with one is whole."""

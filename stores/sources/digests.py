@@ -55,9 +55,9 @@ def load_digests(path: Path, root: str) -> Known:
     A file that is missing, damaged, or about another root gives nothing: the digests are then computed again.
     """
     try:
-        table = pq.read_table(path, schema=SCHEMA, page_checksum_verification=True)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(columns=SCHEMA.names).cast(SCHEMA)
         saved_root = pq.read_schema(path).metadata[b"root"]
-    except (OSError, pa.ArrowException, KeyError, TypeError):
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return {}
     return _known(table) if saved_root == _root_name(root) else {}
 

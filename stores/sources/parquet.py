@@ -73,7 +73,10 @@ class ParquetSource(Source):
                 f"{where}: expected a row below {layout.starts[-1]}; the file changed since the scan, scan again"
             )
         group = bisect_right(layout.starts, offset) - 1
-        data = self._groups.get(source, group)[offset - layout.starts[group]].as_py()
+        column, place = self._groups.get(source, group), offset - layout.starts[group]
+        if place >= len(column):
+            raise SourceError(f"{where}: expected so many rows as the file's footer says; found {len(column)}")
+        data = column[place].as_py()
         if data is None:
             raise SourceError(f"{where}: expected the picture's bytes in column {layout.image!r}, found null")
         return check_size(data, num_bytes, where)

@@ -83,9 +83,12 @@ def test_encode_computes_new_rows_alone(world_copy: Any, world: Any, monkeypatch
     autoencoder = find_run(root, "autoencoders", "tiny")
     counts: list[int] = []
     inner = EncodeWorker._encode
-    monkeypatch.setattr(
-        EncodeWorker, "_encode", lambda self, rows, view: counts.append(len(rows)) or inner(self, rows, view)
-    )
+
+    def counted(self: Any, features: Any, *rest: Any) -> None:
+        counts.append(len(features))
+        inner(self, features, *rest)
+
+    monkeypatch.setattr(EncodeWorker, "_encode", counted)
 
     def run(features: Any) -> Any:
         plan = latent_writer(features, autoencoder, root / "latents", "tiny", config, runtime)

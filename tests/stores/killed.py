@@ -61,11 +61,11 @@ def finalise(folder: Path) -> None:
     """The end of a store whose shards are all there, again and again, so that a kill meets it."""
     writer = plan(folder, ROWS)
     while True:
-        if not writer.complete:
-            with writer.lease():
-                writer.finalise()
+        with writer.lease():
+            if writer.complete:
+                _reopen(writer)
+            writer.finalise()
         time.sleep(0.001)
-        _reopen(writer)
 
 
 def append(folder: Path) -> None:

@@ -22,7 +22,9 @@ DAMAGED = ("data.zarr/features/c.2.0.0.0.0", "data.zarr/features/c.7.0.0.0.0", "
 
 def start(phase: str, folder: Path) -> "subprocess.Popen[str]":
     """The process, at the moment at which its work begins."""
-    process = subprocess.Popen([sys.executable, SCRIPT, phase, folder], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, phase, folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     return process
@@ -32,8 +34,8 @@ def finish(phase: str, folder: Path) -> float:
     """Seconds of the work when nobody disturbs it."""
     process = start(phase, folder)
     began = time.perf_counter()
-    output, _ = process.communicate(timeout=240)
-    assert (process.returncode, output) == (0, "done\n")
+    output, errors = process.communicate(timeout=240)
+    assert (process.returncode, output) == (0, "done\n"), errors
     return time.perf_counter() - began
 
 
@@ -126,4 +128,5 @@ def test_killed_at_fifty_moments(tmp_path, undisturbed):
         met[phase] += run_trial(phase, folder, 100 + seed, undisturbed)
         shutil.rmtree(folder)
     print(met)
-    assert all(count >= 6 for count in met.values()), met
+    assert all(count >= 3 for count in met.values()), met
+    assert sum(met.values()) >= 25, met
