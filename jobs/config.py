@@ -97,6 +97,13 @@ class ExtractConfig:
         None, "Rows in a shard; sized to about 192 MiB when absent.", metavar="ROWS", low=1, group="Store"
     )
     seed: int = setting(0, "Seed of the stored row order.", metavar="SEED", low=0, group="Store")
+    decode_seconds: float = setting(
+        60.0,
+        "Seconds after which a picture that is still being decoded is rejected.",
+        metavar="SECONDS",
+        low=0.1,
+        group="Store",
+    )
     precision: str = setting(
         "auto", "Arithmetic of the encoder; auto = bf16 where the device has it.", choices=PRECISIONS, group="Encoder"
     )

@@ -77,7 +77,7 @@ class EncodeWorker:
     Two `run` calls may overlap: while the batches of one are in the model, the other reads or writes.
     """
 
-    def __init__(self, store: Path, features: Path, model: Path, config: EncodeConfig, device: str) -> None:
+    def __init__(self, store: str, features: str, model: Path, config: EncodeConfig, device: str) -> None:
         self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
         self.device = pick_device(device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
@@ -143,5 +143,5 @@ def encode(
     on_progress: OnProgress,
 ) -> Store:
     """Materialise the latents of a feature store; does nothing when they are complete."""
-    factory = partial(EncodeWorker, writer.path, features.path, autoencoder.model_path, config, runtime.device)
+    factory = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config, runtime.device)
     return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)

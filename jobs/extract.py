@@ -1,7 +1,7 @@
 """Pictures to features: plan a feature store, and fill its shards with a frozen encoder."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, describe, encoder_shape, resolve_weights
 from fae.pictures import PictureError, decode_picture
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.decoders import Decoders, Decoding
 from jobs.devices import pick_device, pick_dtype
 from jobs.fill import fill_store
 from jobs.laps import Laps
@@ -93,14 +94,14 @@ class ExtractWorker:
     Two `run` calls may overlap: while the batches of one are in the encoder, the other decodes or writes.
     """
 
-    def __init__(self, store: Path, source: Source, spec: EncoderSpec, config: ExtractConfig, device: str) -> None:
+    def __init__(self, store: str, source: Source, spec: EncoderSpec, config: ExtractConfig, device: str) -> None:
         self.writer = StoreWriter.open(store)
         self.source, self.config = source, config
         place = pick_device(device)
         self.encoder: FrozenEncoder = build_encoder(spec, place, pick_dtype(config.precision, place))
         # As many as the process has threads: the share of the processors that belongs to this worker.
         threads = torch.get_num_threads()
-        self.decoders = ThreadPoolExecutor(max(2, threads), thread_name_prefix="decode")
+        self.decoders = Decoders(max(2, threads), config.decode_seconds)
         self.passes = Passes(place, threads)
 
     def run(self, shard: int) -> ShardResult:
@@ -109,12 +110,12 @@ class ExtractWorker:
         rows = [row for row, known in zip(span, kept.mask, strict=True) if not known]
         features, pixels = self._room(len(rows))
         clock = Laps()
-        reasons = self._start_decoding(rows, pixels)
+        pictures = self._start_decoding(rows, pixels)
         rejected: dict[int, str] = {}
         encoded: list[Future[None]] = []
         for start in range(0, len(rows), self.config.batch_size):
             batch = slice(start, start + self.config.batch_size)
-            rejected |= _rejected(rows[batch], reasons[batch])
+            rejected |= self._rejected(rows[batch], pictures[batch])
             clock.lap("decode")
             encoded.append(self.passes.submit(self._encode, pixels[batch], features[batch]))
             clock.lap("encode")
@@ -129,32 +130,38 @@ class ExtractWorker:
         return {"shard": shard, "rows": len(span), "rejected": len(rejected), "seconds": clock.seconds}
 
     def _room(self, rows: int) -> tuple[torch.Tensor, np.ndarray]:
-        """Uninitialised features (rows, V, h, w, C) and pixels uint8 (rows, V, H, W, 3)."""
+        """Uninitialised features (rows, V, h, w, C) and black pixels uint8 (rows, V, H, W, 3)."""
         manifest, size = self.writer.manifest, self.config.picture_size
         shape = (rows, manifest.views, *manifest.array("features").row_shape)
         features = torch.empty(shape, dtype=torch.float16 if self.config.dtype == "float16" else torch.float32)
-        return features, np.empty((rows, manifest.views, size, size, 3), np.uint8)
+        return features, np.zeros((rows, manifest.views, size, size, 3), np.uint8)
 
-    def _start_decoding(self, rows: list[int], pixels: np.ndarray) -> list[Future[str | None]]:
-        """Fill `pixels` (rows, V, H, W, 3) in the order in which the pictures lie in their files.
-
-        The k-th future gives the reason why the k-th picture is black, or None.
-        """
+    def _start_decoding(self, rows: list[int], pixels: np.ndarray) -> list[Decoding]:
+        """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the pictures lie in their files."""
         places = self.writer.index.select(["source", "offset", "num_bytes"]).take(rows).to_pylist()
         order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
-        started = {k: self.decoders.submit(self._decode, pixels[k], **places[k]) for k in order}
+        started = {k: self._start(pixels[k], **places[k]) for k in order}
         return [started[k] for k in range(len(rows))]
 
-    def _decode(self, views: np.ndarray, source: str, offset: int, num_bytes: int) -> str | None:
-        """Fill the views (V, H, W, 3) of one picture, the second mirrored; unreadable: fill them with 0, say why."""
-        try:
-            picture = decode_picture(self.source.read(source, offset, num_bytes), self.config.picture_size)
-        except (PictureError, SourceError, OSError) as error:
-            views[:] = 0
-            return str(error)
-        views[0] = picture
-        views[1:] = picture[:, ::-1]
-        return None
+    def _start(self, views: np.ndarray, source: str, offset: int, num_bytes: int) -> Decoding:
+        """Fill the views (V, H, W, 3) of one picture, the second mirrored."""
+
+        def decode(data: bytes) -> None:
+            picture = decode_picture(data, self.config.picture_size)
+            views[0] = picture
+            views[1:] = picture[:, ::-1]
+
+        return self.decoders.submit(lambda: self.source.read(source, offset, num_bytes), decode)
+
+    def _rejected(self, rows: list[int], pictures: list[Decoding]) -> dict[int, str]:
+        """Wait for the pictures of these rows; the reasons of those that could not be read, by row."""
+        reasons: dict[int, str] = {}
+        for row, picture in zip(rows, pictures, strict=True):
+            try:
+                self.decoders.wait(picture)
+            except (PictureError, SourceError, OSError) as error:
+                reasons[row] = str(error)
+        return reasons
 
     def _encode(self, pixels: np.ndarray, features: torch.Tensor) -> None:
         """uint8 (N, V, H, W, 3) -> `features` (N, V, h, w, C), float16 when that is stored, else float32.
@@ -180,12 +187,6 @@ def _as_float16(tokens: torch.Tensor) -> torch.Tensor:
     return tokens.to(torch.float16)
 
 
-def _rejected(rows: list[int], reasons: list[Future[str | None]]) -> dict[int, str]:
-    """Wait for the pictures of these rows; the reasons of those that could not be read, by row."""
-    outcomes = ((row, reason.result()) for row, reason in zip(rows, reasons, strict=True))
-    return {row: text for row, text in outcomes if text is not None}
-
-
 def extract(
     writer: StoreWriter,
     plan: FeaturePlan,
@@ -199,5 +200,5 @@ def extract(
     Raises:
         StoreError: more than `data.max_rejected` of the pictures could not be read (the store is kept).
     """
-    factory = partial(ExtractWorker, writer.path, plan.source, plan.spec, config, runtime.device)
+    factory = partial(ExtractWorker, writer.url, plan.source, plan.spec, config, runtime.device)
     return fill_store(writer, factory, runtime, on_progress, data.max_rejected)

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,36 @@ def test_a_store_that_another_driver_writes_is_left_alone(folder, tmp_path, extr
 
     with pytest.raises(StoreError, match="is writing this store"):
         extract_from(folder, on_progress=second)
+
+
+def test_a_picture_that_hangs_the_decoder_and_a_bomb_are_rejected(folder, extract_from, monkeypatch):
+    bomb = b"P5 60000 60000 255 " + bytes(100)  # a header that promises 3.6 gigabytes
+    (folder / "0" / "0000.png").write_bytes(bomb)
+    hanging = (folder / "1" / "0001.png").read_bytes()
+    whole, gate = extracting.decode_picture, threading.Event()
+
+    def decode(data, size):
+        if data == hanging:
+            gate.wait(120)
+        return whole(data, size)
+
+    monkeypatch.setattr(extracting, "decode_picture", decode)
+    store = extract_from(folder, max_rejected=0.5, decode_seconds=0.5)
+    gate.set()
+    rejected = rejected_of(store)
+    assert rejected.keys() == {"0/0000.png", "1/0001.png"}
+    assert "3600000000 pixels" in rejected["0/0000.png"]
+    assert "not done after 0.5 seconds" in rejected["1/0001.png"]
+
+
+def test_one_broken_picture_in_twenty_ends_well_when_it_is_allowed(tmp_path, digit_pngs, extract_from):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        data = digit_pngs[number % 12][2] + bytes([number])  # bytes after the end make them different pictures
+        (folder / f"{number:02d}.png").write_bytes(data[:50] if number % 20 == 7 else data)
+    with pytest.raises(TooManyRejectedError, match=r"2 of 40 pictures"):
+        extract_from(folder)
+    store = extract_from(folder, max_rejected=0.05)
+    assert rejected_of(store).keys() == {"07.png", "27.png"}
+    assert (store.num_rows, len(store.rows())) == (40, 38)
