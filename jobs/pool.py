@@ -1,5 +1,6 @@
 """Hand shards to workers, one process or many, until none is missing."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -41,6 +42,11 @@ def _run_local(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
                     running.add(threads.submit(worker.run, waiting.popleft()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
+        except (KeyboardInterrupt, GeneratorExit):
+            logging.getLogger(__name__).warning(
+                "stopping: the shards in work are finished first; Ctrl-C again ends this at once"
+            )
+            raise
         finally:
             for future in running:
                 future.cancel()

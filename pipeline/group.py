@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -53,6 +54,17 @@ class FaeGroup(click.Group):
         attributes["context_settings"] = defaults | (attributes.get("context_settings") or {})
         super().__init__(*args, **attributes)
 
+    def __call__(self, *args: Any, **extra: Any) -> Any:
+        """The command of a process: after Ctrl-C it ends at once, whatever its threads still do."""
+        try:
+            return self.main(*args, **extra)
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(INTERRUPTED)
+            raise
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
@@ -84,10 +96,19 @@ def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = Fals
     except click.Abort as error:  # click's wrapping of Ctrl-C; who caught the signal may have said how to go on
         return _report(error.__cause__ or error, "stopped", INTERRUPTED, as_json, debug)
     except USER_MISTAKES as error:
+        if _is_about_pictures(error):
+            return _report(error, "failed", FAILURE, as_json, debug)
         return _report(error, "error", MISTAKE, as_json, debug)
     except Exception as error:
         return _report(error, "failed", FAILURE, as_json, debug)
     return result if isinstance(result, int) else 0
+
+
+def _is_about_pictures(error: BaseException) -> bool:
+    """Whether the data is at fault and not what was asked for."""
+    from stores.errors import TooManyRejectedError  # stores takes a while to load: --help does without
+
+    return isinstance(error, TooManyRejectedError)
 
 
 def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bool) -> int:

@@ -35,7 +35,9 @@ def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | N
         if before_visible is not None:
             before_visible()
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)

@@ -17,12 +17,14 @@ from stores.layout import LEASE
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+WATCHED_BEATS = 3
 
 
 class Lease:
     """Held between `with lease:` and its end; others that ask meanwhile get LeaseHeldError.
 
-    A lease without a heartbeat for `stale_seconds`, or of a process of this machine that has ended, is taken over.
+    A lease of a process of this machine that has ended is taken over; one of another machine when its heartbeat is
+    `stale_seconds` away from this clock and does not go on while it is watched. So no clock that jumps loses a lease.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class Lease:
 
     def __enter__(self) -> "Lease":
         found = _read(self.blobs)
-        if found is not None and not self._is_stale(found):
+        if found is not None and (not self._is_stale(found) or self._goes_on(found)):
             raise LeaseHeldError(self._held_message(found))
         mine = self._record()
         if not self.blobs.swap(LEASE, found, mine):
@@ -102,30 +104,56 @@ class Lease:
         return json.dumps({**self._owner, "heartbeat_unix_seconds": time.time()}).encode()
 
     def _is_stale(self, found: bytes) -> bool:
-        return not is_alive(_parse(found), self.stale_seconds)
+        owner = _parse(found)
+        if not is_alive(owner, self.stale_seconds):
+            return True
+        # A heartbeat far ahead of this clock says nothing.
+        return not _is_here(owner) and owner["heartbeat_unix_seconds"] - time.time() > self.stale_seconds
+
+    def _goes_on(self, found: bytes) -> bool:
+        """Whether the heartbeat of another machine's lease changes; its clock, or this one, may just be wrong."""
+        if _is_here(_parse(found)):
+            return False
+        end = time.monotonic() + WATCHED_BEATS * self.heartbeat_seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, self.heartbeat_seconds / 4))
+            if _read(self.blobs) != found:
+                return True
+        return False
 
     def _held_message(self, found: bytes) -> str:
         owner = _parse(found)
-        age = time.time() - owner["heartbeat_unix_seconds"]
         return (
-            f"{self.blobs.url}: process {owner.get('process')} on {owner.get('host')} is writing this store "
-            f"(heartbeat {age:.0f} seconds ago); wait for it, or stop it and run this again"
+            f"{self.blobs.url}: process {owner.get('process')} on {owner.get('host')} is writing this store; "
+            "wait for it, or stop it and run this again"
         )
 
 
 def this_process() -> dict[str, Any]:
-    """Who this is: host, boot (of a machine that was started again process numbers mean nothing) and process."""
-    return {"host": socket.gethostname(), "boot": _boot_id(), "process": os.getpid()}
+    """Who this is: host, boot (of a machine that was started again process numbers mean nothing), process, its start.
+
+    The start, in clock ticks since the boot, tells a process from a later one that was given the same number.
+    """
+    return {**_machine(), "process": os.getpid(), "started_ticks": _process_facts(os.getpid())[1]}
 
 
 def is_alive(owner: Mapping[str, Any], stale_seconds: float = STALE_SECONDS) -> bool:
-    """Whether the process with these facts of `this_process()` and `heartbeat_unix_seconds` shows signs of life."""
-    here = this_process()
-    same_machine = owner.get("host") == here["host"] and owner.get("boot") == here["boot"]
-    if same_machine and not _is_running(owner.get("process")):
-        return False
+    """Whether the process with these facts of `this_process()` and `heartbeat_unix_seconds` shows signs of life.
+
+    Of a process of this machine the clock need not be asked.
+    """
+    if _is_here(owner):
+        return _is_running(owner.get("process"), owner.get("started_ticks"))
     beat = owner.get("heartbeat_unix_seconds")
     return isinstance(beat, int | float) and time.time() - beat <= stale_seconds
+
+
+def _machine() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "boot": _boot_id()}
+
+
+def _is_here(owner: Mapping[str, Any]) -> bool:
+    return all(owner.get(name) == value for name, value in _machine().items())
 
 
 def _read(blobs: ByteStore) -> bytes | None:
@@ -143,7 +171,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _is_running(process: Any) -> bool:
+def _is_running(process: Any, started_ticks: Any) -> bool:
     if not isinstance(process, int) or process < 1:
         return False
     try:
@@ -151,8 +179,19 @@ def _is_running(process: Any) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    state, ticks = _process_facts(process)
+    return state not in ("Z", "X") and (None in (started_ticks, ticks) or started_ticks == ticks)
+
+
+def _process_facts(process: int) -> tuple[str, int | None]:
+    """State and start of a process: fields 3 and 22 of /proc/PID/stat (proc(5)); "" and None where unknown."""
+    try:
+        # The name before them may hold blanks and brackets.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return "", None
 
 
 def _boot_id() -> str:
