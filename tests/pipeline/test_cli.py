@@ -116,7 +116,7 @@ def test_too_many_broken_pictures_end_with_their_names_and_the_store_is_kept(pic
     (pictures / "0" / "0000.png").write_bytes(b"no picture")
     root = tmp_path / "runs"
     outcome = fae_pipe(*extract_words(pictures, root))
-    assert outcome.exit_code == 2
+    assert outcome.exit_code == 1
     assert "1 of 12 pictures were rejected" in outcome.stderr
     assert "0/0000.png" in outcome.stderr
     assert "--max-rejected" in outcome.stderr
