@@ -1,6 +1,6 @@
 """Records from disk in few large reads: neighbours together, small gaps read over, several reads at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +13,14 @@ BLOCK_BYTES = 4 << 20
 # Reading over a gap is cheaper than a second request up to about this size.
 GAP_BYTES = 64 << 10
 READ_THREADS = 4
+
+
+# A number of bytes -> an array uint8 (num_bytes,) that nobody else uses.
+Memory = Callable[[int], np.ndarray]
+
+
+def new_memory(num_bytes: int) -> np.ndarray:
+    return np.empty(num_bytes, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,11 @@ def read_blocks(
     records: np.ndarray,
     verify: bool = True,
     threads: int = READ_THREADS,
+    memory: Memory = new_memory,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read ascending record numbers into a buffer (m, stride) uint8; also returns each record's slot in it, int64 (n,).
 
-    keys: the key of each shard's file. `verify` compares the checksums of these records.
+    keys: the key of each shard's file. `verify` compares the checksums of these records. `memory` gives so many bytes.
 
     Raises:
         CorruptStoreError: a record's bytes are not what was written.
@@ -56,7 +65,7 @@ def read_blocks(
     if not len(records):
         return np.empty((0, form.stride), np.uint8), np.empty(0, np.int64)
     blocks, slots, length = plan_blocks(records, form)
-    buffer = np.empty((length, form.stride), np.uint8)
+    buffer = memory(length * form.stride).reshape(length, form.stride)
 
     def read(block: Block) -> None:
         part = buffer[block.slot : block.slot + block.count]

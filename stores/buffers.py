@@ -1,6 +1,5 @@
 """Batch buffers that are used again as soon as nobody looks at them, and never before."""
 
-import math
 import sys
 import threading
 
@@ -24,13 +23,40 @@ class BufferPool:
     def take(self) -> torch.Tensor:
         """A buffer that is not in use: a free one, or a new one."""
         with self._lock:
-            return torch.from_numpy(self._free_memory()).view(self.dtype).view(self.shape)
+            buffer = torch.from_numpy(self._free_memory())
+        return buffer.view(torch.bfloat16) if self.dtype == torch.bfloat16 else buffer
 
     def _free_memory(self) -> np.ndarray:
         for slot in range(len(self._arrays)):
             if sys.getrefcount(self._arrays[slot]) == self._free_count:
                 return self._arrays[slot]
-        num_bytes = math.prod(self.shape) * self.dtype.itemsize
-        self._arrays.append(torch.empty(num_bytes, dtype=torch.uint8, pin_memory=self.pinned).numpy())
+        # numpy has no bfloat16: its bits are held as those of another type.
+        held = torch.int16 if self.dtype == torch.bfloat16 else self.dtype
+        self._arrays.append(torch.empty(self.shape, dtype=held, pin_memory=self.pinned).numpy())
         self._free_count = sys.getrefcount(self._arrays[-1])
         return self._arrays[-1]
+
+
+class SlabPool:
+    """Large blocks of bytes that are used again once nobody looks at them: fresh memory costs a page fault a page.
+
+    A block serves a smaller request too; one that is too small for a request and free goes.
+    """
+
+    def __init__(self) -> None:
+        self._slabs: list[np.ndarray] = []
+        self._free_count = 0
+        self._lock = threading.Lock()
+
+    def take(self, num_bytes: int) -> np.ndarray:
+        """uint8 (num_bytes,) with anything in it."""
+        with self._lock:
+            for slot in range(len(self._slabs)):
+                if sys.getrefcount(self._slabs[slot]) == self._free_count:
+                    if len(self._slabs[slot]) >= num_bytes:
+                        return self._slabs[slot][:num_bytes]
+                    del self._slabs[slot]
+                    break
+            self._slabs.append(np.empty(num_bytes, np.uint8))
+            self._free_count = sys.getrefcount(self._slabs[-1])
+            return self._slabs[-1][:]

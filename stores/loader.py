@@ -144,16 +144,20 @@ class Loader:
     def _gather(self, pieces: list[Piece]) -> Batch:
         """The stored parts of a batch, still where its rows reside."""
         batch = {part.name: self._gather_part(part, pieces) for part in self._parts}
+        if len(pieces) == 1:
+            return batch | pieces[0].columns
         for name in self._columns:
-            columns = [piece.columns[name] for piece in pieces]
-            batch[name] = columns[0] if len(columns) == 1 else torch.cat(columns)
+            batch[name] = torch.cat([piece.columns[name] for piece in pieces])
         return batch
 
     def _gather_part(self, part: Part, pieces: list[Piece]) -> torch.Tensor:
-        count = sum(piece.count for piece in pieces)
+        count = sum([piece.count for piece in pieces])
         data = pieces[0].places.values[part.name]
         out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
         start, flat = 0, out.view(count, -1)  # (B, h, w, C) -> (B, h*w*C)
+        if len(pieces) == 1:
+            torch.index_select(data, 0, pieces[0].places.slots[part.name], out=flat)
+            return out
         for piece in pieces:
             target = flat[start : start + piece.count]
             torch.index_select(piece.places.values[part.name], 0, piece.places.slots[part.name], out=target)

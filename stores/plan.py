@@ -57,6 +57,8 @@ class BatchPlan:
     def own(self, first: int, last: int) -> np.ndarray:
         """Which of the places first to last - 1 of an epoch this rank reads, bool (last - first,)."""
         places = np.arange(first, last)
+        if self.world_size == 1:
+            return places < self.steps_per_epoch * self.batch_size
         step, offset = np.divmod(places, self.batch_size)
         length = np.minimum(self.batch_size, self.num_rows - step * self.batch_size)
         lower, upper = (length * part // self.world_size for part in (self.rank, self.rank + 1))

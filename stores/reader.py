@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from stores import index as indexing
-from stores.blocks import read_blocks
+from stores.blocks import Memory, new_memory, read_blocks
 from stores.bytestore import ByteStore
 from stores.dtypes import decode
 from stores.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
@@ -112,7 +112,9 @@ class Store:
             )
         return key
 
-    def read_buffer(self, part: Part, records: np.ndarray, verify: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def read_buffer(
+        self, part: Part, records: np.ndarray, verify: bool = True, memory: Memory = new_memory
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Records (row * views + view, ascending) as raw bytes (m, stride), and each one's place in them, int64 (n,).
 
         Raises:
@@ -120,7 +122,7 @@ class Store:
         """
         form = self.format(part)
         keys = {int(shard): self.check_shard(part, int(shard)) for shard in np.unique(records // form.capacity)}
-        return read_blocks(self.blobs, form, keys, records, verify)
+        return read_blocks(self.blobs, form, keys, records, verify, memory=memory)
 
     def read_stored(self, part: Part, rows: np.ndarray) -> np.ndarray:
         """A part as it is stored, all views: (len(rows), views, *row_shape); every checksum is compared."""

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from stores.buffers import SlabPool
 from stores.plan import BatchPlan
 from stores.reader import Store
 from stores.spec import Part
@@ -25,7 +26,7 @@ class ResidentRows:
         self.rows, self.view = rows, view
         needed = view.needed()
         records = (rows[:, None] * store.views + np.array(needed)).reshape(-1)  # (N, V) -> (N*V,)
-        read = {part.name: read_part(store, part, records, verify) for part in parts}
+        read = {part.name: read_part(store, part, records, verify, dense=True) for part in parts}
         self._values = {name: values.to(device) for name, (values, _) in read.items()}
         self._slots = {name: slots for name, (_, slots) in read.items() if not _is_dense(slots)}
         self._views, self._device = needed, device
@@ -48,6 +49,7 @@ class StreamedRows:
 
     def __init__(self, store: Store, parts: list[Part], rows: np.ndarray, view: ViewRule, verify: bool) -> None:
         self.store, self.parts, self.rows, self.view, self.verify = store, parts, rows, view, verify
+        self._slabs = SlabPool()
 
     def bounds(self, plan: BatchPlan, epoch: int) -> np.ndarray:
         return plan.sequence.windows(epoch)
@@ -55,7 +57,9 @@ class StreamedRows:
     def locate(self, epoch: int, positions: np.ndarray) -> Places:
         rows = self.rows[positions]
         records = rows * self.store.views + self.view(epoch, rows)
-        read = {part.name: read_part(self.store, part, records, self.verify) for part in self.parts}
+        read = {
+            part.name: read_part(self.store, part, records, self.verify, memory=self._slabs.take) for part in self.parts
+        }
         values = {name: values for name, (values, _) in read.items()}
         return Places(values, {name: torch.from_numpy(slots) for name, (_, slots) in read.items()})
 

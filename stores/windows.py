@@ -58,6 +58,13 @@ class _Window:
     before: np.ndarray  # before[i]: how many of the places first to first + i - 1 this rank reads
     columns: Columns
     places: Places
+    first_step: int
+    whole: list[Piece]  # the batches from `first_step` on that lie here from end to end
+
+    def batch(self, epoch: int, step: int) -> list[Piece] | None:
+        """The one piece of a batch that lies here from end to end."""
+        place = step - self.first_step
+        return [self.whole[place]] if epoch == self.epoch and 0 <= place < len(self.whole) else None
 
     def pieces(self, first: int, last: int) -> list[Piece]:
         """The rows at places first to last - 1 as far as they lie here: one piece or none."""
@@ -76,6 +83,10 @@ def batches_of(
     windows = ahead(_windows(source, plan, columns, epoch, step, endless), source.read_ahead)
     try:
         for at_epoch, at_step in places_from(epoch, step, plan.steps_per_epoch, endless):
+            ready = held[0].batch(at_epoch, at_step) if held else None
+            if ready is not None:
+                yield at_epoch, at_step, ready
+                continue
             first, last = plan.places(at_step)
             while held and (held[0].epoch, held[0].last) <= (at_epoch, first):
                 held.popleft()
@@ -102,4 +113,24 @@ def _open(source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, firs
     before = np.concatenate([[0], np.cumsum(own)])
     chosen = torch.from_numpy(positions)
     here = {name: column[chosen] for name, column in columns.items()}
-    return _Window(epoch, first, last, before, here, source.locate(epoch, positions))
+    places = source.locate(epoch, positions)
+    first_step = -(-first // plan.batch_size)
+    count = max(0, last // plan.batch_size - first_step)
+    start = int(before[plan.places(first_step)[0] - first]) if count else 0
+    whole = _split(here, places, start, count, plan.batch_size // plan.world_size)
+    return _Window(epoch, first, last, before, here, places, first_step, whole)
+
+
+def _split(columns: Columns, places: Places, start: int, count: int, rows: int) -> list[Piece]:
+    """`count` pieces of `rows` rows each, from row `start` of a window on; cut in one go, as that is cheaper."""
+    stop = start + count * rows
+    cut = {name: column[start:stop].split(rows) for name, column in columns.items()}
+    slots = {name: values[start:stop].split(rows) for name, values in places.slots.items()}
+    return [
+        Piece(
+            rows,
+            {name: column[number] for name, column in cut.items()},
+            Places(places.values, {name: values[number] for name, values in slots.items()}),
+        )
+        for number in range(count)
+    ]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stores.buffers import BufferPool
+from stores.buffers import BufferPool, SlabPool
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8])
@@ -34,3 +34,15 @@ def test_every_kind_of_user_holds_a_buffer() -> None:
 
 def memoryview_of(tensor: torch.Tensor) -> memoryview:
     return memoryview(tensor.numpy())
+
+
+def test_slabs_come_again_and_views_hold_them() -> None:
+    pool = SlabPool()
+    first = pool.take(100)
+    place, kept = first.ctypes.data, torch.from_numpy(first[:40])
+    del first
+    assert pool.take(100).ctypes.data != place
+    del kept
+    again = {pool.take(size).ctypes.data for size in (100, 60, 1)}
+    assert len(again) == 1
+    assert len(pool.take(300)) == 300
