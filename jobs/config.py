@@ -107,8 +107,13 @@ class ExtractConfig:
     precision: str = setting(
         "auto", "Arithmetic of the encoder; auto = bf16 where the device has it.", choices=PRECISIONS, group="Encoder"
     )
-    batch_size: int = setting(
-        32, "Pictures in one forward pass of the encoder.", metavar="ROWS", low=1, group="Encoder"
+    batch_size: int | None = setting(
+        32,
+        "Pictures in one forward pass of the encoder; auto = the most that fit.",
+        metavar="ROWS|auto",
+        low=1,
+        group="Encoder",
+        absent="auto",
     )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from fae.autoencoder import FeatureAutoencoder
 from fae.noise import seeded_noise
+from jobs.batch_size import settle_batch_size
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.devices import autocast, pick_device, pick_dtype
 from jobs.fill import fill_store
@@ -82,6 +83,8 @@ class EncodeWorker:
         self.device = pick_device(device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
         self.model = load_model(FeatureAutoencoder, model, self.device)
+        # What was recorded when the store was begun counts: batches of another size may round differently.
+        self.batch_size = int(self.writer.manifest.attributes.get("batch_size", config.batch_size))
         self.passes = Passes(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
@@ -102,8 +105,8 @@ class EncodeWorker:
         """Put the latents of rows[places] into `latents` (rows, V, h, w, C), view after view."""
         encoded: list[Future[None]] = []
         for view in range(self.features.views):
-            for start in range(0, len(places), self.config.batch_size):
-                batch = places[start : start + self.config.batch_size]
+            for start in range(0, len(places), self.batch_size):
+                batch = places[start : start + self.batch_size]
                 features = torch.from_numpy(self.features.read("features", rows[batch], view=view))
                 clock.lap("read")
                 encoded.append(self.passes.submit(self._encode, features, latents, batch, rows[batch], view))
@@ -143,5 +146,7 @@ def encode(
     on_progress: OnProgress,
 ) -> Store:
     """Materialise the latents of a feature store; does nothing when they are complete."""
+    if not writer.complete:
+        settle_batch_size(writer, config.batch_size, lambda: config.batch_size)
     factory = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config, runtime.device)
     return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)

@@ -4,10 +4,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
 from jobs.shards import IN_FLIGHT, ShardResult, WorkerFactory
+
+Result = TypeVar("Result")
 
 
 def run_shards(
@@ -50,3 +53,12 @@ def _run_local(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
         finally:
             for future in running:
                 future.cancel()
+
+
+def call_on_worker(function: Callable[..., Result], arguments: tuple[Any, ...], runtime: RuntimeConfig) -> Result:
+    """Call a function where shards will be done: in this process, or in a Ray task with a worker's resources."""
+    if runtime.executor == "local":
+        return function(*arguments)
+    from jobs.ray_pool import call_on_ray
+
+    return call_on_ray(function, arguments, runtime)

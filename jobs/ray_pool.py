@@ -4,10 +4,11 @@ import importlib.util
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
+from typing import Any, TypeVar
 
 import ray
 
@@ -15,6 +16,8 @@ from jobs.config import RuntimeConfig
 from jobs.devices import use_threads
 from jobs.hand_out import hand_out
 from jobs.shards import IN_FLIGHT, ShardResult, ShardWorker, WorkerFactory
+
+Result = TypeVar("Result")
 
 
 class _Actor:
@@ -81,6 +84,14 @@ def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
         )(_Actor)
         start = partial(maker.remote, factory, _threads(runtime))
         yield from hand_out(start, min(runtime.workers, len(shards)), shards)
+
+
+def call_on_ray(function: Callable[..., Result], arguments: tuple[Any, ...], runtime: RuntimeConfig) -> Result:
+    """Call a function in a task with a worker's resources."""
+    with ray_session(runtime):
+        task = ray.remote(num_cpus=runtime.cpus_per_worker, num_gpus=runtime.gpus_per_worker)(function)
+        answer: Result = ray.get(task.remote(*arguments))
+        return answer
 
 
 def _threads(runtime: RuntimeConfig) -> int:

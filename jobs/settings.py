@@ -15,11 +15,12 @@ def setting(
     choices: Sequence[str] | None = None,
     group: str = "",
     flag: str | None = None,
+    absent: str | None = None,
 ) -> Any:
     """A dataclass field whose metadata states what a person may write there.
 
-    `low` and `high` are inclusive. `group` heads the option in `--help`; `flag` is its
-    name there where the field's own would not do. The unit belongs into the name or `help`.
+    `low` and `high` are inclusive. `group` heads the option in `--help`; `flag` is its name there where the field's own
+    would not do; `absent` is a word for None. The unit belongs into the name or `help`.
     """
     metadata = {
         "help": help,
@@ -29,6 +30,7 @@ def setting(
         "choices": choices,
         "group": group,
         "flag": flag,
+        "absent": absent,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -92,6 +92,21 @@ class FiniteNumber(click.FloatRange):
         return number
 
 
+class OrWord(click.ParamType):
+    """What `inner` takes, or a word that stands for None."""
+
+    def __init__(self, inner: click.ParamType, word: str) -> None:
+        self.inner, self.word, self.name = inner, word, f"{inner.name} or {word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == self.word:
+            return None
+        try:
+            return self.inner.convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}; or give {self.word}.", param, ctx)
+
+
 def config_options(
     *sections: str, exclude: Collection[str] = (), recipe: Literal["option", "argument", "reading", "none"] = "option"
 ) -> Callable[[Callback], Callback]:
@@ -148,7 +163,7 @@ def _setting_option(section: str, part: Field[Any]) -> Callable[[Callback], Call
         cls=GroupedOption,
         group=rule["group"] or section.capitalize(),
         setting=(section, part.name),
-        type=_click_type(kind, rule["choices"], rule["low"], rule["high"]),
+        type=_click_type(kind, rule["choices"], rule["low"], rule["high"], rule["absent"]),
         metavar=rule["metavar"],
         default=part.default,
         show_default=True,
@@ -156,7 +171,11 @@ def _setting_option(section: str, part: Field[Any]) -> Callable[[Callback], Call
     )
 
 
-def _click_type(kind: type, choices: Collection[str] | None, low: float | None, high: float | None) -> Any:
+def _click_type(
+    kind: type, choices: Collection[str] | None, low: float | None, high: float | None, absent: str | None
+) -> Any:
+    if absent is not None:
+        return OrWord(_click_type(kind, choices, low, high, None), absent)
     if choices is not None:
         return click.Choice(list(choices))
     if kind not in (int, float) or (low is None and high is None):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jobs.config import SampleConfig
+from jobs.config import ExtractConfig, SampleConfig
 from jobs.run_folder import Models, RunFolder, siblings
 from jobs.shards import OnProgress
 from pipeline.data_paths import picture_path, scratch_of
@@ -62,18 +62,22 @@ class Stages:
 
     def extract(self) -> Store | None:
         """Pictures → feature store."""
+        return self.extract_each([self.recipe.extract])[0]
+
+    def extract_each(self, configs: Sequence[ExtractConfig]) -> list[Store | None]:
+        """Pictures → a feature store for each config; these differ in encoder and block, pictures are decoded once."""
         from jobs.extract import extract, plan_features
 
         recipe, parent = self.recipe, self.root / "features"
         with scratch_of(self.root, self.dry_run) as place:
             data = picture_path(recipe.data, place)
             with self.output.progress("scan", "pictures") as scanned:
-                plan = plan_features(
-                    data, recipe.extract, recipe.runtime, place / "cache", lambda done, total: scanned(done, total, {})
+                plans = plan_features(
+                    data, configs, recipe.runtime, place / "cache", lambda done, total: scanned(done, total, {})
                 )
-            writer = plan.writer(parent, recipe.name, recipe.extract)
-            return self._store(
-                "extract", writer, lambda report: extract(writer, plan, data, recipe.extract, recipe.runtime, report)
+            writers = [plan.writer(parent, recipe.name) for plan in plans]
+            return self._stores(
+                "extract", writers, lambda report: extract(writers, plans, data, recipe.runtime, report)
             )
 
     def train_ae(self, features: Store) -> RunFolder | None:
@@ -168,18 +172,25 @@ class Stages:
         return folder
 
     def _store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
-        if writer.complete:
-            store = writer.finalise()
-            self._note(Outcome(stage, writer.path, True))
-            return store
-        others = [] if writer.begun else find_manifests(writer.path.parent, writer.manifest.name)
-        why = explain_difference(others[-1][1].ingredients, writer.manifest.ingredients) if others else []
-        outcome = Outcome(stage, writer.path, False, why)
-        made = self._work(outcome, "pictures", make)
-        if made is not None:
-            rejected = made.num_rows - len(made.rows())
-            outcome.figures = {"rows": made.num_rows, "rejected": rejected, "content_id": made.content_id}
-        return made
+        return self._stores(stage, [writer], lambda report: [make(report)])[0]
+
+    def _stores(
+        self, stage: str, writers: Sequence[StoreWriter], make: Callable[[OnProgress], list[Store]]
+    ) -> list[Store | None]:
+        """The stores, made together when any is unfinished; None for those that a dry run does not make."""
+        outcomes = [Outcome(stage, writer.path, writer.complete, _why(writer)) for writer in writers]
+        to_do = [outcome for outcome in outcomes if not outcome.done_before]
+        for outcome in outcomes:
+            if outcome.done_before:
+                self._note(outcome)
+        stores: Sequence[Store | None] | None = self._work_all(to_do, "pictures", make) if to_do else None
+        if stores is None:
+            return [writer.finalise() if writer.complete else None for writer in writers]
+        for outcome, store in zip(outcomes, stores, strict=True):
+            if store is not None and not outcome.done_before:
+                rejected = store.num_rows - len(store.rows())
+                outcome.figures = {"rows": store.num_rows, "rejected": rejected, "content_id": store.content_id}
+        return list(stores)
 
     def _run(
         self,
@@ -206,21 +217,28 @@ class Stages:
     def _work(
         self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
     ) -> T | None:
-        """Say why, then make the result while others watch; in a dry run only say it.
+        return self._work_all([outcome], unit, make, places)
 
-        `places` are the folders that it makes when there are several.
+    def _work_all(
+        self, outcomes: Sequence[Outcome], unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
+    ) -> T | None:
+        """Say why, then make the results of one stage while others watch; in a dry run only say it.
+
+        `places` are the folders that it makes when they are not the outcomes' own.
         """
-        for line in outcome.why:
-            self.output.say(f"{outcome.stage}: changed: {line}")
-        if self.dry_run:
+        for outcome in outcomes:
+            for line in outcome.why:
+                self.output.say(f"{outcome.stage}: changed: {line}")
+        result, seconds = None, 0.0
+        if not self.dry_run:
+            started = time.perf_counter()
+            watchers = self.watch.watchers(places or [outcome.path for outcome in outcomes])
+            with self.output.progress(outcomes[0].stage, unit, watchers=watchers) as report:
+                result = make(report)
+            seconds = time.perf_counter() - started
+        for outcome in outcomes:
+            outcome.seconds = seconds
             self._note(outcome)
-            return None
-        started = time.perf_counter()
-        watchers = self.watch.watchers(places or [outcome.path])
-        with self.output.progress(outcome.stage, unit, watchers=watchers) as report:
-            result = make(report)
-        outcome.seconds = time.perf_counter() - started
-        self._note(outcome)
         return result
 
     def _note(self, outcome: Outcome) -> None:
@@ -233,3 +251,9 @@ class Stages:
             else f"done in {outcome.seconds:.1f} s"
         )
         self.output.say(f"{outcome.stage}: {state}: {outcome.path}")
+
+
+def _why(writer: StoreWriter) -> list[str]:
+    """How a store that is not there yet differs from the newest one of its name."""
+    others = [] if writer.complete or writer.begun else find_manifests(writer.path.parent, writer.manifest.name)
+    return explain_difference(others[-1][1].ingredients, writer.manifest.ingredients) if others else []

@@ -36,6 +36,8 @@ def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
     `where` begins the message of the RecipeError that a value of another type raises.
     """
     kind, optional = field_type(config, key)
+    if isinstance(node, yaml.ScalarNode) and _is_absent(node.value, config, key):
+        return None
     null = isinstance(node, yaml.ScalarNode) and node.tag == NULL_TAG
     if null and optional:
         return None
@@ -48,7 +50,8 @@ def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
 def from_text(text: str, config: Any, key: str, where: str) -> Any:
     """The value of `KEY=text` on a command line; null, ~ or nothing stands for an absent optional value."""
     kind, optional = field_type(config, key)
-    return None if optional and text.lower() in NULL else _convert(text, kind, where)
+    absent = (optional and text.lower() in NULL) or _is_absent(text, config, key)
+    return None if absent else _convert(text, kind, where)
 
 
 def checked(config: Any, section: str, key: str, value: Any, where: str = "") -> Any:
@@ -85,6 +88,12 @@ def describe(node: yaml.Node) -> str:
             return "nothing (null)"
         return f"the text {node.value!r}" if node.tag in SCALAR_TAGS else f"a value tagged {node.tag!r}"
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+
+
+def _is_absent(text: str, config: Any, key: str) -> bool:
+    """Whether the text is the word that a setting has for "none given"."""
+    rule = next(part.metadata for part in fields(config) if part.name == key)
+    return bool(rule) and text == rule["absent"]
 
 
 def _convert(text: str, kind: type, where: str) -> Any:

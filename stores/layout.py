@@ -41,12 +41,16 @@ def commit_key(shard: int) -> str:
 
 
 def default_rows_per_shard(kind: str, num_rows: int, views: int, arrays: tuple[ArraySpec, ...]) -> int:
-    """About 192 MiB of features or 128 MiB of anything else; at least 8 shards of 64 rows when the set allows it."""
+    """About 192 MiB of features or 128 MiB of anything else; at least 8 shards of 64 rows when the set allows it.
+
+    A power of two, unless it is the whole set: so shards of one store divide those of another.
+    """
     target_bytes = FEATURE_SHARD_BYTES if kind == "features" else SHARD_BYTES
     row_bytes = views * max(array.record_bytes for array in arrays)
     by_size = max(1, target_bytes // row_bytes)
     by_count = max(SMALLEST_SHARD_ROWS, math.ceil(num_rows / SHARDS_OF_A_SMALL_SET))
-    return max(1, min(by_size, by_count, num_rows))
+    rows = 1 << (min(by_size, by_count).bit_length() - 1)
+    return max(1, min(rows, num_rows))
 
 
 def num_shards(num_rows: int, rows_per_shard: int) -> int:

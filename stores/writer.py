@@ -1,7 +1,7 @@
 """Writing a store: plan it, commit shard after shard in any order and from any process, then finalise."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -169,9 +169,15 @@ class StoreWriter:
         """One driver writes at a time: `with writer.lease(): ...`; what a killed one left unfinished is swept away."""
         return Lease(self.blobs, on_enter=self.blobs.sweep)
 
-    def missing_shards(self) -> list[int]:
-        """Shards without a valid record of files that are there in full length; these are to be written (again)."""
-        return [shard for shard in range(self.num_shards) if not self._is_done(shard)]
+    def missing_shards(self, among: Iterable[int] | None = None) -> list[int]:
+        """Shards (of these, by default of all) without a valid record of files that are there in full length."""
+        return [shard for shard in (range(self.num_shards) if among is None else among) if not self._is_done(shard)]
+
+    def set_attributes(self, **attributes: Any) -> None:
+        """Add to the manifest's attributes, of a store that is not begun or of which nothing is written yet."""
+        self.manifest = replace(self.manifest, attributes={**self.manifest.attributes, **attributes})
+        if self.begun:
+            self.blobs.write(MANIFEST, self.manifest.to_bytes())
 
     def take_over(self) -> int:
         """Copy the missing shards whose rows older stores hold, by a second name for the file where that goes.

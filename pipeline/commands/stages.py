@@ -1,14 +1,17 @@
 """The stage commands: extract, train-ae, train-decoder, encode and train-gen."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
 
 if TYPE_CHECKING:
+    from jobs.config import ExtractConfig
     from pipeline.stages import Stages
     from pipeline.watch import Watch
 
@@ -60,16 +63,53 @@ def show(value: object) -> str:
 
 
 @click.command("extract", cls=FaeCommand)
-@config_options("data", "extract", "runtime")
-def extract_command(settings: Settings) -> None:
+@click.option(
+    "--encoder",
+    "encoders",
+    cls=GroupedOption,
+    group="Encoder",
+    metavar="NAME",
+    multiple=True,
+    help="Preset or timm name of the frozen encoder; given more than once, each fills a store from one decode.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    cls=GroupedOption,
+    group="Encoder",
+    metavar="BLOCK",
+    type=WholeNumber(0),
+    multiple=True,
+    help="Block whose tokens are kept, counted from 0; given more than once, each fills a store.",
+)
+@config_options("data", "extract", "runtime", exclude=("encoder", "layer"))
+def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple[int, ...]) -> None:
     """Run the frozen encoder once over every picture and keep its features.
 
     Reads a folder, a table, tar files or Parquet files; writes a feature store with one record a picture.
     Interrupted, the same command goes on; with nothing changed it does nothing.
     """
     stages = stages_of(settings)
-    stages.extract()
-    report(stages)
+    configs = each_encoder(settings.recipe.extract, encoders, layers)
+    stages.extract_each(configs)
+    if len(configs) == 1:
+        report(stages)
+        return
+    records = [outcome.as_record() for outcome in stages.outcomes]
+    stages.output.table([{"store": record["path"], **record["figures"]} for record in records if record["figures"]])
+    stages.output.result({"stores": records})
+
+
+def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tuple[int, ...]) -> list["ExtractConfig"]:
+    """The settings of every encoder with every block; those of the recipe where none is named.
+
+    Raises:
+        ValueError: one file of weights for several encoders.
+    """
+    if config.weights is not None and len(set(encoders)) > 1:
+        raise ValueError("--weights: expected one --encoder, whose weights these are; extract the others by themselves")
+    pairs = product(dict.fromkeys(encoders or (config.encoder,)), dict.fromkeys(layers or (config.layer,)))
+    return [replace(config, encoder=encoder, layer=layer) for encoder, layer in pairs]
 
 
 @click.command("train-ae", cls=FaeCommand)

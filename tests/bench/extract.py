@@ -10,7 +10,6 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +23,13 @@ from machine import machine_facts
 
 from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, describe, encoder_shape, resolve_weights
 from fae.pictures import decode_picture
+from jobs.batch_size import settle_batch_size
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.devices import pick_device, pick_dtype, use_threads
-from jobs.extract import ExtractWorker, FeaturePlan, plan_features
+from jobs.extract import FeaturePlan, plan_features
+from jobs.extract_worker import ExtractWorker, Target
 from jobs.fill import fill_store
+from jobs.passes import Passes
 from jobs.ray_pool import ray_session
 from jobs.shards import ShardResult
 
@@ -63,10 +65,12 @@ def run_extract(data: DataConfig, config: ExtractConfig, runtime: RuntimeConfig)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         started = clocks()
-        plan = plan_features(data, config, runtime, root / "cache")
+        (plan,) = plan_features(data, [config], runtime, root / "cache")
         planned = clocks()
-        writer = plan.writer(root, "bench", config)
-        factory = partial(WatchedWorker, root, writer.path, plan.source, plan.spec, config, runtime.device)
+        writer = plan.writer(root, "bench")
+        settle_batch_size(writer, config.batch_size, lambda: 0)
+        targets = [Target(writer.url, plan.spec, config)]
+        factory = partial(WatchedWorker, root, targets, plan.source, runtime.device)
         handed_out: list[np.ndarray] = []
         fill_store(writer, factory, runtime, lambda *progress: handed_out.append(clocks()), data.max_rejected)
         ended = clocks()
@@ -97,25 +101,14 @@ def preload(plan: FeaturePlan, size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([decode_picture(plan.source.read(**place), size) for place in places]))
 
 
-def run_bare(encoder: FrozenEncoder, pictures: torch.Tensor, batch_size: int, passes: int) -> Run:
-    """The encoder alone, in threads of its own as in a worker: in a main thread OpenMP waits differently.
-
-    With two `passes` two batches are encoded at a time, each with half of the process's threads, as the worker does it.
-    """
-    threads = torch.get_num_threads() // passes
-
-    def encode(batches: list[torch.Tensor]) -> None:
-        torch.set_num_threads(threads)
-        for batch in batches:
-            encoder(batch).cpu()
-
-    batches = list(pictures.split(batch_size))
-    with ThreadPoolExecutor(passes) as pool:
-        started = clocks()
-        done = [pool.submit(encode, batches[part::passes]) for part in range(passes)]
-        for future in done:
-            future.result()
-        return Run(*(clocks() - started), {})
+def run_bare(encoder: FrozenEncoder, pictures: torch.Tensor, batch_size: int) -> Run:
+    """The encoder alone, with as many passes side by side as a worker has."""
+    passes = Passes(encoder.scale.device, torch.get_num_threads())
+    started = clocks()
+    done = [passes.submit(lambda part=part: encoder(part).cpu()) for part in pictures.split(batch_size)]
+    for future in done:
+        future.result()
+    return Run(*(clocks() - started), {})
 
 
 @click.command()
@@ -147,35 +140,33 @@ def main(
     use_threads(threads)
     click.echo(machine_facts())
     with tempfile.TemporaryDirectory() as cache:
-        plan = plan_features(source, config, runtime, Path(cache))
+        (plan,) = plan_features(source, [config], runtime, Path(cache))
     loaded = preload(plan, picture_size)
     place = pick_device(device)
     bare = build_encoder(plan.spec, place, pick_dtype(precision, place))
-    run_bare(bare, loaded[: 2 * batch_size], batch_size, passes=1)
+    run_bare(bare, loaded[: 2 * batch_size], batch_size)
     click.echo(
         f"{encoder}, {plan.spec.input_size} px, {precision}, batches of {batch_size}, "
         f"{len(loaded)} pictures, {executor}"
     )
     pairs_made: list[tuple[Run, Run]] = []
-    several = 2 if place.type == "cpu" and torch.get_num_threads() > 1 else 1
     with _session(executor, runtime):
         for _ in range(pairs):
-            # The bare encoder may run in the way that is the faster here; extraction is held against that.
-            alone = [run_bare(bare, loaded, batch_size, passes) for passes in sorted({1, several})]
-            pairs_made.append((min(alone, key=lambda run: run.seconds), run_extract(source, config, runtime)))
-            report(alone, pairs_made[-1][1], len(loaded))
+            pairs_made.append((run_bare(bare, loaded, batch_size), run_extract(source, config, runtime)))
+            report(*pairs_made[-1], len(loaded))
     click.echo(f"median ratio {statistics.median(one.seconds / two.seconds for one, two in pairs_made):.3f}")
     if executor == "local":
         ratio = statistics.median(one.cpu_seconds / two.cpu_seconds for one, two in pairs_made)
         click.echo(f"median ratio of processor seconds {ratio:.3f}")
 
 
-def report(bare: list[Run], made: Run, pictures: int) -> None:
-    """One pair on a line: rates (bare: one pass, two at once), the ratio to the faster, what the shards waited for."""
+def report(bare: Run, made: Run, pictures: int) -> None:
+    """One pair on a line: rates, their ratio, what the shards waited for."""
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in made.parts.items())
-    rates = ", ".join(f"{pictures / run.seconds:.1f}/s" for run in bare)
-    ratio = min(run.seconds for run in bare) / made.seconds
-    click.echo(f"bare {rates}   extract {pictures / made.seconds:.1f}/s   ratio {ratio:.3f}   seconds: {parts}")
+    click.echo(
+        f"bare {pictures / bare.seconds:.1f}/s   extract {pictures / made.seconds:.1f}/s   "
+        f"ratio {bare.seconds / made.seconds:.3f}   seconds: {parts}"
+    )
 
 
 def _session(executor: str, runtime: RuntimeConfig) -> Any:

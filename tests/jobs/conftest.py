@@ -47,10 +47,10 @@ def extract_from(tmp_path: Path) -> Callable[..., Store]:
         **settings: Any,
     ) -> Store:
         data, config, runtime = _configs(path, settings)
-        plan = plan_features(data, config, runtime, tmp_path / root / "cache")
+        (plan,) = plan_features(data, [config], runtime, tmp_path / root / "cache")
         between()
-        writer = plan.writer(tmp_path / root / "features", "digits", config)
-        return extract(writer, plan, data, config, runtime, on_progress)
+        writer = plan.writer(tmp_path / root / "features", "digits")
+        return extract([writer], [plan], data, runtime, on_progress)[0]
 
     return run
 
@@ -61,7 +61,8 @@ def planned(tmp_path: Path) -> Callable[..., StoreWriter]:
 
     def run(path: Path, **settings: Any) -> StoreWriter:
         data, config, runtime = _configs(path, settings)
-        return plan_features(data, config, runtime, tmp_path / "cache").writer(tmp_path / "runs", "digits", config)
+        (plan,) = plan_features(data, [config], runtime, tmp_path / "cache")
+        return plan.writer(tmp_path / "runs", "digits")
 
     return run
 

@@ -13,6 +13,7 @@ import torch
 
 from fae.encoders import EncoderSpec, build_encoder
 from jobs import extract as extracting
+from jobs import extract_worker as working
 from jobs.config import DataConfig
 from stores import StoreError, StoreWriter, TooManyRejectedError, explain_difference, find_manifests
 
@@ -156,7 +157,7 @@ def test_a_finished_store_needs_neither_work_nor_an_encoder(folder, extract_from
     def refuse(*arguments, **settings):
         raise AssertionError("the encoder was built")
 
-    monkeypatch.setattr(extracting, "build_encoder", refuse)
+    monkeypatch.setattr(working, "build_encoder", refuse)
     assert extract_from(folder).content_id == first.content_id
     with pytest.raises(AssertionError, match="the encoder was built"):
         extract_from(folder, layer=3)  # the watch works
@@ -222,7 +223,7 @@ def test_where_and_how_fast_it_runs_does_not_decide_the_bytes(folder, planned):
 
 def test_no_path_says_which_option_to_give(tmp_path):
     with pytest.raises(ValueError, match=r"data\.path.*--data"):
-        extracting.plan_features(DataConfig(), extracting.ExtractConfig(), extracting.RuntimeConfig(), tmp_path)
+        extracting.plan_features(DataConfig(), [extracting.ExtractConfig()], extracting.RuntimeConfig(), tmp_path)
 
 
 def test_a_store_that_another_driver_writes_is_left_alone(folder, tmp_path, extract_from):
@@ -239,14 +240,14 @@ def test_a_picture_that_hangs_the_decoder_and_a_bomb_are_rejected(folder, extrac
     bomb = b"P5 60000 60000 255 " + bytes(100)  # a header that promises 3.6 gigabytes
     (folder / "0" / "0000.png").write_bytes(bomb)
     hanging = (folder / "1" / "0001.png").read_bytes()
-    whole, gate = extracting.decode_picture, threading.Event()
+    whole, gate = working.decode_picture, threading.Event()
 
     def decode(data, size):
         if data == hanging:
             gate.wait(120)
         return whole(data, size)
 
-    monkeypatch.setattr(extracting, "decode_picture", decode)
+    monkeypatch.setattr(working, "decode_picture", decode)
     store = extract_from(folder, max_rejected=0.5, decode_seconds=0.5)
     gate.set()
     rejected = rejected_of(store)

@@ -112,6 +112,23 @@ def extract_words(pictures, root, *more):
     return [*words, "--picture-size", "32", "--rows-per-shard", "4", "--executor", "local", "--threads", "1", *more]
 
 
+def test_several_blocks_fill_a_store_each_and_all_are_listed(pictures, tmp_path):
+    words = extract_words(pictures, tmp_path / "runs", "--layer", "3", "--layer", "8", "--batch-size", "auto")
+    first, again = fae_pipe(*words, "--json"), fae_pipe(*words)
+    assert first.exit_code == again.exit_code == 0, first.stderr + again.stderr
+    stores = json.loads(first.stdout)["stores"]
+    assert [store["figures"]["rows"] for store in stores] == [12, 12]
+    assert len({store["figures"]["content_id"] for store in stores}) == 2
+    assert all(f"up to date: {store['path']}" in again.stdout for store in stores)
+
+
+def test_weights_belong_to_one_encoder(pictures, tmp_path):
+    words = extract_words(pictures, tmp_path / "runs", "--encoder", "dinov2-s", "--weights", "local-dir:.")
+    outcome = fae_pipe(*words)
+    assert outcome.exit_code == 2
+    assert "--weights: expected one --encoder" in outcome.stderr
+
+
 def test_too_many_broken_pictures_end_with_their_names_and_the_store_is_kept(pictures, tmp_path):
     (pictures / "0" / "0000.png").write_bytes(b"no picture")
     root = tmp_path / "runs"
