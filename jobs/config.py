@@ -91,7 +91,10 @@ class ExtractConfig:
     flip: bool = setting(False, "Store a mirrored view beside each picture.", group="Store")
     pixels: bool = setting(True, "Keep the cropped pictures too; train-decoder needs them.", group="Store")
     dtype: str = setting(
-        "float16", "Number format of stored features.", choices=("float16", "float32", "bfloat16"), group="Store"
+        "float16",
+        "Number format of stored features; int8 has a scale per token and half of the bytes.",
+        choices=("float16", "float32", "bfloat16", "int8"),
+        group="Store",
     )
     rows_per_shard: int | None = setting(
         None, "Rows in a shard; sized to about 192 MiB when absent.", metavar="ROWS", low=1, group="Store"

@@ -15,6 +15,9 @@ from fae.encoders import EncoderSpec, build_encoder
 from jobs import extract as extracting
 from jobs import extract_worker as working
 from jobs.config import DataConfig
+from pipeline.output import Output
+from pipeline.recipe import override
+from pipeline.stages import Stages
 from stores import StoreError, StoreWriter, TooManyRejectedError, explain_difference, find_manifests
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -267,3 +270,22 @@ def test_one_broken_picture_in_twenty_ends_well_when_it_is_allowed(tmp_path, dig
     store = extract_from(folder, max_rejected=0.05)
     assert rejected_of(store).keys() == {"07.png", "27.png"}
     assert (store.num_rows, len(store.rows())) == (40, 38)
+
+
+def test_int8_features_train_encode_and_stay_near_the_exact_ones(tiny_recipe, tmp_path):
+    found = {}
+    for dtype in ("float32", "int8"):
+        recipe = override(tiny_recipe, {"extract.dtype": dtype, "autoencoder.batch_size": "4", "data.limit": "24"})
+        stages = Stages(tmp_path / dtype, recipe, Output(json=True))
+        features = stages.extract()
+        autoencoder = stages.train_ae(features)
+        latents = stages.encode(features, autoencoder)
+        assert latents.num_rows == 24
+        found[dtype] = features
+    exact, small = (found[dtype].read("features", np.arange(24), view=0) for dtype in ("float32", "int8"))
+    assert small.dtype == np.float32
+    # A token's largest number is 127 steps: no value is off by more than half a step.
+    steps = np.abs(exact).max(axis=-1, keepdims=True) / 127
+    assert (np.abs(small - exact) <= 0.51 * steps).all()
+    sizes = [found[dtype].blobs.num_bytes("data.zarr/features") for dtype in ("float32", "int8")]
+    assert sizes[1] < 0.3 * sizes[0]
