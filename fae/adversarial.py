@@ -76,10 +76,12 @@ def r1_penalty(network: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
 def adaptive_weight(reconstruction: torch.Tensor, adversarial: torch.Tensor, last_weight: torch.Tensor) -> torch.Tensor:
     """‖∇ reconstruction‖ / (‖∇ adversarial‖ + 1e-6) at the decoder's last layer, at most 1e4.
 
-    Esser et al., arXiv 2012.09841, eq. 7. Both graphs are kept for the backward pass that follows.
+    Esser et al., arXiv 2012.09841, eq. 7. Both graphs are kept for the backward pass that follows. In a process group
+    the gradients are those of all ranks' pictures.
     """
     (wanted,) = torch.autograd.grad(reconstruction, last_weight, retain_graph=True)
     (given,) = torch.autograd.grad(adversarial, last_weight, retain_graph=True)
+    _mean_over_ranks([wanted, given])
     return (wanted.norm() / (given.norm() + 1e-6)).clamp(0, 1e4).detach()
 
 

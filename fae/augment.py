@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+from fae.draws import uniform, whole
+
 POLICIES = ("colour", "translation", "cutout")
 
 
@@ -37,12 +39,12 @@ def diff_augment(
 
 
 def _uniform(pictures: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    return torch.rand(len(pictures), 1, 1, 1, generator=generator, device=pictures.device)
+    return uniform((len(pictures), 1, 1, 1), generator, pictures.device)
 
 
 def _whole(pictures: torch.Tensor, low: int, high: int, generator: torch.Generator | None) -> torch.Tensor:
     """One whole number from `low` to `high` a picture, (N, 1)."""
-    return torch.randint(low, high + 1, (len(pictures), 1), generator=generator, device=pictures.device)
+    return whole(low, high, (len(pictures), 1), generator, pictures.device)
 
 
 def _colour(pictures: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

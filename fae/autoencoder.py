@@ -7,6 +7,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from fae.attention import attend
+from fae.draws import normal
 from fae.layers import Block, Grid, RMSNorm, check_grid, init_linears, rope_table, sincos_table
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
@@ -23,6 +24,10 @@ class ChannelLastGaussian(DiagonalGaussianDistribution):
         self.logvar = logvar.clamp(-30.0, 20.0)
         self.std, self.var = torch.exp(0.5 * self.logvar), torch.exp(self.logvar)
         self.deterministic = False
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw, of the mean's shape."""
+        return self.mean + self.std * normal(self.mean.shape, generator, self.mean.device)
 
 
 class AttentionEncoder(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
+from fae.draws import normal
 from fae.guidance import Guidance, guided_velocity
 from fae.noise import noise_stream
 from fae.samplers import OnStep, solve
@@ -129,5 +130,4 @@ def _draw(latents: torch.Tensor, channels: int, generator: torch.Generator | Non
     if latents.shape[-1] != 2 * channels:
         return latents
     mean, logvar = latents.chunk(2, dim=-1)  # (N, h, w, 2·c) -> 2 × (N, h, w, c)
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-    return mean + torch.exp(0.5 * logvar) * noise
+    return mean + torch.exp(0.5 * logvar) * normal(mean.shape, generator, mean.device)

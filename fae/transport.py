@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from fae.draws import normal, uniform
+
 Model = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -43,7 +45,7 @@ def interpolate(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> tuple
 
 def drop_labels(y: torch.Tensor, null_label: int, share: float, generator: torch.Generator | None) -> torch.Tensor:
     """Labels (N,) where each sample's becomes the null class with probability `share`; negative labels always do."""
-    dropped = torch.rand(y.shape, device=y.device, generator=generator) < share
+    dropped = uniform(y.shape, generator, y.device) < share
     return torch.where(dropped | (y < 0), null_label, y)
 
 
@@ -93,10 +95,9 @@ class Transport:
     ) -> torch.Tensor:
         """Training times (count,), float32 in [0, 1], shifted."""
         if self.time_distribution == "uniform":
-            t = torch.rand(count, generator=generator, device=device)
+            t = uniform((count,), generator, device)
         else:
-            normal = torch.randn(count, generator=generator, device=device)
-            t = torch.sigmoid(self.logit_mean + self.logit_std * normal)
+            t = torch.sigmoid(self.logit_mean + self.logit_std * normal((count,), generator, device))
         return shift_times(t, self.shift)
 
     def loss(
@@ -116,7 +117,7 @@ class Transport:
         """
         x0 = x0.float()
         t = self.sample_t(len(x0), generator, x0.device)
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+        noise = normal(x0.shape, generator, x0.device)
         x_t, velocity = interpolate(x0, noise, t)
         prediction = model(x_t, t, drop_labels(y, null_label, self.label_dropout, generator)).float()
         squared = F.mse_loss(prediction, velocity)

@@ -19,11 +19,15 @@ class MetricsLog:
 
     sums: dict[str, torch.Tensor]
 
-    def __init__(self, folder: Path, step: int, batch_size: int) -> None:
+    def __init__(self, folder: Path, step: int, batch_size: int, writes: bool = True) -> None:
+        """`writes`: false on all ranks but one, which then only keep the sums."""
         self.file = folder / "metrics.jsonl"
-        _drop_after(self.file, step)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self.board = None
+        if writes:
+            _drop_after(self.file, step)
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.batch_size = batch_size
+        self.loss: float | None = None  # of the newest line
         self._start()
 
     def add(
@@ -42,14 +46,15 @@ class MetricsLog:
 
     def state_dict(self) -> dict[str, Any]:
         """The interval so far, as JSON values; waits for the device."""
-        return {"sums": {name: float(value) for name, value in self.sums.items()}}
+        return {"sums": {name: float(value) for name, value in self.sums.items()}, "loss": self.loss}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on with a saved interval, so that its line is the one of a run that was never stopped."""
         self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self.loss = state.get("loss")
 
     def write(self, step: int, rate: float, skipped_steps: int) -> dict[str, float]:
-        """Write the interval's means and return them; this is the one place that waits for the device."""
+        """End the interval, write its means and return them; this is the one place that waits for the device."""
         facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
         count = max(facts.pop(COUNT), 1.0)
         facts = {name: value / count for name, value in facts.items()}
@@ -61,10 +66,12 @@ class MetricsLog:
             "wait_share": self.waited_seconds / seconds,
             **({"skipped_steps": skipped_steps} if skipped_steps else {}),
         }
-        with self.file.open("a") as out:
-            out.write(json.dumps({"step": step, **line}) + "\n")
-        for name, value in line.items():
-            self.board.add_scalar(name, value, step)
+        if self.board is not None:
+            with self.file.open("a") as out:
+                out.write(json.dumps({"step": step, **line}) + "\n")
+            for name, value in line.items():
+                self.board.add_scalar(name, value, step)
+        self.loss = facts.get("loss")
         self._start()
         return {**facts, "wait_share": line["wait_share"]}
 
@@ -79,7 +86,8 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:

@@ -14,6 +14,13 @@ class TrainConfig:
 
     steps: int = setting(1000, "Optimiser steps.", metavar="STEPS", low=1, group="Training")
     batch_size: int = setting(256, "Rows in a global batch.", metavar="ROWS", low=1, group="Training")
+    accumulate: int = setting(
+        1,
+        "Equal parts of a batch whose gradients are added up one after the other: less memory, the same update.",
+        metavar="PARTS",
+        low=1,
+        group="Training",
+    )
     learning_rate: float = setting(1e-4, "Peak learning rate of AdamW.", metavar="RATE", low=0.0, group="Training")
     schedule: str = setting(
         "cosine",
@@ -59,7 +66,17 @@ class TrainConfig:
     )
     log_every: int = setting(50, "Steps between two lines of metrics.", metavar="STEPS", low=1, group="Watching")
     save_every: int = setting(500, "Steps between two checkpoints.", metavar="STEPS", low=1, group="Watching")
-    keep: int = setting(2, "Checkpoints kept.", metavar="COUNT", low=1, group="Watching")
+    keep: int = setting(2, "Newest checkpoints kept.", metavar="COUNT", low=1, group="Watching")
+    keep_every: int = setting(
+        0,
+        "Keep the checkpoints whose step is a multiple of this too; 0 = none of them.",
+        metavar="STEPS",
+        low=0,
+        group="Watching",
+    )
+    keep_best: int = setting(
+        0, "Keep this many with the lowest logged loss too.", metavar="COUNT", low=0, group="Watching"
+    )
     preview_every: int = setting(
         0, "Steps between two preview grids; 0 = none.", metavar="STEPS", low=0, group="Watching"
     )

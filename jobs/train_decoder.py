@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fae.autoencoder import FeatureAutoencoder
+from fae.draws import normal
 from fae.metrics import psnr
 from fae.pictures import picture_grid, save_png, to_float, to_uint8
 from fae.pixel_decoder import PixelDecoder
@@ -147,7 +148,7 @@ def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
     scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
 
     def noised(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        return x + scale * torch.randn(x.shape, generator=generator, device=x.device)
+        return x + scale * normal(x.shape, generator, x.device)
 
     return noised
 

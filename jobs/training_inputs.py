@@ -9,11 +9,23 @@ import torch
 from torch import nn
 
 from jobs.config import TrainConfig
+from jobs.ranks import ALONE, Ranks
 from stores import Loader, Store
 
-# These settings change how a run is watched or fed, never its weights.
+# These settings change how a run is watched or fed, never its weights (but for the order of sums).
 WATCHING = frozenset(
-    {"log_every", "save_every", "keep", "preview_every", "residency", "skip_nan", "gradient_checkpointing"}
+    {
+        "log_every",
+        "save_every",
+        "keep",
+        "keep_every",
+        "keep_best",
+        "preview_every",
+        "residency",
+        "skip_nan",
+        "gradient_checkpointing",
+        "accumulate",
+    }
 )
 
 
@@ -31,13 +43,21 @@ def prepare(model: nn.Module, config: TrainConfig) -> None:
         model.compile()
 
 
-def batches(store: Store, arrays: Sequence[str], config: TrainConfig, device: torch.device) -> Loader:
-    """The training rows of a store in the order of (seed, epoch), a random view at each visit.
+def batches(
+    store: Store, arrays: Sequence[str], config: TrainConfig, device: torch.device, ranks: Ranks = ALONE
+) -> Loader:
+    """The training rows of a store in the order of (seed, epoch), a random view at each visit; this rank's of each.
 
     Raises:
-        ValueError: the batch is larger than the training rows.
+        ValueError: the batch is larger than the training rows, or no multiple of its parts.
     """
     rows = store.rows("train")
+    parts = ranks.world_size * config.accumulate
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size: expected a multiple of workers x accumulate = {ranks.world_size} x {config.accumulate}, "
+            f"since it counts the rows of all workers; received {config.batch_size}"
+        )
     if len(rows) < config.batch_size:
         raise ValueError(
             f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_size}"
@@ -50,6 +70,8 @@ def batches(store: Store, arrays: Sequence[str], config: TrainConfig, device: to
         seed=config.seed,
         residency=config.residency,
         device=device,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
     )
 
 

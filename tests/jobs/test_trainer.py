@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from fae.draws import normal
 from fae.optim import optimizer_tensors
-from jobs.checkpoint import checkpoints
+from jobs.checkpoint import checkpoints, read_state, step_of
 from jobs.config import TrainConfig
 from jobs.finite import TrainingDiverged
 from jobs.metrics_log import read_metrics
@@ -49,7 +50,7 @@ class Toy(nn.Module):
 
 def loss_function(model, batch, generator):
     x = batch["latents"].float().reshape(-1, 3)
-    noise = torch.randn(x.shape, generator=generator)
+    noise = normal(x.shape, generator, x.device)
     loss = (model(x + noise) - x).square().mean()
     return {"loss": loss, "twice": 2 * loss}
 
@@ -208,7 +209,7 @@ def test_progress_and_previews_come_at_their_steps(trainer_at):
     trainer, told, shown = trainer_at("watched", preview_every=5), [], []
     fit(trainer, loss_function, lambda *call: told.append(call), lambda model, step: shown.append(step))
     assert [(done, total) for done, total, _ in told] == [(0, 12), (4, 12), (8, 12), (12, 12)]
-    assert told[-1][2].keys() == {"loss", "twice", "gradient_norm"}
+    assert told[-1][2].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
     assert shown == [5, 10]
 
 
@@ -235,3 +236,44 @@ def test_step_seeds_differ_and_fit_a_generator(seed, step, other_seed, other_ste
     assert 0 <= value < 2**63
     assert value == step_seed(seed, step)
     assert (seed, step) == (other_seed, other_step) or value != step_seed(other_seed, other_step)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradients_added_up_part_by_part_make_the_same_update(trainer_at, parts):
+    whole, cut = trainer_at("whole"), trainer_at("cut", accumulate=parts)
+    fit(whole, loss_function, lambda *_: None)
+    fit(cut, loss_function, lambda *_: None)
+    (expected, metrics, position), (found, lines, at) = result_of(whole), result_of(cut)
+    assert position == at
+    for name, value in expected.items():
+        # Sums of at most 12 numbers in another order, carried through 12 steps of float32.
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+    assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in metrics], rel=1e-5)
+
+
+def test_a_checkpoint_knows_the_rows_seen_and_the_newest_loss(trainer_at):
+    trainer = trainer_at("facts", keep_best=1, keep=1, save_every=4)
+    fit(trainer, loss_function, lambda *_: None)
+    found = checkpoints(trainer.run.path / "checkpoints")
+    losses = {line["step"]: line["loss"] for line in read_metrics(trainer.run.path / "metrics.jsonl")}
+    best = min(losses, key=losses.__getitem__)
+    assert {step_of(path) for path in found} == {best, 12}
+    for path in found:
+        state = read_state(path)
+        assert state["rows_seen"] == step_of(path) * CONFIG.batch_size
+        assert state["loss"] == losses[step_of(path)]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(trainer_at, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jobs.checkpoint.save_file", full)
+    trainer = trainer_at("full")
+    with pytest.raises(OSError, match="No space left"):
+        fit(trainer, loss_function, lambda *_: None)
+    monkeypatch.undo()
+    undisturbed, again = trainer_at("undisturbed"), trainer_at("full")
+    fit(undisturbed, loss_function, lambda *_: None)
+    fit(again, loss_function, lambda *_: None)
+    assert_same(result_of(again), result_of(undisturbed))
