@@ -30,6 +30,10 @@ def decode_picture(data: bytes, size: int) -> np.ndarray:
     to 8 bits, colour profiles are not applied. The crop is ADM's (openai/guided-diffusion, `center_crop_arr`): halve by
     box while the short side is at least twice `size`, bicubic with antialias to short side `size`, cut the centre.
 
+    JPEG's draft mode (libjpeg-turbo decoding to a fraction of the size) is not used: on photographs of 1364 x 1024 it
+    takes 5 ms instead of 12, but changes 42 % of the values, so it would be another preprocessing and another store;
+    pictures below twice `size`, as ImageNet's mostly are, gain nothing; and decoding goes on beside the encoder.
+
     Raises `PictureError` for bytes that are no picture, end early, or would unfold to more than `MAX_PIXELS`.
     """
     if size < 1:

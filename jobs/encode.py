@@ -133,6 +133,8 @@ class EncodeWorker:
         return posterior.mean + posterior.std * noise
 
     def _rejected(self, rows: np.ndarray) -> dict[int, str]:
+        if not len(rows):
+            return {}  # the index is read by those alone who need it
         reasons = self.features.index["reason"]
         return {int(row): reasons[int(row)].as_py() or "rejected" for row in rows}
 

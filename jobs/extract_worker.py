@@ -77,7 +77,7 @@ class ExtractWorker:
 
     def _start_decoding(self, rows: np.ndarray, pixels: np.ndarray) -> list[Decoding]:
         """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the pictures lie in their files."""
-        places = self.coarsest.index.select(["source", "offset", "num_bytes"]).take(rows).to_pylist()
+        places = self.coarsest.index_rows(rows, ["source", "offset", "num_bytes"]).to_pylist()
         order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
         started = {k: self._start(pixels[k], **places[k]) for k in order}
         return [started[k] for k in range(len(rows))]

@@ -147,6 +147,33 @@ def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[s
     return table
 
 
+def rows_from_file(source: Any, place: str, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+    """Some columns of some rows, in the order asked for; only the row groups that hold them are read.
+
+    source: what `pyarrow.parquet.ParquetFile` takes. A worker so needs no memory for the whole index.
+
+    Raises:
+        CorruptStoreError: not a Parquet file, other columns, or too few rows.
+    """
+    try:
+        with pq.ParquetFile(source) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            starts = np.cumsum([0, *sizes])
+            if len(rows) and not (rows.min() >= 0 and rows.max() < starts[-1]):
+                raise IndexError(f"it holds {starts[-1]} rows")
+            groups = np.unique(np.searchsorted(starts, rows, side="right") - 1)
+            table = file.read_row_groups(groups.tolist(), columns=list(columns), use_threads=False)
+    except (pa.ArrowException, OSError, KeyError, ValueError, IndexError) as error:
+        raise CorruptStoreError(
+            f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)} of the rows asked for; {error}; "
+            "run `fae-pipe stores verify --repair`"
+        ) from error
+    numbers = np.concatenate(
+        [np.empty(0, np.int64), *(np.arange(starts[group], starts[group + 1]) for group in groups)]
+    )
+    return table.select(list(columns)).take(pa.array(np.searchsorted(numbers, rows)))
+
+
 def _check_columns(table: pa.Table) -> None:
     if table.num_rows == 0:
         raise ValueError("index: expected at least one row; received none")

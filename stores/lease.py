@@ -23,8 +23,9 @@ WATCHED_BEATS = 3
 class Lease:
     """Held between `with lease:` and its end; others that ask meanwhile get LeaseHeldError.
 
-    A lease of a process of this machine that has ended is taken over; one of another machine when its heartbeat is
-    `stale_seconds` away from this clock and does not go on while it is watched. So no clock that jumps loses a lease.
+    A lease is taken over when its process has ended or its last heartbeat is `stale_seconds` ago. On one machine a
+    clock tells this that nobody sets; a lease of another machine that looks stale is watched for a while, and kept when
+    its heartbeat goes on. So no clock that jumps loses a lease.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class Lease:
             self._written = mine
 
     def _record(self) -> bytes:
-        return json.dumps({**self._owner, "heartbeat_unix_seconds": time.time()}).encode()
+        beat = {"heartbeat_unix_seconds": time.time(), "heartbeat_boot_seconds": _boot_seconds()}
+        return json.dumps({**self._owner, **beat}).encode()
 
     def _is_stale(self, found: bytes) -> bool:
         owner = _parse(found)
@@ -140,12 +142,19 @@ def this_process() -> dict[str, Any]:
 def is_alive(owner: Mapping[str, Any], stale_seconds: float = STALE_SECONDS) -> bool:
     """Whether the process with these facts of `this_process()` and `heartbeat_unix_seconds` shows signs of life.
 
-    Of a process of this machine the clock need not be asked.
+    Of a process of this machine the wall clock is not asked.
     """
     if _is_here(owner):
-        return _is_running(owner.get("process"), owner.get("started_ticks"))
+        beat = owner.get("heartbeat_boot_seconds")
+        on_time = beat is None or _boot_seconds() - beat <= stale_seconds
+        return on_time and _is_running(owner.get("process"), owner.get("started_ticks"))
     beat = owner.get("heartbeat_unix_seconds")
     return isinstance(beat, int | float) and time.time() - beat <= stale_seconds
+
+
+def _boot_seconds() -> float:
+    """A clock that all processes of this machine share and nobody sets; it counts sleep, too, where that can be had."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _machine() -> dict[str, Any]:

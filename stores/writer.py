@@ -161,6 +161,11 @@ class StoreWriter:
         """The rows in stored order."""
         return indexing.index_from_bytes(self.blobs.read(INDEX), self.blobs.url, self.num_rows)
 
+    def index_rows(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the index for some rows; unlike `index` it keeps nothing in memory."""
+        file = self.blobs.local_path(INDEX) or pa.BufferReader(self.blobs.read(INDEX))
+        return indexing.rows_from_file(file, self.blobs.url, rows, columns)
+
     def shard_rows(self, shard: int) -> range:
         """The rows of a shard."""
         return self.manifest.shard_rows(shard)

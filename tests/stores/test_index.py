@@ -1,10 +1,22 @@
 """The row index: defaults, order, digest, and refusal of what is malformed."""
 
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stores import CorruptStoreError, new_index
-from stores.index import SCHEMA, complete_index, index_digest, index_from_bytes, index_to_bytes, permuted_index
+from stores.index import (
+    SCHEMA,
+    complete_index,
+    index_digest,
+    index_from_bytes,
+    index_to_bytes,
+    permuted_index,
+    rows_from_file,
+)
 
 
 def small(**columns: list) -> pa.Table:
@@ -82,3 +94,16 @@ def test_a_foreign_or_damaged_file_is_refused() -> None:
             index_from_bytes(bad, "here", 3)
     with pytest.raises(CorruptStoreError, match=r"expected 4 rows.*found 3"):
         index_from_bytes(good, "here", 4)
+
+
+def test_some_rows_are_read_from_the_row_groups_that_hold_them(tmp_path: Path) -> None:
+    table = new_index([f"{row:03d}" for row in range(100)], offset=list(range(100)))
+    pq.write_table(table, tmp_path / "index.parquet", row_group_size=16)
+    rows = np.array([97, 3, 3, 40, 15, 16])
+    found = rows_from_file(tmp_path / "index.parquet", "here", rows, ["offset", "key"])
+    assert found.column_names == ["offset", "key"]
+    assert found["offset"].to_pylist() == rows.tolist()
+    assert rows_from_file(tmp_path / "index.parquet", "here", rows[:0], ["key"]).num_rows == 0
+    for bad in (np.array([100]), np.array([-1])):
+        with pytest.raises(CorruptStoreError, match=r"here/index\.parquet"):
+            rows_from_file(tmp_path / "index.parquet", "here", bad, ["key"])

@@ -103,3 +103,9 @@ def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.wait()
+
+
+def test_a_process_without_a_heartbeat_is_not_at_work() -> None:
+    me = {**this_process(), "heartbeat_boot_seconds": time.clock_gettime(time.CLOCK_BOOTTIME)}
+    assert is_alive(me)
+    assert not is_alive({**me, "heartbeat_boot_seconds": me["heartbeat_boot_seconds"] - 61})
