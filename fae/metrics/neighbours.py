@@ -39,12 +39,12 @@ def copy_share(samples: Rows, train: Rows, heldout: Rows, quantile: float = 0.01
 
 def nearest_distances(rows: Rows, others: Rows) -> torch.Tensor:
     """Euclidean distance of each row (N, D) to the nearest of the others (M, D), float64 (N,)."""
-    rows, others = _pair(rows, others)
+    rows, others = as_pair(rows, others)
     return torch.cat([distances.amin(dim=1) for distances in _distances(rows, others)])
 
 
 def _share_inside(rows: Rows, manifold: Rows, k: int) -> float:
-    rows, manifold = _pair(rows, manifold)
+    rows, manifold = as_pair(rows, manifold)
     if not 1 <= k < len(manifold):
         raise ValueError(f"k: expected a neighbour from 1 to {len(manifold) - 1} (rows - 1), got {k}")
     # The nearest row of the same set is the row itself, at distance 0.
@@ -59,8 +59,9 @@ def _distances(rows: torch.Tensor, others: torch.Tensor) -> Iterator[torch.Tenso
         yield torch.cdist(rows[start : start + CHUNK], others)
 
 
-def _pair(first: Rows, second: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    a, b = (torch.as_tensor(rows).to(torch.float64) for rows in (first, second))
+def as_pair(first: Rows, second: Rows, dtype: torch.dtype | None = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both as tensors of a dtype (None: as they are), checked: (N, D) and (M, D) of one width, finite, not empty."""
+    a, b = (torch.as_tensor(rows, dtype=dtype) for rows in (first, second))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
         raise ValueError(f"expected (N, D) and (M, D) rows of one width, got {tuple(a.shape)} and {tuple(b.shape)}")
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
