@@ -165,7 +165,7 @@ def rows_from_file(source: Any, place: str, rows: np.ndarray, columns: Sequence[
             table = file.read_row_groups(groups.tolist(), columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError, KeyError, ValueError, IndexError) as error:
         raise CorruptStoreError(
-            f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)} of the rows asked for; {error}; "
+            f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)} of these rows; {error}; "
             "run `fae-pipe stores verify --repair`"
         ) from error
     numbers = np.concatenate(

@@ -1,8 +1,8 @@
 """What jobs cost around the models: `python tests/bench/jobs_overhead.py free-encoder|encode|memory|ray-start`.
 
 free-encoder: features of an encoder that costs nothing, by passes and shard writer, to a folder in memory. encode: the
-worker's pass over a feature store against the autoencoder's encoder alone on features in memory, interleaved. memory: a worker's
-memory with few rows and with many. ray-start: an embedded Ray, one empty shard, and its end.
+worker's pass over a feature store against the autoencoder's encoder alone on features in memory, interleaved. memory: a
+worker's memory with few rows and with many. ray-start: an embedded Ray, one empty shard, and its end.
 """
 
 import os
