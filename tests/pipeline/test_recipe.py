@@ -92,7 +92,7 @@ def test_absent_keys_and_empty_sections_keep_their_defaults():
         ("generator: {shift: .inf}", "generator.shift: expected a finite number; received '.inf'"),
         ("generator: {shift: fast}", "generator.shift: expected a finite number; received 'fast'"),
         ("extract: {flip: 1}", "extract.flip: expected true or false; received '1'"),
-        ("extract: {dtype: int3}", "extract.dtype: expected one of float16, float32, bfloat16; received 'int3'"),
+        ("extract: {dtype: int3}", "extract.dtype: expected one of float16, float32, bfloat16, int8; received 'int3'"),
         ("sample:\n  num: 1\n  num: 2", "x.yaml:3: sample.num: this key is given twice"),
         ("sample: {}\nsample: {}", "x.yaml:2: sample: this key is given twice"),
         ("a: b: c", "x.yaml:1: expected YAML; mapping values are not allowed here"),
