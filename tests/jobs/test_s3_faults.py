@@ -33,11 +33,11 @@ class FaultProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.target, self.random, self.lock = target, random.Random(0), threading.Lock()
         self.faults: Counter[str] = Counter()
-        self.share = FAULTY_SHARE
+        self.share, self.kinds = FAULTY_SHARE, FAULTS
 
     def fault(self) -> str | None:
         with self.lock:
-            found = self.random.choice(FAULTS) if self.random.random() < self.share else None
+            found = self.random.choice(self.kinds) if self.random.random() < self.share else None
             self.faults.update([found] if found else [])
             return found
 
@@ -138,7 +138,7 @@ def test_a_server_that_stays_away_ends_the_run_and_later_the_same_call_goes_on(
 ) -> None:
     monkeypatch.setattr("stores.bytestore_object._RETRIES", {"max_retries": 0})
     monkeypatch.setattr("stores.bytestore_retry.time.sleep", lambda seconds: None)
-    proxy.share = 0.0
+    proxy.share, proxy.kinds = 0.0, ("503",)
     run = RowWorker.run
 
     def cut(self: RowWorker, shard: int) -> dict[str, Any]:
