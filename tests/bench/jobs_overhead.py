@@ -116,7 +116,9 @@ def encode(rows: int, dim: int, batch_size: int, pairs: int) -> None:
         for pair in range(pairs):
             bare = _bare_rate(model, loaded, batch_size, threads)
             arrays = [ArraySpec("latents", (16, 16, model.config["latent_channels"]))]
-            writer = StoreWriter.create(Path(folder), "latents", f"pair{pair}", arrays, store.index, {}, permute=False)
+            # A folder of its own: beside the first pair's store all rows would be copied from there.
+            place = Path(folder) / f"pair{pair}"
+            writer = StoreWriter.create(place, "latents", "bench", arrays, store.index, {}, permute=False)
             worker = EncodeWorker(writer.url, store.url, Path(folder) / "model", config, "cpu")
             started = time.perf_counter()
             run_shards(
