@@ -6,10 +6,10 @@ from typing import Any
 
 from jobs.run_folder import KINDS, RunFolder
 from pipeline.formats import readable
-from stores.gc import folder_bytes, texts_in
+from stores.gc import folder_bytes, place_bytes, texts_in
 from stores.listing import list_manifests
 from stores.manifest import COMPLETE
-from stores.places import Place, inside, is_url, name_of, open_bytestore
+from stores.places import Place, inside, is_url, name_of
 from stores.reader import open_store
 from stores.writer import StoreWriter
 
@@ -65,7 +65,7 @@ def _tree(by_parent: dict[str, list[Artefact]], parent: str, depth: int) -> list
 def _stores(root: Place, kind: str) -> list[Artefact]:
     artefacts = []
     for place, manifest in list_manifests(inside(root, kind)):
-        size = open_bytestore(place).num_bytes() if is_url(place) else folder_bytes(Path(place))
+        size = place_bytes(place)
         if manifest is None:
             artefacts.append(Artefact(place, kind, [], size, "damaged"))
             continue

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from jobs.shards import OnProgress
 from pipeline.sampling import GRID_ROWS, RECORD
 from stores import Store, StoreWriter, open_store
 from stores.export import Item, export
-from stores.fileio import TEMPORARY_SUFFIX, fsync_directory, make_folder, replace_file
+from stores.fileio import TEMPORARY_SUFFIX, fsync_directory, make_folder, replace_file, temporary_beside
 
 DEFAULT_FORM = "webdataset"
 # The layout of `stores.export` behind each format.
@@ -65,7 +64,7 @@ class SampleSet:
         make_folder(self.path.parent)
         for left in self.path.parent.glob(f".{self.path.name}.*{TEMPORARY_SUFFIX}"):
             shutil.rmtree(left)
-        folder = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+        folder = temporary_beside(self.path)
         item = Item("png", png_bytes) if self.form != "npz" else None
         try:
             export(

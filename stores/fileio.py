@@ -3,8 +3,9 @@
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 TEMPORARY_SUFFIX = ".tmp"
 # Linux takes at most 1024 (IOV_MAX).
@@ -24,13 +25,24 @@ def fsync_directory(folder: Path) -> None:
 def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | None = None) -> None:
     """Write `data` (a buffer, or several to be joined) to `path`: readers see the old file or the new, never a part.
 
+    `before_visible` is called as `new_version` does.
+    """
+    with new_version(path, before_visible) as file:
+        _write_all(file.fileno(), [data] if is_buffer(data) else data)
+
+
+@contextmanager
+def new_version(path: Path, before_visible: Callable[[], object] | None = None) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the context ends well; else the old one stays.
+
     Temporary sibling, fsync, rename, fsync of the folder. `before_visible` is called between fsync and rename. The
     temporary is removed when anything fails.
     """
     temporary = temporary_beside(path)
     try:
-        with open(temporary, "xb", buffering=0) as file:
-            _write_all(file.fileno(), [data] if is_buffer(data) else data)
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
             os.fsync(file.fileno())
         if before_visible is not None:
             before_visible()

@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,12 @@ from typing import Any
 from stores.bytestore import ByteStore
 from stores.bytestore_local import LocalByteStore
 from stores.errors import LeaseHeldError
-from stores.fileio import TEMPORARY_SUFFIX, fsync_directory, is_temporary
+from stores.fileio import fsync_directory, is_temporary, temporary_beside
 from stores.layout import COMMITS, DATA, INDEX, LEASE, MANIFEST
 from stores.lease import STALE_SECONDS, Lease
-from stores.listing import list_manifests
+from stores.listing import list_manifests, store_places
 from stores.manifest import COMPLETE, Manifest
 from stores.places import Place, inside, is_url, name_of, open_bytestore
-
-_FOLDER = f"*-{'[0-9a-f]' * 12}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,11 @@ def folder_bytes(path: Path) -> int:
     return sum((Path(at) / name).lstat().st_size for at, _, names in os.walk(path) for name in names)
 
 
+def place_bytes(place: Place) -> int:
+    """Bytes of everything in a folder or at a URL."""
+    return open_bytestore(place).num_bytes() if is_url(place) else folder_bytes(Path(place))
+
+
 def _old_stores(root: Place, references: Iterable[str]) -> list[Garbage]:
     found = list(_stores(root))
     named = {name_of(text) for text in references}
@@ -86,8 +88,7 @@ def _old_stores(root: Place, references: Iterable[str]) -> list[Garbage]:
 def _as_garbage(store: _Found) -> Garbage:
     state = "store" if store.manifest.status == COMPLETE else "unfinished store"
     why = f"{state} of {store.manifest.kind} that nothing was made from, older than another one of its name"
-    size = store.blobs.num_bytes() if is_url(store.place) else folder_bytes(Path(store.place))
-    return Garbage(store.place, size, why)
+    return Garbage(store.place, place_bytes(store.place), why)
 
 
 def _is_newest(store: _Found, found: list[_Found]) -> bool:
@@ -132,7 +133,8 @@ def _stores(root: Place) -> Iterator[_Found]:
 
 
 def _store_folders(root: Path) -> list[Path]:
-    return [path for path in sorted(root.glob(f"*/{_FOLDER}")) if path.is_dir() and _is_inside(path, root)]
+    folders = [Path(place) for kind in open_bytestore(root).folders() for place in store_places(inside(root, kind))]
+    return [path for path in folders if _is_inside(path, root)]
 
 
 def _never_begun(root: Path) -> Iterator[Garbage]:
@@ -186,7 +188,7 @@ def _remove(path: Path, root: Path) -> bool:
 
 def _remove_store(path: Path) -> bool:
     """Out of sight first, in one rename under the lease, so that no half a store is ever found."""
-    trash = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    trash = temporary_beside(path)
     try:
         with Lease(LocalByteStore(path)):
             path.rename(trash)

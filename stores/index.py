@@ -138,10 +138,7 @@ def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[s
         # Not pq.read_table, whose threads now and then abort the process at its end when the file was damaged.
         table = pq.ParquetFile(pa.BufferReader(data)).read(columns=fields.names).select(fields.names).cast(fields)
     except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError) as error:
-        raise CorruptStoreError(
-            f"{place}/{INDEX}: expected a Parquet file with the columns {fields.names}; {error}; "
-            "run `fae-pipe stores verify --repair`"
-        ) from error
+        raise _unreadable(place, fields.names, error) from error
     if table.num_rows != num_rows:
         raise CorruptStoreError(f"{place}/{INDEX}: expected {num_rows} rows as in the manifest; found {table.num_rows}")
     return table
@@ -164,14 +161,18 @@ def rows_from_file(source: Any, place: str, rows: np.ndarray, columns: Sequence[
             groups = np.unique(np.searchsorted(starts, rows, side="right") - 1)
             table = file.read_row_groups(groups.tolist(), columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError, KeyError, ValueError, IndexError) as error:
-        raise CorruptStoreError(
-            f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)} of these rows; {error}; "
-            "run `fae-pipe stores verify --repair`"
-        ) from error
+        raise _unreadable(place, columns, error) from error
     numbers = np.concatenate(
         [np.empty(0, np.int64), *(np.arange(starts[group], starts[group + 1]) for group in groups)]
     )
     return table.select(list(columns)).take(pa.array(np.searchsorted(numbers, rows)))
+
+
+def _unreadable(place: str, columns: Sequence[str], error: BaseException) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)}; {error}; "
+        "run `fae-pipe stores verify --repair`"
+    )
 
 
 def _check_columns(table: pa.Table) -> None:

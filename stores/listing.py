@@ -32,7 +32,7 @@ def list_manifests(parent: Place, name: str | None = None) -> list[tuple[Place, 
             continue
         try:
             found.append((place, read_manifest(blobs)))
-        except StoreError:
+        except (StoreError, OSError):
             found.append((place, None))
     return sorted(found, key=lambda entry: (entry[1].created_unix_seconds if entry[1] else 0.0, str(entry[0])))
 

@@ -151,13 +151,10 @@ class Loader:
         return batch
 
     def _gather_part(self, part: Part, pieces: list[Piece]) -> torch.Tensor:
-        count = sum([piece.count for piece in pieces])
+        count = sum(piece.count for piece in pieces)
         data = pieces[0].places.values[part.name]
         out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
         start, flat = 0, out.view(count, -1)  # (B, h, w, C) -> (B, h*w*C)
-        if len(pieces) == 1:
-            torch.index_select(data, 0, pieces[0].places.slots[part.name], out=flat)
-            return out
         for piece in pieces:
             target = flat[start : start + piece.count]
             torch.index_select(piece.places.values[part.name], 0, piece.places.slots[part.name], out=target)

@@ -1,14 +1,13 @@
 """Arrays larger than the memory as one .npz: written piece by piece, whole or not at all."""
 
 import itertools
-import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from stores.fileio import fsync_directory, temporary_beside
+from stores.fileio import new_version
 
 
 def write_npz(path: Path, arrays: Mapping[str, tuple[int, Iterable[np.ndarray]]]) -> None:
@@ -16,19 +15,9 @@ def write_npz(path: Path, arrays: Mapping[str, tuple[int, Iterable[np.ndarray]]]
 
     arrays: name -> its number of rows, and at least one part (n, *row_shape); all parts of one dtype and row shape.
     """
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, (num_rows, parts) in arrays.items():
-                    _write_member(archive, name, num_rows, parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_directory(path.parent)
+    with new_version(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, (num_rows, parts) in arrays.items():
+            _write_member(archive, name, num_rows, parts)
 
 
 def _write_member(archive: zipfile.ZipFile, name: str, num_rows: int, parts: Iterable[np.ndarray]) -> None:

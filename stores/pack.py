@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from stores.bytestore import ByteStore
 from stores.bytestore_local import LocalByteStore
 from stores.commit import CommitRecord
 from stores.errors import CorruptStoreError, ForeignStoreError
-from stores.fileio import TEMPORARY_SUFFIX, fsync_directory
+from stores.fileio import fsync_directory, temporary_beside
 from stores.fingerprint import canonical_json
 from stores.layout import DATA, INDEX, MANIFEST, SPARE, commit_key, part_attributes, shard_key
 from stores.lease import Lease
@@ -62,7 +61,7 @@ def pack(
     if out.exists():
         raise ValueError(f"{out}: expected a new folder; it exists; choose another one")
     manifest = store.manifest
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    temporary = temporary_beside(out)
     blobs = LocalByteStore(temporary)
     try:
         arrays = {part.name: _create(temporary, manifest, spec, part, codec) for spec, part in _parts(manifest)}

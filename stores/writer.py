@@ -259,8 +259,9 @@ class StoreWriter:
     def _tidy(self) -> None:
         """Remove what a process left that was killed between its last write and its end."""
         if self.blobs.leftovers() or self.blobs.exists(LEASE):
-            with suppress(LeaseHeldError), self.lease():
-                pass  # taking the lease sweeps; whoever holds it sweeps for itself
+            # Whoever holds the lease sweeps for itself.
+            with suppress(LeaseHeldError), Lease(self.blobs):
+                self.blobs.sweep()
 
     def _make(self, plan: StorePlan) -> None:
         """Everything but the shards; the manifest comes last, so a folder with one is whole."""
