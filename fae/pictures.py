@@ -82,10 +82,14 @@ def to_float(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1], on the device where the pixels are."""
     if isinstance(pixels, np.ndarray):
         pixels = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    return channels_first(pixels).float().div(127.5).sub(1)
+
+
+def channels_first(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, H, W, 3) -> (N, 3, H, W), the same memory; a ValueError for anything else."""
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
         raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
-    # (N, H, W, 3) -> (N, 3, H, W)
-    return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def to_uint8(pictures: torch.Tensor) -> np.ndarray:

@@ -43,6 +43,11 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
 
 
+def dtype_name(precision: str, device: torch.device) -> str:
+    """`pick_dtype` as ingredients name it: bfloat16, float32."""
+    return str(pick_dtype(precision, device)).removeprefix("torch.")
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractContextManager[None]]:
     """A maker of autocast contexts for one forward pass; a plain context when `dtype` is float32."""
     if dtype == torch.float32:
@@ -55,6 +60,15 @@ def use_threads(threads: int, workers: int = 1) -> int:
     count = threads or max(1, len(os.sched_getaffinity(0)) // workers)
     torch.set_num_threads(count)
     return count
+
+
+def training_device(name: str, threads: int) -> torch.device:
+    """The device of a training in this process, which gets its threads; a processor keeps the memory that it frees."""
+    use_threads(threads)
+    device = pick_device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc

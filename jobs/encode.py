@@ -12,7 +12,7 @@ from fae.autoencoder import FeatureAutoencoder
 from fae.noise import seeded_noise
 from jobs.batch_size import settle_batch_size
 from jobs.config import EncodeConfig, RuntimeConfig
-from jobs.devices import autocast, pick_device, pick_dtype
+from jobs.devices import autocast, dtype_name, pick_device, pick_dtype
 from jobs.fill import fill_store
 from jobs.laps import Laps
 from jobs.models import load_model
@@ -26,13 +26,12 @@ def latent_ingredients(
     features: Store, autoencoder: RunFolder, config: EncodeConfig, runtime: RuntimeConfig
 ) -> dict[str, Any]:
     """All that decides the bytes of a latent store."""
-    precision = pick_dtype(config.precision, pick_device(runtime.device))
     return {
         "features_content_id": features.content_id,
         "autoencoder_sha256": autoencoder.weights_sha256,
         "latents": config.latents,
         "seed": config.seed if config.latents == "draw" else None,
-        "precision": str(precision).removeprefix("torch."),
+        "precision": dtype_name(config.precision, pick_device(runtime.device)),
     }
 
 
@@ -42,13 +41,12 @@ def latent_writer(
     """The latent store's writer: a new folder, or the one that these ingredients already have."""
     height, width, _ = features.arrays["features"].row_shape
     channels = int(autoencoder.record["config"]["latent_channels"])
-    stored = 2 * channels if config.latents == "moments" else channels
     ingredients = latent_ingredients(features, autoencoder, config, runtime)
     return StoreWriter.plan(
         parent,
         kind="latents",
         name=name,
-        arrays=[ArraySpec("latents", (height, width, stored), config.dtype)],
+        arrays=[latent_array(config, (height, width, channels))],
         views=features.views,
         index=features.index,
         ingredients=ingredients,
@@ -62,6 +60,13 @@ def latent_writer(
         permute=False,
         row_ingredients=_row_ingredients(features, ingredients),
     )
+
+
+def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec:
+    """What a latent store keeps of a picture's latents (h, w, c)."""
+    height, width, channels = shape
+    stored = 2 * channels if config.latents == "moments" else channels
+    return ArraySpec("latents", (height, width, stored), config.dtype)
 
 
 def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:

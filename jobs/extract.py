@@ -11,7 +11,7 @@ import torch
 from fae.encoders import EncoderSpec, describe, encoder_shape, resolve_weights
 from jobs.batch_size import settle_batch_size
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
-from jobs.devices import pick_device, pick_dtype
+from jobs.devices import dtype_name, pick_device
 from jobs.encoder_batch import encoder_batch_size
 from jobs.extract_worker import ExtractWorker, Target
 from jobs.fill import fill_stores
@@ -81,10 +81,21 @@ def plan_features(
 
 
 def _describe(config: ExtractConfig) -> tuple[EncoderSpec, dict[str, Any]]:
-    spec = EncoderSpec.from_preset(
+    spec = encoder_spec(config)
+    return spec, describe(spec, resolve_weights(spec))
+
+
+def encoder_spec(config: ExtractConfig) -> EncoderSpec:
+    """The frozen encoder of the settings."""
+    return EncoderSpec.from_preset(
         config.encoder, weights=config.weights, layer=config.layer, norm=config.norm, input_size=config.input_size
     )
-    return spec, describe(spec, resolve_weights(spec))
+
+
+def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
+    """What a feature store keeps of a picture whose tokens are (h, w, C)."""
+    pixels = ArraySpec("pixels", (config.picture_size, config.picture_size, 3), "uint8")
+    return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
 
 
 def _plan(
@@ -95,10 +106,8 @@ def _plan(
     scanned: ScanResult,
     device: torch.device,
 ) -> FeaturePlan:
-    precision = str(pick_dtype(config.precision, device)).removeprefix("torch.")
-    arrays = [ArraySpec("features", encoder_shape(spec), config.dtype)]
-    if config.pixels:
-        arrays.append(ArraySpec("pixels", (config.picture_size, config.picture_size, 3), "uint8"))
+    arrays = feature_arrays(config, encoder_shape(spec))
+    precision = dtype_name(config.precision, device)
     ingredients = {"encoder": encoder, "picture_size": config.picture_size, "precision": precision}
     attributes = {"class_names": scanned.class_names, "device": device.type}
     return FeaturePlan(source, config, spec, scanned, arrays, ingredients, attributes)

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fae.encoders import EncoderSpec, FrozenEncoder, build_skeleton, find_architecture, tapped_layer
+from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layer
 from fae.guidance import parse_guidance, scale_at
 from fae.samplers import ode_times, sde_times
 from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
+from jobs.extract import encoder_spec
 from jobs.train_ae import new_autoencoder
 from jobs.train_decoder import new_decoder
 from jobs.train_gen import new_velocity
@@ -32,9 +33,7 @@ class Cost:
 
 def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, int]]:
     """The frozen encoder up to its tapped block, without weights, and its tokens' (h, w, C)."""
-    spec = EncoderSpec.from_preset(
-        config.encoder, weights=config.weights, layer=config.layer, norm=config.norm, input_size=config.input_size
-    )
+    spec = encoder_spec(config)
     architecture = find_architecture(spec)
     skeleton = build_skeleton(spec, architecture)
     mean, std = architecture.mean_std
@@ -46,12 +45,7 @@ def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, 
 def encoder_cost(encoder: FrozenEncoder) -> Cost:
     """Of the blocks that run, for a picture of the encoder's own size (resizing is no arithmetic of the model)."""
     images = torch.zeros(1, 3, *encoder.input_size, device="meta")
-    return _cost(
-        encoder.model,
-        lambda: encoder.model.forward_intermediates(
-            images, indices=[encoder.layer], norm=False, stop_early=True, output_fmt="NLC", intermediates_only=True
-        ),
-    )
+    return _cost(encoder.model, lambda: encoder.tapped(images))
 
 
 def autoencoder_costs(shape: tuple[int, int, int], config: AutoencoderConfig) -> dict[str, Cost]:

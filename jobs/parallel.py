@@ -76,7 +76,7 @@ def spread_like(tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Te
 
 def gathered(tensors: Mapping[str, torch.Tensor]) -> Tensors:
     """Whole tensors of parts; every rank must ask."""
-    return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in tensors.items()}
+    return {name: whole_tensor(value) for name, value in tensors.items()}
 
 
 def whole_tensor(value: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,13 +26,12 @@ class _Actor:
         use_threads(threads)
         self.factory, self.making = factory, Lock()
         self.worker: ShardWorker | None = None
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, shard: int) -> ShardResult:
         # Made here and not in __init__, whose errors Ray hands on as text: a person's mistake keeps its class.
         with self.making:
             self.worker = self.worker or self.factory()
-        return {"worker": self.name, **self.worker.run(shard)}
+        return self.worker.run(shard)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from jobs.config import RuntimeConfig, SampleConfig
-from jobs.devices import pick_device, pick_dtype
+from jobs.devices import dtype_name, pick_device
 from jobs.fill import fill_store
 from jobs.laps import Laps
 from jobs.passes import Passes
@@ -45,7 +45,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
     plan = plan_samples(config, models.generator.model_config()["num_classes"], models.class_names)
     decoder = models.decoder.model_config()
     height, width = (int(cells) * int(decoder["patch_size"]) for cells in decoder["grid"])
-    precision = str(pick_dtype("auto", pick_device(runtime.device))).removeprefix("torch.")
+    precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
     decisive = {"batch_size": config.batch_size, "precision": precision}
     return StoreWriter.plan(

@@ -11,7 +11,7 @@ from fae.autoencoder import FeatureAutoencoder
 from fae.losses import fae_loss
 from jobs.autoencoder_figures import autoencoder_figures
 from jobs.config import AutoencoderConfig, RuntimeConfig
-from jobs.devices import keep_freed_memory, pick_device, use_threads
+from jobs.devices import training_device
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Losses, LossFunction, Trainer, fit
@@ -32,10 +32,7 @@ def train_autoencoder(
     run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
     if run.complete:
         return run
-    use_threads(runtime.threads)
-    device = pick_device(runtime.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = training_device(runtime.device, runtime.threads)
     torch.manual_seed(config.seed)
     fresh = build_autoencoder(features, config)
     prepare(fresh, config)

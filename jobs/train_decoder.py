@@ -16,7 +16,7 @@ from fae.pixel_decoder import PixelDecoder
 from fae.presets import PIXEL_DECODER
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
-from jobs.devices import keep_freed_memory, pick_device, use_threads
+from jobs.devices import training_device
 from jobs.models import load_model
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
@@ -71,10 +71,7 @@ def train_decoder(
         raise ValueError(
             f"{features.path}: expected a store with pictures; run `fae-pipe extract --pixels` to make one"
         )
-    use_threads(runtime.threads)
-    device = pick_device(runtime.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = training_device(runtime.device, runtime.threads)
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _train_stage(root, *stages[0], features, None, None, config, device, on_progress)
     if len(stages) == 1:

@@ -18,7 +18,7 @@ from fae.pictures import picture_grid, save_png
 from fae.presets import LIGHTNING_DIT
 from fae.transport import Transport
 from jobs.config import GeneratorConfig, RuntimeConfig
-from jobs.devices import keep_freed_memory, pick_device, use_threads
+from jobs.devices import training_device
 from jobs.latent_colours import LatentColours
 from jobs.models import load_model
 from jobs.run_folder import RunFolder
@@ -52,10 +52,7 @@ def train_generator(
     run = RunFolder.create(root, "generators", name, ingredients, asdict(config), {"latents": str(latents.path)})
     if run.complete:
         return run
-    use_threads(runtime.threads)
-    device = pick_device(runtime.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = training_device(runtime.device, runtime.threads)
     torch.manual_seed(config.seed)
     generator = build_generator(latents, config)
     prepare(generator.model, config)

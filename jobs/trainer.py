@@ -74,6 +74,7 @@ class Trainer:
         self.ema = EMA(self.model, decay=self.config.ema_decay)
         self.guard = FiniteGuard(self.device, self.config.skip_nan)
         self._generator = BatchGenerator(self.device)
+        self._precision = autocast(self.device, pick_dtype(self.config.precision, self.device))
 
     def resume(self) -> dict[str, Any] | None:
         """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""
@@ -138,7 +139,6 @@ class Trainer:
         Every draw is one of the global batch's, seeded by (seed, step), whatever rank and part a row is in.
         """
         count = self.config.accumulate
-        precision = autocast(self.device, pick_dtype(self.config.precision, self.device))
         seed = step_seed(self.config.seed, self.step)
         losses: Losses = {}
         rows = self.config.batch_size // (self.ranks.world_size * count)
@@ -146,7 +146,7 @@ class Trainer:
             first = (self.ranks.rank * count + number) * rows
             self._generator.start(seed, first, rows, self.config.batch_size)
             with on_this_rank(module, more=number + 1 < count):
-                with precision():
+                with self._precision():
                     found = module(part, self._generator)
                 (found["loss"] / count).backward()
             for name, value in found.items():

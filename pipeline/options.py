@@ -66,12 +66,13 @@ class GroupedOption(click.Option):
 
 
 class PlaceType(click.ParamType):
-    """A folder, there or not, or a URL."""
+    """A folder, which with `exists` must be there, or a URL."""
 
-    name = "place"
+    def __init__(self, name: str, exists: bool = False) -> None:
+        self.name, self.folder = name, click.Path(exists=exists, file_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if is_url(value) else click.Path(file_okay=False, path_type=Path).convert(value, param, ctx)
+        return value if is_url(value) else self.folder.convert(value, param, ctx)
 
 
 class WholeNumber(click.IntRange):
@@ -210,7 +211,7 @@ def _general_options() -> list[Callable[[Callback], Callback]]:
     return [
         option(
             "--root",
-            type=PlaceType(),
+            type=PlaceType("place"),
             metavar="DIR",
             default=Path("fae-runs"),
             show_default=True,

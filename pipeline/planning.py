@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from jobs.encode import latent_array
+from jobs.extract import feature_arrays
 from jobs.model_costs import (
     TRAINING_BYTES_PER_PARAMETER,
     TRAINING_PASSES,
@@ -40,11 +42,7 @@ def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
         "generator": generator_cost(latent_shape, machines.classes, recipe.generator),
     }
     views = 1 + recipe.extract.flip
-    size = recipe.extract.picture_size
-    features = [ArraySpec("features", shape, recipe.extract.dtype)]
-    features += [ArraySpec("pixels", (size, size, 3), "uint8")] if recipe.extract.pixels else []
-    stored = latent_shape[-1] * (2 if recipe.encode.latents == "moments" else 1)
-    latents = [ArraySpec(LATENTS, (*shape[:2], stored), recipe.encode.dtype)]
+    features, latents = feature_arrays(recipe.extract, shape), [latent_array(recipe.encode, latent_shape)]
     stores = [
         *_store("features", features, pictures, views, recipe.extract.rows_per_shard),
         *_store(LATENTS, latents, pictures, views, recipe.encode.rows_per_shard),

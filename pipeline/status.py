@@ -8,11 +8,13 @@ from typing import Any
 
 from jobs.run_folder import KINDS, RunFolder
 from pipeline.formats import format_facts, format_number, format_seconds, format_shares
+from pipeline.progress import FAILED, RUNNING, STOPPED
 from pipeline.watch import read_status_file
 from stores.layout import MANIFEST
+from stores.places import is_url
 from stores.writer import StoreWriter
 
-COMPLETE, RUNNING, STALE, FAILED, STOPPED = "complete", "running", "stale", "failed", "stopped"
+COMPLETE, STALE = "complete", "stale"
 MEANINGS = {
     COMPLETE: "complete",
     RUNNING: "running",
@@ -76,7 +78,7 @@ def status_of(name: str, root: Path) -> Status:
         StoreError, RunError: what lies there is damaged.
         ValueError: there is neither a store nor a run.
     """
-    if "://" in name:
+    if is_url(name):
         return _store_status(name)
     path = find_folder(name, root)
     return _store_status(path) if (path / MANIFEST).exists() else _run_status(path)

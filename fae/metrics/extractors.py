@@ -117,16 +117,7 @@ def _dinov2(settings: ExtractorSettings, device: torch.device) -> Extractor:
 @torch.no_grad()
 def pooled_tokens(encoder: FrozenEncoder, pixels: torch.Tensor) -> torch.Tensor:
     """uint8 (N, H, W, 3) -> float32 (N, C): the class token of the encoder's block, or the mean of all tokens."""
-    images = encoder.preprocess(pixels)
-    found = encoder.model.forward_intermediates(
-        images,
-        indices=[encoder.layer],
-        norm=encoder.norm == "model",
-        stop_early=True,
-        output_fmt="NLC",
-        intermediates_only=True,
-        return_prefix_tokens=True,
-    )[0]
+    found = encoder.tapped(encoder.preprocess(pixels), return_prefix_tokens=True)
     if not encoder.model.num_prefix_tokens:
         tokens = found[0] if isinstance(found, tuple) else found
         return tokens.float().mean(dim=1)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fae.pictures import channels_first
 from fae.weights.files import WeightsError, read_state_dict
 
 # sFID (Nash et al. 2021, arXiv 2103.03841) as ADM's evaluation suite computes it: the first 7 channels of
@@ -35,10 +36,7 @@ class Inception(nn.Module):
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor | np.ndarray) -> dict[str, torch.Tensor]:
         """uint8 (N, H, W, 3) -> float32 rows on the model's device."""
-        pixels = torch.as_tensor(pixels)
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
-        images = pixels.permute(0, 3, 1, 2).to(next(self.parameters()).device)  # (N, H, W, 3) -> (N, 3, H, W)
+        images = channels_first(torch.as_tensor(pixels)).to(next(self.parameters()).device)
         pooled, logits = self.model(images)
         # (N, 192, 17, 17) -> (N, 7, 17, 17) -> (N, 17*17*7), channels last as TensorFlow lays them out
         spatial = self._tapped.output[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fae.metrics.frechet import Moments, frechet_distance
+from fae.pictures import channels_first
 from fae.weights.efficientnet_lite0 import PACKAGE_FILE, load_efficientnet_lite0
 
 DIM = 1280
@@ -40,11 +41,8 @@ class Lite0Features(nn.Module):
         return super().train(False)
 
     def _prepare(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
-        pixels = torch.as_tensor(pixels)
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
-        # (N, H, W, 3) -> (N, 3, H, W); uint8 on the CPU is Pillow's arithmetic, the same on every device
-        images = pixels.permute(0, 3, 1, 2).cpu()
+        # uint8 on the CPU is Pillow's arithmetic, the same on every device
+        images = channels_first(torch.as_tensor(pixels)).cpu()
         if images.shape[2:] != (SIZE, SIZE):
             images = F.interpolate(images, (SIZE, SIZE), mode="bicubic", antialias=True)
         device = next(self.parameters()).device

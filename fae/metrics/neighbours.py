@@ -45,8 +45,7 @@ def nearest_distances(rows: Rows, others: Rows) -> torch.Tensor:
 
 def _share_inside(rows: Rows, manifold: Rows, k: int) -> float:
     rows, manifold = as_pair(rows, manifold)
-    if not 1 <= k < len(manifold):
-        raise ValueError(f"k: expected a neighbour from 1 to {len(manifold) - 1} (rows - 1), got {k}")
+    check_k(k, manifold)
     # The nearest row of the same set is the row itself, at distance 0.
     radii = torch.cat([near.kthvalue(k + 1, dim=1).values for near in _distances(manifold, manifold)])
     inside = [(distances <= radii).any(dim=1) for distances in _distances(rows, manifold)]
@@ -57,6 +56,12 @@ def _distances(rows: torch.Tensor, others: torch.Tensor) -> Iterator[torch.Tenso
     """Blocks (≤ CHUNK, M) of the distance table, so that 50,000 rows a side need no 20 GB."""
     for start in range(0, len(rows), CHUNK):
         yield torch.cdist(rows[start : start + CHUNK], others)
+
+
+def check_k(k: int, rows: torch.Tensor) -> None:
+    """Raise ValueError when the rows have no k-th neighbours."""
+    if not 1 <= k < len(rows):
+        raise ValueError(f"k: expected a neighbour from 1 to {len(rows) - 1} (rows - 1), got {k}")
 
 
 def as_pair(first: Rows, second: Rows, dtype: torch.dtype | None = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:

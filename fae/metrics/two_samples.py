@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fae.metrics.neighbours import Rows, as_pair
+from fae.metrics.kid import polynomial_kernel
+from fae.metrics.neighbours import Rows, as_pair, check_k
 
 STRIPE = 512
 RESAMPLES = 200
@@ -45,8 +46,7 @@ def compare_samples(real: Rows, generated: Rows, k: int = 3, seed: int = 0, resa
     """
     real, generated = as_pair(real, generated, dtype=None)
     for rows in (real, generated):
-        if not 1 <= k < len(rows):
-            raise ValueError(f"k: expected a neighbour from 1 to {len(rows) - 1} (rows - 1), got {k}")
+        check_k(k, rows)
     generator = np.random.default_rng(seed)
     x, y = (_Side(rows, _weights(len(rows), resamples, generator)) for rows in (real, generated))
     within_x, radii_x = _within(x, k)
@@ -85,18 +85,12 @@ def _stripes(x: torch.Tensor, y: torch.Tensor) -> Iterator[tuple[slice, torch.Te
         yield span, torch.cat([part @ other.double().T for other in y.split(STRIPE)], dim=1)
 
 
-def _kernel(products: torch.Tensor, dim: int) -> torch.Tensor:
-    """(xᵀy/D + 1)³ (Bińkowski et al. 2018)."""
-    moved = products / dim + 1
-    return moved * moved * moved
-
-
 def _within(side: _Side, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean kernel over pairs of different rows for each resample, and each row's distance² to its k-th neighbour."""
     squares, weights, dim = side.squares, side.weights, side.rows.shape[1]
     total, radii = torch.zeros(len(weights), dtype=torch.float64), []
     for span, products in _stripes(side.rows, side.rows):
-        kernel, place = _kernel(products, dim), torch.arange(len(products))
+        kernel, place = polynomial_kernel(products, dim), torch.arange(len(products))
         kernel[place, place + span.start] = 0
         total += _weighted_sum(kernel, weights[:, span], weights)
         distances = squares[span, None] + squares - 2 * products
@@ -114,7 +108,7 @@ def _across(
     total = torch.zeros(len(x.weights), dtype=torch.float64)
     inside_x, inside_y = torch.zeros(len(y.rows), dtype=torch.bool), []
     for span, products in _stripes(x.rows, y.rows):
-        total += _weighted_sum(_kernel(products, dim), x.weights[:, span], y.weights)
+        total += _weighted_sum(polynomial_kernel(products, dim), x.weights[:, span], y.weights)
         distances = squares_x[span, None] + squares_y - 2 * products
         inside_x |= (distances <= radii_x[span, None]).any(dim=0)
         inside_y.append((distances <= radii_y).any(dim=1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.formats import format_fact
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
 
@@ -53,13 +54,8 @@ def report(stages: "Stages") -> None:
     """End a stage command: what was done, as JSON for programs."""
     last = stages.outcomes[-1]
     if last.figures and not stages.dry_run:
-        stages.output.say("  ".join(f"{name} {show(value)}" for name, value in last.figures.items()))
+        stages.output.say("  ".join(f"{name} {format_fact(value)}" for name, value in last.figures.items()))
     stages.output.result(last.as_record())
-
-
-def show(value: object) -> str:
-    """A figure as a person reads it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @click.command("extract", cls=FaeCommand)

@@ -1,12 +1,12 @@
 """The commands that keep stores whole and tidy: verify, diff and gc."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.options import GroupedOption, PlaceType, Settings, config_options
 
 if TYPE_CHECKING:
     from stores.repair import Repair
@@ -16,17 +16,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
 
 
-class StorePlace(click.ParamType):
-    """A store's folder, which must be there, or its URL."""
-
-    name = "store"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        is_url = isinstance(value, str) and "://" in value
-        return value if is_url else FOLDER.convert(value, param, ctx)
-
-
-STORE = StorePlace()
+STORE = PlaceType("store", exists=True)
 
 
 @click.command("verify", cls=FaeCommand)
