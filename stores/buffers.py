@@ -37,21 +37,21 @@ class SlabPool:
 
 
 class BufferPool:
-    """Host buffers of one shape and dtype; pinned when a CUDA device will copy from them.
+    """Host buffers of rows of one shape and dtype; pinned when a CUDA device will copy from them.
 
     Keeping batches is safe, dropping them is fast.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool = False) -> None:
-        self.shape, self.dtype, self.pinned = shape, dtype, pinned
+    def __init__(self, row_shape: tuple[int, ...], dtype: torch.dtype, pinned: bool = False) -> None:
+        self.row_shape, self.dtype, self.pinned = row_shape, dtype, pinned
         self._slabs = SlabPool(self._new)
 
-    def take(self) -> torch.Tensor:
-        """A buffer that is not in use: a free one, or a new one."""
-        buffer = torch.from_numpy(self._slabs.take(self.shape[0]))
+    def take(self, rows: int) -> torch.Tensor:
+        """A buffer (rows, *row_shape) that is not in use: a free one, or a new one."""
+        buffer = torch.from_numpy(self._slabs.take(rows))
         return buffer.view(torch.bfloat16) if self.dtype == torch.bfloat16 else buffer
 
     def _new(self, rows: int) -> np.ndarray:
         # numpy has no bfloat16: its bits are held as those of another type.
         held = torch.int16 if self.dtype == torch.bfloat16 else self.dtype
-        return torch.empty((rows, *self.shape[1:]), dtype=held, pin_memory=self.pinned).numpy()
+        return torch.empty((rows, *self.row_shape), dtype=held, pin_memory=self.pinned).numpy()

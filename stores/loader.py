@@ -20,11 +20,13 @@ from stores.spec import ArraySpec, Part
 from stores.tensors import Batch, decode
 from stores.transfer import Transfer
 from stores.views import RANDOM_VIEW, ViewRule
-from stores.windows import Piece, batches_of
+from stores.windows import Piece, runs_of
 
 ORDERS = ("auto", "full", "shards")
 # What a streaming loader reads at once when its order is not made of whole shards.
 WINDOW_BYTES = 512 << 20
+# Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
+RUN_BYTES = 16 << 20
 
 
 class Loader:
@@ -38,6 +40,7 @@ class Loader:
     `order` "full" shuffles all rows; "shards" shuffles shards, `stream_shards` or more at a time, and is the default
     when streaming. Either is a pure function of (seed, epoch, step, batch_size). `view` is a view's number, or "random"
     for one drawn for each row and epoch. `verify` compares each record's checksum when it is read from disk.
+    `prefetch` is how many gathers a thread makes ahead, of a batch or of 16 MiB of smaller ones; 0 uses no thread.
 
     Raises:
         ValueError: an option or a combination that does not fit the store.
@@ -79,7 +82,8 @@ class Loader:
         self._columns = {"row": torch.from_numpy(self.rows)}
         if labels:
             self._columns["label"] = torch.from_numpy(store.labels[self.rows])
-        self._pools: dict[tuple[str, int], BufferPool] = {}
+        self._most = max(1, RUN_BYTES * world_size // (row_bytes * batch_size))
+        self._pools: dict[str, BufferPool] = {}
         self._transfer = Transfer(self.device)
         self._epoch, self._step = 0, 0
 
@@ -131,18 +135,26 @@ class Loader:
         return ResidentRows(self.store, self._parts, self.rows, self._view, place, verify)
 
     def _run(self, epoch: int, step: int, endless: bool) -> Iterator[Batch]:
-        found = batches_of(self._source, self.plan, self._columns, epoch, step, endless)
-        sent = ((at_epoch, at_step, *self._send(pieces)) for at_epoch, at_step, pieces in found)
-        for at_epoch, at_step, batch, arrived in ahead(sent, self.prefetch):
-            last = at_step + 1 == self.steps_per_epoch
-            self._epoch, self._step = (at_epoch + 1, 0) if last else (at_epoch, at_step + 1)
-            yield self._transfer.receive(batch, arrived)
+        runs = runs_of(self._source, self.plan, self._columns, epoch, step, endless, self._most)
+        sent = ((run, *self._transfer.send(partial(self._gather, run.pieces), self._finish)) for run in runs)
+        for run, values, arrived in ahead(sent, self.prefetch):
+            batches = self._cut(self._transfer.receive(values, arrived), run.count)
+            del values
+            for number in range(run.count):
+                last = run.step + number + 1 == self.steps_per_epoch
+                self._epoch, self._step = (run.epoch + 1, 0) if last else (run.epoch, run.step + number + 1)
+                yield batches.pop()
 
-    def _send(self, pieces: list[Piece]) -> tuple[Batch, "torch.cuda.Event | None"]:
-        return self._transfer.send(partial(self._gather, pieces), self._finish)
+    def _cut(self, values: Batch, count: int) -> list[Batch]:
+        """The batches of a run, the first one last."""
+        if count == 1:
+            return [values]
+        rows = self.plan.batch_size // self.plan.world_size
+        cut = {name: tensor.split(rows) for name, tensor in values.items()}
+        return [{name: parts[number] for name, parts in cut.items()} for number in reversed(range(count))]
 
     def _gather(self, pieces: list[Piece]) -> Batch:
-        """The stored parts of a batch, still where its rows reside."""
+        """The stored parts of some batches, still where their rows reside."""
         batch = {part.name: self._gather_part(part, pieces) for part in self._parts}
         if len(pieces) == 1:
             return batch | pieces[0].columns
@@ -172,10 +184,9 @@ class Loader:
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         if device.type != "cpu":
             return torch.empty(shape, dtype=dtype, device=device)
-        pool = self._pools.get((name, shape[0]))
-        if pool is None:
-            pool = self._pools[name, shape[0]] = BufferPool(shape, dtype, pinned=self.device.type == "cuda")
-        return pool.take()
+        if name not in self._pools:
+            self._pools[name] = BufferPool(shape[1:], dtype, pinned=self.device.type == "cuda")
+        return self._pools[name].take(shape[0])
 
 
 def _choose_order(order: str, residency: str, shuffle: bool) -> str:

@@ -49,6 +49,16 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Run:
+    """Consecutive batches from (epoch, step) on that are gathered as one: `pieces` are the rows of all of them."""
+
+    epoch: int
+    step: int
+    count: int
+    pieces: list[Piece]
+
+
+@dataclass(frozen=True)
 class _Window:
     """Places first to last - 1 of an epoch: the rows among them that this rank reads, in order."""
 
@@ -58,13 +68,7 @@ class _Window:
     before: np.ndarray  # before[i]: how many of the places first to first + i - 1 this rank reads
     columns: Columns
     places: Places
-    first_step: int
-    whole: list[Piece]  # the batches from `first_step` on that lie here from end to end
-
-    def batch(self, epoch: int, step: int) -> list[Piece] | None:
-        """The one piece of a batch that lies here from end to end."""
-        place = step - self.first_step
-        return [self.whole[place]] if epoch == self.epoch and 0 <= place < len(self.whole) else None
+    whole: dict[tuple[int, int], Run]  # the runs of batches that lie here from end to end, by epoch and step
 
     def pieces(self, first: int, last: int) -> list[Piece]:
         """The rows at places first to last - 1 as far as they lie here: one piece or none."""
@@ -75,62 +79,57 @@ class _Window:
         return [Piece(stop - start, columns, self.places.part(start, stop))]
 
 
-def batches_of(
-    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, step: int, endless: bool
-) -> Iterator[tuple[int, int, list[Piece]]]:
-    """(epoch, step, pieces) of each batch from a place on; `columns` hold a value for each row of the selection."""
+def runs_of(
+    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, step: int, endless: bool, most: int
+) -> Iterator[Run]:
+    """The batches from a place on, up to `most` at once; `columns` hold a value for each row of the selection."""
     held: deque[_Window] = deque()
-    windows = ahead(_windows(source, plan, columns, epoch, step, endless), source.read_ahead)
+    windows = ahead(_windows(source, plan, columns, epoch, step, endless, most), source.read_ahead)
+    places = places_from(epoch, step, plan.steps_per_epoch, endless)
     try:
-        for at_epoch, at_step in places_from(epoch, step, plan.steps_per_epoch, endless):
-            ready = held[0].batch(at_epoch, at_step) if held else None
-            if ready is not None:
-                yield at_epoch, at_step, ready
-                continue
+        for at_epoch, at_step in places:
             first, last = plan.places(at_step)
             while held and (held[0].epoch, held[0].last) <= (at_epoch, first):
                 held.popleft()
             while not held or (held[-1].epoch, held[-1].last) < (at_epoch, last):
                 held.append(next(windows))
-            yield at_epoch, at_step, [piece for window in held for piece in window.pieces(first, last)]
+            run = held[0].whole.get((at_epoch, at_step))
+            if run is None:
+                run = Run(at_epoch, at_step, 1, [piece for window in held for piece in window.pieces(first, last)])
+            yield run
+            _skip(places, run.count - 1)
     finally:
         windows.close()
 
 
+def _skip(items: Iterator[object], count: int) -> None:
+    deque(itertools.islice(items, count), maxlen=0)
+
+
 def _windows(
-    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, step: int, endless: bool
+    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, step: int, endless: bool, most: int
 ) -> Iterator[_Window]:
     begin = step * plan.batch_size
     for number in itertools.count(epoch) if endless else [epoch]:
         for first, last in itertools.pairwise(source.bounds(plan, number).tolist()):
             if number > epoch or last > begin:
-                yield _open(source, plan, columns, number, max(first, begin if number == epoch else 0), last)
+                start = max(first, begin if number == epoch else 0)
+                yield _open(source, plan, columns, number, start, last, most)
 
 
-def _open(source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, first: int, last: int) -> _Window:
+def _open(
+    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, first: int, last: int, most: int
+) -> _Window:
     own = plan.own(first, last)
     positions = plan.sequence.positions(epoch, first, last)[own]
     before = np.concatenate([[0], np.cumsum(own)])
     chosen = torch.from_numpy(positions)
     here = {name: column[chosen] for name, column in columns.items()}
     places = source.locate(epoch, positions)
-    first_step = -(-first // plan.batch_size)
-    count = max(0, last // plan.batch_size - first_step)
-    start = int(before[plan.places(first_step)[0] - first]) if count else 0
-    whole = _split(here, places, start, count, plan.batch_size // plan.world_size)
-    return _Window(epoch, first, last, before, here, places, first_step, whole)
-
-
-def _split(columns: Columns, places: Places, start: int, count: int, rows: int) -> list[Piece]:
-    """`count` pieces of `rows` rows each, from row `start` of a window on; cut in one go, as that is cheaper."""
-    stop = start + count * rows
-    cut = {name: column[start:stop].split(rows) for name, column in columns.items()}
-    slots = {name: values[start:stop].split(rows) for name, values in places.slots.items()}
-    return [
-        Piece(
-            rows,
-            {name: column[number] for name, column in cut.items()},
-            Places(places.values, {name: values[number] for name, values in slots.items()}),
-        )
-        for number in range(count)
-    ]
+    window = _Window(epoch, first, last, before, here, places, {})
+    first_step, past = -(-first // plan.batch_size), last // plan.batch_size
+    for step in range(first_step, past, most):
+        count = min(most, past - step)
+        pieces = window.pieces(plan.places(step)[0], plan.places(step + count - 1)[1])
+        window.whole[epoch, step] = Run(epoch, step, count, pieces)
+    return window

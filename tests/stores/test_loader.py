@@ -81,6 +81,24 @@ def test_ranks_share_each_global_batch(loader_of: Any) -> None:
     loader_of(rank=3, world_size=4).load_state_dict(state)
 
 
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_gathering_many_batches_at_once_changes_none(
+    loader_of: Any, store: Store, monkeypatch: pytest.MonkeyPatch, residency: str, world_size: int
+) -> None:
+    options = {"batch_size": 4, "residency": residency, "drop_last": False, "world_size": world_size, "rank": 0}
+    row_bytes = store.arrays["features"].record_bytes
+    found = []
+    for batches_at_once in (1, 3, 1000):
+        monkeypatch.setattr("stores.loader.RUN_BYTES", batches_at_once * 4 * row_bytes // world_size)
+        loader = loader_of(**options)
+        batches = list(islice(loader.epoch(0, step=1), 100))
+        assert loader.state_dict()["epoch"] == 1
+        found.append([{name: values.tolist() for name, values in batch.items()} for batch in batches])
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == loader.steps_per_epoch - 1
+
+
 def test_views_are_drawn_evenly_and_the_same_on_every_run(loader_of: Any, store: Store) -> None:
     def views(loader: Loader) -> list[bool]:
         batches = [loader.epoch(epoch) for epoch in range(20)]
@@ -108,7 +126,7 @@ def test_dropped_buffers_are_used_again(loader_of: Any) -> None:
     loader = loader_of(prefetch=2)
     places = set()
     for _, batch in zip(range(60), loader, strict=False):
-        places.add(batch["features"].data_ptr())
+        places.add(batch["features"].untyped_storage().data_ptr())
     assert len(places) <= 5
 
 
@@ -150,6 +168,7 @@ def test_the_prefetch_thread_ends_with_its_iterator(loader_of: Any) -> None:
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.loader.RUN_BYTES", 1)
     loader = loader_of()
     batches = iter(loader)
     next(batches)
