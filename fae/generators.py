@@ -1,6 +1,6 @@
 """What every family of generators offers a trainer and a sampler, and the diffusion family.
 
-A new family (a normalising flow, say) is one new file with a module that keeps the promises of `Generator`.
+A new family is one new file with a module that keeps the promises of `Generator`, as `fae.flow_generator` is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,27 @@ class Generator(Protocol):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Named scalar losses of a batch, `loss` among them; every draw comes from `generator`."""
 
-    def sample(self, conditions: torch.Tensor, seeds: Sequence[int], *, steps: int, guidance: Guidance) -> torch.Tensor:
+    def sample(
+        self,
+        conditions: torch.Tensor,
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        guidance: Guidance,
+        solver: str,
+        weak: nn.Module | None,
+    ) -> torch.Tensor:
         """Latents (N, h, w, c), one for each condition (N,) and seed, whatever else is in the batch."""
 
+    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Named figures of rows that were not trained on, each a mean over them; none where the loss says it all."""
 
-class DiffusionGenerator(nn.Module):
-    """A velocity model, the path it was trained on, and the latents' channel statistics.
+
+class LatentGenerator(nn.Module):
+    """A model and the channel statistics of the latents that it is trained on: what all families share.
 
     Args:
-        model: (x (N, h, w, c), t (N,), y (N,)) -> velocity, with `grid` = (h, w), `in_channels` = c and
-            `num_classes`, which is also the label of the null class.
-        transport: times, shift, label dropout and losses.
+        model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class.
         latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
             (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalise per channel.
 
@@ -45,11 +55,9 @@ class DiffusionGenerator(nn.Module):
     latent_mean: torch.Tensor
     latent_std: torch.Tensor
 
-    def __init__(
-        self, model: nn.Module, transport: Transport, latent_mean: torch.Tensor, latent_std: torch.Tensor
-    ) -> None:
+    def __init__(self, model: nn.Module, latent_mean: torch.Tensor, latent_std: torch.Tensor) -> None:
         super().__init__()
-        self.model, self.transport = model, transport
+        self.model = model
         facts = cast(Any, model)
         self.num_classes, self.grid, self.channels = facts.num_classes, tuple(facts.grid), facts.in_channels
         for name, values in (("latent_mean", latent_mean), ("latent_std", latent_std)):
@@ -70,6 +78,42 @@ class DiffusionGenerator(nn.Module):
         """Inverse of `normalise`."""
         return latents.float() * self.latent_std + self.latent_mean
 
+    def drawn(self, latents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """Normalised latents (N, h, w, c) of stored ones, or one draw when mean and log-variance were stored."""
+        latents = latents.float()
+        if latents.shape[-1] == 2 * self.channels:
+            mean, logvar = latents.chunk(2, dim=-1)  # (N, h, w, 2·c) -> 2 × (N, h, w, c)
+            latents = mean + torch.exp(0.5 * logvar) * normal(mean.shape, generator, mean.device)
+        return self.normalise(latents)
+
+    def check_conditions(self, conditions: torch.Tensor, seeds: Sequence[int]) -> None:
+        """Raise ValueError unless there is a known class, or -1, for each seed."""
+        if conditions.shape != (len(seeds),):
+            raise ValueError(
+                f"conditions: expected one label for each of {len(seeds)} seeds; "
+                f"received shape {tuple(conditions.shape)}"
+            )
+        if len(seeds) and int(conditions.max()) >= self.num_classes:
+            raise ValueError(
+                f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
+                f"received {int(conditions.max())}"
+            )
+
+
+class DiffusionGenerator(LatentGenerator):
+    """A velocity model, and the path it was trained on.
+
+    Args:
+        model: (x (N, h, w, c), t (N,), y (N,)) -> velocity; see `LatentGenerator` for its facts.
+        transport: times, shift, label dropout and losses.
+    """
+
+    def __init__(
+        self, model: nn.Module, transport: Transport, latent_mean: torch.Tensor, latent_std: torch.Tensor
+    ) -> None:
+        super().__init__(model, latent_mean, latent_std)
+        self.transport = transport
+
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """The transport's losses of a batch.
 
@@ -77,8 +121,12 @@ class DiffusionGenerator(nn.Module):
             batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; `label` (N,) int64,
                 negative = without a label.
         """
-        latents = _draw(batch["latents"].float(), self.channels, generator)
-        return self.transport.loss(self.model, self.normalise(latents), batch["label"], self.num_classes, generator)
+        x0 = self.drawn(batch["latents"], generator)
+        return self.transport.loss(self.model, x0, batch["label"], self.num_classes, generator)
+
+    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """No figures."""
+        return {}
 
     @torch.no_grad()
     def sample(
@@ -106,28 +154,8 @@ class DiffusionGenerator(nn.Module):
         Raises:
             ValueError: a label is not a class of the model, labels and seeds differ in number, or an unknown solver.
         """
-        self._check(conditions, seeds)
+        self.check_conditions(conditions, seeds)
         device = self.latent_mean.device
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
         velocity = guided_velocity(self.model, conditions.to(device), self.num_classes, guidance, weak)
         return self.denormalise(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
-
-    def _check(self, conditions: torch.Tensor, seeds: Sequence[int]) -> None:
-        if conditions.shape != (len(seeds),):
-            raise ValueError(
-                f"conditions: expected one label for each of {len(seeds)} seeds; "
-                f"received shape {tuple(conditions.shape)}"
-            )
-        if len(seeds) and int(conditions.max()) >= self.num_classes:
-            raise ValueError(
-                f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
-                f"received {int(conditions.max())}"
-            )
-
-
-def _draw(latents: torch.Tensor, channels: int, generator: torch.Generator | None) -> torch.Tensor:
-    """The latents themselves, or one draw of them when mean and log-variance were stored."""
-    if latents.shape[-1] != 2 * channels:
-        return latents
-    mean, logvar = latents.chunk(2, dim=-1)  # (N, h, w, 2·c) -> 2 × (N, h, w, c)
-    return mean + torch.exp(0.5 * logvar) * normal(mean.shape, generator, mean.device)

@@ -108,3 +108,19 @@ def guided_velocity(
         return torch.lerp(without, with_label, scale)
 
     return velocity
+
+
+def guided_gaussian(
+    mean: torch.Tensor, sigma: torch.Tensor, null_mean: torch.Tensor, null_sigma: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of p^scale / p_null^(scale - 1) of two normal distributions, all of one shape.
+
+    With w = scale - 1 and s = min(1, σ²/σ_null²): σ̃² = σ² / (1 + w - w·s) and μ̃ = ((1 + w)·μ - w·s·μ_null) /
+    (1 + w - w·s) (STARFlow, arXiv 2506.06276, sec. 3.4). The bound on s keeps σ̃ real where the condition is the wider.
+    Scale 1 is `mean` and `sigma` themselves.
+    """
+    if scale == 1.0:
+        return mean, sigma
+    w, s = scale - 1, (sigma / null_sigma).square().clamp(max=1.0)
+    narrowing = 1 + w - w * s
+    return ((1 + w) * mean - w * s * null_mean) / narrowing, sigma / narrowing.sqrt()

@@ -27,3 +27,13 @@ LIGHTNING_DIT: dict[str, dict[str, int]] = {
     "L": {"hidden_size": 1024, "depth": 24, "num_heads": 16},
     "XL": {"hidden_size": 1152, "depth": 28, "num_heads": 16},
 }
+
+# Layers = deep + shallow · (blocks - 1). XL is STARFlow's "18(6)" of width 2048 (arXiv 2506.06276), which FAE takes
+# over; the others have the widths of DiT's sizes.
+STARFLOW: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 256, "deep_depth": 4, "num_blocks": 3, "shallow_depth": 1, "num_heads": 4},
+    "S": {"hidden_size": 384, "deep_depth": 8, "num_blocks": 4, "shallow_depth": 2, "num_heads": 6},
+    "B": {"hidden_size": 768, "deep_depth": 12, "num_blocks": 4, "shallow_depth": 2, "num_heads": 12},
+    "L": {"hidden_size": 1024, "deep_depth": 18, "num_blocks": 6, "shallow_depth": 2, "num_heads": 16},
+    "XL": {"hidden_size": 2048, "deep_depth": 18, "num_blocks": 6, "shallow_depth": 2, "num_heads": 32},
+}

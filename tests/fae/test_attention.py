@@ -22,8 +22,16 @@ def test_attention_is_the_formula():
     torch.testing.assert_close(attend(q, k, v), (q @ k.mT / math.sqrt(8)).softmax(-1) @ v)
 
 
-def test_gradients_are_those_of_finite_differences():
-    assert torch.autograd.gradcheck(attend, heads(tokens=4, rows=2))
+def test_causal_attention_is_the_formula():
+    q, k, v = heads()
+    later = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    weights = (q @ k.mT / math.sqrt(8)).masked_fill(later, -math.inf).softmax(-1)
+    torch.testing.assert_close(attend(q, k, v, causal=True), weights @ v)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_are_those_of_finite_differences(causal):
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, causal), heads(tokens=4, rows=2))
 
 
 @pytest.mark.parametrize("cached_bytes", [1, 2 * 6 * 6 * 8 * 2, 2**20])

@@ -6,7 +6,8 @@ import torch
 from fae.autoencoder import FeatureAutoencoder
 from fae.lightning_dit import LightningDiT
 from fae.pixel_decoder import PixelDecoder
-from fae.presets import AUTOENCODER, LIGHTNING_DIT, PIXEL_DECODER
+from fae.presets import AUTOENCODER, LIGHTNING_DIT, PIXEL_DECODER, STARFLOW
+from fae.starflow import StarFlow
 
 SIZES = ["tiny", "S", "B", "L", "XL"]
 
@@ -17,6 +18,7 @@ SIZES = ["tiny", "S", "B", "L", "XL"]
         (AUTOENCODER, lambda size: FeatureAutoencoder(384, **AUTOENCODER[size])),
         (PIXEL_DECODER, lambda size: PixelDecoder(384, **PIXEL_DECODER[size])),
         (LIGHTNING_DIT, lambda size: LightningDiT(**LIGHTNING_DIT[size])),
+        (STARFLOW, lambda size: StarFlow(**STARFLOW[size])),
     ],
 )
 def test_sizes_build_and_grow(table, build):
