@@ -47,6 +47,18 @@ def decode_picture(data: bytes, size: int) -> np.ndarray:
         raise PictureError(_one_line(error)) from error
 
 
+def picture_size(data: bytes) -> tuple[int, int]:
+    """(width, height) that a picture file unfolds to, by its header alone, before EXIF turns it.
+
+    Raises `PictureError` for bytes that are no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.size
+    except Exception as error:  # Pillow's readers raise many kinds on damaged files
+        raise PictureError(_one_line(error)) from error
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The picture turned as its EXIF orientation says; unreadable EXIF counts as none."""
     try:

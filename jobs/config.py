@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jobs.eval_config import EvalConfig
 from jobs.settings import setting
 from jobs.train_config import PRECISIONS, AutoencoderConfig, DecoderConfig, GeneratorConfig, TrainConfig
 
@@ -10,6 +11,7 @@ __all__ = [
     "DataConfig",
     "DecoderConfig",
     "EncodeConfig",
+    "EvalConfig",
     "ExtractConfig",
     "GeneratorConfig",
     "RuntimeConfig",

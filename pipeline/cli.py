@@ -2,6 +2,7 @@
 
 import click
 
+from pipeline.commands.eval import eval_command
 from pipeline.commands.export import export_command
 from pipeline.commands.plan import plan_command
 from pipeline.commands.run import demo_command, run_command
@@ -39,6 +40,7 @@ for command in (
     encode_command,
     train_gen_command,
     sample_command,
+    eval_command,
     export_command,
     run_command,
     demo_command,

@@ -63,20 +63,19 @@ def latents_of(generator: RunFolder) -> Store:
     return store
 
 
-def decoder_for(root: Path, autoencoder: RunFolder, latents: Store) -> RunFolder:
+def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) -> RunFolder:
     """The newest finished pixel decoder tuned on this autoencoder; else one of the same features' noised stage.
 
     Raises:
         RunError: there is none.
     """
-    features = latents.manifest.ingredients["features_content_id"]
     tuned, noised = [], []
     for path in sorted((root / "decoders").glob("*/run.json")):
         run = RunFolder.open(path.parent)
         made_from = run.record["ingredients"]
         if run.complete and made_from.get("autoencoder_sha256") == autoencoder.weights_sha256:
             tuned.append(run)
-        elif run.complete and made_from.get("features_content_id") == features:
+        elif run.complete and made_from.get("features_content_id") == features_content_id:
             noised.append(run)
     if not tuned and not noised:
         raise RunError(
@@ -97,5 +96,6 @@ def find_models(root: Path, generator: str, decoder: str | None = None, weak: st
         raise RunError(f"{weaker.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
-    painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, latents)
+    features = latents.manifest.ingredients["features_content_id"]
+    painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
     return Models(run, autoencoder, painter, latents.attributes.get("class_names"), weaker)

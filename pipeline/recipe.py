@@ -14,6 +14,7 @@ from jobs.config import (
     DataConfig,
     DecoderConfig,
     EncodeConfig,
+    EvalConfig,
     ExtractConfig,
     GeneratorConfig,
     RuntimeConfig,
@@ -53,6 +54,7 @@ class Recipe:
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     sweep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

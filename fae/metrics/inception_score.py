@@ -11,8 +11,8 @@ SPLITS = 10
 class InceptionScore:
     """exp of the mean KL divergence of each picture's classes from the classes of its split (arXiv 1606.03498).
 
-    Rows are cut into `splits` equal parts in the order of arrival, row i of `total` going where torch-fidelity (without
-    shuffling) and OpenAI's code put it. Only sums are kept: of the probabilities and of Σ p log p, in float64.
+    Rows are cut into `splits` equal parts, row i of `total` going where torch-fidelity (without shuffling) and OpenAI's
+    code put it. Only sums are kept: of the probabilities and of Σ p log p, in float64.
     """
 
     def __init__(self, total: int, splits: int = SPLITS) -> None:
@@ -24,13 +24,13 @@ class InceptionScore:
         self.entropies = torch.zeros(splits, dtype=torch.float64)  # Σ p log p, of each split
         self.classes: torch.Tensor | None = None  # Σ p, (splits, classes)
 
-    def update(self, logits: torch.Tensor) -> Self:
-        """Add a batch (N, classes) of logits; returns itself."""
+    def update(self, logits: torch.Tensor, numbers: np.ndarray | None = None) -> Self:
+        """Add a batch (N, classes) of logits; returns itself. `numbers` (N,) are its rows i, else those that follow."""
         log_p = logits.detach().cpu().double().log_softmax(dim=1)
         p = log_p.exp()
+        numbers = np.arange(self.seen, self.seen + len(p)) if numbers is None else numbers
         # Rows beyond the announced total belong to the last part.
-        numbers = np.searchsorted(self.ends, np.arange(self.seen, self.seen + len(p)), side="right")
-        part = torch.from_numpy(numbers.clip(max=len(self.ends) - 1))
+        part = torch.from_numpy(np.searchsorted(self.ends, numbers, side="right").clip(max=len(self.ends) - 1))
         if self.classes is None:
             self.classes = torch.zeros(len(self.ends), p.shape[1], dtype=torch.float64)
         self.classes.index_add_(0, part, p)

