@@ -1,6 +1,7 @@
 """The feature autoencoder: one attention layer compresses a frozen encoder's tokens, a transformer rebuilds them."""
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
@@ -44,14 +45,36 @@ class AttentionEncoder(nn.Module):
         self.out = nn.Linear(heads * head_dim, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, tokens, _ = x.shape
-        hidden_dim = self.heads * self.head_dim
-        qkv, skip = self.qkvs(x).split([3 * hidden_dim, hidden_dim], dim=-1)
+        plain = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling()
+        hidden = self._hidden(x) if plain else self._hidden_in_place(x)
+        return self.out(self.activation(hidden))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """skip + attention, (N, T, H·D)."""
+        qkv, skip = self.qkvs(x).split(self._widths, dim=-1)
+        return skip + self._attend(qkv)
+
+    def _hidden_in_place(self, x: Tensor) -> Tensor:
+        """The same without a pass of its own over skip: its GEMM adds to the attention's output.
+
+        Its bias comes in with the values', since the weights of a token's attention add up to one.
+        """
+        (packed, of_skip), (bias, skip_bias) = (p.split(self._widths) for p in (self.qkvs.weight, self.qkvs.bias))
+        bias = torch.cat([bias[: -len(skip_bias)], bias[-len(skip_bias) :] + skip_bias])
+        hidden = self._attend(F.linear(x, packed, bias))
+        hidden.flatten(0, 1).addmm_(x.flatten(0, 1), of_skip.T)  # (N, T, H·D) -> (N·T, H·D)
+        return hidden
+
+    def _attend(self, qkv: Tensor) -> Tensor:
         # (N, T, 3·H·D) -> (N, T, 3, H, D) -> 3 × (N, H, T, D)
-        q, k, v = qkv.view(n, tokens, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = attend(q, k, v)
+        q, k, v = qkv.unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
         # (N, H, T, D) -> (N, T, H·D)
-        return self.out(self.activation(skip + attended.transpose(1, 2).reshape(n, tokens, hidden_dim)))
+        return attend(q, k, v).transpose(1, 2).reshape(*qkv.shape[:2], -1)
+
+    @property
+    def _widths(self) -> list[int]:
+        """Channels of query, key and value together, and of the skip branch."""
+        return [3 * self.heads * self.head_dim, self.heads * self.head_dim]
 
 
 class TokenTransformer(nn.Module):

@@ -42,6 +42,18 @@ def test_shapes_on_an_oblong_grid(encoder):
     assert model.decode(posterior.mode()).shape == features.shape
 
 
+def test_encoding_without_gradients_gives_the_same_posterior():
+    model, features = small(), torch.randn(2, 4, 3, 64)
+    torch.nn.init.normal_(model.feature_encoder.qkvs.bias)
+    trained = model.encode(features).parameters.detach()
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            quick = model.encode(features).parameters
+        torch.testing.assert_close(quick, trained)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert (model.encode(features).parameters - trained).abs().max() < 0.03 * trained.abs().max()
+
+
 def test_encoder_none_passes_the_features_through():
     features = torch.randn(2, 4, 3, 64)
     posterior = small("none").encode(features)
