@@ -5,6 +5,7 @@ import click
 from pipeline.commands.eval import eval_command
 from pipeline.commands.export import export_command
 from pipeline.commands.plan import plan_command
+from pipeline.commands.report import report_command
 from pipeline.commands.run import demo_command, run_command
 from pipeline.commands.sample import sample_command
 from pipeline.commands.stages import (
@@ -46,6 +47,7 @@ for command in (
     demo_command,
     plan_command,
     status_command,
+    report_command,
     stores_group,
 ):
     main.add_command(command)

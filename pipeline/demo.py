@@ -17,6 +17,8 @@ from pipeline.chain import Made, run_chain
 from pipeline.digits import Half, as_record, judge
 from pipeline.output import Output
 from pipeline.recipe import load_recipe
+from pipeline.report.gallery import Showing
+from pipeline.report.write import write_report
 from pipeline.sampling import SampleFolder
 from pipeline.stages import Stages
 from pipeline.watch import Watch
@@ -39,11 +41,14 @@ def run_demo(root: Path, output: Output, runtime: RuntimeConfig, watch: Watch) -
     folder = root / "demo"
     figures = judged(folder, made, guided, unguided)
     _show(output, made, folder, figures)
+    page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(stages))
+    output.say(f"report:          {page}", "bold")
     output.result(
         {
             "stages": [outcome.as_record() for outcome in stages.outcomes],
             "grid": made.samples.grid,
             "reconstructions": folder / "reconstructions.png",
+            "report": page,
             "figures": figures,
         }
     )
@@ -69,6 +74,17 @@ def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolde
     figures = as_record(judges)
     replace_file(file, json.dumps({"made_of": made_of, "figures": figures}, indent=1).encode())
     return figures
+
+
+def reported(file: Path, root: Path, made: Made, runtime: RuntimeConfig, output: Output, renew: bool) -> Path:
+    """The report on the demo's generator; written when it is not there, or anything was made anew."""
+    if renew or not file.exists():
+        write_report(root, [str(made.models.generator.path)], file, Showing(), runtime, output.say)
+    return file
+
+
+def _up_to_date(stages: Stages) -> bool:
+    return all(outcome.done_before for outcome in stages.outcomes)
 
 
 def _half(features: Store, split: str) -> Half:

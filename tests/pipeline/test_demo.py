@@ -50,3 +50,17 @@ def test_figures_of_other_pictures_are_measured_anew(judged, world, tmp_path, mo
     record = json.loads(file.read_text())
     file.write_text(json.dumps({**record, "made_of": "others", "figures": {}}))
     assert judged()["samples_guided"] == 10
+
+
+def test_the_report_is_written_once_and_anew_after_changes(world, tmp_path):
+    file = tmp_path / "report.html"
+
+    def write(renew):
+        return demo.reported(file, world.root, world.made, world.recipe.runtime, Output(json=True), renew)
+
+    assert write(renew=False) == file
+    before = file.stat().st_mtime_ns
+    write(renew=False)
+    assert file.stat().st_mtime_ns == before
+    write(renew=True)
+    assert file.stat().st_mtime_ns > before

@@ -1,0 +1,118 @@
+"""Pictures that show what trained models do: rebuilt held-out pictures, samples by guidance and steps, nearest rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fae.metrics import psnr, ssim
+from fae.pictures import to_float
+from fae.pixel_decoder import PixelDecoder
+from jobs.config import SampleConfig
+from jobs.models import load_model
+from jobs.run_folder import Models, RunFolder
+from jobs.sample import Painter, sample_batch
+from jobs.train_decoder import rebuilder, reconstruct
+from jobs.train_gen import load_generator
+from jobs.training_inputs import evaluation_rows
+from stores import Store
+
+# Pictures are compared as 32 x 32 ones: where things are and what colour they have, not their grain.
+COMPARED_SIZE = 32
+READ_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """Held-out pictures and what the models make of them, uint8 (N, H, W, 3), with PSNR (dB) and SSIM of each."""
+
+    split: str
+    keys: list[str]
+    originals: np.ndarray
+    pictures: np.ndarray
+    psnr_db: list[float]
+    ssim: list[float]
+
+
+def rebuilt_pictures(
+    features: Store, autoencoder: RunFolder | None, decoder: RunFolder, count: int, device: torch.device
+) -> Rebuilt:
+    """The first held-out pictures (training pictures when none are held out) through autoencoder and decoder."""
+    split, rows = evaluation_rows(features, count)
+    rebuild = rebuilder(autoencoder, device) if autoencoder is not None else None
+    model = load_model(PixelDecoder, decoder.model_path, device)
+    originals, pictures = reconstruct(model, features, rows, rebuild, device)
+    pair = to_float(pictures), to_float(originals)
+    keys = features.index["key"].take(rows).to_pylist()
+    return Rebuilt(split, keys, originals, pictures, psnr(*pair).tolist(), ssim(*pair).tolist())
+
+
+@dataclass(frozen=True)
+class GuidanceGrid:
+    """Pictures uint8 (N, H, W, 3) by guidance scale (down) and solver steps (across), of the same labels and seeds."""
+
+    scales: list[float]
+    steps: list[int]
+    labels: list[int]
+    cells: list[list[np.ndarray]]
+
+
+def guidance_grid(
+    models: Models,
+    config: SampleConfig,
+    scales: Sequence[float],
+    steps: Sequence[int],
+    count: int,
+    device: torch.device,
+) -> GuidanceGrid:
+    """Samples (N, H, W, 3) of `count` classes for each scale and number of steps."""
+    generator, painter = (
+        load_generator(models.generator, device),
+        Painter.load(models.autoencoder, models.decoder, device),
+    )
+    labels = np.arange(count) % generator.num_classes
+    seeds = [config.seed + number for number in range(count)]
+
+    def cell(scale: float, step: int) -> np.ndarray:
+        return sample_batch(generator, painter, labels, seeds, replace(config, guidance_scale=scale, steps=step))
+
+    cells = [[cell(scale, step) for step in steps] for scale in scales]
+    return GuidanceGrid(list(scales), list(steps), labels.tolist(), cells)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The row nearest to each of some pictures: its number, its picture uint8 (H, W, 3), and the distance to it."""
+
+    rows: np.ndarray
+    pictures: np.ndarray
+    distances: np.ndarray
+
+
+def nearest_pictures(pictures: np.ndarray, store: Store, rows: np.ndarray, others: bool = False) -> Nearest:
+    """Search the stored pictures of `rows` for the nearest one of each picture uint8 (N, H, W, 3).
+
+    The distance is the root mean square difference of values in [0, 1] after averaging both to 32 x 32. `others`: a
+    picture that is the same to the last bit does not count, so that rows of the store can be asked for their neighbour.
+    """
+    asked = _small(pictures)
+    best = torch.full((len(asked),), torch.inf)
+    places = torch.zeros(len(asked), dtype=torch.int64)
+    for start in range(0, len(rows), READ_ROWS):
+        part = rows[start : start + READ_ROWS]
+        distances = torch.cdist(asked, _small(store.read("pixels", part, view=0)))  # (N, M)
+        if others:
+            distances[distances < 1e-6] = torch.inf
+        found, at = distances.min(dim=1)
+        places = torch.where(found < best, torch.from_numpy(part)[at], places)
+        best = torch.minimum(best, found)
+    shown = store.read("pixels", places.numpy(), view=0)
+    return Nearest(places.numpy(), shown, (best / asked.shape[1] ** 0.5).numpy())
+
+
+def _small(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 (N, H, W, 3) -> float32 (N, 3·32·32) in [0, 1]."""
+    values = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    return F.interpolate(values, (COMPARED_SIZE, COMPARED_SIZE), mode="area").flatten(1)

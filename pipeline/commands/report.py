@@ -1,0 +1,105 @@
+"""The report command: what is known about runs and stores, as one HTML page."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands.stages import ACTORS
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, config_options
+
+
+class Numbers(click.ParamType):
+    """Numbers above 0 separated by commas, as a tuple of them."""
+
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(0 < number < math.inf for number in found):
+            self.fail(f"expected numbers above 0 such as 1,2,4; received {value!r}.", param, ctx)
+        return found
+
+
+@click.command("report", cls=FaeCommand)
+@click.argument("places", metavar="RUN|STORE...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    metavar="FILE",
+    cls=GroupedOption,
+    group="Outputs",
+    help="The page.",
+)
+@click.option(
+    "--sampling/--no-sampling",
+    default=True,
+    show_default=True,
+    cls=GroupedOption,
+    group="What",
+    help="Make samples by guidance and steps, and look for copies among them.",
+)
+@click.option(
+    "--scales",
+    type=Numbers(float),
+    default="1,2,4",
+    show_default=True,
+    metavar="LIST",
+    cls=GroupedOption,
+    group="What",
+    help="Guidance scales.",
+)
+@click.option(
+    "--grid-steps",
+    type=Numbers(int),
+    default="5,20,50",
+    show_default=True,
+    metavar="LIST",
+    cls=GroupedOption,
+    group="What",
+    help="Solver steps.",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(1, 256),
+    default=16,
+    show_default=True,
+    cls=GroupedOption,
+    group="What",
+    help="Held-out pictures to rebuild, and samples to look for copies of.",
+)
+@config_options("runtime", recipe="none", exclude=ACTORS)
+def report_command(
+    settings: Settings,
+    places: tuple[str, ...],
+    out: Path,
+    sampling: bool,
+    scales: tuple[float, ...],
+    grid_steps: tuple[int, ...],
+    pictures: int,
+) -> None:
+    """Put all that is known about runs and stores on one HTML page that needs no network.
+
+    RUN|STORE is a folder, or the name of a generator below --root; several are set side by side. The page shows
+    lineage, settings, curves, latent statistics, reconstructions, samples along the training and by guidance and
+    steps, the nearest training pictures, and every figure with how it was made.
+    """
+    from pipeline.report.gallery import Showing
+    from pipeline.report.write import write_report
+
+    showing = Showing(pictures=pictures, scales=scales, steps=grid_steps, sampling=sampling)
+    output = settings.output
+    record = write_report(settings.root, places, out, showing, settings.recipe.runtime, output.say)
+    output.say(f"report: {out} ({record['num_bytes'] / 1e6:.1f} MB, {record['seconds']:.1f} s)", "bold")
+    output.result(record)

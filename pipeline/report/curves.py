@@ -1,0 +1,108 @@
+"""Curves that can be zoomed and read off: losses and speed of trainings, channels and spectrum of latents."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bokeh.embed import components
+from bokeh.models import HoverTool
+from bokeh.plotting import figure
+from bokeh.resources import Resources
+from markupsafe import Markup
+
+from jobs.metrics_log import read_metrics
+
+# Readable on white and on near-black, and for colour-blind readers (Okabe and Ito 2008).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+INK = "#7d8490"
+# Lines of metrics.jsonl that are no losses.
+SPEED = ("rows_per_second", "wait_share")
+OTHERS = ("step", "learning_rate", "skipped_steps", *SPEED)
+MOST_POINTS = 2000
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+
+
+def library() -> Markup:
+    """The plotting library itself, to be put into the page once."""
+    return Markup(Resources(mode="inline", components=["bokeh"], minified=True).render())
+
+
+def training_curves(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
+    """A plot for each measure in the metrics of runs (label, folder) of one kind; runs without metrics give none."""
+    logs = {label: read_metrics(folder / "metrics.jsonl") for label, folder in runs}
+    names = dict.fromkeys(name for lines in logs.values() for line in lines for name in line)
+    plots = {}
+    for name in [*(name for name in names if name not in OTHERS), *(name for name in SPEED if name in names)]:
+        series = {label: _points(lines, name) for label, lines in logs.items()}
+        plots[name.replace("_", " ")] = curve(
+            {label: points for label, points in series.items() if points[0]}, "step", name.replace("_", " ")
+        )
+    return plots
+
+
+def channel_curves(survey: Mapping[str, Any]) -> dict[str, Any]:
+    """Plots of an array's survey: deviation and mean of each channel, and the covariance's spectrum."""
+    channels = list(range(survey["channels"]))
+    return {
+        "mean and deviation of each channel": curve(
+            {"deviation": (channels, survey["std"]), "mean": (channels, survey["mean"])}, "channel", "value"
+        ),
+        "spectrum of the covariance over channels": curve(
+            {"eigenvalue": (channels, survey["spectrum"])}, "component", "eigenvalue", log=True
+        ),
+    }
+
+
+def curve(series: Series, x_label: str, y_label: str, log: bool = False) -> Any:
+    """Lines over a common x axis, as wide as the page."""
+    shown = {label: (x, [max(y, 1e-12) for y in ys] if log else ys) for label, (x, ys) in series.items()}
+    plot = figure(
+        height=260,
+        sizing_mode="stretch_width",
+        x_axis_label=x_label,
+        y_axis_label=y_label,
+        y_axis_type="log" if log else "auto",
+        tools="pan,box_zoom,wheel_zoom,reset,save",
+        toolbar_location="above",
+        background_fill_alpha=0.0,
+        border_fill_alpha=0.0,
+        outline_line_color=None,
+    )
+    plot.add_tools(HoverTool(tooltips=[(x_label, "@x{0,0}"), (y_label, "@y{0.0000}"), ("", "$name")], mode="mouse"))
+    plot.toolbar.logo = None
+    for number, (label, (xs, ys)) in enumerate(shown.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        plot.line(list(xs), list(ys), name=label, legend_label=label, line_color=colour, line_width=2)
+    _quiet(plot, len(shown))
+    return plot
+
+
+def embed(plots: Mapping[str, Any]) -> tuple[Markup, dict[str, Markup]]:
+    """The script that draws plots, and the element of each."""
+    if not plots:
+        return Markup(""), {}
+    script, elements = components(dict(plots))
+    return Markup(script), {name: Markup(element) for name, element in elements.items()}
+
+
+def _points(lines: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Steps and values; of a long training every n-th line."""
+    found = [(line["step"], line[name]) for line in lines if name in line and np.isfinite(line[name])]
+    found = found[:: max(1, -(-len(found) // MOST_POINTS))]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _quiet(plot: Any, count: int) -> None:
+    """Axes, grid and legend in one grey that reads on a light and on a dark page."""
+    for axis in (*plot.xaxis, *plot.yaxis):
+        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = INK
+        axis.major_label_text_color = axis.axis_label_text_color = INK
+        axis.axis_label_text_font_style = "normal"
+    for grid in (*plot.xgrid, *plot.ygrid):
+        grid.grid_line_color, grid.grid_line_alpha = INK, 0.2
+    for legend in plot.legend:
+        legend.visible = count > 1
+        legend.label_text_color, legend.background_fill_alpha, legend.border_line_alpha = INK, 0.0, 0.0
+        legend.click_policy = "hide"

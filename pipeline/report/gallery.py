@@ -1,0 +1,142 @@
+"""The report's sections with pictures: what the models of one subject make."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jobs.config import RuntimeConfig, SampleConfig
+from jobs.run_folder import Models
+from jobs.showings import guidance_grid, nearest_pictures, rebuilt_pictures
+from pipeline.report import records, showcase
+from pipeline.report.page import Section, film
+from pipeline.report.subjects import Subject
+from pipeline.sampling import SampleFolder, paint_previews
+
+MOST_PREVIEWS = 6
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How much is painted: held-out pictures, samples in a cell, guidance scales and solver steps."""
+
+    pictures: int = 16
+    cell: int = 9
+    scales: tuple[float, ...] = (1.0, 2.0, 4.0)
+    steps: tuple[int, ...] = (5, 20, 50)
+    sampling: bool = True
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Paints and collects the pictures of one subject; each section is there when its models and stores are."""
+
+    root: Path
+    subject: Subject
+    showing: Showing
+    device: torch.device
+    runtime: RuntimeConfig
+    say: Callable[[str], None]
+
+    def sections(self) -> list[Section]:
+        """Reconstructions, samples along the training, samples, guidance and steps, copies, probe figures."""
+        makers = (self._rebuilt, self._previews, self._samples, self._guidance, self._nearest, self._probe)
+        return [section for make in makers if (section := make()) is not None]
+
+    def _rebuilt(self) -> Section | None:
+        features, decoder = self.subject.features, self.subject.decoder
+        if features is None or decoder is None or not decoder.complete or "pixels" not in features.arrays:
+            return None
+        usable = (
+            self.subject.autoencoder
+            if self.subject.autoencoder is not None and self.subject.autoencoder.complete
+            else None
+        )
+        self.say("report: rebuilding pictures")
+        found = rebuilt_pictures(features, usable, decoder, self.showing.pictures, self.device)
+        words = "held out" if found.split == "val" else "of the training set, as none are held out"
+        note = (
+            f"{len(found.keys)} pictures {words}, each beside what {decoder.path.name} paints of it: PSNR and SSIM. "
+            f"Means: {np.mean(found.psnr_db):.2f} dB, {np.mean(found.ssim):.3f}."
+        )
+        return Section("Reconstructions", showcase.rebuilt_grid(found), note)
+
+    def _previews(self) -> Section | None:
+        run = self.subject.generator
+        if run is None:
+            return None
+        models = self._models()
+        if models is not None:
+            paint_previews(models, self.runtime)
+        painted = [file for file in sorted((run.path / "previews").glob("step-*.png")) if file.stem[5:].isdigit()]
+        files = painted or sorted((run.path / "previews").glob("step-*-latents.png"))
+        if not files:
+            return None
+        chosen = [files[at] for at in sorted(set(np.linspace(0, len(files) - 1, MOST_PREVIEWS).round().astype(int)))]
+        shown = {
+            f"step {_step(file):,}": showcase.picture_file(file, f"samples at step {_step(file)}") for file in chosen
+        }
+        note = "The same classes and seeds at each step" + ("." if painted else ", in the store's latent colours.")
+        return Section("Samples along the training", film(shown), note)
+
+    def _samples(self) -> Section | None:
+        shown = {}
+        for path in records.sample_folders(self.root, self.subject):
+            folder = SampleFolder(path)
+            if folder.complete:
+                config = folder.record()["ingredients"]["sample"]
+                text = f"{config['steps']} steps, guidance {config['guidance_scale']:g}, seed {config['seed']}"
+                shown[f"{path.name}: {text}"] = showcase.picture_file(folder.grid, f"grid of samples, {text}")
+        return Section("Samples", film(shown), "Grids that were made before.") if shown else None
+
+    def _guidance(self) -> Section | None:
+        models = self._models() if self.showing.sampling else None
+        if models is None:
+            return None
+        self.say("report: sampling")
+        showing = self.showing
+        found = guidance_grid(models, SampleConfig(), showing.scales, showing.steps, showing.cell, self.device)
+        names = [models.class_names[label] if models.class_names else str(label) for label in found.labels]
+        note = f"Classes {', '.join(names)} with seeds 0 to {len(names) - 1} in every cell; Euler, guided at all times."
+        return Section("Guidance and steps", showcase.guidance_table(found, names), note)
+
+    def _nearest(self) -> Section | None:
+        models, features = self._models() if self.showing.sampling else None, self.subject.features
+        if models is None or features is None or "pixels" not in features.arrays:
+            return None
+        scale, steps = self.showing.scales[0], self.showing.steps[-1]
+        found = guidance_grid(models, SampleConfig(), [scale], [steps], self.showing.pictures, self.device)
+        samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
+        self.say("report: looking for copies")
+        nearest = nearest_pictures(samples, features, train)
+        keys = features.index["key"].take(nearest.rows).to_pylist()
+        note = f"Root mean square difference at 32 × 32, values in [0, 1]: median {np.median(nearest.distances):.3f}"
+        if len(held_out):
+            real = features.read("pixels", held_out[: len(samples)], view=0)
+            note += f"; real held-out pictures: {np.median(nearest_pictures(real, features, train).distances):.3f}"
+        note += f". Samples at guidance {scale:g}, {steps} steps; a copy would be far nearer than a held-out picture."
+        return Section("Nearest training pictures", showcase.nearest_grid(samples, nearest, keys), note)
+
+    def _probe(self) -> Section | None:
+        shown = {}
+        for folder in records.probe_folders(self.subject):
+            for file in sorted(folder.glob("*.png")):
+                shown[f"{file.stem} ({folder.parent.name})"] = showcase.picture_file(file, f"probe figure: {file.stem}")
+        return Section("Preserved semantics", film(shown), "Figures of fae-pipe probe.") if shown else None
+
+    def _models(self) -> Models | None:
+        parts = (self.subject.generator, self.subject.autoencoder, self.subject.decoder)
+        if any(run is None or not run.complete for run in parts):
+            return None
+        generator, autoencoder, decoder = parts
+        assert generator is not None
+        assert autoencoder is not None
+        assert decoder is not None
+        names = self.subject.latents.attributes.get("class_names") if self.subject.latents is not None else None
+        return Models(generator, autoencoder, decoder, names)
+
+
+def _step(file: Path) -> int:
+    return int(file.stem.split("-")[1])

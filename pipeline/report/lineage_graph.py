@@ -1,0 +1,96 @@
+"""The lineage of reported runs and stores as a drawing: an SVG of boxes and arrows that takes the page's colours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from pipeline.report.subjects import Subject
+
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
+COLUMNS = {"features": 0, "autoencoders": 1, "decoders": 2, "latents": 2, "generators": 3}
+NAME_LENGTH = 26
+
+
+@dataclass(frozen=True)
+class Node:
+    """A store or run in the drawing: its kind, its folder's name and the folders it was made from."""
+
+    kind: str
+    name: str
+    made_from: tuple[str, ...]
+
+
+def lineage_graph(subjects: Sequence[Subject]) -> Markup:
+    """An inline SVG; what several subjects share is drawn once."""
+    nodes = {node.name: node for subject in subjects for node in _nodes(subject)}
+    places = _places(list(nodes.values()))
+    width = (max(column for column, _ in places.values()) + 1) * (BOX_WIDTH + GAP_X) - GAP_X
+    height = (max(row for _, row in places.values()) + 1) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    edges = [
+        _edge(_corner(places[parent]), _corner(places[node.name]))
+        for node in nodes.values()
+        for parent in node.made_from
+        if parent in places
+    ]
+    asked = {subject.title for subject in subjects}
+    boxes = [_box(node, _corner(places[node.name]), node.name in asked) for node in nodes.values()]
+    label = "; ".join(
+        f"{node.name} ({node.kind})" + (f" from {' and '.join(node.made_from)}" if node.made_from else "")
+        for node in nodes.values()
+    )
+    return Markup(
+        '<svg class="lineage" role="img" aria-label="{}" viewBox="-2 -2 {} {}" style="max-width:{}px">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0 0 8 4 0 8z"/></marker></defs>{}</svg>'
+    ).format(f"Lineage: {label}", width + 4, height + 4, width + 4, Markup("").join([*edges, *boxes]))
+
+
+def _nodes(subject: Subject) -> list[Node]:
+    found = []
+    for store in subject.stores:
+        parents = (store.attributes.get(key) for key in ("features", "autoencoder"))
+        found.append(Node(store.kind, Path(store.path).name, tuple(Path(path).name for path in parents if path)))
+    for run in subject.runs:
+        parents = run.record["inputs"].values()
+        found.append(Node(run.record["kind"], run.path.name, tuple(Path(path).name for path in parents)))
+    return found
+
+
+def _places(nodes: list[Node]) -> dict[str, tuple[int, int]]:
+    """(column, row) of each node: a column for each stage, rows as they come."""
+    filled: dict[int, int] = {}
+    places = {}
+    for node in nodes:
+        column = COLUMNS[node.kind]
+        places[node.name] = (column, filled.get(column, 0))
+        filled[column] = filled.get(column, 0) + 1
+    used = sorted(filled)
+    return {name: (used.index(column), row) for name, (column, row) in places.items()}
+
+
+def _corner(place: tuple[int, int]) -> tuple[int, int]:
+    return place[0] * (BOX_WIDTH + GAP_X), place[1] * (BOX_HEIGHT + GAP_Y)
+
+
+def _edge(start: tuple[int, int], end: tuple[int, int]) -> Markup:
+    x1, y1 = start[0] + BOX_WIDTH, start[1] + BOX_HEIGHT // 2
+    x2, y2 = end[0], end[1] + BOX_HEIGHT // 2
+    if end[0] == start[0]:  # made from one of its own kind, which stands above
+        x1, y1, x2, y2 = start[0] + BOX_WIDTH // 2, start[1] + BOX_HEIGHT, end[0] + BOX_WIDTH // 2, end[1]
+        return Markup('<path class="edge" marker-end="url(#tip)" d="M{} {} L{} {}"/>').format(x1, y1, x2, y2 - 2)
+    bend = x2 - GAP_X // 2
+    return Markup('<path class="edge" marker-end="url(#tip)" d="M{} {} H{} V{} H{}"/>').format(x1, y1, bend, y2, x2 - 2)
+
+
+def _box(node: Node, corner: tuple[int, int], asked: bool) -> Markup:
+    x, y = corner
+    shown = node.name if len(node.name) <= NAME_LENGTH else f"…{node.name[1 - NAME_LENGTH :]}"
+    return Markup(
+        '<g class="{}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="6"/>'
+        '<text x="{}" y="{}" class="kind">{}</text><text x="{}" y="{}">{}</text></g>'
+    ).format(
+        "asked" if asked else "node", node.name, x, y, BOX_WIDTH, BOX_HEIGHT, x + 10, y + 19, node.kind, x + 10, y + 38,
+        escape(shown),
+    )  # fmt: skip

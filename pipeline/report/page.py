@@ -1,0 +1,80 @@
+"""The report's page: sections into one HTML file that loads nothing."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+TEMPLATE = "page.html.j2"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its heading, a line on what is seen and how it was made, and HTML."""
+
+    title: str
+    body: Markup
+    note: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it is called."""
+        return re.sub("[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+def render_page(
+    title: str, subtitle: str, sections: Sequence[Section], library: Markup, script: Markup, footer: str
+) -> str:
+    """The whole page; what is no Markup is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(TEMPLATE).render(
+        title=title, subtitle=subtitle, sections=sections, library=library, script=script, footer=footer
+    )
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Records with the same keys as a table; numbers stand to the right."""
+    if not rows:
+        return Markup("<p>Nothing yet.</p>")
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in rows[0])
+    body = Markup("").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(_cell(value) for value in row.values())) for row in rows
+    )
+    return Markup(
+        '<div class="wide" tabindex="0" role="region" aria-label="table"><table><thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(head, body)
+
+
+def plots(elements: Mapping[str, Markup]) -> Markup:
+    """Plots side by side as far as there is room."""
+    drawn = [
+        Markup('<figure role="group" aria-label="plot: {}">{}</figure>').format(name, element)
+        for name, element in elements.items()
+    ]
+    return Markup('<div class="curves">{}</div>').format(Markup("").join(drawn))
+
+
+def film(pictures: Mapping[str, Markup]) -> Markup:
+    """Pictures with a caption each, side by side as far as there is room."""
+    drawn = [
+        Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(image, text) for text, image in pictures.items()
+    ]
+    return Markup('<div class="film">{}</div>').format(Markup("").join(drawn))
+
+
+def folded(title: str, text: str) -> Markup:
+    """A long text that is shown when asked for."""
+    return Markup('<details><summary>{}</summary><pre tabindex="0">{}</pre></details>').format(title, escape(text))
+
+
+def _cell(value: Any) -> Markup:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Markup("<td>{}</td>").format("–" if value is None else value)
+    return Markup('<td class="number">{}</td>').format(f"{value:,}" if isinstance(value, int) else f"{value:.4g}")

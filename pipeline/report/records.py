@@ -1,0 +1,105 @@
+"""What was measured of runs and stores before, collected from the records beside them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.run_folder import RunFolder
+from pipeline.evaluation_record import FILE, evaluations
+from pipeline.report.subjects import Subject
+from pipeline.sampling import RECORD as SAMPLES
+from stores import Store
+from stores.listing import list_manifests
+
+PROBE = "probe.json"
+RUN = "run.json"
+
+
+def merit_rows(root: Path, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """Figures of merit with how each was made: those of the trainings and those of `fae-pipe eval` and `probe`."""
+    rows = []
+    for folder in _unique(folder for subject in subjects for folder in subject.folders):
+        if (folder / RUN).exists():
+            rows += _training_rows(RunFolder.open(folder))
+        rows += _evaluation_rows(folder) + _probe_rows(folder)
+    for folder in _unique(folder for subject in subjects for folder in sample_folders(root, subject)):
+        rows += _evaluation_rows(folder)
+    return rows
+
+
+def sample_folders(root: Path, subject: Subject) -> list[Path]:
+    """Folders and stores of samples that the subject's generator made."""
+    run = subject.generator
+    if run is None or not run.complete:
+        return []
+    found = []
+    for file in sorted((root / "samples").glob(f"*/{SAMPLES}")):
+        if json.loads(file.read_text())["ingredients"]["generator_sha256"] == run.weights_sha256:
+            found.append(file.parent)
+    for place, manifest in list_manifests(root / "samples"):
+        if manifest is not None and manifest.ingredients.get("generator_sha256") == run.weights_sha256:
+            found.append(Path(place))
+    return found
+
+
+def probe_folders(subject: Subject) -> list[Path]:
+    """Folders of `fae-pipe probe` about the subject's autoencoder."""
+    folders = [run.path / "probe" for run in subject.runs]
+    return [folder for folder in folders if (folder / PROBE).exists()]
+
+
+def recipe_text(run: RunFolder) -> str:
+    """The settings that a run was trained with, as the keys of a recipe."""
+    return "\n".join(f"{key}: {_shown(value)}" for key, value in run.record["config"].items())
+
+
+def store_text(store: Store) -> str:
+    """What decided a store's rows."""
+    return json.dumps(store.manifest.ingredients, indent=2, ensure_ascii=False)
+
+
+def _training_rows(run: RunFolder) -> list[dict[str, Any]]:
+    how = f"at the end of the training, seed {run.record['config'].get('seed')}"
+    figures = run.record["figures"]
+    rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
+    if "split" in figures:
+        how += f", on {figures.get('rows', '')} {figures['split']} rows"
+    return [_row(run.path.name, name.replace("_", " "), value, how) for name, value in rows if name != "rows"]
+
+
+def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
+    rows = []
+    for record in evaluations(folder / FILE):
+        for one in record["figures"]:
+            spread = "" if one["low"] is None else f"; 95 %: {one['low']:.4g} to {one['high']:.4g}"
+            rows.append(_row(folder.name, one["metric"], one["value"], f"{one['note']}{spread}; {record['command']}"))
+    return rows
+
+
+def _probe_rows(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "probe" / PROBE
+    if not file.exists():
+        return []
+    record = json.loads(file.read_text())
+    rows = []
+    for part in ("linear", "knn", "matching"):
+        for kind, value in (record.get(part) or {}).items():
+            for name, number in value.items() if isinstance(value, dict) else [("", value)]:
+                if isinstance(number, int | float):
+                    rows.append(
+                        _row(folder.name, f"{part} {name} of {kind}".replace("  ", " "), number, "fae-pipe probe")
+                    )
+    return rows
+
+
+def _row(of: str, name: str, value: float, how: str) -> dict[str, Any]:
+    return {"of": of, "figure": name, "value": value, "how": how}
+
+
+def _unique(folders: Any) -> list[Path]:
+    return list(dict.fromkeys(Path(folder) for folder in folders))
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,120 @@
+"""What a report is about: a run or store, and everything that it was made from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.run_folder import KINDS, RunError, RunFolder, newest
+from pipeline.lineage import autoencoder_of, decoder_for, latents_of
+from stores import Store, StoreError, open_store
+
+
+@dataclass
+class Subject:
+    """A run or store and its ancestors, as far as they are still there; `missing` says which are not, and why."""
+
+    path: Path
+    kind: str
+    name: str
+    features: Store | None = None
+    autoencoder: RunFolder | None = None
+    decoder: RunFolder | None = None
+    latents: Store | None = None
+    generator: RunFolder | None = None
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What it is called on the page."""
+        return self.path.name
+
+    @property
+    def runs(self) -> list[RunFolder]:
+        """The trained models, in the order in which they were made."""
+        return [run for run in (self.autoencoder, self.decoder, self.generator) if run is not None]
+
+    @property
+    def stores(self) -> list[Store]:
+        """The stores, in the order in which they were made."""
+        return [store for store in (self.features, self.latents) if store is not None]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of all that is known, the oldest first."""
+        parts = (self.features, self.autoencoder, self.decoder, self.latents, self.generator)
+        return [Path(part.path) for part in parts if part is not None]
+
+
+def open_subject(root: Path, place: str) -> Subject:
+    """The run or store at a path, or the newest finished generator of that name.
+
+    Raises:
+        RunError, StoreError: there is none.
+    """
+    path = Path(place)
+    if (path / "manifest.json").exists():
+        return _of_store(root, open_store(path))
+    run = RunFolder.open(path) if path.is_dir() else newest(root, "generators", place)
+    subject = Subject(run.path, run.record["kind"], run.record["name"])
+    assert subject.kind in KINDS, subject.kind
+    {"autoencoders": _from_autoencoder, "decoders": _from_decoder, "generators": _from_generator}[subject.kind](
+        root, subject, run
+    )
+    return subject
+
+
+def _of_store(root: Path, store: Store) -> Subject:
+    subject = Subject(Path(store.path), store.kind, store.name)
+    if store.kind == "features":
+        subject.features = store
+    elif store.kind == "latents":
+        _from_latents(root, subject, store)
+    else:
+        generator = _try(subject, "generator", lambda: RunFolder.open(Path(store.attributes["generator"])))
+        if generator is not None:
+            _from_generator(root, subject, generator)
+    return subject
+
+
+def _from_generator(root: Path, subject: Subject, run: RunFolder) -> None:
+    subject.generator = run
+    latents = _try(subject, "latents", lambda: latents_of(run))
+    if latents is not None:
+        _from_latents(root, subject, latents)
+
+
+def _from_latents(root: Path, subject: Subject, latents: Store) -> None:
+    subject.latents = latents
+    run = _try(subject, "autoencoder", lambda: autoencoder_of(latents))
+    if run is not None:
+        _from_autoencoder(root, subject, run)
+
+
+def _from_autoencoder(root: Path, subject: Subject, run: RunFolder) -> None:
+    subject.autoencoder = run
+    _find_features(subject, run)
+    if run.complete:
+        known = run.record["ingredients"].get("features_content_id", "")
+        subject.decoder = _try(subject, "pixel decoder", lambda: decoder_for(root, run, known))
+
+
+def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
+    subject.decoder = run
+    _find_features(subject, run)
+    if "autoencoder" in run.record["inputs"]:
+        subject.autoencoder = _try(
+            subject, "autoencoder", lambda: RunFolder.open(Path(run.record["inputs"]["autoencoder"]))
+        )
+
+
+def _find_features(subject: Subject, run: RunFolder) -> None:
+    subject.features = _try(subject, "features", lambda: open_store(run.record["inputs"]["features"]))
+
+
+def _try(subject: Subject, what: str, find: Any) -> Any:
+    """What is found, or None with a line about it: a report tells what there is."""
+    try:
+        return find()
+    except (RunError, StoreError, OSError, KeyError) as error:
+        subject.missing.append(f"{what}: {error}")
+        return None

@@ -1,0 +1,56 @@
+"""Write a report: open the subjects, make the sections, put the page in its place."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jobs.config import RuntimeConfig
+from jobs.devices import pick_device, use_threads
+from pipeline.report import curves
+from pipeline.report.gallery import Showing
+from pipeline.report.page import render_page
+from pipeline.report.sections import Sections, with_plots
+from pipeline.report.subjects import open_subject
+from stores.fileio import make_folder, replace_file
+
+
+def write_report(
+    root: Path,
+    places: Sequence[str],
+    file: Path,
+    showing: Showing,
+    runtime: RuntimeConfig,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """One HTML page about runs and stores; returns where it is, its size and its sections.
+
+    Raises:
+        RunError, StoreError: a place that holds neither a run nor a store.
+    """
+    started = time.perf_counter()
+    use_threads(runtime.threads)
+    subjects = [open_subject(root, place) for place in places]
+    maker = Sections(root, subjects, showing, pick_device(runtime.device), runtime, say)
+    found = maker.all()
+    script, elements = curves.embed(maker.drawn)
+    sections = with_plots(found, elements)
+    page = render_page(
+        " · ".join(subject.title for subject in subjects),
+        ", ".join(sorted({subject.kind for subject in subjects})),
+        sections,
+        curves.library() if maker.drawn else script,
+        script,
+        f"fae-pipe {version('fae-pipe')}, torch {version('torch')}, Python {platform.python_version()}, "
+        f"{platform.machine()}; {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}.",
+    )
+    make_folder(file.absolute().parent)
+    replace_file(file, page.encode())
+    return {
+        "file": file,
+        "num_bytes": file.stat().st_size,
+        "sections": [section.title for section in sections],
+        "seconds": round(time.perf_counter() - started, 2),
+    }
