@@ -1,4 +1,4 @@
-"""Latents as pictures without an autoencoder: their three strongest principal components as red, green and blue."""
+"""Latents or features as pictures without a decoder: their three strongest principal components as red, green, blue."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,26 @@ CELL_PIXELS = 4
 
 @dataclass(frozen=True)
 class LatentColours:
-    """An affine map from c latent channels to RGB in [0, 1]."""
+    """An affine map from c channels to RGB in [0, 1]."""
 
     mean: np.ndarray
     directions: np.ndarray
 
     @classmethod
-    def of(cls, latents: Store) -> "LatentColours":
-        """Fit to the first rows of a store (stored order is random); ±3 deviations span a colour."""
-        rows = latents.rows("train")[:ROWS]
-        channels = latents.arrays["latents"].row_shape[-1]
-        channels = channels // 2 if latents.attributes["latents"] == "moments" else channels
-        values = latents.read("latents", rows)[..., :channels].astype(np.float64)
+    def of(cls, store: Store, name: str = "latents") -> "LatentColours":
+        """Fit to the first rows of an array (stored order is random); ±3 deviations span a colour.
+
+        Of moments, the means count.
+        """
+        rows = store.rows()[:ROWS]
+        channels = store.arrays[name].row_shape[-1]
+        channels = channels // 2 if name == "latents" and store.attributes["latents"] == "moments" else channels
+        values = store.read(name, rows)[..., :channels].astype(np.float64)
         tokens = values.reshape(-1, channels)  # (N, h, w, c) -> (N*h*w, c)
         mean = tokens.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov(tokens - mean, rowvar=False))
         strongest = np.argsort(values)[::-1][:3]
-        return cls(mean, vectors[:, strongest] / (6 * np.sqrt(values[strongest])))
+        return cls(mean, vectors[:, strongest] / (6 * np.sqrt(values[strongest].clip(1e-30))))
 
     def paint(self, latents: np.ndarray) -> np.ndarray:
         """(N, h, w, c) -> uint8 (N, h*4, w*4, 3)."""

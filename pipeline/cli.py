@@ -17,6 +17,7 @@ from pipeline.commands.stages import (
 )
 from pipeline.commands.status import status_command
 from pipeline.commands.stores import stores_group
+from pipeline.commands.view import view_command
 from pipeline.group import FaeGroup
 
 
@@ -48,6 +49,7 @@ for command in (
     plan_command,
     status_command,
     report_command,
+    view_command,
     stores_group,
 ):
     main.add_command(command)

@@ -1,0 +1,48 @@
+"""The view command: a store's rows in a browser."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.stores_care import STORE
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, config_options
+
+
+@click.command("view", cls=FaeCommand)
+@click.argument("store", type=STORE, metavar="STORE")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    cls=GroupedOption,
+    group="Serving",
+    help="Port of 127.0.0.1; 0 takes a free one.",
+)
+@click.option(
+    "--rows-per-page",
+    type=click.IntRange(1, 500),
+    default=24,
+    show_default=True,
+    cls=GroupedOption,
+    group="Serving",
+    help="Rows on a page.",
+)
+@config_options(recipe="none")
+def view_command(settings: Settings, store: Path | str, port: int, rows_per_page: int) -> None:
+    """Page through a store's rows in a browser of this machine, until Ctrl-C.
+
+    Each row is shown with its picture and with its features and latents in the colours of their three strongest
+    principal components; rows can be chosen by class, caption, split, status and reason of rejection.
+    """
+    from pipeline.view.server import Viewer, ViewServer
+    from stores import open_store
+
+    with ViewServer(Viewer(open_store(store), rows_per_page), port) as server:
+        settings.output.say(f"view: {server.url} (Ctrl-C ends it)", "bold")
+        settings.output.result({"url": server.url})
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            settings.output.say("view: ended")

@@ -1,0 +1,1 @@
+"""The viewer: a store's rows in a browser, page by page, served on loopback."""
