@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jobs.eval_config import EvalConfig
 from jobs.settings import setting
+from jobs.text_config import TextConfig
 from jobs.train_config import PRECISIONS, AutoencoderConfig, DecoderConfig, GeneratorConfig, TrainConfig
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "GeneratorConfig",
     "RuntimeConfig",
     "SampleConfig",
+    "TextConfig",
     "TrainConfig",
 ]
 

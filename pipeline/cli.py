@@ -11,6 +11,7 @@ from pipeline.commands.sample import sample_command
 from pipeline.commands.stages import (
     encode_command,
     extract_command,
+    extract_text_command,
     train_ae_command,
     train_decoder_command,
     train_gen_command,
@@ -37,6 +38,7 @@ def main() -> None:
 
 for command in (
     extract_command,
+    extract_text_command,
     train_ae_command,
     train_decoder_command,
     encode_command,

@@ -14,7 +14,7 @@ from stores.reader import open_store
 from stores.writer import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
-INPUTS = ("features", "autoencoder", "decoder", "generator")
+INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,11 @@ class Artefact:
 def inventory(root: Place) -> list[Artefact]:
     """Every artefact below `root`, each below the one it was made from; at a URL there are stores alone."""
     runs = [] if is_url(root) else _runs(Path(root))
-    found = [*_stores(root, "features"), *runs, *_stores(root, "latents"), *_stores(root, "samples")]
+    found = [
+        *_stores(root, "features"),
+        *runs,
+        *(one for kind in ("latents", "text", "samples") for one in _stores(root, kind)),
+    ]
     by_parent: dict[str, list[Artefact]] = {}
     known = {name_of(artefact.path) for artefact in found}
     for artefact in found:

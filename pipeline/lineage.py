@@ -6,7 +6,7 @@ from jobs.run_folder import Models, RunError, RunFolder, newest
 from stores import Store, StoreError, find_manifests, open_store
 from stores.manifest import COMPLETE
 
-MAKERS = {"features": "extract", "latents": "encode"}
+MAKERS = {"features": "extract", "latents": "encode", "text": "extract-text"}
 
 
 def find_store(root: Path, kind: str, name: str) -> Store:

@@ -19,6 +19,7 @@ from jobs.config import (
     GeneratorConfig,
     RuntimeConfig,
     SampleConfig,
+    TextConfig,
 )
 from pipeline.values import (
     NULL_TAG,
@@ -49,6 +50,7 @@ class Recipe:
     until: str = STAGES[-1]
     data: DataConfig = field(default_factory=DataConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)

@@ -80,6 +80,18 @@ class Stages:
                 "extract", writers, lambda report: extract(writers, plans, data, recipe.runtime, report)
             )
 
+    def extract_text(self, source: Store) -> Store | None:
+        """Captions of a store's rows → text store in the same order."""
+        from jobs.devices import pick_device
+        from jobs.extract_text import extract_text, plan_text, text_writer
+
+        config, runtime = self.recipe.text, self.recipe.runtime
+        plan = plan_text(source.index, config, pick_device(runtime.device))
+        writer = text_writer(source, self.root / "text", self.recipe.name, plan, config, runtime)
+        if plan.cut:
+            self.output.say(f"extract-text: {plan.cut} different captions are cut after {plan.max_tokens} tokens")
+        return self._store("extract-text", writer, lambda report: extract_text(writer, plan, config, runtime, report))
+
     def train_ae(self, features: Store) -> RunFolder | None:
         """Feature store → feature autoencoder."""
         from jobs.train_ae import autoencoder_ingredients, train_autoencoder

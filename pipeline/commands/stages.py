@@ -108,6 +108,22 @@ def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tup
     return [replace(config, encoder=encoder, layer=layer) for encoder, layer in pairs]
 
 
+@click.command("extract-text", cls=FaeCommand)
+@input_option("--features", "Feature store whose rows have captions")
+@config_options("text", "runtime")
+def extract_text_command(settings: Settings, features: str | None) -> None:
+    """Run a frozen text encoder once over the captions of a store's rows.
+
+    Writes a text store in the same order of rows: token states with their number, a pooled vector, and the empty
+    caption's states for guidance. Generators read it; they never load the text encoder.
+    """
+    from pipeline.lineage import find_store
+
+    stages = stages_of(settings)
+    stages.extract_text(find_store(settings.root, "features", features or settings.recipe.name))
+    report(stages)
+
+
 @click.command("train-ae", cls=FaeCommand)
 @input_option("--features", "Feature store")
 @config_options("autoencoder", "runtime", exclude=ACTORS)
