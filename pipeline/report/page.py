@@ -46,10 +46,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Markup:
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(Markup("").join(_cell(value) for value in row.values())) for row in rows
     )
-    return Markup(
-        '<div class="wide" tabindex="0" role="region" aria-label="table"><table><thead><tr>{}</tr></thead>'
-        "<tbody>{}</tbody></table></div>"
-    ).format(head, body)
+    return wide("table", Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body))
+
+
+def wide(name: str, body: Markup) -> Markup:
+    """What may be wider than a phone: it scrolls by itself, by keyboard too."""
+    return Markup('<div class="wide" tabindex="0" role="region" aria-label="{}">{}</div>').format(name, body)
 
 
 def plots(elements: Mapping[str, Markup]) -> Markup:

@@ -12,7 +12,7 @@ from jobs.config import RuntimeConfig
 from pipeline.report import curves, records
 from pipeline.report.gallery import Gallery, Showing
 from pipeline.report.lineage_graph import lineage_graph
-from pipeline.report.page import Section, folded, plots, table
+from pipeline.report.page import Section, folded, plots, table, wide
 from pipeline.report.subjects import Subject
 from stores import Store, explain_difference
 from stores.survey import SurveyConfig, read_survey, survey
@@ -47,7 +47,8 @@ class Sections:
     def _lineage(self) -> Section:
         missing = [line for subject in self.subjects for line in subject.missing]
         warnings = Markup("").join(Markup('<p class="warn">{}</p>').format(line) for line in missing)
-        return Section("Lineage", lineage_graph(self.subjects) + warnings, "What was made from what, left to right.")
+        drawing = wide("lineage", lineage_graph(self.subjects))
+        return Section("Lineage", drawing + warnings, "What was made from what, left to right.")
 
     def _merit(self) -> Section:
         return Section(

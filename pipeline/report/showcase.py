@@ -11,6 +11,7 @@ from PIL import Image
 
 from fae.pictures import picture_grid
 from jobs.showings import GuidanceGrid, Nearest, Rebuilt
+from pipeline.report.page import wide
 
 # Above this a PNG is written as JPEG: pages are sent by mail.
 LARGEST_PNG_BYTES = 300_000
@@ -70,10 +71,12 @@ def guidance_table(grid: GuidanceGrid, names: Sequence[str]) -> Markup:
             for steps, cell in zip(grid.steps, cells, strict=True)
         )
         rows.append(Markup('<tr><th scope="row">guidance {}</th>{}</tr>').format(f"{scale:g}", drawn))
-    return Markup(
-        '<div class="wide" tabindex="0" role="region" aria-label="samples by guidance and steps">'
-        '<table class="grid"><thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table></div>'
-    ).format(head, Markup("").join(rows))
+    return wide(
+        "samples by guidance and steps",
+        Markup('<table class="grid"><thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table>').format(
+            head, Markup("").join(rows)
+        ),
+    )
 
 
 def nearest_grid(samples: np.ndarray, nearest: Nearest, keys: Sequence[str]) -> Markup:
