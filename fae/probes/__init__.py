@@ -1,0 +1,21 @@
+"""What frozen features still tell: classes, correspondences between pictures, and captions."""
+
+from fae.probes.colours import PrincipalColours
+from fae.probes.linear import LinearClassifier, fit_logistic, load_head, spread, top_k_accuracy
+from fae.probes.matching import Agreement, agreement, cosines, foreground, two_means
+from fae.probes.neighbours import knn_classify
+
+__all__ = [
+    "Agreement",
+    "LinearClassifier",
+    "PrincipalColours",
+    "agreement",
+    "cosines",
+    "fit_logistic",
+    "foreground",
+    "knn_classify",
+    "load_head",
+    "spread",
+    "top_k_accuracy",
+    "two_means",
+]

@@ -1,0 +1,50 @@
+"""Tokens as colours: their three strongest principal components as red, green and blue."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# A colour's range is this many deviations to either side of the mean.
+DEVIATIONS = 3.0
+
+
+@dataclass(frozen=True)
+class PrincipalColours:
+    """An affine map from C channels to three components of unit variance: mean (C,) and directions (C, 3), float64."""
+
+    mean: Tensor
+    directions: Tensor
+
+    @classmethod
+    def fit(cls, tokens: Tensor) -> "PrincipalColours":
+        """The map of tokens (M, C), C ≥ 3. A direction's largest entry is positive, so equal tokens give equal colours.
+
+        Raises:
+            ValueError: fewer than three channels.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] < 3:
+            raise ValueError(f"colours: expected tokens (M, C) of at least 3 channels; received {tuple(tokens.shape)}")
+        tokens = tokens.double()
+        values, vectors = torch.linalg.eigh(torch.cov(tokens.T))
+        strongest, directions = values[-3:].flip(0), vectors[:, -3:].flip(1)  # eigh sorts them weakest first
+        largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
+        scale = torch.where(strongest > 0, strongest, 1.0).sqrt()
+        return cls(tokens.mean(dim=0), directions * largest.sign() / scale)
+
+    def components(self, tokens: Tensor) -> Tensor:
+        """(..., C) → (..., 3), of unit variance where the map was fitted."""
+        return (tokens.double() - self.mean) @ self.directions
+
+    def turned_to(self, tokens: Tensor, target: Tensor) -> "PrincipalColours":
+        """The same three components, turned so that those of tokens (M, C) come nearest to the target's (M, 3).
+
+        Orthogonal Procrustes (Schönemann 1966): it moves colours, and cannot add what the components do not hold.
+        """
+        u, _, vh = torch.linalg.svd(self.components(tokens).T @ target)
+        return PrincipalColours(self.mean, self.directions @ (u @ vh))
+
+    def paint(self, tokens: Tensor) -> Tensor:
+        """(..., C) → uint8 (..., 3); what lies beyond `DEVIATIONS` is clipped."""
+        shares = self.components(tokens) / (2 * DEVIATIONS) + 0.5
+        return (shares.clamp(0, 1) * 255).round().to(torch.uint8)
