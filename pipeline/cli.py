@@ -5,6 +5,7 @@ import click
 from pipeline.commands.eval import eval_command
 from pipeline.commands.export import export_command
 from pipeline.commands.plan import plan_command
+from pipeline.commands.probe import probe_command
 from pipeline.commands.report import report_command
 from pipeline.commands.run import demo_command, run_command
 from pipeline.commands.sample import sample_command
@@ -45,6 +46,7 @@ for command in (
     train_gen_command,
     sample_command,
     eval_command,
+    probe_command,
     export_command,
     run_command,
     demo_command,

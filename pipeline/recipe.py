@@ -21,6 +21,7 @@ from jobs.config import (
     SampleConfig,
     TextConfig,
 )
+from jobs.probe_config import ProbeConfig
 from pipeline.values import (
     NULL_TAG,
     RecipeError,
@@ -57,6 +58,7 @@ class Recipe:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     sweep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -1,0 +1,88 @@
+"""The probe command: what latents and rebuilt features still tell of the features."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.stages import ACTORS, input_option, watch_of
+from pipeline.group import FaeCommand
+from pipeline.options import GroupedOption, Settings, config_options
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("probe", cls=FaeCommand)
+@click.argument("features", metavar="FEATURES")
+@input_option("--autoencoder", "Autoencoder whose latents and rebuilt features are probed")
+@input_option("--latents", "Stored latents of these features, instead of computing them; none")
+@click.option(
+    "--head",
+    type=FILE,
+    cls=GroupedOption,
+    group="Inputs",
+    metavar="FILE",
+    help="Linear head (safetensors: weight (classes, C), bias) to apply to mean tokens of x and x̂.",
+)
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, path_type=Path),
+    cls=GroupedOption,
+    group="Inputs",
+    metavar="SET",
+    help="The set that was encoded, to draw figures upon; pixels of the store, or colours of tokens, when absent.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    cls=GroupedOption,
+    group="Outputs",
+    metavar="DIR",
+    help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
+)
+@config_options("probe", "runtime", exclude=ACTORS)
+def probe_command(
+    settings: Settings,
+    features: str,
+    autoencoder: str | None,
+    latents: str | None,
+    head: Path | None,
+    pictures: Path | None,
+    out: Path | None,
+) -> None:
+    """Probe features x, latents z and rebuilt features x̂ of a feature store (NAME or PATH) alike.
+
+    A linear probe and k-NN are fitted on training rows and judged on held-out ones; patches of one picture are matched
+    in another. No picture is opened but for the figures. Writes probe.json and figures as PNG and SVG.
+    """
+    from jobs.devices import use_threads
+    from pipeline.lineage import find_run, find_store
+    from pipeline.probing import ProbeInputs, finished_probe, match_rows, probe, score_rows
+
+    output, config, runtime = settings.output, settings.recipe.probe, settings.recipe.runtime
+    use_threads(runtime.threads)
+    store = find_store(settings.root, "features", features)
+    run = find_run(settings.root, "autoencoders", autoencoder or store.name)
+    stored = None if latents is None else find_store(settings.root, "latents", latents)
+    inputs = ProbeInputs(store, run, stored, head, pictures, settings.root / "cache" / "unpacked")
+    folder = out or run.path / "probe"
+    record = finished_probe(folder, inputs.ingredients(config, runtime.device))
+    done_before = record is not None
+    if record is None and settings.dry_run:
+        output.say(f"probe: would be made: {folder}")
+        output.result({"stage": "probe", "path": folder, "up_to_date": False})
+        return
+    if record is None:
+        watchers = watch_of(settings).watchers()
+        record = probe(
+            inputs,
+            config,
+            runtime.device,
+            folder,
+            lambda stage, unit: output.progress(stage, unit, watchers=watchers),
+        )
+    if record["classification"] is None:
+        output.say(f"no classifiers: {record['classification_left_out']}")
+    output.table(score_rows(record))
+    output.table(match_rows(record))
+    output.say(f"probe: {'up to date' if done_before else 'done'}: {folder}")
+    output.result({"stage": "probe", "path": folder, "up_to_date": done_before, **record})
