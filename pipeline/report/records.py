@@ -83,7 +83,7 @@ def _probe_rows(folder: Path) -> list[dict[str, Any]]:
         return []
     record = json.loads(file.read_text())
     rows = []
-    for part in ("linear", "knn", "matching"):
+    for part in ("classification", "head", "matching"):
         for kind, value in (record.get(part) or {}).items():
             for name, number in value.items() if isinstance(value, dict) else [("", value)]:
                 if isinstance(number, int | float):
