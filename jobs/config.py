@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from jobs.eval_config import EvalConfig
+from jobs.model_config import AutoencoderConfig, DecoderConfig, GeneratorConfig
+from jobs.runtime_config import RuntimeConfig
 from jobs.settings import setting
 from jobs.text_config import TextConfig
-from jobs.train_config import PRECISIONS, AutoencoderConfig, DecoderConfig, GeneratorConfig, TrainConfig
+from jobs.train_config import PRECISIONS, TrainConfig
 
 __all__ = [
     "AutoencoderConfig",
@@ -199,57 +201,4 @@ class SampleConfig:
     )
     rows_per_shard: int | None = setting(
         None, "Pictures in a shard; four batches when absent.", metavar="ROWS", low=1, group="Many pictures"
-    )
-
-
-@dataclass(frozen=True)
-class RuntimeConfig:
-    """Where the work runs; nothing here changes a byte of the result's identity."""
-
-    executor: str = setting(
-        "ray",
-        "ray = actors on a cluster or on an embedded Ray; local = in this process.",
-        choices=("ray", "local"),
-        group="Runtime",
-    )
-    address: str | None = setting(
-        None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime"
-    )
-    workers: int = setting(1, "Actors that extract, encode or sample.", metavar="COUNT", low=1, group="Runtime")
-    cpus_per_worker: float = setting(1.0, "Processors reserved for an actor.", metavar="CPUS", low=0.0, group="Runtime")
-    gpus_per_worker: float = setting(
-        0.0, "GPUs reserved for an actor; fractions share one.", metavar="GPUS", low=0.0, group="Runtime"
-    )
-    placement: str = setting(
-        "pack",
-        "pack = actors fill one node of a cluster before the next; spread = they are shared out evenly.",
-        choices=("pack", "spread"),
-        group="Runtime",
-    )
-    threads: int = setting(
-        0,
-        "Threads of a process; 0 = processors ÷ workers, on a cluster the processors reserved for an actor.",
-        metavar="COUNT",
-        low=0,
-        group="Runtime",
-    )
-    device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", group="Runtime")
-    progress_json: str | None = setting(
-        None,
-        "Append a JSON line to this file whenever something was done, at most once a second.",
-        metavar="FILE",
-        group="Watching",
-    )
-    metrics_port: int | None = setting(
-        None,
-        "Offer Prometheus metrics at http://127.0.0.1:PORT/metrics; 0 = any free port.",
-        metavar="PORT",
-        low=0,
-        high=65535,
-        group="Watching",
-    )
-    dashboard: bool = setting(
-        False,
-        "Start Ray's dashboard with the embedded Ray, on loopback (usually http://127.0.0.1:8265).",
-        group="Watching",
     )

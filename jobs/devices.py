@@ -63,7 +63,7 @@ def use_threads(threads: int, workers: int = 1) -> int:
 
 
 def training_device(name: str, threads: int) -> torch.device:
-    """The device of a training in this process, which gets its threads; a processor keeps the memory that it frees."""
+    """A training's device; this process gets its threads, and on a processor keeps the memory that it frees."""
     use_threads(threads)
     device = pick_device(name)
     if device.type == "cpu":

@@ -1,6 +1,7 @@
 """What a training run writes while it runs: metrics.jsonl and TensorBoard events, without waiting for the device."""
 
 import json
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from stores.fileio import replace_file
 
 COUNT = "steps in the means"
+TAIL_BYTES = 1 << 16  # more than a line
 
 
 class MetricsLog:
@@ -99,6 +101,19 @@ def read_metrics(file: Path) -> list[dict[str, float]]:
         except ValueError:
             continue
     return lines
+
+
+def newest_metrics(file: Path) -> dict[str, float] | None:
+    """The last whole line of a metrics.jsonl that another process writes, None when there is none yet."""
+    try:
+        with file.open("rb") as lines:
+            lines.seek(max(0, lines.seek(0, os.SEEK_END) - TAIL_BYTES))
+            tail = lines.read()
+        whole = tail[: tail.rindex(b"\n")]
+        found: dict[str, float] = json.loads(whole[whole.rfind(b"\n") + 1 :])
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def _drop_after(file: Path, step: int) -> None:

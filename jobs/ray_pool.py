@@ -40,7 +40,7 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = _address(runtime)
+    address = cluster_address(runtime)
     if runtime.dashboard:
         _check_dashboard(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -96,10 +96,11 @@ def _threads(runtime: RuntimeConfig) -> int:
     """Threads of an actor: on a cluster the processors reserved for it, else its share of this machine's."""
     if runtime.threads:
         return runtime.threads
-    if _address(runtime):
+    if cluster_address(runtime):
         return max(1, int(runtime.cpus_per_worker))
     return max(1, (os.cpu_count() or 1) // runtime.workers)
 
 
-def _address(runtime: RuntimeConfig) -> str | None:
+def cluster_address(runtime: RuntimeConfig) -> str | None:
+    """The cluster to join, None for an embedded Ray."""
     return runtime.address or os.environ.get("RAY_ADDRESS")

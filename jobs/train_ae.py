@@ -1,6 +1,7 @@
 """Train the feature autoencoder on a feature store; neither the frozen encoder nor a picture is touched."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from fae.autoencoder import FeatureAutoencoder
 from fae.losses import fae_loss
 from jobs.autoencoder_figures import autoencoder_figures
 from jobs.config import AutoencoderConfig, RuntimeConfig
-from jobs.devices import training_device
+from jobs.launch import launch
+from jobs.ranks import Ranks
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Losses, LossFunction, Trainer, fit
@@ -30,18 +32,26 @@ def train_autoencoder(
     """Train, or go on, or return the finished run of these ingredients."""
     ingredients = autoencoder_ingredients(features, config)
     run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
-    if run.complete:
-        return run
-    device = training_device(runtime.device, runtime.threads)
+    return run if run.complete else launch(partial(_train, run, features, config), run, config, runtime, on_progress)
+
+
+def _train(
+    run: RunFolder,
+    features: Store,
+    config: AutoencoderConfig,
+    device: torch.device,
+    ranks: Ranks,
+    on_progress: OnProgress,
+) -> None:
     torch.manual_seed(config.seed)
     fresh = build_autoencoder(features, config)
     prepare(fresh, config)
-    trainer = Trainer(run, config, fresh, batches(features, ["features"], config, device), device)
+    trainer = Trainer(run, config, fresh, batches(features, ["features"], config, device, ranks), device, ranks=ranks)
     model = fit(trainer, autoencoder_loss(config.kl_weight, config.reduction), on_progress)
-    assert isinstance(model, FeatureAutoencoder)
-    model.save_pretrained(run.model_path)
-    run.finish(autoencoder_figures(model, features, device))
-    return run
+    if ranks.lead:
+        assert isinstance(model, FeatureAutoencoder)
+        model.save_pretrained(run.model_path)
+        run.finish(autoencoder_figures(model, features, device))
 
 
 def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:

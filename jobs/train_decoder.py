@@ -1,6 +1,7 @@
 """Train the pixel decoder: on noised features, then fine-tuned on features that an autoencoder rebuilt."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from fae.pixel_decoder import PixelDecoder
 from fae.presets import PIXEL_DECODER
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
-from jobs.devices import training_device
+from jobs.launch import launch
 from jobs.models import load_model
+from jobs.ranks import Ranks
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Stateful, Trainer, fit
@@ -71,18 +73,18 @@ def train_decoder(
         raise ValueError(
             f"{features.path}: expected a store with pictures; run `fae-pipe extract --pixels` to make one"
         )
-    device = training_device(runtime.device, runtime.threads)
+    _check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)
-    run = _train_stage(root, *stages[0], features, None, None, config, device, on_progress)
+    run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
     if len(stages) == 1:
         return run
     tuned = replace(
         config, steps=config.finetune_steps, warmup_steps=min(config.warmup_steps, config.finetune_steps // 10)
     )
-    return _train_stage(root, *stages[1], features, autoencoder, run, tuned, device, on_progress)
+    return _stage(root, *stages[1], features, autoencoder, run, tuned, runtime, on_progress)
 
 
-def _train_stage(
+def _stage(
     root: Path,
     name: str,
     ingredients: dict[str, Any],
@@ -90,30 +92,56 @@ def _train_stage(
     autoencoder: RunFolder | None,
     start: RunFolder | None,
     config: DecoderConfig,
-    device: torch.device,
+    runtime: RuntimeConfig,
     on_progress: OnProgress,
 ) -> RunFolder:
     inputs = {"features": str(features.path)}
     if autoencoder is not None and start is not None:
         inputs |= {"autoencoder": str(autoencoder.path), "decoder": str(start.path)}
     run = RunFolder.create(root, "decoders", name, ingredients, asdict(config), inputs)
-    if run.complete:
-        return run
+    training = partial(_train, run, features, autoencoder if start else None, start, config)
+    return run if run.complete else launch(training, run, config, runtime, on_progress)
+
+
+def _train(
+    run: RunFolder,
+    features: Store,
+    autoencoder: RunFolder | None,
+    start: RunFolder | None,
+    config: DecoderConfig,
+    device: torch.device,
+    ranks: Ranks,
+    on_progress: OnProgress,
+) -> None:
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
-    rebuild = rebuilder(autoencoder, device) if autoencoder and start else _noiser(features, config.noise_sigma, device)
+    rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
     prepare(model, config)
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
-    trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, device), device, extras)
+    loader = batches(features, ["features", "pixels"], config, device, ranks)
+    trainer = Trainer(run, config, model, loader, device, extras, ranks)
     loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
-    preview = _previewer(features, rebuild if autoencoder and start else None, run.path / "previews", device)
+    preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
     averaged = fit(trainer, loss, on_progress, preview)
-    assert isinstance(averaged, PixelDecoder)
-    averaged.save_pretrained(run.model_path)
-    preview(averaged, config.steps)
-    run.finish(picture_figures(averaged, features, rebuild if autoencoder and start else None, device))
-    return run
+    if ranks.lead:
+        assert isinstance(averaged, PixelDecoder)
+        averaged.save_pretrained(run.model_path)
+        preview(averaged, config.steps)
+        run.finish(picture_figures(averaged, features, rebuild if autoencoder else None, device))
+
+
+def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
+    """A discriminator learns from a whole batch at the decoder's last layer, which must lie in one piece."""
+    if config.discriminator == "none":
+        return
+    if config.accumulate > 1:
+        raise ValueError(
+            f"decoder.accumulate: expected 1 with a discriminator; received {config.accumulate}; "
+            "use more workers or gradient_checkpointing to save memory"
+        )
+    if runtime.parallel == "fsdp":
+        raise ValueError("runtime.parallel: expected ddp with a discriminator; received 'fsdp'")
 
 
 def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:

@@ -1,6 +1,7 @@
 """Train a generator on a latent store alone; no autoencoder, encoder or picture is loaded."""
 
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from fae.pictures import picture_grid, save_png
 from fae.presets import LIGHTNING_DIT
 from fae.transport import Transport
 from jobs.config import GeneratorConfig, RuntimeConfig
-from jobs.devices import training_device
 from jobs.latent_colours import LatentColours
+from jobs.launch import launch
 from jobs.models import load_model
+from jobs.ranks import Ranks
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Losses, Preview, Trainer, fit
@@ -50,18 +52,22 @@ def train_generator(
     """
     ingredients = generator_ingredients(latents, config)
     run = RunFolder.create(root, "generators", name, ingredients, asdict(config), {"latents": str(latents.path)})
-    if run.complete:
-        return run
-    device = training_device(runtime.device, runtime.threads)
+    return run if run.complete else launch(partial(_train, run, latents, config), run, config, runtime, on_progress)
+
+
+def _train(
+    run: RunFolder, latents: Store, config: GeneratorConfig, device: torch.device, ranks: Ranks, on_progress: OnProgress
+) -> None:
     torch.manual_seed(config.seed)
     generator = build_generator(latents, config)
     prepare(generator.model, config)
-    trainer = Trainer(run, config, generator, batches(latents, ["latents"], config, device), device)
+    loader = batches(latents, ["latents"], config, device, ranks)
+    trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
     averaged = fit(trainer, generator_loss, on_progress, _previewer(latents, run.path / "previews"))
-    assert isinstance(averaged, DiffusionGenerator)
-    save_generator(averaged, run.model_path)
-    run.finish({"classes": averaged.num_classes, "parameters": sum(p.numel() for p in averaged.parameters())})
-    return run
+    if ranks.lead:
+        assert isinstance(averaged, DiffusionGenerator)
+        save_generator(averaged, run.model_path)
+        run.finish({"classes": averaged.num_classes, "parameters": sum(p.numel() for p in averaged.parameters())})
 
 
 def build_generator(latents: Store, config: GeneratorConfig) -> DiffusionGenerator:

@@ -2,9 +2,10 @@
 
 import functools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import click
@@ -109,19 +110,23 @@ class OrWord(click.ParamType):
 
 
 def config_options(
-    *sections: str, exclude: Collection[str] = (), recipe: Literal["option", "argument", "reading", "none"] = "option"
+    *sections: str,
+    exclude: Collection[str] = (),
+    recipe: Literal["option", "argument", "reading", "none"] = "option",
+    flags: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callback], Callback]:
     """Add an option for each field of these sections; the command's function gets `settings: Settings` first.
 
     `exclude` names fields without an option, as `key` or `section.key`; --set still reaches them. The recipe comes by
     `--config RECIPE`, by a required argument RECIPE (then --set reaches every section; "reading" is for commands that
     make nothing, without --name and --dry-run), or not at all ("none"): then there are only --root, --json and --debug.
+    `flags` gives fields another option than their own name's.
 
     Raises:
         ValueError: an unknown section or exclusion, or one key in two sections, when the command is defined.
     """
     settable = SECTIONS if recipe in ("argument", "reading") else sections
-    options = [*_section_options(sections, exclude), *_recipe_options(recipe), *_general_options()]
+    options = [*_section_options(sections, exclude, flags), *_recipe_options(recipe), *_general_options()]
 
     def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
@@ -138,7 +143,9 @@ def config_options(
     return decorate
 
 
-def _section_options(sections: Collection[str], exclude: Collection[str]) -> list[Callable[[Callback], Callback]]:
+def _section_options(
+    sections: Collection[str], exclude: Collection[str], flags: Mapping[str, str]
+) -> list[Callable[[Callback], Callback]]:
     keys = [(section, part) for section in sections for part in fields(SECTIONS[section])]
     known = {part.name for _, part in keys} | {f"{section}.{part.name}" for section, part in keys}
     if not set(exclude) <= known:
@@ -151,13 +158,13 @@ def _section_options(sections: Collection[str], exclude: Collection[str]) -> lis
         if part.name in owner:
             raise ValueError(f"{part.name}: in {owner[part.name]} and in {section}; exclude one of them")
         owner[part.name] = section
-        options.append(_setting_option(section, part))
+        options.append(_setting_option(section, part, flags.get(part.name)))
     return options
 
 
-def _setting_option(section: str, part: Field[Any]) -> Callable[[Callback], Callback]:
+def _setting_option(section: str, part: Field[Any], flag: str | None) -> Callable[[Callback], Callback]:
     rule, (kind, _) = part.metadata, field_type(SECTIONS[section], part.name)
-    flag = rule["flag"] or "--" + part.name.replace("_", "-")
+    flag = flag or rule["flag"] or "--" + part.name.replace("_", "-")
     return click.option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
         f"{section}__{part.name}",

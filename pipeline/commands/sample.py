@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.commands.stages import input_option, stages_of
+from pipeline.commands.stages import TRAINERS, input_option, stages_of
 from pipeline.group import FaeCommand
 from pipeline.options import Settings, config_options
 
@@ -11,7 +11,7 @@ from pipeline.options import Settings, config_options
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
 @click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
-@config_options("sample", "runtime")
+@config_options("sample", "runtime", exclude=TRAINERS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
     """Make pictures: choose classes, seeds, solver steps and guidance; get PNG files and a grid.
 

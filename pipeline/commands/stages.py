@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from pipeline.stages import Stages
     from pipeline.watch import Watch
 
-# Training runs in this process; where actors would run is of no concern to it.
-ACTORS = ("executor", "address", "workers", "cpus_per_worker", "gpus_per_worker", "placement", "dashboard")
+# What of the runtime's settings is no concern of training, and what is of it alone.
+ACTORS = ("executor", "workers", "dashboard")
+TRAINERS = ("train_workers", "max_train_workers", "parallel", "max_failures")
+# A command that only trains needs no longer names.
+FLAGS = {"train_workers": "--workers", "max_train_workers": "--max-workers"}
 
 
 def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -78,7 +81,7 @@ def report(stages: "Stages") -> None:
     multiple=True,
     help="Block whose tokens are kept, counted from 0; given more than once, each fills a store.",
 )
-@config_options("data", "extract", "runtime", exclude=("encoder", "layer"))
+@config_options("data", "extract", "runtime", exclude=("encoder", "layer", *TRAINERS))
 def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple[int, ...]) -> None:
     """Run the frozen encoder once over every picture and keep its features.
 
@@ -126,7 +129,7 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
 
 @click.command("train-ae", cls=FaeCommand)
 @input_option("--features", "Feature store")
-@config_options("autoencoder", "runtime", exclude=ACTORS)
+@config_options("autoencoder", "runtime", exclude=ACTORS, flags=FLAGS)
 def train_ae_command(settings: Settings, features: str | None) -> None:
     """Train the feature autoencoder on a feature store.
 
@@ -143,7 +146,7 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
 @click.command("train-decoder", cls=FaeCommand)
 @input_option("--features", "Feature store with pictures")
 @input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
-@config_options("decoder", "runtime", exclude=ACTORS)
+@config_options("decoder", "runtime", exclude=ACTORS, flags=FLAGS)
 def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
     """Train the pixel decoder that turns features back into pictures.
 
@@ -163,7 +166,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
 @click.command("encode", cls=FaeCommand)
 @input_option("--features", "Feature store")
 @input_option("--autoencoder", "Autoencoder that compresses the features")
-@config_options("encode", "runtime")
+@config_options("encode", "runtime", exclude=TRAINERS)
 def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
     """Compress a feature store to a latent store, 16×16×32 numbers a picture for the paper's models.
 
@@ -179,7 +182,7 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 
 @click.command("train-gen", cls=FaeCommand)
 @input_option("--latents", "Latent store")
-@config_options("generator", "runtime", exclude=ACTORS)
+@config_options("generator", "runtime", exclude=ACTORS, flags=FLAGS)
 def train_gen_command(settings: Settings, latents: str | None) -> None:
     """Train a generator on a latent store.
 

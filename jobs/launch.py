@@ -1,0 +1,45 @@
+"""Run a training function: in this process, or in the workers of a Ray Train group."""
+
+from collections.abc import Callable
+
+import torch
+
+from jobs.config import RuntimeConfig, TrainConfig
+from jobs.devices import training_device
+from jobs.ranks import ALONE, Ranks
+from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
+
+# Trains, and on the leading rank finishes the run's folder; called on every rank with its device.
+Training = Callable[[torch.device, Ranks, OnProgress], None]
+
+
+def launch(
+    training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> RunFolder:
+    """Call `training` on as many ranks as `runtime` asks for and return the finished run.
+
+    Raises:
+        ValueError: settings of workers that do not fit each other or the batch.
+    """
+    if runtime.train_workers:
+        from jobs.ray_train import train_on_ray  # Ray is imported only where it runs
+
+        train_on_ray(training, run, config, runtime, on_progress)
+    else:
+        _check_alone(runtime)
+        training(training_device(runtime.device, runtime.threads), ALONE, on_progress)
+    return RunFolder.open(run.path)
+
+
+def _check_alone(runtime: RuntimeConfig) -> None:
+    if runtime.parallel != "ddp":
+        raise ValueError(
+            f"runtime.parallel: expected ddp without workers; received {runtime.parallel!r}; "
+            "set runtime.train_workers (--workers of a training command) to spread a model"
+        )
+    if runtime.max_train_workers is not None:
+        raise ValueError(
+            "runtime.max_train_workers: expected none without workers; set runtime.train_workers "
+            "(--workers of a training command), the fewest to train on, or leave this out"
+        )
