@@ -1,6 +1,9 @@
 """Training on the workers of a Ray Train group: the same weights up to the order of sums, mistakes, lost workers."""
 
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,8 @@ from safetensors.torch import load_file
 from jobs.checkpoint import checkpoints, read_state
 from jobs.config import RuntimeConfig
 from jobs.metrics_log import read_metrics
+from jobs.ray_train import check_workers
+from jobs.stopping import TrainingStopped
 from jobs.train_ae import train_autoencoder
 from jobs.train_decoder import train_decoder
 from jobs.train_gen import train_generator
@@ -64,7 +69,10 @@ def assert_close(run, other):
     assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in others], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "decoder", "generator"])
+@pytest.mark.parametrize(
+    "name",
+    ["generator", pytest.param("autoencoder", marks=pytest.mark.slow), pytest.param("decoder", marks=pytest.mark.slow)],
+)
 def test_two_workers_end_where_one_process_ends(world, trainings, tmp_path, name):
     alone = {
         "autoencoder": world.made.autoencoder,
@@ -128,6 +136,7 @@ def test_a_lost_worker_costs_no_step_before_the_newest_checkpoint(trainings, tmp
         assert [name for name, value in tensors.items() if not torch.equal(value, found[part][name])] == [], part
 
 
+@pytest.mark.slow
 def test_a_workers_mistake_keeps_its_class_and_words(trainings, tmp_path):
     with pytest.raises(ValueError, match=r"batch_size: expected at most the \d+ training rows of .*; received 1000"):
         trainings["generator"](tmp_path, RUNTIME, batch_size=1000)
@@ -149,10 +158,11 @@ def test_numbers_of_workers_that_do_not_fit_are_refused(batch_size, accumulate, 
 
 @pytest.mark.parametrize("settings", [{"parallel": "fsdp"}, {"max_train_workers": 2}])
 def test_settings_of_workers_want_workers(trainings, tmp_path, settings):
-    with pytest.raises(ValueError, match="set runtime.train_workers"):
+    with pytest.raises(ValueError, match=r"set runtime\.train_workers"):
         trainings["generator"](tmp_path, replace(RUNTIME, train_workers=0, **settings))
 
 
+@pytest.mark.slow
 def test_a_stopped_command_names_the_newest_checkpoint_and_goes_on(trainings, tmp_path):
     settings = {"steps": 400, "save_every": 5, "log_every": 1, "preview_every": 0}
 
@@ -160,7 +170,7 @@ def test_a_stopped_command_names_the_newest_checkpoint_and_goes_on(trainings, tm
         if done >= 10:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(TrainingStopped, match="stopped at step .* and saved in") as stopped:
+    with pytest.raises(TrainingStopped, match=r"stopped at step .* and saved in") as stopped:
         trainings["generator"](tmp_path, RUNTIME, stop, **settings)
     assert 5 <= stopped.value.step < 400
     assert stopped.value.step % 5 == 0
