@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from jobs.checkpoint_listing import STATE, checkpoints, read_state, step_of
 from stores.fileio import fsync_directory
 
 Tensors = dict[str, torch.Tensor]
-STATE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,6 @@ def save_shard(
     return final
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    found = sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
-    return [path for path in found if all((path / name).exists() for name in read_state(path).get("files", []))]
-
-
-def read_state(checkpoint: Path) -> dict[str, Any]:
-    """The JSON state of a checkpoint."""
-    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-    return state
-
-
 def rotate(folder: Path, rotation: Rotation) -> None:
     """Delete the complete checkpoints that nothing keeps."""
     found = checkpoints(folder)
@@ -103,11 +91,6 @@ def rotate(folder: Path, rotation: Rotation) -> None:
     for path in found:
         if path not in kept:
             _remove(path)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The number of steps after which it was written."""
-    return int(checkpoint.name.removeprefix("step-"))
 
 
 def sweep(folder: Path) -> None:

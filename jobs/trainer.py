@@ -98,8 +98,7 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         self.guard.load_state_dict(state["guard"])
         self.step = state["step"]
-        metrics: dict[str, Any] = state["metrics"]
-        return metrics
+        return cast(dict[str, Any], state["metrics"])
 
     def writer(self) -> CheckpointWriter:
         """What `save` hands checkpoints to."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.checkpoint_listing import newest_step
 from jobs.run_folder import KINDS, RunFolder
 from pipeline.formats import format_facts, format_number, format_seconds, format_shares
 from pipeline.progress import FAILED, RUNNING, STOPPED
@@ -128,7 +129,11 @@ def _run_status(path: Path) -> Status:
     record = read_status_file(path)
     total = int(run.record["config"]["steps"])
     state = COMPLETE if run.complete else RUNNING if record and record["alive"] else _ended(record)
-    done = total if run.complete else max(_saved_steps(path), record["done"] if state == RUNNING and record else 0)
+    done = (
+        total
+        if run.complete
+        else max(newest_step(path / "checkpoints"), record["done"] if state == RUNNING and record else 0)
+    )
     kind = f"run of {run.record['kind']}" if run.record["kind"] in KINDS else "run"
     holder = None if run.complete or record is None else _holder(record)
     return Status(str(path), kind, state, done, total, "steps", holder=holder, **_pace(record, state))
@@ -140,12 +145,6 @@ def _ended(record: Mapping[str, Any] | None, stale: bool = False) -> str:
     if said in (FAILED, STOPPED):
         return str(said)
     return STALE if stale or said == RUNNING else STOPPED
-
-
-def _saved_steps(path: Path) -> int:
-    """The step of the newest checkpoint, from which the run would go on."""
-    names = [folder.name for folder in (path / "checkpoints").glob("step-*")]
-    return max((int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit()), default=0)
 
 
 def _holder(owner: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from jobs.checkpoint import checkpoints
+from jobs.checkpoint_listing import checkpoints
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.train_decoder import train_decoder
 from stores import ArraySpec, StoreWriter, new_index

@@ -6,7 +6,8 @@ from torch import nn
 
 from fae.optim import load_optimizer_tensors, optimizer_tensors
 from jobs import checkpoint as checkpointing
-from jobs.checkpoint import Rotation, checkpoints, load_newest, save_checkpoint, save_shard, sweep
+from jobs.checkpoint import Rotation, load_newest, save_checkpoint, save_shard, sweep
+from jobs.checkpoint_listing import checkpoints, newest_step
 
 CPU = torch.device("cpu")
 
@@ -143,3 +144,11 @@ def test_a_checkpoint_without_one_ranks_part_is_never_taken(tmp_path, missing):
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
     save_ranks(tmp_path, 9, range(3))
     assert load_newest(tmp_path, CPU)[1]["step"] == 9
+
+
+def test_the_newest_step_counts_complete_checkpoints_alone(tmp_path):
+    assert newest_step(tmp_path / "none") == 0
+    for step in (9, 10):
+        save_checkpoint(tmp_path, step, {"model": {"w": torch.zeros(2)}}, {}, Rotation())
+    (tmp_path / "step-00000010" / "state.json").unlink()
+    assert newest_step(tmp_path) == 9

@@ -12,7 +12,7 @@ from torch import nn
 
 from fae.draws import normal
 from fae.optim import optimizer_tensors
-from jobs.checkpoint import checkpoints, read_state, step_of
+from jobs.checkpoint_listing import checkpoints, read_state, step_of
 from jobs.config import TrainConfig
 from jobs.finite import TrainingDiverged
 from jobs.metrics_log import read_metrics

@@ -116,7 +116,9 @@ def test_a_run_finished_at_work_and_killed(world, world_copy, tmp_path):
     path = root / "generators" / finished.name
     record = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps({**record, "status": "training"}))
-    (path / "checkpoints" / "step-00000003").mkdir(parents=True)
+    for step, file in ((3, "state.json"), (4, "model.safetensors")):  # the second is not complete
+        (path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+        (path / "checkpoints" / f"step-{step:08d}" / file).write_text("{}")
     assert (status_of(path.name, root).state, status_of(path.name, root).done) == ("stopped", 3)
     StatusFile([path])({**RECORD, "unit": "steps", "done": 2, "total": 4, "facts": {"loss": 0.5}})
     assert (status_of(path.name, root).state, status_of(path.name, root).done) == ("running", 3)
