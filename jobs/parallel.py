@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from jobs.ranks import Ranks
 Losses = dict[str, torch.Tensor]
 LossFunction = Callable[[nn.Module, Any, torch.Generator], Losses]
 Tensors = dict[str, torch.Tensor]
+# The models' buffers are constants, which no forward pass need send around; torch 2.13 has renamed the option.
+_SYNC = "forward_sync_buffers" if "forward_sync_buffers" in signature(DistributedDataParallel).parameters else None
+KEEP_BUFFERS: dict[str, Any] = {_SYNC or "broadcast_buffers": False}
 
 
 class LossModule(nn.Module):
@@ -32,7 +36,7 @@ class LossModule(nn.Module):
 def with_loss(model: nn.Module, loss_function: LossFunction, ranks: Ranks) -> nn.Module:
     """(batch, generator) -> losses; its backward pass averages the gradients over the ranks."""
     module = LossModule(model, loss_function)
-    return module if ranks.alone or ranks.sharded else DistributedDataParallel(module, broadcast_buffers=False)
+    return module if ranks.alone or ranks.sharded else DistributedDataParallel(module, **KEEP_BUFFERS)
 
 
 def on_this_rank(module: nn.Module, more: bool) -> AbstractContextManager[None]:

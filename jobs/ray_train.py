@@ -11,29 +11,32 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")  # read when ray.train is imported
-
-import ray.train
-import ray.train.torch
+import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
-from torch import distributed
 
-from jobs.checkpoint import checkpoints, step_of
+from jobs.checkpoint_listing import newest_step
 from jobs.config import RuntimeConfig, TrainConfig
-from jobs.devices import training_device
-from jobs.finite import TrainingDiverged
 from jobs.launch import Training
 from jobs.metrics_log import newest_metrics
-from jobs.ranks import Ranks
-from jobs.ray_pool import cluster_address, ray_session
+from jobs.ray_backend import EmbeddedTrainer, TogetherVisible
+from jobs.ray_pool import cluster_address, environment_defaults, ray_session
+from jobs.ray_worker import MISTAKES, work
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.stopping import TrainingStopped, stop_signals
 
-POLL_SECONDS = 0.5
-# Another try would end in the same way.
-MISTAKES = (ValueError, TrainingDiverged)
+POLL_SECONDS = 0.25
+# Ray's default of 2 s is a good part of a short training.
+TRAIN_ENVIRONMENT = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25"}
+# One machine is never drained; without a cluster's dashboard nobody reads Ray's own metrics; workers that Ray starts
+# beforehand have another environment than Ray Train's and go unused.
+ALONE_ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
 
 
 def train_on_ray(
@@ -51,10 +54,23 @@ def train_on_ray(
     check_workers(config.batch_size, config.accumulate, runtime)
     run = RunFolder(run.path.resolve(), run.record)
     most = runtime.max_train_workers or runtime.train_workers
-    with stop_signals() as stopped, ray_session(replace(runtime, workers=most)), _ray_folder(run) as folder:
-        trainer = ray.train.torch.TorchTrainer(
-            _work,
-            train_loop_config={"training": training, "runtime": runtime, "threads": _threads(runtime, most)},
+    on_cluster = cluster_address(runtime) is not None
+    environment = TRAIN_ENVIRONMENT | ({} if on_cluster else ALONE_ENVIRONMENT)
+    with (
+        stop_signals() as stopped,
+        environment_defaults(environment),
+        ray_session(replace(runtime, workers=most)),
+        _ray_folder(run) as folder,
+    ):
+        trainer = (DataParallelTrainer if on_cluster else EmbeddedTrainer)(
+            work,
+            train_loop_config={
+                "training": ray.put(training),  # so that the controller hands it on without loading the models' modules
+                "runtime": runtime,
+                "threads": _threads(runtime, most),
+                "folder": os.getcwd(),
+            },
+            backend_config=TogetherVisible(),
             scaling_config=_scaling(runtime),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,  # never Ray's own state of an earlier run: the run's folder has the checkpoints
@@ -108,27 +124,6 @@ def _threads(runtime: RuntimeConfig, workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def _work(settings: dict[str, Any]) -> Exception | None:
-    """One rank's training; a mistake is returned, so that Ray does not try it again."""
-    runtime: RuntimeConfig = settings["runtime"]
-    context = ray.train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size(), runtime.parallel)
-    on_gpu = runtime.gpus_per_worker > 0
-    begun = threading.Event()
-    try:
-        device = training_device("cpu", settings["threads"])
-        device = ray.train.torch.get_device() if on_gpu else device
-        settings["training"](device, ranks, lambda *_: begun.set())
-    except MISTAKES as error:
-        # All ranks meet the same mistake before the first step, and divergence always; anything else one of them alone.
-        if begun.is_set() and not isinstance(error, TrainingDiverged):
-            raise
-        if distributed.is_initialized():
-            distributed.destroy_process_group()  # a rank that waits for this one ends too
-        return error
-    return None
-
-
 @contextmanager
 def _ray_folder(run: RunFolder) -> Iterator[str]:
     """Where Ray Train keeps what it must; nothing in it outlives the command."""
@@ -157,7 +152,7 @@ def _watch(
     fitting: "Future[Any]", run: RunFolder, steps: int, stopped: threading.Event, on_progress: OnProgress
 ) -> None:
     """Tell what the leading rank writes until the group has ended."""
-    told = newest_step(run)
+    told = _saved_step(run)
     on_progress(told, steps, {})
     while not fitting.done() and not stopped.wait(POLL_SECONDS):
         line = newest_metrics(run.path / "metrics.jsonl")
@@ -166,13 +161,11 @@ def _watch(
             facts = {name: value for name, value in line.items() if name not in ("step", "learning_rate")}
             on_progress(told, steps, facts)
     if not fitting.done():
-        raise TrainingStopped(newest_step(run), run.path)
+        raise TrainingStopped(_saved_step(run), run.path)
 
 
-def newest_step(run: RunFolder) -> int:
-    """The step of the run's newest complete checkpoint, 0 without one."""
-    found = checkpoints(run.path / "checkpoints")
-    return step_of(found[-1]) if found else 0
+def _saved_step(run: RunFolder) -> int:
+    return newest_step(run.path / "checkpoints")
 
 
 def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
@@ -187,7 +180,7 @@ def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
         told = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
         raise RuntimeError(
             f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {told}. "
-            f"The same command goes on from step {newest_step(run)}"
+            f"The same command goes on from step {_saved_step(run)}"
         ) from error
     return found
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fae.dit import DiT
 from fae.generators import DiffusionGenerator
 from fae.guidance import parse_guidance
 from fae.lightning_dit import LightningDiT
@@ -29,11 +28,12 @@ from jobs.trainer import Losses, Preview, Trainer, fit
 from jobs.training_inputs import batches, decisive, prepare
 from stores import Store
 
+if TYPE_CHECKING:
+    from fae.dit import DiT
+
 PREVIEW_CLASSES = 10
 PREVIEW_EACH = 4
 PREVIEW_STEPS = 30
-# Velocity models of one interface and one table of sizes.
-FAMILIES: dict[str, type[LightningDiT] | type[DiT]] = {"lightning-dit": LightningDiT, "dit": DiT}
 STATISTICS_FILE = "latent_statistics.safetensors"
 
 
@@ -78,10 +78,19 @@ def build_generator(latents: Store, config: GeneratorConfig) -> DiffusionGenerat
     return DiffusionGenerator(model, transport(config), *latent_statistics(latents, channels))
 
 
-def new_velocity(row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig) -> LightningDiT | DiT:
+def family(name: str) -> "type[LightningDiT | DiT]":
+    """The class of a family of velocity models, all of one interface and one table of sizes."""
+    if name == "dit":
+        from fae.dit import DiT  # brings all of diffusers' transformers: a second of every other start
+
+        return DiT
+    return LightningDiT
+
+
+def new_velocity(row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig) -> "LightningDiT | DiT":
     """A fresh velocity model of latents (h, w, c)."""
     height, width, channels = row_shape
-    return FAMILIES[config.model](
+    return family(config.model)(
         in_channels=channels, grid=(height, width), num_classes=num_classes, **LIGHTNING_DIT[config.size]
     )
 
@@ -135,7 +144,7 @@ def load_generator(run: RunFolder, device: torch.device) -> DiffusionGenerator:
     known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
     config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
     statistics = load_file(run.model_path / STATISTICS_FILE)
-    model = load_model(FAMILIES[config.model], run.model_path, device)
+    model = load_model(family(config.model), run.model_path, device)
     return DiffusionGenerator(model, transport(config), statistics["mean"], statistics["std"]).to(device).eval()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stages import ACTORS, input_option, watch_of
+from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, config_options
 
@@ -24,7 +24,7 @@ from pipeline.options import GroupedOption, Settings, config_options
 @click.option(
     "--export-pictures", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the pictures into that file too."
 )
-@config_options("eval", "runtime", exclude=ACTORS)
+@config_options("eval", "runtime", exclude=ELSEWHERE)
 def eval_command(
     settings: Settings,
     samples: str,

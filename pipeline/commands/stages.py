@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # What of the runtime's settings is no concern of training, and what is of it alone.
 ACTORS = ("executor", "workers", "dashboard")
 TRAINERS = ("train_workers", "max_train_workers", "parallel", "max_failures")
+# All that a command in this process alone has no use for.
+ELSEWHERE = (*ACTORS, *TRAINERS, "address", "cpus_per_worker", "gpus_per_worker", "placement")
 # A command that only trains needs no longer names.
 FLAGS = {"train_workers": "--workers", "max_train_workers": "--max-workers"}
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jobs.config import GeneratorConfig, RuntimeConfig
-from jobs.train_gen import FAMILIES, load_generator, train_generator
+from jobs.train_gen import family, load_generator, train_generator
 from stores import ArraySpec, StoreWriter, new_index
 
 ROWS, GRID, CHANNELS = 16, 4, 8
@@ -31,12 +31,12 @@ def latents(tmp_path_factory):
     return writer.finalise()
 
 
-@pytest.mark.parametrize("model", sorted(FAMILIES))
+@pytest.mark.parametrize("model", ["dit", "lightning-dit"])
 def test_a_family_trains_and_loads(model, latents, tmp_path):
     config = GeneratorConfig(model=model, size="tiny", steps=2, batch_size=4, warmup_steps=0, precision="fp32")
     run = train_generator(tmp_path, "g", latents, config, RuntimeConfig(threads=1, device="cpu"), lambda *_: None)
     generator = load_generator(run, CPU)
-    assert isinstance(generator.model, FAMILIES[model])
+    assert isinstance(generator.model, family(model))
     assert generator.num_classes == 3
     made = generator.sample(torch.tensor([0, 2]), [1, 2], steps=2)
     assert made.shape == (2, GRID, GRID, CHANNELS)
