@@ -3,15 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 
 from fae.draws import normal
-from fae.generators import Batch, LatentGenerator
+from fae.flow_block import FlowBlock
+from fae.generators import Batch, Generator
 from fae.guidance import Guidance
 from fae.noise import seeded_noise
-from fae.starflow import StarFlow, bits_per_dim
+from fae.starflow import Flowed, StarFlow, bits_per_dim
 from fae.transport import drop_labels
 
 
@@ -32,13 +34,13 @@ class FlowLoss:
             raise ValueError(f"inner_norm_weight: expected a number of at least 0; received {self.inner_norm_weight}")
 
 
-class FlowGenerator(LatentGenerator):
+class FlowGenerator(Generator):
     """A flow of normalised latents with noise on them, which its samples lose again.
 
     Args:
         model: the flow.
         settings: label dropout and regulariser.
-        latent_mean, latent_std: see `LatentGenerator`.
+        latent_mean, latent_std: see `Generator`.
     """
 
     model: StarFlow
@@ -72,6 +74,17 @@ class FlowGenerator(LatentGenerator):
         x = self._noised(batch, generator)
         y = torch.where(batch["label"] < 0, self.num_classes, batch["label"])
         return {"bits_per_dim": bits_per_dim(self.model(x, y).log_prob(), x[0].numel()).mean()}
+
+    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> Flowed:
+        """Noise and log-determinant."""
+        flowed: Flowed = self.model(x, y)
+        return flowed
+
+    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+        """Every token passes every layer once, with guidance the deep block's twice; the gradient costs two runs."""
+        depths = [len(cast(FlowBlock, block).blocks) for block in self.model.flow_blocks]
+        guided = any(scale != 1 for scale in self.model.scales(guidance))
+        return 1 + guided * depths[-1] / sum(depths) + 2 * (self.model.noise_std > 0)
 
     @torch.no_grad()
     def sample(

@@ -1,47 +1,26 @@
 """What every family of generators offers a trainer and a sampler, and the diffusion family.
 
-A new family is one new file with a module that keeps the promises of `Generator`, as `fae.flow_generator` is.
+A new family is one new file with a subclass of `Generator`, as `fae.flow_generator` is, and a line in `jobs.families`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from fae.draws import normal
-from fae.guidance import Guidance, guided_velocity
+from fae.guidance import Guidance, guided_velocity, scale_at
 from fae.noise import noise_stream
-from fae.samplers import OnStep, solve
+from fae.samplers import OnStep, ode_times, sde_times, solve
 from fae.transport import Transport
 
 Batch = Mapping[str, torch.Tensor]
 
 
-class Generator(Protocol):
-    """A model of latents given a condition; latents go in and come out as the autoencoder has them."""
-
-    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """Named scalar losses of a batch, `loss` among them; every draw comes from `generator`."""
-
-    def sample(
-        self,
-        conditions: torch.Tensor,
-        seeds: Sequence[int],
-        *,
-        steps: int,
-        guidance: Guidance,
-        solver: str,
-        weak: nn.Module | None,
-    ) -> torch.Tensor:
-        """Latents (N, h, w, c), one for each condition (N,) and seed, whatever else is in the batch."""
-
-    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """Named figures of rows that were not trained on, each a mean over them; none where the loss says it all."""
-
-
-class LatentGenerator(nn.Module):
-    """A model and the channel statistics of the latents that it is trained on: what all families share.
+class Generator(nn.Module, ABC):
+    """A model of latents given a condition; latents go in and come out as the autoencoder has them.
 
     Args:
         model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class.
@@ -69,6 +48,35 @@ class LatentGenerator(nn.Module):
             self.register_buffer(name, values.detach().float().clone())
         if not bool((self.latent_std > 0).all()):
             raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalised")
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Named scalar losses of a batch, `loss` among them; every draw comes from `generator`."""
+
+    @abstractmethod
+    def sample(
+        self,
+        conditions: torch.Tensor,
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        guidance: Guidance,
+        solver: str,
+        weak: nn.Module | None,
+    ) -> torch.Tensor:
+        """Latents (N, h, w, c), one for each condition (N,) and seed, whatever else is in the batch."""
+
+    @abstractmethod
+    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> Any:
+        """Run the model once on normalised latents x (N, h, w, c) and labels y (N,): what costs are counted in."""
+
+    @abstractmethod
+    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+        """How many runs of the model `sample` takes for a picture."""
+
+    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Named figures of rows that were not trained on, each a mean over them; none where a family has none."""
+        return {}
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Stored latents (..., c) to zero mean and unit deviation per channel, float32."""
@@ -100,11 +108,11 @@ class LatentGenerator(nn.Module):
             )
 
 
-class DiffusionGenerator(LatentGenerator):
+class DiffusionGenerator(Generator):
     """A velocity model, and the path it was trained on.
 
     Args:
-        model: (x (N, h, w, c), t (N,), y (N,)) -> velocity; see `LatentGenerator` for its facts.
+        model: (x (N, h, w, c), t (N,), y (N,)) -> velocity; see `Generator` for its facts.
         transport: times, shift, label dropout and losses.
     """
 
@@ -124,9 +132,16 @@ class DiffusionGenerator(LatentGenerator):
         x0 = self.drawn(batch["latents"], generator)
         return self.transport.loss(self.model, x0, batch["label"], self.num_classes, generator)
 
-    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """No figures."""
-        return {}
+    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The velocity at t = 0."""
+        velocity: torch.Tensor = self.model(x, x.new_zeros(len(x)), y)
+        return velocity
+
+    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+        """Of the velocity: two in a step that is guided, and twice as many by Heun's method."""
+        times = (sde_times if solver == "sde" else ode_times)(steps, self.transport.solver_shift)
+        counts = [2 if scale_at(guidance, t) not in (0.0, 1.0) else 1 for t in times]
+        return sum(counts[:-1]) + (sum(counts[1:]) if solver == "heun" else 0)
 
     @torch.no_grad()
     def sample(

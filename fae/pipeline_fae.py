@@ -1,7 +1,7 @@
 """FAEPipeline: classes to pictures with diffusers' interface, from a folder that `from_pretrained` loads."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
 from fae.autoencoder import FeatureAutoencoder
-from fae.generators import DiffusionGenerator
+from fae.generators import DiffusionGenerator, Generator
 from fae.guidance import Guidance, GuidanceInterval, guided_velocity, make_guidance
 from fae.noise import seeded_noise
 from fae.pixel_decoder import PixelDecoder
@@ -33,8 +33,10 @@ class FAEPipeline(DiffusionPipeline):
 
     Args:
         transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,)) → velocity, such as LightningDiT, with
-            `grid`, `in_channels` and `num_classes`.
-        scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here).
+            `grid`, `in_channels` and `num_classes`. Without a scheduler, a model whose `generate` makes latents
+            of noise, labels and guidance, such as StarFlow.
+        scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here). None for
+            generators that solve no ODE.
         autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalise latents.
         pixel_decoder: features (N, h, w, C) → pictures.
         id2label: class names by id, the ids as text as JSON has them; optional.
@@ -42,11 +44,12 @@ class FAEPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "transformer->autoencoder->pixel_decoder"
     _callback_tensor_inputs = ("latents",)
+    _optional_components: ClassVar[list[str]] = ["scheduler"]
 
     def __init__(
         self,
         transformer: ModelMixin,
-        scheduler: FlowMatchEulerDiscreteScheduler,
+        scheduler: FlowMatchEulerDiscreteScheduler | None,
         autoencoder: FeatureAutoencoder,
         pixel_decoder: PixelDecoder,
         id2label: dict[str, str] | None = None,
@@ -62,7 +65,7 @@ class FAEPipeline(DiffusionPipeline):
     @classmethod
     def from_parts(
         cls,
-        generator: DiffusionGenerator,
+        generator: Generator,
         autoencoder: FeatureAutoencoder,
         pixel_decoder: PixelDecoder,
         class_names: Sequence[str] | None = None,
@@ -76,7 +79,8 @@ class FAEPipeline(DiffusionPipeline):
         autoencoder.set_latent_statistics(generator.latent_mean.cpu(), generator.latent_std.cpu())
         names = {str(number): name for number, name in enumerate(class_names or [])}
         assert isinstance(generator.model, ModelMixin)
-        return cls(generator.model, make_scheduler(generator.transport), autoencoder, pixel_decoder, names)
+        scheduler = make_scheduler(generator.transport) if isinstance(generator, DiffusionGenerator) else None
+        return cls(generator.model, scheduler, autoencoder, pixel_decoder, names)
 
     @torch.no_grad()
     def __call__(
@@ -97,15 +101,15 @@ class FAEPipeline(DiffusionPipeline):
         Args:
             class_labels: ids or names; -1 = without a class.
             guidance: a scale for all t (1 = none), or intervals (t_hi, t_lo, scale) with t = 1 noise.
-            num_inference_steps: Euler steps (the paper: 250).
+            num_inference_steps: Euler steps (the paper: 250); not used without a scheduler.
             generator: one torch.Generator, or one for each label. Seeds are drawn from it, so the k-th picture is the
                 same whatever the number of labels.
             seeds: one whole number ≥ 0 for each label, instead of `generator`.
             latents: normalised noise (N, h, w, c), instead of both.
             output_type: pil, np (N, H, W, 3) in [0, 1], pt (N, 3, H, W) in [0, 1], or latent: (N, h, w, c) as the
                 autoencoder has them.
-            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each step; may return other
-                latents. Setting `pipeline._interrupt` ends the loop.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each of the scheduler's
+                steps; may return other latents. Setting `pipeline._interrupt` ends the loop.
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
@@ -119,23 +123,33 @@ class FAEPipeline(DiffusionPipeline):
         x = self._noise(len(labels), generator, seeds) if latents is None else latents
         x = x.to(self._execution_device, torch.float32)
         intervals = (GuidanceInterval(1, 0, guidance),) if isinstance(guidance, int | float) else _intervals(guidance)
-        velocity = guided_velocity(self._velocity, labels, self._num_classes, intervals)
+        if self.scheduler is None:
+            x = self.transformer.generate(x, torch.where(labels < 0, self._num_classes, labels), intervals)
+        else:
+            x = self._solve(x, labels, intervals, num_inference_steps, callback_on_step_end)
+        images = self._paint(x, output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _solve(
+        self, x: torch.Tensor, labels: torch.Tensor, guidance: Guidance, steps: int, callback: OnStepEnd | None
+    ) -> torch.Tensor:
+        """Noise to latents by the scheduler's steps."""
+        velocity = guided_velocity(self._velocity, labels, self._num_classes, guidance)
         # Explicit sigmas: by default the scheduler shifts the last one twice.
-        sigmas = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
+        sigmas = np.linspace(1, 1 / steps, steps)
         self.scheduler.set_timesteps(sigmas=sigmas)
-        self._num_timesteps, self._interrupt = num_inference_steps, False
-        with self.progress_bar(total=num_inference_steps) as bar:
+        self._num_timesteps, self._interrupt = steps, False
+        with self.progress_bar(total=steps) as bar:
             for step, timestep in enumerate(self.scheduler.timesteps):
                 if self._interrupt:
                     break
                 t = float(timestep) / self.scheduler.config.num_train_timesteps
                 x = self.scheduler.step(velocity(x, t).float(), timestep, x).prev_sample
-                if callback_on_step_end:
-                    x = callback_on_step_end(self, step, timestep, {"latents": x}).get("latents", x)
+                if callback:
+                    x = callback(self, step, timestep, {"latents": x}).get("latents", x)
                 bar.update()
-        images = self._paint(x, output_type)
-        self.maybe_free_model_hooks()
-        return ImagePipelineOutput(images=images) if return_dict else (images,)
+        return x
 
     @property
     def num_timesteps(self) -> int:
@@ -205,7 +219,7 @@ def _check_choices(output_type: str, callback_inputs: Sequence[str]) -> None:
         raise ValueError(f"callback_on_step_end_tensor_inputs: expected latents alone; received {', '.join(unknown)}")
 
 
-def _check_fit(generator: DiffusionGenerator, autoencoder: FeatureAutoencoder, pixel_decoder: PixelDecoder) -> None:
+def _check_fit(generator: Generator, autoencoder: FeatureAutoencoder, pixel_decoder: PixelDecoder) -> None:
     have = (*generator.grid, generator.channels)
     want = (*autoencoder.grid, autoencoder.config.latent_channels)
     if have != want:

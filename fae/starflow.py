@@ -143,13 +143,13 @@ class StarFlow(ModelMixin, ConfigMixin):
         return h.unflatten(1, self.grid)
 
     def generate(self, z: Tensor, y: Tensor, guidance: Guidance = ()) -> Tensor:
-        """Normal noise z (N, h, w, c) and labels y (N,) → latents without noise.
+        """Normal noise z (N, h, w, c) and labels y (N,) → latents without noise."""
+        return self.denoise(self.inverse(z, y, self.scales(guidance)), y)
 
-        The k-th of T tokens in raster order is guided by the scale at t = 1 - k/T.
-        """
+    def scales(self, guidance: Guidance) -> list[float]:
+        """The deep block's guidance scales: the k-th of its T tokens in raster order has that of t = 1 - k/T."""
         tokens = self.grid[0] * self.grid[1]
-        scales = [scale_at(guidance, 1 - token / tokens) for token in range(tokens)]
-        return self.denoise(self.inverse(z, y, scales), y)
+        return [scale_at(guidance, 1 - token / tokens) for token in range(tokens)]
 
     def denoise(self, x: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x + σ²·∇ log p(x), the mean of the latents that x is a noised draw of (Tweedie; TARFlow, sec. 3.4)."""

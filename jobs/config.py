@@ -162,7 +162,7 @@ class SampleConfig:
         group="What",
     )
     seed: int = setting(0, "Seed of the first picture; the k-th has seed + k.", metavar="SEED", low=0, group="What")
-    steps: int = setting(250, "Solver steps (the paper: 250).", metavar="STEPS", low=1, group="How")
+    steps: int = setting(250, "Solver steps (the paper: 250); a flow has none.", metavar="STEPS", low=1, group="How")
     guidance_scale: float = setting(1.0, "Class guidance; 1 = none.", metavar="SCALE", low=0.0, group="How")
     guidance_interval: str = setting(
         "1,0",

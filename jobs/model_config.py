@@ -139,8 +139,8 @@ class GeneratorConfig(TrainConfig):
 
     model: str = setting(
         "lightning-dit",
-        "Family of the generator (the paper: lightning-dit); dit is diffusers' own.",
-        choices=("lightning-dit", "dit"),
+        "Family of the generator (the paper: lightning-dit, and starflow, a normalising flow); dit is diffusers' own.",
+        choices=("lightning-dit", "dit", "starflow"),
         group="Model",
     )
     size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
@@ -172,11 +172,25 @@ class GeneratorConfig(TrainConfig):
     )
     label_dropout: float = setting(
         0.1,
-        "Share of labels replaced by the null class (not stated in the paper; SiT's 0.1).",
+        "Share of labels replaced by the null class (not stated in the paper; SiT's and STARFlow's 0.1).",
         metavar="SHARE",
         low=0.0,
         high=1.0,
         group="Transport",
+    )
+    noise_std: float = setting(
+        0.3,
+        "Noise on the flow's latents, in units of their deviation; samples are denoised of it (STARFlow: 0.3).",
+        metavar="SIGMA",
+        low=0.0,
+        group="Flow (starflow)",
+    )
+    inner_norm_weight: float = setting(
+        1e-4,
+        "Weight of the mean squares between the flow's blocks (STARFlow: 1e-4).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Flow (starflow)",
     )
     schedule: str = setting(
         "constant",

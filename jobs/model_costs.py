@@ -9,13 +9,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layer
-from fae.guidance import parse_guidance, scale_at
-from fae.samplers import ode_times, sde_times
+from fae.generators import Generator
+from fae.guidance import parse_guidance
 from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
 from jobs.extract import encoder_spec
+from jobs.families import new_model, with_model
 from jobs.train_ae import new_autoencoder
 from jobs.train_decoder import new_decoder
-from jobs.train_gen import new_velocity
 
 # A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
 TRAINING_PASSES = 3
@@ -67,19 +67,25 @@ def decoder_cost(shape: tuple[int, int, int], picture_size: int, config: Decoder
 
 
 def generator_cost(shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig) -> Cost:
-    """Of one evaluation of the velocity of latents (h, w, c)."""
-    with torch.device("meta"):
-        model = new_velocity(shape, num_classes, config)
-    x, t = torch.zeros(1, *shape, device="meta"), torch.zeros(1, device="meta")
-    return _cost(model, lambda: model(x, t, torch.zeros(1, dtype=torch.long, device="meta")))
+    """Of one evaluation of the generator's model on latents (h, w, c)."""
+    generator = _meta_generator(shape, num_classes, config)
+    x, y = torch.zeros(1, *shape, device="meta"), torch.zeros(1, dtype=torch.long, device="meta")
+    return _cost(generator.model, lambda: generator.evaluate(x, y))
 
 
-def evaluations(config: SampleConfig, shift: float) -> int:
-    """Evaluations of the velocity for one picture: two where it is guided, and twice as many by Heun's method."""
+def evaluations(
+    config: SampleConfig, shape: tuple[int, int, int], num_classes: int, generator: GeneratorConfig
+) -> float:
+    """Evaluations of the generator's model for one picture."""
     guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
-    times = (sde_times if config.solver == "sde" else ode_times)(config.steps, shift)
-    counts = [2 if scale_at(guidance, t) not in (0.0, 1.0) else 1 for t in times]
-    return sum(counts[:-1]) + (sum(counts[1:]) if config.solver == "heun" else 0)
+    return _meta_generator(shape, num_classes, generator).evaluations(config.steps, guidance, config.solver)
+
+
+def _meta_generator(shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig) -> Generator:
+    with torch.device("meta"):
+        model = new_model(shape, num_classes, config)
+    # The counter asks parameters without gradients for none.
+    return with_model(model.requires_grad_(False), config, torch.zeros(shape[-1]), torch.ones(shape[-1]))
 
 
 def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fae.autoencoder import FeatureAutoencoder
-from fae.generators import DiffusionGenerator
+from fae.generators import Generator
 from fae.guidance import parse_guidance
 from fae.pictures import to_uint8
 from fae.pixel_decoder import PixelDecoder
@@ -89,12 +89,12 @@ def parse_classes(text: str | None, num_classes: int, class_names: list[str] | N
 
 
 def sample(
-    generator: DiffusionGenerator,
+    generator: Generator,
     painter: Painter,
     plan: SamplePlan,
     config: SampleConfig,
     on_progress: OnProgress,
-    weak: DiffusionGenerator | None = None,
+    weak: Generator | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield uint8 (n, H, W, 3) batches of pictures in order; each depends on its own label and seed alone.
 
@@ -109,12 +109,12 @@ def sample(
 
 
 def sample_batch(
-    generator: DiffusionGenerator,
+    generator: Generator,
     painter: Painter,
     labels: np.ndarray,
     seeds: list[int],
     config: SampleConfig,
-    weak: DiffusionGenerator | None = None,
+    weak: Generator | None = None,
 ) -> np.ndarray:
     """Pictures uint8 (n, H, W, 3) of these labels and seeds, made at once; see `sample`."""
     with torch.inference_mode(), autocast(painter.device, pick_dtype("auto", painter.device))():

@@ -77,5 +77,9 @@ class TrainConfig:
         0, "Keep this many with the lowest logged loss too.", metavar="COUNT", low=0, group="Watching"
     )
     preview_every: int = setting(
-        0, "Steps between two preview grids; 0 = none.", metavar="STEPS", low=0, group="Watching"
+        0,
+        "Steps between two preview grids, and held-out likelihoods of a flow; 0 = none.",
+        metavar="STEPS",
+        low=0,
+        group="Watching",
     )

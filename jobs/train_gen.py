@@ -1,9 +1,9 @@
 """Train a generator on a latent store alone; no autoencoder, encoder or picture is loaded."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,25 +11,21 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fae.generators import DiffusionGenerator
+from fae.generators import Generator
 from fae.guidance import parse_guidance
-from fae.lightning_dit import LightningDiT
 from fae.pictures import picture_grid, save_png
-from fae.presets import LIGHTNING_DIT
-from fae.transport import Transport
 from jobs.config import GeneratorConfig, RuntimeConfig
+from jobs.families import FAMILIES, decisive_settings, new_model, with_model
+from jobs.held_out import held_out_figures
 from jobs.latent_colours import LatentColours
 from jobs.launch import launch
 from jobs.models import load_model
 from jobs.ranks import Ranks
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
-from jobs.trainer import Losses, Preview, Trainer, fit
-from jobs.training_inputs import batches, decisive, prepare
+from jobs.trainer import Evaluation, Losses, Preview, Trainer, fit
+from jobs.training_inputs import batches, prepare
 from stores import Store
-
-if TYPE_CHECKING:
-    from fae.dit import DiT
 
 PREVIEW_CLASSES = 10
 PREVIEW_EACH = 4
@@ -39,7 +35,7 @@ STATISTICS_FILE = "latent_statistics.safetensors"
 
 def generator_ingredients(latents: Store, config: GeneratorConfig) -> dict[str, Any]:
     """All that decides the generator's weights (on one kind of device)."""
-    return {"latents_content_id": latents.content_id, "generator": decisive(config), "format": 1}
+    return {"latents_content_id": latents.content_id, "generator": decisive_settings(config), "format": 1}
 
 
 def train_generator(
@@ -63,41 +59,21 @@ def _train(
     prepare(generator.model, config)
     loader = batches(latents, ["latents"], config, device, ranks)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
-    averaged = fit(trainer, generator_loss, on_progress, _previewer(latents, run.path / "previews"))
+    preview, evaluation = _previewer(latents, run.path / "previews"), _evaluator(latents)
+    averaged = fit(trainer, generator_loss, on_progress, preview, evaluation)
     if ranks.lead:
-        assert isinstance(averaged, DiffusionGenerator)
+        assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
-        run.finish({"classes": averaged.num_classes, "parameters": sum(p.numel() for p in averaged.parameters())})
+        sizes = {"classes": averaged.num_classes, "parameters": sum(p.numel() for p in averaged.parameters())}
+        run.finish(sizes | held_out_figures(averaged, latents))
 
 
-def build_generator(latents: Store, config: GeneratorConfig) -> DiffusionGenerator:
+def build_generator(latents: Store, config: GeneratorConfig) -> Generator:
     """A fresh generator for the store's grid, channels and classes, with the store's exact channel statistics."""
     height, width, stored = latents.arrays["latents"].row_shape
     channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
-    model = new_velocity((height, width, channels), count_classes(latents), config)
-    return DiffusionGenerator(model, transport(config), *latent_statistics(latents, channels))
-
-
-def family(name: str) -> "type[LightningDiT | DiT]":
-    """The class of a family of velocity models, all of one interface and one table of sizes."""
-    if name == "dit":
-        from fae.dit import DiT  # brings all of diffusers' transformers: a second of every other start
-
-        return DiT
-    return LightningDiT
-
-
-def new_velocity(row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig) -> "LightningDiT | DiT":
-    """A fresh velocity model of latents (h, w, c)."""
-    height, width, channels = row_shape
-    return family(config.model)(
-        in_channels=channels, grid=(height, width), num_classes=num_classes, **LIGHTNING_DIT[config.size]
-    )
-
-
-def transport(config: GeneratorConfig) -> Transport:
-    """The path of the settings."""
-    return Transport(**{part.name: getattr(config, part.name) for part in fields(Transport)})
+    model = new_model((height, width, channels), count_classes(latents), config)
+    return with_model(model, config, *latent_statistics(latents, channels))
 
 
 def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,25 +103,25 @@ def count_classes(latents: Store) -> int:
 
 def generator_loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
     """The generator's own loss, as the trainer wants it."""
-    assert isinstance(model, DiffusionGenerator)
+    assert isinstance(model, Generator)
     return model.loss(batch, generator)
 
 
-def save_generator(generator: DiffusionGenerator, folder: Path) -> None:
-    """The velocity model in diffusers' layout, and the latent statistics beside it."""
+def save_generator(generator: Generator, folder: Path) -> None:
+    """The model in diffusers' layout, and the latent statistics beside it."""
     model = generator.model
     assert isinstance(model, ModelMixin)
     model.save_pretrained(folder)
     save_file({"mean": generator.latent_mean.cpu(), "std": generator.latent_std.cpu()}, folder / STATISTICS_FILE)
 
 
-def load_generator(run: RunFolder, device: torch.device) -> DiffusionGenerator:
+def load_generator(run: RunFolder, device: torch.device) -> Generator:
     """The finished generator of a run, in eval mode."""
     known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
     config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
     statistics = load_file(run.model_path / STATISTICS_FILE)
-    model = load_model(family(config.model), run.model_path, device)
-    return DiffusionGenerator(model, transport(config), statistics["mean"], statistics["std"]).to(device).eval()
+    model = load_model(FAMILIES[config.model].model, run.model_path, device)
+    return with_model(model, config, statistics["mean"], statistics["std"]).to(device).eval()
 
 
 def _previewer(latents: Store, folder: Path) -> Preview:
@@ -155,9 +131,12 @@ def _previewer(latents: Store, folder: Path) -> Preview:
     """
 
     def preview(model: nn.Module, step: int) -> None:
-        assert isinstance(model, DiffusionGenerator)
+        assert isinstance(model, Generator)
         labels = torch.arange(min(PREVIEW_CLASSES, model.num_classes)).repeat(PREVIEW_EACH)
-        made = model.sample(labels, range(len(labels)), steps=PREVIEW_STEPS, guidance=parse_guidance("1,0", 2.0)).cpu()
+        guidance = parse_guidance("1,0", 2.0)
+        made = model.sample(
+            labels, range(len(labels)), steps=PREVIEW_STEPS, guidance=guidance, solver="euler", weak=None
+        ).cpu()
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors")
         colours = LatentColours.of(latents)
@@ -166,3 +145,13 @@ def _previewer(latents: Store, folder: Path) -> Preview:
         )
 
     return preview
+
+
+def _evaluator(latents: Store) -> Evaluation:
+    """Figures of held-out rows, for the log."""
+
+    def evaluation(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Generator)
+        return held_out_figures(model, latents)
+
+    return evaluation

@@ -36,8 +36,9 @@ from jobs.shards import OnProgress
 from jobs.stopping import TrainingStopped, stop_signals
 from stores import Loader
 
-__all__ = ["LossFunction", "Losses", "Preview", "Stateful", "Trainer", "fit", "step_seed"]
+__all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "fit", "step_seed"]
 Preview = Callable[[nn.Module, int], None]
+Evaluation = Callable[[nn.Module], dict[str, float]]
 
 
 class Stateful(Protocol):
@@ -183,13 +184,18 @@ class Trainer:
 
 
 def fit(
-    trainer: Trainer, loss_function: LossFunction, on_progress: OnProgress, preview: Preview | None = None
+    trainer: Trainer,
+    loss_function: LossFunction,
+    on_progress: OnProgress,
+    preview: Preview | None = None,
+    evaluation: Evaluation | None = None,
 ) -> nn.Module:
     """Train to `config.steps` and return the averaged model in eval mode.
 
     `loss_function(model, batch, generator)` returns named losses, `loss` among them, each a mean over the batch's rows;
     every draw it makes comes from `generator` through `fae.draws`, which is seeded by (seed, step), so that a resumed
-    run draws what an uninterrupted one does.
+    run draws what an uninterrupted one does. Every `config.preview_every` steps `preview` shows the averaged model, and
+    the figures that `evaluation` finds for it stand in the next line of metrics.
 
     Raises:
         TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
@@ -216,6 +222,10 @@ def fit(
             log.add(losses, norm, left_out, waited_seconds)
             writer.check()
             last = trainer.step == config.steps
+            due = config.preview_every > 0 and trainer.step % config.preview_every == 0
+            if evaluation and due:
+                averaged = trainer.averaged()
+                log.add_figures(evaluation(averaged) if ranks.lead else {})
             if trainer.step % config.log_every == 0 or last:
                 skipped = trainer.guard.verdict(str(run.path))
                 facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped)
@@ -223,7 +233,7 @@ def fit(
             if trainer.step % config.save_every == 0 or last or stopped.is_set():
                 trainer.guard.verdict(str(run.path))
                 trainer.save(writer, log.state_dict(), log.loss)
-            if preview and config.preview_every and trainer.step % config.preview_every == 0 and not last:
+            if preview and due and not last:
                 averaged = trainer.averaged()
                 if ranks.lead:
                     preview(averaged, trainer.step)

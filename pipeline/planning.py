@@ -49,7 +49,8 @@ def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
     ]
     work = _Work(machines, machines.rate * costs["frozen encoder"].flops)
     row_bytes = {spec.name: spec.record_bytes for spec in [*features, *latents]}
-    stages = _stages(recipe, pictures * views, pictures, work, costs, row_bytes, stores)
+    runs = evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator)
+    stages = _stages(recipe, pictures * views, pictures, work, costs, runs, row_bytes, stores)
     return Plan(pictures, machines, stores, _models(costs, machines.gpus), stages)
 
 
@@ -101,10 +102,11 @@ def _stages(
     pictures: int,
     work: _Work,
     costs: Mapping[str, Cost],
+    runs: float,
     row_bytes: Mapping[str, int],
     stores: list[StoreNeed],
 ) -> list[StageNeed]:
-    """`passes` counts views; a training reads a view of each row of its batches, from storage every time."""
+    """`passes` counts views, `runs` the generator's for a picture; a training reads every batch from storage."""
     flops = {name: cost.flops for name, cost in costs.items()}
     sizes = {store.array: store.num_bytes for store in stores}
     feature_bytes = sum(size for array, size in sizes.items() if array != LATENTS)
@@ -113,8 +115,7 @@ def _stages(
     noised = decoder.steps * decoder.batch_size
     tuned = decoder.finetune_steps * decoder.batch_size
     painting = TRAINING_PASSES * flops["pixel decoder"]
-    shift = generator.shift if generator.sampling_shift is None else generator.sampling_shift
-    one = evaluations(sample, shift) * flops["generator"] + flops["decode"] + flops["pixel decoder"]
+    one = runs * flops["generator"] + flops["decode"] + flops["pixel decoder"]
     learnt, generated = autoencoder.steps * autoencoder.batch_size, generator.steps * generator.batch_size
     return [
         work.stage("extract", passes * flops["frozen encoder"], pictures * work.machines.picture_bytes, feature_bytes),

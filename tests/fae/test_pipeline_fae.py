@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from fae.autoencoder import FeatureAutoencoder
 from fae.dit import DiT
 from fae.export import export_pipeline
+from fae.flow_generator import FlowGenerator, FlowLoss
 from fae.generators import DiffusionGenerator
 from fae.guidance import PAPER_GUIDANCE, GuidanceInterval
 from fae.lightning_dit import LightningDiT
 from fae.pipeline_fae import FAEPipeline, make_scheduler
 from fae.pixel_decoder import PixelDecoder
+from fae.starflow import StarFlow
 from fae.transport import Transport
 
 STEPS = 4
@@ -232,3 +234,31 @@ def test_parts_that_do_not_fit_are_refused():
         FAEPipeline.from_parts(generator, other, decoder)
     with pytest.raises(ValueError, match=r"expected features \(2, 2, 128\) of the autoencoder"):
         FAEPipeline.from_parts(generator, parts(feature_dim=128)[1], decoder)
+
+
+@pytest.fixture(scope="module")
+def flow():
+    torch.manual_seed(0)
+    model = StarFlow(4, (2, 2), 3, 32, deep_depth=2, num_blocks=2, shallow_depth=1, num_heads=2)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    _, *others = parts()
+    generator = FlowGenerator(model, FlowLoss(), torch.linspace(-1, 1, 4), torch.linspace(0.5, 2, 4))
+    return generator.eval(), quiet(FAEPipeline.from_parts(generator, *others, class_names=["tench", "dog", "church"]))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_a_flow_needs_no_scheduler_and_makes_its_generators_latents(flow, guidance):
+    generator, pipe = flow
+    expected = generator.sample(torch.tensor([0, 1, -1]), [7, 8, 9], guidance=(GuidanceInterval(1, 0, guidance),))
+    latents = run(pipe, ["tench", "dog", -1], seeds=[7, 8, 9], guidance=guidance, output_type="latent")
+    assert pipe.scheduler is None
+    torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_exported_flow_makes_the_same_pictures(flow, tmp_path):
+    _, pipe = flow
+    export_pipeline(pipe, tmp_path / "flow", "card")
+    loaded = quiet(FAEPipeline.from_pretrained(tmp_path / "flow"))
+    assert isinstance(loaded.transformer, StarFlow)
+    assert torch.equal(run(loaded, [0, 1]), run(pipe, [0, 1]))

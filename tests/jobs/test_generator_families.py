@@ -1,11 +1,15 @@
 """Each family of generators trains, is saved and comes back as what it was."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
 
 from jobs.config import GeneratorConfig, RuntimeConfig
-from jobs.train_gen import family, load_generator, train_generator
+from jobs.families import FAMILIES
+from jobs.metrics_log import read_metrics
+from jobs.train_gen import generator_ingredients, load_generator, train_generator
 from stores import ArraySpec, StoreWriter, new_index
 
 ROWS, GRID, CHANNELS = 16, 4, 8
@@ -36,8 +40,37 @@ def test_a_family_trains_and_loads(model, latents, tmp_path):
     config = GeneratorConfig(model=model, size="tiny", steps=2, batch_size=4, warmup_steps=0, precision="fp32")
     run = train_generator(tmp_path, "g", latents, config, RuntimeConfig(threads=1, device="cpu"), lambda *_: None)
     generator = load_generator(run, CPU)
-    assert isinstance(generator.model, family(model))
+    assert isinstance(generator.model, FAMILIES[model].model)
     assert generator.num_classes == 3
     made = generator.sample(torch.tensor([0, 2]), [1, 2], steps=2)
     assert made.shape == (2, GRID, GRID, CHANNELS)
     assert torch.equal(made, load_generator(run, CPU).sample(torch.tensor([0, 2]), [1, 2], steps=2))
+
+
+def test_every_family_can_be_asked_for():
+    rule = next(field.metadata for field in fields(GeneratorConfig) if field.name == "model")
+    assert set(rule["choices"]) == set(FAMILIES)
+
+
+def test_a_flows_held_out_likelihood_is_logged_and_falls(latents, tmp_path):
+    config = GeneratorConfig(
+        model="starflow", size="tiny", steps=12, batch_size=8, learning_rate=1e-3, ema_decay=0.5, precision="fp32"
+    )
+    watched = replace(config, log_every=3, preview_every=4)
+    run = train_generator(tmp_path, "g", latents, watched, RuntimeConfig(threads=1, device="cpu"), lambda *_: None)
+    lines = read_metrics(run.path / "metrics.jsonl")
+    # Measured after steps 4, 8 and 12, told in the next line.
+    told = {line["step"]: line["train_bits_per_dim"] for line in lines if "train_bits_per_dim" in line}
+    assert list(told) == [6, 9, 12]
+    assert told[6] > told[9] > told[12] == run.record["figures"]["train_bits_per_dim"]
+    assert all(line["bits_per_dim"] > 0 for line in lines)
+
+
+def test_only_the_settings_of_its_own_family_decide_a_generator(latents):
+    def names(model):
+        return generator_ingredients(latents, GeneratorConfig(model=model))["generator"].keys()
+
+    assert names("lightning-dit") == names("dit")
+    assert names("lightning-dit") - names("starflow") >= {"shift", "cosine_weight"}
+    assert names("starflow") - names("lightning-dit") == {"noise_std", "inner_norm_weight"}
+    assert {"label_dropout", "seed", "size"} <= names("lightning-dit") & names("starflow")
