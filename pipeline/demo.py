@@ -26,19 +26,22 @@ from stores import Store, fingerprint
 from stores.fileio import replace_file
 
 SAMPLES = 500
+# Family of generators -> its recipe, and the folder of the demo's figures.
+DEMOS = {"lightning-dit": ("digits", "demo"), "starflow": ("digits-starflow", "demo-starflow")}
 GRID_ROWS = 40
 
 
-def run_demo(root: Path, output: Output, runtime: RuntimeConfig, watch: Watch) -> None:
-    """Run every stage of `digits` that is out of date, judge the result (once), and print paths and figures."""
-    recipe = replace(load_recipe("digits"), runtime=runtime)
+def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, watch: Watch) -> None:
+    """Run every stage of the family's recipe that is out of date, judge the result (once), print paths and figures."""
+    name, place = DEMOS[model]
+    recipe = replace(load_recipe(name), runtime=runtime)
     stages = Stages(root, recipe, output, watch=watch)
     made = run_chain(stages)
     assert made is not None
     config = replace(recipe.sample, num=SAMPLES, classes=None)
     guided = stages.sample_few(made.models, config)
     unguided = stages.sample_few(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
-    folder = root / "demo"
+    folder = root / place
     figures = judged(folder, made, guided, unguided)
     _show(output, made, folder, figures)
     page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(stages))

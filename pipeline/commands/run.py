@@ -19,8 +19,9 @@ from pipeline.recipe import STAGES
 def run_command(settings: Settings, until: str | None) -> None:
     """Run a whole recipe: every stage, but only what is out of date.
 
-    RECIPE is a built-in name (digits, imagenette64, imagenette224, imagenet256-dinov2-g, sweep-kl-weight) or a YAML
-    file. When a stage has to be done anew, the ingredient that changed is named. A recipe with a sweep is run once for
+    RECIPE is a built-in name (digits, digits-starflow, imagenette64, imagenette64-starflow, imagenette224,
+    imagenet256-dinov2-g, sweep-kl-weight) or a YAML file. When a stage has to be done anew, the ingredient that
+    changed is named. A recipe with a sweep is run once for
     each combination of its values and ends with a table.
     """
     from pipeline.chain import run_chain
@@ -44,12 +45,20 @@ def run_command(settings: Settings, until: str | None) -> None:
 
 
 @click.command("demo", cls=FaeCommand)
+@click.option(
+    "--model",
+    cls=GroupedOption,
+    type=click.Choice(["lightning-dit", "starflow"]),
+    default="lightning-dit",
+    show_default=True,
+    help="Family of the generator; all other stages are shared.",
+)
 @config_options("runtime", recipe="none")
-def demo_command(settings: Settings) -> None:
+def demo_command(settings: Settings, model: str) -> None:
     """Run the digits recipe and judge what it makes: minutes on two cores, no download.
 
     Ends with the paths of a sample grid and a reconstruction grid, and with figures of independent classifiers.
     """
     from pipeline.demo import run_demo
 
-    run_demo(settings.root, settings.output, settings.recipe.runtime, watch_of(settings))
+    run_demo(settings.root, settings.output, model, settings.recipe.runtime, watch_of(settings))

@@ -36,10 +36,14 @@ class Kernels:
 
     linears: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     attentions: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    causal: bool = False
 
     def forward(self) -> list[Tensor]:
         outputs = [F.linear(*arguments) for arguments in self.linears]
-        return outputs + [F.scaled_dot_product_attention(*arguments) for arguments in self.attentions]
+        return outputs + [self.attend(*arguments) for arguments in self.attentions]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
 
     @torch.no_grad()
     def bare_forward(self) -> None:
@@ -47,15 +51,17 @@ class Kernels:
 
     def forward_and_backward(self) -> None:
         """What torch's own kernels need for both passes of the same shapes, one after the other."""
-        for function, calls in ((F.linear, self.linears), (F.scaled_dot_product_attention, self.attentions)):
+        for function, calls in ((F.linear, self.linears), (self.attend, self.attentions)):
             for arguments in calls:
                 output = function(*arguments)
                 torch.autograd.grad(output, arguments, torch.ones_like(output))
 
 
-def kernels_of(model: nn.Module, run: Work, attentions: int, shape: tuple[int, int, int, int]) -> Kernels:
+def kernels_of(
+    model: nn.Module, run: Work, attentions: int, shape: tuple[int, int, int, int], causal: bool = False
+) -> Kernels:
     """Random bf16 stand-ins for the kernels of `run()`: its linears, and `attentions` of shape (N, H, T, D)."""
-    found = Kernels()
+    found = Kernels(causal=causal)
 
     def note(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, nn.Linear)

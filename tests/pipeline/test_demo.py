@@ -7,8 +7,17 @@ import pytest
 from PIL import Image
 
 from pipeline import demo
+from pipeline.commands.run import demo_command
 from pipeline.output import Output
+from pipeline.recipe import load_recipe
 from pipeline.stages import Stages
+
+
+def test_every_demo_has_its_recipe_and_its_command():
+    rule = next(option for option in demo_command.params if option.name == "model")
+    assert list(rule.type.choices) == list(demo.DEMOS)
+    assert all(load_recipe(name).generator.model == model for model, (name, _) in demo.DEMOS.items())
+    assert len({folder for _, folder in demo.DEMOS.values()}) == len(demo.DEMOS)
 
 
 @pytest.fixture

