@@ -53,7 +53,7 @@ def shard(model: nn.Module) -> nn.Module:
     FSDP2 gathers a block's parameters while it runs and lets go of them afterwards.
     """
     whole = copy.deepcopy(model).cpu()
-    for module in list(model.modules()):
+    for module in reversed(list(model.modules())):  # inner blocks before those that hold them
         if isinstance(module, nn.ModuleList):
             for block in module:
                 fully_shard(block)

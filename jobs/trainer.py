@@ -223,9 +223,9 @@ def fit(
             writer.check()
             last = trainer.step == config.steps
             due = config.preview_every > 0 and trainer.step % config.preview_every == 0
-            if evaluation and due:
-                averaged = trainer.averaged()
-                log.add_figures(evaluation(averaged) if ranks.lead else {})
+            averaged = trainer.averaged() if due and (preview or evaluation) else None
+            if evaluation and averaged is not None and ranks.lead:
+                log.add_figures(evaluation(averaged))
             if trainer.step % config.log_every == 0 or last:
                 skipped = trainer.guard.verdict(str(run.path))
                 facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped)
@@ -233,10 +233,8 @@ def fit(
             if trainer.step % config.save_every == 0 or last or stopped.is_set():
                 trainer.guard.verdict(str(run.path))
                 trainer.save(writer, log.state_dict(), log.loss)
-            if preview and due and not last:
-                averaged = trainer.averaged()
-                if ranks.lead:
-                    preview(averaged, trainer.step)
+            if preview and averaged is not None and ranks.lead and not last:
+                preview(averaged, trainer.step)
             if stopped.is_set() and not last:
                 writer.wait()
                 raise TrainingStopped(trainer.step, run.path)

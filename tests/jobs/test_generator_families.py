@@ -5,11 +5,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from torch import distributed
+from torch.distributed.tensor import DTensor
 
+from jobs import parallel
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.families import FAMILIES
 from jobs.metrics_log import read_metrics
-from jobs.train_gen import generator_ingredients, load_generator, train_generator
+from jobs.train_gen import build_generator, generator_ingredients, load_generator, train_generator
 from stores import ArraySpec, StoreWriter, new_index
 
 ROWS, GRID, CHANNELS = 16, 4, 8
@@ -74,3 +77,18 @@ def test_only_the_settings_of_its_own_family_decide_a_generator(latents):
     assert names("lightning-dit") - names("starflow") >= {"shift", "cosine_weight"}
     assert names("starflow") - names("lightning-dit") == {"noise_std", "inner_norm_weight"}
     assert {"label_dropout", "seed", "size"} <= names("lightning-dit") & names("starflow")
+
+
+def test_a_flow_can_be_spread_over_ranks(latents, tmp_path):
+    generator = build_generator(latents, GeneratorConfig(model="starflow", size="tiny"))
+    batch = {"latents": torch.randn(2, GRID, GRID, CHANNELS), "label": torch.tensor([0, 2])}
+    expected = generator.loss(batch, torch.Generator().manual_seed(0))["loss"]
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
+    try:
+        parallel.shard(generator)
+        assert all(isinstance(value, DTensor) for value in generator.parameters())
+        loss = generator.loss(batch, torch.Generator().manual_seed(0))["loss"]
+        loss.backward()
+    finally:
+        distributed.destroy_process_group()
+    torch.testing.assert_close(loss, expected)
