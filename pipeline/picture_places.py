@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fae.metrics.extractors import ExtractorFacts
 from jobs.adm_npz import Statistics, read_statistics
 from jobs.config import DataConfig
 from jobs.picture_sets import FilePictures, NpzPictures, PictureSet, StorePictures, file_pictures
@@ -24,6 +25,8 @@ from stores.places import is_url, name_of
 from stores.sources import open_source
 
 RUN = "run.json"
+# What samples were made with, as it is told beside their figures.
+TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interval")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class Side:
             return self.pictures.size
         assert self.statistics is not None
         return self.statistics.provenance["size"] if self.statistics.provenance else None
+
+    def is_seen_by(self, facts: ExtractorFacts) -> bool:
+        """Whether there are pictures for this extractor to see, or statistics of its kind."""
+        return self.pictures is not None or (self.statistics is not None and self.statistics.fits(facts))
+
+    def describe(self) -> str:
+        """What it is, in a line; of samples how they were made, since guidance, steps and labels move every figure."""
+        if self.pictures is None:
+            return (
+                f"{self.place}: statistics alone, {'provenance recorded' if self.size else 'provenance not recorded'}"
+            )
+        parts = [f"{self.pictures.total:,} pictures of {self.pictures.size} px"]
+        sampled = self.made_by.get("sample", {})
+        parts += [f"{name} {sampled[name]}" for name in TOLD if name in sampled]
+        return f"{self.place}: {', '.join(parts)}"
 
 
 def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:

@@ -53,13 +53,11 @@ def npz_parts(path: Path, name: str, rows: int) -> Iterator[np.ndarray]:
     """
     with _opened(path) as archive, archive.open(f"{name}.npy") as file:
         header = _read_header(file, path, name)
-        num_bytes = header.dtype.itemsize * int(np.prod(header.shape[1:]))
         for start in range(0, header.shape[0], rows):
-            count = min(rows, header.shape[0] - start)
-            data = file.read(count * num_bytes)
-            if len(data) != count * num_bytes:
+            part = np.empty((min(rows, header.shape[0] - start), *header.shape[1:]), header.dtype)
+            if file.readinto(part.data.cast("B")) != part.nbytes:  # type: ignore[attr-defined]
                 raise ValueError(f"{path}: {name}: expected {header.shape[0]} rows; it ends early; make it again")
-            yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
+            yield part
 
 
 @contextmanager

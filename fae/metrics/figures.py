@@ -56,10 +56,7 @@ def _distances(facts: ExtractorFacts, made: Measured, reference: Measured, prefi
         gaussian = reference.gaussians[facts.spatial]
         spatial = FrechetReference(gaussian.mean, gaussian.covariance)
         yield Figure(f"{prefix}s{facts.title}", _distance(spatial, made.gaussians[facts.spatial]))
-    at = {
-        count: distance if count == made.count else _distance(main, gaussian)
-        for count, gaussian in made.prefixes.items()
-    }
+    at = {count: distance if count == made.count else _distance(main, gaussian) for count, gaussian in made.growing()}
     for count, value in at.items():
         if count != made.count:
             yield Figure(f"{title} at {count:,}", value, note=_too_few(width, count, None))

@@ -1,5 +1,6 @@
 """What one pass over a set of pictures keeps of an extractor's features: Gaussians, some rows, the class score."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -25,22 +26,29 @@ class Measured:
     """A set of pictures as one extractor sees it.
 
     `count` pictures (None where a file does not say), a Gaussian of each array of features, the main array's `rows`
-    (M, D) float32 of a random part, its Gaussian at growing counts in `prefixes`, and the class score with its standard
+    (M, D) float32 of a random part, its moments in `parts` of growing counts, and the class score with its standard
     deviation over ten parts. What is not known is empty.
     """
 
     count: int | None
     gaussians: dict[str, Gaussian]
     rows: torch.Tensor | None = None
-    prefixes: dict[int, Gaussian] = field(default_factory=dict)
+    parts: list[Moments] = field(default_factory=list)
     class_score: tuple[float, float] | None = None
+
+    def growing(self) -> Iterator[tuple[int, Gaussian]]:
+        """(count, Gaussian) of the first part, of the first two, … and of all; one at a time, for they are large."""
+        whole = Moments(len(self.parts[0].mean)) if self.parts else Moments(0)
+        for part in self.parts:
+            if whole.merge(part).count >= 2:
+                yield whole.count, _gaussian(whole)
 
 
 class Accumulator:
     """Takes in features batch by batch, in any order: a picture's number, not its turn, decides where it counts.
 
     Numbers run from 0 to `total` - 1 in a random order of the pictures; some may never come. Rows below `kept_rows`
-    are kept; Gaussians are taken at `points` growing counts of them. Memory: points + 1 matrices (D, D), and the rows.
+    are kept; moments are taken of `points` parts of them. Memory: points + 1 matrices (D, D), and the rows.
     """
 
     def __init__(self, facts: ExtractorFacts, total: int, kept_rows: int, points: int = 1) -> None:
@@ -82,20 +90,14 @@ class Accumulator:
         """
         if self.count < 2 or self.rows is None:
             raise ValueError(f"expected at least 2 readable pictures to compare, got {self.count}")
-        prefixes = self._prefixes()
-        gaussians = {self.facts.main: prefixes[self.count]}
+        whole = Moments(len(self.parts[0].mean))
+        for part in self.parts:
+            whole.merge(part)
+        gaussians = {self.facts.main: _gaussian(whole)}
         if self.facts.spatial and self.spatial is not None:
             gaussians[self.facts.spatial] = _gaussian(self.spatial)
         score = self.score.result() if self.score is not None and bool((self.score.counts > 0).all()) else None
-        return Measured(self.count, gaussians, self.rows[self.kept], prefixes, score)
-
-    def _prefixes(self) -> dict[int, Gaussian]:
-        whole, found = Moments(len(self.parts[0].mean)), {}
-        for part in self.parts:
-            whole.merge(part)
-            if whole.count >= 2:
-                found[whole.count] = _gaussian(whole)
-        return found
+        return Measured(self.count, gaussians, self.rows[self.kept], self.parts if len(self.parts) > 1 else [], score)
 
     def _keep(self, main: torch.Tensor, numbers: np.ndarray) -> None:
         assert self.rows is not None

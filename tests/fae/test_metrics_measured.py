@@ -32,9 +32,10 @@ def test_any_order_gives_the_figures_of_the_pictures_numbers() -> None:
     found = measured(FID, rows, np.random.default_rng(0).permutation(NUMBERS))
     whole, first = Moments(6).update(rows["pooled"]), Moments(6).update(rows["pooled"][:80])
     torch.testing.assert_close(found.gaussians["pooled"].covariance, whole.covariance)
-    assert list(found.prefixes) == [40, 80, 120, 160, 200]
-    torch.testing.assert_close(found.prefixes[80].mean, first.mean)
-    torch.testing.assert_close(found.prefixes[80].covariance, first.covariance)
+    growing = dict(found.growing())
+    assert list(growing) == [40, 80, 120, 160, 200]
+    torch.testing.assert_close(growing[80].mean, first.mean)
+    torch.testing.assert_close(growing[80].covariance, first.covariance)
     torch.testing.assert_close(found.gaussians["spatial"].mean, rows["spatial"].double().mean(dim=0))
     assert found.rows is not None
     torch.testing.assert_close(found.rows, rows["pooled"][:50])
@@ -47,7 +48,7 @@ def test_numbers_that_never_come_leave_nothing_behind() -> None:
     sums.update({name: values[torch.from_numpy(there)] for name, values in rows.items()}, there)
     found = sums.result()
     assert found.count == 197
-    assert list(found.prefixes) == [39, 78, 118, 158, 197]
+    assert [count for count, _ in found.growing()] == [39, 78, 118, 158, 197]
     assert found.rows is not None
     torch.testing.assert_close(found.rows, rows["pooled"][np.setdiff1d(np.arange(50), [3, 41])])
 

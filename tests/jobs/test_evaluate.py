@@ -58,7 +58,7 @@ def test_every_extractor_sees_each_picture_once(pictures: NpzPictures) -> None:
     assert told[-1] == (30, 30)
     mean = first.extract(PIXELS)["pooled"].double().mean(dim=0)
     torch.testing.assert_close(found.measured["a"].gaussians["pooled"].mean, mean)
-    assert list(found.measured["a"].prefixes) == [6, 12, 18, 24, 30]
+    assert [count for count, _ in found.measured["a"].growing()] == [6, 12, 18, 24, 30]
     assert torch.equal(
         found.measured["a"].gaussians["pooled"].covariance, found.measured["b"].gaussians["pooled"].covariance
     )

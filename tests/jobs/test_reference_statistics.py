@@ -24,7 +24,7 @@ INGREDIENTS = {"pictures": {"size": 32}, "extractor": FACTS.as_record(), "kept_r
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     gaussian = Gaussian(torch.arange(4).double(), torch.eye(4).double() * 0.1)
-    measured = Measured(7, {"pooled": gaussian}, torch.ones(3, 4), {7: gaussian}, (1.5, 0.25))
+    measured = Measured(7, {"pooled": gaussian}, torch.ones(3, 4), class_score=(1.5, 0.25))
     folder = reference_folder(tmp_path, "real", INGREDIENTS)
     save_reference(folder, INGREDIENTS, measured, {"x.png": "broken"})
     return folder

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+import jobs.adm_npz
 import pipeline.evaluation
 from fae.metrics import Moments, frechet_distance
 from fae.metrics.extractors import Extractor, ExtractorFacts, ExtractorSettings
@@ -170,6 +171,23 @@ def test_statistics_of_unequal_provenance_are_refused(passes: list[int], tmp_pat
     assert "extractor.name" in message
 
 
+def test_statistics_that_say_nothing_are_compared_by_inception_alone(
+    passes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.adm_npz, "POOLED_DIM", 4)  # the width of the extractor that stands for all
+    made = digits(tmp_path / "made", 0)
+    np.savez(tmp_path / "theirs.npz", mu=np.zeros(4), sigma=np.eye(4))
+    words = [tmp_path / "made", "--reference", tmp_path / "theirs.npz", "--root", tmp_path / "runs"]
+    assert "does not say what made them" in run(*words, code=2)
+    assert "does not say what made them" in run(*words, "--extractors", "inception,lite0", code=2)
+    record = run(*words, "--inception-weights", tmp_path / "weights.pth")
+    assert list(record["ingredients"]["extractors"]) == ["inception"]
+    ours, unit = Moments(4).update(quarters(made)), torch.eye(4).double()
+    expected = frechet_distance(ours.mean, ours.covariance, torch.zeros(4), unit)
+    assert value(record, "FD-inception") == pytest.approx(expected)
+    assert record["reference"]["statistics"]["provenance"] == "not recorded"
+
+
 def test_broken_pictures_are_told_or_end_it(passes: list[int], tmp_path: Path) -> None:
     digits(tmp_path / "made", 0)
     digits(tmp_path / "real", 100)
@@ -199,6 +217,11 @@ def test_samples_by_name_against_the_feature_store(
     root = world_copy("samples", "features")
     record = run("tiny", "--reference", "tiny", "--reference-split", "train", "--root", root)
     assert Path(record["file"]) == root / "samples" / world.made.samples.path.name / "evaluation.json"
+    told = CliRunner().invoke(
+        main, ["eval", "tiny", "--reference", "tiny", "--reference-split", "train", "--root", str(root)]
+    )
+    assert "10 pictures of 32 px, labels balanced, seed 0, steps 3, solver euler, guidance_scale 1.0" in told.stdout
+    assert "eval: up to date" in told.stdout
     sampled = record["evaluated"]["made_by"]["sample"]
     assert (sampled["num"], sampled["steps"], sampled["seed"], sampled["guidance_scale"]) == (10, 3, 0, 1.0)
     assert record["reference"]["pictures"]["kind"] == "store of features"
@@ -261,12 +284,14 @@ def test_real_features_of_lite0_offline(tmp_path: Path) -> None:
     assert value(same, "precision on Lite0") == value(same, "recall on Lite0") == 1
 
 
-def test_a_terminal_gets_a_table_and_two_lines(passes: list[int], tmp_path: Path) -> None:
+def test_a_person_gets_both_sides_and_a_table(passes: list[int], tmp_path: Path) -> None:
     digits(tmp_path / "made", 0)
     digits(tmp_path / "real", 100)
     words = ["eval", tmp_path / "made", "--reference", tmp_path / "real", "--root", tmp_path / "runs"]
     outcome = CliRunner().invoke(main, [str(word) for word in words])
     lines = io.StringIO(outcome.stdout).read().splitlines()
-    assert lines[0].startswith("eval: done in")
-    assert lines[1].split()[:2] == ["figure", "value"]
+    assert lines[0] == f"evaluated: {tmp_path / 'made'}: 40 pictures of 32 px"
+    assert lines[1] == f"reference: {tmp_path / 'real'}: 40 pictures of 32 px"
+    assert lines[2].startswith("eval: done in")
+    assert lines[3].split()[:2] == ["figure", "value"]
     assert any(line.startswith("KID on lite0") and "40 against 40 pictures" in line for line in lines)

@@ -52,6 +52,7 @@ def test_parts_are_read_back_without_the_whole(tmp_path):
     parts = list(npz_parts(tmp_path / "a.npz", "arr_0", 3))
     assert [len(part) for part in parts] == [3, 3, 1]
     np.testing.assert_array_equal(np.concatenate(parts), values)
+    assert all(part.flags.writeable for part in parts)  # torch warns of others
 
 
 def test_what_is_no_npz_of_numbers_is_refused(tmp_path):
