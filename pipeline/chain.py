@@ -24,7 +24,7 @@ class Made:
 
 
 def run_chain(stages: Stages) -> Made | None:
-    """Run what is out of date, up to the recipe's last stage.
+    """Run what is out of date, up to the recipe's last stage; samples are evaluated where the recipe has a reference.
 
     Returns None when it ends before `sample`: there, or in a dry run at the first stage whose result is not there.
     """
@@ -35,6 +35,8 @@ def run_chain(stages: Stages) -> Made | None:
         return None
     features, latents, trained = models
     samples = stages.sample(trained)
+    if stages.recipe.eval.reference is not None:
+        stages.evaluate(samples.path, features)
     if not stages.dry_run:
         paint_previews(trained, stages.recipe.runtime)
     assert trained.autoencoder is not None

@@ -14,18 +14,20 @@ from fae.metrics.extractors import Extractor, ExtractorSettings, build_extractor
 from fae.metrics.figures import Figure, set_figures
 from fae.metrics.measured import Measured
 from jobs.adm_npz import refuse_unequal, write_statistics
-from jobs.config import EvalConfig
+from jobs.config import EvalConfig, RuntimeConfig
+from jobs.devices import pick_device, use_threads
 from jobs.evaluate import Pass, Seen, measure
 from jobs.reconstructions import Reconstructions, pair_figures
 from pipeline.evaluation_record import (
     evaluation_file,
     evaluation_record,
     evaluations,
+    figure_rows,
     write_evaluation,
     write_pairs,
 )
 from pipeline.output import Output
-from pipeline.picture_places import Side
+from pipeline.picture_places import Side, open_sides
 from pipeline.progress import Watcher
 from pipeline.references import measure_reference
 from stores import fingerprint
@@ -40,6 +42,32 @@ class Export:
     pictures: bool
 
 
+def evaluate(
+    root: Path,
+    place: str,
+    config: EvalConfig,
+    runtime: RuntimeConfig,
+    output: Output,
+    watchers: Sequence[Watcher] = (),
+    *,
+    features: str | None = None,
+    decoder: str | None = None,
+    export: Export | None = None,
+) -> dict[str, Any]:
+    """Evaluate what a name or path means, print the figures as a table and return the record (`Evaluator.evaluate`).
+
+    `features` and `decoder` name others than a run's own.
+
+    Raises:
+        ValueError, FileNotFoundError: sides that are not there or must not be compared; each message says what to do.
+    """
+    threads, device = use_threads(runtime.threads), pick_device(runtime.device)
+    made, reference = open_sides(root, place, config, device, threads, features, decoder)
+    record = Evaluator(root, config, device, threads, output, watchers).evaluate(made, reference, export)
+    output.table(figure_rows(record))
+    return record
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Evaluates pictures as the settings say; all that it keeps lies below `root` or beside the pictures."""
@@ -52,7 +80,7 @@ class Evaluator:
     watchers: Sequence[Watcher] = ()
 
     def evaluate(self, made: Side, reference: Side | None, export: Export | None = None) -> dict[str, Any]:
-        """The record of this evaluation, as evaluation.json holds it, and its `file`; measured if it is not there.
+        """The record of this evaluation, as evaluation.json holds it, with its `file` and whether it was `up_to_date`.
 
         Raises:
             ValueError: nothing to compare with, or two sides that must not be compared.
@@ -68,7 +96,7 @@ class Evaluator:
                 self.output.say(f"{role}: {side.describe()}")
         if known is not None and export is None:
             self.output.say(f"eval: up to date: {file}")
-            return {**known, "file": str(file)}
+            return {**known, "file": str(file), "up_to_date": True}
         started = time.perf_counter()
         references = self._reference(reference, extractors, made.size) if reference else {}
         seen = self._measure(made, extractors, reference)
@@ -92,7 +120,7 @@ class Evaluator:
             record["pictures"] = str(write_pairs(file, record["fingerprint"], made.pictures, seen.pairs))
         write_evaluation(file, record)
         self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
-        return {**record, "file": str(file)}
+        return {**record, "file": str(file), "up_to_date": False}
 
     def _extractors(self, sides: Sequence[Side]) -> list[Extractor]:
         """The networks of the settings; where these name none, those that a file of statistics can be compared by."""

@@ -11,7 +11,7 @@ import torch
 
 from fae.metrics.extractors import ExtractorFacts
 from jobs.adm_npz import Statistics, read_statistics
-from jobs.config import DataConfig
+from jobs.config import DataConfig, EvalConfig
 from jobs.picture_sets import FilePictures, NpzPictures, PictureSet, StorePictures, file_pictures
 from jobs.reconstructions import Reconstructions
 from jobs.run_folder import RunFolder
@@ -82,6 +82,34 @@ class Side:
         sampled = self.made_by.get("sample", {})
         parts += [f"{name} {sampled[name]}" for name in TOLD if name in sampled]
         return f"{self.place}: {', '.join(parts)}"
+
+
+def open_sides(
+    root: Path,
+    text: str,
+    config: EvalConfig,
+    device: torch.device,
+    threads: int,
+    features: str | None = None,
+    decoder: str | None = None,
+) -> tuple[Side, Side | None]:
+    """What is evaluated (see `open_side`, or a run and its reconstructions) and what the settings compare it with.
+
+    Reconstructions are compared with what they rebuild when the settings name nothing else.
+
+    Raises:
+        ValueError, FileNotFoundError: a side that holds no pictures, or a run that makes none.
+    """
+    choice, reference = Choice(config.split, config.count, config.size, threads), None
+    if (Path(text) / RUN).is_file():
+        made = open_reconstructions(root, RunFolder.open(Path(text)), features, decoder, choice, device)
+        reference = originals_of(made)
+    else:
+        made = open_side(root, text, "samples", choice)
+    if config.reference is not None:
+        wanted = Choice(config.reference_split, config.reference_count, config.size or made.size, threads)
+        reference = open_side(root, config.reference, "features", wanted)
+    return made, reference
 
 
 def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:

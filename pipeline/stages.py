@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -182,6 +182,25 @@ class Stages:
             outcome, "pictures", lambda report: make_samples(folder, models, config, self.recipe.runtime, report)
         )
         return folder
+
+    def evaluate(self, samples: Path, features: Store) -> None:
+        """Samples → figures beside the recipe's reference; one of the recipe's name is this feature store."""
+        from pipeline.evaluation import evaluate
+        from pipeline.evaluation_record import FILE
+
+        config, runtime = self.recipe.eval, self.recipe.runtime
+        if self.dry_run:
+            # Whether it is there is known only once pictures and networks were read.
+            self.output.say(f"eval: would be made if it is not there: {samples / FILE}")
+            return
+        if config.reference == self.recipe.name:
+            config = replace(config, reference=str(features.path))
+        record = evaluate(self.root, str(samples), config, runtime, self.output, self.watch.watchers())
+        figures = {figure["metric"]: figure["value"] for figure in record["figures"]}
+        outcome = Outcome(
+            "eval", Path(record["file"]), record["up_to_date"], seconds=record["seconds"], figures=figures
+        )
+        self.outcomes.append(outcome)
 
     def _store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
         return self._stores(stage, [writer], lambda report: [make(report)])[0]

@@ -39,27 +39,15 @@ def eval_command(
     or a .npz. A decoder's or autoencoder's RUN is judged by held-out pictures that it rebuilds. Statistics of a
     reference are kept and used again; the figures, with all that made them, go to evaluation.json beside the pictures.
     """
-    from jobs.devices import pick_device, use_threads
-    from jobs.run_folder import RunFolder
-    from pipeline.evaluation import Evaluator, Export
-    from pipeline.evaluation_record import figure_rows
-    from pipeline.picture_places import RUN, Choice, open_reconstructions, open_side, originals_of
+    from pipeline.evaluation import Export, evaluate
 
-    config, runtime, output = settings.recipe.eval, settings.recipe.runtime, settings.output
-    threads, device = use_threads(runtime.threads), pick_device(runtime.device)
-    chosen = Choice(config.split, config.count, config.size, threads)
-    if (Path(samples) / RUN).is_file():
-        run = RunFolder.open(Path(samples))
-        made = open_reconstructions(settings.root, run, features, decoder, chosen, device)
-    else:
-        made = open_side(settings.root, samples, "samples", chosen)
-    reference = originals_of(made) if (Path(samples) / RUN).is_file() else None
-    if config.reference is not None:
-        size = config.size or made.size
-        wanted = Choice(config.reference_split, config.reference_count, size, threads)
-        reference = open_side(settings.root, config.reference, "features", wanted)
+    recipe, output = settings.recipe, settings.output
+    export = Export(export_npz, export_pictures) if export_npz else None
     watchers = watch_of(settings).watchers()
-    evaluator = Evaluator(settings.root, config, device, threads, output, watchers)
-    record = evaluator.evaluate(made, reference, Export(export_npz, export_pictures) if export_npz else None)
-    output.table(figure_rows(record))
+    record = evaluate(
+        *(settings.root, samples, recipe.eval, recipe.runtime, output, watchers),
+        features=features,
+        decoder=decoder,
+        export=export,
+    )
     output.result(record)

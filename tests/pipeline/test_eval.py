@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ import jobs.adm_npz
 import pipeline.evaluation
 from fae.metrics import Moments, frechet_distance
 from fae.metrics.extractors import Extractor, ExtractorFacts, ExtractorSettings
+from jobs.config import EvalConfig
+from pipeline.chain import run_chain
 from pipeline.cli import main
+from pipeline.output import Output
+from pipeline.stages import Stages
 
 SIZE = 32
 
@@ -231,11 +236,6 @@ def test_samples_by_name_against_the_feature_store(
 
 
 def test_a_store_of_samples_and_its_files_are_one(passes: list[int], world: Any, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from pipeline.output import Output
-    from pipeline.stages import Stages
-
     stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=12, steps=2, format="png")
     recipe = replace(world.recipe, runtime=replace(world.recipe.runtime, executor="local"))
@@ -266,6 +266,24 @@ def test_reconstructions_are_judged_one_by_one(kind: str, passes: list[int], wor
     assert np.mean(table["SSIM"].to_numpy()) == pytest.approx(value(record, "SSIM"))
     assert record["evaluated"]["made_by"]["autoencoder"] is not None
     assert record["reference"]["pictures"]["split"] == "val"
+
+
+def test_a_recipe_with_a_reference_ends_with_the_figures_of_its_samples(
+    passes: list[int], world: Any, world_copy: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = world_copy("features", "autoencoders", "decoders", "latents", "generators", "samples", "data")
+    recipe = replace(world.recipe, eval=EvalConfig(reference="tiny", reference_split="val", pair_rows=20))
+    for up_to_date in (False, True):
+        stages = Stages(root, recipe, Output())
+        assert run_chain(stages) is not None
+        last = stages.outcomes[-1]
+        assert (last.stage, last.done_before, last.path.name) == ("eval", up_to_date, "evaluation.json")
+        assert last.figures["FD-lite0"] > 0
+    assert capsys.readouterr().out.count("FD-lite0") == 2
+    assert "reference" in json.loads(last.path.read_text())["evaluations"][0]
+    dry = Stages(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
+    run_chain(dry)
+    assert "eval: would be made if it is not there: " in capsys.readouterr().out
 
 
 def test_real_features_of_lite0_offline(tmp_path: Path) -> None:
