@@ -45,7 +45,9 @@ class AttentionEncoder(nn.Module):
         self.out = nn.Linear(heads * head_dim, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling()
+        kind = x.device.type
+        cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        plain = torch.is_grad_enabled() or cast or torch.compiler.is_compiling()
         hidden = self._hidden(x) if plain else self._hidden_in_place(x)
         return self.out(self.activation(hidden))
 

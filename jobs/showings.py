@@ -67,11 +67,13 @@ def guidance_grid(
     count: int,
     device: torch.device,
 ) -> GuidanceGrid:
-    """Samples (N, H, W, 3) of `count` classes for each scale and number of steps."""
+    """Samples (N, H, W, 3) of `count` classes for each scale and number of steps; one number where steps do nothing."""
     generator, painter = (
         load_generator(models.generator, device),
         Painter.load(models.autoencoder, models.decoder, device),
     )
+    # A flow solves nothing: whatever the steps, its samples are the same.
+    steps = list({generator.evaluations(number, (), config.solver): number for number in steps}.values())
     labels = np.arange(count) % generator.num_classes
     seeds = [config.seed + number for number in range(count)]
 

@@ -279,7 +279,7 @@ def test_a_recipe_with_a_reference_ends_with_the_figures_of_its_samples(
         last = stages.outcomes[-1]
         assert (last.stage, last.done_before, last.path.name) == ("eval", up_to_date, "evaluation.json")
         assert last.figures["FD-lite0"] > 0
-    assert capsys.readouterr().out.count("FD-lite0") == 2
+        assert "FD-lite0" in capsys.readouterr().out
     assert "reference" in json.loads(last.path.read_text())["evaluations"][0]
     dry = Stages(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
     run_chain(dry)
