@@ -64,7 +64,8 @@ class AttentionEncoder(nn.Module):
         (packed, of_skip), (bias, skip_bias) = (p.split(self._widths) for p in (self.qkvs.weight, self.qkvs.bias))
         bias = torch.cat([bias[: -len(skip_bias)], bias[-len(skip_bias) :] + skip_bias])
         hidden = self._attend(F.linear(x, packed, bias))
-        hidden.flatten(0, 1).addmm_(x.flatten(0, 1), of_skip.T)  # (N, T, H·D) -> (N·T, H·D)
+        flat = hidden.flatten(0, 1)  # (N, T, H·D) -> (N·T, H·D)
+        torch.addmm(flat, x.flatten(0, 1), of_skip.T, out=flat)
         return hidden
 
     def _attend(self, qkv: Tensor) -> Tensor:
