@@ -102,7 +102,7 @@ def noise_stores(tmp_path_factory: pytest.TempPathFactory) -> NoiseStores:
 
     pictures = ArraySpec("pixels", (32, 32, 3), "uint8")
     return NoiseStores(
-        store("features", ArraySpec("features", (4, 4, 32)), pictures),
+        store("features", ArraySpec("features", (4, 4, 64)), pictures),
         store("latents", ArraySpec("latents", (4, 4, 8))),
     )
 
