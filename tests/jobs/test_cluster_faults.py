@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import ray
 from ray import cloudpickle
+from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from jobs.config import RuntimeConfig
@@ -145,6 +146,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }.items():
         monkeypatch.setenv(name, value)
+    # The tests' own embedded Ray, which is alone on loopback, would forbid these to join each other.
+    monkeypatch.delenv(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, raising=False)
 
 
 @pytest.fixture
