@@ -111,7 +111,7 @@ class Keeper:
     @cached_property
     def _table(self) -> pa.Table:
         try:
-            return pq.ParquetFile(pa.BufferReader(self.blobs.read(REUSE))).read().cast(REUSE_SCHEMA)
+            return pq.ParquetFile(pa.BufferReader(self.blobs.read(REUSE))).read(use_threads=False).cast(REUSE_SCHEMA)
         except (FileNotFoundError, pa.ArrowException, ValueError):
             # Without the plan, or with a damaged one, all rows are computed.
             return REUSE_SCHEMA.empty_table()

@@ -55,7 +55,9 @@ def load_digests(path: Path, root: str) -> Known:
     A file that is missing, damaged, or about another root gives nothing: the digests are then computed again.
     """
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read(columns=SCHEMA.names).cast(SCHEMA)
+        # Without threads: where a file is damaged, Arrow's may still be at work when the process ends, and abort it.
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        table = file.read(columns=SCHEMA.names, use_threads=False).cast(SCHEMA)
         saved_root = pq.read_schema(path).metadata[b"root"]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return {}
