@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from fae.generators import Generator
 from fae.metrics import psnr, ssim
 from fae.pictures import to_float
 from fae.pixel_decoder import PixelDecoder
@@ -59,19 +60,25 @@ class GuidanceGrid:
     cells: list[list[np.ndarray]]
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """The models that make samples, loaded once for all that is shown of them."""
+
+    generator: Generator
+    painter: Painter
+
+    @classmethod
+    def load(cls, models: Models, device: torch.device) -> "Sampler":
+        """The finished models on a device."""
+        painter = Painter.load(models.autoencoder, models.decoder, device)
+        return cls(load_generator(models.generator, device), painter)
+
+
 def guidance_grid(
-    models: Models,
-    config: SampleConfig,
-    scales: Sequence[float],
-    steps: Sequence[int],
-    count: int,
-    device: torch.device,
+    sampler: Sampler, config: SampleConfig, scales: Sequence[float], steps: Sequence[int], count: int
 ) -> GuidanceGrid:
     """Samples (N, H, W, 3) of `count` classes for each scale and number of steps; one number where steps do nothing."""
-    generator, painter = (
-        load_generator(models.generator, device),
-        Painter.load(models.autoencoder, models.decoder, device),
-    )
+    generator, painter = sampler.generator, sampler.painter
     # A flow solves nothing: whatever the steps, its samples are the same.
     steps = list({generator.evaluations(number, (), config.solver): number for number in steps}.values())
     labels = np.arange(count) % generator.num_classes

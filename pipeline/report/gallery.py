@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.run_folder import Models
-from jobs.showings import guidance_grid, nearest_pictures, rebuilt_pictures
+from jobs.showings import Sampler, guidance_grid, nearest_pictures, rebuilt_pictures
 from pipeline.report import records, showcase
 from pipeline.report.page import Section, film
 from pipeline.report.subjects import Subject
@@ -92,22 +93,22 @@ class Gallery:
         return Section("Samples", film(shown), "Grids that were made before.") if shown else None
 
     def _guidance(self) -> Section | None:
-        models = self._models() if self.showing.sampling else None
-        if models is None:
+        models, sampler = self._models(), self._sampler
+        if models is None or sampler is None:
             return None
         self.say("report: sampling")
         showing = self.showing
-        found = guidance_grid(models, SampleConfig(), showing.scales, showing.steps, showing.cell, self.device)
+        found = guidance_grid(sampler, SampleConfig(), showing.scales, showing.steps, showing.cell)
         names = [models.class_names[label] if models.class_names else str(label) for label in found.labels]
         note = f"Classes {', '.join(names)} with seeds 0 to {len(names) - 1} in every cell; Euler, guided at all times."
         return Section("Guidance and steps", showcase.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
-        models, features = self._models() if self.showing.sampling else None, self.subject.features
-        if models is None or features is None or "pixels" not in features.arrays:
+        sampler, features = self._sampler, self.subject.features
+        if sampler is None or features is None or "pixels" not in features.arrays:
             return None
         scale, steps = self.showing.scales[0], self.showing.steps[-1]
-        found = guidance_grid(models, SampleConfig(), [scale], [steps], self.showing.pictures, self.device)
+        found = guidance_grid(sampler, SampleConfig(), [scale], [steps], self.showing.pictures)
         samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
         nearest = nearest_pictures(samples, features, train)
@@ -125,6 +126,11 @@ class Gallery:
             for file in sorted(folder.glob("*.png")):
                 shown[f"{file.stem} ({folder.parent.name})"] = showcase.picture_file(file, f"probe figure: {file.stem}")
         return Section("Preserved semantics", film(shown), "Figures of fae-pipe probe.") if shown else None
+
+    @cached_property
+    def _sampler(self) -> Sampler | None:
+        models = self._models() if self.showing.sampling else None
+        return None if models is None else Sampler.load(models, self.device)
 
     def _models(self) -> Models | None:
         parts = (self.subject.generator, self.subject.autoencoder, self.subject.decoder)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+
+from pipeline.templates import page_template
 
 TEMPLATE = "page.html.j2"
 
@@ -30,10 +31,7 @@ def render_page(
     title: str, subtitle: str, sections: Sequence[Section], library: Markup, script: Markup, footer: str
 ) -> str:
     """The whole page; what is no Markup is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template(TEMPLATE).render(
+    return page_template(Path(__file__).parent, TEMPLATE).render(
         title=title, subtitle=subtitle, sections=sections, library=library, script=script, footer=footer
     )
 

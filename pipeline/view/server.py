@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Template
 
+from pipeline.templates import page_template
 from pipeline.view.pictures import RowPictures
 from pipeline.view.rows import Query, Rows
 from stores import Store, StoreError
@@ -44,11 +45,8 @@ class Viewer:
         )
 
     @cached_property
-    def _template(self):  # type: ignore[no-untyped-def]
-        environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-        )
-        return environment.get_template("page.html.j2")
+    def _template(self) -> Template:
+        return page_template(Path(__file__).parent, "page.html.j2")
 
 
 class ViewServer(ThreadingHTTPServer):
