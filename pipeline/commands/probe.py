@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stages import ACTORS, input_option, watch_of
+from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, config_options
 
@@ -39,7 +39,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
 )
-@config_options("probe", "runtime", exclude=ACTORS)
+@config_options("probe", "runtime", exclude=ELSEWHERE)
 def probe_command(
     settings: Settings,
     features: str,

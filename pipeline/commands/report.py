@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.stages import ACTORS
+from pipeline.commands.stages import ELSEWHERE
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, config_options
 
@@ -79,7 +79,7 @@ class Numbers(click.ParamType):
     group="What",
     help="Held-out pictures to rebuild, and samples to look for copies of.",
 )
-@config_options("runtime", recipe="none", exclude=ACTORS)
+@config_options("runtime", recipe="none", exclude=ELSEWHERE)
 def report_command(
     settings: Settings,
     places: tuple[str, ...],

@@ -115,7 +115,7 @@ def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tup
 
 @click.command("extract-text", cls=FaeCommand)
 @input_option("--features", "Feature store whose rows have captions")
-@config_options("text", "runtime")
+@config_options("text", "runtime", exclude=TRAINERS)
 def extract_text_command(settings: Settings, features: str | None) -> None:
     """Run a frozen text encoder once over the captions of a store's rows.
 
