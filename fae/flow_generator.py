@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch import nn
 
+from fae.conditions import Conditions
 from fae.draws import normal
 from fae.flow_block import FlowBlock
 from fae.generators import Batch, Generator
 from fae.guidance import Guidance
 from fae.noise import seeded_noise
 from fae.starflow import Flowed, StarFlow, bits_per_dim
-from fae.transport import drop_labels
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class FlowGenerator(Generator):
             `loss`, `bits_per_dim` and `inner_norm`. Scalars, float32.
         """
         x = self._noised(batch, generator)
-        y = drop_labels(batch["label"], self.num_classes, self.settings.label_dropout, generator)
-        flowed = self.model(x, y)
+        conditions = self.conditions(batch).dropped(self.settings.label_dropout, generator)
+        flowed = self.model(x, conditions.inputs)
         inner_norm = flowed.inner_norm.mean()
         bits = bits_per_dim(flowed.log_prob(), x[0].numel()).mean()
         loss = bits * math.log(2) + self.settings.inner_norm_weight * inner_norm
@@ -72,12 +72,12 @@ class FlowGenerator(Generator):
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """`bits_per_dim` of noised, normalised latents given their labels; standard normal numbers have 2.047."""
         x = self._noised(batch, generator)
-        y = torch.where(batch["label"] < 0, self.num_classes, batch["label"])
-        return {"bits_per_dim": bits_per_dim(self.model(x, y).log_prob(), x[0].numel()).mean()}
+        flowed = self.model(x, self.conditions(batch).inputs)
+        return {"bits_per_dim": bits_per_dim(flowed.log_prob(), x[0].numel()).mean()}
 
-    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> Flowed:
+    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> Flowed:
         """Noise and log-determinant."""
-        flowed: Flowed = self.model(x, y)
+        flowed: Flowed = self.model(x, conditions.inputs)
         return flowed
 
     def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
@@ -89,7 +89,7 @@ class FlowGenerator(Generator):
     @torch.no_grad()
     def sample(
         self,
-        conditions: torch.Tensor,
+        conditions: Conditions,
         seeds: Sequence[int],
         *,
         steps: int = 1,
@@ -100,7 +100,7 @@ class FlowGenerator(Generator):
         """Latents (N, h, w, c), float32, on the model's device.
 
         Args:
-            conditions: class labels (N,) int64; negative = without a label.
+            conditions: one for each sample.
             seeds: one for each sample.
             steps, solver: of diffusion; a flow has neither.
             guidance: intervals of t with their scale, where the k-th of T tokens to be made has t = 1 - k/T: 1 while
@@ -108,13 +108,14 @@ class FlowGenerator(Generator):
             weak: must be absent: two flows have no inner tokens in common that one could guide the other by.
 
         Raises:
-            ValueError: a label is not a class of the model, labels and seeds differ in number, or a weak generator.
+            ValueError: an unknown class, conditions and seeds that differ in number, or a weak generator.
         """
         self.check_conditions(conditions, seeds)
         if weak is not None:
             raise ValueError("autoguidance: expected none with a flow; use guidance_scale, which the null class serves")
         device = self.latent_mean.device
-        y = torch.where(conditions < 0, self.num_classes, conditions).to(device)
+        y = conditions.to(device).inputs
+        assert isinstance(y, torch.Tensor)
         z = seeded_noise(seeds, (*self.grid, self.channels), device)
         return self.denormalise(self.model.generate(z, y, guidance))
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from fae.conditions import Classes, Conditions
 from fae.draws import normal
 from fae.guidance import Guidance, guided_velocity, scale_at
 from fae.noise import noise_stream
@@ -56,7 +57,7 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def sample(
         self,
-        conditions: torch.Tensor,
+        conditions: Conditions,
         seeds: Sequence[int],
         *,
         steps: int,
@@ -64,11 +65,11 @@ class Generator(nn.Module, ABC):
         solver: str,
         weak: nn.Module | None,
     ) -> torch.Tensor:
-        """Latents (N, h, w, c), one for each condition (N,) and seed, whatever else is in the batch."""
+        """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch."""
 
     @abstractmethod
-    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> Any:
-        """Run the model once on normalised latents x (N, h, w, c) and labels y (N,): what costs are counted in."""
+    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> Any:
+        """Run the model once on normalised latents x (N, h, w, c): what costs are counted in."""
 
     @abstractmethod
     def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
@@ -77,6 +78,14 @@ class Generator(nn.Module, ABC):
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Named figures of rows that were not trained on, each a mean over them; none where a family has none."""
         return {}
+
+    def conditions(self, batch: Batch) -> Conditions:
+        """Of a batch's `label` (N,) int64, negative = without one."""
+        return self.classes(batch["label"])
+
+    def classes(self, labels: torch.Tensor) -> Classes:
+        """Conditions of labels (N,) int64; negative = without one."""
+        return Classes(labels, self.num_classes)
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Stored latents (..., c) to zero mean and unit deviation per channel, float32."""
@@ -94,17 +103,14 @@ class Generator(nn.Module, ABC):
             latents = mean + torch.exp(0.5 * logvar) * normal(mean.shape, generator, mean.device)
         return self.normalise(latents)
 
-    def check_conditions(self, conditions: torch.Tensor, seeds: Sequence[int]) -> None:
-        """Raise ValueError unless there is a known class, or -1, for each seed."""
-        if conditions.shape != (len(seeds),):
-            raise ValueError(
-                f"conditions: expected one label for each of {len(seeds)} seeds; "
-                f"received shape {tuple(conditions.shape)}"
-            )
-        if len(seeds) and int(conditions.max()) >= self.num_classes:
+    def check_conditions(self, conditions: Conditions, seeds: Sequence[int]) -> None:
+        """Raise ValueError unless there is one that the model knows for each seed."""
+        if len(conditions) != len(seeds):
+            raise ValueError(f"conditions: expected one for each of {len(seeds)} seeds; received {len(conditions)}")
+        if isinstance(conditions, Classes) and len(seeds) and int(conditions.labels.max()) >= self.num_classes:
             raise ValueError(
                 f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
-                f"received {int(conditions.max())}"
+                f"received {int(conditions.labels.max())}"
             )
 
 
@@ -112,8 +118,8 @@ class DiffusionGenerator(Generator):
     """A velocity model, and the path it was trained on.
 
     Args:
-        model: (x (N, h, w, c), t (N,), y (N,)) -> velocity; see `Generator` for its facts.
-        transport: times, shift, label dropout and losses.
+        model: (x (N, h, w, c), t (N,), conditions' inputs) -> velocity; see `Generator` for its facts.
+        transport: times, shift, dropout of conditions and losses.
     """
 
     def __init__(
@@ -126,15 +132,15 @@ class DiffusionGenerator(Generator):
         """The transport's losses of a batch.
 
         Args:
-            batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; `label` (N,) int64,
-                negative = without a label.
+            batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; and what `conditions`
+                takes.
         """
         x0 = self.drawn(batch["latents"], generator)
-        return self.transport.loss(self.model, x0, batch["label"], self.num_classes, generator)
+        return self.transport.loss(self.model, x0, self.conditions(batch), generator)
 
-    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """The velocity at t = 0."""
-        velocity: torch.Tensor = self.model(x, x.new_zeros(len(x)), y)
+        velocity: torch.Tensor = self.model(x, x.new_zeros(len(x)), conditions.inputs)
         return velocity
 
     def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
@@ -146,7 +152,7 @@ class DiffusionGenerator(Generator):
     @torch.no_grad()
     def sample(
         self,
-        conditions: torch.Tensor,
+        conditions: Conditions,
         seeds: Sequence[int],
         *,
         steps: int = 250,
@@ -158,19 +164,19 @@ class DiffusionGenerator(Generator):
         """Latents (N, h, w, c), float32, on the model's device.
 
         Args:
-            conditions: class labels (N,) int64; negative = without a label.
+            conditions: one for each sample.
             seeds: one for each sample.
             steps: of the solver (the paper: 250).
             guidance: intervals of t with their scale; none = no guidance.
             solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
-            weak: a weaker velocity model of the same latents, to guide by instead of the null class.
+            weak: a weaker velocity model of the same latents, to guide by instead of the empty condition.
             on_step: called after each step with its number, the time reached and the normalised state.
 
         Raises:
-            ValueError: a label is not a class of the model, labels and seeds differ in number, or an unknown solver.
+            ValueError: an unknown class, conditions and seeds that differ in number, or an unknown solver.
         """
         self.check_conditions(conditions, seeds)
         device = self.latent_mean.device
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
-        velocity = guided_velocity(self.model, conditions.to(device), self.num_classes, guidance, weak)
+        velocity = guided_velocity(self.model, conditions.to(device), guidance, weak)
         return self.denormalise(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))

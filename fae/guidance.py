@@ -1,4 +1,4 @@
-"""Guidance by intervals of t on all channels: by the null class, both halves in one batch, or by a weaker model.
+"""Guidance by intervals of t on all channels: by no condition, both halves in one batch, or by a weaker model.
 
 Classifier-free guidance: Ho & Salimans, arXiv 2207.12598; intervals: Kynkäänniemi et al., arXiv 2404.07724.
 """
@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 
+from fae.conditions import Conditions
 from fae.samplers import Velocity
 from fae.transport import Model
 
@@ -78,21 +79,20 @@ def scale_at(guidance: Guidance, t: float) -> float:
 
 
 def guided_velocity(
-    model: Model, y: torch.Tensor, null_label: int, guidance: Guidance = (), weak: Model | None = None
+    model: Model, conditions: Conditions, guidance: Guidance = (), weak: Model | None = None
 ) -> Velocity:
-    """v_weak + scale·(v_y - v_weak) as a function of (x, t), where v_weak is the null class's velocity.
+    """v_weak + scale·(v_y - v_weak) as a function of (x, t), where v_weak is the velocity of the empty condition.
 
-    One evaluation of N samples where the scale is 1 (labels) or 0 (null class), else one of 2·N.
+    One evaluation of N samples where the scale is 1 (conditions) or 0 (empty ones), else one of 2·N.
 
     Args:
-        model: (x (N, ..., c), t (N,), y (N,)) -> velocity of x's shape.
-        y: labels (N,) int64; negative = without a label.
-        null_label: the class that stands for none.
-        weak: a smaller or less trained model of the same latents; v_weak then is its velocity for the same labels
+        model: (x (N, ..., c), t (N,), conditions' inputs) -> velocity of x's shape.
+        conditions: one for each sample.
+        weak: a smaller or less trained model of the same latents; v_weak then is its velocity for the same conditions
             (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
     """
-    y = torch.where(y < 0, null_label, y)
-    null = torch.full_like(y, null_label)
+    empty = conditions.empty()
+    y, null, joined = conditions.inputs, empty.inputs, conditions.joined(empty).inputs
 
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
         scale = scale_at(guidance, t)
@@ -103,9 +103,9 @@ def guided_velocity(
             return torch.lerp(weak(x, times, y).float(), model(x, times, y).float(), scale)
         if scale == 0.0:
             return model(x, times, null)
-        both = model(torch.cat([x, x]), torch.cat([times, times]), torch.cat([y, null]))
-        with_label, without = both.float().chunk(2)  # (2·N, ..., c) -> 2 × (N, ..., c)
-        return torch.lerp(without, with_label, scale)
+        both = model(torch.cat([x, x]), torch.cat([times, times]), joined)
+        conditioned, without = both.float().chunk(2)  # (2·N, ..., c) -> 2 × (N, ..., c)
+        return torch.lerp(without, conditioned, scale)
 
     return velocity
 

@@ -11,6 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
 from fae.autoencoder import FeatureAutoencoder
+from fae.conditions import Classes
 from fae.generators import DiffusionGenerator, Generator
 from fae.guidance import Guidance, GuidanceInterval, guided_velocity, make_guidance
 from fae.noise import seeded_noise
@@ -135,7 +136,7 @@ class FAEPipeline(DiffusionPipeline):
         self, x: torch.Tensor, labels: torch.Tensor, guidance: Guidance, steps: int, callback: OnStepEnd | None
     ) -> torch.Tensor:
         """Noise to latents by the scheduler's steps."""
-        velocity = guided_velocity(self._velocity, labels, self._num_classes, guidance)
+        velocity = guided_velocity(self._velocity, Classes(labels, self._num_classes), guidance)
         # Explicit sigmas: by default the scheduler shifts the last one twice.
         sigmas = np.linspace(1, 1 / steps, steps)
         self.scheduler.set_timesteps(sigmas=sigmas)

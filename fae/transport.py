@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from fae.conditions import Conditions
 from fae.draws import normal, uniform
 
-Model = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Model = Callable[..., torch.Tensor]
+"""(x (N, ..., c), t (N,), a condition's inputs) -> velocity of x's shape."""
 
 
 def shift_to_diffusers(shift: float) -> float:
@@ -43,12 +45,6 @@ def interpolate(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> tuple
     return (1 - t) * x0 + t * noise, noise - x0
 
 
-def drop_labels(y: torch.Tensor, null_label: int, share: float, generator: torch.Generator | None) -> torch.Tensor:
-    """Labels (N,) where each sample's becomes the null class with probability `share`; negative labels always do."""
-    dropped = uniform(y.shape, generator, y.device) < share
-    return torch.where(dropped | (y < 0), null_label, y)
-
-
 @dataclass(frozen=True)
 class Transport:
     """How a velocity model is trained. What the paper does not state has the default of the work named beside it."""
@@ -68,7 +64,7 @@ class Transport:
     cosine_weight: float = 0.0
     """Weight of 1 - cos(prediction, velocity) per token beside the squared error (LightningDiT: 1). Not stated."""
     label_dropout: float = 0.1
-    """Share of samples that are trained without their label (SiT: 0.1). Not stated in the paper."""
+    """Share of samples that are trained without their condition (SiT: 0.1). Not stated in the paper."""
 
     def __post_init__(self) -> None:
         for name, shift in (("shift", self.shift), ("sampling_shift", self.sampling_shift)):
@@ -101,16 +97,15 @@ class Transport:
         return shift_times(t, self.shift)
 
     def loss(
-        self, model: Model, x0: torch.Tensor, y: torch.Tensor, null_label: int, generator: torch.Generator | None = None
+        self, model: Model, x0: torch.Tensor, conditions: Conditions, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
         """Mean squared error of the velocity, and the cosine loss when it has a weight.
 
         Args:
-            model: (x_t (N, ..., c), t (N,), y (N,)) -> velocity of x_t's shape.
+            model: (x_t (N, ..., c), t (N,), conditions' inputs) -> velocity of x_t's shape.
             x0: data (N, ..., c), already normalised.
-            y: class labels (N,) int64; negative = without a label.
-            null_label: the class that stands for none.
-            generator: source of times, noise and dropped labels, on x0's device.
+            conditions: one for each sample.
+            generator: source of times, noise and dropped conditions, on x0's device.
 
         Returns:
             `loss`; beside it `velocity_mse` and `velocity_cosine` when the cosine loss is on. Scalars, float32.
@@ -119,7 +114,7 @@ class Transport:
         t = self.sample_t(len(x0), generator, x0.device)
         noise = normal(x0.shape, generator, x0.device)
         x_t, velocity = interpolate(x0, noise, t)
-        prediction = model(x_t, t, drop_labels(y, null_label, self.label_dropout, generator)).float()
+        prediction = model(x_t, t, conditions.dropped(self.label_dropout, generator).inputs).float()
         squared = F.mse_loss(prediction, velocity)
         if not self.cosine_weight:
             return {"loss": squared}

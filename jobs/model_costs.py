@@ -70,7 +70,7 @@ def generator_cost(shape: tuple[int, int, int], num_classes: int, config: Genera
     """Of one evaluation of the generator's model on latents (h, w, c)."""
     generator = _meta_generator(shape, num_classes, config)
     x, y = torch.zeros(1, *shape, device="meta"), torch.zeros(1, dtype=torch.long, device="meta")
-    return _cost(generator.model, lambda: generator.evaluate(x, y))
+    return _cost(generator.model, lambda: generator.evaluate(x, generator.classes(y)))
 
 
 def evaluations(

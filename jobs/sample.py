@@ -119,7 +119,7 @@ def sample_batch(
     """Pictures uint8 (n, H, W, 3) of these labels and seeds, made at once; see `sample`."""
     with torch.inference_mode(), autocast(painter.device, pick_dtype("auto", painter.device))():
         latents = generator.sample(
-            torch.from_numpy(labels),
+            generator.classes(torch.from_numpy(labels)),
             seeds,
             steps=config.steps,
             guidance=parse_guidance(config.guidance_interval, config.guidance_scale),

@@ -135,7 +135,7 @@ def _previewer(latents: Store, folder: Path) -> Preview:
         labels = torch.arange(min(PREVIEW_CLASSES, model.num_classes)).repeat(PREVIEW_EACH)
         guidance = parse_guidance("1,0", 2.0)
         made = model.sample(
-            labels, range(len(labels)), steps=PREVIEW_STEPS, guidance=guidance, solver="euler", weak=None
+            model.classes(labels), range(len(labels)), steps=PREVIEW_STEPS, guidance=guidance, solver="euler", weak=None
         ).cpu()
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors")

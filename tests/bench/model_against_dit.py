@@ -9,6 +9,7 @@ from machine import machine_facts
 from model_timing import Work, interleaved
 from torch import nn
 
+from fae.conditions import Classes
 from fae.dit import DiT
 from fae.ema import EMA
 from fae.lightning_dit import LightningDiT
@@ -30,7 +31,7 @@ def training_step(model: nn.Module, rows: int, device: torch.device) -> Work:
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = transport.loss(model, latents, labels, 1000, None)["loss"]
+            loss = transport.loss(model, latents, Classes(labels, 1000))["loss"]
         loss.backward()
         optimizer.step()
         ema.update(model, 1)

@@ -49,7 +49,7 @@ def main(size: str, rows: int, steps: int, repeats: int, threads: int) -> None:
                     model(x, t, y)
 
         def whole(guidance: tuple[GuidanceInterval, ...] = guidance) -> None:
-            generator.sample(labels, seeds, steps=steps, guidance=guidance)
+            generator.sample(generator.classes(labels), seeds, steps=steps, guidance=guidance)
 
         bare()
         pairs = [(seconds(bare), seconds(whole)) for _ in range(repeats)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fae.augment import diff_augment
+from fae.conditions import Classes
 from fae.draws import BatchGenerator, normal, uniform, whole
 from fae.transport import Transport
 
@@ -55,7 +56,9 @@ def test_a_generators_loss_is_the_mean_of_its_parts():
     transport = Transport(shift=0.4, cosine_weight=1.0)
 
     def loss(generator, rows):
-        return transport.loss(lambda x, t, y: x * y.view(-1, 1, 1, 1), x0[rows], labels[rows], 3, generator)["loss"]
+        return transport.loss(lambda x, t, y: x * y.view(-1, 1, 1, 1), x0[rows], Classes(labels[rows], 3), generator)[
+            "loss"
+        ]
 
     whole_loss = loss(torch.Generator().manual_seed(11), slice(0, 8))
     for cuts in CUTS:

@@ -49,7 +49,7 @@ def trained():
 
 def test_a_tiny_flow_learns_a_distribution_of_two_classes(trained):
     y = torch.arange(400) % 2
-    latents = trained.sample(y, range(400))
+    latents = trained.sample(trained.classes(y), range(400))
     for label in range(2):
         tokens = latents[y == label].reshape(-1, 2)
         torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.1, rtol=0)
@@ -67,7 +67,7 @@ def test_held_out_bits_are_the_entropy_of_what_was_learnt(trained):
 
 
 def test_without_a_label_both_classes_come(trained):
-    latents = trained.sample(torch.full((200,), -1), range(200))
+    latents = trained.sample(trained.classes(torch.full((200,), -1)), range(200))
     right = float((latents[:, 0, 0, 0] > 0).float().mean())
     assert 0.3 < right < 0.7
 
@@ -75,27 +75,29 @@ def test_without_a_label_both_classes_come(trained):
 def test_a_sample_depends_on_its_own_seed_and_label_alone(trained):
     y = torch.tensor([0, 1, 1, 0, 1])
     guidance = (GuidanceInterval(1.0, 0.0, 2.0),)
-    together = trained.sample(y, [5, 6, 7, 8, 9], guidance=guidance)
-    alone = [trained.sample(y[k : k + 1], [5 + k], guidance=guidance) for k in range(5)]
+    together = trained.sample(trained.classes(y), [5, 6, 7, 8, 9], guidance=guidance)
+    alone = [trained.sample(trained.classes(y[k : k + 1]), [5 + k], guidance=guidance) for k in range(5)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(together[1], together[2], atol=0.01)
 
 
 def test_guidance_of_scale_one_is_none(trained):
     y, none = torch.arange(8) % 2, torch.full((8,), -1)
-    plain = trained.sample(y, range(8))
-    by_scale = {s: trained.sample(y, range(8), guidance=(GuidanceInterval(1.0, 0.0, s),)) for s in (1.0, 3.0)}
+    plain = trained.sample(trained.classes(y), range(8))
+    by_scale = {
+        s: trained.sample(trained.classes(y), range(8), guidance=(GuidanceInterval(1.0, 0.0, s),)) for s in (1.0, 3.0)
+    }
     assert torch.equal(by_scale[1.0], plain)
     assert not torch.allclose(by_scale[3.0], plain, atol=0.01)
-    assert not torch.allclose(trained.sample(none, range(8)), plain, atol=0.01)
+    assert not torch.allclose(trained.sample(trained.classes(none), range(8)), plain, atol=0.01)
 
 
 def test_a_guided_interval_is_a_span_of_tokens(trained):
     y = torch.arange(8) % 2
     # The four tokens have t = 1, 0.75, 0.5 and 0.25; none of them is in [0.2, 0].
-    outside = trained.sample(y, range(8), guidance=(GuidanceInterval(0.2, 0.0, 3.0),))
-    assert torch.equal(outside, trained.sample(y, range(8)))
-    last = trained.sample(y, range(8), guidance=(GuidanceInterval(0.3, 0.0, 3.0),))
+    outside = trained.sample(trained.classes(y), range(8), guidance=(GuidanceInterval(0.2, 0.0, 3.0),))
+    assert torch.equal(outside, trained.sample(trained.classes(y), range(8)))
+    last = trained.sample(trained.classes(y), range(8), guidance=(GuidanceInterval(0.3, 0.0, 3.0),))
     assert not torch.allclose(last, outside, atol=0.01)
 
 
@@ -126,9 +128,9 @@ def test_stored_moments_are_drawn_anew():
 
 def test_mistakes_are_named(trained):
     with pytest.raises(ValueError, match="classes from 0 to 1, or -1 for none; received 2"):
-        trained.sample(torch.tensor([0, 2]), [1, 2])
+        trained.sample(trained.classes(torch.tensor([0, 2])), [1, 2])
     with pytest.raises(ValueError, match="autoguidance: expected none with a flow"):
-        trained.sample(torch.tensor([0]), [1], weak=trained.model)
+        trained.sample(trained.classes(torch.tensor([0])), [1], weak=trained.model)
     with pytest.raises(ValueError, match="label_dropout: expected a share from 0 to 1"):
         FlowLoss(label_dropout=1.5)
     with pytest.raises(ValueError, match="inner_norm_weight: expected a number of at least 0"):

@@ -59,7 +59,7 @@ def trained():
 
 def test_a_tiny_model_learns_a_distribution_of_two_classes(trained):
     y = torch.arange(400) % 2
-    latents = trained.sample(y, range(400), steps=50)
+    latents = trained.sample(trained.classes(y), range(400), steps=50)
     for label in range(2):
         tokens = latents[y == label].reshape(-1, 2)
         torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.1, rtol=0)
@@ -69,7 +69,7 @@ def test_a_tiny_model_learns_a_distribution_of_two_classes(trained):
 @pytest.mark.parametrize(("solver", "steps"), [("heun", 20), ("sde", 100)])
 def test_the_other_solvers_reach_the_classes_too(trained, solver, steps):
     y = torch.arange(400) % 2
-    latents = trained.sample(y, range(400), steps=steps, solver=solver)
+    latents = trained.sample(trained.classes(y), range(400), steps=steps, solver=solver)
     for label in range(2):
         tokens = latents[y == label].reshape(-1, 2)
         torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.12, rtol=0)
@@ -78,19 +78,19 @@ def test_the_other_solvers_reach_the_classes_too(trained, solver, steps):
 
 def test_the_sdes_noise_belongs_to_the_sample(trained):
     y = torch.tensor([0, 1, 1])
-    together = trained.sample(y, [5, 6, 7], steps=10, solver="sde")
-    alone = [trained.sample(y[k : k + 1], [5 + k], steps=10, solver="sde") for k in range(3)]
+    together = trained.sample(trained.classes(y), [5, 6, 7], steps=10, solver="sde")
+    alone = [trained.sample(trained.classes(y[k : k + 1]), [5 + k], steps=10, solver="sde") for k in range(3)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
 def test_guiding_by_the_model_itself_changes_nothing(trained):
     y, guidance = torch.tensor([0, 1]), (GuidanceInterval(1.0, 0.0, 2.0),)
-    itself = trained.sample(y, [1, 2], steps=5, guidance=guidance, weak=trained.model)
-    torch.testing.assert_close(itself, trained.sample(y, [1, 2], steps=5), atol=1e-5, rtol=1e-5)
+    itself = trained.sample(trained.classes(y), [1, 2], steps=5, guidance=guidance, weak=trained.model)
+    torch.testing.assert_close(itself, trained.sample(trained.classes(y), [1, 2], steps=5), atol=1e-5, rtol=1e-5)
 
 
 def test_without_a_label_both_classes_come(trained):
-    latents = trained.sample(torch.full((200,), -1), range(200), steps=50)
+    latents = trained.sample(trained.classes(torch.full((200,), -1)), range(200), steps=50)
     right = float((latents[:, 0, 0, 0] > 0).float().mean())
     assert 0.35 < right < 0.65
 
@@ -98,17 +98,20 @@ def test_without_a_label_both_classes_come(trained):
 def test_a_sample_depends_on_its_own_seed_and_label_alone(trained):
     y = torch.tensor([0, 1, 1, 0, 1])
     guidance = (GuidanceInterval(1.0, 0.0, 2.0),)
-    together = trained.sample(y, [5, 6, 7, 8, 9], steps=10, guidance=guidance)
-    alone = [trained.sample(y[k : k + 1], [5 + k], steps=10, guidance=guidance) for k in range(5)]
+    together = trained.sample(trained.classes(y), [5, 6, 7, 8, 9], steps=10, guidance=guidance)
+    alone = [trained.sample(trained.classes(y[k : k + 1]), [5 + k], steps=10, guidance=guidance) for k in range(5)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(together[1], together[2], atol=0.01)
 
 
 def test_guidance_scales_zero_and_one_are_no_label_and_the_label(trained):
     y, none = torch.arange(8) % 2, torch.full((8,), -1)
-    plain, unlabelled = trained.sample(y, range(8), steps=10), trained.sample(none, range(8), steps=10)
+    plain, unlabelled = (
+        trained.sample(trained.classes(y), range(8), steps=10),
+        trained.sample(trained.classes(none), range(8), steps=10),
+    )
     by_scale = {
-        scale: trained.sample(y, range(8), steps=10, guidance=(GuidanceInterval(1.0, 0.0, scale),))
+        scale: trained.sample(trained.classes(y), range(8), steps=10, guidance=(GuidanceInterval(1.0, 0.0, scale),))
         for scale in (0.0, 1.0, 3.0)
     }
     torch.testing.assert_close(by_scale[0.0], unlabelled)
@@ -154,9 +157,11 @@ def test_losses_repeat_with_their_seed():
 def test_lightning_dit_starts_at_velocity_zero_and_samples():
     model = LightningDiT(in_channels=4, grid=(2, 3), num_classes=5, hidden_size=32, depth=1, num_heads=2)
     generator = DiffusionGenerator(model, Transport(shift=0.4), torch.full((4,), 3.0), torch.full((4,), 2.0))
-    latents = generator.sample(torch.tensor([0, -1]), [1, 2], steps=3, guidance=(GuidanceInterval(1.0, 0.0, 2.0),))
+    latents = generator.sample(
+        generator.classes(torch.tensor([0, -1])), [1, 2], steps=3, guidance=(GuidanceInterval(1.0, 0.0, 2.0),)
+    )
     assert latents.shape == (2, 2, 3, 4)
-    again = generator.sample(torch.tensor([4]), [1], steps=9)
+    again = generator.sample(generator.classes(torch.tensor([4])), [1], steps=9)
     # A fresh adaLN-zero model has velocity 0, so the noise itself arrives, whatever class and steps.
     torch.testing.assert_close(latents[:1], again)
 
@@ -167,6 +172,6 @@ def test_wrong_statistics_and_labels_are_refused():
     with pytest.raises(ValueError, match="latent_std: expected numbers above 0"):
         DiffusionGenerator(TokenMLP(), Transport(), torch.zeros(2), torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match="classes from 0 to 1, or -1 for none; received 2"):
-        toy_generator().sample(torch.tensor([0, 2]), [1, 2])
-    with pytest.raises(ValueError, match="one label for each of 1 seeds"):
-        toy_generator().sample(torch.tensor([0, 1]), [1])
+        toy_generator().sample(toy_generator().classes(torch.tensor([0, 2])), [1, 2])
+    with pytest.raises(ValueError, match="one for each of 1 seeds"):
+        toy_generator().sample(toy_generator().classes(torch.tensor([0, 1])), [1])

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fae.conditions import Classes
 from fae.guidance import (
     PAPER_GUIDANCE,
     GuidanceInterval,
@@ -65,20 +66,20 @@ def test_rounded_times_at_an_end_are_inside():
 
 def test_scale_one_is_the_plain_model_in_one_evaluation():
     model, x, y = Counting(), torch.randn(3, 2, 2, 4), torch.tensor([0, 1, 2])
-    velocity = guided_velocity(model, y, 9, always(1.0))(x, 0.5)
+    velocity = guided_velocity(model, Classes(y, 9), always(1.0))(x, 0.5)
     torch.testing.assert_close(velocity, model(x, torch.full((3,), 0.5), y))
     assert model.calls[0] == ((3, 2, 2, 4), [0.5] * 3, [0, 1, 2])
 
 
 def test_scale_zero_is_the_null_class_in_one_evaluation():
     model, x = Counting(), torch.randn(3, 2, 2, 4)
-    guided_velocity(model, torch.tensor([0, 1, 2]), 9, always(0.0))(x, 0.5)
+    guided_velocity(model, Classes(torch.tensor([0, 1, 2]), 9), always(0.0))(x, 0.5)
     assert model.calls == [((3, 2, 2, 4), [0.5] * 3, [9, 9, 9])]
 
 
 def test_guidance_moves_every_channel_and_batches_the_halves():
     model, x, y = Counting(), torch.randn(2, 2, 2, 4), torch.tensor([0, 1])
-    velocity = guided_velocity(model, y, 9, always(3.0))(x, 0.5)
+    velocity = guided_velocity(model, Classes(y, 9), always(3.0))(x, 0.5)
     assert len(model.calls) == 1
     assert model.calls[0][2] == [0, 1, 9, 9]
     null, labelled = 9 * 0.5, y.view(-1, 1, 1, 1) * 0.5
@@ -87,19 +88,19 @@ def test_guidance_moves_every_channel_and_batches_the_halves():
 
 def test_equal_halves_need_no_guidance():
     x = torch.randn(2, 2, 2, 4)
-    velocity = guided_velocity(lambda x, t, y: 2 * x, torch.tensor([0, 1]), 9, always(7.0))(x, 0.5)
+    velocity = guided_velocity(lambda x, t, y: 2 * x, Classes(torch.tensor([0, 1]), 9), always(7.0))(x, 0.5)
     torch.testing.assert_close(velocity, 2 * x)
 
 
 def test_a_negative_label_is_the_null_class():
     model = Counting()
-    guided_velocity(model, torch.tensor([-1, 2]), 9)(torch.zeros(2, 1, 1, 1), 1.0)
+    guided_velocity(model, Classes(torch.tensor([-1, 2]), 9))(torch.zeros(2, 1, 1, 1), 1.0)
     assert model.calls[0][2] == [9, 2]
 
 
 def test_autoguidance_extrapolates_from_the_weak_models_velocity_for_the_same_label():
     model, weak, x, y = Counting(), Counting(), torch.randn(2, 2, 2, 4), torch.tensor([0, 1])
-    velocity = guided_velocity(model, y, 9, always(3.0), lambda x, t, y: 0.5 * weak(x, t, y))(x, 0.5)
+    velocity = guided_velocity(model, Classes(y, 9), always(3.0), lambda x, t, y: 0.5 * weak(x, t, y))(x, 0.5)
     strong = x + y.view(-1, 1, 1, 1) * 0.5
     torch.testing.assert_close(velocity, 0.5 * strong + 3.0 * (strong - 0.5 * strong))
     assert [call[2] for call in model.calls + weak.calls] == [[0, 1], [0, 1]]
@@ -110,11 +111,11 @@ def test_a_model_guided_by_itself_is_unchanged():
         return 2 * x
 
     x = torch.randn(2, 2, 2, 4)
-    velocity = guided_velocity(model, torch.tensor([0, 1]), 9, always(2.0), model)(x, 0.5)
+    velocity = guided_velocity(model, Classes(torch.tensor([0, 1]), 9), always(2.0), model)(x, 0.5)
     torch.testing.assert_close(velocity, model(x, None, None))
 
 
 def test_the_weak_model_rests_where_the_scale_is_one():
     weak = Counting()
-    guided_velocity(Counting(), torch.tensor([0]), 9, always(1.0), weak)(torch.zeros(1, 1, 1, 1), 0.5)
+    guided_velocity(Counting(), Classes(torch.tensor([0]), 9), always(1.0), weak)(torch.zeros(1, 1, 1, 1), 0.5)
     assert weak.calls == []

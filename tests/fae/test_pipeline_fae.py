@@ -56,7 +56,7 @@ def run(pipe, labels, **settings):
 def test_the_pipeline_makes_the_generators_latents(pipe, guidance):
     generator, autoencoder, decoder = parts()
     intervals = (GuidanceInterval(1, 0, guidance),) if isinstance(guidance, float) else guidance
-    expected = generator.sample(torch.tensor([0, 1, -1]), [7, 8, 9], steps=STEPS, guidance=intervals)
+    expected = generator.sample(generator.classes(torch.tensor([0, 1, -1])), [7, 8, 9], steps=STEPS, guidance=intervals)
     latents = run(pipe, [0, 1, -1], seeds=[7, 8, 9], guidance=guidance, output_type="latent")
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
@@ -80,7 +80,9 @@ def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
     torch.nn.init.normal_(model.transformer.proj_out_2.weight, std=0.3)
     dit = DiffusionGenerator(model, generator.transport, generator.latent_mean, generator.latent_std).eval()
     pipe = quiet(FAEPipeline.from_parts(dit, autoencoder, decoder))
-    expected = dit.sample(torch.tensor([2, -1]), [0, 1], steps=STEPS, guidance=(GuidanceInterval(1, 0, 2.0),))
+    expected = dit.sample(
+        dit.classes(torch.tensor([2, -1])), [0, 1], steps=STEPS, guidance=(GuidanceInterval(1, 0, 2.0),)
+    )
     latents = run(pipe, [2, -1], guidance=2.0, output_type="latent")
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
     pipe.save_pretrained(tmp_path)
@@ -250,7 +252,9 @@ def flow():
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_a_flow_needs_no_scheduler_and_makes_its_generators_latents(flow, guidance):
     generator, pipe = flow
-    expected = generator.sample(torch.tensor([0, 1, -1]), [7, 8, 9], guidance=(GuidanceInterval(1, 0, guidance),))
+    expected = generator.sample(
+        generator.classes(torch.tensor([0, 1, -1])), [7, 8, 9], guidance=(GuidanceInterval(1, 0, guidance),)
+    )
     latents = run(pipe, ["tench", "dog", -1], seeds=[7, 8, 9], guidance=guidance, output_type="latent")
     assert pipe.scheduler is None
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)

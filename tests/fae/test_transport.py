@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fae.conditions import Classes
 from fae.transport import (
     Transport,
-    drop_labels,
     interpolate,
     shift_from_diffusers,
     shift_times,
@@ -83,18 +83,8 @@ def test_the_solver_may_have_its_own_shift():
     assert Transport(shift=1.0, sampling_shift=0.3).solver_shift == 0.3
 
 
-def test_labels_are_dropped_per_sample_in_the_stated_share():
-    y = torch.arange(20_000) % 10
-    dropped = drop_labels(y, 10, 0.1, torch.Generator().manual_seed(0))
-    assert float((dropped == 10).float().mean()) == pytest.approx(0.1, abs=0.01)
-    kept = dropped != 10
-    assert torch.equal(dropped[kept], y[kept])
-
-
-def test_dropout_of_none_and_of_all_labels():
-    y = torch.tensor([0, 1, -1])
-    assert drop_labels(y, 7, 0.0, None).tolist() == [0, 1, 7]
-    assert drop_labels(y, 7, 1.0, None).tolist() == [7, 7, 7]
+def no_classes(count):
+    return Classes(torch.full((count,), -1), 1)
 
 
 def test_the_exact_velocity_of_a_point_mass_has_no_loss():
@@ -105,7 +95,7 @@ def test_the_exact_velocity_of_a_point_mass_has_no_loss():
         return (x - point) / t.view(-1, 1, 1, 1)
 
     losses = Transport(cosine_weight=1.0).loss(
-        exact, point.expand(64, 2, 2, 4), torch.zeros(64, dtype=torch.long), 1, torch.Generator().manual_seed(0)
+        exact, point.expand(64, 2, 2, 4), no_classes(64), torch.Generator().manual_seed(0)
     )
     assert float(losses["velocity_mse"]) < 1e-6
     assert float(losses["velocity_cosine"]) < 1e-5
@@ -114,7 +104,7 @@ def test_the_exact_velocity_of_a_point_mass_has_no_loss():
 def test_a_zero_model_loses_the_velocitys_energy():
     x0 = torch.zeros(512, 2, 2, 8)
     losses = Transport().loss(
-        lambda x, t, y: torch.zeros_like(x), x0, torch.zeros(512, dtype=torch.long), 1, torch.Generator().manual_seed(0)
+        lambda x, t, y: torch.zeros_like(x), x0, no_classes(512), torch.Generator().manual_seed(0)
     )
     assert set(losses) == {"loss"}
     assert float(losses["loss"]) == pytest.approx(1.0, abs=0.03)
@@ -124,9 +114,9 @@ def test_the_cosine_loss_is_added_with_its_weight():
     def model(x, t, y):
         return 0.5 * x
 
-    x0, y = torch.randn(8, 2, 2, 4), torch.zeros(8, dtype=torch.long)
-    losses = Transport(cosine_weight=0.25).loss(model, x0, y, 1, torch.Generator().manual_seed(3))
-    plain = Transport().loss(model, x0, y, 1, torch.Generator().manual_seed(3))
+    x0, y = torch.randn(8, 2, 2, 4), no_classes(8)
+    losses = Transport(cosine_weight=0.25).loss(model, x0, y, torch.Generator().manual_seed(3))
+    plain = Transport().loss(model, x0, y, torch.Generator().manual_seed(3))
     torch.testing.assert_close(losses["velocity_mse"], plain["loss"])
     torch.testing.assert_close(losses["loss"], plain["loss"] + 0.25 * losses["velocity_cosine"])
 
@@ -138,7 +128,7 @@ def test_the_model_sees_times_and_dropped_labels():
         seen.update(x=x, t=t, y=y)
         return x
 
-    Transport(label_dropout=1.0).loss(model, torch.randn(5, 2, 2, 4), torch.arange(5), 9)
+    Transport(label_dropout=1.0).loss(model, torch.randn(5, 2, 2, 4), Classes(torch.arange(5), 9))
     assert seen["t"].shape == (5,)
     assert seen["y"].tolist() == [9] * 5
 
