@@ -70,32 +70,38 @@ def text_encoder_sha256(folder: Path) -> str:
 
 
 class TextEncoder:
-    """A tokenizer and a frozen model on a device.
+    """A tokenizer and a frozen model, as transformers has them, on a device.
 
     Pooled is what the model gives as such (CLIP: the projected text embedding; SigLIP: its pooled output); of other
     models (T5, MiniLM) the mean of the states that count.
-
-    Raises:
-        WeightsError: transformers is missing, or the folder holds no text encoder.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(self, tokenizer: Any, model: Any, device: torch.device) -> None:
+        self.tokenizer, self.model, self.device = tokenizer, model, device
+        self.fixed_length = model.config.model_type in FIXED_LENGTH
+        text = getattr(model.config, "text_config", model.config)
+        given = getattr(text, "max_position_embeddings", None)
+        self.max_tokens = min(int(given or 512), int(tokenizer.model_max_length))
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> "TextEncoder":
+        """The text encoder of a transformers folder.
+
+        Raises:
+            WeightsError: transformers is missing, or the folder holds no text encoder.
+        """
         transformers = _transformers()
         try:
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model = _model_class(transformers, config.model_type).from_pretrained(
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = _model_class(transformers, config.model_type).from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{folder}: expected a text encoder that transformers reads; {error}") from error
-        self.model.to(device).eval().requires_grad_(False)
-        self.device, self.fixed_length = device, config.model_type in FIXED_LENGTH
-        text = getattr(config, "text_config", config)
-        given = getattr(text, "max_position_embeddings", None)
-        self.max_tokens = min(int(given or 512), int(self.tokenizer.model_max_length))
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+        return cls(tokenizer, model.to(device).eval().requires_grad_(False), device)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, its special ones included, before anything is cut off."""

@@ -53,7 +53,7 @@ def plan_text(rows: pa.Table, config: TextConfig, device: torch.device) -> TextP
         WeightsError: no such text encoder.
     """
     folder = find_text_encoder(config.text_encoder)
-    encoder = TextEncoder(folder, device)
+    encoder = TextEncoder.load(folder, device)
     texts = sorted({text for row in rows["caption"].to_pylist() for text in row_captions(row, config.captions)} | {""})
     lengths = np.array(encoder.lengths(texts))
     limit = min(encoder.max_tokens, MOST_TOKENS)
@@ -107,7 +107,7 @@ class TextWorker:
 
     def __init__(self, store: str, folder: Path, config: TextConfig, device: str) -> None:
         self.writer, self.config, self.device = StoreWriter.open(store), config, pick_device(device)
-        self.encoder = TextEncoder(folder, self.device)
+        self.encoder = TextEncoder.load(folder, self.device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
         self.captions = self.writer.index["caption"]
         self.passes = Passes(self.device, torch.get_num_threads())

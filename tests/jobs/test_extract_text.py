@@ -47,7 +47,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return TextEncoder(find_text_encoder(MINILM), CPU)
+    return TextEncoder.load(find_text_encoder(MINILM), CPU)
 
 
 def test_rows_and_views_hold_their_captions(made, encoder):
@@ -179,7 +179,7 @@ def tower(folder, kind):
 @pytest.mark.parametrize(("kind", "pooled"), [("clip", 8), ("siglip", 16), ("t5", 16)])
 def test_towers_of_every_kind_are_read(tmp_path, kind, pooled):
     folder = tower(tmp_path / kind, kind)
-    encoder = TextEncoder(folder, CPU)
+    encoder = TextEncoder.load(folder, CPU)
     found = encoder(["a dog", "a very small dog runs"], 16)
     assert found.states.shape[::2] == (2, 16)
     assert found.pooled.shape == (2, pooled)
@@ -204,7 +204,7 @@ def test_what_is_no_text_encoder_is_named(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"expected \*\.safetensors"):
         text_encoder_sha256(tmp_path)
     with pytest.raises(WeightsError, match="expected a text encoder"):
-        TextEncoder(tmp_path, CPU)
+        TextEncoder.load(tmp_path, CPU)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(WeightsError, match="expected minilm, a folder, or a repository"):
         find_text_encoder(str(tmp_path / "nowhere"))
