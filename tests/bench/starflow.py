@@ -44,29 +44,37 @@ def training(model: StarFlow, size: str, rows: int) -> dict[str, Work]:
 
 
 def sampling_bound(model: StarFlow, rows: int) -> Work:
-    """The four linears and the attention of every layer, for every token, one after the other."""
-    heads = model.config["num_heads"]
-    layers = [
-        [
-            tuple(value.detach().bfloat16() for value in (part.weight, part.bias))
-            for part in (layer.attn.qkv, layer.attn.proj, layer.mlp.w12, layer.mlp.w3)  # type: ignore[union-attr]
-        ]
-        for block in model.flow_blocks
-        for layer in cast(FlowBlock, block).blocks
-    ]
-    inputs = [torch.randn(rows, 1, weight.shape[1]).bfloat16() for weight, _ in layers[0]]
-    query, keys = (torch.randn(rows, heads, n, inputs[0].shape[-1] // heads).bfloat16() for n in (1, TOKENS))
+    """The four linears and the attention of every layer of a block, for every token, one after the other.
+
+    A token passes all layers of a block before the next one can, so a deep block's weights come from memory each time.
+    """
+    heads, blocks = model.config["num_heads"], [_bf16_layers(cast(FlowBlock, block)) for block in model.flow_blocks]
+    inputs = [torch.randn(rows, 1, weight.shape[1]).bfloat16() for weight, _ in blocks[0][0]]
+    query = torch.randn(rows, heads, 1, inputs[0].shape[-1] // heads).bfloat16()
+    # Each layer has keys and values of its own.
+    pasts = [torch.randn(2, rows, heads, TOKENS, query.shape[-1]).bfloat16() for _ in max(blocks, key=len)]
 
     @torch.no_grad()
     def run() -> None:
-        for layer in layers:
+        for layers in blocks:
             for token in range(TOKENS):
-                for x, (weight, bias) in zip(inputs, layer, strict=True):
-                    F.linear(x, weight, bias)
-                past = keys[:, :, : token + 1]
-                F.scaled_dot_product_attention(query, past, past)
+                for layer, (keys, values) in zip(layers, pasts, strict=False):
+                    for x, (weight, bias) in zip(inputs, layer, strict=True):
+                        F.linear(x, weight, bias)
+                    past = slice(token + 1)
+                    F.scaled_dot_product_attention(query, keys[:, :, past], values[:, :, past])
 
     return run
+
+
+def _bf16_layers(block: FlowBlock) -> list[list[tuple[Tensor, Tensor]]]:
+    return [
+        [
+            (part.weight.detach().bfloat16(), part.bias.detach().bfloat16())
+            for part in (layer.attn.qkv, layer.attn.proj, layer.mlp.w12, layer.mlp.w3)  # type: ignore[union-attr]
+        ]
+        for layer in block.blocks
+    ]
 
 
 @torch.no_grad()
