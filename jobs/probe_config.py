@@ -33,6 +33,14 @@ class ProbeConfig:
         16, "Foreground patches whose matches a figure shows (the paper: 16).", metavar="COUNT", low=1, group="Matching"
     )
     seed: int = setting(0, "Seed of pairs and patches.", metavar="SEED", low=0, group="Matching")
+    captions: int = setting(5, "Most captions of each picture (COCO: 5).", metavar="COUNT", low=1, group="Retrieval")
+    gallery: int = setting(
+        5000,
+        "Most pictures among which captions are sought, and they among the captions (COCO: 5,000); 0 = all.",
+        metavar="ROWS",
+        low=0,
+        group="Retrieval",
+    )
     precision: str = setting(
         "fp32", "Arithmetic of the autoencoder; auto = bf16 where the device has it.", choices=PRECISIONS
     )

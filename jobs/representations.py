@@ -65,11 +65,17 @@ class Representations:
         height, width, _ = self.features.arrays["features"].row_shape
         if height % cells or width % cells:
             raise ValueError(f"--pool: expected a divisor of the {height}×{width} token grid; received {cells}")
+        return self.reduced(
+            rows, lambda tokens: {kind: _pool(values, cells) for kind, values in tokens.items()}, on_progress
+        )
+
+    def reduced(self, rows: np.ndarray, reduce: Callable[[Tokens], Tokens], on_progress: OnProgress) -> Tokens:
+        """What `reduce` makes of the tokens (n, h, w, C) of a batch of rows, joined over all: (N, ...) of each kind."""
         parts: list[Tokens] = []
-        for part in self._each(rows, lambda tokens: {kind: _pool(values, cells) for kind, values in tokens.items()}):
+        for part in self._each(rows, reduce):
             parts.append(part)
             on_progress(min(len(parts) * self.batch_size, len(rows)), len(rows), {})
-        return {kind: torch.cat([part[kind] for part in parts]) for kind in KINDS}
+        return {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
 
     def scales(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and deviation of each channel, by which `tokens` of unlike channels become comparable.

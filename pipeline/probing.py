@@ -13,14 +13,16 @@ import torch
 
 from fae.pictures import decode_picture
 from fae.probes import LinearClassifier, load_head
+from fae.text_encoders import text_encoder_sha256
 from jobs.devices import dtype_name, pick_device
 from jobs.probe import NEIGHBOURS, apply_head, classify, draw_pairs, match_pairs, pool_split, why_no_classes
 from jobs.probe_config import ProbeConfig
 from jobs.representations import KINDS, Representations
+from jobs.retrieval import retrieve
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from pipeline.output import plain
-from pipeline.probe_plots import NAMES, Shown, colour_figure, matching_figure, similarity_figure
+from pipeline.probe_plots import Shown, colour_figure, matching_figure, similarity_figure
 from stores import Store, fingerprint
 from stores.fileio import make_folder, replace_file
 from stores.sources import SourceError, open_source
@@ -33,7 +35,7 @@ Watched = Callable[[str, str], AbstractContextManager[OnProgress]]
 
 @dataclass(frozen=True)
 class ProbeInputs:
-    """What is probed: features by an autoencoder; latents when stored; a linear head; pictures for figures.
+    """What is probed: features by an autoencoder; latents when stored; a linear head; a joint model; pictures.
 
     `cache` is a folder for the unpacked copy of a compressed tar of pictures.
     """
@@ -42,6 +44,7 @@ class ProbeInputs:
     autoencoder: RunFolder
     latents: Store | None = None
     head: Path | None = None
+    text_tower: Path | None = None
     pictures: Path | None = None
     cache: Path | None = None
 
@@ -52,6 +55,7 @@ class ProbeInputs:
             "autoencoder_sha256": self.autoencoder.weights_sha256,
             "latents_content_id": None if self.latents is None else self.latents.content_id,
             "head_sha256": None if self.head is None else hashlib.sha256(self.head.read_bytes()).hexdigest(),
+            "text_tower_sha256": None if self.text_tower is None else text_encoder_sha256(self.text_tower),
             "pictures": None if self.pictures is None else str(self.pictures),
             "precision": dtype_name(config.precision, pick_device(device)),
             "device": pick_device(device).type,
@@ -65,6 +69,7 @@ class ProbeInputs:
             "autoencoder": str(self.autoencoder.path),
             "latents": None if self.latents is None else self.latents.url,
             "head": None if self.head is None else str(self.head),
+            "text_tower": None if self.text_tower is None else str(self.text_tower),
         }
 
 
@@ -99,6 +104,7 @@ def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, w
         "inputs": inputs.paths(),
         "protocol": protocol(config),
         **_classified(inputs, found, head, config, watched),
+        "retrieval": _retrieved(inputs, found, config, watched),
         "matching": {kind: total.shares() for kind, total in totals.items()},
         "pairs": pairs.tolist(),
         "shown": [{"rows": pair.rows, "patches": pair.patches.tolist()} for pair in shown],
@@ -121,32 +127,20 @@ def protocol(config: ProbeConfig) -> dict[str, str]:
         "knn": f"cosine, one vote each, k = {', '.join(map(str, NEIGHBOURS))}; ties to the smaller label",
         "matching": "tokens standardised by channel; cosine; best match among all patches of the other picture",
         "foreground": "K-Means with 2 clusters on x; the cluster with the smaller share of the grid's border",
+        "retrieval": "recall by cosine; pictures pooled by the joint model's own head, captions by its text tower; "
+        "ties count against what is sought",
         "shares": "of foreground patches: matched as by x (same_match), at most a patch beside (match_within_1), into "
         "the foreground (in_foreground); mutual_kept: of x's mutual nearest neighbours, those that stay so",
     }
 
 
-def score_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """A record's classifiers as lines of a table."""
-    if record["classification"] is None:
-        return []
-    rows = []
-    for kind in KINDS:
-        scores = {**record["classification"][kind], **record["head"].get(kind, {})}
-        cells = {
-            name.replace("_", " "): value for name, value in scores.items() if name != "linear_top1_of_training_rows"
-        }
-        rows.append({"tokens": NAMES[kind], **cells, "of x": record["share_of_x"][kind]})
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return [{name: row.get(name) for name in names} for row in rows]
-
-
-def match_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """A record's matching as lines of a table."""
-    return [
-        {"matches by": NAMES[kind], **{name.replace("_", " "): value for name, value in shares.items()}}
-        for kind, shares in record["matching"].items()
-    ]
+def _retrieved(
+    inputs: ProbeInputs, found: Representations, config: ProbeConfig, watched: Watched
+) -> dict[str, Any] | None:
+    if inputs.text_tower is None:
+        return None
+    with watched("retrieve", "rows") as report:
+        return retrieve(found, inputs.text_tower, config, report)
 
 
 def _classified(

@@ -60,6 +60,36 @@ def ray_cluster() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def joint_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a SigLIP of random weights, three blocks of 16 channels, whose head returns the tokens' mean."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra text")
+    import torch
+
+    from fae.text_encoders import MINILM, find_text_encoder
+
+    folder, channels = tmp_path_factory.mktemp("siglip"), 16
+    torch.manual_seed(0)
+    sizes = {"hidden_size": channels, "intermediate_size": 32, "num_attention_heads": 2}
+    text = {"vocab_size": 30522, "num_hidden_layers": 1, "max_position_embeddings": 16}
+    text |= {"bos_token_id": 1, "eos_token_id": 2}
+    vision = {"num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
+    config = transformers.SiglipConfig(text_config=sizes | text, vision_config=sizes | vision)
+    model = transformers.SiglipModel(config).eval()
+    for weight in model.text_model.parameters():
+        torch.nn.init.normal_(weight, std=0.5)  # else all captions look alike
+    head = model.vision_model.head
+    for weight in (head.probe, head.attention.in_proj_weight, head.mlp.fc2.weight):
+        torch.nn.init.zeros_(weight)  # every token counts alike, and the MLP adds nothing
+    torch.nn.init.eye_(head.attention.in_proj_weight.data[2 * channels :])
+    torch.nn.init.eye_(head.attention.out_proj.weight)
+    model.save_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(find_text_encoder(MINILM))
+    tokenizer.model_max_length = 16
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class World:
     """A finished run of the recipe TINY: its root folder, what was made, and what the stages said."""

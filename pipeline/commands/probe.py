@@ -24,6 +24,14 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Linear head (safetensors: weight (classes, C), bias) to apply to mean tokens of x and x̂.",
 )
 @click.option(
+    "--text-tower",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    cls=GroupedOption,
+    group="Inputs",
+    metavar="DIR",
+    help="Transformers folder of the SigLIP model whose vision half made the features: captions are retrieved.",
+)
+@click.option(
     "--pictures",
     type=click.Path(exists=True, path_type=Path),
     cls=GroupedOption,
@@ -46,24 +54,27 @@ def probe_command(
     autoencoder: str | None,
     latents: str | None,
     head: Path | None,
+    text_tower: Path | None,
     pictures: Path | None,
     out: Path | None,
 ) -> None:
     """Probe features x, latents z and rebuilt features x̂ of a feature store (NAME or PATH) alike.
 
     A linear probe and k-NN are fitted on training rows and judged on held-out ones; patches of one picture are matched
-    in another. No picture is opened but for the figures. Writes probe.json and figures as PNG and SVG.
+    in another; with a joint vision-text model captions are found by pictures and pictures by captions. No picture is
+    opened but for the figures. Writes probe.json and figures as PNG and SVG.
     """
     from jobs.devices import use_threads
     from pipeline.lineage import find_run, find_store
-    from pipeline.probing import ProbeInputs, finished_probe, match_rows, probe, score_rows
+    from pipeline.probe_tables import match_rows, retrieval_rows, score_rows
+    from pipeline.probing import ProbeInputs, finished_probe, probe
 
     output, config, runtime = settings.output, settings.recipe.probe, settings.recipe.runtime
     use_threads(runtime.threads)
     store = find_store(settings.root, "features", features)
     run = find_run(settings.root, "autoencoders", autoencoder or store.name)
     stored = None if latents is None else find_store(settings.root, "latents", latents)
-    inputs = ProbeInputs(store, run, stored, head, pictures, settings.root / "cache" / "unpacked")
+    inputs = ProbeInputs(store, run, stored, head, text_tower, pictures, settings.root / "cache" / "unpacked")
     folder = out or run.path / "probe"
     record = finished_probe(folder, inputs.ingredients(config, runtime.device))
     done_before = record is not None
@@ -83,6 +94,7 @@ def probe_command(
     if record["classification"] is None:
         output.say(f"no classifiers: {record['classification_left_out']}")
     output.table(score_rows(record))
+    output.table(retrieval_rows(record))
     output.table(match_rows(record))
     output.say(f"probe: {'up to date' if done_before else 'done'}: {folder}")
     output.result({"stage": "probe", "path": folder, "up_to_date": done_before, **record})

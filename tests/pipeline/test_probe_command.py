@@ -55,13 +55,14 @@ def write_features(root: Path, pictures: list[tuple[bytes, np.ndarray]]) -> Stor
     index = new_index(
         [f"p{row:02d}" for row in range(ROWS)],
         label=labels.tolist(),
+        caption=[[f"a picture of number {row}"] for row in range(ROWS)],
         split=["val" if row >= ROWS // 2 else "train" for row in range(ROWS)],
         source=[f"{row:02d}.png" for row in range(ROWS)],
         num_bytes=[len(data) for data, _ in pictures],
         sha256=[hashlib.sha256(data).hexdigest() for data, _ in pictures],
     )
     arrays = [ArraySpec("features", (GRID, GRID, CHANNELS)), ArraySpec("pixels", (SIDE, SIDE, 3), "uint8")]
-    ingredients = {"picture_size": SIDE}
+    ingredients = {"picture_size": SIDE, "encoder": {"norm": "affine-free", "layer": 2}}
     writer = StoreWriter.create(root / "features", "features", "tiny", arrays, index, ingredients, permute=False)
     for shard in writer.missing_shards():
         rows = list(writer.shard_rows(shard))
@@ -180,6 +181,23 @@ def test_a_head_is_applied_to_x_and_what_is_rebuilt(made: Made, tmp_path: Path) 
     labels = made.features.labels[made.features.rows("val")]
     expected = {"head_top1": float((labels == 7).mean()), "head_top5": float((labels >= 3).mean())}
     assert record["head"] == {"x": expected, "x_hat": expected}
+
+
+def test_a_joint_tower_retrieves_captions_by_features_and_what_is_rebuilt(
+    made: Made, tmp_path: Path, joint_tower: Path
+) -> None:
+    words = ["tiny", "--text-tower", joint_tower, "--out", tmp_path / "out"]
+    outcome = run(made.root, *words, "--gallery", 20)
+    assert outcome.exit_code == 0, outcome.output
+    assert "T→I R@10" in outcome.stdout
+    record = answer(made.root, *words, "--gallery", 20)
+    assert record["up_to_date"]
+    assert (record["retrieval"]["split"], record["retrieval"]["pictures"]) == ("val", 20)
+    for kind in ("x", "x_hat"):
+        found = record["retrieval"][kind]
+        assert 0 <= found["image_to_text_1"] <= found["image_to_text_5"] <= found["image_to_text_10"] < 1
+    assert not answer(made.root, *words)["up_to_date"]
+    assert answer(made.root, "tiny", "--out", tmp_path / "out")["retrieval"] is None
 
 
 def test_pictures_come_from_the_named_set(made: Made, tmp_path: Path) -> None:

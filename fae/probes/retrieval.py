@@ -1,0 +1,76 @@
+"""Retrieval between pictures and captions: how many others come before one's own, and which share is found early."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Queries compared at once: 5,000 pictures with 25,000 captions would take a gigabyte as one matrix.
+QUERIES_AT_ONCE = 1024
+
+
+def recall(pictures: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int]) -> dict[str, float]:
+    """Recall at each k, 0 to 1, by cosine similarity, as on COCO and Flickr (Karpathy and Fei-Fei, arXiv 1412.2306).
+
+    `text_to_image_k`: share of captions whose picture is among the k nearest pictures; `image_to_text_k`: share of
+    pictures with a caption of theirs among the k nearest captions. Ties count against what is sought.
+
+    Args:
+        pictures: (N, D) embeddings.
+        captions: (M, D) embeddings in the same space.
+        owner: int64 (M,), the picture that each caption tells of; each picture has at least one.
+
+    Raises:
+        ValueError: embeddings of two widths, or no owner for each caption.
+    """
+    found: dict[str, float] = {}
+    for name, ranks in (
+        ("text_to_image", picture_ranks(pictures, captions, owner)),
+        ("image_to_text", caption_ranks(pictures, captions, owner)),
+    ):
+        found |= {f"{name}_{k}": float((ranks < k).double().mean()) for k in ks}
+    return found
+
+
+def picture_ranks(pictures: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
+    """For each caption how many other pictures are at least as near as its own, int64 (M,); see `recall`."""
+    pictures, captions = _unit(pictures, captions, owner)
+    numbers = torch.arange(len(pictures), device=owner.device)
+    found = []
+    for start in range(0, len(captions), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
+        found.append(_before(captions[part] @ pictures.T, owner[part, None] == numbers))  # (m, N)
+    return torch.cat(found)
+
+
+def caption_ranks(pictures: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
+    """For each picture how many others' captions are at least as near as its nearest own, int64 (N,); see `recall`."""
+    pictures, captions = _unit(pictures, captions, owner)
+    numbers = torch.arange(len(pictures), device=owner.device)
+    found = []
+    for start in range(0, len(pictures), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
+        found.append(_before(pictures[part] @ captions.T, numbers[part, None] == owner))  # (n, M)
+    return torch.cat(found)
+
+
+def _before(similarity: Tensor, own: Tensor) -> Tensor:
+    """In each row (n, M) how many that are not its own are at least as similar as the best that is, int64 (n,)."""
+    best = similarity.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
+    return ((similarity >= best) & ~own).sum(dim=1)
+
+
+def _unit(pictures: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as unit vectors, float64."""
+    if pictures.shape[1] != captions.shape[1]:
+        raise ValueError(
+            f"retrieval: expected one width of pictures and captions; received {pictures.shape[1]} and "
+            f"{captions.shape[1]} channels"
+        )
+    if owner.shape != captions.shape[:1] or len(owner.unique()) != len(pictures):
+        raise ValueError(
+            f"retrieval: expected an owner among {len(pictures)} pictures for each of {len(captions)} captions, and "
+            f"a caption of each; received {tuple(owner.shape)} of {len(owner.unique())} pictures"
+        )
+    return F.normalize(pictures.double(), dim=1), F.normalize(captions.double(), dim=1)
