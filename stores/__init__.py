@@ -21,6 +21,7 @@ from stores.stats import Statistics
 from stores.writer import StoreWriter
 
 if TYPE_CHECKING:
+    from stores.joint import JointLoader
     from stores.loader import Loader
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "CorruptStoreError",
     "ForeignStoreError",
     "IncompleteStoreError",
+    "JointLoader",
     "LeaseHeldError",
     "Loader",
     "NonFiniteError",
@@ -46,9 +48,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The loader alone needs torch, which takes seconds to import.
+    # The loaders alone need torch, which takes seconds to import.
     if name == "Loader":
         from stores.loader import Loader
 
         return Loader
+    if name == "JointLoader":
+        from stores.joint import JointLoader
+
+        return JointLoader
     raise AttributeError(f"module 'stores' has no attribute {name!r}")

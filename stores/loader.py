@@ -38,8 +38,10 @@ class Loader:
 
     `residency` "device", "ram" or "stream" says where the rows live; "auto" takes the fastest that is large enough.
     `order` "full" shuffles all rows; "shards" shuffles shards, `stream_shards` or more at a time, and is the default
-    when streaming. Either is a pure function of (seed, epoch, step, batch_size). `view` is a view's number, or "random"
-    for one drawn for each row and epoch. `verify` compares each record's checksum when it is read from disk.
+    when streaming; `shard_rows` may stand for the rows of a shard, so that two stores of the same rows have one order.
+    Either is a pure function of (seed, epoch, step, batch_size). `view` is a view's number, or "random" for one drawn
+    for each row and epoch by `view_seed` (`seed` when absent). `verify` compares each record's checksum when it is read
+    from disk.
     `prefetch` is how many gathers a thread makes ahead, of a batch or of 16 MiB of smaller ones; 0 uses no thread.
 
     Raises:
@@ -65,18 +67,21 @@ class Loader:
         labels: bool = True,
         verify: bool = True,
         stream_shards: int = 4,
+        view_seed: int | None = None,
+        shard_rows: int | None = None,
     ) -> None:
         self.store, self.arrays, self.device = store, tuple(arrays), torch.device(device)
         self.rows = store.rows() if rows is None else _checked_rows(store, np.asarray(rows, np.int64))
         self.seed, self.prefetch = seed, prefetch
         self._specs = _checked_arrays(store, self.arrays)
         self._parts = [part for spec in self._specs for part in spec.parts]
-        self._view = ViewRule(view, store.views, seed)
+        self._view = ViewRule(view, store.views, seed if view_seed is None else view_seed)
+        self._shard_rows = shard_rows or store.manifest.rows_per_shard
         row_bytes = sum(spec.record_bytes for spec in self._specs)
-        resident_bytes = len(self.rows) * len(self._view.needed()) * row_bytes
-        self.residency = choose_residency(residency, resident_bytes, self.device, world_size)
+        held_bytes = resident_bytes(store, self.arrays, len(self.rows), view)
+        self.residency = choose_residency(residency, held_bytes, self.device, world_size)
         self.order = _choose_order(order, self.residency, shuffle)
-        sequence = _sequence(self.order, store, self.rows, seed, stream_shards, row_bytes)
+        sequence = _sequence(self.order, self.rows, self._shard_rows, seed, stream_shards, row_bytes)
         self.plan = BatchPlan(sequence, batch_size, drop_last, rank, world_size)
         self._source = self._open_source(verify)
         self._columns = {"row": torch.from_numpy(self.rows)}
@@ -118,6 +123,8 @@ class Loader:
         self._epoch, self._step = int(state["epoch"]), int(state["step"])
 
     def _identity(self) -> dict[str, Any]:
+        own = {"view_seed": self._view.seed, "shard_rows": self._shard_rows}
+        usual = {"view_seed": self.seed, "shard_rows": self.store.manifest.rows_per_shard}
         return {
             "content_id": self.store.content_id,
             "rows_crc32c": google_crc32c.value(self.rows.astype("<i8")),
@@ -126,6 +133,7 @@ class Loader:
             "order": self.order,
             "drop_last": self.plan.drop_last,
             "view": self._view.view,
+            **{name: value for name, value in own.items() if value != usual[name]},
         }
 
     def _open_source(self, verify: bool) -> ResidentRows | StreamedRows:
@@ -189,6 +197,12 @@ class Loader:
         return self._pools[name].take(shape[0])
 
 
+def resident_bytes(store: Store, arrays: Sequence[str], rows: int, view: str | int = RANDOM_VIEW) -> int:
+    """What the rows of a loader take when they are all in memory."""
+    views = len(ViewRule(view, store.views, 0).needed())
+    return rows * views * sum(spec.record_bytes for spec in _checked_arrays(store, tuple(arrays)))
+
+
 def _choose_order(order: str, residency: str, shuffle: bool) -> str:
     if order not in ORDERS:
         raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {order!r}")
@@ -198,12 +212,12 @@ def _choose_order(order: str, residency: str, shuffle: bool) -> str:
 
 
 def _sequence(
-    order: str, store: Store, rows: np.ndarray, seed: int, stream_shards: int, row_bytes: int
+    order: str, rows: np.ndarray, shard_rows: int, seed: int, stream_shards: int, row_bytes: int
 ) -> InOrder | FullShuffle | ShardShuffle:
     if not len(rows):
         raise ValueError("rows: expected at least one row; received none")
     if order == "shards":
-        return ShardShuffle(rows // store.manifest.rows_per_shard, seed, stream_shards)
+        return ShardShuffle(rows // shard_rows, seed, stream_shards)
     window_rows = max(1, WINDOW_BYTES // row_bytes)
     return InOrder(len(rows), window_rows) if order == "stored" else FullShuffle(len(rows), seed, window_rows)
 
