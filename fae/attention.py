@@ -11,39 +11,54 @@ from torch.autograd.function import once_differentiable
 CACHED_BYTES = 4 * 2**20
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """softmax(q·kᵀ/√D)·v for (N, H, T, D) heads: `scaled_dot_product_attention`; `causal` tokens see no later ones.
+
+    Keys and values (N, H, S, D) may be of other tokens than the queries; `mask` (N, S) bool says which of them count,
+    at least one of each row.
 
     The backward pass of torch's CPU kernel works in small blocks: it takes 6 times its forward pass at 256 tokens and
     19 times at 16. There the weights are computed again and the gradients are five batched GEMMs, in a half and an
     eighth of the time; on other devices and under `torch.compile` torch's own backward pass runs.
     """
     trains = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    seen = None if mask is None else mask[:, None, None]  # (N, S) -> (N, 1, 1, S)
     if not trains or q.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return _CPUAttention.apply(q, k, v, causal)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal)
+    return _CPUAttention.apply(q, k, v, causal, seen)
 
 
 class _CPUAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: Tensor | None) -> Tensor:
         ctx.save_for_backward(q, k, v)
-        ctx.causal = causal
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        ctx.causal, ctx.seen = causal, seen
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v = ctx.saved_tensors
         rows, heads, tokens, _ = q.shape
-        # (1, T, T): 0 where a token may look, -inf where it may not
-        bias = q.new_full((1, tokens, tokens), float("-inf")).triu(1) if ctx.causal else None
+        keys = k.shape[2]
         dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
-        together = max(1, CACHED_BYTES // (heads * tokens * tokens * q.element_size()))
+        together = max(1, CACHED_BYTES // (heads * tokens * keys * q.element_size()))
+        bias = _bias(q, keys, ctx.causal, ctx.seen)
         for start in range(0, rows, together):
             part = slice(start, start + together)
-            _gradients(q[part], k[part], v[part], dy[part], dq[part], dk[part], dv[part], bias)
-        return dq, dk, dv, None
+            own = bias if ctx.seen is None or bias is None else bias[start * heads : (start + together) * heads]
+            _gradients(q[part], k[part], v[part], dy[part], dq[part], dk[part], dv[part], own)
+        return dq, dk, dv, None, None
+
+
+def _bias(q: Tensor, keys: int, causal: bool, seen: Tensor | None) -> Tensor | None:
+    """0 where a token may look, -inf where it may not: (1, T, S) of causal tokens, (N*H, 1, S) of a mask, or none."""
+    if causal:
+        return q.new_full((1, q.shape[2], keys), float("-inf")).triu(1)
+    if seen is None:
+        return None
+    hidden = q.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+    return hidden.expand(-1, q.shape[1], -1, -1).reshape(-1, 1, keys)  # (N, 1, 1, S) -> (N*H, 1, S)
 
 
 def _gradients(

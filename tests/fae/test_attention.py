@@ -29,6 +29,27 @@ def test_causal_attention_is_the_formula():
     torch.testing.assert_close(attend(q, k, v, causal=True), weights @ v)
 
 
+def masked(tokens=4, keys=6):
+    """Queries of some tokens, keys and values of others, and how many of these count in each of three rows."""
+    q, (_, k, v) = heads(tokens)[0], heads(keys)
+    return q, k, v, torch.arange(keys) < torch.tensor([[1], [4], [6]])
+
+
+def test_masked_keys_are_not_seen():
+    q, k, v, mask = masked()
+    weights = (q @ k.mT / math.sqrt(8)).masked_fill(~mask[:, None, None], -math.inf).softmax(-1)
+    torch.testing.assert_close(attend(q, k, v, mask=mask), weights @ v)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v, mask=mask), weights @ v)
+
+
+@pytest.mark.parametrize("cached_bytes", [1, 2 * 4 * 6 * 8 * 2, 2**20])
+def test_masked_gradients_are_those_of_finite_differences(monkeypatch, cached_bytes):
+    monkeypatch.setattr(attention, "CACHED_BYTES", cached_bytes)
+    *parts, mask = masked()
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, mask=mask), parts)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_gradients_are_those_of_finite_differences(causal):
     assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, causal), heads(tokens=4, rows=2))
