@@ -107,8 +107,18 @@ class Captions(Conditions):
 
     @property
     def mask(self) -> Tensor:
-        """(N, L) bool: which states count."""
-        return torch.arange(self.states.shape[1], device=self._device) < self.lengths.unsqueeze(1)
+        """(N, L) bool: which states count; the first always does, so that there is one to attend to."""
+        return torch.arange(self.states.shape[1], device=self._device) < self.lengths.clamp(min=1).unsqueeze(1)
+
+    def trimmed(self) -> "Captions":
+        """The same with states up to the longest caption's alone, which attention with `mask` never tells apart.
+
+        On other devices than the processor they stay as they are, since the number must be waited for there.
+        """
+        if self._device.type != "cpu" or torch.compiler.is_compiling() or not len(self):
+            return self
+        longest = max(1, int(self.lengths.max()))
+        return Captions(self.states[:, :longest], self.lengths, self.pooled, self.nothing)
 
     def where_empty(self, empty: Tensor) -> "Captions":
         nothing, column = self.nothing, empty.unsqueeze(1)
@@ -126,6 +136,10 @@ class Captions(Conditions):
             torch.cat([self.pooled, other.pooled]),
             self.nothing,
         )
+
+    def clone(self) -> "Captions":
+        """A copy, of tensors that autograd may take part in."""
+        return Captions(self.states.clone(), self.lengths.clone(), self.pooled.clone(), self.nothing)
 
     def to(self, device: torch.device | str) -> "Captions":
         return Captions(

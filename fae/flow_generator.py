@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from fae.conditions import Conditions
+from fae.conditions import Conditions, EmptyCaption
 from fae.draws import normal
 from fae.flow_block import FlowBlock
 from fae.generators import Batch, Generator
@@ -40,22 +40,27 @@ class FlowGenerator(Generator):
     Args:
         model: the flow.
         settings: label dropout and regulariser.
-        latent_mean, latent_std: see `Generator`.
+        latent_mean, latent_std, nothing: see `Generator`.
     """
 
     model: StarFlow
 
     def __init__(
-        self, model: StarFlow, settings: FlowLoss, latent_mean: torch.Tensor, latent_std: torch.Tensor
+        self,
+        model: StarFlow,
+        settings: FlowLoss,
+        latent_mean: torch.Tensor,
+        latent_std: torch.Tensor,
+        nothing: EmptyCaption | None = None,
     ) -> None:
-        super().__init__(model, latent_mean, latent_std)
+        super().__init__(model, latent_mean, latent_std, nothing)
         self.settings = settings
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Negative log-likelihood of noised latents, nats for each number, and the regulariser.
 
         Args:
-            batch: `latents` (N, h, w, c) or moments (N, h, w, 2·c); `label` (N,) int64, negative = without a label.
+            batch: `latents` (N, h, w, c) or moments (N, h, w, 2·c), and what `conditions` takes.
 
         Returns:
             `loss`, `bits_per_dim` and `inner_norm`. Scalars, float32.
@@ -70,7 +75,7 @@ class FlowGenerator(Generator):
 
     @torch.no_grad()
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """`bits_per_dim` of noised, normalised latents given their labels; standard normal numbers have 2.047."""
+        """`bits_per_dim` of noised, normalised latents given their conditions; standard normal numbers have 2.047."""
         x = self._noised(batch, generator)
         flowed = self.model(x, self.conditions(batch).inputs)
         return {"bits_per_dim": bits_per_dim(flowed.log_prob(), x[0].numel()).mean()}
@@ -112,12 +117,12 @@ class FlowGenerator(Generator):
         """
         self.check_conditions(conditions, seeds)
         if weak is not None:
-            raise ValueError("autoguidance: expected none with a flow; use guidance_scale, which the null class serves")
+            raise ValueError(
+                "autoguidance: expected none with a flow; use guidance_scale, which the empty condition serves"
+            )
         device = self.latent_mean.device
-        y = conditions.to(device).inputs
-        assert isinstance(y, torch.Tensor)
         z = seeded_noise(seeds, (*self.grid, self.channels), device)
-        return self.denormalise(self.model.generate(z, y, guidance))
+        return self.denormalise(self.model.generate(z, conditions.to(device).inputs, guidance))
 
     def _noised(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:
         x = self.drawn(batch["latents"], generator)

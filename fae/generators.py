@@ -5,12 +5,13 @@ A new family is one new file with a subclass of `Generator`, as `fae.flow_genera
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from fae.conditions import Classes, Conditions
+from fae.conditions import Captions, Classes, Conditions, EmptyCaption
 from fae.draws import normal
 from fae.guidance import Guidance, guided_velocity, scale_at
 from fae.noise import noise_stream
@@ -18,15 +19,19 @@ from fae.samplers import OnStep, ode_times, sde_times, solve
 from fae.transport import Transport
 
 Batch = Mapping[str, torch.Tensor]
+EMPTY_PARTS = ("states", "length", "pooled")
 
 
 class Generator(nn.Module, ABC):
     """A model of latents given a condition; latents go in and come out as the autoencoder has them.
 
     Args:
-        model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class.
+        model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class; one
+            that takes captions also with their `context_dim` and `pooled_dim`.
         latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
             (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalise per channel.
+        nothing: the empty caption, filled up to the length that the model is trained on; without it conditions are
+            classes.
 
     Raises:
         ValueError: the statistics have another width than the model, or a deviation is not above 0.
@@ -35,7 +40,13 @@ class Generator(nn.Module, ABC):
     latent_mean: torch.Tensor
     latent_std: torch.Tensor
 
-    def __init__(self, model: nn.Module, latent_mean: torch.Tensor, latent_std: torch.Tensor) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        latent_mean: torch.Tensor,
+        latent_std: torch.Tensor,
+        nothing: EmptyCaption | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         facts = cast(Any, model)
@@ -49,6 +60,11 @@ class Generator(nn.Module, ABC):
             self.register_buffer(name, values.detach().float().clone())
         if not bool((self.latent_std > 0).all()):
             raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalised")
+        self.takes_text = nothing is not None
+        if nothing is not None:
+            for name in EMPTY_PARTS:
+                self.register_buffer(f"empty_{name}", getattr(nothing, name), persistent=False)
+            _check_widths(facts, nothing.states, nothing.pooled)
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -79,9 +95,37 @@ class Generator(nn.Module, ABC):
         """Named figures of rows that were not trained on, each a mean over them; none where a family has none."""
         return {}
 
+    @property
+    def nothing(self) -> EmptyCaption | None:
+        """The empty caption, where conditions are captions."""
+        if not self.takes_text:
+            return None
+        return EmptyCaption(*(self.get_buffer(f"empty_{name}") for name in EMPTY_PARTS))
+
     def conditions(self, batch: Batch) -> Conditions:
-        """Of a batch's `label` (N,) int64, negative = without one."""
+        """Of a batch's `label` (N,) int64, negative = without one; or of `states`, `length` (N, 1) and `pooled`."""
+        if self.takes_text:
+            return self.captions(batch["states"], batch["length"].squeeze(1), batch["pooled"])
         return self.classes(batch["label"])
+
+    def captions(self, states: torch.Tensor, lengths: torch.Tensor, pooled: torch.Tensor) -> Captions:
+        """Conditions of captions as the text encoder left them: states (N, L, D), lengths (N,), pooled (N, P).
+
+        States are cut, or filled up with zeros, to the length that the model is trained on.
+
+        Raises:
+            ValueError: the model takes classes, or captions of another text encoder.
+        """
+        nothing = self.nothing
+        if nothing is None:
+            raise ValueError(
+                f"captions: expected classes from 0 to {self.num_classes - 1}; the generator takes no text"
+            )
+        _check_widths(self.model, states, pooled)
+        tokens = len(nothing.states)
+        # (N, L, D) -> (N, tokens, D)
+        fitted = nn.functional.pad(states[:, :tokens], (0, 0, 0, max(0, tokens - states.shape[1])))
+        return Captions(fitted, lengths.long().clamp(max=tokens), pooled, nothing)
 
     def classes(self, labels: torch.Tensor) -> Classes:
         """Conditions of labels (N,) int64; negative = without one."""
@@ -107,6 +151,9 @@ class Generator(nn.Module, ABC):
         """Raise ValueError unless there is one that the model knows for each seed."""
         if len(conditions) != len(seeds):
             raise ValueError(f"conditions: expected one for each of {len(seeds)} seeds; received {len(conditions)}")
+        if isinstance(conditions, Captions) != self.takes_text:
+            expected = "captions" if self.takes_text else "classes"
+            raise ValueError(f"conditions: expected {expected}, as the model was trained; received {conditions!r:.40}")
         if isinstance(conditions, Classes) and len(seeds) and int(conditions.labels.max()) >= self.num_classes:
             raise ValueError(
                 f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
@@ -123,9 +170,14 @@ class DiffusionGenerator(Generator):
     """
 
     def __init__(
-        self, model: nn.Module, transport: Transport, latent_mean: torch.Tensor, latent_std: torch.Tensor
+        self,
+        model: nn.Module,
+        transport: Transport,
+        latent_mean: torch.Tensor,
+        latent_std: torch.Tensor,
+        nothing: EmptyCaption | None = None,
     ) -> None:
-        super().__init__(model, latent_mean, latent_std)
+        super().__init__(model, latent_mean, latent_std, nothing)
         self.transport = transport
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -137,6 +189,13 @@ class DiffusionGenerator(Generator):
         """
         x0 = self.drawn(batch["latents"], generator)
         return self.transport.loss(self.model, x0, self.conditions(batch), generator)
+
+    @torch.no_grad()
+    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """`velocity_mse`: the velocity's squared error for normalised latents, at times drawn as in training."""
+        x0, undropped = self.drawn(batch["latents"], generator), replace(self.transport, label_dropout=0.0)
+        losses = undropped.loss(self.model, x0, self.conditions(batch), generator)
+        return {"velocity_mse": losses.get("velocity_mse", losses["loss"])}
 
     def evaluate(self, x: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """The velocity at t = 0."""
@@ -180,3 +239,12 @@ class DiffusionGenerator(Generator):
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
         velocity = guided_velocity(self.model, conditions.to(device), guidance, weak)
         return self.denormalise(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
+
+
+def _check_widths(model: Any, states: torch.Tensor, pooled: torch.Tensor) -> None:
+    received, expected = (states.shape[-1], pooled.shape[-1]), (model.context_dim, model.pooled_dim)
+    if received != expected:
+        raise ValueError(
+            f"captions: expected states of {expected[0]} channels and pooled vectors of {expected[1]}; received "
+            f"{received[0]} and {received[1]}; use the text encoder that the model was trained with"
+        )

@@ -37,3 +37,13 @@ STARFLOW: dict[str, dict[str, int]] = {
     "L": {"hidden_size": 1024, "deep_depth": 18, "num_blocks": 6, "shallow_depth": 2, "num_heads": 16},
     "XL": {"hidden_size": 2048, "deep_depth": 18, "num_blocks": 6, "shallow_depth": 2, "num_heads": 32},
 }
+
+# L is the paper's (16 layers, 16 × 64); XL has the size of Stable Diffusion 3 medium (arXiv 2403.03206), 2.0 billion as
+# the paper's largest; the others have the widths of DiT's sizes.
+MMDIT: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 256, "depth": 6, "num_heads": 4},
+    "S": {"hidden_size": 384, "depth": 12, "num_heads": 6},
+    "B": {"hidden_size": 768, "depth": 12, "num_heads": 12},
+    "L": {"hidden_size": 1024, "depth": 16, "num_heads": 16},
+    "XL": {"hidden_size": 1536, "depth": 24, "num_heads": 24},
+}

@@ -9,9 +9,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from fae.conditions import Captions
 from fae.flow_block import FlowBlock, Guide
 from fae.guidance import Guidance, scale_at
 from fae.layers import Grid, check_grid, init_linears
+from fae.text_states import unit_states
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -32,18 +34,19 @@ class StarFlow(ModelMixin, ConfigMixin):
     """Latents of a class ↔ standard normal noise (STARFlow, arXiv 2506.06276, on TARFlow, arXiv 2412.06329).
 
     The blocks take the tokens in raster order and backwards in turns. The one next to the noise is deep, and it alone
-    is told the condition: its sequence begins with the context's tokens, if any, and the label's.
+    is told the condition: its sequence begins with a token of the label, or with those of a caption's states, which are
+    zeros behind the last one and count all the same, and one of its pooled vector.
 
     Args:
         in_channels: channels of a latent token (FAE: 32).
         grid: (h, w) of the latents (FAE: 16, 16).
-        num_classes: real classes; label `num_classes` is the null class of guidance.
+        num_classes: real classes; label `num_classes` is the null class of guidance. None where captions are taken.
         hidden_size, deep_depth, num_blocks, shallow_depth, num_heads, mlp_ratio: the size; see `fae.presets.STARFLOW`.
             "18(6)" of the paper is six blocks, the deep one of 18 layers, the others of 2.
         soft_clip: bound of the number of which softplus makes a deviation (ml-starflow: 4).
         noise_std: deviation of the noise that latents have in training, in units of theirs (the paper: 0.3); samples
             come with it and `denoise` takes it away.
-        context_dim: channels of context tokens (a text's, say); 0 = none are taken.
+        context_dim, pooled_dim: channels of a caption's states and of its pooled vector; 0 = conditions are classes.
     """
 
     _supports_gradient_checkpointing = True
@@ -63,10 +66,12 @@ class StarFlow(ModelMixin, ConfigMixin):
         soft_clip: float = 4.0,
         noise_std: float = 0.3,
         context_dim: int = 0,
+        pooled_dim: int = 0,
     ) -> None:
         super().__init__()
         self.grid: Grid = (grid[0], grid[1])
-        self.in_channels, self.num_classes, self.noise_std = in_channels, num_classes, noise_std
+        self.in_channels, self.noise_std = in_channels, noise_std
+        self.num_classes = 0 if context_dim else num_classes
         depths = [shallow_depth] * (num_blocks - 1) + [deep_depth]
         self.flow_blocks = nn.ModuleList(
             FlowBlock(
@@ -82,8 +87,11 @@ class StarFlow(ModelMixin, ConfigMixin):
             for number, depth in enumerate(depths)
         )
         self.starts = nn.Parameter(torch.empty(num_blocks - 1, hidden_size))
-        self.y_embedder = nn.Embedding(num_classes + 1, hidden_size)
-        self.context_embedder = nn.Linear(context_dim, hidden_size) if context_dim else None
+        self.y_embedder = nn.Embedding(self.num_classes + 1, hidden_size)
+        self.context_dim, self.pooled_dim = context_dim, pooled_dim
+        if context_dim:
+            self.context_embedder = nn.Linear(context_dim, hidden_size)
+            self.pooled_embedder = nn.Linear(pooled_dim, hidden_size)
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -95,16 +103,16 @@ class StarFlow(ModelMixin, ConfigMixin):
             if name.endswith(".linear.weight"):
                 nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor, y: Tensor, context: Tensor | None = None) -> Flowed:
-        """Latents x (N, h, w, c), labels y (N,) int64 and context (N, L, C) → noise and log-determinant, float32.
+    def forward(self, x: Tensor, y: Tensor | Captions) -> Flowed:
+        """Latents x (N, h, w, c), labels y (N,) int64 or captions → noise and log-determinant, float32.
 
         Raises:
-            ValueError: x has another grid or width than the model, or a context comes where none is taken.
+            ValueError: x has another grid or width than the model, or y is of the other kind.
         """
         check_grid(x, self.grid, self.in_channels, "latents")
         h = x.float().flatten(1, 2)  # (N, h, w, c) -> (N, h·w, c)
         log_det, inner_norm = h.new_zeros(len(h)), h.new_zeros(len(h))
-        prefixes = self._prefixes(y, context)
+        prefixes = self._prefixes(y)
         for number, (block, prefix) in enumerate(zip(self.flow_blocks, prefixes, strict=True)):
             if number:
                 inner_norm = inner_norm + h.square().mean(dim=(1, 2))
@@ -113,37 +121,28 @@ class StarFlow(ModelMixin, ConfigMixin):
         return Flowed(h.unflatten(1, self.grid), log_det, inner_norm)
 
     @torch.no_grad()
-    def inverse(
-        self,
-        z: Tensor,
-        y: Tensor,
-        scales: Sequence[float] | None = None,
-        context: Tensor | None = None,
-        null_context: Tensor | None = None,
-    ) -> Tensor:
+    def inverse(self, z: Tensor, y: Tensor | Captions, scales: Sequence[float] | None = None) -> Tensor:
         """Noise z (N, h, w, c) → latents x (N, h, w, c), token by token from cached keys and values.
 
         Args:
-            y: labels (N,) int64.
+            y: labels (N,) int64, or captions.
             scales: guidance scale of each of the deep block's h·w tokens, in raster order; None or all 1 = none.
-            context: (N, L, C), where the model takes one.
-            null_context: what stands for no context beside the null class, of context's shape; context when absent.
         """
         check_grid(z, self.grid, self.in_channels, "noise")
         h = z.float().flatten(1, 2)  # (N, h, w, c) -> (N, h·w, c)
-        *shallow, deep = self._prefixes(y, context)
+        *shallow, deep = self._prefixes(y)
         guide = None
         if scales is not None and any(scale != 1 for scale in scales):
-            null = torch.full_like(y, self.num_classes)
-            guide = Guide(self._prefixes(null, context if null_context is None else null_context)[-1], scales)
+            null = y.empty() if isinstance(y, Captions) else torch.full_like(y, self.num_classes)
+            guide = Guide(self._prefixes(null)[-1], scales)
         *lower, top = cast(list[FlowBlock], list(self.flow_blocks))
         h = top.inverse(h, deep, guide)
         for block, prefix in zip(reversed(lower), reversed(shallow), strict=True):
             h = block.inverse(h, prefix)
         return h.unflatten(1, self.grid)
 
-    def generate(self, z: Tensor, y: Tensor, guidance: Guidance = ()) -> Tensor:
-        """Normal noise z (N, h, w, c) and labels y (N,) → latents without noise."""
+    def generate(self, z: Tensor, y: Tensor | Captions, guidance: Guidance = ()) -> Tensor:
+        """Normal noise z (N, h, w, c) and labels y (N,) or captions → latents without noise."""
         return self.denoise(self.inverse(z, y, self.scales(guidance)), y)
 
     def scales(self, guidance: Guidance) -> list[float]:
@@ -151,7 +150,7 @@ class StarFlow(ModelMixin, ConfigMixin):
         tokens = self.grid[0] * self.grid[1]
         return [scale_at(guidance, 1 - token / tokens) for token in range(tokens)]
 
-    def denoise(self, x: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
+    def denoise(self, x: Tensor, y: Tensor | Captions) -> Tensor:
         """x + σ²·∇ log p(x), the mean of the latents that x is a noised draw of (Tweedie; TARFlow, sec. 3.4)."""
         if self.noise_std == 0:
             return x
@@ -159,19 +158,24 @@ class StarFlow(ModelMixin, ConfigMixin):
         torch.clear_autocast_cache()
         with torch.inference_mode(False), torch.enable_grad():
             noised = x.clone().requires_grad_()
-            context = None if context is None else context.clone()
-            (score,) = torch.autograd.grad(self(noised, y.clone(), context).log_prob().sum(), noised)
+            (score,) = torch.autograd.grad(self(noised, y.clone()).log_prob().sum(), noised)
         return x + self.noise_std**2 * score
 
-    def _prefixes(self, y: Tensor, context: Tensor | None) -> list[Tensor]:
+    def _prefixes(self, y: Tensor | Captions) -> list[Tensor]:
         """What each block's sequence begins with, (N, P, D); its last token is the one that foretells the first."""
-        if (context is None) != (self.context_embedder is None):
-            expected = "no context" if self.context_embedder is None else "a context of tokens"
-            raise ValueError(f"context: expected {expected}, as the model was made; received {type(context).__name__}")
-        label = self.y_embedder(y).unsqueeze(1)  # (N,) -> (N, 1, D)
-        if self.context_embedder is not None and context is not None:
-            label = torch.cat([self.context_embedder(context).to(label.dtype), label], dim=1)  # (N, L + 1, D)
-        return [*(start.expand(len(y), 1, -1) for start in self.starts), label]
+        if isinstance(y, Captions) != bool(self.context_dim):
+            expected = "captions" if self.context_dim else "labels"
+            raise ValueError(f"conditions: expected {expected}, as the model was made; received {type(y).__name__}")
+        told = self._text_prefix(y) if isinstance(y, Captions) else self.y_embedder(y).unsqueeze(1)  # (N,) -> (N, 1, D)
+        return [*(start.expand(len(y), 1, -1) for start in self.starts), told]
+
+    def _text_prefix(self, captions: Captions) -> Tensor:
+        """(N, L + 1, D): the states', and the pooled vector's on top of the null class's."""
+        states = self.context_embedder(unit_states(captions.states, self.context_embedder.weight))
+        pooled = self.pooled_embedder(unit_states(captions.pooled, self.pooled_embedder.weight))
+        null = torch.full_like(captions.lengths, self.num_classes)
+        label = self.y_embedder(null) + pooled
+        return torch.cat([states.to(label.dtype), label.unsqueeze(1)], dim=1)
 
 
 def bits_per_dim(log_prob: Tensor, dims: int) -> Tensor:

@@ -5,9 +5,11 @@ import torch
 
 from fae.autoencoder import FeatureAutoencoder
 from fae.lightning_dit import LightningDiT
+from fae.mmdit import MMDiT
 from fae.pixel_decoder import PixelDecoder
-from fae.presets import AUTOENCODER, LIGHTNING_DIT, PIXEL_DECODER, STARFLOW
+from fae.presets import AUTOENCODER, LIGHTNING_DIT, MMDIT, PIXEL_DECODER, STARFLOW
 from fae.starflow import StarFlow
+from fae.text_lightning_dit import TextLightningDiT
 
 SIZES = ["tiny", "S", "B", "L", "XL"]
 
@@ -18,6 +20,8 @@ SIZES = ["tiny", "S", "B", "L", "XL"]
         (AUTOENCODER, lambda size: FeatureAutoencoder(384, **AUTOENCODER[size])),
         (PIXEL_DECODER, lambda size: PixelDecoder(384, **PIXEL_DECODER[size])),
         (LIGHTNING_DIT, lambda size: LightningDiT(**LIGHTNING_DIT[size])),
+        (LIGHTNING_DIT, lambda size: TextLightningDiT(384, 384, **LIGHTNING_DIT[size])),
+        (MMDIT, lambda size: MMDiT(**MMDIT[size])),
         (STARFLOW, lambda size: StarFlow(**STARFLOW[size])),
     ],
 )

@@ -1,17 +1,19 @@
 """STARFlow: exactly invertible, exactly likely, blind for what is to come, and guided in its deep block alone."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.distributions import Normal
 
+from fae.conditions import Captions, EmptyCaption
 from fae.flow_block import Guide
 from fae.guidance import GuidanceInterval, guided_gaussian
 from fae.presets import STARFLOW
 from fae.starflow import StarFlow, bits_per_dim
 
-GRID, CHANNELS, CONTEXT = (3, 4), 4, 6
+GRID, CHANNELS, CONTEXT, POOLED = (3, 4), 4, 6, 5
 TOKENS = GRID[0] * GRID[1]
 
 
@@ -31,14 +33,23 @@ def inputs(n=3):
     return torch.randn(n, *GRID, CHANNELS, generator=generator), torch.arange(n)
 
 
-def context(n=3, tokens=5):
-    return torch.randn(n, tokens, CONTEXT, generator=torch.Generator().manual_seed(2))
+def captions(n=3, tokens=5, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    nothing = EmptyCaption(torch.zeros(tokens, CONTEXT), torch.tensor([1]), torch.zeros(POOLED))
+    states = torch.randn(n, tokens, CONTEXT, generator=generator)
+    return Captions(states, torch.full((n,), tokens), torch.randn(n, POOLED, generator=generator), nothing)
 
 
-def naive_inverse(model, z, y, context=None):
+def told(with_text):
+    """A small flow, latents, and the conditions that it takes."""
+    x, y = inputs()
+    return (small(context_dim=CONTEXT, pooled_dim=POOLED), x, captions()) if with_text else (small(), x, y)
+
+
+def naive_inverse(model, z, y):
     """z → x by a whole pass for each token of each block, without any cache."""
     h = z.flatten(1, 2)
-    prefixes = model._prefixes(y, context)
+    prefixes = model._prefixes(y)
     for block, prefix in zip(reversed(model.flow_blocks), reversed(prefixes), strict=True):
         z, x = h, torch.zeros_like(h)
         for _ in range(TOKENS):
@@ -70,15 +81,14 @@ def test_a_fresh_flow_is_the_identity():
     torch.testing.assert_close(log_det, torch.zeros(3), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("with_context", [False, True])
+@pytest.mark.parametrize("with_text", [False, True])
 @torch.no_grad()
-def test_back_and_forth_is_the_identity(with_context):
-    model, (x, y) = small(context_dim=CONTEXT * with_context), inputs()
-    text = context() if with_context else None
-    z = model(x, y, text).z
+def test_back_and_forth_is_the_identity(with_text):
+    model, x, y = told(with_text)
+    z = model(x, y).z
     assert (z - x).abs().max() > 0.5
-    torch.testing.assert_close(model.inverse(z, y, context=text), x, atol=1e-4, rtol=0)
-    torch.testing.assert_close(model(model.inverse(x, y, context=text), y, text).z, x, atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.inverse(z, y), x, atol=1e-4, rtol=0)
+    torch.testing.assert_close(model(model.inverse(x, y), y).z, x, atol=1e-4, rtol=0)
 
 
 def test_the_log_determinant_is_autograds():
@@ -121,14 +131,11 @@ def test_bits_of_a_standard_normal_are_its_entropy():
     assert float(bits) == pytest.approx(0.5 * math.log2(2 * math.pi * math.e), abs=0.01)
 
 
-@pytest.mark.parametrize("with_context", [False, True])
+@pytest.mark.parametrize("with_text", [False, True])
 @torch.no_grad()
-def test_sampling_from_the_cache_is_sampling_without(with_context):
-    model, (z, y) = small(context_dim=CONTEXT * with_context), inputs()
-    text = context() if with_context else None
-    torch.testing.assert_close(
-        model.inverse(z, y, context=text), naive_inverse(model, z, y, text), atol=1e-5, rtol=1e-5
-    )
+def test_sampling_from_the_cache_is_sampling_without(with_text):
+    model, z, y = told(with_text)
+    torch.testing.assert_close(model.inverse(z, y), naive_inverse(model, z, y), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -140,13 +147,15 @@ def test_samples_do_not_see_each_other():
 
 
 @torch.no_grad()
-def test_label_and_context_matter():
-    model, (z, y) = small(context_dim=CONTEXT), inputs()
-    made = model.inverse(z, y, context=context())
-    assert not torch.allclose(made, model.inverse(z, y + 1, context=context()), atol=1e-3)
-    assert not torch.allclose(made, model.inverse(z, y, context=context().flip(1)), atol=1e-3)
-    # Any number of context tokens.
-    assert model.inverse(z, y, context=context(tokens=2)).shape == z.shape
+def test_states_and_pooled_vector_matter_and_guidance_is_by_the_empty_caption():
+    model, z, y = told(with_text=True)
+    made, other = model.inverse(z, y), captions(seed=3)
+    assert not torch.allclose(made, model.inverse(z, replace(y, pooled=other.pooled)), atol=1e-3)
+    assert not torch.allclose(made, model.inverse(z, replace(y, states=y.states.flip(1))), atol=1e-3)
+    guided = model.inverse(z, y, [2.0] * TOKENS)
+    assert not torch.allclose(guided, made, atol=1e-3)
+    another = replace(y, nothing=replace(y.nothing, pooled=torch.ones(POOLED)))
+    assert not torch.allclose(guided, model.inverse(z, another, [2.0] * TOKENS), atol=1e-3)
 
 
 @torch.no_grad()
@@ -232,11 +241,11 @@ def test_files_bring_back_the_same_model(tmp_path):
     assert not any("rope" in name for name in loaded.state_dict())
 
 
-def test_foreign_grids_and_contexts_are_refused():
+def test_foreign_grids_and_conditions_are_refused():
     model, (x, y) = small(), inputs()
     with pytest.raises(ValueError, match=r"latents: expected shape \(N, 3, 4, 4\); received \(3, 4, 3, 4\)"):
         model(x.transpose(1, 2), y)
-    with pytest.raises(ValueError, match="context: expected no context"):
-        model(x, y, context())
-    with pytest.raises(ValueError, match="context: expected a context of tokens"):
-        small(context_dim=CONTEXT)(x, y)
+    with pytest.raises(ValueError, match=r"conditions: expected labels, .* received Captions"):
+        model(x, captions())
+    with pytest.raises(ValueError, match=r"conditions: expected captions, .* received Tensor"):
+        told(with_text=True)[0](x, y)
