@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
+from fae.conditions import EmptyCaption
 from fae.flow_generator import FlowGenerator, FlowLoss
 from fae.generators import DiffusionGenerator, Generator
-from fae.presets import LIGHTNING_DIT, STARFLOW
+from fae.presets import LIGHTNING_DIT, MMDIT, STARFLOW
 from fae.transport import Transport
 from jobs.config import GeneratorConfig
 from jobs.training_inputs import decisive
@@ -20,20 +21,30 @@ from jobs.training_inputs import decisive
 class Family:
     """A model, its sizes, and the generator that trains it and samples from it."""
 
-    model_class: tuple[str, str]
-    """Module and name of the class, made of `in_channels`, `grid`, `num_classes`, a preset, and `model_settings`."""
+    model_classes: Mapping[str, tuple[str, str]]
+    """For each condition it can be told, module and name of the class, made of `in_channels`, `grid`, a preset and
+    `model_settings`; of `num_classes` too where it is told classes, `context_dim` and `pooled_dim` where captions."""
     sizes: Mapping[str, Mapping[str, int]]
-    generator: Callable[[Any, Any, torch.Tensor, torch.Tensor], Generator]
-    """Of the model, the training and the latents' mean and deviation."""
+    generator: Callable[[Any, Any, torch.Tensor, torch.Tensor, EmptyCaption | None], Generator]
+    """Of the model, the training, the latents' mean and deviation, and the empty caption where it is told captions."""
     training: type[Any]
     """A dataclass whose fields are settings of GeneratorConfig."""
     model_settings: tuple[str, ...] = ()
     """Settings of GeneratorConfig that the model itself takes."""
 
-    @property
-    def model(self) -> type[ModelMixin]:
-        """The class, imported when it is needed: diffusers' own brings all of its transformers, a second's work."""
-        module, name = self.model_class
+    def model(self, condition: str) -> type[ModelMixin]:
+        """The class, imported when it is needed: diffusers' own brings all of its transformers, a second's work.
+
+        Raises:
+            ValueError: the family cannot be told such a condition.
+        """
+        if condition not in self.model_classes:
+            families = [name for name, family in FAMILIES.items() if condition in family.model_classes]
+            raise ValueError(
+                f"generator.condition: expected {' or '.join(self.model_classes)} with this generator.model; received "
+                f"{condition}, which can be told to {', '.join(families)}"
+            )
+        module, name = self.model_classes[condition]
         found: type[ModelMixin] = getattr(import_module(module), name)
         return found
 
@@ -44,29 +55,49 @@ class Family:
 
 
 FAMILIES = {
-    "lightning-dit": Family(("fae.lightning_dit", "LightningDiT"), LIGHTNING_DIT, DiffusionGenerator, Transport),
-    "dit": Family(("fae.dit", "DiT"), LIGHTNING_DIT, DiffusionGenerator, Transport),
-    "starflow": Family(("fae.starflow", "StarFlow"), STARFLOW, FlowGenerator, FlowLoss, ("noise_std",)),
+    "lightning-dit": Family(
+        {"class": ("fae.lightning_dit", "LightningDiT"), "text": ("fae.text_lightning_dit", "TextLightningDiT")},
+        LIGHTNING_DIT,
+        DiffusionGenerator,
+        Transport,
+    ),
+    "dit": Family({"class": ("fae.dit", "DiT")}, LIGHTNING_DIT, DiffusionGenerator, Transport),
+    "mmdit": Family({"text": ("fae.mmdit", "MMDiT")}, MMDIT, DiffusionGenerator, Transport),
+    "starflow": Family(
+        {"class": ("fae.starflow", "StarFlow"), "text": ("fae.starflow", "StarFlow")},
+        STARFLOW,
+        FlowGenerator,
+        FlowLoss,
+        ("noise_std",),
+    ),
 }
 
 
-def new_model(row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig) -> Any:
-    """A fresh model of latents (h, w, c)."""
+def new_model(
+    row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig, nothing: EmptyCaption | None = None
+) -> Any:
+    """A fresh model of latents (h, w, c), given classes, or captions such as the empty one."""
     height, width, channels = row_shape
     family = FAMILIES[config.model]
     own = {name: getattr(config, name) for name in family.model_settings}
-    sizes = family.sizes[config.size]
-    return family.model(in_channels=channels, grid=(height, width), num_classes=num_classes, **sizes, **own)
+    if nothing is None:
+        told = {"num_classes": num_classes}
+    else:
+        told = {"context_dim": nothing.states.shape[-1], "pooled_dim": nothing.pooled.shape[-1]}
+    model = family.model(config.condition)
+    return model(in_channels=channels, grid=(height, width), **told, **family.sizes[config.size], **own)
 
 
-def with_model(model: Any, config: GeneratorConfig, mean: torch.Tensor, std: torch.Tensor) -> Generator:
+def with_model(
+    model: Any, config: GeneratorConfig, mean: torch.Tensor, std: torch.Tensor, nothing: EmptyCaption | None = None
+) -> Generator:
     """The generator of a model, of latents with this mean and deviation per channel (c,)."""
     family = FAMILIES[config.model]
     training = family.training(**{part.name: getattr(config, part.name) for part in fields(family.training)})
-    return family.generator(model, training, mean, std)
+    return family.generator(model, training, mean, std, nothing)
 
 
 def decisive_settings(config: GeneratorConfig) -> dict[str, Any]:
-    """The settings that decide the weights: none that only other families read."""
+    """The settings that decide the weights: none that only other families read, nor what the text store says."""
     others = set().union(*(family.settings for family in FAMILIES.values())) - FAMILIES[config.model].settings
-    return {name: value for name, value in decisive(config).items() if name not in others}
+    return {name: value for name, value in decisive(config).items() if name not in others | {"condition"}}

@@ -3,6 +3,7 @@
 import torch
 
 from fae.generators import Generator
+from jobs.conditioning import text_batch
 from jobs.training_inputs import evaluation_rows
 from stores import Store
 
@@ -11,10 +12,11 @@ BATCH_ROWS = 64
 
 
 @torch.inference_mode()
-def held_out_figures(generator: Generator, latents: Store) -> dict[str, float]:
+def held_out_figures(generator: Generator, latents: Store, text: Store | None = None) -> dict[str, float]:
     """The generator's figures of held-out rows (training rows when none are held out), named `<split>_<figure>`.
 
-    The rows are those of the store's first view, and the draws the same every time, so figures of one run compare.
+    The rows are those of the store's first view, with their first captions, and the draws the same every time, so
+    figures of runs on the same rows compare.
     """
     split, rows = evaluation_rows(latents, EVALUATION_ROWS)
     device = generator.latent_mean.device
@@ -25,7 +27,7 @@ def held_out_figures(generator: Generator, latents: Store) -> dict[str, float]:
         batch = {
             "latents": torch.from_numpy(latents.read("latents", part, view=0)).to(device),
             "label": torch.from_numpy(latents.labels[part]).long().to(device),
-        }
+        } | (text_batch(text, part, device) if text else {})
         for name, value in generator.held_out(batch, draws).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(part)
     return {f"{split}_{name}": value / len(rows) for name, value in sums.items()}

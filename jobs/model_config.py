@@ -135,12 +135,20 @@ class DecoderConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class GeneratorConfig(TrainConfig):
-    """The generator that learns latents of a class."""
+    """The generator that learns latents of a class or a caption."""
 
     model: str = setting(
         "lightning-dit",
-        "Family of the generator (the paper: lightning-dit, and starflow, a normalising flow); dit is diffusers' own.",
-        choices=("lightning-dit", "dit", "starflow"),
+        "Family of the generator (the paper: lightning-dit, mmdit for text, and starflow, a normalising flow); dit is "
+        "diffusers' own.",
+        choices=("lightning-dit", "dit", "mmdit", "starflow"),
+        group="Model",
+    )
+    condition: str = setting(
+        "class",
+        "What the generator is told: the rows' classes, or their captions out of a text store (mmdit: text alone; dit: "
+        "class alone).",
+        choices=("class", "text"),
         group="Model",
     )
     size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
@@ -172,7 +180,7 @@ class GeneratorConfig(TrainConfig):
     )
     label_dropout: float = setting(
         0.1,
-        "Share of labels replaced by the null class (not stated in the paper; SiT's and STARFlow's 0.1).",
+        "Share of samples trained without their label or caption (not stated in the paper; SiT's and STARFlow's 0.1).",
         metavar="SHARE",
         low=0.0,
         high=1.0,

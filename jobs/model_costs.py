@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fae.conditions import Captions, Conditions, EmptyCaption
 from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layer
 from fae.generators import Generator
 from fae.guidance import parse_guidance
@@ -66,26 +67,43 @@ def decoder_cost(shape: tuple[int, int, int], picture_size: int, config: Decoder
     return _cost(model, lambda: model(torch.zeros(1, *shape, device="meta")))
 
 
-def generator_cost(shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig) -> Cost:
-    """Of one evaluation of the generator's model on latents (h, w, c)."""
-    generator = _meta_generator(shape, num_classes, config)
-    x, y = torch.zeros(1, *shape, device="meta"), torch.zeros(1, dtype=torch.long, device="meta")
-    return _cost(generator.model, lambda: generator.evaluate(x, generator.classes(y)))
+def blank_caption(tokens: int, width: int, pooled_width: int) -> EmptyCaption:
+    """A caption of a text encoder's shape, to count with: all of its tokens count."""
+    return EmptyCaption(torch.zeros(tokens, width), torch.tensor([tokens]), torch.zeros(pooled_width))
+
+
+def generator_cost(
+    shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig, caption: EmptyCaption | None = None
+) -> Cost:
+    """Of one evaluation of the generator's model on latents (h, w, c), given a class, or a caption such as this."""
+    generator = _meta_generator(shape, num_classes, config, caption)
+    x, label = torch.zeros(1, *shape, device="meta"), torch.zeros(1, dtype=torch.long, device="meta")
+    conditions: Conditions = generator.classes(label)
+    if caption is not None:
+        one = caption.to("meta")
+        conditions = Captions(one.states.unsqueeze(0), one.length, one.pooled.unsqueeze(0), one)
+    return _cost(generator.model, lambda: generator.evaluate(x, conditions))
 
 
 def evaluations(
-    config: SampleConfig, shape: tuple[int, int, int], num_classes: int, generator: GeneratorConfig
+    config: SampleConfig,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    generator: GeneratorConfig,
+    caption: EmptyCaption | None = None,
 ) -> float:
     """Evaluations of the generator's model for one picture."""
     guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
-    return _meta_generator(shape, num_classes, generator).evaluations(config.steps, guidance, config.solver)
+    return _meta_generator(shape, num_classes, generator, caption).evaluations(config.steps, guidance, config.solver)
 
 
-def _meta_generator(shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig) -> Generator:
+def _meta_generator(
+    shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig, caption: EmptyCaption | None
+) -> Generator:
     with torch.device("meta"):
-        model = new_model(shape, num_classes, config)
+        model = new_model(shape, num_classes, config, caption)
     # The counter asks parameters without gradients for none.
-    return with_model(model.requires_grad_(False), config, torch.zeros(shape[-1]), torch.ones(shape[-1]))
+    return with_model(model.requires_grad_(False), config, torch.zeros(shape[-1]), torch.ones(shape[-1]), caption)
 
 
 def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:

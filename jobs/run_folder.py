@@ -33,11 +33,12 @@ class RunFolder:
         ingredients: dict[str, Any],
         config: dict[str, Any],
         inputs: dict[str, str],
+        facts: dict[str, Any] | None = None,
     ) -> "RunFolder":
         """Make the folder of these ingredients, or open the one that exists (which is how a run resumes).
 
         `config` is everything that was set, `ingredients` the part that decides the weights, `inputs` the
-        folders it was trained on (by role), kept for lineage.
+        folders it was trained on (by role), kept for lineage; `facts` are kept beside them.
         """
         path = cls.locate(root, kind, name, ingredients)
         if (path / "run.json").exists():
@@ -52,6 +53,7 @@ class RunFolder:
             "config": config,
             "inputs": inputs,
             "figures": {},
+            **(facts or {}),
         }
         run = cls(path, record)
         run.save()

@@ -34,7 +34,7 @@ from jobs.ranks import ALONE, Ranks
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.stopping import TrainingStopped, stop_signals
-from stores import Loader
+from stores import JointLoader, Loader
 
 __all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "fit", "step_seed"]
 Preview = Callable[[nn.Module, int], None]
@@ -59,7 +59,7 @@ class Trainer:
     run: RunFolder
     config: TrainConfig
     model: nn.Module
-    loader: Loader
+    loader: Loader | JointLoader
     device: torch.device
     extras: dict[str, Stateful] = field(default_factory=dict)
     ranks: Ranks = ALONE

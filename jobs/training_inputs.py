@@ -10,7 +10,7 @@ from torch import nn
 
 from jobs.config import TrainConfig
 from jobs.ranks import ALONE, Ranks
-from stores import Loader, Store
+from stores import JointLoader, Loader, Store
 
 # These settings change how a run is watched or fed, never its weights (but for the order of sums).
 WATCHING = frozenset(
@@ -44,9 +44,16 @@ def prepare(model: nn.Module, config: TrainConfig) -> None:
 
 
 def batches(
-    store: Store, arrays: Sequence[str], config: TrainConfig, device: torch.device, ranks: Ranks = ALONE
-) -> Loader:
+    store: Store,
+    arrays: Sequence[str],
+    config: TrainConfig,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    beside: tuple[Store, Sequence[str]] | None = None,
+) -> Loader | JointLoader:
     """The training rows of a store in the order of (seed, epoch), a random view at each visit; this rank's of each.
+
+    `beside` are a store with the same rows and its arrays, of which a batch has a random view too.
 
     Raises:
         ValueError: the batch is larger than the training rows, or no multiple of its parts.
@@ -62,17 +69,18 @@ def batches(
         raise ValueError(
             f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_size}"
         )
-    return Loader(
-        store,
-        arrays=tuple(arrays),
-        rows=rows,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        residency=config.residency,
-        device=device,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
+    how: dict[str, Any] = {
+        "rows": rows,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "residency": config.residency,
+        "device": device,
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+    }
+    if beside is None:
+        return Loader(store, tuple(arrays), **how)
+    return JointLoader(store, beside[0], tuple(arrays), tuple(beside[1]), **how)
 
 
 def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
