@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fae.attention import attend
 from fae.conditions import Captions
+from fae.fused import rms_norm
 from fae.layers import Grid, check_grid, init_linears
 from fae.text_states import unit_states
 
@@ -116,16 +117,22 @@ class MaskedJointAttention:
     ) -> tuple[Tensor, Tensor]:
         """Latents (N, T, D), text (N, L, D), mask (N, T + L) → both after attention; text's is not used in the last."""
 
-        def heads(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (N, T, D) -> (N, H, T, D/H)
-
         x, text = hidden_states, encoder_hidden_states
-        q = torch.cat([attn.norm_q(heads(attn.to_q(x))), attn.norm_added_q(heads(attn.add_q_proj(text)))], dim=2)
-        k = torch.cat([attn.norm_k(heads(attn.to_k(x))), attn.norm_added_k(heads(attn.add_k_proj(text)))], dim=2)
-        v = torch.cat([heads(attn.to_v(x)), heads(attn.add_v_proj(text))], dim=2)
+        q = torch.cat([_unit(attn.to_q(x), attn.norm_q), _unit(attn.add_q_proj(text), attn.norm_added_q)], dim=1)
+        k = torch.cat([_unit(attn.to_k(x), attn.norm_k), _unit(attn.add_k_proj(text), attn.norm_added_k)], dim=1)
+        v = torch.cat([attn.to_v(x), attn.add_v_proj(text)], dim=1)
+        # (N, T + L, D) -> (N, H, T + L, D/H)
+        q, k, v = (part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in (q, k, v))
         seen = attend(q, k, v, mask=attention_mask).transpose(1, 2).flatten(2)  # (N, H, T + L, D/H) -> (N, T + L, D)
         x, text = seen.split([x.shape[1], text.shape[1]], dim=1)
         return attn.to_out[0](x), text if attn.context_pre_only else attn.to_add_out(text)
+
+
+def _unit(x: Tensor, norm: Any) -> Tensor:
+    """Queries or keys (N, T, D), each head's normalised with diffusers' weight (D/H,), in the dtype of x."""
+    head_dim = len(norm.weight)
+    # (N, T, D) -> (N, T·H, D/H) and back
+    return rms_norm(x.reshape(len(x), -1, head_dim), norm.weight.to(x.dtype), eps=norm.eps).view_as(x)
 
 
 def _recomputed(part: nn.Module, *given: Any) -> Any:

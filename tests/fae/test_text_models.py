@@ -128,6 +128,23 @@ def test_every_weight_learns(kind):
 
 
 @BOTH
+def test_mixed_arithmetic_is_near(kind):
+    model, (x, t, y) = awake(small(kind)), inputs()
+    expected = model(x, t, y)
+    expected.square().mean().backward()
+    exact = {name: value.grad.clone() for name, value in model.named_parameters() if value.requires_grad}
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(x, t, replace(y, states=y.states.half(), pooled=y.pooled.half()))
+    mixed.square().mean().backward()
+    assert mixed.dtype == x.dtype
+    torch.testing.assert_close(mixed, expected, atol=0.05, rtol=0.05)
+    for name, gradient in exact.items():
+        error = (dict(model.named_parameters())[name].grad - gradient).norm() / gradient.norm().clamp(min=1e-3)
+        assert float(error) < 0.15, name
+
+
+@BOTH
 def test_it_samples_with_guidance_by_the_empty_caption(kind):
     generator, y = generator_of(kind), captions()
     plain = generator.sample(y, [1, 2, 3], steps=3)
