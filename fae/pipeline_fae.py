@@ -1,4 +1,4 @@
-"""FAEPipeline: classes to pictures with diffusers' interface, from a folder that `from_pretrained` loads."""
+"""FAEPipeline: classes or captions to pictures with diffusers' interface, in a folder that `from_pretrained` loads."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -11,16 +11,23 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
 from fae.autoencoder import FeatureAutoencoder
-from fae.conditions import Classes
+from fae.conditions import Captions, Classes, Conditions
 from fae.generators import DiffusionGenerator, Generator
-from fae.guidance import Guidance, GuidanceInterval, guided_velocity, make_guidance
+from fae.guidance import Guidance, guided_velocity
 from fae.noise import seeded_noise
+from fae.pipeline_inputs import (
+    Generators,
+    Labels,
+    check_choices,
+    class_ids,
+    guidance_intervals,
+    picture_seeds,
+    prompt_captions,
+)
 from fae.pixel_decoder import PixelDecoder
+from fae.text_encoders import TextEncoder
 from fae.transport import Transport, shift_to_diffusers
 
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-Generators = torch.Generator | Sequence[torch.Generator] | None
-Labels = int | str | Sequence[int] | Sequence[str] | torch.Tensor
 OnStepEnd = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
@@ -30,22 +37,24 @@ def make_scheduler(transport: Transport) -> FlowMatchEulerDiscreteScheduler:
 
 
 class FAEPipeline(DiffusionPipeline):
-    """Class-conditional pictures: noise → latents → features → pixels (FAE, arXiv 2512.07829).
+    """Pictures of classes or captions: noise → latents → features → pixels (FAE, arXiv 2512.07829).
 
     Args:
-        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,)) → velocity, such as LightningDiT, with
-            `grid`, `in_channels` and `num_classes`. Without a scheduler, a model whose `generate` makes latents
-            of noise, labels and guidance, such as StarFlow.
+        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,) or captions) → velocity, such as
+            LightningDiT, with `grid`, `in_channels` and `num_classes`. Without a scheduler, a model whose `generate`
+            makes latents of noise, labels or captions, and guidance, such as StarFlow.
         scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here). None for
             generators that solve no ODE.
         autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalise latents.
         pixel_decoder: features (N, h, w, C) → pictures.
+        tokenizer, text_encoder: transformers' own, for a generator that is told captions; None for one of classes.
         id2label: class names by id, the ids as text as JSON has them; optional.
+        max_tokens: tokens of a caption beyond which it is cut, as the generator was trained.
     """
 
-    model_cpu_offload_seq = "transformer->autoencoder->pixel_decoder"
+    model_cpu_offload_seq = "text_encoder->transformer->autoencoder->pixel_decoder"
     _callback_tensor_inputs = ("latents",)
-    _optional_components: ClassVar[list[str]] = ["scheduler"]
+    _optional_components: ClassVar[list[str]] = ["scheduler", "tokenizer", "text_encoder"]
 
     def __init__(
         self,
@@ -53,13 +62,21 @@ class FAEPipeline(DiffusionPipeline):
         scheduler: FlowMatchEulerDiscreteScheduler | None,
         autoencoder: FeatureAutoencoder,
         pixel_decoder: PixelDecoder,
+        tokenizer: Any = None,
+        text_encoder: Any = None,
         id2label: dict[str, str] | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
-            transformer=transformer, scheduler=scheduler, autoencoder=autoencoder, pixel_decoder=pixel_decoder
+            transformer=transformer,
+            scheduler=scheduler,
+            autoencoder=autoencoder,
+            pixel_decoder=pixel_decoder,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
         )
-        self.register_to_config(id2label=id2label or {})
+        self.register_to_config(id2label=id2label or {}, max_tokens=max_tokens)
         self.class_ids = {name: int(number) for number, name in (id2label or {}).items()}
         self.image_processor = VaeImageProcessor()
 
@@ -70,23 +87,38 @@ class FAEPipeline(DiffusionPipeline):
         autoencoder: FeatureAutoencoder,
         pixel_decoder: PixelDecoder,
         class_names: Sequence[str] | None = None,
+        text: TextEncoder | None = None,
     ) -> "FAEPipeline":
         """A pipeline of trained parts; the latents' statistics move from the generator into the autoencoder.
 
+        Args:
+            generator, autoencoder, pixel_decoder: trained on each other.
+            class_names: by id, where the generator is told classes.
+            text: the text encoder that a generator of captions was trained with.
+
         Raises:
-            ValueError: the parts are not of one autoencoder, or not of one frozen encoder.
+            ValueError: the parts are not of one autoencoder, or not of one frozen encoder, or a text encoder is there
+                for a generator of classes or missing for one of captions.
         """
         _check_fit(generator, autoencoder, pixel_decoder)
+        nothing = generator.nothing
+        if (nothing is None) != (text is None):
+            raise ValueError(
+                f"text: expected {'no' if nothing is None else 'the'} text encoder for a generator of "
+                f"{'classes' if nothing is None else 'captions'}; received {'none' if text is None else 'one'}"
+            )
         autoencoder.set_latent_statistics(generator.latent_mean.cpu(), generator.latent_std.cpu())
         names = {str(number): name for number, name in enumerate(class_names or [])}
         assert isinstance(generator.model, ModelMixin)
         scheduler = make_scheduler(generator.transport) if isinstance(generator, DiffusionGenerator) else None
-        return cls(generator.model, scheduler, autoencoder, pixel_decoder, names)
+        parts = {"tokenizer": text.tokenizer, "text_encoder": text.model} if text else {"id2label": names}
+        max_tokens = None if nothing is None else len(nothing.states)
+        return cls(generator.model, scheduler, autoencoder, pixel_decoder, max_tokens=max_tokens, **parts)
 
     @torch.no_grad()
     def __call__(
         self,
-        class_labels: Labels,
+        class_labels: Labels | None = None,
         guidance: float | Guidance | Sequence[Sequence[float]] = 1.0,
         num_inference_steps: int = 250,
         generator: Generators = None,
@@ -96,8 +128,9 @@ class FAEPipeline(DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: OnStepEnd | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        prompt: str | Sequence[str] | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
-        """One picture for each label.
+        """One picture for each label or prompt.
 
         Args:
             class_labels: ids or names; -1 = without a class.
@@ -111,32 +144,34 @@ class FAEPipeline(DiffusionPipeline):
                 autoencoder has them.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each of the scheduler's
                 steps; may return other latents. Setting `pipeline._interrupt` ends the loop.
+            callback_on_step_end_tensor_inputs: what it is handed; latents alone.
+            prompt: captions, for a model that knows these and no classes; "" = without one.
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
 
         Raises:
-            ValueError: an unknown class, output type or callback input, or numbers of labels, seeds and generators
-                that differ.
+            ValueError: an unknown class, output type or callback input, classes where captions are known or the other
+                way round, or numbers of labels, seeds and generators that differ.
         """
-        _check_choices(output_type, callback_on_step_end_tensor_inputs)
-        labels = self._labels(class_labels)
-        x = self._noise(len(labels), generator, seeds) if latents is None else latents
+        check_choices(output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        conditions = self._conditions(class_labels, prompt)
+        x = self._noise(len(conditions), generator, seeds) if latents is None else latents
         x = x.to(self._execution_device, torch.float32)
-        intervals = (GuidanceInterval(1, 0, guidance),) if isinstance(guidance, int | float) else _intervals(guidance)
+        intervals = guidance_intervals(guidance)
         if self.scheduler is None:
-            x = self.transformer.generate(x, torch.where(labels < 0, self._num_classes, labels), intervals)
+            x = self.transformer.generate(x, conditions.inputs, intervals)
         else:
-            x = self._solve(x, labels, intervals, num_inference_steps, callback_on_step_end)
+            x = self._solve(x, conditions, intervals, num_inference_steps, callback_on_step_end)
         images = self._paint(x, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     def _solve(
-        self, x: torch.Tensor, labels: torch.Tensor, guidance: Guidance, steps: int, callback: OnStepEnd | None
+        self, x: torch.Tensor, conditions: Conditions, guidance: Guidance, steps: int, callback: OnStepEnd | None
     ) -> torch.Tensor:
         """Noise to latents by the scheduler's steps."""
-        velocity = guided_velocity(self._velocity, Classes(labels, self._num_classes), guidance)
+        velocity = guided_velocity(self._velocity, conditions, guidance)
         # Explicit sigmas: by default the scheduler shifts the last one twice.
         sigmas = np.linspace(1, 1 / steps, steps)
         self.scheduler.set_timesteps(sigmas=sigmas)
@@ -166,27 +201,27 @@ class FAEPipeline(DiffusionPipeline):
     def _num_classes(self) -> int:
         return int(self.transformer.num_classes)
 
-    def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
         return self.transformer(x.to(self.transformer.dtype), t, y)
 
-    def _labels(self, class_labels: Labels) -> torch.Tensor:
-        listed = [class_labels] if isinstance(class_labels, int | str) else list(class_labels)
-        unknown = [label for label in listed if isinstance(label, str) and label not in self.class_ids]
-        if unknown:
-            known = ", ".join(list(self.class_ids)[:10]) or "no names at all"
-            raise ValueError(f"class_labels: expected a name of this model ({known}, …); received {unknown[0]!r}")
-        ids = [self.class_ids[label] if isinstance(label, str) else int(label) for label in listed]
-        if not ids or not all(-1 <= number < self._num_classes for number in ids):
-            raise ValueError(
-                f"class_labels: expected ids from 0 to {self._num_classes - 1}, or -1 for none; received {ids}"
-            )
-        return torch.tensor(ids, device=self._execution_device)
+    def _conditions(self, class_labels: Labels | None, prompt: str | Sequence[str] | None) -> Conditions:
+        """What the model is told of each picture.
+
+        Raises:
+            ValueError: classes for a model that knows captions, captions for one that knows classes, or neither.
+        """
+        if self.text_encoder is None:
+            if class_labels is None or prompt is not None:
+                raise ValueError("class_labels: expected them, and no prompt: this model knows classes alone")
+            ids = class_ids(class_labels, self.class_ids, self._num_classes)
+            return Classes(torch.tensor(ids, device=self._execution_device), self._num_classes)
+        if prompt is None or class_labels is not None:
+            raise ValueError("prompt: expected captions, and no class_labels: this model knows captions alone")
+        encoder = TextEncoder(self.tokenizer, self.text_encoder, self._execution_device)
+        return prompt_captions(encoder, [prompt] if isinstance(prompt, str) else list(prompt), self.config.max_tokens)
 
     def _noise(self, count: int, generator: Generators, seeds: Sequence[int] | None) -> torch.Tensor:
-        if seeds is None:
-            seeds = _draw_seeds(count, generator)
-        if len(seeds) != count:
-            raise ValueError(f"seeds: expected one for each of {count} labels; received {len(seeds)}")
+        seeds = picture_seeds(count, generator, seeds)
         return seeded_noise(seeds, (*self.transformer.grid, self.transformer.in_channels))
 
     def _paint(self, x: torch.Tensor, output_type: str) -> Any:
@@ -196,28 +231,6 @@ class FAEPipeline(DiffusionPipeline):
         features = self.autoencoder.decode(latents.to(self.autoencoder.dtype))
         pictures = self.pixel_decoder(features.to(self.pixel_decoder.dtype)).float()
         return self.image_processor.postprocess(pictures, output_type)
-
-
-def _intervals(guidance: Guidance | Sequence[Sequence[float]]) -> Guidance:
-    return make_guidance(
-        [(span.t_hi, span.t_lo, span.scale) if isinstance(span, GuidanceInterval) else span for span in guidance]
-    )
-
-
-def _draw_seeds(count: int, generator: Generators) -> list[int]:
-    """One seed a picture: the k-th draw of one generator, or the first of the k-th."""
-    if isinstance(generator, torch.Generator) or generator is None:
-        device = generator.device if generator else "cpu"
-        return [int(torch.randint(2**62, (), generator=generator, device=device)) for _ in range(count)]
-    return [int(torch.randint(2**62, (), generator=one, device=one.device)) for one in generator]
-
-
-def _check_choices(output_type: str, callback_inputs: Sequence[str]) -> None:
-    if output_type not in OUTPUT_TYPES:
-        raise ValueError(f"output_type: expected one of {', '.join(OUTPUT_TYPES)}; received {output_type!r}")
-    unknown = sorted(set(callback_inputs) - set(FAEPipeline._callback_tensor_inputs))
-    if unknown:
-        raise ValueError(f"callback_on_step_end_tensor_inputs: expected latents alone; received {', '.join(unknown)}")
 
 
 def _check_fit(generator: Generator, autoencoder: FeatureAutoencoder, pixel_decoder: PixelDecoder) -> None:

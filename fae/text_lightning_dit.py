@@ -1,7 +1,10 @@
 """LightningDiT told a caption: its tokens attend to the text's states, and the pooled vector joins the time."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - diffusers looks it up in a model's module
 from torch import Tensor, nn
 
 from fae.attention import attend
@@ -53,6 +56,9 @@ class TextLightningDiT(LightningDiT):
         pooled_dim: channels of its pooled vector.
         in_channels, grid, hidden_size, depth, num_heads, mlp_ratio: as for `LightningDiT`; there are no classes.
     """
+
+    # Of LightningDiT's settings, this one is no setting here.
+    ignore_for_config: ClassVar[list[str]] = ["num_classes"]
 
     @register_to_config
     def __init__(
