@@ -31,6 +31,10 @@ class Conditions(ABC):
         """These and those of `other` after them."""
 
     @abstractmethod
+    def chosen(self, numbers: Tensor) -> Self:
+        """Those of these numbers (M,) int64, in this order; one may be chosen several times."""
+
+    @abstractmethod
     def to(self, device: torch.device | str) -> Self:
         """The same on a device."""
 
@@ -67,6 +71,9 @@ class Classes(Conditions):
 
     def joined(self, other: "Classes") -> "Classes":
         return Classes(torch.cat([self.labels, other.labels]), self.null_label)
+
+    def chosen(self, numbers: Tensor) -> "Classes":
+        return Classes(self.labels[numbers], self.null_label)
 
     def to(self, device: torch.device | str) -> "Classes":
         return Classes(self.labels.to(device), self.null_label)
@@ -140,6 +147,9 @@ class Captions(Conditions):
     def clone(self) -> "Captions":
         """A copy, of tensors that autograd may take part in."""
         return Captions(self.states.clone(), self.lengths.clone(), self.pooled.clone(), self.nothing)
+
+    def chosen(self, numbers: Tensor) -> "Captions":
+        return Captions(self.states[numbers], self.lengths[numbers], self.pooled[numbers], self.nothing)
 
     def to(self, device: torch.device | str) -> "Captions":
         return Captions(

@@ -154,16 +154,35 @@ class SampleConfig:
     classes: str | None = setting(
         None, "Class ids or names: 0,3,7 or 0-9; every class in turn when absent.", metavar="LIST", group="What"
     )
+    prompt: tuple[str, ...] = setting(
+        (),
+        "A caption to paint, for generators that are told captions; may be repeated, and then they are taken in turn.",
+        metavar="TEXT",
+        group="What",
+    )
+    prompts: str | None = setting(
+        None,
+        "File of captions, one a line, or JSON lines with a caption each; or held-out: the first caption of each "
+        "held-out row that the generator was not trained on. --prompt goes before it.",
+        metavar="FILE|held-out",
+        group="What",
+    )
     num: int = setting(40, "Pictures in all.", metavar="COUNT", low=1, group="What")
     labels: str = setting(
         "balanced",
-        "balanced = the classes in turn; random = each picture's class drawn by the seed.",
+        "balanced = the classes or prompts in turn; random = each picture's drawn by the seed.",
         choices=("balanced", "random"),
         group="What",
     )
     seed: int = setting(0, "Seed of the first picture; the k-th has seed + k.", metavar="SEED", low=0, group="What")
     steps: int = setting(250, "Solver steps (the paper: 250); a flow has none.", metavar="STEPS", low=1, group="How")
-    guidance_scale: float = setting(1.0, "Class guidance; 1 = none.", metavar="SCALE", low=0.0, group="How")
+    guidance_scale: float = setting(
+        1.0,
+        "Guidance towards the class or caption; 1 = none (the paper for captions: 1.5 with interval 0.9,0).",
+        metavar="SCALE",
+        low=0.0,
+        group="How",
+    )
     guidance_interval: str = setting(
         "1,0",
         "Guided span of t as t_hi,t_lo (1 = noise); or several t_hi,t_lo,scale separated by semicolons.",
@@ -178,7 +197,7 @@ class SampleConfig:
     )
     autoguidance: str | None = setting(
         None,
-        "Guide by this weaker generator (name or path) instead of by the null class.",
+        "Guide by this weaker generator (name or path) instead of by the null class or empty caption.",
         metavar="NAME|PATH",
         group="How",
     )

@@ -1,6 +1,5 @@
 """Generator → latents → features → pictures; the frozen encoder is not needed."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 
 from fae.autoencoder import FeatureAutoencoder
+from fae.conditions import Conditions
 from fae.generators import Generator
 from fae.guidance import parse_guidance
 from fae.pictures import to_uint8
@@ -15,8 +15,11 @@ from fae.pixel_decoder import PixelDecoder
 from jobs.config import SampleConfig
 from jobs.devices import autocast, pick_dtype
 from jobs.models import load_model
-from jobs.run_folder import RunFolder
+from jobs.prompts import PromptEncoder, takes_text
+from jobs.run_folder import Models, RunFolder
+from jobs.sample_plan import SamplePlan
 from jobs.shards import OnProgress
+from jobs.train_gen import load_generator
 
 
 @dataclass
@@ -44,86 +47,76 @@ class Painter:
 
 
 @dataclass(frozen=True)
-class SamplePlan:
-    """What to make: a label and a seed for each picture."""
+class Made:
+    """Samples: latents (n, h, w, c) float32 and pictures uint8 (n, H, W, 3)."""
 
-    labels: np.ndarray
-    seeds: list[int]
-
-    def name(self, number: int) -> str:
-        """What a picture is called: `000012-class3-seed12`."""
-        return f"{number:06d}-class{self.labels[number]}-seed{self.seeds[number]}"
+    latents: np.ndarray
+    pictures: np.ndarray
 
 
-def plan_samples(config: SampleConfig, num_classes: int, class_names: list[str] | None) -> SamplePlan:
-    """`config.num` pictures: the classes in turn, or each drawn by the seed.
+@dataclass(frozen=True)
+class Asked:
+    """What samples are asked to show: each different condition once, and which of them each sample has (N,)."""
 
-    Raises:
-        ValueError: a class that the generator does not know.
+    different: Conditions
+    numbers: torch.Tensor
+
+    def part(self, rows: slice) -> Conditions:
+        """Of some of the samples."""
+        return self.different.chosen(self.numbers[rows])
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The models that make samples, loaded once.
+
+    `weak` is a weaker generator of the same latents to guide by instead of the empty condition (autoguidance);
+    `prompts` encodes what a generator of captions is told.
     """
-    classes = np.array(parse_classes(config.classes, num_classes, class_names), np.int64)
-    numbers = np.arange(config.num) % len(classes)
-    if config.labels == "random":
-        numbers = np.random.Generator(np.random.Philox(config.seed)).integers(len(classes), size=config.num)
-    labels = classes[numbers]
-    return SamplePlan(labels, [config.seed + number for number in range(config.num)])
+
+    generator: Generator
+    painter: Painter
+    weak: Generator | None = None
+    prompts: PromptEncoder | None = None
+
+    @classmethod
+    def load(cls, models: Models, device: torch.device) -> "Sampler":
+        """The finished models on a device."""
+        generator = load_generator(models.generator, device)
+        return cls(
+            generator,
+            Painter.load(models.autoencoder, models.decoder, device),
+            load_generator(models.weak, device) if models.weak else None,
+            PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None,
+        )
+
+    def asked(self, plan: SamplePlan) -> Asked:
+        """The conditions of a plan's pictures; each caption is encoded once, however often it is painted."""
+        if plan.captions is None:
+            return Asked(self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels)))
+        assert self.prompts is not None
+        texts = {text: number for number, text in enumerate(dict.fromkeys(plan.captions))}
+        return Asked(self.prompts(list(texts)), torch.tensor([texts[text] for text in plan.captions]))
+
+    def make(self, conditions: Conditions, seeds: list[int], config: SampleConfig) -> Made:
+        """Samples of these conditions and seeds, made at once; each depends on its own alone."""
+        with torch.inference_mode(), autocast(self.painter.device, pick_dtype("auto", self.painter.device))():
+            latents = self.generator.sample(
+                conditions,
+                seeds,
+                steps=config.steps,
+                guidance=parse_guidance(config.guidance_interval, config.guidance_scale),
+                solver=config.solver,
+                weak=None if self.weak is None else self.weak.model,
+            )
+        return Made(latents.float().cpu().numpy(), self.painter.paint(latents))
 
 
-def parse_classes(text: str | None, num_classes: int, class_names: list[str] | None) -> list[int]:
-    """Class ids from `0,3,7`, `0-9`, names, or all of them when absent."""
-    if text is None:
-        return list(range(num_classes))
-    names = {name: number for number, name in enumerate(class_names or [])}
-    classes: list[int] = []
-    for part in (piece.strip() for piece in text.split(",")):
-        span = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
-        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
-        if part in names:
-            first = last = names[part]
-        if first > last:
-            raise ValueError(f"classes: expected ids such as 0,3,7 or 0-9, or class names; received {part!r}")
-        if last >= num_classes:
-            raise ValueError(f"classes: expected ids below {num_classes}; received {last}")
-        classes.extend(range(first, last + 1))
-    return classes
-
-
-def sample(
-    generator: Generator,
-    painter: Painter,
-    plan: SamplePlan,
-    config: SampleConfig,
-    on_progress: OnProgress,
-    weak: Generator | None = None,
-) -> Iterator[np.ndarray]:
-    """Yield uint8 (n, H, W, 3) batches of pictures in order; each depends on its own label and seed alone.
-
-    `weak` is a weaker generator of the same latents to guide by instead of the null class (autoguidance).
-    """
-    total = len(plan.seeds)
+def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[Made]:
+    """Yield batches of samples in order."""
+    total, asked = len(plan.seeds), sampler.asked(plan)
     on_progress(0, total, {})
     for start in range(0, total, config.batch_size):
         part = slice(start, start + config.batch_size)
-        yield sample_batch(generator, painter, plan.labels[part], plan.seeds[part], config, weak)
+        yield sampler.make(asked.part(part), plan.seeds[part], config)
         on_progress(min(start + config.batch_size, total), total, {})
-
-
-def sample_batch(
-    generator: Generator,
-    painter: Painter,
-    labels: np.ndarray,
-    seeds: list[int],
-    config: SampleConfig,
-    weak: Generator | None = None,
-) -> np.ndarray:
-    """Pictures uint8 (n, H, W, 3) of these labels and seeds, made at once; see `sample`."""
-    with torch.inference_mode(), autocast(painter.device, pick_dtype("auto", painter.device))():
-        latents = generator.sample(
-            generator.classes(torch.from_numpy(labels)),
-            seeds,
-            steps=config.steps,
-            guidance=parse_guidance(config.guidance_interval, config.guidance_scale),
-            solver=config.solver,
-            weak=None if weak is None else weak.model,
-        )
-    return painter.paint(latents)

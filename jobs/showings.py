@@ -7,16 +7,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fae.generators import Generator
 from fae.metrics import psnr, ssim
 from fae.pictures import to_float
 from fae.pixel_decoder import PixelDecoder
 from jobs.config import SampleConfig
 from jobs.models import load_model
-from jobs.run_folder import Models, RunFolder
-from jobs.sample import Painter, sample_batch
+from jobs.run_folder import RunFolder
+from jobs.sample import Sampler
+from jobs.sample_plan import SamplePlan
 from jobs.train_decoder import rebuilder, reconstruct
-from jobs.train_gen import load_generator
 from jobs.training_inputs import evaluation_rows
 from stores import Store
 
@@ -52,43 +51,26 @@ def rebuilt_pictures(
 
 @dataclass(frozen=True)
 class GuidanceGrid:
-    """Pictures uint8 (N, H, W, 3) by guidance scale (down) and solver steps (across), of the same labels and seeds."""
+    """Pictures uint8 (N, H, W, 3) by guidance scale (down) and solver steps (across), of one plan."""
 
     scales: list[float]
     steps: list[int]
-    labels: list[int]
     cells: list[list[np.ndarray]]
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """The models that make samples, loaded once for all that is shown of them."""
-
-    generator: Generator
-    painter: Painter
-
-    @classmethod
-    def load(cls, models: Models, device: torch.device) -> "Sampler":
-        """The finished models on a device."""
-        painter = Painter.load(models.autoencoder, models.decoder, device)
-        return cls(load_generator(models.generator, device), painter)
-
-
 def guidance_grid(
-    sampler: Sampler, config: SampleConfig, scales: Sequence[float], steps: Sequence[int], count: int
+    sampler: Sampler, plan: SamplePlan, config: SampleConfig, scales: Sequence[float], steps: Sequence[int]
 ) -> GuidanceGrid:
-    """Samples (N, H, W, 3) of `count` classes for each scale and number of steps; one number where steps do nothing."""
-    generator, painter = sampler.generator, sampler.painter
+    """A plan's samples for each scale and number of steps; one number where steps do nothing."""
     # A flow solves nothing: whatever the steps, its samples are the same.
-    steps = list({generator.evaluations(number, (), config.solver): number for number in steps}.values())
-    labels = np.arange(count) % generator.num_classes
-    seeds = [config.seed + number for number in range(count)]
+    steps = list({sampler.generator.evaluations(number, (), config.solver): number for number in steps}.values())
+    conditions = sampler.asked(plan).part(slice(None))
 
     def cell(scale: float, step: int) -> np.ndarray:
-        return sample_batch(generator, painter, labels, seeds, replace(config, guidance_scale=scale, steps=step))
+        return sampler.make(conditions, plan.seeds, replace(config, guidance_scale=scale, steps=step)).pictures
 
     cells = [[cell(scale, step) for step in steps] for scale in scales]
-    return GuidanceGrid(list(scales), list(steps), labels.tolist(), cells)
+    return GuidanceGrid(list(scales), list(steps), cells)
 
 
 @dataclass(frozen=True)

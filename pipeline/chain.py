@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from jobs.run_folder import Models, RunFolder
 from pipeline.lineage import find_run
-from pipeline.recipe import STAGES
+from pipeline.recipe import EXTRACT_TEXT, STAGES
 from pipeline.sample_set import SampleSet
 from pipeline.sampling import SampleFolder, paint_previews
 from pipeline.stages import Stages
+from pipeline.values import RecipeError
 from stores import Store
 
 
@@ -27,7 +28,16 @@ def run_chain(stages: Stages) -> Made | None:
     """Run what is out of date, up to the recipe's last stage; samples are evaluated where the recipe has a reference.
 
     Returns None when it ends before `sample`: there, or in a dry run at the first stage whose result is not there.
+
+    Raises:
+        RecipeError: the last stage is none of the recipe's.
     """
+    recipe = stages.recipe
+    if recipe.until not in recipe.stages:
+        raise RecipeError(
+            f"until: {recipe.until}: expected a stage of this recipe ({', '.join(recipe.stages)}); its generator is "
+            "told classes; set generator.condition to text for one that is told captions"
+        )
     models = _models(stages)
     if models is None or not _wanted(stages, "sample"):
         if stages.dry_run:
@@ -50,12 +60,21 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
         return None
     decoder = stages.train_decoder(features, autoencoder) if _wanted(stages, "train-decoder") else None
     latents = stages.encode(features, autoencoder) if _wanted(stages, "encode") else None
-    generator = stages.train_gen(latents) if latents and _wanted(stages, "train-gen") else None
+    generator = _generator(stages, features, latents) if latents else None
     if decoder is None or latents is None or generator is None:
         return None
     weak = stages.recipe.sample.autoguidance
     weaker = find_run(stages.root, "generators", weak) if weak else None
     return features, latents, Models(generator, autoencoder, decoder, latents.attributes.get("class_names"), weaker)
+
+
+def _generator(stages: Stages, features: Store, latents: Store) -> RunFolder | None:
+    """Trained on latents, and on their captions where the recipe's generator is told captions."""
+    tells_captions = EXTRACT_TEXT in stages.recipe.stages
+    text = stages.extract_text(features) if tells_captions and _wanted(stages, EXTRACT_TEXT) else None
+    if not _wanted(stages, "train-gen") or (tells_captions and text is None):
+        return None
+    return stages.train_gen(latents, text)
 
 
 def _wanted(stages: Stages, stage: str) -> bool:
@@ -64,6 +83,6 @@ def _wanted(stages: Stages, stage: str) -> bool:
 
 def _say_rest(stages: Stages) -> None:
     begun = {outcome.stage for outcome in stages.outcomes}
-    left = [stage for stage in STAGES if stage not in begun and _wanted(stages, stage)]
+    left = [stage for stage in stages.recipe.stages if stage not in begun and _wanted(stages, stage)]
     if left:
         stages.output.say(f"then: {', '.join(left)}")

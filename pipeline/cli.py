@@ -33,16 +33,17 @@ def main() -> None:
 
     The frozen encoder sees each picture once, ever; every later stage reads stores. A stage whose inputs have
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
+    Where pictures have captions, extract-text makes a store of them, encoded once, for train-gen to be told.
     `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`.
     """
 
 
 for command in (
     extract_command,
-    extract_text_command,
     train_ae_command,
     train_decoder_command,
     encode_command,
+    extract_text_command,
     train_gen_command,
     sample_command,
     eval_command,

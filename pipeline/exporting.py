@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,24 +12,28 @@ from fae.model_card import CardFacts, model_card
 from fae.pipeline_fae import FAEPipeline
 from fae.pixel_decoder import PixelDecoder
 from jobs.models import load_model
-from jobs.run_folder import Models
+from jobs.prompts import PromptEncoder, takes_text
+from jobs.run_folder import Models, RunFolder
 from jobs.train_gen import load_generator
 from pipeline.lineage import latents_of
-from stores import open_store
+from stores import Store, open_store
 
 
 def export(models: Models, folder: Path, terms: str) -> Path:
-    """Write the pipeline of these runs into a new or empty folder.
+    """Write the pipeline of these runs into a new or empty folder, with the text encoder where captions are told.
 
     Raises:
         ValueError: the folder holds something, or the runs do not fit each other.
     """
     cpu = torch.device("cpu")
+    generator = load_generator(models.generator, cpu)
+    text = PromptEncoder(models.generator, generator, cpu).encoder if generator.takes_text else None
     pipe = FAEPipeline.from_parts(
-        load_generator(models.generator, cpu),
+        generator,
         load_model(FeatureAutoencoder, models.autoencoder.model_path, cpu),
         load_model(PixelDecoder, models.decoder.model_path, cpu),
-        models.class_names,
+        None if text else models.class_names,
+        text,
     )
     return export_pipeline(pipe, folder, model_card(card_facts(models, folder.name, terms)))
 
@@ -42,6 +47,9 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
         ("features", features.path.name, features.content_id),
         ("latents", latents.path.name, latents.content_id),
     ]
+    if takes_text(models.generator):
+        record = models.generator.record
+        lineage.append(("text", Path(record["inputs"]["text"]).name, record["ingredients"]["text_content_id"]))
     lineage += [(stage, run.path.name, run.weights_sha256) for stage, run in runs.items()]
     figures = {f"{stage}: {key}": value for stage, run in runs.items() for key, value in run.record["figures"].items()}
     recipe = {stage: run.record["config"] for stage, run in runs.items()}
@@ -52,5 +60,15 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
         lineage=lineage,
         figures=figures,
         class_names=models.class_names or (),
+        **_told(models.generator, latents),
         data=terms,
     )
+
+
+def _told(generator: RunFolder, latents: Store) -> dict[str, Any]:
+    """Of a generator of captions: its text encoder, and a caption that it may have seen."""
+    if not takes_text(generator):
+        return {}
+    names = ("text_encoder", "text_encoder_sha256", "max_tokens")
+    captions = [row[0] for row in latents.index["caption"].to_pylist() if row]
+    return {"text_encoder": {name: generator.record[name] for name in names}, "prompt": captions[0]}

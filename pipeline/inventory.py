@@ -89,7 +89,8 @@ def _runs(root: Path) -> list[Artefact]:
     for kind in KINDS:
         for file in sorted((root / kind).glob("*/run.json")):
             run = RunFolder.open(file.parent)
-            inputs = [*run.record["inputs"].values()]
+            # The nearest last: a generator belongs to its latents, whatever it was told of them.
+            inputs = [path for _, path in sorted(run.record["inputs"].items(), key=lambda one: one[0] != "text")]
             artefacts.append(Artefact(run.path, kind, inputs, folder_bytes(run.path), run.record["status"]))
     return artefacts
 

@@ -165,16 +165,18 @@ def _section_options(
 def _setting_option(section: str, part: Field[Any], flag: str | None) -> Callable[[Callback], Callback]:
     rule, (kind, _) = part.metadata, field_type(SECTIONS[section], part.name)
     flag = flag or rule["flag"] or "--" + part.name.replace("_", "-")
+    several = kind is tuple
     return click.option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
         f"{section}__{part.name}",
         cls=GroupedOption,
         group=rule["group"] or section.capitalize(),
         setting=(section, part.name),
-        type=_click_type(kind, rule["choices"], rule["low"], rule["high"], rule["absent"]),
+        type=str if several else _click_type(kind, rule["choices"], rule["low"], rule["high"], rule["absent"]),
         metavar=rule["metavar"],
+        multiple=several,
         default=part.default,
-        show_default=True,
+        show_default=not several,
         help=rule["help"],
     )
 

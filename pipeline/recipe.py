@@ -35,7 +35,8 @@ from pipeline.values import (
 )
 
 BUILTIN_FOLDER = Path(__file__).parent / "recipes"
-STAGES = ("extract", "train-ae", "train-decoder", "encode", "train-gen", "sample")
+EXTRACT_TEXT = "extract-text"
+STAGES = ("extract", "train-ae", "train-decoder", "encode", EXTRACT_TEXT, "train-gen", "sample")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -62,6 +63,12 @@ class Recipe:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     sweep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of a run: text is encoded for a generator that is told captions, and for no other."""
+        text = self.generator.condition == "text"
+        return tuple(stage for stage in STAGES if text or stage != EXTRACT_TEXT)
+
 
 SECTIONS: dict[str, type] = {
     part.name: part.type for part in fields(Recipe) if isinstance(part.type, type) and is_dataclass(part.type)
@@ -76,9 +83,9 @@ def builtin_recipes() -> list[str]:
 def load_recipe(path_or_name: str) -> Recipe:
     """Read a built-in recipe by its name, or a YAML file by its path.
 
-    `data.path` and `data.labels` of a file count from the recipe's folder when something lies there (globs are tried
-    too), otherwise from the working folder, as written. Keys that are absent keep their defaults; without a `name` the
-    file's stem is the name.
+    `data.path`, `data.labels` and `sample.prompts` of a file count from the recipe's folder when something lies there
+    (globs are tried too), otherwise from the working folder, as written. Keys that are absent keep their defaults;
+    without a `name` the file's stem is the name.
 
     Raises:
         RecipeError: no such recipe, no YAML, an unknown or repeated key, a value of the wrong type or range.
@@ -95,7 +102,8 @@ def load_recipe(path_or_name: str) -> Recipe:
         )
     recipe = parse_recipe(file.read_bytes(), str(file), file.stem)
     data = replace(recipe.data, path=_beside(file, recipe.data.path), labels=_beside(file, recipe.data.labels))
-    return replace(recipe, data=data)
+    sample = replace(recipe.sample, prompts=_beside(file, recipe.sample.prompts))
+    return replace(recipe, data=data, sample=sample)
 
 
 def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default") -> Recipe:

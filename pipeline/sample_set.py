@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fae.pictures import picture_grid, save_png
+from fae.pictures import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.run_folder import Models
-from jobs.sample_store import make_sample_store, sample_writer
+from jobs.sample_store import PIXELS, make_sample_store, sample_writer
 from jobs.shards import OnProgress
+from pipeline.captioned_grid import sample_grid
 from pipeline.sampling import GRID_ROWS, RECORD
 from stores import Store, StoreWriter, open_store
 from stores.export import Item, export
@@ -46,7 +47,7 @@ class SampleSet:
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All pictures uint8 (N, H, W, 3) and their labels int64 (N,), from the store."""
         store = open_store(self.writer.path)
-        return store.read("pixels", store.rows()), store.labels[store.rows()].astype(np.int64)
+        return store.read(PIXELS, store.rows()), store.labels[store.rows()].astype(np.int64)
 
     def check_place(self) -> None:
         """Raise ValueError when other files lie where these are to go; before any picture is made."""
@@ -68,10 +69,17 @@ class SampleSet:
         item = Item("png", png_bytes) if self.form != "npz" else None
         try:
             export(
-                store, folder, LAYOUTS[self.form], item=item, progress=lambda done, total: on_progress(done, total, {})
+                store,
+                folder,
+                LAYOUTS[self.form],
+                PIXELS,
+                item=item,
+                progress=lambda done, total: on_progress(done, total, {}),
             )
-            shown = store.read("pixels", store.rows()[: columns * GRID_ROWS])
-            save_png(picture_grid(shown, columns), folder / self.grid.name)
+            rows = store.rows()[: columns * GRID_ROWS]
+            captions = [row[0] for row in store.index["caption"].take(rows).to_pylist() if row]
+            grid = sample_grid(store.read(PIXELS, rows), captions or None, columns)
+            save_png(grid, folder / self.grid.name)
             replace_file(folder / RECORD, json.dumps(self._expected(), indent=1).encode())
             os.replace(folder, self.path)
         except BaseException:

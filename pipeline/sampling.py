@@ -7,28 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.numpy import save as safetensors_bytes
 
-from fae.pictures import picture_grid, save_png
+from fae.pictures import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.devices import pick_device, use_threads
 from jobs.run_folder import Models
-from jobs.sample import Painter, plan_samples, sample
+from jobs.sample import Made, Painter, Sampler, sample
+from jobs.sample_plan import SamplePlan, plan_samples
 from jobs.sample_store import sample_ingredients
 from jobs.shards import OnProgress
-from jobs.train_gen import load_generator
+from pipeline.captioned_grid import sample_grid
 from stores import fingerprint
 from stores.fileio import replace_file
 
-RECORD = "samples.json"
+RECORD, LATENTS_FILE = "samples.json", "latents.safetensors"
 GRID_ROWS = 20
 
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """`<root>/samples/<name>-<fingerprint12>/`: pictures/, grid.png and samples.json."""
+    """`<root>/samples/<name>-<fingerprint12>/`: pictures/, grid.png and samples.json; of captions, latents too."""
 
     path: Path
 
@@ -49,7 +50,8 @@ class SampleFolder:
         if self.grid.exists() and record.get("columns") == columns:
             return
         shown = record["pictures"][: columns * GRID_ROWS]
-        save_png(picture_grid(np.stack([self._open(entry) for entry in shown]), columns), self.grid)
+        captions = [entry["caption"] for entry in shown if "caption" in entry]
+        save_png(sample_grid(np.stack([self._open(entry) for entry in shown]), captions or None, columns), self.grid)
         replace_file(self.path / RECORD, json.dumps(record | {"columns": columns}, indent=1).encode())
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +67,8 @@ class SampleFolder:
 
 def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:
     """Where these samples lie, whether or not they were made."""
-    return SampleFolder(root / "samples" / f"{name}-{fingerprint(sample_ingredients(models, config))[:12]}")
+    ingredients = sample_ingredients(models, config, plan_samples(config, models))
+    return SampleFolder(root / "samples" / f"{name}-{fingerprint(ingredients)[:12]}")
 
 
 def make_samples(
@@ -73,24 +76,32 @@ def make_samples(
 ) -> SampleFolder:
     """Make the pictures of a folder that is not complete; its record is written last."""
     use_threads(runtime.threads)
-    device = pick_device(runtime.device)
-    generator = load_generator(models.generator, device)
-    weak = load_generator(models.weak, device) if models.weak else None
-    painter = Painter.load(models.autoencoder, models.decoder, device)
-    plan = plan_samples(config, generator.num_classes, models.class_names)
+    plan = plan_samples(config, models)
+    sampler = Sampler.load(models, pick_device(runtime.device))
     shutil.rmtree(folder.path, ignore_errors=True)
     entries: list[dict[str, Any]] = []
-    for batch in sample(generator, painter, plan, config, on_progress, weak):
-        for picture in batch:
-            number = len(entries)
-            label, seed = int(plan.labels[number]), plan.seeds[number]
-            file = f"{plan.name(number)}.png"
-            save_png(picture, folder.path / "pictures" / file)
-            entries.append({"file": file, "label": label, "seed": seed})
-    record = {"ingredients": sample_ingredients(models, config), "class_names": models.class_names, "pictures": entries}
+    latents: list[np.ndarray] = []
+    for made in sample(sampler, plan, config, on_progress):
+        entries += _save_pictures(folder.path / "pictures", made, plan, len(entries))
+        latents.append(made.latents)
+    if plan.captions is not None:
+        replace_file(folder.path / LATENTS_FILE, safetensors_bytes({"latents": np.concatenate(latents)}))
+    ingredients = sample_ingredients(models, config, plan)
+    record = {"ingredients": ingredients, "class_names": models.class_names, "pictures": entries}
     replace_file(folder.path / RECORD, json.dumps(record, indent=1).encode())
     folder.draw_grid(config.columns)
     return folder
+
+
+def _save_pictures(folder: Path, made: Made, plan: SamplePlan, first: int) -> list[dict[str, Any]]:
+    """Write a batch that begins with the plan's picture `first`; returns what the record says of each."""
+    entries = []
+    for number, picture in enumerate(made.pictures, first):
+        file = f"{plan.name(number)}.png"
+        save_png(picture, folder / file)
+        caption = {} if plan.captions is None else {"caption": plan.captions[number]}
+        entries.append({"file": file, "label": int(plan.labels[number]), "seed": plan.seeds[number], **caption})
+    return entries
 
 
 def paint_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
@@ -103,7 +114,9 @@ def paint_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
     painter = Painter.load(models.autoencoder, models.decoder, pick_device(runtime.device))
     made = []
     for file in waiting:
-        saved: dict[str, torch.Tensor] = load_file(file)
-        columns = len(saved["labels"].unique())
-        made.append(save_png(picture_grid(painter.paint(saved["latents"]), columns), file.with_suffix(".png")))
+        with safe_open(file, "pt") as saved:
+            latents, labels = saved.get_tensor("latents"), saved.get_tensor("labels")
+            captions = json.loads((saved.metadata() or {}).get("captions", "null"))
+        told = [captions[label] for label in labels] if captions else None
+        made.append(save_png(sample_grid(painter.paint(latents), told, len(labels.unique())), file.with_suffix(".png")))
     return made

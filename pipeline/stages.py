@@ -132,8 +132,8 @@ class Stages:
             "encode", writer, lambda report: encode(writer, features, autoencoder, config, runtime, report)
         )
 
-    def train_gen(self, latents: Store) -> RunFolder | None:
-        """Latent store → generator."""
+    def train_gen(self, latents: Store, text: Store | None = None) -> RunFolder | None:
+        """Latent store (and text store of its captions) → generator."""
         from jobs.train_gen import generator_ingredients, train_generator
 
         config, name, runtime = self.recipe.generator, self.recipe.name, self.recipe.runtime
@@ -141,8 +141,8 @@ class Stages:
             "train-gen",
             "generators",
             name,
-            generator_ingredients(latents, config),
-            lambda report: train_generator(self.root, name, latents, config, runtime, report),
+            generator_ingredients(latents, config, text),
+            lambda report: train_generator(self.root, name, latents, config, runtime, report, text),
         )
 
     def sample(self, models: Models) -> "SampleFolder | SampleSet":

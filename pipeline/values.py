@@ -15,7 +15,7 @@ TRUE, FALSE = {"true", "yes", "on"}, {"false", "no", "off"}  # YAML 1.1
 NULL = {"", "~", "null"}
 SCALAR_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp")}
 TEXT_TAG, NULL_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
-EXPECTED = {int: "an integer", float: "a finite number", bool: "true or false", str: "text"}
+EXPECTED = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", tuple: "a list of texts"}
 
 
 class RecipeError(ValueError):
@@ -23,8 +23,10 @@ class RecipeError(ValueError):
 
 
 def field_type(config: Any, key: str) -> tuple[type, bool]:
-    """The plain type of a field (str, int, float or bool) and whether it may be None."""
+    """The plain type of a field (str, int, float, bool, or tuple of texts) and whether it may be None."""
     annotation = typing.get_type_hints(config if isinstance(config, type) else type(config))[key]
+    if typing.get_origin(annotation) is tuple:
+        return tuple, False
     if not isinstance(annotation, types.UnionType):
         return annotation, False
     return next(kind for kind in annotation.__args__ if kind is not type(None)), True
@@ -36,6 +38,8 @@ def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
     `where` begins the message of the RecipeError that a value of another type raises.
     """
     kind, optional = field_type(config, key)
+    if kind is tuple:
+        return _texts(node, where)
     if isinstance(node, yaml.ScalarNode) and _is_absent(node.value, config, key):
         return None
     null = isinstance(node, yaml.ScalarNode) and node.tag == NULL_TAG
@@ -48,8 +52,13 @@ def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
 
 
 def from_text(text: str, config: Any, key: str, where: str) -> Any:
-    """The value of `KEY=text` on a command line; null, ~ or nothing stands for an absent optional value."""
+    """The value of `KEY=text` on a command line; null, ~ or nothing stands for an absent optional value.
+
+    Of a list the text is its one item, and these words stand for an empty one.
+    """
     kind, optional = field_type(config, key)
+    if kind is tuple:
+        return () if text.lower() in NULL else (text,)
     absent = (optional and text.lower() in NULL) or _is_absent(text, config, key)
     return None if absent else _convert(text, kind, where)
 
@@ -94,6 +103,14 @@ def _is_absent(text: str, config: Any, key: str) -> bool:
     """Whether the text is the word that a setting has for "none given"."""
     rule = next(part.metadata for part in fields(config) if part.name == key)
     return bool(rule) and text == rule["absent"]
+
+
+def _texts(node: yaml.Node, where: str) -> tuple[str, ...]:
+    """The items of a list, as written."""
+    items = node.value if isinstance(node, yaml.SequenceNode) else None
+    if items is None or not all(isinstance(item, yaml.ScalarNode) and item.tag in SCALAR_TAGS for item in items):
+        raise RecipeError(f"{where}: expected {EXPECTED[tuple]}, such as [a dog, a red car]; received {describe(node)}")
+    return tuple(item.value for item in items)
 
 
 def _convert(text: str, kind: type, where: str) -> Any:

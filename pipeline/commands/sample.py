@@ -1,4 +1,4 @@
-"""The sample command: pictures of chosen classes from a generator."""
+"""The sample command: pictures of chosen classes or captions from a generator."""
 
 import click
 
@@ -13,8 +13,9 @@ from pipeline.options import Settings, config_options
 @click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
 @config_options("sample", "runtime", exclude=TRAINERS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
-    """Make pictures: choose classes, seeds, solver steps and guidance; get PNG files and a grid.
+    """Make pictures: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.
 
+    A generator was trained on classes or on captions, and takes the one or the other.
     With --out or --format many pictures are made: --workers share a store of samples between them, which a stopped
     command goes on with, and when it is complete its pictures are written as PNG files, WebDataset tars or one .npz.
     """

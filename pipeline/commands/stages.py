@@ -184,14 +184,22 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 
 @click.command("train-gen", cls=FaeCommand)
 @input_option("--latents", "Latent store")
+@input_option("--text", "Text store of the same rows, for --condition text")
 @config_options("generator", "runtime", exclude=ACTORS, flags=FLAGS)
-def train_gen_command(settings: Settings, latents: str | None) -> None:
+def train_gen_command(settings: Settings, latents: str | None, text: str | None) -> None:
     """Train a generator on a latent store.
 
-    Nothing but the latents and their classes is read: no autoencoder, no encoder, no picture.
+    Nothing but the latents and their classes, or the encoded captions of a text store, is read: no autoencoder, no
+    encoder, no picture.
     """
     from pipeline.lineage import find_store
 
-    stages = stages_of(settings)
-    stages.train_gen(find_store(settings.root, "latents", latents or settings.recipe.name))
+    stages, name = stages_of(settings), settings.recipe.name
+    store = find_store(settings.root, "latents", latents or name)
+    captions = None
+    if settings.recipe.generator.condition == "text":
+        captions = find_store(settings.root, "text", text or name)
+    elif text is not None:
+        raise ValueError("--text: expected --condition text with it; a generator of classes reads no captions")
+    stages.train_gen(store, captions)
     report(stages)

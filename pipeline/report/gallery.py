@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from jobs.config import RuntimeConfig, SampleConfig
+from jobs.prompts import HELD_OUT, takes_text
 from jobs.run_folder import Models
-from jobs.showings import Sampler, guidance_grid, nearest_pictures, rebuilt_pictures
+from jobs.sample import Sampler
+from jobs.sample_plan import SamplePlan, plan_samples
+from jobs.showings import guidance_grid, nearest_pictures, rebuilt_pictures
 from pipeline.report import records, showcase
 from pipeline.report.page import Section, film
 from pipeline.report.subjects import Subject
@@ -79,7 +82,7 @@ class Gallery:
         shown = {
             f"step {_step(file):,}": showcase.picture_file(file, f"samples at step {_step(file)}") for file in chosen
         }
-        note = "The same classes and seeds at each step" + ("." if painted else ", in the store's latent colours.")
+        note = "The same conditions and seeds at each step" + ("." if painted else ", in the store's latent colours.")
         return Section("Samples along the training", film(shown), note)
 
     def _samples(self) -> Section | None:
@@ -97,18 +100,20 @@ class Gallery:
         if models is None or sampler is None:
             return None
         self.say("report: sampling")
-        showing = self.showing
-        found = guidance_grid(sampler, SampleConfig(), showing.scales, showing.steps, showing.cell)
-        names = [models.class_names[label] if models.class_names else str(label) for label in found.labels]
-        note = f"Classes {', '.join(names)} with seeds 0 to {len(names) - 1} in every cell; Euler, guided at all times."
+        showing, plan = self.showing, self._plan(models, self.showing.cell)
+        found = guidance_grid(sampler, plan, SampleConfig(), showing.scales, showing.steps)
+        names = plan.told(models.class_names)
+        what = "Classes " + ", ".join(names) if plan.captions is None else f"“{'”, “'.join(names)}”"
+        note = f"{what} with seeds 0 to {len(names) - 1} in every cell; Euler, guided at all times."
         return Section("Guidance and steps", showcase.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
-        sampler, features = self._sampler, self.subject.features
-        if sampler is None or features is None or "pixels" not in features.arrays:
+        models, sampler, features = self._models(), self._sampler, self.subject.features
+        if models is None or sampler is None or features is None or "pixels" not in features.arrays:
             return None
         scale, steps = self.showing.scales[0], self.showing.steps[-1]
-        found = guidance_grid(sampler, SampleConfig(), [scale], [steps], self.showing.pictures)
+        plan = self._plan(models, self.showing.pictures)
+        found = guidance_grid(sampler, plan, SampleConfig(), [scale], [steps])
         samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
         nearest = nearest_pictures(samples, features, train)
@@ -126,6 +131,12 @@ class Gallery:
             for file in sorted(folder.glob("*.png")):
                 shown[f"{file.stem} ({folder.parent.name})"] = showcase.picture_file(file, f"probe figure: {file.stem}")
         return Section("Preserved semantics", film(shown), "Figures of fae-pipe probe.") if shown else None
+
+    @staticmethod
+    def _plan(models: Models, count: int) -> SamplePlan:
+        """The first classes or held-out captions."""
+        prompts = HELD_OUT if takes_text(models.generator) else None
+        return plan_samples(SampleConfig(num=count, prompts=prompts), models)
 
     @cached_property
     def _sampler(self) -> Sampler | None:

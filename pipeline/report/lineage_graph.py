@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from pipeline.report.subjects import Subject
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
-COLUMNS = {"features": 0, "autoencoders": 1, "decoders": 2, "latents": 2, "generators": 3}
+COLUMNS = {"features": 0, "autoencoders": 1, "decoders": 2, "latents": 2, "text": 2, "generators": 3}
 NAME_LENGTH = 26
 
 
@@ -50,7 +50,7 @@ def lineage_graph(subjects: Sequence[Subject]) -> Markup:
 def _nodes(subject: Subject) -> list[Node]:
     found = []
     for store in subject.stores:
-        parents = (store.attributes.get(key) for key in ("features", "autoencoder"))
+        parents = (store.attributes.get(key) for key in ("aligned_with", "features", "autoencoder"))
         found.append(Node(store.kind, Path(store.path).name, tuple(Path(path).name for path in parents if path)))
     for run in subject.runs:
         parents = run.record["inputs"].values()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.prompts import takes_text, text_of
 from jobs.run_folder import KINDS, RunError, RunFolder, newest
 from pipeline.lineage import autoencoder_of, decoder_for, latents_of
 from stores import Store, StoreError, open_store
@@ -20,6 +21,7 @@ class Subject:
     autoencoder: RunFolder | None = None
     decoder: RunFolder | None = None
     latents: Store | None = None
+    text: Store | None = None
     generator: RunFolder | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -36,12 +38,12 @@ class Subject:
     @property
     def stores(self) -> list[Store]:
         """The stores, in the order in which they were made."""
-        return [store for store in (self.features, self.latents) if store is not None]
+        return [store for store in (self.features, self.latents, self.text) if store is not None]
 
     @property
     def folders(self) -> list[Path]:
         """The folders of all that is known, the oldest first."""
-        parts = (self.features, self.autoencoder, self.decoder, self.latents, self.generator)
+        parts = (self.features, self.autoencoder, self.decoder, self.latents, self.text, self.generator)
         return [Path(part.path) for part in parts if part is not None]
 
 
@@ -69,6 +71,9 @@ def _of_store(root: Path, store: Store) -> Subject:
         subject.features = store
     elif store.kind == "latents":
         _from_latents(root, subject, store)
+    elif store.kind == "text":
+        subject.text = store
+        subject.features = _try(subject, "features", lambda: open_store(store.attributes["aligned_with"]))
     else:
         generator = _try(subject, "generator", lambda: RunFolder.open(Path(store.attributes["generator"])))
         if generator is not None:
@@ -78,6 +83,8 @@ def _of_store(root: Path, store: Store) -> Subject:
 
 def _from_generator(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.generator = run
+    if takes_text(run):
+        subject.text = _try(subject, "text", lambda: text_of(run))
     latents = _try(subject, "latents", lambda: latents_of(run))
     if latents is not None:
         _from_latents(root, subject, latents)

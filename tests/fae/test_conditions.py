@@ -71,3 +71,13 @@ def test_joined_are_one_after_the_other(kind):
         assert torch.equal(joined.states[:3], conditions.states)
         assert torch.equal(joined.states[3:], NOTHING.states.expand(3, -1, -1))
     assert same(conditions.to("cpu"), conditions)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_any_may_be_chosen_again_and_again(kind):
+    conditions = both(4)[kind]
+    chosen = conditions.chosen(torch.tensor([2, 0, 2]))
+    assert len(chosen) == 3
+    first = "labels" if kind == 0 else "lengths"
+    assert getattr(chosen, first).tolist() == [getattr(conditions, first).tolist()[number] for number in (2, 0, 2)]
+    assert same(conditions.chosen(torch.arange(4)), conditions)

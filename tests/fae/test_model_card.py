@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -45,6 +47,18 @@ def test_a_card_without_figures_and_names_says_so():
     assert "None recorded." in card
     assert "Ids without names." in card
     assert "class_labels=[0]" in card
+
+
+def test_a_card_of_captions_names_the_text_encoder_and_gives_a_prompt():
+    told = {"text_encoder": "minilm", "text_encoder_sha256": "cd" * 32, "max_tokens": 24}
+    card = model_card(replace(FACTS, class_names=[], text_encoder=told, prompt='a "small" dog'))
+    assert yaml.safe_load(card.split("---")[1])["tags"] == ["fae", "text-to-image"]
+    assert "| text_encoder | minilm |" in card
+    assert "| max_tokens | 24 |" in card
+    example = card.split("```python")[1].split("```")[0]
+    compile(example, "example", "exec")
+    assert 'pipe(prompt=["a \\"small\\" dog"]' in example
+    assert "## Classes" not in card
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.config import SampleConfig
-from jobs.sample import parse_classes, plan_samples
+from jobs.sample_plan import parse_classes, plan_classes
 
 NAMES = ["tench", "english-springer", "church", "7"]
 
@@ -41,16 +41,16 @@ def test_a_class_that_the_generator_does_not_know_is_refused(text):
 
 
 def test_pictures_go_round_the_classes_with_a_seed_each():
-    plan = plan_samples(SampleConfig(num=5, seed=100, classes="3,1"), 4, None)
+    plan = plan_classes(SampleConfig(num=5, seed=100, classes="3,1"), 4, None)
     assert plan.labels.tolist() == [3, 1, 3, 1, 3]
     assert plan.seeds == [100, 101, 102, 103, 104]
 
 
 def test_random_labels_are_drawn_by_the_seed_from_the_chosen_classes():
     config = SampleConfig(num=300, seed=3, classes="1,3", labels="random")
-    first, again = plan_samples(config, 4, None), plan_samples(config, 4, None)
+    first, again = plan_classes(config, 4, None), plan_classes(config, 4, None)
     assert first.labels.tolist() == again.labels.tolist()
     assert set(first.labels.tolist()) == {1, 3}
     assert 110 < (first.labels == 3).sum() < 190
-    assert first.labels.tolist() != plan_samples(replace(config, seed=4), 4, None).labels.tolist()
+    assert first.labels.tolist() != plan_classes(replace(config, seed=4), 4, None).labels.tolist()
     assert first.name(299) == f"000299-class{first.labels[299]}-seed302"

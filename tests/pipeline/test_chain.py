@@ -1,13 +1,19 @@
 """A whole recipe: which settings make which stages out of date, counted by the work they call."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.chain import STAGES, run_chain
+from pipeline.chain import run_chain
 from pipeline.output import Output
-from pipeline.recipe import override
+from pipeline.recipe import STAGES as ALL_STAGES
+from pipeline.recipe import Recipe, override
 from pipeline.stages import Stages
+from pipeline.values import RecipeError
+
+# Of a generator that is told classes.
+STAGES = Recipe().stages
 
 
 def tree(root: Path) -> dict[str, tuple[int, int]]:
@@ -23,6 +29,7 @@ def refuse_work(monkeypatch, *stages):
         "train-ae": "jobs.train_ae.train_autoencoder",
         "train-decoder": "jobs.train_decoder.train_decoder",
         "encode": "jobs.encode.encode",
+        "extract-text": "jobs.extract_text.extract_text",
         "train-gen": "jobs.train_gen.train_generator",
         "sample": "pipeline.sampling.make_samples",
     }
@@ -44,14 +51,14 @@ def test_what_was_made_is_of_the_recipes_shapes(world):
 
 
 def test_a_second_run_calls_no_work_and_says_so(world, monkeypatch, capsys):
-    refuse_work(monkeypatch, *STAGES)
+    refuse_work(monkeypatch, *ALL_STAGES)
     assert run_chain(Stages(world.root, world.recipe, Output())) is not None
     said = capsys.readouterr().out
     assert all(f"{name}: up to date: " in said for name in STAGES)
 
 
 def test_watching_and_running_settings_change_nothing(world, monkeypatch):
-    refuse_work(monkeypatch, *STAGES)
+    refuse_work(monkeypatch, *ALL_STAGES)
     changes = {
         "generator.log_every": "7",
         "generator.save_every": "9",
@@ -109,3 +116,9 @@ def test_a_dry_run_in_an_empty_place_makes_no_folder(world, tmp_path, capsys):
     assert run_chain(stages) is None
     assert "extract: would be made" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_last_stage_that_a_recipe_has_not_is_refused(world):
+    recipe = replace(world.recipe, until="extract-text")
+    with pytest.raises(RecipeError, match="until: extract-text: expected a stage of this recipe"):
+        run_chain(Stages(world.root, recipe, Output()))

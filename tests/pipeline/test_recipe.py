@@ -19,6 +19,7 @@ def values_of(section, part):
         bool: st.booleans(),
         int: st.integers(None if low is None else int(low), None if high is None else int(high)),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
+        tuple: st.lists(st.text(), max_size=3).map(tuple),
         str: st.sampled_from(part.metadata["choices"] or [None]) if part.metadata["choices"] else st.text(),
     }[kind]
     return st.none() | plain if optional else plain
@@ -93,6 +94,11 @@ def test_absent_keys_and_empty_sections_keep_their_defaults():
         ("generator: {shift: fast}", "generator.shift: expected a finite number; received 'fast'"),
         ("extract: {flip: 1}", "extract.flip: expected true or false; received '1'"),
         ("extract: {dtype: int3}", "extract.dtype: expected one of float16, float32, bfloat16, int8; received 'int3'"),
+        (
+            "sample: {prompt: a dog}",
+            "sample.prompt: expected a list of texts, such as [a dog, a red car];",
+        ),
+        ("sample: {prompt: [[a]]}", "[a dog, a red car]; received a list"),
         ("sample:\n  num: 1\n  num: 2", "x.yaml:3: sample.num: this key is given twice"),
         ("sample: {}\nsample: {}", "x.yaml:2: sample: this key is given twice"),
         ("a: b: c", "x.yaml:1: expected YAML; mapping values are not allowed here"),
@@ -111,12 +117,14 @@ def test_a_mistake_is_named_with_its_place(text, message):
 
 
 def test_values_are_read_by_the_type_of_their_key():
-    lines = ["generator: {learning_rate: 1e-4, shift: 2}", "extract: {norm: off, flip: yes}", "sample: {classes: 3}"]
+    lines = ["generator: {learning_rate: 1e-4, shift: 2}", "extract: {norm: off, flip: yes}"]
+    lines.append("sample: {classes: 3, prompt: [a dog, 7, 'off']}")
     recipe = parse_recipe("\n".join([*lines, "data: {limit: ~}"]))
     assert recipe.generator.learning_rate == 1e-4
     assert (recipe.generator.shift, type(recipe.generator.shift)) == (2.0, float)
     assert (recipe.extract.norm, recipe.extract.flip) == ("off", True)
     assert (recipe.sample.classes, recipe.data.limit) == ("3", None)
+    assert recipe.sample.prompt == ("a dog", "7", "off")
 
 
 def test_overrides_set_single_keys():
