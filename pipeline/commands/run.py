@@ -20,9 +20,9 @@ def run_command(settings: Settings, until: str | None) -> None:
     """Run a whole recipe: every stage, but only what is out of date.
 
     RECIPE is a built-in name (digits, digits-starflow, imagenette64, imagenette64-starflow, imagenette224,
-    imagenet256-dinov2-g, sweep-kl-weight) or a YAML file. When a stage has to be done anew, the ingredient that
-    changed is named. A recipe with a sweep is run once for
-    each combination of its values and ends with a table.
+    flickr8k-t2i, imagenet256-dinov2-g, sweep-kl-weight) or a YAML file. When a stage has to be done anew, the
+    ingredient that changed is named. A recipe with a sweep is run once for each combination of its values and ends with
+    a table.
     """
     from pipeline.chain import run_chain
     from pipeline.sweep import run_sweep

@@ -8,17 +8,25 @@ from fae.encoders import EncoderSpec, encoder_shape
 from fae.presets import LIGHTNING_DIT
 from pipeline.recipe import STAGES, builtin_recipes, dump, load_recipe, parse_recipe
 
-SMALL = ["digits", "digits-starflow", "imagenette224", "imagenette64", "imagenette64-starflow", "sweep-kl-weight"]
+SMALL = [
+    "digits",
+    "digits-starflow",
+    "flickr8k-t2i",
+    "imagenette224",
+    "imagenette64",
+    "imagenette64-starflow",
+    "sweep-kl-weight",
+]
 
 
 def test_the_recipes_are_there():
-    assert builtin_recipes() == [*SMALL[:2], "imagenet256-dinov2-g", *SMALL[2:]]
+    assert builtin_recipes() == [*SMALL[:3], "imagenet256-dinov2-g", *SMALL[3:]]
 
 
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_a_recipe_has_its_files_name_and_is_read_back(name):
     recipe = load_recipe(name)
-    assert recipe.name == name.removesuffix("-starflow")
+    assert recipe.name == name.removesuffix("-starflow").removesuffix("-t2i")
     assert parse_recipe(dump(recipe)) == recipe
 
 
@@ -34,6 +42,13 @@ def test_the_settings_of_a_recipe_fit_together(name):
     trained = {"train-ae": recipe.autoencoder, "train-decoder": recipe.decoder, "train-gen": recipe.generator}
     for stage in STAGES[: STAGES.index(recipe.until) + 1]:
         assert stage not in trained or trained[stage].warmup_steps < trained[stage].steps
+
+
+def test_captions_are_told_and_guided_as_in_the_paper():
+    recipe = load_recipe("flickr8k-t2i")
+    assert "extract-text" in recipe.stages
+    assert (recipe.sample.guidance_scale, recipe.sample.guidance_interval) == (1.5, "0.9,0")
+    assert recipe.sample.prompts == "held-out"
 
 
 @pytest.mark.parametrize("name", SMALL)
