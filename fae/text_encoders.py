@@ -52,9 +52,40 @@ def find_text_encoder(name: str) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"text.encoder: expected minilm, a folder, or a repository of the Hugging Face hub; received {name!r}, "
-            f"which is none of these here ({' '.join(str(error).split())[:200]})"
+            f"text.text_encoder: expected minilm, a folder, or a repository of the Hugging Face hub; received "
+            f"{name!r}, which is none of these here ({' '.join(str(error).split())[:200]})"
         ) from error
+
+
+@dataclass(frozen=True)
+class TextEncoderSize:
+    """Channels of the states and of the pooled vector; parameters, and of these the ones in embeddings."""
+
+    width: int
+    pooled_width: int
+    parameters: int
+    embedding_parameters: int
+
+
+def text_encoder_size(name: str) -> TextEncoderSize:
+    """What the config of a text encoder tells of it; no weights are read.
+
+    Raises:
+        WeightsError: transformers is missing, or there is no such config.
+    """
+    transformers = import_transformers()
+    place = find_text_encoder(name) if name == MINILM else name
+    try:
+        config = transformers.AutoConfig.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"text.text_encoder {name}: expected the config of a text encoder; {error}") from error
+    text, kind = getattr(config, "text_config", config), _model_class(transformers, config.model_type)
+    with torch.device("meta"):
+        model = kind.from_config(text) if kind is transformers.AutoModel else kind(text)
+    embeddings = sum(part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    width = int(text.hidden_size)
+    pooled = int(text.projection_dim) if kind is transformers.CLIPTextModelWithProjection else width
+    return TextEncoderSize(width, pooled, sum(weight.numel() for weight in model.parameters()), embeddings)
 
 
 def text_encoder_sha256(folder: Path) -> str:

@@ -59,13 +59,17 @@ def plan_text(rows: pa.Table, config: TextConfig, device: torch.device) -> TextP
     limit = min(encoder.max_tokens, MOST_TOKENS)
     kept = min(limit, config.max_tokens or int(lengths.max()))
     empty = encoder([""], kept)
-    width, pooled = empty.states.shape[-1], empty.pooled.shape[-1]
-    arrays = [
-        ArraySpec(STATES, (kept, width), config.dtype),
-        ArraySpec(LENGTH, (1,), "uint8"),
-        ArraySpec(POOLED, (pooled,), config.dtype),
-    ]
+    arrays = text_arrays(kept, empty.states.shape[-1], empty.pooled.shape[-1], config)
     return TextPlan(folder, kept, int((lengths > kept).sum()), arrays, _empty_record(empty))
+
+
+def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:
+    """The arrays of a text store: states (tokens, width), their number, and the pooled vector."""
+    return [
+        ArraySpec(STATES, (tokens, width), config.dtype),
+        ArraySpec(LENGTH, (1,), "uint8"),
+        ArraySpec(POOLED, (pooled_width,), config.dtype),
+    ]
 
 
 def text_writer(

@@ -12,11 +12,14 @@ from fae.conditions import Captions, Conditions, EmptyCaption
 from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layer
 from fae.generators import Generator
 from fae.guidance import parse_guidance
-from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
+from fae.text_encoders import text_encoder_size
+from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig, TextConfig
 from jobs.extract import encoder_spec
+from jobs.extract_text import text_arrays
 from jobs.families import new_model, with_model
 from jobs.train_ae import new_autoencoder
 from jobs.train_decoder import new_decoder
+from stores import ArraySpec
 
 # A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
 TRAINING_PASSES = 3
@@ -70,6 +73,26 @@ def decoder_cost(shape: tuple[int, int, int], picture_size: int, config: Decoder
 def blank_caption(tokens: int, width: int, pooled_width: int) -> EmptyCaption:
     """A caption of a text encoder's shape, to count with: all of its tokens count."""
     return EmptyCaption(torch.zeros(tokens, width), torch.tensor([tokens]), torch.zeros(pooled_width))
+
+
+@dataclass(frozen=True)
+class TextNeeds:
+    """A text store's arrays, the cost of its encoder for a caption, and a caption to count with."""
+
+    arrays: list[ArraySpec]
+    cost: Cost
+    caption: EmptyCaption
+
+
+def text_needs(config: TextConfig, tokens: int) -> TextNeeds:
+    """Of captions of so many tokens (fewer where the settings cut them); two operations a weight and token.
+
+    Attention's own are left out, some percent for captions, and embeddings only look up.
+    """
+    size, tokens = text_encoder_size(config.text_encoder), min(tokens, config.max_tokens or tokens)
+    flops = 2 * (size.parameters - size.embedding_parameters) * tokens
+    arrays = text_arrays(tokens, size.width, size.pooled_width, config)
+    return TextNeeds(arrays, Cost(size.parameters, flops), blank_caption(tokens, size.width, size.pooled_width))
 
 
 def generator_cost(

@@ -10,7 +10,8 @@ from pipeline.formats import format_number, format_seconds, readable
 class Machines:
     """What there is: `rate` pictures a second that a GPU encodes, `storage_rate` bytes a second of all GPUs together.
 
-    `picture_bytes` is the mean size of a picture's file; costs are per GPU and hour, and per TB and month.
+    `picture_bytes` is the mean size of a picture's file, `caption_tokens` those of the longest caption; costs are per
+    GPU and hour, and per TB and month.
     """
 
     gpus: int
@@ -20,6 +21,7 @@ class Machines:
     classes: int
     gpu_hour_cost: float | None = None
     disk_cost: float | None = None
+    caption_tokens: int = 32
 
 
 @dataclass(frozen=True)

