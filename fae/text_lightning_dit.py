@@ -72,7 +72,8 @@ class TextLightningDiT(LightningDiT):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
     ) -> None:
-        super().__init__(in_channels, grid, 0, hidden_size, depth, num_heads, mlp_ratio)
+        sizes = {"hidden_size": hidden_size, "depth": depth, "num_heads": num_heads}
+        super().__init__(in_channels=in_channels, grid=grid, num_classes=0, mlp_ratio=mlp_ratio, **sizes)
         self.context_dim, self.pooled_dim = context_dim, pooled_dim
         del self.y_embedder
         self.pooled_embedder = PooledEmbedder(pooled_dim, hidden_size)
