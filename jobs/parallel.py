@@ -54,7 +54,8 @@ def shard(model: nn.Module) -> nn.Module:
     """
     whole = copy.deepcopy(model).cpu()
     for module in reversed(list(model.modules())):  # inner blocks before those that hold them
-        if isinstance(module, nn.ModuleList):
+        # diffusers keeps the unlike parts of a layer in lists too: those are no blocks.
+        if isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1:
             for block in module:
                 fully_shard(block)
     fully_shard(model)

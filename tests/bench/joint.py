@@ -1,7 +1,7 @@
 """The loader of two stores beside the two alone, and beside torch.index_select of both: `python tests/bench/joint.py`.
 
-Latents of 16 KiB and captions of 42 × 384 states, four a row, everything in memory and warm. A reader's time for a batch
-is compared with the sum of the two loaders', which take turns with it.
+Latents of 16 KiB and captions of 42 × 384 states, four a row, everything in memory and warm. The joint loader's time
+for a batch is compared with the sum of the two loaders', which take turns with it.
 """
 
 import statistics
