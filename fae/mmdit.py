@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.activations import GELU
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
@@ -23,7 +24,8 @@ class MMDiT(ModelMixin, ConfigMixin):
 
     diffusers' own attention takes no mask, so that padding would count; here another processor of the same weights has
     one: states behind a caption's last are seen by nobody, and on processors none beyond the batch's longest are
-    computed. States and pooled vectors come with unit mean square, queries and keys are normalised as in SD 3.5.
+    computed. States and pooled vectors come with unit mean square, queries and keys are normalised as in SD 3.5, and
+    GELU is exact.
 
     Args:
         context_dim: channels of a caption's states (the paper, flan-T5-XL: 2048).
@@ -70,6 +72,9 @@ class MMDiT(ModelMixin, ConfigMixin):
         )
         self.transformer.set_attn_processor(MaskedJointAttention())
         for module in list(self.transformer.modules()):
+            if isinstance(module, GELU):
+                # The function itself: 4 times as fast on CPUs as its tanh formula, from which it differs by 5e-4.
+                module.approximate = "none"
             for name, norm in module.named_children():
                 if isinstance(norm, nn.LayerNorm):
                     setattr(module, name, StreamNorm(norm.normalized_shape, norm.eps, elementwise_affine=False))
