@@ -9,7 +9,9 @@ from markupsafe import Markup, escape
 from pipeline.report.subjects import Subject
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
-COLUMNS = {"features": 0, "autoencoders": 1, "decoders": 2, "latents": 2, "text": 2, "generators": 3}
+COLUMNS = {"features": 0, "autoencoders": 1, "decoders": 2, "text": 1, "latents": 2, "generators": 3}
+# Below all others, so that their arrows pass behind no box.
+LAST_ROWS = ("text",)
 NAME_LENGTH = 26
 
 
@@ -62,10 +64,11 @@ def _places(nodes: list[Node]) -> dict[str, tuple[int, int]]:
     """(column, row) of each node: a column for each stage, rows as they come."""
     filled: dict[int, int] = {}
     places = {}
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: node.kind in LAST_ROWS):
         column = COLUMNS[node.kind]
-        places[node.name] = (column, filled.get(column, 0))
-        filled[column] = filled.get(column, 0) + 1
+        row = max(filled.values(), default=0) if node.kind in LAST_ROWS else filled.get(column, 0)
+        places[node.name] = (column, row)
+        filled[column] = row + 1
     used = sorted(filled)
     return {name: (used.index(column), row) for name, (column, row) in places.items()}
 
