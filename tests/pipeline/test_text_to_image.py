@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -17,6 +18,7 @@ from jobs.config import SampleConfig
 from jobs.sample_plan import plan_samples
 from jobs.sample_store import make_sample_store, sample_writer
 from pipeline.chain import run_chain
+from pipeline.cli import main
 from pipeline.exporting import export
 from pipeline.lineage import find_models
 from pipeline.output import Output
@@ -147,6 +149,16 @@ def test_grids_have_room_for_the_captions(told):
 
 
 @pytest.fixture
+def world_of_links(told, tmp_path):
+    """A root folder of this test with the run's stores and models."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    for kind in ("features", "autoencoders", "decoders", "latents", "text", "generators"):
+        (root / kind).symlink_to(told[0].root / kind)
+    return root
+
+
+@pytest.fixture
 def sampled(told, tmp_path):
     """(**settings) -> the folder of samples made below a folder of this test."""
 
@@ -207,6 +219,42 @@ def test_files_without_prompts_are_refused(sampled, tmp_path, text, message):
         sampled(prompts=str(tmp_path / "p.jsonl"))
 
 
+def fae_pipe(root, *words):
+    return CliRunner().invoke(main, [*map(str, words), "--root", str(root), "--json"], prog_name="fae-pipe")
+
+
+def test_commands_take_prompts_and_a_text_store_by_name(told, world_of_links):
+    words = [
+        "--name",
+        "told",
+        "--prompt",
+        "a handwritten two",
+        "--prompt",
+        "a handwritten one",
+        "--num",
+        3,
+        "--steps",
+        2,
+    ]
+    outcome = fae_pipe(world_of_links, "sample", *words)
+    assert outcome.exit_code == 0, outcome.stderr
+    folder = Path(json.loads(outcome.stdout)["path"])
+    entries = json.loads((folder / "samples.json").read_text())["pictures"]
+    assert [entry["caption"][14:] for entry in entries] == ["two", "one", "two"]
+    text = told[1].models.generator.record["inputs"]["text"]
+    settings = ["--condition", "text", "--size", "tiny", "--steps", 2, "--dry-run"]
+    for named in ([], ["--text", "told"], ["--text", text]):
+        outcome = fae_pipe(world_of_links, "train-gen", "--name", "told", *settings, *named)
+        assert outcome.exit_code == 0, outcome.stderr
+        assert "train-gen: would be made" in outcome.stderr
+
+
+def test_a_text_store_is_refused_where_classes_are_told(world_of_links):
+    outcome = fae_pipe(world_of_links, "train-gen", "--name", "told", "--size", "tiny", "--text", "told")
+    assert outcome.exit_code == 2
+    assert "--text: expected --condition text with it" in outcome.stderr
+
+
 def test_a_generator_of_classes_takes_no_prompts(world):
     with pytest.raises(ValueError, match="is told classes and knows no captions; give --classes \\(10 of them: 0 to 9"):
         plan_samples(SampleConfig(prompt=("a dog",)), world.made.models)
@@ -265,5 +313,6 @@ def test_figures_and_a_report_are_made_of_it(told, tmp_path):
     record = write_report(stages.root, ["told"], tmp_path / "r.html", showing, stages.recipe.runtime, lambda line: None)
     page = (tmp_path / "r.html").read_text()
     assert record["num_bytes"] == len(page.encode())
-    assert Path(made.models.generator.record["inputs"]["text"]).name in page
+    text = Path(made.models.generator.record["inputs"]["text"])
+    assert f"{text.name} (text) from {made.features.path.name};" in page
     assert held_out_captions(made.latents)[0] in page
