@@ -52,6 +52,18 @@ def test_the_solution_is_scikit_learns(inverse_penalty: float) -> None:
     np.testing.assert_allclose(probe.scores(queries).softmax(dim=1), expected, atol=1e-6)
 
 
+def test_rows_that_fill_few_of_their_dimensions_converge() -> None:
+    """As features do that were rebuilt of a few latent channels: separable, and curved most unequally."""
+    generator, classes = torch.Generator().manual_seed(0), 10
+    labels = torch.arange(499) % classes
+    few = torch.randn(499, 32, generator=generator) + torch.randn(classes, 32, generator=generator)[labels]
+    rows = few @ torch.randn(32, 384, generator=generator) * torch.logspace(0, -3, 384)
+    rows += 1e-3 * torch.tanh(few @ torch.randn(32, 384, generator=generator))
+    rows = rows @ torch.linalg.qr(torch.randn(384, 384, generator=generator))[0]
+    probe = fit_logistic(rows, labels, iterations=300)  # torch's L-BFGS took more than 1,000 on the plain loss
+    assert top_k_accuracy(probe.scores(rows), probe.classes, labels) == 1.0
+
+
 def test_constant_channels_change_nothing() -> None:
     rows, labels = clouds(0, 1.0)
     wider = torch.cat([rows, torch.full((len(rows), 2), 3.0)], dim=1)
