@@ -1,7 +1,8 @@
-"""The vision half of a joint vision–text model (SigLIP): from a frozen encoder's stored tokens to the text's space."""
+"""The vision half of a joint vision–text model: from stored tokens or from pictures to the space of its text half."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,3 +54,34 @@ class TokenPooler:
             normed: Tensor = last(rows)
             return normed
         return rows if self.norm == "model" else rows * last.weight + last.bias
+
+
+class PictureTower:
+    """The vision half of a joint model (SigLIP, CLIP) from pixels on, prepared as the folder's own processor does.
+
+    Raises:
+        WeightsError: the folder holds no such model, or no processor of pictures.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        transformers = import_transformers()
+        try:
+            self.processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            self.model = load_frozen(transformers.AutoModel, folder, device)
+        except WeightsError:
+            raise
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(f"{folder}: expected a joint model with its image processor; {error}") from error
+        if not hasattr(self.model, "get_image_features"):
+            raise WeightsError(
+                f"{folder}: expected a joint model such as SigLIP or CLIP; found {type(self.model).__name__}"
+            )
+        self.device = device
+
+    @torch.inference_mode()
+    def __call__(self, pictures: np.ndarray) -> Tensor:
+        """Pictures uint8 (N, H, W, 3) → embeddings (N, D), float32."""
+        prepared = self.processor(images=list(pictures), return_tensors="pt", input_data_format="channels_last")
+        found = self.model.get_image_features(pixel_values=prepared["pixel_values"].to(self.device))
+        embeddings: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+        return embeddings

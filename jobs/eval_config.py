@@ -67,6 +67,13 @@ class EvalConfig:
     lpips: str = setting(
         "alex", "Network of LPIPS, for reconstructions.", choices=("alex", "vgg", "none"), group="Networks"
     )
+    text_tower: str | None = setting(
+        None,
+        "Transformers folder of a joint vision-text model (SigLIP, CLIP) that tells whether samples show their "
+        "captions; when absent a small head does, trained on the real pairs that the samples' generator learnt of.",
+        metavar="DIR",
+        group="Networks",
+    )
     pair_rows: int = setting(
         10_000,
         "Pictures of each side, at random, that KID, precision and recall look at.",

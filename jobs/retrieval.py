@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fae.joint_towers import TokenPooler
 from fae.probes import recall
 from fae.text_encoders import TextEncoder
+from jobs.caption_agreement import embed_captions
 from jobs.probe_config import ProbeConfig
 from jobs.representations import Representations, Tokens
 from jobs.shards import OnProgress
@@ -17,7 +17,6 @@ from stores import Store
 
 POOLED_KINDS = ("x", "x_hat")
 KS = (1, 5, 10)
-CAPTIONS_AT_ONCE = 64
 
 
 def captioned_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
@@ -74,14 +73,7 @@ def retrieve(found: Representations, tower: Path, config: ProbeConfig, on_progre
     pictures = found.reduced(rows, pool, on_progress)
     texts = [row[: config.captions] for row in store.index["caption"].take(rows).to_pylist()]
     owner = torch.tensor([number for number, row in enumerate(texts) for _ in row])
-    captions = embed_captions([text for row in texts for text in row], tower, found.device)
+    encoder = TextEncoder.load(tower, found.device)
+    captions = embed_captions([text for row in texts for text in row], encoder)
     scores = {kind: recall(pictures[kind], captions, owner, KS) for kind in POOLED_KINDS}
     return {"split": split, "pictures": len(rows), "captions": len(captions), **scores}
-
-
-def embed_captions(texts: list[str], tower: Path, device: torch.device) -> Tensor:
-    """The text tower's pooled output for each caption, float32 (M, D) on the CPU."""
-    encoder = TextEncoder.load(tower, device)
-    starts = range(0, len(texts), CAPTIONS_AT_ONCE)
-    parts = [encoder(texts[start : start + CAPTIONS_AT_ONCE], encoder.max_tokens) for start in starts]
-    return torch.cat([part.pooled.cpu() for part in parts])

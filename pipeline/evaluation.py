@@ -14,10 +14,12 @@ from fae.metrics.extractors import Extractor, ExtractorSettings, build_extractor
 from fae.metrics.figures import Figure, set_figures
 from fae.metrics.measured import Measured
 from jobs.adm_npz import refuse_unequal, write_statistics
+from jobs.caption_agreement import HeadJudge, TowerJudge
 from jobs.config import EvalConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
 from jobs.evaluate import Pass, Seen, measure
 from jobs.reconstructions import Reconstructions, pair_figures
+from pipeline.caption_judges import caption_judge
 from pipeline.evaluation_record import (
     evaluation_file,
     evaluation_record,
@@ -52,18 +54,21 @@ def evaluate(
     *,
     features: str | None = None,
     decoder: str | None = None,
+    latents: str | None = None,
+    text: str | None = None,
     export: Export | None = None,
 ) -> dict[str, Any]:
     """Evaluate what a name or path means, print the figures as a table and return the record (`Evaluator.evaluate`).
 
-    `features` and `decoder` name others than a run's own.
+    `features` and `decoder` name others than a run's own; `latents` and `text` are for `caption_judge`.
 
     Raises:
         ValueError, FileNotFoundError: sides that are not there or must not be compared; each message says what to do.
     """
     threads, device = use_threads(runtime.threads), pick_device(runtime.device)
     made, reference = open_sides(root, place, config, device, threads, features, decoder)
-    record = Evaluator(root, config, device, threads, output, watchers).evaluate(made, reference, export)
+    judge = caption_judge(root, made, config, device, output.say, latents, text)
+    record = Evaluator(root, config, device, threads, output, watchers, judge).evaluate(made, reference, export)
     output.table(figure_rows(record))
     return record
 
@@ -78,6 +83,8 @@ class Evaluator:
     threads: int
     output: Output
     watchers: Sequence[Watcher] = ()
+    judge: TowerJudge | HeadJudge | None = None
+    """Tells whether samples show their captions."""
 
     def evaluate(self, made: Side, reference: Side | None, export: Export | None = None) -> dict[str, Any]:
         """The record of this evaluation, as evaluation.json holds it, with its `file` and whether it was `up_to_date`.
@@ -132,6 +139,7 @@ class Evaluator:
         return fitting if fitting and config.extractors is None else built
 
     def _ingredients(self, made: Side, reference: Side | None, extractors: Sequence[Extractor]) -> dict[str, Any]:
+        captions = {} if self.judge is None else {"captions": self.judge.ingredients}
         return {
             "evaluated": made.identity,
             "reference": reference.identity if reference else None,
@@ -139,6 +147,7 @@ class Evaluator:
             "pair_rows": self.config.pair_rows,
             "lpips": self.config.lpips if isinstance(made.pictures, Reconstructions) else None,
             "seed": self.config.seed,
+            **captions,
             "format": 1,
         }
 
@@ -170,6 +179,9 @@ class Evaluator:
             name, prefix = extractor.facts.name, "r" if isinstance(made.pictures, Reconstructions) else ""
             given = references.get(name)
             figures += set_figures(extractor.facts, seen.measured[name], given, seed=self.config.seed, prefix=prefix)
+        if self.judge is not None:
+            with self.output.progress("captions", "steps", watchers=self.watchers) as report:
+                figures += self.judge.figures(report)
         if not figures:
             raise ValueError(f"{made.place}: expected a set to compare it with; received none; pass --reference SET")
         return figures

@@ -14,6 +14,20 @@ from pipeline.options import GroupedOption, Settings, config_options
 @input_option("--features", "Feature store whose held-out pictures a decoder or autoencoder rebuilds")
 @input_option("--decoder", "Pixel decoder through which an autoencoder is judged")
 @click.option(
+    "--latents",
+    cls=GroupedOption,
+    group="Inputs",
+    metavar="NAME|PATH",
+    help="Latent store of real pictures, for captions of samples; that of their generator when absent.",
+)
+@click.option(
+    "--text",
+    cls=GroupedOption,
+    group="Inputs",
+    metavar="NAME|PATH",
+    help="Text store of their captions; that of the samples' generator when absent.",
+)
+@click.option(
     "--export-npz",
     type=click.Path(path_type=Path, dir_okay=False),
     cls=GroupedOption,
@@ -30,14 +44,17 @@ def eval_command(
     samples: str,
     features: str | None,
     decoder: str | None,
+    latents: str | None,
+    text: str | None,
     export_npz: Path | None,
     export_pictures: bool,
 ) -> None:
     """Measure how good pictures are: Fréchet distances, KID, precision, recall, Inception Score; PSNR, SSIM, LPIPS.
 
     SAMPLES is the name of samples below --root, or a path: samples, a store, a folder, tar or Parquet file of pictures,
-    or a .npz. A decoder's or autoencoder's RUN is judged by held-out pictures that it rebuilds. Statistics of a
-    reference are kept and used again; the figures, with all that made them, go to evaluation.json beside the pictures.
+    or a .npz. A decoder's or autoencoder's RUN is judged by held-out pictures that it rebuilds; samples of captions
+    also by how early each one's caption comes among others. Statistics of a reference are kept and used again; the
+    figures, with all that made them, go to evaluation.json beside the pictures.
     """
     from pipeline.evaluation import Export, evaluate
 
@@ -48,6 +65,8 @@ def eval_command(
         *(settings.root, samples, recipe.eval, recipe.runtime, output, watchers),
         features=features,
         decoder=decoder,
+        latents=latents,
+        text=text,
         export=export,
     )
     output.result(record)
