@@ -1,5 +1,7 @@
 """Sizes of the models, as dicts of constructor arguments; tiny is for digits and tests, the others are the field's."""
 
+from dataclasses import dataclass
+
 # The width of the feature decoder is the encoder's. 24 × 256 = 4 · 1536 hidden channels are the paper's (XL); the
 # smaller ones keep 4 channels of attention for each of the frozen encoder's: ViT-S, B and L have 384, 768 and 1024.
 AUTOENCODER: dict[str, dict[str, int]] = {
@@ -47,3 +49,29 @@ MMDIT: dict[str, dict[str, int]] = {
     "L": {"hidden_size": 1024, "depth": 16, "num_heads": 16},
     "XL": {"hidden_size": 1536, "depth": 24, "num_heads": 24},
 }
+
+
+@dataclass(frozen=True)
+class PaperGenerator:
+    """A generator of the paper: its size here, the latents (h, w, c) it makes, and the parameters the paper tells."""
+
+    name: str
+    model: str
+    size: str
+    condition: str
+    latents: tuple[int, int, int]
+    published: str = ""
+
+
+# Captions are flan-T5-XL's: 128 tokens of 2048 channels, and their mean.
+PAPER_CAPTION = (128, 2048, 2048)
+SMALL_LATENTS, LARGE_LATENTS = (16, 16, 32), (24, 24, 64)
+PAPER_GENERATORS = (
+    *(PaperGenerator(f"LightningDiT-{size}/1", "lightning-dit", size, "class", SMALL_LATENTS) for size in "SBL"),
+    PaperGenerator("LightningDiT-XL/1", "lightning-dit", "XL", "class", SMALL_LATENTS, "675.26 M"),
+    PaperGenerator("STARFlow 18(6)", "starflow", "XL", "class", SMALL_LATENTS, "1.4 B"),
+    PaperGenerator("MMDiT 16 × 1024", "mmdit", "L", "text", SMALL_LATENTS, "603.46 M"),
+    PaperGenerator("MMDiT 16 × 1024", "mmdit", "L", "text", LARGE_LATENTS),
+    PaperGenerator("MMDiT 24 × 1536", "mmdit", "XL", "text", SMALL_LATENTS),
+    PaperGenerator("MMDiT 24 × 1536", "mmdit", "XL", "text", LARGE_LATENTS, "2.0 B"),
+)

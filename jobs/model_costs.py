@@ -1,7 +1,7 @@
 """What a recipe's models cost: parameters and arithmetic for one picture, counted without memory for their weights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,22 +17,43 @@ from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, Generat
 from jobs.extract import encoder_spec
 from jobs.extract_text import text_arrays
 from jobs.families import new_model, with_model
+from jobs.parallel import blocks_of
 from jobs.train_ae import new_autoencoder
 from jobs.train_decoder import new_decoder
 from stores import ArraySpec
 
 # A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
 TRAINING_PASSES = 3
-# float32: weights 4, gradients 4, AdamW's two momenta 8, average 4.
-TRAINING_BYTES_PER_PARAMETER = 20
+# Bytes a parameter in training: float32 weights, gradients, AdamW's two momenta and average.
+WEIGHT, GRADIENT, MOMENTA, AVERAGE = 4, 4, 8, 4
+# DDP's buckets of gradients, and the bf16 copies that autocast makes of weights and the backward pass holds on to.
+BUCKETS, COPIES = 4, 2
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A model's parameters, and the floating-point operations of a forward pass over one picture."""
+    """A model's parameters, and the floating-point operations of a forward pass over one picture.
+
+    `largest_block` counts the parameters of the largest part that FSDP gathers at once (`jobs.parallel.shard`).
+    """
 
     parameters: int
     flops: int
+    largest_block: int
+
+    def ddp_bytes(self, gpus: int) -> int:
+        """What a GPU holds while all train the whole model, without activations: 26 bytes a parameter, 22 alone."""
+        buckets = BUCKETS if gpus > 1 else 0
+        return self.parameters * (WEIGHT + GRADIENT + MOMENTA + AVERAGE + buckets + COPIES)
+
+    def fsdp_bytes(self, gpus: int) -> int:
+        """What a GPU holds while each trains a part of every block, without activations.
+
+        Its part of 20 bytes a parameter; all bf16 copies, which the backward pass holds on to; and the largest block's
+        weights and gradients, gathered. ZeRO's stage 3 (arXiv 1910.02054, section 5.3) with autocast.
+        """
+        own = -(-self.parameters * (WEIGHT + GRADIENT + MOMENTA + AVERAGE) // gpus)
+        return own + self.parameters * COPIES + self.largest_block * (WEIGHT + GRADIENT)
 
 
 def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, int]]:
@@ -60,7 +81,7 @@ def autoencoder_costs(shape: tuple[int, int, int], config: AutoencoderConfig) ->
     latents = torch.zeros(1, *shape[:2], config.latent_channels, device="meta")
     encode = _cost(model, lambda: model.encode(features))
     decode = _cost(model, lambda: model.decode(latents))
-    return {"encode": encode, "decode": decode, "whole": Cost(encode.parameters, encode.flops + decode.flops)}
+    return {"encode": encode, "decode": decode, "whole": replace(encode, flops=encode.flops + decode.flops)}
 
 
 def decoder_cost(shape: tuple[int, int, int], picture_size: int, config: DecoderConfig) -> Cost:
@@ -92,7 +113,9 @@ def text_needs(config: TextConfig, tokens: int) -> TextNeeds:
     size, tokens = text_encoder_size(config.text_encoder), min(tokens, config.max_tokens or tokens)
     flops = 2 * (size.parameters - size.embedding_parameters) * tokens
     arrays = text_arrays(tokens, size.width, size.pooled_width, config)
-    return TextNeeds(arrays, Cost(size.parameters, flops), blank_caption(tokens, size.width, size.pooled_width))
+    return TextNeeds(
+        arrays, Cost(size.parameters, flops, size.parameters), blank_caption(tokens, size.width, size.pooled_width)
+    )
 
 
 def generator_cost(
@@ -132,4 +155,16 @@ def _meta_generator(
 def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         forward()
-    return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops())
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(count, counter.get_total_flops(), max(block_sizes(model)))
+
+
+def block_sizes(model: nn.Module) -> list[int]:
+    """Parameters of each part that `jobs.parallel.shard` gathers at once: blocks of layers, and what is in none."""
+    counted: set[int] = set()
+    sizes = []
+    for part in [*blocks_of(model), model]:
+        own = {id(weight): weight.numel() for weight in part.parameters() if id(weight) not in counted}
+        counted |= own.keys()
+        sizes.append(sum(own.values()))
+    return sizes

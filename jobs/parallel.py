@@ -47,17 +47,21 @@ def on_this_rank(module: nn.Module, more: bool) -> AbstractContextManager[None]:
     return module.no_sync() if more and isinstance(module, DistributedDataParallel) else nullcontext()
 
 
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The model's blocks of layers, inner ones before those that hold them."""
+    lists = [module for module in reversed(list(model.modules())) if isinstance(module, nn.ModuleList)]
+    # diffusers keeps the unlike parts of a layer in lists too: those are no blocks.
+    return [block for blocks in lists if len({type(one) for one in blocks}) == 1 for block in blocks]
+
+
 def shard(model: nn.Module) -> nn.Module:
     """Spread the model's parameters over the ranks, one block of layers at a time; returns an unspread copy on the CPU.
 
     FSDP2 gathers a block's parameters while it runs and lets go of them afterwards.
     """
     whole = copy.deepcopy(model).cpu()
-    for module in reversed(list(model.modules())):  # inner blocks before those that hold them
-        # diffusers keeps the unlike parts of a layer in lists too: those are no blocks.
-        if isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1:
-            for block in module:
-                fully_shard(block)
+    for block in blocks_of(model):
+        fully_shard(block)
     fully_shard(model)
     if hasattr(model, "loss"):
         register_fsdp_forward_method(model, "loss")

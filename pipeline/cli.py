@@ -9,6 +9,7 @@ from pipeline.commands.probe import probe_command
 from pipeline.commands.report import report_command
 from pipeline.commands.run import demo_command, run_command
 from pipeline.commands.sample import sample_command
+from pipeline.commands.sizes import sizes_command
 from pipeline.commands.stages import (
     encode_command,
     extract_command,
@@ -52,6 +53,7 @@ for command in (
     run_command,
     demo_command,
     plan_command,
+    sizes_command,
     status_command,
     report_command,
     view_command,

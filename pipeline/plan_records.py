@@ -66,6 +66,32 @@ class ModelNeed:
 
 
 @dataclass(frozen=True)
+class GeneratorNeed:
+    """A generator of the paper beside what the paper says of it (empty where it says nothing)."""
+
+    generator: str
+    latents: tuple[int, int, int]
+    told: str
+    parameters: int
+    published: str
+    flops: int
+    ddp_bytes: int
+    fsdp_bytes: int
+
+    def as_cells(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "latents": "×".join(map(str, self.latents)),
+            "told": self.told,
+            "parameters": f"{self.parameters:,}",
+            "the paper": self.published,
+            "GFLOP a pass": format_number(self.flops / 1e9),
+            "a GPU's memory, DDP": readable(self.ddp_bytes),
+            "FSDP": readable(self.fsdp_bytes),
+        }
+
+
+@dataclass(frozen=True)
 class StageNeed:
     """A stage: its time is that of its arithmetic or of its bytes, whichever takes longer."""
 

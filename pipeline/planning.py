@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 
+from fae.presets import PAPER_CAPTION, PAPER_GENERATORS, PaperGenerator
+from jobs.config import GeneratorConfig
 from jobs.encode import latent_array
 from jobs.extract import feature_arrays
 from jobs.model_costs import (
-    TRAINING_BYTES_PER_PARAMETER,
     TRAINING_PASSES,
     Cost,
     TextNeeds,
     autoencoder_costs,
+    blank_caption,
     decoder_cost,
     encoder_cost,
     evaluations,
@@ -17,7 +19,7 @@ from jobs.model_costs import (
     meta_encoder,
     text_needs,
 )
-from pipeline.plan_records import Machines, ModelNeed, Plan, StageNeed, StoreNeed
+from pipeline.plan_records import GeneratorNeed, Machines, ModelNeed, Plan, StageNeed, StoreNeed
 from pipeline.recipe import EXTRACT_TEXT, Recipe
 from stores.layout import default_rows_per_shard, num_shards
 from stores.shard import ShardFormat
@@ -62,6 +64,19 @@ def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
     return Plan(pictures, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
 
 
+def generator_needs(gpus: int) -> list[GeneratorNeed]:
+    """The paper's generators on so many GPUs, of 1,000 classes or of flan-T5-XL's captions."""
+    return [_generator(one, gpus) for one in PAPER_GENERATORS]
+
+
+def _generator(one: PaperGenerator, gpus: int) -> GeneratorNeed:
+    config = GeneratorConfig(model=one.model, size=one.size, condition=one.condition)
+    caption = blank_caption(*PAPER_CAPTION) if one.condition == "text" else None
+    cost = generator_cost(one.latents, 1000, config, caption)
+    memory = (cost.ddp_bytes(gpus), cost.fsdp_bytes(gpus))
+    return GeneratorNeed(one.name, one.latents, one.condition, cost.parameters, one.published, cost.flops, *memory)
+
+
 def _store(
     kind: str, arrays: list[ArraySpec], pictures: int, views: int, rows_per_shard: int | None
 ) -> list[StoreNeed]:
@@ -84,11 +99,9 @@ def _models(costs: Mapping[str, Cost], gpus: int) -> list[ModelNeed]:
     names |= {TEXT_ENCODER: TEXT_ENCODER} if TEXT_ENCODER in costs else {}
     needs = []
     for name, key in {**names, "generator": "generator"}.items():
-        trained = (
-            None if key in ("frozen encoder", TEXT_ENCODER) else TRAINING_BYTES_PER_PARAMETER * costs[key].parameters
-        )
-        sharded = None if trained is None else -(-trained // gpus)
-        needs.append(ModelNeed(name, costs[key].parameters, costs[key].flops, trained, sharded))
+        cost, frozen = costs[key], key in ("frozen encoder", TEXT_ENCODER)
+        held = (None, None) if frozen else (cost.ddp_bytes(gpus), cost.fsdp_bytes(gpus))
+        needs.append(ModelNeed(name, cost.parameters, cost.flops, *held))
     return needs
 
 

@@ -3,9 +3,23 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.nn import Linear
 
+from fae.lightning_dit import LightningDiT
+from fae.presets import LIGHTNING_DIT
 from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
-from jobs.model_costs import autoencoder_costs, decoder_cost, encoder_cost, evaluations, generator_cost, meta_encoder
+from jobs.model_costs import (
+    COPIES,
+    Cost,
+    autoencoder_costs,
+    block_sizes,
+    decoder_cost,
+    encoder_cost,
+    evaluations,
+    generator_cost,
+    meta_encoder,
+)
 
 SHAPE = (16, 16, 1536)
 
@@ -71,3 +85,39 @@ def test_a_flows_picture_costs_a_pass_with_its_deep_block_twice_and_a_gradient()
     assert evaluations(SampleConfig(guidance_scale=2.0), (4, 4, 8), 3, config) == pytest.approx(3 + 8 / 14)
     assert evaluations(SampleConfig(), (4, 4, 8), 3, replace(config, noise_std=0.0)) == pytest.approx(1)
     assert generator_cost((16, 16, 32), 1000, replace(config, size="XL")).parameters == 1_415_093_888
+
+
+def test_memory_is_bytes_a_parameter_and_what_fsdp_gathers():
+    cost = Cost(parameters=1000, flops=1, largest_block=100)
+    assert (cost.ddp_bytes(1), cost.ddp_bytes(8)) == (22_000, 26_000)
+    assert cost.fsdp_bytes(8) == 1000 * 20 // 8 + 1000 * 2 + 100 * 8
+    assert cost.fsdp_bytes(3) == 6667 + 2000 + 800
+
+
+def test_blocks_are_those_that_fsdp_gathers():
+    with torch.device("meta"):
+        model = LightningDiT(**LIGHTNING_DIT["tiny"])
+    block = sum(weight.numel() for weight in model.blocks[0].parameters())
+    whole = sum(weight.numel() for weight in model.parameters())
+    assert block_sizes(model) == [block] * 6 + [whole - 6 * block]
+    flow = generator_cost((4, 4, 8), 10, GeneratorConfig(model="starflow", size="tiny"))
+    assert flow.largest_block < flow.parameters / 4  # layers, not the blocks that hold them
+
+
+def test_the_backward_pass_holds_bf16_copies_of_the_weights():
+    """What autocast costs beyond float32, counted among the tensors that a forward pass saves."""
+    model = LightningDiT(grid=(3, 3), in_channels=5, num_classes=2, hidden_size=64, depth=2, num_heads=2)
+    shapes = {frozenset(layer.weight.shape) for layer in model.modules() if isinstance(layer, Linear)}
+    copies = {}
+
+    def seen(tensor):
+        if tensor.dtype == torch.bfloat16 and tensor.dim() == 2 and frozenset(tensor.shape) in shapes:
+            copies[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(seen, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        loss = model(torch.randn(7, 3, 3, 5), torch.rand(7), torch.zeros(7, dtype=torch.long)).sum()
+    first = (model.x_embedder, model.t_embedder.linear1)  # whose inputs want no gradient, so their weights are not held
+    held = [layer.weight.numel() for layer in model.modules() if isinstance(layer, Linear) and layer not in first]
+    assert sum(copies.values()) == COPIES * sum(held)
+    assert loss.requires_grad

@@ -119,6 +119,20 @@ def test_programs_get_the_plan_as_one_object(capsys):
     assert record["seconds"] > 1797 / 30
 
 
+def test_sizes_of_the_papers_generators_stand_beside_what_it_says(capsys):
+    code, captured = run(capsys, "sizes", "--gpus", "4", "--json")
+    found = {(one["generator"], one["latents"][0]): one for one in json.loads(captured.out)["generators"]}
+    assert code == 0
+    counts = {key: one["parameters"] for key, one in found.items()}
+    assert counts["LightningDiT-XL/1", 16] == 675_256_736
+    assert counts["STARFlow 18(6)", 16] == 1_415_093_888
+    assert counts["MMDiT 16 × 1024", 16] == pytest.approx(603.46e6, rel=0.007)
+    assert counts["MMDiT 24 × 1536", 24] == pytest.approx(2.0e9, rel=0.02)
+    for one in found.values():
+        assert one["ddp_bytes"] == 26 * one["parameters"]
+        assert 7 * one["parameters"] < one["fsdp_bytes"] < 9 * one["parameters"]
+
+
 @pytest.mark.parametrize("words", [["--rate", "0"], ["--gpus", "0"], ["--set", "generator.size=XXL"]])
 def test_mistakes_are_named(words, capsys):
     base = ["plan", "digits", "--pictures", "10", "--gpus", "1", "--rate", "30"]
