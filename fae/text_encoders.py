@@ -57,6 +57,11 @@ def find_text_encoder(name: str) -> Path:
         ) from error
 
 
+def lasting_name(name: str) -> str:
+    """The name of a text encoder that holds from any working folder: a folder's absolute path, other names as given."""
+    return str(Path(name).absolute()) if name != MINILM and Path(name).is_dir() else name
+
+
 @dataclass(frozen=True)
 class TextEncoderSize:
     """Channels of the states and of the pooled vector; parameters, and of these the ones in embeddings."""

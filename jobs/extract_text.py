@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fae.text_encoders import EncodedText, TextEncoder, find_text_encoder, text_encoder_sha256
+from fae.text_encoders import EncodedText, TextEncoder, find_text_encoder, lasting_name, text_encoder_sha256
 from jobs.config import RuntimeConfig, TextConfig
 from jobs.devices import autocast, dtype_name, pick_device, pick_dtype, use_threads
 from jobs.fill import fill_store
@@ -95,7 +95,7 @@ def text_writer(
             "format": 1,
         },
         attributes={
-            "text_encoder": config.text_encoder,
+            "text_encoder": lasting_name(config.text_encoder),
             "empty_caption": plan.empty,
             "captions_cut": plan.cut,
             "aligned_with": source.url,

@@ -92,7 +92,8 @@ def _train(
     if ranks.lead:
         assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
-        sizes = {"classes": averaged.num_classes, "parameters": sum(p.numel() for p in averaged.parameters())}
+        sizes = {} if averaged.takes_text else {"classes": averaged.num_classes}
+        sizes["parameters"] = sum(p.numel() for p in averaged.parameters())
         run.finish(sizes | held_out_figures(averaged, latents, text))
 
 

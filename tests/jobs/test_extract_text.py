@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fae.text_encoders import MINILM, TextEncoder, find_text_encoder, text_encoder_sha256
+from fae.text_encoders import MINILM, TextEncoder, find_text_encoder, lasting_name, text_encoder_sha256
 from fae.weights.files import WeightsError
 from jobs import extract_text as job
 from jobs.config import RuntimeConfig, TextConfig
@@ -198,6 +198,15 @@ def test_every_file_that_decides_states_counts(tmp_path):
     settings = folder / "config.json"
     settings.write_text(settings.read_text().replace('"d_ff": 32', '"d_ff": 32 '))
     assert text_encoder_sha256(folder) != before
+
+
+def test_a_text_encoder_is_recorded_so_that_it_is_found_from_anywhere(tmp_path, monkeypatch):
+    tower(tmp_path / "t5", "t5")
+    monkeypatch.chdir(tmp_path)
+    text = make(source(tmp_path), tmp_path, TextConfig(text_encoder="t5", max_tokens=8))
+    assert text.attributes["text_encoder"] == str(tmp_path / "t5")
+    assert lasting_name(MINILM) == MINILM
+    assert lasting_name("google/flan-t5-xl") == "google/flan-t5-xl"
 
 
 def test_what_is_no_text_encoder_is_named(tmp_path, monkeypatch):
