@@ -96,11 +96,11 @@ class Gallery:
         return Section("Samples", film(shown), "Grids that were made before.") if shown else None
 
     def _guidance(self) -> Section | None:
-        models, sampler = self._models(), self._sampler
-        if models is None or sampler is None:
+        models, sampler, showing = self._models(), self._sampler, self.showing
+        plan = self._plan(showing.cell)
+        if models is None or sampler is None or plan is None:
             return None
         self.say("report: sampling")
-        showing, plan = self.showing, self._plan(models, self.showing.cell)
         found = guidance_grid(sampler, plan, SampleConfig(), showing.scales, showing.steps)
         names = plan.told(models.class_names)
         what = "Classes " + ", ".join(names) if plan.captions is None else f"“{'”, “'.join(names)}”"
@@ -108,11 +108,10 @@ class Gallery:
         return Section("Guidance and steps", showcase.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
-        models, sampler, features = self._models(), self._sampler, self.subject.features
-        if models is None or sampler is None or features is None or "pixels" not in features.arrays:
+        sampler, features, plan = self._sampler, self.subject.features, self._plan(self.showing.pictures)
+        if sampler is None or plan is None or features is None or "pixels" not in features.arrays:
             return None
         scale, steps = self.showing.scales[0], self.showing.steps[-1]
-        plan = self._plan(models, self.showing.pictures)
         found = guidance_grid(sampler, plan, SampleConfig(), [scale], [steps])
         samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
@@ -132,9 +131,11 @@ class Gallery:
                 shown[f"{file.stem} ({folder.parent.name})"] = showcase.picture_file(file, f"probe figure: {file.stem}")
         return Section("Preserved semantics", film(shown), "Figures of fae-pipe probe.") if shown else None
 
-    @staticmethod
-    def _plan(models: Models, count: int) -> SamplePlan:
-        """The first classes or held-out captions."""
+    def _plan(self, count: int) -> SamplePlan | None:
+        """The first classes or held-out captions; none where the captions are not there any more."""
+        models = self._models()
+        if models is None or (takes_text(models.generator) and self.subject.text is None):
+            return None
         prompts = HELD_OUT if takes_text(models.generator) else None
         return plan_samples(SampleConfig(num=count, prompts=prompts), models)
 

@@ -15,6 +15,7 @@ from fae.pipeline_fae import FAEPipeline
 from fae.text_encoders import MINILM, find_text_encoder
 from fae.weights.files import WeightsError
 from jobs.config import SampleConfig
+from jobs.prompts import text_of
 from jobs.sample_plan import plan_samples
 from jobs.sample_store import make_sample_store, sample_writer
 from pipeline.chain import run_chain
@@ -23,11 +24,12 @@ from pipeline.exporting import export
 from pipeline.lineage import find_models
 from pipeline.output import Output
 from pipeline.recipe import override
-from pipeline.report.gallery import Showing
+from pipeline.report.gallery import Gallery, Showing
+from pipeline.report.subjects import open_subject
 from pipeline.report.write import write_report
 from pipeline.stages import Stages
 from pipeline.view.rows import Rows
-from stores import open_store
+from stores import StoreError, open_store
 
 WORDS = ("zero", "one", "two")
 
@@ -316,3 +318,19 @@ def test_figures_and_a_report_are_made_of_it(told, tmp_path):
     text = Path(made.models.generator.record["inputs"]["text"])
     assert f"{text.name} (text) from {made.features.path.name};" in page
     assert held_out_captions(made.latents)[0] in page
+
+
+def test_a_report_without_the_captions_says_so(told, tmp_path):
+    subject = open_subject(told[0].root, "told")
+    assert subject.text is not None
+    lost = replace(subject, text=None)
+    gallery = Gallery(
+        told[0].root, lost, Showing(pictures=2, cell=2), torch.device("cpu"), told[0].recipe.runtime, print
+    )
+    titles = [section.title for section in gallery.sections()]
+    assert "Samples" in titles
+    assert not {"Guidance and steps", "Nearest training pictures"} & set(titles)
+    generator = subject.generator
+    record = generator.record | {"inputs": generator.record["inputs"] | {"text": str(tmp_path / "gone")}}
+    with pytest.raises(StoreError):
+        text_of(replace(generator, record=record))
