@@ -31,6 +31,13 @@ class ChannelLastGaussian(DiagonalGaussianDistribution):
         return self.mean + self.std * normal(self.mean.shape, generator, self.mean.device)
 
 
+class WithoutNoise(nn.Module):
+    """Means (N, T, c) → mean and log-variance (N, T, 2·c) of a posterior without noise."""
+
+    def forward(self, mean: Tensor) -> Tensor:
+        return torch.cat([mean, torch.full_like(mean, NO_NOISE_LOGVAR)], dim=-1)
+
+
 class AttentionEncoder(nn.Module):
     """FAE's encoder: linear → (query, key, value, skip); skip + attention → activation → linear (the paper's drawing).
 
@@ -114,7 +121,8 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: c, channels of a latent token (the paper: 32).
         grid: (h, w) of the token grid (the paper: 16, 16).
         encoder: `attention` (the paper's), or its ablations `linear`, `transformer-6` and `none`; with `none`
-            z is x itself, so latent_channels must equal feature_dim.
+            z is x itself, so latent_channels must equal feature_dim. With `pca` (not the paper's) both halves are
+            linear and no training step is needed: `fae.pca` sets them.
         heads, head_dim: of the attention encoder (the paper: 24 × 256 = 6144 hidden channels for C = 1536).
         activation: after skip + attention. Not stated in the paper; gelu is the usual one of ViTs.
         decoder_depth: layers of the feature decoder, whose width is C (the paper: 6).
@@ -126,6 +134,8 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    reads = "features"
+    """The array of a feature store that `encode` takes."""
 
     @register_to_config
     def __init__(
@@ -146,8 +156,10 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         _check_choice("feature_norm", feature_norm, ("none", "channel"))
         self.grid: Grid = (grid[0], grid[1])
         self.feature_encoder = self._make_encoder()
-        self.feature_decoder = TokenTransformer(
-            latent_channels, feature_dim, decoder_depth, decoder_head_dim, self.grid
+        self.feature_decoder = (
+            nn.Linear(latent_channels, feature_dim)
+            if encoder == "pca"
+            else TokenTransformer(latent_channels, feature_dim, decoder_depth, decoder_head_dim, self.grid)
         )
         self.register_buffer("feature_mean", torch.zeros(feature_dim))
         self.register_buffer("feature_std", torch.ones(feature_dim))
@@ -157,14 +169,16 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
 
     def _make_encoder(self) -> nn.Module:
         c = self.config
-        _check_choice("encoder", c.encoder, ("attention", "linear", "transformer-6", "none"))
+        _check_choice("encoder", c.encoder, ("attention", "linear", "transformer-6", "none", "pca"))
         if c.encoder == "none":
             if c.latent_channels != c.feature_dim:
                 raise ValueError(
                     f"latent_channels: expected feature_dim = {c.feature_dim} with encoder 'none' (no compression); "
                     f"received {c.latent_channels}"
                 )
-            return nn.Identity()
+            return WithoutNoise()
+        if c.encoder == "pca":
+            return nn.Sequential(nn.Linear(c.feature_dim, c.latent_channels), WithoutNoise())
         if c.encoder == "linear":
             return nn.Linear(c.feature_dim, 2 * c.latent_channels)
         if c.encoder == "attention":
@@ -216,8 +230,6 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         _set_statistics(self.latent_mean, self.latent_std, mean, std)
 
     def _posterior(self, x: Tensor) -> ChannelLastGaussian:
-        if self.config.encoder == "none":
-            return ChannelLastGaussian(torch.cat([x, torch.full_like(x, NO_NOISE_LOGVAR)], dim=-1))
         # (N, h, w, C) -> (N, h·w, C) -> (N, h·w, 2·c) -> (N, h, w, 2·c)
         tokens = x.flatten(1, 2).to(self._dtype_of(self.feature_encoder))
         return ChannelLastGaussian(self.feature_encoder(tokens).unflatten(1, self.grid))
@@ -231,7 +243,8 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     @staticmethod
     def _dtype_of(module: nn.Module) -> torch.dtype:
         """Of the weights, so that either half may be held in bf16 while the statistics stay in float32."""
-        return next(module.parameters()).dtype
+        first = next(module.parameters(), None)
+        return torch.float32 if first is None else first.dtype
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -105,14 +105,19 @@ def load_newest(folder: Path, device: torch.device) -> tuple[dict[str, Tensors],
     found = checkpoints(folder)
     if not found:
         return None
-    state = read_state(found[-1])
-    files = [found[-1] / name for name in state["files"]] if "files" in state else _whole_files(found[-1])
+    return load_parts(found[-1], device), read_state(found[-1])
+
+
+def load_parts(checkpoint: Path, device: torch.device) -> dict[str, Tensors]:
+    """The parts of a complete checkpoint; the pieces of shards are put together."""
+    state = read_state(checkpoint)
+    files = [checkpoint / name for name in state["files"]] if "files" in state else _whole_files(checkpoint)
     parts: dict[str, Tensors] = {}
     for file in files:
         part = parts.setdefault(file.name.partition(".")[0], {})
         for name, value in load_file(file, device=str(device)).items():
             part[name] = torch.cat([part[name], value]) if name in part else value
-    return parts, state
+    return parts
 
 
 def _remove(checkpoint: Path) -> None:

@@ -195,6 +195,14 @@ class SampleConfig:
         choices=("euler", "heun", "sde"),
         group="How",
     )
+    checkpoint: int | None = setting(
+        None,
+        "Averaged weights of the generator's kept checkpoint of this step (see generator.keep_every); the finished "
+        "ones when absent.",
+        metavar="STEP",
+        low=1,
+        group="How",
+    )
     autoguidance: str | None = setting(
         None,
         "Guide by this weaker generator (name or path) instead of by the null class or empty caption.",

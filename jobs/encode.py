@@ -1,4 +1,4 @@
-"""Features to latents: the autoencoder's encoder over a feature store, shard by shard."""
+"""Features (or pictures) to latents: the autoencoder's encoder over a feature store, shard by shard."""
 
 from concurrent.futures import Future
 from functools import partial
@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fae.autoencoder import FeatureAutoencoder
 from fae.noise import seeded_noise
+from jobs.autoencoders import load_autoencoder
 from jobs.batch_size import settle_batch_size
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.devices import autocast, dtype_name, pick_device, pick_dtype
 from jobs.fill import fill_store
 from jobs.laps import Laps
-from jobs.models import load_model
 from jobs.passes import Passes
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress, ShardResult
@@ -87,7 +86,7 @@ class EncodeWorker:
         self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
         self.device = pick_device(device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
-        self.model = load_model(FeatureAutoencoder, model, self.device)
+        self.model = load_autoencoder(model, self.device)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes.get("batch_size", config.batch_size))
         self.passes = Passes(self.device, torch.get_num_threads())
@@ -112,9 +111,9 @@ class EncodeWorker:
         for view in range(self.features.views):
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
-                features = torch.from_numpy(self.features.read("features", rows[batch], view=view))
+                values = torch.from_numpy(self.features.read(self.model.reads, rows[batch], view=view))
                 clock.lap("read")
-                encoded.append(self.passes.submit(self._encode, features, latents, batch, rows[batch], view))
+                encoded.append(self.passes.submit(self._encode, values, latents, batch, rows[batch], view))
                 clock.lap("encode")
         for done in encoded:
             done.result()
@@ -122,10 +121,10 @@ class EncodeWorker:
 
     @torch.inference_mode()
     def _encode(
-        self, features: torch.Tensor, latents: np.ndarray, places: np.ndarray, rows: np.ndarray, view: int
+        self, values: torch.Tensor, latents: np.ndarray, places: np.ndarray, rows: np.ndarray, view: int
     ) -> None:
         with self.autocast():
-            posterior = self.model.encode(features.to(self.device).float())
+            posterior = self.model.encode(as_numbers(values.to(self.device)))
         latents[places, view] = self._numbers(posterior, rows, view).float().cpu().numpy()
 
     def _numbers(self, posterior: Any, rows: np.ndarray, view: int) -> torch.Tensor:
@@ -142,6 +141,11 @@ class EncodeWorker:
             return {}  # the index is read by those alone who need it
         reasons = self.features.index["reason"]
         return {int(row): reasons[int(row)].as_py() or "rejected" for row in rows}
+
+
+def as_numbers(values: torch.Tensor) -> torch.Tensor:
+    """Features in float32; pictures stay bytes."""
+    return values.float() if values.is_floating_point() else values
 
 
 def encode(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jobs.run_folder import PIXEL_VAE
 from jobs.settings import setting
 from jobs.train_config import TrainConfig
 
@@ -14,8 +15,9 @@ class AutoencoderConfig(TrainConfig):
 
     encoder: str = setting(
         "attention",
-        "What compresses the features (the paper: attention).",
-        choices=("attention", "linear", "transformer-6", "none"),
+        "What compresses the features (the paper: attention); pca has a closed form and no steps; pixel-vae is a plain "
+        "convolutional VAE of the store's pictures, which paints by itself.",
+        choices=("attention", "linear", "transformer-6", "none", "pca", PIXEL_VAE),
         group="Model",
     )
     latent_channels: int = setting(
@@ -48,6 +50,19 @@ class AutoencoderConfig(TrainConfig):
         "mean over numbers, or sum over a picture, of error and KL (not stated in the paper).",
         choices=("mean", "sum"),
         group="Model",
+    )
+    vae_width: int = setting(
+        32,
+        "Channels of the first level of the VAE of pixels; the others have twice as many.",
+        metavar="CHANNELS",
+        low=16,
+        group="VAE of pixels (pixel-vae)",
+    )
+    vae_perceptual: str = setting(
+        "lpips-alex",
+        "Perceptual loss beside L1 of the VAE of pixels.",
+        choices=("none", "lpips-vgg", "lpips-alex"),
+        group="VAE of pixels (pixel-vae)",
     )
 
 

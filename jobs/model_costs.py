@@ -13,12 +13,12 @@ from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tappe
 from fae.generators import Generator
 from fae.guidance import parse_guidance
 from fae.text_encoders import text_encoder_size
+from jobs.autoencoders import new_autoencoder
 from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig, TextConfig
 from jobs.extract import encoder_spec
 from jobs.extract_text import text_arrays
 from jobs.families import new_model, with_model
 from jobs.parallel import blocks_of
-from jobs.train_ae import new_autoencoder
 from jobs.train_decoder import new_decoder
 from stores import ArraySpec
 

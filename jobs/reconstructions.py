@@ -1,4 +1,4 @@
-"""Held-out pictures painted anew from their stored features, and how close each comes to its original."""
+"""Held-out pictures painted anew, and how close each comes to its original."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from fae.metrics import psnr, ssim
 from fae.perceptual import LPIPS
 from fae.pictures import to_float
 from fae.pixel_decoder import PixelDecoder
+from fae.pixel_vae import PixelVAE
 from jobs.decoder_losses import Rebuild
 from jobs.models import load_model
 from jobs.picture_sets import Batch, StorePictures
@@ -24,10 +25,13 @@ PairFigures = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """What a decoder paints of a store's features, through the autoencoder (its mean) when there is one."""
+    """What a decoder paints of a store's features, through the autoencoder (its mean) when there is one.
+
+    Without a decoder it is what an autoencoder that paints makes of the pictures.
+    """
 
     originals: StorePictures
-    decoder: RunFolder
+    decoder: RunFolder | None
     autoencoder: RunFolder | None
     device: torch.device
     rejected: dict[str, str] = field(default_factory=dict)
@@ -45,7 +49,7 @@ class Reconstructions:
         return {
             "kind": "reconstructions",
             "of": self.originals.identity,
-            "decoder_sha256": self.decoder.weights_sha256,
+            "decoder_sha256": self.decoder.weights_sha256 if self.decoder else None,
             "autoencoder_sha256": self.autoencoder.weights_sha256 if self.autoencoder else None,
             "count": self.total,
             "size": self.size,
@@ -56,11 +60,24 @@ class Reconstructions:
         chosen = self.originals.rows
         for start in range(0, len(chosen), rows):
             part = chosen[start : start + rows]
-            originals, painted = reconstruct(self._model, self.originals.store, part, self._rebuild, self.device)
+            originals, painted = self._painted(part)
             yield Batch(painted, np.arange(start, start + len(part)), originals)
+
+    def _painted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        store = self.originals.store
+        if self.decoder is None:
+            originals = store.read("pixels", rows, view=0)
+            return originals, self._vae.repaint(originals)
+        return reconstruct(self._model, store, rows, self._rebuild, self.device)
+
+    @cached_property
+    def _vae(self) -> PixelVAE:
+        assert self.autoencoder is not None
+        return load_model(PixelVAE, self.autoencoder.model_path, self.device)
 
     @cached_property
     def _model(self) -> PixelDecoder:
+        assert self.decoder is not None
         return load_model(PixelDecoder, self.decoder.model_path, self.device)
 
     @cached_property

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fae.autoencoder import FeatureAutoencoder
+from jobs.autoencoders import load_feature_autoencoder
 from jobs.devices import autocast, pick_device, pick_dtype
-from jobs.models import load_model
 from jobs.passes import Passes
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
@@ -30,7 +29,7 @@ class Representations:
     it. Passes through the autoencoder run side by side, and their number changes no bit of the result.
 
     Raises:
-        ValueError: a latent store of other features, of another autoencoder, or of draws.
+        ValueError: an autoencoder of pixels; a latent store of other features, of another autoencoder, or of draws.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Representations:
         self.features, self.latents, self.batch_size = features, latents, batch_size
         self.device = pick_device(device)
         self.autocast = autocast(self.device, pick_dtype(precision, self.device))
-        self.model = load_model(FeatureAutoencoder, autoencoder.model_path, self.device)
+        self.model = load_feature_autoencoder(autoencoder, self.device)
         self._check_width(autoencoder.path)
         self.passes = Passes(self.device, torch.get_num_threads())
 

@@ -11,6 +11,7 @@ from stores import fingerprint
 from stores.fileio import replace_file
 
 KINDS = ("autoencoders", "decoders", "generators")
+PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads pictures and paints
 
 
 class RunError(ValueError):
@@ -84,6 +85,11 @@ class RunFolder:
         return self.record["status"] == "complete" and self.weights_path.exists()
 
     @property
+    def paints(self) -> bool:
+        """Whether this is an autoencoder whose decoder makes pictures, so that no pixel decoder is needed."""
+        return self.record["kind"] == "autoencoders" and self.record["config"].get("encoder") == PIXEL_VAE
+
+    @property
     def model_path(self) -> Path:
         return self.path / "model"
 
@@ -116,14 +122,23 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Models:
-    """The three finished runs that sampling needs, and the class names."""
+    """The finished runs that sampling needs, and the class names; no pixel decoder for an autoencoder that paints."""
 
     generator: RunFolder
     autoencoder: RunFolder
-    decoder: RunFolder
+    decoder: RunFolder | None
     class_names: list[str] | None
     weak: RunFolder | None = None
     """A weaker generator of the same latents to guide by, if any."""
+
+    def picture_shape(self) -> tuple[int, int]:
+        """Height and width in pixels of what is painted."""
+        if self.decoder is None:
+            size = int(self.autoencoder.model_config()["picture_size"])
+            return size, size
+        config = self.decoder.model_config()
+        height, width = (int(cells) * int(config["patch_size"]) for cells in config["grid"])
+        return height, width
 
 
 def newest(root: Path, kind: str, name: str) -> RunFolder:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fae.autoencoder import FeatureAutoencoder
 from fae.conditions import Conditions
 from fae.generators import Generator
 from fae.guidance import parse_guidance
 from fae.pictures import to_uint8
 from fae.pixel_decoder import PixelDecoder
+from jobs.autoencoders import Autoencoder, load_autoencoder
 from jobs.config import SampleConfig
 from jobs.devices import autocast, pick_dtype
 from jobs.models import load_model
@@ -24,18 +24,19 @@ from jobs.train_gen import load_generator
 
 @dataclass
 class Painter:
-    """Latents to pictures: the autoencoder's feature decoder and the pixel decoder."""
+    """Latents to pictures: the autoencoder's feature decoder and the pixel decoder, or an autoencoder that paints."""
 
-    autoencoder: FeatureAutoencoder
-    decoder: PixelDecoder
+    autoencoder: Autoencoder
+    decoder: PixelDecoder | None
     device: torch.device
 
     @classmethod
-    def load(cls, autoencoder: RunFolder, decoder: RunFolder, device: torch.device) -> "Painter":
-        """Both models of two finished runs."""
+    def load(cls, autoencoder: RunFolder, decoder: RunFolder | None, device: torch.device) -> "Painter":
+        """The models of finished runs; `decoder` is None for an autoencoder that paints."""
+        assert (decoder is None) == autoencoder.paints, (autoencoder.path, decoder)
         return cls(
-            load_model(FeatureAutoencoder, autoencoder.model_path, device),
-            load_model(PixelDecoder, decoder.model_path, device),
+            load_autoencoder(autoencoder.model_path, device),
+            load_model(PixelDecoder, decoder.model_path, device) if decoder else None,
             device,
         )
 
@@ -43,7 +44,8 @@ class Painter:
     def paint(self, latents: torch.Tensor) -> np.ndarray:
         """Latents (N, h, w, c) → uint8 (N, H, W, 3)."""
         with autocast(self.device, pick_dtype("auto", self.device))():
-            return to_uint8(self.decoder(self.autoencoder.decode(latents.to(self.device)).float()))
+            rebuilt = self.autoencoder.decode(latents.to(self.device)).float()
+            return to_uint8(rebuilt if self.decoder is None else self.decoder(rebuilt))
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,9 @@ class Sampler:
     prompts: PromptEncoder | None = None
 
     @classmethod
-    def load(cls, models: Models, device: torch.device) -> "Sampler":
-        """The finished models on a device."""
-        generator = load_generator(models.generator, device)
+    def load(cls, models: Models, device: torch.device, checkpoint: int | None = None) -> "Sampler":
+        """The finished models on a device; the generator as it was after `checkpoint` steps, when one is named."""
+        generator = load_generator(models.generator, device, checkpoint)
         return cls(
             generator,
             Painter.load(models.autoencoder, models.decoder, device),

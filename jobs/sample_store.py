@@ -31,10 +31,12 @@ def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -
     """All that decides the pictures, up to the rounding of another batch size or device."""
     captions = {} if plan.captions is None else {"captions": fingerprint({"captions": plan.captions})}
     settings = {name: value for name, value in asdict(config).items() if name not in {*WATCHING, "batch_size"}}
+    if config.checkpoint is None:
+        del settings["checkpoint"]  # samples of finished weights keep the fingerprint that they had before
     return {
         "generator_sha256": models.generator.weights_sha256,
         "autoencoder_sha256": models.autoencoder.weights_sha256,
-        "decoder_sha256": models.decoder.weights_sha256,
+        "decoder_sha256": models.decoder.weights_sha256 if models.decoder else None,
         "weak_sha256": models.weak.weights_sha256 if models.weak else None,
         "sample": settings,
         **captions,
@@ -50,8 +52,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
         ValueError: a class or prompt that the generator does not know; see `plan_samples`.
     """
     plan = plan_samples(config, models)
-    decoder = models.decoder.model_config()
-    height, width = (int(cells) * int(decoder["patch_size"]) for cells in decoder["grid"])
+    height, width = models.picture_shape()
     precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
     decisive = {"batch_size": config.batch_size, "precision": precision}
@@ -71,7 +72,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
             "class_names": models.class_names,
             "labels": config.labels,
             "autoencoder": str(models.autoencoder.path),
-            "decoder": str(models.decoder.path),
+            "decoder": str(models.decoder.path) if models.decoder else None,
             "generator": str(models.generator.path),
         },
         rows_per_shard=min(config.num, config.rows_per_shard or BATCHES_PER_SHARD * config.batch_size),
@@ -84,7 +85,7 @@ class SampleWorker:
 
     def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config = StoreWriter.open(store), config
-        self.sampler = Sampler.load(models, pick_device(device))
+        self.sampler = Sampler.load(models, pick_device(device), config.checkpoint)
         self.passes = Passes(self.sampler.painter.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:

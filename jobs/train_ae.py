@@ -1,4 +1,4 @@
-"""Train the feature autoencoder on a feature store; neither the frozen encoder nor a picture is touched."""
+"""Train the autoencoder of a feature store; that of features touches neither the frozen encoder nor a picture."""
 
 from dataclasses import asdict
 from functools import partial
@@ -11,19 +11,36 @@ from torch import nn
 from fae.autoencoder import FeatureAutoencoder
 from fae.losses import fae_loss
 from jobs.autoencoder_figures import autoencoder_figures
+from jobs.autoencoders import build_autoencoder
 from jobs.config import AutoencoderConfig, RuntimeConfig
+from jobs.fit_pca import fit_pca
 from jobs.launch import launch
 from jobs.ranks import Ranks
-from jobs.run_folder import RunFolder
+from jobs.run_folder import PIXEL_VAE, RunFolder
 from jobs.shards import OnProgress
+from jobs.train_pixel_vae import train_pixel_vae
 from jobs.trainer import Losses, LossFunction, Trainer, fit
 from jobs.training_inputs import batches, decisive, prepare
 from stores import Store
 
+# Settings that only the VAE of pixels reads, those that it does not read, and all that the closed form of PCA does.
+OF_VAE = {"vae_width", "vae_perceptual"}
+NOT_OF_VAE = {"heads", "head_dim", "activation", "decoder_depth", "feature_norm", "reduction"}
+OF_PCA = {"encoder", "latent_channels", "feature_norm"}
+
 
 def autoencoder_ingredients(features: Store, config: AutoencoderConfig) -> dict[str, Any]:
     """All that decides the autoencoder's weights (on one kind of device)."""
-    return {"features_content_id": features.content_id, "autoencoder": decisive(config), "format": 1}
+    return {"features_content_id": features.content_id, "autoencoder": decisive_settings(config), "format": 1}
+
+
+def decisive_settings(config: AutoencoderConfig) -> dict[str, Any]:
+    """The settings that decide the weights: none that this kind of autoencoder does not read."""
+    settings = decisive(config)
+    if config.encoder == "pca":
+        return {name: settings[name] for name in settings if name in OF_PCA}
+    unread = NOT_OF_VAE if config.encoder == PIXEL_VAE else OF_VAE
+    return {name: settings[name] for name in settings if name not in unread}
 
 
 def train_autoencoder(
@@ -32,7 +49,8 @@ def train_autoencoder(
     """Train, or go on, or return the finished run of these ingredients."""
     ingredients = autoencoder_ingredients(features, config)
     run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
-    return run if run.complete else launch(partial(_train, run, features, config), run, config, runtime, on_progress)
+    train = {"pca": fit_pca, PIXEL_VAE: train_pixel_vae}.get(config.encoder, _train)
+    return run if run.complete else launch(partial(train, run, features, config), run, config, runtime, on_progress)
 
 
 def _train(
@@ -52,30 +70,6 @@ def _train(
         assert isinstance(model, FeatureAutoencoder)
         model.save_pretrained(run.model_path)
         run.finish(autoencoder_figures(model, features, device))
-
-
-def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:
-    """A fresh autoencoder for the store's grid and width, with the store's exact channel statistics."""
-    model = new_autoencoder(features.arrays["features"].row_shape, config)
-    statistics = features.statistics("features")
-    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
-    return model
-
-
-def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> FeatureAutoencoder:
-    """A fresh autoencoder for features (h, w, C) of a row."""
-    height, width, dim = row_shape
-    return FeatureAutoencoder(
-        feature_dim=dim,
-        latent_channels=config.latent_channels,
-        grid=(height, width),
-        encoder=config.encoder,
-        heads=config.heads,
-        head_dim=config.head_dim,
-        activation=config.activation,
-        decoder_depth=config.decoder_depth,
-        feature_norm=config.feature_norm,
-    )
 
 
 def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from fae.autoencoder import FeatureAutoencoder
 from fae.draws import normal
 from fae.metrics import psnr
 from fae.pictures import picture_grid, save_png, to_float, to_uint8
 from fae.pixel_decoder import PixelDecoder
 from fae.presets import PIXEL_DECODER
+from jobs.autoencoders import load_feature_autoencoder
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from jobs.launch import launch
@@ -180,7 +180,7 @@ def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
 
 def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
     """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator."""
-    model = load_model(FeatureAutoencoder, autoencoder.model_path, device).requires_grad_(False)
+    model = load_feature_autoencoder(autoencoder, device).requires_grad_(False)
 
     @torch.no_grad()
     def rebuilt(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

@@ -11,7 +11,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fae.ema import EMA
 from fae.generators import Generator
+from jobs.checkpoint import load_parts
+from jobs.checkpoint_listing import checkpoints, step_of
 from jobs.conditioning import (
     TEXT_ARRAYS,
     check_condition,
@@ -27,7 +30,7 @@ from jobs.launch import launch
 from jobs.models import load_model
 from jobs.previews import previewer
 from jobs.ranks import Ranks
-from jobs.run_folder import RunFolder
+from jobs.run_folder import RunError, RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Evaluation, Losses, Trainer, fit
 from jobs.training_inputs import batches, prepare
@@ -150,14 +153,31 @@ def save_generator(generator: Generator, folder: Path) -> None:
         save_empty_caption(generator.nothing, folder)
 
 
-def load_generator(run: RunFolder, device: torch.device) -> Generator:
-    """The finished generator of a run, in eval mode."""
+def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None = None) -> Generator:
+    """The finished generator of a run in eval mode, or as it was after `checkpoint` steps (averaged weights).
+
+    Raises:
+        RunError: there is no such checkpoint.
+    """
     known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
     config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
     statistics = load_file(run.model_path / STATISTICS_FILE)
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
     nothing = load_empty_caption(run.model_path)
-    return with_model(model, config, statistics["mean"], statistics["std"], nothing).to(device).eval()
+    generator = with_model(model, config, statistics["mean"], statistics["std"], nothing).to(device).eval()
+    return generator if checkpoint is None else _as_after(generator, run, checkpoint, device)
+
+
+def _as_after(generator: Generator, run: RunFolder, step: int, device: torch.device) -> Generator:
+    kept = {step_of(path): path for path in checkpoints(run.path / "checkpoints")}
+    if step not in kept:
+        raise RunError(
+            f"{run.path}: expected a kept checkpoint of step {step}; there are {', '.join(map(str, kept)) or 'none'}; "
+            "train with generator.keep_every (and save_every) such that it is kept"
+        )
+    ema = EMA(generator)
+    ema.load_state_dict(load_parts(kept[step], device)["ema"])
+    return ema.averaged(generator)
 
 
 def _evaluator(latents: Store, text: Store | None) -> Evaluation:

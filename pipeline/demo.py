@@ -59,6 +59,7 @@ def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, wat
 
 def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
     """The figures of these very pictures: read from figures.json, or measured and written there."""
+    assert made.decoder is not None
     made_of = fingerprint(
         {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from fae.autoencoder import FeatureAutoencoder
 from fae.export import export_pipeline
 from fae.model_card import CardFacts, model_card
 from fae.pipeline_fae import FAEPipeline
 from fae.pixel_decoder import PixelDecoder
+from jobs.autoencoders import load_feature_autoencoder
 from jobs.models import load_model
 from jobs.prompts import PromptEncoder, takes_text
 from jobs.run_folder import Models, RunFolder
@@ -23,14 +23,19 @@ def export(models: Models, folder: Path, terms: str) -> Path:
     """Write the pipeline of these runs into a new or empty folder, with the text encoder where captions are told.
 
     Raises:
-        ValueError: the folder holds something, or the runs do not fit each other.
+        ValueError: the folder holds something, the runs do not fit each other, or a VAE of pixels paints.
     """
+    if models.decoder is None:
+        raise ValueError(
+            f"{models.autoencoder.path}: expected an autoencoder of features and a pixel decoder; a VAE of pixels is "
+            "not part of the pipeline that is exported"
+        )
     cpu = torch.device("cpu")
     generator = load_generator(models.generator, cpu)
     text = PromptEncoder(models.generator, generator, cpu).encoder if generator.takes_text else None
     pipe = FAEPipeline.from_parts(
         generator,
-        load_model(FeatureAutoencoder, models.autoencoder.model_path, cpu),
+        load_feature_autoencoder(models.autoencoder, cpu),
         load_model(PixelDecoder, models.decoder.model_path, cpu),
         None if text else models.class_names,
         text,
@@ -42,6 +47,7 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
     """What the runs and stores say of themselves."""
     latents = latents_of(models.generator)
     features = open_store(Path(latents.attributes["features"]))
+    assert models.decoder is not None
     runs = {"autoencoder": models.autoencoder, "pixel decoder": models.decoder, "generator": models.generator}
     lineage = [
         ("features", features.path.name, features.content_id),

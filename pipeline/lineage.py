@@ -97,5 +97,9 @@ def find_models(root: Path, generator: str, decoder: str | None = None, weak: st
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
     features = latents.manifest.ingredients["features_content_id"]
-    painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
+    painter = None
+    if not autoencoder.paints:
+        painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
+    elif decoder:
+        raise RunError(f"--decoder {decoder}: expected none, since the latents of {run.path} are painted by their VAE")
     return Models(run, autoencoder, painter, latents.attributes.get("class_names"), weaker)

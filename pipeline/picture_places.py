@@ -153,20 +153,25 @@ def open_reconstructions(
         )
     if run.record["kind"] == "autoencoders":
         autoencoder: RunFolder | None = run
-        content_id = run.record["ingredients"]["features_content_id"]
-        painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, run, content_id)
+        painter = None if run.paints else _decoder_of(root, run, decoder)
     else:
         painter, known = run, run.record["inputs"].get("autoencoder")
         autoencoder = RunFolder.open(Path(known)) if known else None
     store = _features_of(root, run, features)
     originals = StorePictures(store, choice.split or "val", choice.count)
     made_by = {
-        "decoder": str(painter.path),
+        "decoder": str(painter.path) if painter else None,
         "autoencoder": str(autoencoder.path) if autoencoder else None,
         "features": store.url,
     }
     pictures = Reconstructions(originals, painter, autoencoder, device)
     return Side(str(run.path), run.path.name, pictures, None, run.path, made_by)
+
+
+def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunFolder:
+    if decoder:
+        return find_run(root, "decoders", decoder)
+    return decoder_for(root, autoencoder, autoencoder.record["ingredients"]["features_content_id"])
 
 
 def originals_of(side: Side) -> Side:

@@ -145,13 +145,11 @@ class Gallery:
         return None if models is None else Sampler.load(models, self.device)
 
     def _models(self) -> Models | None:
-        parts = (self.subject.generator, self.subject.autoencoder, self.subject.decoder)
-        if any(run is None or not run.complete for run in parts):
+        generator, autoencoder, decoder = self.subject.generator, self.subject.autoencoder, self.subject.decoder
+        if generator is None or autoencoder is None or (decoder is None and not autoencoder.paints):
             return None
-        generator, autoencoder, decoder = parts
-        assert generator is not None
-        assert autoencoder is not None
-        assert decoder is not None
+        if not all(run.complete for run in (generator, autoencoder, decoder) if run is not None):
+            return None
         names = self.subject.latents.attributes.get("class_names") if self.subject.latents is not None else None
         return Models(generator, autoencoder, decoder, names)
 

@@ -1,0 +1,52 @@
+"""The autoencoder of encoder `pca`: no steps, one pass over the training features."""
+
+import torch
+
+from fae.autoencoder import FeatureAutoencoder
+from fae.pca import set_principal_axes
+from jobs.autoencoder_figures import autoencoder_figures
+from jobs.autoencoders import build_autoencoder
+from jobs.config import AutoencoderConfig
+from jobs.ranks import Ranks
+from jobs.run_folder import RunFolder
+from jobs.shards import OnProgress
+from stores import Store
+
+BATCH_ROWS = 64
+
+
+def fit_pca(
+    run: RunFolder,
+    features: Store,
+    config: AutoencoderConfig,
+    device: torch.device,
+    ranks: Ranks,
+    on_progress: OnProgress,
+) -> None:
+    """Set the principal axes of all training tokens, in every view, and finish the run; the leading rank does it."""
+    if not ranks.lead:
+        return
+    model = build_autoencoder(features, config).to(device)
+    mean, covariance = token_moments(model, features, on_progress)
+    set_principal_axes(model, mean.float().to(device), covariance.float().to(device))
+    model.eval().save_pretrained(run.model_path)
+    run.finish(autoencoder_figures(model, features, device))
+
+
+@torch.inference_mode()
+def token_moments(
+    model: FeatureAutoencoder, features: Store, on_progress: OnProgress
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (C,) and covariance (C, C) of the normalised training tokens, float64."""
+    rows, dim = features.rows("train"), features.arrays["features"].channels
+    count, total, outer = 0, torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dim, dtype=torch.float64)
+    for start in range(0, len(rows), BATCH_ROWS):
+        part = rows[start : start + BATCH_ROWS]
+        for view in range(features.views):
+            batch = torch.from_numpy(features.read("features", part, view=view)).to(model.device).float()
+            tokens = model.normalise(batch).flatten(0, 2).double().cpu()  # (N, h, w, C) -> (N·h·w, C)
+            count, total = count + len(tokens), total + tokens.sum(dim=0)
+            outer += tokens.T @ tokens
+        on_progress(min(start + BATCH_ROWS, len(rows)), len(rows), {})
+    mean = total / count
+    return mean, outer / count - mean[:, None] * mean
