@@ -22,6 +22,17 @@ class EvalConfig:
     reference_count: int | None = setting(
         None, "Use so many pictures of the reference, at random.", metavar="COUNT", low=2, group="Reference"
     )
+    checkpoints: str | None = setting(
+        None,
+        "Steps of kept checkpoints whose samples are evaluated too, such as 1000,2000; read by `fae-pipe run` alone.",
+        metavar="STEPS",
+        group="What is evaluated",
+    )
+    rebuilt: bool = setting(
+        False,
+        "Evaluate held-out pictures that the autoencoder rebuilds, too; read by `fae-pipe run` alone.",
+        group="What is evaluated",
+    )
     split: str | None = setting(
         None,
         "Evaluate this part alone; for reconstructions val when absent.",

@@ -33,6 +33,9 @@ class ProbeConfig:
         16, "Foreground patches whose matches a figure shows (the paper: 16).", metavar="COUNT", low=1, group="Matching"
     )
     seed: int = setting(0, "Seed of pairs and patches.", metavar="SEED", low=0, group="Matching")
+    in_run: bool = setting(
+        False, "Let `fae-pipe run` probe the autoencoder, as soon as it is trained.", group="Classifiers"
+    )
     captions: int = setting(5, "Most captions of each picture (COCO: 5).", metavar="COUNT", low=1, group="Retrieval")
     gallery: int = setting(
         5000,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jobs.run_folder import Models, RunFolder
 from pipeline.lineage import find_run
-from pipeline.recipe import EXTRACT_TEXT, STAGES
+from pipeline.recipe import EXTRACT_TEXT, STAGES, Recipe
 from pipeline.sample_set import SampleSet
 from pipeline.sampling import SampleFolder, paint_previews
 from pipeline.stages import Stages
@@ -14,11 +14,11 @@ from stores import Store
 
 @dataclass(frozen=True)
 class Made:
-    """What a recipe's stages made."""
+    """What a recipe's stages made; no pixel decoder where the autoencoder paints."""
 
     features: Store
     autoencoder: RunFolder
-    decoder: RunFolder
+    decoder: RunFolder | None
     latents: Store
     models: Models
     samples: SampleFolder | SampleSet
@@ -38,19 +38,47 @@ def run_chain(stages: Stages) -> Made | None:
             f"until: {recipe.until}: expected a stage of this recipe ({', '.join(recipe.stages)}); its generator is "
             "told classes; set generator.condition to text for one that is told captions"
         )
+    checkpoints = evaluated_checkpoints(recipe)
     models = _models(stages)
     if models is None or not _wanted(stages, "sample"):
         if stages.dry_run:
             _say_rest(stages)
         return None
     features, latents, trained = models
+    for step in checkpoints:
+        stages.evaluate(stages.sample(trained, step).path, features, f" @{step}")
     samples = stages.sample(trained)
     if stages.recipe.eval.reference is not None:
         stages.evaluate(samples.path, features)
     if not stages.dry_run:
         paint_previews(trained, stages.recipe.runtime)
-    assert trained.autoencoder is not None
     return Made(features, trained.autoencoder, trained.decoder, latents, trained, samples)
+
+
+def evaluated_checkpoints(recipe: Recipe) -> list[int]:
+    """The steps of `eval.checkpoints`.
+
+    Raises:
+        RecipeError: no numbers, steps that the training does not keep, or no reference to compare with.
+    """
+    text, generator = recipe.eval.checkpoints, recipe.generator
+    if text is None:
+        return []
+    steps = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
+    if not all(0 < step < generator.steps for step in steps):
+        raise RecipeError(
+            f"eval.checkpoints: expected steps below generator.steps = {generator.steps}, such as 100,200; "
+            f"received {text!r}"
+        )
+    lost = [step for step in steps if not generator.keep_every or step % generator.keep_every]
+    if lost or generator.keep_every % generator.save_every:
+        raise RecipeError(
+            f"eval.checkpoints: expected multiples of generator.keep_every = {generator.keep_every}, itself one of "
+            f"generator.save_every = {generator.save_every}; received {text!r}"
+        )
+    if recipe.eval.reference is None:
+        raise RecipeError("eval.checkpoints: expected eval.reference, the pictures to compare with; received none")
+    return steps
 
 
 def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
@@ -58,10 +86,17 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
     autoencoder = stages.train_ae(features) if features and _wanted(stages, "train-ae") else None
     if features is None or autoencoder is None:
         return None
-    decoder = stages.train_decoder(features, autoencoder) if _wanted(stages, "train-decoder") else None
+    if stages.recipe.probe.in_run and not autoencoder.paints:
+        stages.probe(features, autoencoder)
+    decoder = None
+    if not autoencoder.paints and _wanted(stages, "train-decoder"):
+        decoder = stages.train_decoder(features, autoencoder)
+    paintable = autoencoder.paints or decoder is not None
+    if stages.recipe.eval.rebuilt and paintable:
+        stages.evaluate(autoencoder.path, features, " rebuilt")
     latents = stages.encode(features, autoencoder) if _wanted(stages, "encode") else None
     generator = _generator(stages, features, latents) if latents else None
-    if decoder is None or latents is None or generator is None:
+    if not paintable or latents is None or generator is None:
         return None
     weak = stages.recipe.sample.autoguidance
     weaker = find_run(stages.root, "generators", weak) if weak else None

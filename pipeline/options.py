@@ -237,8 +237,9 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
     """Take what belongs to the settings out of the parameters; what is left is the command's own."""
     source, name = parameters.pop("config", None), parameters.pop("name", None)
     recipe = load_recipe(source) if source is not None else Recipe()
-    if recipe.sweep and context.command.name != "run":
-        raise RecipeError(f"{source}: sweep: expected a recipe without one; only `fae-pipe run` does sweeps")
+    several = next((key for key in ("variants", "sweep") if getattr(recipe, key)), None)
+    if several and context.command.name != "run":
+        raise RecipeError(f"{source}: {several}: expected a recipe without; only `fae-pipe run` does several runs")
     assignments = _assignments(parameters.pop("assignments", ()), sections)
     recipe = override(recipe, assignments, "--set")
     given = set(assignments)

@@ -38,3 +38,10 @@ def retrieval_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
         {"tokens": NAMES[kind], **{f"{way} R@{k}": found[kind][f"{key}_{k}"] for way, key in ways.items() for k in KS}}
         for kind in (POOLED_KINDS if found else ())
     ]
+
+
+def probe_figures(record: dict[str, Any]) -> dict[str, float]:
+    """A record's held-out accuracies of the linear probe by kind of token; shares of patches matched as by x."""
+    scores = record["classification"] or {}
+    found = {f"probe {kind}": scores[kind]["linear_top1"] for kind in scores}
+    return found | {f"match {kind}": shares["same_match"] for kind, shares in record["matching"].items()}

@@ -28,6 +28,7 @@ from stores.fileio import make_folder, replace_file
 from stores.sources import SourceError, open_source
 
 RECORD = "probe.json"
+WATCHING = ("batch_size", "precision", "in_run")  # precision is an ingredient by the name that it has on the device
 FIGURES = {"matching": matching_figure, "similarity": similarity_figure, "colours": colour_figure}
 # (stage, unit) -> a progress context.
 Watched = Callable[[str, str], AbstractContextManager[OnProgress]]
@@ -59,7 +60,7 @@ class ProbeInputs:
             "pictures": None if self.pictures is None else str(self.pictures),
             "precision": dtype_name(config.precision, pick_device(device)),
             "device": pick_device(device).type,
-            "probe": {name: value for name, value in asdict(config).items() if name not in ("batch_size", "precision")},
+            "probe": {name: value for name, value in asdict(config).items() if name not in WATCHING},
         }
 
     def paths(self) -> dict[str, str | None]:

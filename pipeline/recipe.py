@@ -22,6 +22,7 @@ from jobs.config import (
     TextConfig,
 )
 from jobs.probe_config import ProbeConfig
+from pipeline.claims import parse_claim
 from pipeline.values import (
     NULL_TAG,
     RecipeError,
@@ -44,8 +45,9 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Recipe:
     """What a run is made of; a field for each section of the YAML file.
 
-    `until` is the last stage of a run. `sweep` maps `section.key` to values as one would write them on a command line:
-    the run is done once for each combination of them.
+    `until` is the last stage of a run. `variants` maps names to what each sets (`section.key`, or `until`), `sweep`
+    maps `section.key` to values, all as one would write them on a command line: the run is done once for each variant
+    with each combination of the sweep's values. `claims` maps sentences to comparisons of the variants' figures.
     """
 
     name: str = "default"
@@ -61,7 +63,9 @@ class Recipe:
     eval: EvalConfig = field(default_factory=EvalConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sweep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -110,7 +114,7 @@ def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default
     """Read a recipe from YAML text; errors begin with `source` and the line. `name` is used when the text has none."""
     root = _compose(text, source)
     parts: dict[str, Any] = {"name": name}
-    readers = {"name": _name, "until": _until, "sweep": _sweep}
+    readers = {"name": _name, "until": _until, "variants": _variants, "sweep": _sweep, "claims": _claims}
     for key, node in _entries(root, source, "", [part.name for part in fields(Recipe)]):
         parts[key] = readers[key](node, source) if key in readers else _section(key, node, source)
     check_name(parts["name"], f"{source}: name")
@@ -118,7 +122,7 @@ def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default
 
 
 def override(recipe: Recipe, values: Mapping[str, str], source: str = "") -> Recipe:
-    """Set `section.key` (or `name`) to a value as written on a command line; `null` unsets an optional key.
+    """Set `section.key` (or `name`, `until`) to a value as written on a command line; `null` unsets an optional key.
 
     Errors begin with `source`, such as the option that the values came by.
     """
@@ -127,6 +131,9 @@ def override(recipe: Recipe, values: Mapping[str, str], source: str = "") -> Rec
         section, _, key = dotted.partition(".")
         if dotted == "name":
             recipe = replace(recipe, name=check_name(text, where + "name"))
+            continue
+        if dotted == "until":
+            recipe = replace(recipe, until=check_stage(text, where + "until"))
             continue
         if section not in SECTIONS:
             raise RecipeError(f"{where}{dotted}: {unknown('section', section, list(SECTIONS))}")
@@ -153,6 +160,13 @@ def check_name(name: str, where: str) -> str:
     return name
 
 
+def check_stage(stage: str, where: str) -> str:
+    """The stage, when there is such a one; else a RecipeError that begins with `where`."""
+    if stage not in STAGES:
+        raise RecipeError(f"{where}: {unknown('stage', stage, list(STAGES))}")
+    return stage
+
+
 def _compose(text: str | bytes, source: str) -> yaml.Node | None:
     """The document as nodes that know their lines; nothing is constructed, so no tag can run anything."""
     try:
@@ -166,8 +180,8 @@ def _compose(text: str | bytes, source: str) -> yaml.Node | None:
         raise RecipeError(f"{source}: expected sections with keys; received deeply nested YAML") from None
 
 
-def _entries(node: yaml.Node | None, source: str, section: str, known: list[str]) -> list[tuple[str, yaml.Node]]:
-    """Keys and value nodes of a mapping whose keys are all known and occur once; nothing (null) has none."""
+def _entries(node: yaml.Node | None, source: str, section: str, known: list[str] | None) -> list[tuple[str, yaml.Node]]:
+    """Keys and value nodes of a mapping whose keys are known (None: any) and occur once; nothing (null) has none."""
     if node is None or node.tag == NULL_TAG:
         return []
     if not isinstance(node, yaml.MappingNode):
@@ -177,7 +191,7 @@ def _entries(node: yaml.Node | None, source: str, section: str, known: list[str]
     for key_node, value in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else describe(key_node)
         where = f"{source}:{key_node.start_mark.line + 1}: {section}{'.' if section else ''}{key}"
-        if key not in known:
+        if known is not None and key not in known:
             raise RecipeError(f"{where}: {unknown('key' if section else 'section', key, known)}")
         if key in seen:
             raise RecipeError(f"{where}: this key is given twice; keep one of them")
@@ -201,10 +215,37 @@ def _name(node: yaml.Node, source: str) -> str:
 
 def _until(node: yaml.Node, source: str) -> str:
     where = f"{source}:{node.start_mark.line + 1}: until"
-    stage: str = from_node(node, Recipe, "until", where)
-    if stage not in STAGES:
-        raise RecipeError(f"{where}: {unknown('stage', stage, list(STAGES))}")
-    return stage
+    return check_stage(from_node(node, Recipe, "until", where), where)
+
+
+def _variants(node: yaml.Node, source: str) -> dict[str, dict[str, str]]:
+    """Names with what each sets; every value is tried on a default recipe, so that a run never ends at the last one."""
+    found: dict[str, dict[str, str]] = {}
+    for name, values in _entries(node, source, "variants", None):
+        where = f"{source}:{values.start_mark.line + 1}: variants.{name}"
+        check_name(name, where)
+        found[name] = {
+            key: _word(value, f"{where}.{key}") for key, value in _entries(values, source, f"variants.{name}", None)
+        }
+        override(Recipe(), found[name], where)
+    return found
+
+
+def _claims(node: yaml.Node, source: str) -> dict[str, str]:
+    """Sentences with comparisons; `pipeline.claims` knows their form."""
+    found = {}
+    for sentence, value in _entries(node, source, "claims", None):
+        where = f"{source}:{value.start_mark.line + 1}: claims: {sentence}"
+        found[sentence] = _word(value, where)
+        parse_claim(found[sentence], where)
+    return found
+
+
+def _word(node: yaml.Node, where: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise RecipeError(f"{where}: expected one value; received {describe(node)}")
+    word: str = node.value
+    return word
 
 
 def _sweep(node: yaml.Node, source: str) -> dict[str, tuple[str, ...]]:

@@ -145,9 +145,14 @@ class Stages:
             lambda report: train_generator(self.root, name, latents, config, runtime, report, text),
         )
 
-    def sample(self, models: Models) -> "SampleFolder | SampleSet":
-        """Generator, autoencoder and pixel decoder → pictures: a few in this process, or many on workers."""
+    def sample(self, models: Models, checkpoint: int | None = None) -> "SampleFolder | SampleSet":
+        """Generator, autoencoder and pixel decoder → pictures: a few in this process, or many on workers.
+
+        With `checkpoint` those of the generator as it was after so many steps, always below the root.
+        """
         config = self.recipe.sample
+        if checkpoint is not None:
+            config = replace(config, checkpoint=checkpoint, out=None)
         return self.sample_many(models, config) if config.format or config.out else self.sample_few(models, config)
 
     def sample_many(self, models: Models, config: SampleConfig) -> "SampleSet":
@@ -183,24 +188,52 @@ class Stages:
         )
         return folder
 
-    def evaluate(self, samples: Path, features: Store) -> None:
-        """Samples → figures beside the recipe's reference; one of the recipe's name is this feature store."""
+    def evaluate(self, place: Path, features: Store, what: str = "") -> None:
+        """Samples → figures beside the recipe's reference; one of the recipe's name is this feature store.
+
+        Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the figures' names.
+        """
         from pipeline.evaluation import evaluate
         from pipeline.evaluation_record import FILE
 
         config, runtime = self.recipe.eval, self.recipe.runtime
         if self.dry_run:
             # Whether it is there is known only once pictures and networks were read.
-            self.output.say(f"eval: would be made if it is not there: {samples / FILE}")
+            self.output.say(f"eval: would be made if it is not there: {place / FILE}")
             return
-        if config.reference == self.recipe.name:
+        if (place / "run.json").is_file():
+            config = replace(config, reference=None)
+        elif config.reference == self.recipe.name:
             config = replace(config, reference=str(features.path))
-        record = evaluate(self.root, str(samples), config, runtime, self.output, self.watch.watchers())
-        figures = {figure["metric"]: figure["value"] for figure in record["figures"]}
-        outcome = Outcome(
-            "eval", Path(record["file"]), record["up_to_date"], seconds=record["seconds"], figures=figures
+        record = evaluate(self.root, str(place), config, runtime, self.output, self.watch.watchers())
+        # Those of fewer pictures (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
+        found = [figure for figure in record["figures"] if " at " not in figure["metric"]]
+        figures = {figure["metric"] + what: figure["value"] for figure in found}
+        seconds = 0.0 if record["up_to_date"] else record["seconds"]
+        self.outcomes.append(
+            Outcome("eval", Path(record["file"]), record["up_to_date"], seconds=seconds, figures=figures)
         )
-        self.outcomes.append(outcome)
+
+    def probe(self, features: Store, autoencoder: RunFolder) -> None:
+        """What latents and rebuilt features still tell, as `fae-pipe probe` finds it, beside the autoencoder."""
+        from jobs.devices import use_threads
+        from pipeline.probe_tables import probe_figures
+        from pipeline.probing import ProbeInputs, finished_probe, probe
+
+        inputs, config, runtime = ProbeInputs(features, autoencoder), self.recipe.probe, self.recipe.runtime
+        folder = autoencoder.path / "probe"
+        record = finished_probe(folder, inputs.ingredients(config, runtime.device))
+        outcome = Outcome("probe", folder, record is not None)
+        if record is None and not self.dry_run:
+            started, watchers = time.perf_counter(), self.watch.watchers()
+            use_threads(runtime.threads)
+            record = probe(
+                *(inputs, config, runtime.device, folder),
+                lambda stage, unit: self.output.progress(stage, unit, watchers=watchers),
+            )
+            outcome.seconds = time.perf_counter() - started
+        outcome.figures = probe_figures(record) if record else {}
+        self._note(outcome)
 
     def _store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
         return self._stores(stage, [writer], lambda report: [make(report)])[0]

@@ -38,7 +38,7 @@ from pipeline.options import GroupedOption, Settings, config_options
 @click.option(
     "--export-pictures", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the pictures into that file too."
 )
-@config_options("eval", "runtime", exclude=ELSEWHERE)
+@config_options("eval", "runtime", exclude=(*ELSEWHERE, "checkpoints", "rebuilt"))
 def eval_command(
     settings: Settings,
     samples: str,

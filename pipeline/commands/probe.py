@@ -47,7 +47,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
 )
-@config_options("probe", "runtime", exclude=ELSEWHERE)
+@config_options("probe", "runtime", exclude=(*ELSEWHERE, "in_run"))
 def probe_command(
     settings: Settings,
     features: str,

@@ -1,6 +1,8 @@
 """The run and demo commands: a whole recipe in one go."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,32 +11,44 @@ from pipeline.commands.stages import stages_of, watch_of
 from pipeline.group import FaeCommand
 from pipeline.options import GroupedOption, Settings, config_options
 from pipeline.recipe import STAGES
+from pipeline.values import RecipeError
 
 
 @click.command("run", cls=FaeCommand)
 @click.option(
     "--until", cls=GroupedOption, type=click.Choice(STAGES), help="Last stage to do; the recipe's own when absent."
 )
+@click.option(
+    "--only",
+    cls=GroupedOption,
+    metavar="NAMES",
+    help="Run these of the recipe's variants alone, such as fae,linear.",
+)
+@click.option(
+    "--results",
+    cls=GroupedOption,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what came out of the variants as a Markdown file.",
+)
 @config_options("data", "runtime", recipe="argument")
-def run_command(settings: Settings, until: str | None) -> None:
+def run_command(settings: Settings, until: str | None, only: str | None, results: Path | None) -> None:
     """Run a whole recipe: every stage, but only what is out of date.
 
     RECIPE is a built-in name (digits, digits-starflow, imagenette64, imagenette64-starflow, imagenette224,
-    flickr8k-t2i, imagenet256-dinov2-g, sweep-kl-weight) or a YAML file. When a stage has to be done anew, the
-    ingredient that changed is named. A recipe with a sweep is run once for each combination of its values and ends with
-    a table.
+    flickr8k-t2i, imagenet256-dinov2-g, sweep-kl-weight, miniature) or a YAML file. When a stage has to be done anew,
+    the ingredient that changed is named. A recipe with variants or a sweep is run once for each variant with each
+    combination of the sweep's values, and ends with a table.
     """
     from pipeline.chain import run_chain
-    from pipeline.sweep import run_sweep
 
     if until is not None:
         settings = replace(settings, recipe=replace(settings.recipe, until=until))
-    if settings.recipe.sweep:
-        records = run_sweep(
-            settings.recipe, lambda recipe: stages_of(replace(settings, recipe=recipe)), settings.output
-        )
-        settings.output.result({"sweep": records})
+    if settings.recipe.sweep or settings.recipe.variants:
+        _run_variants(settings, only, results)
         return
+    if only is not None or results is not None:
+        raise RecipeError(f"{settings.source}: expected a recipe with variants or a sweep with --only and --results")
     stages = stages_of(settings)
     made = run_chain(stages)
     summary: dict[str, Any] = {"stages": [outcome.as_record() for outcome in stages.outcomes]}
@@ -42,6 +56,21 @@ def run_command(settings: Settings, until: str | None) -> None:
         settings.output.say(f"grid: {made.samples.grid}", "bold")
         summary["grid"] = str(made.samples.grid)
     settings.output.result(summary)
+
+
+def _run_variants(settings: Settings, only: str | None, results: Path | None) -> None:
+    from pipeline.claims import judge_claims
+    from pipeline.results import write_results
+    from pipeline.variants import figures_of, run_variants, with_variants
+
+    recipe, started = settings.recipe, time.perf_counter()
+    if only is not None:
+        recipe = with_variants(recipe, only.split(","))
+    records = run_variants(recipe, lambda one: stages_of(replace(settings, recipe=one)), settings.output)
+    if results is not None and not settings.dry_run:
+        write_results(results, recipe, records, time.perf_counter() - started)
+        settings.output.say(f"results: {results}", "bold")
+    settings.output.result({"variants": records, "claims": judge_claims(recipe.claims, figures_of(records))})
 
 
 @click.command("demo", cls=FaeCommand)

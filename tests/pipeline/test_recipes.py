@@ -15,6 +15,7 @@ SMALL = [
     "imagenette224",
     "imagenette64",
     "imagenette64-starflow",
+    "miniature",
     "sweep-kl-weight",
 ]
 
