@@ -1,40 +1,24 @@
-"""Latents or features as pictures without a decoder: their three strongest principal components as red, green, blue."""
-
-from dataclasses import dataclass
+"""Latents or features of a store as pictures without a decoder: principal components as colours, a square a token."""
 
 import numpy as np
+import torch
 
+from fae.probes import PrincipalColours
 from stores import Store
 
 ROWS = 256
 CELL_PIXELS = 4
 
 
-@dataclass(frozen=True)
-class LatentColours:
-    """An affine map from c channels to RGB in [0, 1]."""
+def colours_of(store: Store, name: str = "latents") -> PrincipalColours:
+    """The colours of an array's first rows (stored order is random); of moments, the means count."""
+    channels = store.arrays[name].row_shape[-1]
+    channels = channels // 2 if name == "latents" and store.attributes["latents"] == "moments" else channels
+    values = store.read(name, store.rows()[:ROWS])[..., :channels]
+    return PrincipalColours.fit(torch.from_numpy(values.reshape(-1, channels)))  # (N, h, w, c) -> (N·h·w, c)
 
-    mean: np.ndarray
-    directions: np.ndarray
 
-    @classmethod
-    def of(cls, store: Store, name: str = "latents") -> "LatentColours":
-        """Fit to the first rows of an array (stored order is random); ±3 deviations span a colour.
-
-        Of moments, the means count.
-        """
-        rows = store.rows()[:ROWS]
-        channels = store.arrays[name].row_shape[-1]
-        channels = channels // 2 if name == "latents" and store.attributes["latents"] == "moments" else channels
-        values = store.read(name, rows)[..., :channels].astype(np.float64)
-        tokens = values.reshape(-1, channels)  # (N, h, w, c) -> (N*h*w, c)
-        mean = tokens.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.cov(tokens - mean, rowvar=False))
-        strongest = np.argsort(values)[::-1][:3]
-        return cls(mean, vectors[:, strongest] / (6 * np.sqrt(values[strongest].clip(1e-30))))
-
-    def paint(self, latents: np.ndarray) -> np.ndarray:
-        """(N, h, w, c) -> uint8 (N, h*4, w*4, 3)."""
-        colours = np.clip((latents - self.mean) @ self.directions + 0.5, 0, 1)
-        pixels = np.round(colours * 255).astype(np.uint8)
-        return pixels.repeat(CELL_PIXELS, axis=1).repeat(CELL_PIXELS, axis=2)
+def paint_cells(colours: PrincipalColours, tokens: np.ndarray) -> np.ndarray:
+    """(N, h, w, c) -> uint8 (N, h·4, w·4, 3); channels beyond those of the colours do not count."""
+    pixels = colours.paint(torch.from_numpy(tokens[..., : len(colours.mean)])).numpy()
+    return pixels.repeat(CELL_PIXELS, axis=1).repeat(CELL_PIXELS, axis=2)

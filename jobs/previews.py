@@ -13,7 +13,7 @@ from fae.guidance import parse_guidance
 from fae.pictures import picture_grid, save_png
 from jobs.conditioning import text_batch
 from jobs.extract_text import row_captions
-from jobs.latent_colours import LatentColours
+from jobs.latent_colours import colours_of, paint_cells
 from jobs.trainer import Preview
 from jobs.training_inputs import evaluation_rows
 from stores import Store
@@ -39,8 +39,8 @@ def previewer(latents: Store, folder: Path, text: Store | None = None) -> Previe
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
-        colours = LatentColours.of(latents)
-        save_png(picture_grid(colours.paint(made.numpy()), CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
+        cells = paint_cells(colours_of(latents), made.numpy())
+        save_png(picture_grid(cells, CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
 
     return preview
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jobs.latent_colours import LatentColours
+from fae.probes import PrincipalColours
+from jobs.latent_colours import colours_of, paint_cells
 from stores import Store, StoreError, open_store
 
 PIXELS = "pixels"
@@ -18,7 +19,7 @@ class RowPictures:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._colours: dict[str, LatentColours] = {}
+        self._colours: dict[str, PrincipalColours] = {}
 
     @cached_property
     def sources(self) -> dict[str, Store]:
@@ -50,9 +51,8 @@ class RowPictures:
 
     def _painted(self, store: Store, name: str, values: np.ndarray) -> np.ndarray:
         if name not in self._colours:
-            self._colours[name] = LatentColours.of(store, name)
-        colours = self._colours[name]
-        return colours.paint(values[..., : len(colours.mean)].astype(np.float64))
+            self._colours[name] = colours_of(store, name)
+        return paint_cells(self._colours[name], values)
 
     @cached_property
     def _features(self) -> Store | None:
