@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from jobs.fill import fill_store
 from jobs.laps import Laps
 from jobs.passes import Passes
 from jobs.shards import OnProgress, ShardResult
-from stores import ArraySpec, Store, StoreWriter
+from stores import ArraySpec, Store, StoreWriter, fingerprint
+from stores.fileio import make_folder, replace_file
 
 STATES, LENGTH, POOLED = "states", "length", "pooled"
 # Lengths are stored as bytes.
@@ -44,23 +45,55 @@ class TextPlan:
     empty: dict[str, Any]
 
 
-def plan_text(rows: pa.Table, config: TextConfig, device: torch.device) -> TextPlan:
+def plan_text(rows: pa.Table, config: TextConfig, device: torch.device, cache: Path | None = None) -> TextPlan:
     """Count tokens, so that no caption is padded beyond the longest, and encode the empty caption.
 
-    A store's records have one size, so shorter captions are filled up with zeros; see README for what that costs.
+    A store's records have one size, so shorter captions are filled up with zeros; see README for what that costs. What
+    was counted is kept in the folder `cache`, so that the same captions and encoder are counted once.
 
     Raises:
         WeightsError: no such text encoder.
     """
     folder = find_text_encoder(config.text_encoder)
-    encoder = TextEncoder.load(folder, device)
     texts = sorted({text for row in rows["caption"].to_pylist() for text in row_captions(row, config.captions)} | {""})
+    made_from = {"texts": texts, "encoder": text_encoder_sha256(folder), "max_tokens": config.max_tokens}
+    file = None if cache is None else cache / f"{fingerprint({**made_from, 'device': device.type})}.json"
+    counted = _kept_count(file)
+    if counted is None:
+        counted = _count(TextEncoder.load(folder, device), texts, config)
+        if file is not None:
+            make_folder(file.parent)
+            replace_file(file, json.dumps(asdict(counted)).encode())
+    arrays = text_arrays(counted.max_tokens, counted.width, counted.pooled_width, config)
+    return TextPlan(folder, counted.max_tokens, counted.cut, arrays, counted.empty)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What a text encoder makes of some captions: tokens kept, captions cut, channels, and the empty caption."""
+
+    max_tokens: int
+    cut: int
+    width: int
+    pooled_width: int
+    empty: dict[str, Any]
+
+
+def _count(encoder: TextEncoder, texts: Sequence[str], config: TextConfig) -> _Counted:
     lengths = np.array(encoder.lengths(texts))
     limit = min(encoder.max_tokens, MOST_TOKENS)
     kept = min(limit, config.max_tokens or int(lengths.max()))
     empty = encoder([""], kept)
-    arrays = text_arrays(kept, empty.states.shape[-1], empty.pooled.shape[-1], config)
-    return TextPlan(folder, kept, int((lengths > kept).sum()), arrays, _empty_record(empty))
+    cut = int((lengths > kept).sum())
+    return _Counted(kept, cut, empty.states.shape[-1], empty.pooled.shape[-1], _empty_record(empty))
+
+
+def _kept_count(file: Path | None) -> _Counted | None:
+    """What was counted before; None when there is nothing, or a damaged file."""
+    try:
+        return None if file is None else _Counted(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:

@@ -86,7 +86,8 @@ class Stages:
         from jobs.extract_text import extract_text, plan_text, text_writer
 
         config, runtime = self.recipe.text, self.recipe.runtime
-        plan = plan_text(source.index, config, pick_device(runtime.device))
+        with scratch_of(self.root, self.dry_run) as place:
+            plan = plan_text(source.index, config, pick_device(runtime.device), place / "cache" / "captions")
         writer = text_writer(source, self.root / "text", self.recipe.name, plan, config, runtime)
         if plan.cut:
             self.output.say(f"extract-text: {plan.cut} different captions are cut after {plan.max_tokens} tokens")

@@ -121,6 +121,24 @@ def test_an_interrupted_and_a_grown_store_encode_only_what_is_new(tmp_path, monk
     np.testing.assert_array_equal(grown.read("states", range(5)), whole.read("states", range(5)))
 
 
+def test_captions_that_were_counted_load_no_encoder_again(tmp_path, monkeypatch):
+    store, config, cache = source(tmp_path), TextConfig(captions=2), tmp_path / "cache"
+    plan = plan_text(store.index, config, CPU, cache)
+    loaded = []
+    load = TextEncoder.load
+    monkeypatch.setattr(job.TextEncoder, "load", lambda *words: loaded.append(words) or load(*words))
+    assert plan_text(store.index, config, CPU, cache) == plan
+    assert not loaded
+    assert plan_text(store.index, replace(config, max_tokens=3), CPU, cache).max_tokens == 3
+    others = source(tmp_path, [["a much longer caption than any of the others has been"]], "other")
+    assert plan_text(others.index, config, CPU, cache).max_tokens > plan.max_tokens
+    assert len(loaded) == 2
+    for file in cache.iterdir():
+        file.write_text("{")
+    assert plan_text(store.index, config, CPU, cache) == plan
+    assert len(loaded) == 3
+
+
 def test_other_captions_make_another_store_and_batches_change_no_row(tmp_path):
     store = source(tmp_path)
     one = make(store, tmp_path, TextConfig(rows_per_shard=2))
