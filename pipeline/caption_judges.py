@@ -12,13 +12,12 @@ from safetensors import safe_open
 from jobs.caption_agreement import Captioned, HeadJudge, TowerJudge, check_pair
 from jobs.config import EvalConfig
 from jobs.picture_sets import StorePictures
+from jobs.prompts import text_of
 from jobs.run_folder import RunFolder
 from pipeline.lineage import find_store, latents_of
 from pipeline.picture_places import Side
-from pipeline.sampling import RECORD
-from stores import Store, open_store
-
-LATENTS_FILE = "latents.safetensors"
+from pipeline.sampling import LATENTS_FILE, RECORD
+from stores import Store
 
 
 def caption_judge(
@@ -47,7 +46,7 @@ def caption_judge(
     run = None if latents and text else _generator_of(root, made)
     told = run is not None and "text" in run.record["inputs"]
     real = find_store(root, "latents", latents) if latents else latents_of(run) if run else None
-    captions = find_store(root, "text", text) if text else _text_of(run) if run and told else None
+    captions = find_store(root, "text", text) if text else text_of(run) if run and told else None
     if real is None or captions is None:
         say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
         return None
@@ -100,7 +99,3 @@ def _generator_of(root: Path, made: Side) -> RunFolder | None:
         if run.complete and run.weights_sha256 == digest:
             return run
     return None
-
-
-def _text_of(generator: RunFolder) -> Store:
-    return open_store(Path(generator.record["inputs"]["text"]))
