@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from jobs.run_folder import Models, RunFolder
+from pipeline.judging import evaluate_pictures, evaluated_checkpoints, probe_autoencoder
 from pipeline.lineage import find_run
-from pipeline.recipe import EXTRACT_TEXT, STAGES, Recipe
+from pipeline.recipe import EXTRACT_TEXT, STAGES
 from pipeline.sample_set import SampleSet
 from pipeline.sampling import SampleFolder, paint_previews
 from pipeline.stages import Stages
@@ -46,39 +47,13 @@ def run_chain(stages: Stages) -> Made | None:
         return None
     features, latents, trained = models
     for step in checkpoints:
-        stages.evaluate(stages.sample(trained, step).path, features, f" @{step}")
+        evaluate_pictures(stages, stages.sample(trained, step).path, features, f" @{step}")
     samples = stages.sample(trained)
     if stages.recipe.eval.reference is not None:
-        stages.evaluate(samples.path, features)
+        evaluate_pictures(stages, samples.path, features)
     if not stages.dry_run:
         paint_previews(trained, stages.recipe.runtime)
     return Made(features, trained.autoencoder, trained.decoder, latents, trained, samples)
-
-
-def evaluated_checkpoints(recipe: Recipe) -> list[int]:
-    """The steps of `eval.checkpoints`.
-
-    Raises:
-        RecipeError: no numbers, steps that the training does not keep, or no reference to compare with.
-    """
-    text, generator = recipe.eval.checkpoints, recipe.generator
-    if text is None:
-        return []
-    steps = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
-    if not all(0 < step < generator.steps for step in steps):
-        raise RecipeError(
-            f"eval.checkpoints: expected steps below generator.steps = {generator.steps}, such as 100,200; "
-            f"received {text!r}"
-        )
-    lost = [step for step in steps if not generator.keep_every or step % generator.keep_every]
-    if lost or generator.keep_every % generator.save_every:
-        raise RecipeError(
-            f"eval.checkpoints: expected multiples of generator.keep_every = {generator.keep_every}, itself one of "
-            f"generator.save_every = {generator.save_every}; received {text!r}"
-        )
-    if recipe.eval.reference is None:
-        raise RecipeError("eval.checkpoints: expected eval.reference, the pictures to compare with; received none")
-    return steps
 
 
 def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
@@ -87,13 +62,13 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
     if features is None or autoencoder is None:
         return None
     if stages.recipe.probe.in_run and not autoencoder.paints:
-        stages.probe(features, autoencoder)
+        probe_autoencoder(stages, features, autoencoder)
     decoder = None
     if not autoencoder.paints and _wanted(stages, "train-decoder"):
         decoder = stages.train_decoder(features, autoencoder)
     paintable = autoencoder.paints or decoder is not None
     if stages.recipe.eval.rebuilt and paintable:
-        stages.evaluate(autoencoder.path, features, " rebuilt")
+        evaluate_pictures(stages, autoencoder.path, features, " rebuilt")
     latents = stages.encode(features, autoencoder) if _wanted(stages, "encode") else None
     generator = _generator(stages, features, latents) if latents else None
     if not paintable or latents is None or generator is None:

@@ -163,7 +163,7 @@ class Stages:
         runtime = self.recipe.runtime
         made = locate_set(self.root, self.recipe.name, models, config, runtime)
         if made.complete:
-            self._note(Outcome("sample", made.path, True))
+            self.note(Outcome("sample", made.path, True))
             return made
         outcome = Outcome("sample", made.path, False)
         self._work(
@@ -182,59 +182,12 @@ class Stages:
         if outcome.done_before:
             if not self.dry_run:
                 folder.draw_grid(config.columns)
-            self._note(outcome)
+            self.note(outcome)
             return folder
         self._work(
             outcome, "pictures", lambda report: make_samples(folder, models, config, self.recipe.runtime, report)
         )
         return folder
-
-    def evaluate(self, place: Path, features: Store, what: str = "") -> None:
-        """Samples → figures beside the recipe's reference; one of the recipe's name is this feature store.
-
-        Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the figures' names.
-        """
-        from pipeline.evaluation import evaluate
-        from pipeline.evaluation_record import FILE
-
-        config, runtime = self.recipe.eval, self.recipe.runtime
-        if self.dry_run:
-            # Whether it is there is known only once pictures and networks were read.
-            self.output.say(f"eval: would be made if it is not there: {place / FILE}")
-            return
-        if (place / "run.json").is_file():
-            config = replace(config, reference=None)
-        elif config.reference == self.recipe.name:
-            config = replace(config, reference=str(features.path))
-        record = evaluate(self.root, str(place), config, runtime, self.output, self.watch.watchers())
-        # Those of fewer pictures (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
-        found = [figure for figure in record["figures"] if " at " not in figure["metric"]]
-        figures = {figure["metric"] + what: figure["value"] for figure in found}
-        seconds = 0.0 if record["up_to_date"] else record["seconds"]
-        self.outcomes.append(
-            Outcome("eval", Path(record["file"]), record["up_to_date"], seconds=seconds, figures=figures)
-        )
-
-    def probe(self, features: Store, autoencoder: RunFolder) -> None:
-        """What latents and rebuilt features still tell, as `fae-pipe probe` finds it, beside the autoencoder."""
-        from jobs.devices import use_threads
-        from pipeline.probe_tables import probe_figures
-        from pipeline.probing import ProbeInputs, finished_probe, probe
-
-        inputs, config, runtime = ProbeInputs(features, autoencoder), self.recipe.probe, self.recipe.runtime
-        folder = autoencoder.path / "probe"
-        record = finished_probe(folder, inputs.ingredients(config, runtime.device))
-        outcome = Outcome("probe", folder, record is not None)
-        if record is None and not self.dry_run:
-            started, watchers = time.perf_counter(), self.watch.watchers()
-            use_threads(runtime.threads)
-            record = probe(
-                *(inputs, config, runtime.device, folder),
-                lambda stage, unit: self.output.progress(stage, unit, watchers=watchers),
-            )
-            outcome.seconds = time.perf_counter() - started
-        outcome.figures = probe_figures(record) if record else {}
-        self._note(outcome)
 
     def _store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
         return self._stores(stage, [writer], lambda report: [make(report)])[0]
@@ -247,7 +200,7 @@ class Stages:
         to_do = [outcome for outcome in outcomes if not outcome.done_before]
         for outcome in outcomes:
             if outcome.done_before:
-                self._note(outcome)
+                self.note(outcome)
         stores: Sequence[Store | None] | None = self._work_all(to_do, "pictures", make) if to_do else None
         if stores is None:
             return [writer.finalise() if writer.complete else None for writer in writers]
@@ -268,7 +221,7 @@ class Stages:
     ) -> RunFolder | None:
         path = RunFolder.locate(self.root, kind, name, ingredients)
         if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
-            self._note(Outcome(stage, path, True, figures=run.record["figures"]))
+            self.note(Outcome(stage, path, True, figures=run.record["figures"]))
             return run
         others = [] if path.exists() else siblings(self.root, kind, name)
         newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
@@ -303,10 +256,11 @@ class Stages:
             seconds = time.perf_counter() - started
         for outcome in outcomes:
             outcome.seconds = seconds
-            self._note(outcome)
+            self.note(outcome)
         return result
 
-    def _note(self, outcome: Outcome) -> None:
+    def note(self, outcome: Outcome) -> None:
+        """Keep an outcome, and say it."""
         self.outcomes.append(outcome)
         state = (
             "up to date"

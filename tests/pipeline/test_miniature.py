@@ -8,8 +8,8 @@ import torch
 
 from jobs.run_folder import RunFolder
 from jobs.train_gen import load_generator
-from pipeline.chain import evaluated_checkpoints
 from pipeline.cli import main
+from pipeline.judging import evaluated_checkpoints
 from pipeline.recipe import dump, override, parse_recipe
 from pipeline.values import RecipeError
 
