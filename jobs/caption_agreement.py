@@ -14,6 +14,7 @@ from fae.joint_towers import PictureTower
 from fae.metrics.figures import Figure
 from fae.probes import AlignmentHead, AlignmentSettings, OwnCaption, fit_alignment, own_caption
 from fae.text_encoders import TextEncoder, find_text_encoder, text_encoder_sha256
+from jobs.conditioning import check_same_rows
 from jobs.extract_text import POOLED
 from jobs.shards import OnProgress
 from stores import Store, fingerprint
@@ -128,7 +129,7 @@ class HeadJudge:
         Raises:
             ValueError: stores whose rows differ, or another text encoder than the one that the store was made with.
         """
-        check_pair(self.latents, self.text)
+        check_same_rows(self.latents, self.text)
         head = self.fit(on_progress)
         encoder = text_encoder_of(self.text, self.device)
         texts, own = numbered(self.samples.captions)
@@ -179,16 +180,6 @@ class HeadJudge:
     def _see(self, head: AlignmentHead, latents: np.ndarray) -> Tensor:
         parts = torch.from_numpy(np.ascontiguousarray(latents)).split(ROWS_AT_ONCE)
         return torch.cat([head.pictures(part.to(self.device)).cpu() for part in parts])
-
-
-def check_pair(latents: Store, text: Store) -> None:
-    """Raise ValueError unless a text store has the rows of a latent store."""
-    features, captioned = latents.manifest.ingredients["features_content_id"], text.attributes["aligned_content_id"]
-    if features != captioned:
-        raise ValueError(
-            f"{text.url}: expected the captions of the feature store that {latents.url} was encoded from; found those "
-            "of another; run `fae-pipe extract-text` for that one"
-        )
 
 
 def text_encoder_of(text: Store, device: torch.device) -> TextEncoder:

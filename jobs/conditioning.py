@@ -22,14 +22,21 @@ def check_condition(latents: Store, text: Store | None, config: GeneratorConfig)
         expected = "a text store; run `fae-pipe extract-text` first" if text is None else "no text store"
         received = "none" if text is None else str(text.path)
         raise ValueError(f"generator.condition {config.condition}: expected {expected}; received {received}")
-    if text is None:
-        return
-    features, captioned = latents.manifest.ingredients.get("features_content_id"), text.attributes["aligned_content_id"]
-    if features != captioned:
-        raise ValueError(
-            f"{text.path}: expected captions of the feature store with the content id {str(features)[:12]}, of which "
-            f"{latents.path} has the rows; received those of {captioned[:12]}; run `fae-pipe extract-text` on it"
-        )
+    if text is not None:
+        check_same_rows(latents, text)
+
+
+def check_same_rows(latents: Store, text: Store) -> None:
+    """Raise ValueError unless a text store has a latent store's rows: the same keys and captions in the same order.
+
+    Which encoder's features the text store was made beside does not matter: captions are encoded once for all.
+    """
+    for column in ("key", "caption"):
+        if not latents.index[column].equals(text.index[column]):
+            raise ValueError(
+                f"{text.url}: expected the rows of {latents.url}; another {column} stands in some of them; run "
+                "`fae-pipe extract-text` on the feature store that the latents were encoded from"
+            )
 
 
 def nothing_of(text: Store | None) -> EmptyCaption | None:

@@ -29,8 +29,8 @@ FAMILIES = ["lightning-dit", "mmdit", "starflow"]
 TINY = GeneratorConfig(condition="text", size="tiny", steps=3, batch_size=4, warmup_steps=0, precision="fp32")
 
 
-def store(folder, kind, arrays, views, values, ingredients, attributes):
-    captions = [[f"picture {row}, caption {number}" for number in range(CAPTIONS)] for row in range(ROWS)]
+def store(folder, kind, arrays, views, values, ingredients, attributes, what="picture"):
+    captions = [[f"{what} {row}, caption {number}" for number in range(CAPTIONS)] for row in range(ROWS)]
     splits = ["val" if row % 6 == 0 else "train" for row in range(ROWS)]
     index = new_index([f"{row:02d}" for row in range(ROWS)], caption=captions, split=splits)
     writer = StoreWriter.create(
@@ -42,7 +42,7 @@ def store(folder, kind, arrays, views, values, ingredients, attributes):
     return writer.finalise()
 
 
-def text_store(folder, aligned="f1"):
+def text_store(folder, what="picture"):
     """Captions that say whether the row's number is odd, by every state and the pooled vector."""
     random = np.random.default_rng(1)
     odd = (np.arange(ROWS) % 2 * 2.0 - 1)[:, None, None, None]
@@ -56,9 +56,9 @@ def text_store(folder, aligned="f1"):
     arrays = [ArraySpec("states", (TOKENS, WIDTH)), ArraySpec("length", (1,), "uint8"), ArraySpec("pooled", (POOLED,))]
     # base64 of two states and of a pooled vector, of zeros
     empty = {"states": "A" * 64, "pooled": "AAAAAAAAAAAAAAAAAAAAAA=="}
-    attributes = {"text_encoder": "minilm", "empty_caption": empty, "aligned_content_id": aligned}
+    attributes = {"text_encoder": "minilm", "empty_caption": empty}
     made = {"text_encoder_sha256": "feed", "max_tokens": TOKENS}
-    return store(folder, "text", arrays, CAPTIONS, values, made, attributes)
+    return store(folder, "text", arrays, CAPTIONS, values, made, attributes, what)
 
 
 @pytest.fixture(autouse=True)
@@ -165,8 +165,8 @@ def test_rows_that_do_not_belong_together_are_refused(pair, tmp_path):
         generator_ingredients(latents, TINY)
     with pytest.raises(ValueError, match="condition class: expected no text store"):
         generator_ingredients(latents, replace(TINY, condition="class"), text)
-    other = text_store(tmp_path, aligned="f2")
-    with pytest.raises(ValueError, match=r"content id f1, .*; received those of f2; run `fae-pipe extract-text`"):
+    other = text_store(tmp_path, what="drawing")
+    with pytest.raises(ValueError, match=r"another caption stands in some of them; run `fae-pipe extract-text`"):
         generator_ingredients(latents, TINY, other)
 
 

@@ -12,8 +12,6 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from fae.pipeline_fae import FAEPipeline
-from fae.text_encoders import MINILM, find_text_encoder
-from fae.weights.files import WeightsError
 from jobs.config import SampleConfig
 from jobs.prompts import text_of
 from jobs.sample_plan import plan_samples
@@ -34,16 +32,7 @@ from stores import StoreError, open_store
 WORDS = ("zero", "one", "two")
 
 
-def have_minilm():
-    try:
-        import transformers  # noqa: F401
-
-        return find_text_encoder(MINILM).is_dir()
-    except (ImportError, WeightsError):
-        return False
-
-
-pytestmark = pytest.mark.skipif(not have_minilm(), reason="needs the extra text and the package of MiniLM's weights")
+pytestmark = pytest.mark.usefixtures("minilm")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +77,7 @@ def recipe(tiny_recipe, pictures):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, recipe):
+def told(tmp_path_factory, recipe, minilm):
     """(stages, what they made) of one run."""
     stages = Stages(tmp_path_factory.mktemp("told") / "runs", recipe, Output(json=True))
     made = run_chain(stages)
