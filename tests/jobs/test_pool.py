@@ -111,7 +111,8 @@ def test_on_ray_a_straggler_is_done_by_another_worker_and_not_waited_for(tmp_pat
 @pytest.mark.parametrize("placement", ["pack", "spread"])
 def test_more_actors_than_fit_wait_while_the_others_work(tmp_path, ray_cluster, placement):
     assert run(tmp_path, executor="ray", workers=5, placement=placement) == list(range(7))
-    assert calls(tmp_path) == Counter(range(7))
+    # On a busy machine a slow one may count as a straggler and be given to a second worker.
+    assert set(calls(tmp_path)) == set(range(7))
 
 
 def test_no_actor_is_left_behind(tmp_path, ray_cluster):
