@@ -9,6 +9,8 @@ from jobs.devices import training_device
 from jobs.ranks import ALONE, Ranks
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
+from stores.bytestore_local import LocalByteStore
+from stores.lease import Lease
 
 # Trains, and on the leading rank finishes the run's folder; called on every rank with its device.
 Training = Callable[[torch.device, Ranks, OnProgress], None]
@@ -21,7 +23,18 @@ def launch(
 
     Raises:
         ValueError: settings of workers that do not fit each other or the batch.
+        LeaseHeldError: another process trains this run.
     """
+    with Lease(LocalByteStore(run.path)):
+        # Another process may have finished it since it was looked at.
+        if not RunFolder.open(run.path).complete:
+            _train(training, run, config, runtime, on_progress)
+    return RunFolder.open(run.path)
+
+
+def _train(
+    training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> None:
     if runtime.train_workers:
         from jobs.ray_train import train_on_ray  # Ray is imported only where it runs
 
@@ -29,7 +42,6 @@ def launch(
     else:
         _check_alone(runtime)
         training(training_device(runtime.device, runtime.threads), ALONE, on_progress)
-    return RunFolder.open(run.path)
 
 
 def _check_alone(runtime: RuntimeConfig) -> None:

@@ -126,7 +126,7 @@ class Lease:
     def _held_message(self, found: bytes) -> str:
         owner = _parse(found)
         return (
-            f"{self.blobs.url}: process {owner.get('process')} on {owner.get('host')} is writing this store; "
+            f"{self.blobs.url}: process {owner.get('process')} on {owner.get('host')} is writing here; "
             "wait for it, or stop it and run this again"
         )
 

@@ -235,7 +235,7 @@ def test_a_store_that_another_driver_writes_is_left_alone(folder, tmp_path, extr
             with StoreWriter.open(find_manifests(tmp_path / "runs" / "features")[0][0]).lease():
                 raise AssertionError("two leases on one store")
 
-    with pytest.raises(StoreError, match="is writing this store"):
+    with pytest.raises(StoreError, match="is writing here"):
         extract_from(folder, on_progress=second)
 
 

@@ -87,7 +87,7 @@ def test_two_drivers_the_second_says_who_is_at_work(pictures: Path, calm: str, t
     _, errors = second.communicate(timeout=240)
     assert second.returncode == 2, errors
     assert f"process {first.pid} on" in errors
-    assert "is writing this store; wait for it" in errors
+    assert "is writing here; wait for it" in errors
     _, errors = first.communicate(timeout=240)
     assert first.returncode == 0, errors
     assert finish(pictures, tmp_path / "runs") == calm

@@ -60,7 +60,7 @@ def test_a_jump_of_this_machines_clock_loses_no_lease(
     now = time.time
     with Lease(blobs) as held:  # no beat comes between the jump and the other's look
         monkeypatch.setattr(leases.time, "time", lambda: now() + jump)
-        with pytest.raises(LeaseHeldError, match=rf"process {os.getpid()} on .* is writing this store"), Lease(blobs):
+        with pytest.raises(LeaseHeldError, match=rf"process {os.getpid()} on .* is writing here"), Lease(blobs):
             pytest.fail("two drivers")
         held.check()
 

@@ -206,7 +206,7 @@ def test_one_driver_at_a_time_and_leftovers_are_swept(make_writer: Any) -> None:
     leftover.write_text("half")
     with writer.lease():
         assert not leftover.exists()
-        with pytest.raises(LeaseHeldError, match=r"is writing this store"), make_writer().lease():
+        with pytest.raises(LeaseHeldError, match=r"is writing here"), make_writer().lease():
             pytest.fail("two drivers wrote one store")
     with writer.lease():
         pass
