@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from timm.models import load_state_dict
 
 
 class WeightsError(ValueError):
@@ -81,6 +80,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WeightsError: the file is of another kind or damaged.
     """
+    # timm brings all of its models, which commands without an encoder, but with a text encoder, have no use for.
+    from timm.models import load_state_dict
+
     try:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # the readers raise many kinds on damaged files
