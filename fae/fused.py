@@ -50,7 +50,7 @@ def plain_silu_gate(h: Tensor) -> Tensor:
 
 def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Packed (N, T, 3·D) → queries, keys and values, each (N, H, T, D/H)."""
-    q, k, v = (_to_heads(x, num_heads) for x in qkv.chunk(3, dim=-1))
+    q, k, v = (to_heads(x, num_heads) for x in qkv.chunk(3, dim=-1))
     return q, k, v
 
 
@@ -66,7 +66,7 @@ def plain_rotated_heads(qkv: Tensor, rope: Tensor, num_heads: int) -> tuple[Tens
     """`rotated_heads` as a formula."""
     (q, k, v), (cos, sin) = qkv.chunk(3, dim=-1), rope
     q, k = (x * cos + _swap_halves(x, num_heads) * sin for x in (q, k))
-    return _to_heads(q, num_heads), _to_heads(k, num_heads), _to_heads(v, num_heads)
+    return to_heads(q, num_heads), to_heads(k, num_heads), to_heads(v, num_heads)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -130,7 +130,7 @@ class _RotatedHeads(torch.autograd.Function):
         (q, k, v), (cos, sin) = qkv.chunk(3, dim=-1), rope
         q, k = (torch.addcmul(x * cos, _swap_halves(x, num_heads), sin) for x in (q, k))
         # A copy of the values: as a view they would keep all of qkv in memory until the backward pass.
-        return _to_heads(q, num_heads), _to_heads(k, num_heads), _to_heads(v.contiguous(), num_heads)
+        return to_heads(q, num_heads), to_heads(k, num_heads), to_heads(v.contiguous(), num_heads)
 
     @staticmethod
     @once_differentiable
@@ -160,6 +160,6 @@ def _swap_halves(x: Tensor, num_heads: int) -> Tensor:
     return x.unflatten(-1, (num_heads, 2, -1)).flip(-2).flatten(-3)
 
 
-def _to_heads(x: Tensor, num_heads: int) -> Tensor:
+def to_heads(x: Tensor, num_heads: int) -> Tensor:
     """(N, T, D) → (N, H, T, D/H), a view."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fae.attention import attend
 from fae.conditions import Captions
-from fae.fused import rms_norm
+from fae.fused import rms_norm, to_heads
 from fae.layers import Grid, check_grid, init_linears
 from fae.text_states import unit_states
 
@@ -145,7 +145,7 @@ class MaskedJointAttention:
         k = torch.cat([_unit(attn.to_k(x), attn.norm_k), _unit(attn.add_k_proj(text), attn.norm_added_k)], dim=1)
         v = torch.cat([attn.to_v(x), attn.add_v_proj(text)], dim=1)
         # (N, T + L, D) -> (N, H, T + L, D/H)
-        q, k, v = (part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        q, k, v = (to_heads(part, attn.heads) for part in (q, k, v))
         seen = attend(q, k, v, mask=attention_mask).transpose(1, 2).flatten(2)  # (N, H, T + L, D/H) -> (N, T + L, D)
         x, text = seen.split([x.shape[1], text.shape[1]], dim=1)
         return attn.to_out[0](x), text if attn.context_pre_only else attn.to_add_out(text)

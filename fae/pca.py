@@ -4,21 +4,18 @@ import torch
 from torch import Tensor, nn
 
 from fae.autoencoder import FeatureAutoencoder
+from fae.principal import principal_components
 
 
 def principal_axes(covariance: Tensor, count: int) -> Tensor:
-    """Eigenvectors (count, C) of a covariance (C, C) with the largest eigenvalues, the largest first.
-
-    An axis has two signs; here its largest entry is positive, so that the same covariance gives the same axes.
+    """The axes (count, C) of a covariance (C, C) with the largest variances; see `principal_components`.
 
     Raises:
         ValueError: more axes than channels.
     """
     if not 1 <= count <= len(covariance):
         raise ValueError(f"latent_channels: expected 1 to {len(covariance)}, the features' channels; received {count}")
-    axes = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:count]  # columns, ascending -> rows, descending
-    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
-    return axes * largest.sign()
+    return principal_components(covariance, count)[1]
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fae.attention import attend
 from fae.conditions import Captions
+from fae.fused import to_heads
 from fae.layers import Grid, RMSNorm, check_grid, init_linears
 from fae.lightning_dit import LightningDiT
 from fae.text_states import unit_states
@@ -28,7 +29,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         # (N, T, D) and (N, L, 2·D) -> 3 × (N, H, T or L, D/H)
         parts = self.q(self.norm(x)), *self.kv(states).chunk(2, dim=-1)
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        q, k, v = (to_heads(part, self.num_heads) for part in parts)
         # (N, H, T, D/H) -> (N, T, D)
         return x + self.proj(attend(q, k, v, mask=mask).transpose(1, 2).flatten(2)).to(x.dtype)
 

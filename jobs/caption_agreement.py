@@ -13,9 +13,10 @@ from torch import Tensor
 from fae.joint_towers import PictureTower
 from fae.metrics.figures import Figure
 from fae.probes import AlignmentHead, AlignmentSettings, OwnCaption, fit_alignment, own_caption
-from fae.text_encoders import TextEncoder, find_text_encoder, text_encoder_sha256
+from fae.text_encoders import TextEncoder, text_encoder_sha256
 from jobs.conditioning import check_same_rows
 from jobs.extract_text import POOLED
+from jobs.prompts import numbered, recorded_text_encoder
 from jobs.shards import OnProgress
 from stores import Store, fingerprint
 
@@ -53,12 +54,6 @@ class Captioned:
         for part in self.parts():
             digest.update(self.latents(part).astype("<f4").tobytes())
         return digest.hexdigest()
-
-
-def numbered(captions: Sequence[str]) -> tuple[list[str], Tensor]:
-    """The different captions, and which of them each one is, int64."""
-    different = {text: number for number, text in enumerate(dict.fromkeys(captions))}
-    return list(different), torch.tensor([different[text] for text in captions])
 
 
 def embed_captions(texts: Sequence[str], encoder: TextEncoder, max_tokens: int | None = None) -> Tensor:
@@ -101,7 +96,11 @@ class TowerJudge:
 
 @dataclass(frozen=True)
 class HeadJudge:
-    """An alignment head, trained on real pairs of split train alone, sees latents and captions: a proxy."""
+    """An alignment head, trained on real pairs of split train alone, sees latents and captions: a proxy.
+
+    Raises:
+        ValueError: stores whose rows differ.
+    """
 
     latents: Store
     text: Store
@@ -109,6 +108,9 @@ class HeadJudge:
     device: torch.device
     seed: int
     settings: AlignmentSettings = field(default_factory=AlignmentSettings)
+
+    def __post_init__(self) -> None:
+        check_same_rows(self.latents, self.text)
 
     @property
     def ingredients(self) -> dict[str, Any]:
@@ -127,9 +129,8 @@ class HeadJudge:
         """How early the captions of generated pictures come among others, and those of real held-out pictures.
 
         Raises:
-            ValueError: stores whose rows differ, or another text encoder than the one that the store was made with.
+            ValueError: another text encoder than the one that the store was made with.
         """
-        check_same_rows(self.latents, self.text)
         head = self.fit(on_progress)
         encoder = text_encoder_of(self.text, self.device)
         texts, own = numbered(self.samples.captions)
@@ -186,16 +187,10 @@ def text_encoder_of(text: Store, device: torch.device) -> TextEncoder:
     """The text encoder that a text store was made with.
 
     Raises:
-        ValueError: another one lies in its place, or none.
+        ValueError: another one lies in its place.
     """
-    name = text.attributes["text_encoder"]
-    folder = find_text_encoder(name)
-    if text_encoder_sha256(folder) != text.manifest.ingredients["text_encoder_sha256"]:
-        raise ValueError(
-            f"text encoder {name}: expected the one that {text.url} was made with; found another in {folder}; put the "
-            "former there, or run `fae-pipe extract-text` again"
-        )
-    return TextEncoder.load(folder, device)
+    name, sha256 = text.attributes["text_encoder"], text.manifest.ingredients["text_encoder_sha256"]
+    return recorded_text_encoder(name, sha256, f"{text.url} was made with", "run `fae-pipe extract-text` again", device)
 
 
 def _figures(name: str, judged: OwnCaption, note: str) -> list[Figure]:

@@ -3,6 +3,7 @@
 import torch
 
 from fae.autoencoder import FeatureAutoencoder
+from fae.metrics import Moments
 from fae.pca import set_principal_axes
 from jobs.autoencoder_figures import autoencoder_figures
 from jobs.autoencoders import build_autoencoder
@@ -27,26 +28,20 @@ def fit_pca(
     if not ranks.lead:
         return
     model = build_autoencoder(features, config).to(device)
-    mean, covariance = token_moments(model, features, on_progress)
-    set_principal_axes(model, mean.float().to(device), covariance.float().to(device))
+    moments = token_moments(model, features, on_progress)
+    set_principal_axes(model, moments.mean.float().to(device), moments.covariance.float().to(device))
     model.eval().save_pretrained(run.model_path)
     run.finish(autoencoder_figures(model, features, device))
 
 
 @torch.inference_mode()
-def token_moments(
-    model: FeatureAutoencoder, features: Store, on_progress: OnProgress
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (C,) and covariance (C, C) of the normalised training tokens, float64."""
-    rows, dim = features.rows("train"), features.arrays["features"].channels
-    count, total, outer = 0, torch.zeros(dim, dtype=torch.float64), torch.zeros(dim, dim, dtype=torch.float64)
+def token_moments(model: FeatureAutoencoder, features: Store, on_progress: OnProgress) -> Moments:
+    """Mean and covariance of the normalised training tokens (M, C), of every view."""
+    rows, moments = features.rows("train"), Moments(features.arrays["features"].channels)
     for start in range(0, len(rows), BATCH_ROWS):
         part = rows[start : start + BATCH_ROWS]
         for view in range(features.views):
             batch = torch.from_numpy(features.read("features", part, view=view)).to(model.device).float()
-            tokens = model.normalise(batch).flatten(0, 2).double().cpu()  # (N, h, w, C) -> (N·h·w, C)
-            count, total = count + len(tokens), total + tokens.sum(dim=0)
-            outer += tokens.T @ tokens
+            moments.update(model.normalise(batch).flatten(0, 2))  # (N, h, w, C) -> (N·h·w, C)
         on_progress(min(start + BATCH_ROWS, len(rows)), len(rows), {})
-    mean = total / count
-    return mean, outer / count - mean[:, None] * mean
+    return moments

@@ -88,6 +88,29 @@ def text_of(generator: RunFolder) -> Store:
     return store
 
 
+def recorded_text_encoder(name: str, sha256: str, user: str, remedy: str, device: torch.device) -> TextEncoder:
+    """The text encoder of this name and digest, loaded; the message says who used it (`user`) and what else to do.
+
+    Raises:
+        ValueError: what lies at its place now is another one.
+        WeightsError: it is not there.
+    """
+    folder = find_text_encoder(name)
+    found = text_encoder_sha256(folder)
+    if found != sha256:
+        raise ValueError(
+            f"text_encoder {name}: expected the one that {user} (digest {sha256[:12]}); found another in {folder} "
+            f"(digest {found[:12]}); put the former there, or {remedy}"
+        )
+    return TextEncoder.load(folder, device)
+
+
+def numbered(captions: Sequence[str]) -> tuple[list[str], torch.Tensor]:
+    """The different captions, in the order in which they come, and which of them each one is, int64."""
+    different = {text: number for number, text in enumerate(dict.fromkeys(captions))}
+    return list(different), torch.tensor([different[text] for text in captions])
+
+
 class PromptEncoder:
     """The frozen text encoder that a generator was trained with, for prompts; in float32.
 
@@ -97,16 +120,9 @@ class PromptEncoder:
     """
 
     def __init__(self, run: RunFolder, generator: Generator, device: torch.device) -> None:
-        name, expected = run.record["text_encoder"], run.record["text_encoder_sha256"]
-        folder = find_text_encoder(name)
-        found = text_encoder_sha256(folder)
-        if found != expected:
-            raise ValueError(
-                f"text_encoder {name}: expected the one that {run.path} was trained with (digest {expected[:12]}); "
-                f"found another in {folder} (digest {found[:12]}); put the former there, or train anew"
-            )
         self.generator, self.max_tokens = generator, int(run.record["max_tokens"])
-        self.encoder = TextEncoder.load(folder, device)
+        name, sha256 = run.record["text_encoder"], run.record["text_encoder_sha256"]
+        self.encoder = recorded_text_encoder(name, sha256, f"{run.path} was trained with", "train anew", device)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Captions:

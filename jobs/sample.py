@@ -15,7 +15,7 @@ from jobs.autoencoders import Autoencoder, load_autoencoder
 from jobs.config import SampleConfig
 from jobs.devices import autocast, pick_dtype
 from jobs.models import load_model
-from jobs.prompts import PromptEncoder, takes_text
+from jobs.prompts import PromptEncoder, numbered, takes_text
 from jobs.run_folder import Models, RunFolder
 from jobs.sample_plan import SamplePlan
 from jobs.shards import OnProgress
@@ -97,8 +97,8 @@ class Sampler:
         if plan.captions is None:
             return Asked(self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels)))
         assert self.prompts is not None
-        texts = {text: number for number, text in enumerate(dict.fromkeys(plan.captions))}
-        return Asked(self.prompts(list(texts)), torch.tensor([texts[text] for text in plan.captions]))
+        texts, numbers = numbered(plan.captions)
+        return Asked(self.prompts(texts), numbers)
 
     def make(self, conditions: Conditions, seeds: list[int], config: SampleConfig) -> Made:
         """Samples of these conditions and seeds, made at once; each depends on its own alone."""

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from fae.autoencoder import FeatureAutoencoder
 from fae.losses import fae_loss
+from fae.pixel_vae import PixelVAE
 from jobs.autoencoder_figures import autoencoder_figures
-from jobs.autoencoders import build_autoencoder
+from jobs.autoencoders import Autoencoder, build_autoencoder, build_pixel_vae
 from jobs.config import AutoencoderConfig, RuntimeConfig
 from jobs.fit_pca import fit_pca
 from jobs.launch import launch
+from jobs.pixel_vae import pixel_vae_figures, pixel_vae_loss
 from jobs.ranks import Ranks
 from jobs.run_folder import PIXEL_VAE, RunFolder
 from jobs.shards import OnProgress
-from jobs.train_pixel_vae import train_pixel_vae
 from jobs.trainer import Losses, LossFunction, Trainer, fit
 from jobs.training_inputs import batches, decisive, prepare
 from stores import Store
@@ -49,7 +49,7 @@ def train_autoencoder(
     """Train, or go on, or return the finished run of these ingredients."""
     ingredients = autoencoder_ingredients(features, config)
     run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
-    train = {"pca": fit_pca, PIXEL_VAE: train_pixel_vae}.get(config.encoder, _train)
+    train = fit_pca if config.encoder == "pca" else _train
     return run if run.complete else launch(partial(train, run, features, config), run, config, runtime, on_progress)
 
 
@@ -62,14 +62,22 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     torch.manual_seed(config.seed)
-    fresh = build_autoencoder(features, config)
+    pixels = config.encoder == PIXEL_VAE
+    fresh: Autoencoder = build_pixel_vae(features, config) if pixels else build_autoencoder(features, config)
     prepare(fresh, config)
-    trainer = Trainer(run, config, fresh, batches(features, ["features"], config, device, ranks), device, ranks=ranks)
-    model = fit(trainer, autoencoder_loss(config.kl_weight, config.reduction), on_progress)
+    loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config.kl_weight, config.reduction)
+    loader = batches(features, [fresh.reads], config, device, ranks)
+    model = fit(Trainer(run, config, fresh, loader, device, ranks=ranks), loss, on_progress)
     if ranks.lead:
-        assert isinstance(model, FeatureAutoencoder)
+        assert isinstance(model, Autoencoder)
         model.save_pretrained(run.model_path)
-        run.finish(autoencoder_figures(model, features, device))
+        run.finish(_figures(model, features, device))
+
+
+def _figures(model: Autoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+    if isinstance(model, PixelVAE):
+        return pixel_vae_figures(model, features, device)
+    return autoencoder_figures(model, features, device)
 
 
 def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:

@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors import safe_open
 
 from jobs.caption_agreement import Captioned, HeadJudge, TowerJudge
-from jobs.conditioning import check_same_rows
 from jobs.config import EvalConfig
 from jobs.picture_sets import StorePictures
 from jobs.prompts import text_of
@@ -51,7 +50,6 @@ def caption_judge(
     if real is None or captions is None:
         say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
         return None
-    check_same_rows(real, captions)
     return HeadJudge(real, captions, samples, device, config.seed)
 
 

@@ -101,6 +101,29 @@ def joint_tower(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def loss_over_ranks(tmp_path: Path) -> Callable[[Any, Any], Any]:
+    """(generator, batch) -> its loss by seed 0, with gradients, once FSDP spread its parameters over a rank."""
+    import torch
+    from torch import distributed
+    from torch.distributed.tensor import DTensor
+
+    from jobs import parallel
+
+    def loss(generator: Any, batch: Any) -> Any:
+        distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
+        try:
+            parallel.shard(generator)
+            assert all(isinstance(value, DTensor) for value in generator.parameters())
+            found = generator.loss(batch, torch.Generator().manual_seed(0))["loss"]
+            found.backward()
+        finally:
+            distributed.destroy_process_group()
+        return found
+
+    return loss
+
+
 @dataclass(frozen=True)
 class World:
     """A finished run of the recipe TINY: its root folder, what was made, and what the stages said."""

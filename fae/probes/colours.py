@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fae.principal import principal_components
+
 # A colour's range is this many deviations to either side of the mean.
 DEVIATIONS = 3.0
 
@@ -26,11 +28,9 @@ class PrincipalColours:
         if tokens.ndim != 2 or tokens.shape[1] < 3:
             raise ValueError(f"colours: expected tokens (M, C) of at least 3 channels; received {tuple(tokens.shape)}")
         tokens = tokens.double()
-        values, vectors = torch.linalg.eigh(torch.cov(tokens.T))
-        strongest, directions = values[-3:].flip(0), vectors[:, -3:].flip(1)  # eigh sorts them weakest first
-        largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
+        strongest, axes = principal_components(torch.cov(tokens.T), 3)
         scale = torch.where(strongest > 0, strongest, 1.0).sqrt()
-        return cls(tokens.mean(dim=0), directions * largest.sign() / scale)
+        return cls(tokens.mean(dim=0), axes.T / scale)
 
     def components(self, tokens: Tensor) -> Tensor:
         """(..., C) → (..., 3), of unit variance where the map was fitted."""

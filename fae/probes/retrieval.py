@@ -36,23 +36,22 @@ def recall(pictures: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int])
 def picture_ranks(pictures: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
     """For each caption how many other pictures are at least as near as its own, int64 (M,); see `recall`."""
     pictures, captions = _unit(pictures, captions, owner)
-    numbers = torch.arange(len(pictures), device=owner.device)
-    found = []
-    for start in range(0, len(captions), QUERIES_AT_ONCE):
-        part = slice(start, start + QUERIES_AT_ONCE)
-        found.append(_before(captions[part] @ pictures.T, owner[part, None] == numbers))  # (m, N)
-    return torch.cat(found)
+    return _ranks(captions, owner, pictures, torch.arange(len(pictures), device=owner.device))
 
 
 def caption_ranks(pictures: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
     """For each picture how many others' captions are at least as near as its nearest own, int64 (N,); see `recall`."""
     pictures, captions = _unit(pictures, captions, owner)
-    numbers = torch.arange(len(pictures), device=owner.device)
-    found = []
-    for start in range(0, len(pictures), QUERIES_AT_ONCE):
+    return _ranks(pictures, torch.arange(len(pictures), device=owner.device), captions, owner)
+
+
+def _ranks(queries: Tensor, of_query: Tensor, found: Tensor, of_found: Tensor) -> Tensor:
+    """For each query (Q, D) how many of `found` (M, D) with another number come before its best own, int64 (Q,)."""
+    ranks = []
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
         part = slice(start, start + QUERIES_AT_ONCE)
-        found.append(_before(pictures[part] @ captions.T, numbers[part, None] == owner))  # (n, M)
-    return torch.cat(found)
+        ranks.append(_before(queries[part] @ found.T, of_query[part, None] == of_found))  # (q, M)
+    return torch.cat(ranks)
 
 
 def _before(similarity: Tensor, own: Tensor) -> Tensor:

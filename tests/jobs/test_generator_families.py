@@ -5,10 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from torch import distributed
-from torch.distributed.tensor import DTensor
 
-from jobs import parallel
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.families import FAMILIES
 from jobs.metrics_log import read_metrics
@@ -79,16 +76,8 @@ def test_only_the_settings_of_its_own_family_decide_a_generator(latents):
     assert {"label_dropout", "seed", "size"} <= names("lightning-dit") & names("starflow")
 
 
-def test_a_flow_can_be_spread_over_ranks(latents, tmp_path):
+def test_a_flow_can_be_spread_over_ranks(latents, loss_over_ranks):
     generator = build_generator(latents, GeneratorConfig(model="starflow", size="tiny"))
     batch = {"latents": torch.randn(2, GRID, GRID, CHANNELS), "label": torch.tensor([0, 2])}
     expected = generator.loss(batch, torch.Generator().manual_seed(0))["loss"]
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
-    try:
-        parallel.shard(generator)
-        assert all(isinstance(value, DTensor) for value in generator.parameters())
-        loss = generator.loss(batch, torch.Generator().manual_seed(0))["loss"]
-        loss.backward()
-    finally:
-        distributed.destroy_process_group()
-    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(loss_over_ranks(generator, batch), expected)

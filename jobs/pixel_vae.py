@@ -1,4 +1,4 @@
-"""Train the VAE of pixels on a store's pictures; no feature is read."""
+"""The VAE of pixels in training: its loss on a store's pictures, and its figures; no feature is read."""
 
 from typing import Any
 
@@ -10,49 +10,25 @@ from fae.metrics import psnr
 from fae.perceptual import LPIPS
 from fae.pictures import to_float
 from fae.pixel_vae import PixelVAE
-from jobs.autoencoders import build_pixel_vae
 from jobs.config import AutoencoderConfig
-from jobs.ranks import Ranks
-from jobs.run_folder import RunFolder
-from jobs.shards import OnProgress
-from jobs.trainer import Losses, LossFunction, Trainer, fit
-from jobs.training_inputs import batches, evaluation_rows, prepare
+from jobs.trainer import Losses, LossFunction
+from jobs.training_inputs import evaluation_rows
 from stores import Store
 
 EVALUATION_ROWS = 512
 BATCH_ROWS = 64
 
 
-def train_pixel_vae(
-    run: RunFolder,
-    features: Store,
-    config: AutoencoderConfig,
-    device: torch.device,
-    ranks: Ranks,
-    on_progress: OnProgress,
-) -> None:
-    """Train to `config.steps`, save the averaged weights and finish the run."""
-    torch.manual_seed(config.seed)
-    fresh = build_pixel_vae(features, config)
-    prepare(fresh, config)
+def pixel_vae_loss(config: AutoencoderConfig, device: torch.device) -> LossFunction:
+    """L1 + LPIPS (as RAE trains its decoder) + β·KL, means over all numbers, as a loss function of the trainer."""
     name = config.vae_perceptual
     perceptual = None if name == "none" else LPIPS(name.removeprefix("lpips-")).to(device)
-    trainer = Trainer(run, config, fresh, batches(features, ["pixels"], config, device, ranks), device, ranks=ranks)
-    model = fit(trainer, pixel_vae_loss(perceptual, config.kl_weight), on_progress)
-    if ranks.lead:
-        assert isinstance(model, PixelVAE)
-        model.save_pretrained(run.model_path)
-        run.finish(pixel_vae_figures(model, features, device))
-
-
-def pixel_vae_loss(perceptual: nn.Module | None, kl_weight: float) -> LossFunction:
-    """L1 + LPIPS (as RAE trains its decoder) + β·KL, means over all numbers, as a loss function of the trainer."""
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         posterior, painted = model(batch["pixels"], generator)
         losses = pixel_loss(painted, to_float(batch["pixels"]), "l1", perceptual)
         kl = kl_divergence(posterior).mean()
-        return {**losses, "loss": losses["loss"] + kl_weight * kl, "kl": kl}
+        return {**losses, "loss": losses["loss"] + config.kl_weight * kl, "kl": kl}
 
     return loss
 
