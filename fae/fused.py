@@ -24,8 +24,23 @@ def rms_norm(x: Tensor, gain: Tensor, shift: Tensor | None = None, eps: float = 
 
 def plain_rms_norm(x: Tensor, gain: Tensor, shift: Tensor | None, eps: float) -> Tensor:
     """`rms_norm` as a formula."""
-    unit = x * _inverse_rms(x, eps)
+    unit = x * inverse_rms(x, eps)
     return unit * gain if shift is None else unit * gain + shift
+
+
+def layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float = 1e-6) -> Tensor:
+    """(x - mean) / std · gain + shift over the last axis of x (N, T, D) (Ba et al. 2016, eq. 4).
+
+    `gain` and `shift` (N, 1, D) have x's dtype; adaLN passes 1 + scale as the gain.
+    """
+    if torch.compiler.is_compiling():
+        return plain_layer_norm(x, gain, shift, eps)
+    return _LayerNorm.apply(x, gain, shift, eps)
+
+
+def plain_layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """`layer_norm` as a formula."""
+    return _native_layer_norm(x, eps)[0] * gain + shift
 
 
 def gated_add(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
@@ -72,7 +87,7 @@ def plain_rotated_heads(qkv: Tensor, rope: Tensor, num_heads: int) -> tuple[Tens
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor | None, eps: float) -> Tensor:
-        inverse = _inverse_rms(x, eps)
+        inverse = inverse_rms(x, eps)
         ctx.save_for_backward(x, gain, inverse)
         ctx.has_shift = shift is not None
         unit = x * inverse
@@ -90,6 +105,25 @@ class _RMSNorm(torch.autograd.Function):
         dgain = product.sum(dim=1, keepdim=True)
         dshift = dy.sum(dim=1, keepdim=True) if ctx.has_shift else None
         return dx, dgain if gain.ndim == 3 else dgain.sum(dim=(0, 1)), dshift, None
+
+
+class _LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+        unit, mean, inverse = _native_layer_norm(x, eps)
+        ctx.save_for_backward(x, gain, mean, inverse)
+        return torch.addcmul(shift, unit, gain)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, gain, mean, inverse = ctx.saved_tensors
+        unit = (x - mean).mul_(inverse)
+        dgain, dshift = unit.mul_(dy).sum(dim=1, keepdim=True), dy.sum(dim=1, keepdim=True)
+        dx = torch.ops.aten.native_layer_norm_backward(
+            dy * gain, x, x.shape[-1:], mean, inverse, None, None, [True, False, False]
+        )[0]
+        return dx, dgain, dshift, None
 
 
 class _GatedAdd(torch.autograd.Function):
@@ -147,11 +181,20 @@ class _RotatedHeads(torch.autograd.Function):
         return dqkv, None, None
 
 
-def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+def inverse_rms(x: Tensor, eps: float) -> Tensor:
     """1/sqrt(mean(x²) + eps) over the last axis, summed in float32 or wider, (..., 1) in x's dtype."""
     wide = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
     return (norm.square() / x.shape[-1] + eps).rsqrt().to(x.dtype)
+
+
+def _native_layer_norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / std over the last axis, mean and 1/std (..., 1), in x's dtype; autocast on GPUs would widen it."""
+    shape, device = x.shape[-1:], x.device.type
+    if not torch.amp.is_autocast_available(device):  # the meta device, on which costs are counted
+        return torch.native_layer_norm(x, shape, None, None, eps)
+    with torch.autocast(device, enabled=False):
+        return torch.native_layer_norm(x, shape, None, None, eps)
 
 
 def _swap_halves(x: Tensor, num_heads: int) -> Tensor:

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.activations import GELU
+from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
 
-from fae.attention import attend
 from fae.conditions import Captions
-from fae.fused import rms_norm, to_heads
+from fae.joint_block import JointBlock
 from fae.layers import Grid, check_grid, init_linears
 from fae.text_states import unit_states
 
@@ -22,8 +22,8 @@ TIME_SCALE = 1000.0
 class MMDiT(ModelMixin, ConfigMixin):
     """Velocity of noised latents for a time and a caption: `SD3Transformer2DModel` (MMDiT, arXiv 2403.03206).
 
-    diffusers' own attention takes no mask, so that padding would count; here another processor of the same weights has
-    one: states behind a caption's last are seen by nobody, and on processors none beyond the batch's longest are
+    diffusers' own attention takes no mask, so that padding would count; `JointBlock`, of the same weights, has one:
+    states behind a caption's last are seen by nobody, and on processors none beyond the batch's longest are
     computed. States and pooled vectors come with unit mean square, queries and keys are normalised as in SD 3.5, and
     GELU is exact.
 
@@ -70,14 +70,12 @@ class MMDiT(ModelMixin, ConfigMixin):
             pos_embed_max_size=max(grid),
             qk_norm="rms_norm",
         )
-        self.transformer.set_attn_processor(MaskedJointAttention())
-        for module in list(self.transformer.modules()):
-            if isinstance(module, GELU):
+        for module in self.transformer.modules():
+            if isinstance(module, JointTransformerBlock):
+                module.__class__ = JointBlock  # the same weights, passed through another way
+            elif isinstance(module, GELU):
                 # The function itself: 4 times as fast on CPUs as its tanh formula, from which it differs by 5e-4.
                 module.approximate = "none"
-            for name, norm in module.named_children():
-                if isinstance(norm, nn.LayerNorm):
-                    setattr(module, name, StreamNorm(norm.normalized_shape, norm.eps, elementwise_affine=False))
         # What `enable_gradient_checkpointing` sets, so that the switch alone turns it on.
         self.transformer._gradient_checkpointing_func = _recomputed
         self._init_weights()
@@ -116,46 +114,6 @@ class MMDiT(ModelMixin, ConfigMixin):
             return_dict=False,
         )[0]
         return velocity.permute(0, 2, 3, 1).to(x.dtype)  # (N, c, h, w) -> (N, h, w, c)
-
-
-class StreamNorm(nn.LayerNorm):
-    """Layer norm without weights in the dtype of its input, statistics in float32.
-
-    Under autocast torch's makes float32, which every modulation and linear after it then casts back: a tenth of a step
-    on CPUs. LightningDiT keeps its stream in bf16 as well.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not torch.amp.is_autocast_available(x.device.type):  # the meta device, on which costs are counted
-            return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x)
-
-
-class MaskedJointAttention:
-    """Attention of latents and text together with diffusers' weights, a mask, and `attend`'s faster backward pass."""
-
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Latents (N, T, D), text (N, L, D), mask (N, T + L) → both after attention; text's is not used in the last."""
-
-        x, text = hidden_states, encoder_hidden_states
-        q = torch.cat([_unit(attn.to_q(x), attn.norm_q), _unit(attn.add_q_proj(text), attn.norm_added_q)], dim=1)
-        k = torch.cat([_unit(attn.to_k(x), attn.norm_k), _unit(attn.add_k_proj(text), attn.norm_added_k)], dim=1)
-        v = torch.cat([attn.to_v(x), attn.add_v_proj(text)], dim=1)
-        # (N, T + L, D) -> (N, H, T + L, D/H)
-        q, k, v = (to_heads(part, attn.heads) for part in (q, k, v))
-        seen = attend(q, k, v, mask=attention_mask).transpose(1, 2).flatten(2)  # (N, H, T + L, D/H) -> (N, T + L, D)
-        x, text = seen.split([x.shape[1], text.shape[1]], dim=1)
-        return attn.to_out[0](x), text if attn.context_pre_only else attn.to_add_out(text)
-
-
-def _unit(x: Tensor, norm: Any) -> Tensor:
-    """Queries or keys (N, T, D), each head's normalised with diffusers' weight (D/H,), in the dtype of x."""
-    head_dim = len(norm.weight)
-    # (N, T, D) -> (N, T·H, D/H) and back
-    return rms_norm(x.reshape(len(x), -1, head_dim), norm.weight.to(x.dtype), eps=norm.eps).view_as(x)
 
 
 def _recomputed(part: nn.Module, *given: Any) -> Any:

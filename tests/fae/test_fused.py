@@ -1,11 +1,15 @@
 """Hand-written backward passes against finite differences, their formulas, autograd and the compiler's view of them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from fae.fused import (
     gated_add,
+    layer_norm,
+    plain_layer_norm,
     plain_rms_norm,
     plain_rotated_heads,
     plain_silu_gate,
@@ -13,6 +17,7 @@ from fae.fused import (
     rotated_heads,
     silu_gate,
 )
+from fae.joint_block import plain_unit_heads, unit_heads
 from fae.layers import rope_table
 
 N, GRID, HEADS, DIM = 2, (2, 3), 2, 16
@@ -22,6 +27,11 @@ ROPE = rope_table(GRID, HEADS, DIM // HEADS)
 
 def draw(*shape, dtype=torch.float64):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape))).requires_grad_()
+
+
+def unit(weight):
+    """The parts of diffusers' RMSNorm that count, with a weight that keeps its gradient."""
+    return SimpleNamespace(weight=weight, eps=1e-6)
 
 
 CASES = {
@@ -34,6 +44,16 @@ CASES = {
         lambda x, gain, shift: rms_norm(x, gain, shift),
         lambda x, gain, shift: plain_rms_norm(x, gain, shift, 1e-6),
         [(N, TOKENS, DIM), (N, 1, DIM), (N, 1, DIM)],
+    ),
+    "layer_norm": (
+        layer_norm,
+        lambda x, gain, shift: plain_layer_norm(x, gain, shift, 1e-6),
+        [(N, TOKENS, DIM), (N, 1, DIM), (N, 1, DIM)],
+    ),
+    "unit_heads": (
+        lambda x, text, gain, gain_text: unit_heads(x, text, unit(gain), unit(gain_text)),
+        lambda x, text, gain, gain_text: plain_unit_heads(x, text, gain, gain_text, 1e-6),
+        [(N, TOKENS, DIM), (N, 2, DIM), (DIM // HEADS,), (DIM // HEADS,)],
     ),
     "gated_add": (gated_add, lambda x, gate, y: x + gate * y, [(N, TOKENS, DIM), (N, 1, DIM), (N, TOKENS, DIM)]),
     "silu_gate": (silu_gate, plain_silu_gate, [(N, TOKENS, 2 * DIM)]),
