@@ -8,11 +8,12 @@ from jobs.devices import use_threads
 from jobs.run_folder import RunFolder
 from pipeline.evaluation import evaluate
 from pipeline.evaluation_record import FILE
+from pipeline.making import Outcome
 from pipeline.picture_places import RUN
 from pipeline.probe_tables import probe_figures
 from pipeline.probing import ProbeInputs, finished_probe, probe
 from pipeline.recipe import Recipe
-from pipeline.stages import Outcome, Stages
+from pipeline.stages import Stages
 from pipeline.values import RecipeError
 from stores import Store
 

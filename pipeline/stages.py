@@ -1,64 +1,26 @@
-"""The stages as a chain: each knows where its result lies, says whether it is there and why not, and makes it."""
+"""The stages as a chain: what each makes of which inputs and settings."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from jobs.config import ExtractConfig, SampleConfig
-from jobs.run_folder import Models, RunFolder, siblings
-from jobs.shards import OnProgress
+from jobs.run_folder import Models, RunFolder
 from pipeline.data_paths import picture_path, scratch_of
-from pipeline.output import Output
-from pipeline.recipe import Recipe
-from pipeline.watch import Watch
-from stores import Store, StoreWriter, explain_difference, find_manifests
+from pipeline.making import Maker, Outcome
+from stores import Store
 
 if TYPE_CHECKING:
     from pipeline.sample_set import SampleSet
     from pipeline.sampling import SampleFolder
 
-T = TypeVar("T")
 
-
-@dataclass
-class Outcome:
-    """What became of a stage: where its result lies, whether work was done, and what made it needed."""
-
-    stage: str
-    path: Path
-    done_before: bool
-    why: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def as_record(self) -> dict[str, Any]:
-        """The outcome as JSON values."""
-        return {
-            "stage": self.stage,
-            "path": str(self.path),
-            "up_to_date": self.done_before,
-            "why": self.why,
-            "seconds": round(self.seconds, 2),
-            "figures": self.figures,
-        }
-
-
-@dataclass
-class Stages:
-    """The stages of one recipe under one root folder. With `dry_run` nothing is written and nothing is trained.
+class Stages(Maker):
+    """The stages of one recipe under one root folder.
 
     Each stage imports its own job, so a stage cannot load what is not its business: the frozen encoder is known to
     `extract` alone, the autoencoder not to `train_gen`.
     """
-
-    root: Path
-    recipe: Recipe
-    output: Output
-    dry_run: bool = False
-    watch: Watch = field(default_factory=Watch)
-    outcomes: list[Outcome] = field(default_factory=list)
 
     def extract(self) -> Store | None:
         """Pictures → feature store."""
@@ -76,9 +38,7 @@ class Stages:
                     data, configs, recipe.runtime, place / "cache", lambda done, total: scanned(done, total, {})
                 )
             writers = [plan.writer(parent, recipe.name) for plan in plans]
-            return self._stores(
-                "extract", writers, lambda report: extract(writers, plans, data, recipe.runtime, report)
-            )
+            return self.stores("extract", writers, lambda report: extract(writers, plans, data, recipe.runtime, report))
 
     def extract_text(self, source: Store) -> Store | None:
         """Captions of a store's rows → text store in the same order."""
@@ -91,7 +51,7 @@ class Stages:
         writer = text_writer(source, self.root / "text", self.recipe.name, plan, config, runtime)
         if plan.cut:
             self.output.say(f"extract-text: {plan.cut} different captions are cut after {plan.max_tokens} tokens")
-        return self._store("extract-text", writer, lambda report: extract_text(writer, plan, config, runtime, report))
+        return self.store("extract-text", writer, lambda report: extract_text(writer, plan, config, runtime, report))
 
     def train_ae(self, features: Store) -> RunFolder | None:
         """Feature store → feature autoencoder."""
@@ -99,7 +59,7 @@ class Stages:
 
         config, runtime = self.recipe.autoencoder, self.recipe.runtime
         ingredients = autoencoder_ingredients(features, config)
-        return self._run(
+        return self.run(
             "train-ae",
             "autoencoders",
             self.recipe.name,
@@ -114,7 +74,7 @@ class Stages:
         config, name, runtime = self.recipe.decoder, self.recipe.name, self.recipe.runtime
         planned = decoder_stages(self.root, name, features, autoencoder, config)
         last, ingredients = planned[-1]
-        return self._run(
+        return self.run(
             "train-decoder",
             "decoders",
             last,
@@ -129,7 +89,7 @@ class Stages:
 
         config, runtime = self.recipe.encode, self.recipe.runtime
         writer = latent_writer(features, autoencoder, self.root / "latents", self.recipe.name, config, runtime)
-        return self._store(
+        return self.store(
             "encode", writer, lambda report: encode(writer, features, autoencoder, config, runtime, report)
         )
 
@@ -138,7 +98,7 @@ class Stages:
         from jobs.train_gen import generator_ingredients, train_generator
 
         config, name, runtime = self.recipe.generator, self.recipe.name, self.recipe.runtime
-        return self._run(
+        return self.run(
             "train-gen",
             "generators",
             name,
@@ -166,7 +126,7 @@ class Stages:
             self.note(Outcome("sample", made.path, True))
             return made
         outcome = Outcome("sample", made.path, False)
-        self._work(
+        self.work(
             outcome, "pictures", lambda report: make_set(made, models, config, runtime, report), [made.writer.path]
         )
         if not self.dry_run:
@@ -184,95 +144,5 @@ class Stages:
                 folder.draw_grid(config.columns)
             self.note(outcome)
             return folder
-        self._work(
-            outcome, "pictures", lambda report: make_samples(folder, models, config, self.recipe.runtime, report)
-        )
+        self.work(outcome, "pictures", lambda report: make_samples(folder, models, config, self.recipe.runtime, report))
         return folder
-
-    def _store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
-        return self._stores(stage, [writer], lambda report: [make(report)])[0]
-
-    def _stores(
-        self, stage: str, writers: Sequence[StoreWriter], make: Callable[[OnProgress], list[Store]]
-    ) -> list[Store | None]:
-        """The stores, made together when any is unfinished; None for those that a dry run does not make."""
-        outcomes = [Outcome(stage, writer.path, writer.complete, _why(writer)) for writer in writers]
-        to_do = [outcome for outcome in outcomes if not outcome.done_before]
-        for outcome in outcomes:
-            if outcome.done_before:
-                self.note(outcome)
-        stores: Sequence[Store | None] | None = self._work_all(to_do, "pictures", make) if to_do else None
-        if stores is None:
-            return [writer.finalise() if writer.complete else None for writer in writers]
-        for outcome, store in zip(outcomes, stores, strict=True):
-            if store is not None and not outcome.done_before:
-                rejected = store.num_rows - len(store.rows())
-                outcome.figures = {"rows": store.num_rows, "rejected": rejected, "content_id": store.content_id}
-        return list(stores)
-
-    def _run(
-        self,
-        stage: str,
-        kind: str,
-        name: str,
-        ingredients: dict[str, Any],
-        make: Callable[[OnProgress], RunFolder],
-        places: Sequence[Path] = (),
-    ) -> RunFolder | None:
-        path = RunFolder.locate(self.root, kind, name, ingredients)
-        if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
-            self.note(Outcome(stage, path, True, figures=run.record["figures"]))
-            return run
-        others = [] if path.exists() else siblings(self.root, kind, name)
-        newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
-        why = explain_difference(newest.record["ingredients"], ingredients) if newest else []
-        outcome = Outcome(stage, path, False, why)
-        run_or_none = self._work(outcome, "steps", make, places)
-        if run_or_none is not None:
-            outcome.figures = run_or_none.record["figures"]
-        return run_or_none
-
-    def _work(
-        self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
-    ) -> T | None:
-        return self._work_all([outcome], unit, make, places)
-
-    def _work_all(
-        self, outcomes: Sequence[Outcome], unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
-    ) -> T | None:
-        """Say why, then make the results of one stage while others watch; in a dry run only say it.
-
-        `places` are the folders that it makes when they are not the outcomes' own.
-        """
-        for outcome in outcomes:
-            for line in outcome.why:
-                self.output.say(f"{outcome.stage}: changed: {line}")
-        result, seconds = None, 0.0
-        if not self.dry_run:
-            started = time.perf_counter()
-            watchers = self.watch.watchers(places or [outcome.path for outcome in outcomes])
-            with self.output.progress(outcomes[0].stage, unit, watchers=watchers) as report:
-                result = make(report)
-            seconds = time.perf_counter() - started
-        for outcome in outcomes:
-            outcome.seconds = seconds
-            self.note(outcome)
-        return result
-
-    def note(self, outcome: Outcome) -> None:
-        """Keep an outcome, and say it."""
-        self.outcomes.append(outcome)
-        state = (
-            "up to date"
-            if outcome.done_before
-            else "would be made"
-            if self.dry_run
-            else f"done in {outcome.seconds:.1f} s"
-        )
-        self.output.say(f"{outcome.stage}: {state}: {outcome.path}")
-
-
-def _why(writer: StoreWriter) -> list[str]:
-    """How a store that is not there yet differs from the newest one of its name."""
-    others = [] if writer.complete or writer.begun else find_manifests(writer.path.parent, writer.manifest.name)
-    return explain_difference(others[-1][1].ingredients, writer.manifest.ingredients) if others else []

@@ -12,8 +12,9 @@ from stores.bytestore import ByteStore, check_key
 from stores.commit import CommitRecord
 from stores.dtypes import Parts
 from stores.errors import StoreError
+from stores.finish import read_record
 from stores.growth import REUSE_SCHEMA
-from stores.layout import REUSE, commit_key
+from stores.layout import REUSE
 from stores.manifest import COMPLETE, Manifest
 from stores.places import beside, open_bytestore
 from stores.reader import Store, read_manifest
@@ -81,7 +82,7 @@ class Keeper:
                 return None
             for part in self.manifest.parts:
                 donor.check_shard(part, shard)
-            record = CommitRecord.from_bytes(donor.blobs.read(commit_key(shard)), donor.manifest, shard, donor.url)
+            record = read_record(donor.blobs, donor.manifest, shard)
         except (StoreError, OSError):
             return None
         return donor, record

@@ -1,6 +1,5 @@
 """Writing a store: plan it, commit shard after shard in any order and from any process, then finalise."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,14 +12,9 @@ import pyarrow as pa
 
 from stores import index as indexing
 from stores.bytestore import ByteStore
-from stores.commit import CommitRecord, content_id
-from stores.errors import (
-    CorruptStoreError,
-    ForeignStoreError,
-    IncompleteStoreError,
-    LeaseHeldError,
-    TooManyRejectedError,
-)
+from stores.commit import CommitRecord
+from stores.errors import CorruptStoreError, ForeignStoreError, LeaseHeldError
+from stores.finish import is_done, write_finished
 from stores.kept import Keeper, KeptRows, reuse_to_bytes
 from stores.layout import (
     DATA,
@@ -28,7 +22,6 @@ from stores.layout import (
     LEASE,
     MANIFEST,
     REUSE,
-    SPARE,
     array_metadata,
     commit_key,
     group_metadata,
@@ -40,10 +33,8 @@ from stores.manifest import COMPLETE, Manifest
 from stores.places import Place, local_folder, open_bytestore
 from stores.planning import StorePlan, StoreRequest, plan_store
 from stores.reader import Store, read_manifest
-from stores.shard import ShardFormat
 from stores.shard_build import ShardBuild
-from stores.spec import ArraySpec, Part
-from stores.stats import combine
+from stores.spec import ArraySpec
 
 
 class StoreWriter:
@@ -176,7 +167,8 @@ class StoreWriter:
 
     def missing_shards(self, among: Iterable[int] | None = None) -> list[int]:
         """Shards (of these, by default of all) without a valid record of files that are there in full length."""
-        return [shard for shard in (range(self.num_shards) if among is None else among) if not self._is_done(shard)]
+        shards = range(self.num_shards) if among is None else among
+        return [shard for shard in shards if not is_done(self.blobs, self.manifest, shard)]
 
     def set_attributes(self, **attributes: Any) -> None:
         """Add to the manifest's attributes, of a store that is not begun or of which nothing is written yet."""
@@ -229,32 +221,11 @@ class StoreWriter:
             TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
         """
         if not self.complete:
-            self._finalise(max_rejected)
+            self.manifest = write_finished(self.blobs, self.manifest, self.index, max_rejected)
+            self.__dict__.pop("index", None)
         self.blobs.delete(REUSE)
         self._tidy()
         return Store(self.blobs, self.manifest)
-
-    def _finalise(self, max_rejected: float) -> None:
-        missing = self.missing_shards()
-        if missing:
-            raise IncompleteStoreError(
-                f"{self.blobs.url}: {len(missing)} of {self.num_shards} shards are missing, the first is {missing[0]}; "
-                "run the command that writes this store again"
-            )
-        records = [self._record(shard) for shard in range(self.num_shards)]
-        rejected = {row: reason for record in records for row, reason in record.rejected.items()}
-        self._check_rejected(rejected, max_rejected)
-        table = indexing.index_to_bytes(indexing.with_rejected(self.index, rejected))
-        names = [spec.name for spec in self.manifest.arrays]
-        statistics = {name: combine([record.sums[name] for record in records]).to_json() for name in names}
-        digest = hashlib.sha256(table).hexdigest()
-        self.manifest = self.manifest.completed(content_id(self.manifest, records), statistics, digest)
-        finished = self.manifest.to_bytes()
-        # The manifest in its place says that the store is complete: it comes last.
-        for key, data in ((INDEX, table), (f"{SPARE}/{INDEX}", table), (f"{SPARE}/{MANIFEST}", finished)):
-            self.blobs.write(key, data)
-        self.blobs.write(MANIFEST, finished)
-        self.__dict__.pop("index", None)
 
     def _tidy(self) -> None:
         """Remove what a process left that was killed between its last write and its end."""
@@ -326,32 +297,3 @@ class StoreWriter:
         }
         self.write_shard(shard, empty, kept=kept)
         return True
-
-    def _is_done(self, shard: int) -> bool:
-        try:
-            record = self._record(shard)
-        except (CorruptStoreError, FileNotFoundError):
-            return False
-        return all(self._is_whole(part, shard, record.files[part.name].num_bytes) for part in self.manifest.parts)
-
-    def _is_whole(self, part: Part, shard: int, num_bytes: int) -> bool:
-        expected = ShardFormat(part, self.manifest.views, self.manifest.rows_per_shard).num_bytes(
-            len(self.shard_rows(shard))
-        )
-        try:
-            return self.blobs.size(shard_key(part, shard)) == num_bytes == expected
-        except FileNotFoundError:
-            return False
-
-    def _record(self, shard: int) -> CommitRecord:
-        return CommitRecord.from_bytes(self.blobs.read(commit_key(shard)), self.manifest, shard, self.blobs.url)
-
-    def _check_rejected(self, rejected: dict[int, str], max_rejected: float) -> None:
-        if len(rejected) <= max_rejected * self.num_rows and len(rejected) < self.num_rows:
-            return
-        keys = self.index["key"]
-        first = "; ".join(f"{keys[row].as_py()}: {reason}" for row, reason in sorted(rejected.items())[:5])
-        raise TooManyRejectedError(
-            f"{self.blobs.url}: {len(rejected)} of {self.num_rows} pictures were rejected, more than the allowed share "
-            f"{max_rejected:g}: {first}; mend or remove them, or allow more (--max-rejected); the others are kept"
-        )
