@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.options import GENERAL
+from pipeline.option_types import GENERAL
 
 USER_MISTAKES = (
     click.ClickException,

@@ -1,7 +1,6 @@
 """Make a command's options from the sections of a recipe, and hand the command one `Settings` object."""
 
 import functools
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
+from pipeline.option_types import FiniteNumber, GroupedOption, OrWord, PlaceType, WholeNumber
 from pipeline.output import Output
 from pipeline.recipe import SECTIONS, Recipe, check_name, load_recipe, override
 from pipeline.values import RecipeError, field_type
 from stores.places import Place, is_url
 
-GENERAL = "General"
+DEFAULT_ROOT = Path("fae-runs")
 Callback = Callable[..., Any]
 
 
@@ -56,77 +56,25 @@ class Settings:
         return self.output.json
 
 
-class GroupedOption(click.Option):
-    """An option under a heading of `--help`; `setting` is the (section, key) of the recipe that it sets, if any."""
-
-    def __init__(
-        self, *args: Any, group: str = GENERAL, setting: tuple[str, str] | None = None, **attributes: Any
-    ) -> None:
-        super().__init__(*args, **attributes)
-        self.group, self.setting = group, setting
-
-
-class PlaceType(click.ParamType):
-    """A folder, which with `exists` must be there, or a URL."""
-
-    def __init__(self, name: str, exists: bool = False) -> None:
-        self.name, self.folder = name, click.Path(exists=exists, file_okay=False, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if is_url(value) else self.folder.convert(value, param, ctx)
-
-
-class WholeNumber(click.IntRange):
-    """An integer in a range, called so in errors."""
-
-    name = "integer"
-
-
-class FiniteNumber(click.FloatRange):
-    """A number in a range; NaN, which compares with nothing, does not slip through."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"expected a finite number; received {value!r}.", param, ctx)
-        return number
-
-
-class OrWord(click.ParamType):
-    """What `inner` takes, or a word that stands for None."""
-
-    def __init__(self, inner: click.ParamType, word: str) -> None:
-        self.inner, self.word, self.name = inner, word, f"{inner.name} or {word}"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == self.word:
-            return None
-        try:
-            return self.inner.convert(value, param, ctx)
-        except click.BadParameter as error:
-            self.fail(f"{error.message.rstrip('.')}; or give {self.word}.", param, ctx)
-
-
 def config_options(
     *sections: str,
     exclude: Collection[str] = (),
     recipe: Literal["option", "argument", "reading", "none"] = "option",
     flags: Mapping[str, str] = MappingProxyType({}),
+    root: bool = True,
 ) -> Callable[[Callback], Callback]:
     """Add an option for each field of these sections; the command's function gets `settings: Settings` first.
 
     `exclude` names fields without an option, as `key` or `section.key`; --set still reaches them. The recipe comes by
     `--config RECIPE`, by a required argument RECIPE (then --set reaches every section; "reading" is for commands that
     make nothing, without --name and --dry-run), or not at all ("none"): then there are only --root, --json and --debug.
-    `flags` gives fields another option than their own name's.
+    `flags` gives fields another option than their own name's; without `root` there is no --root.
 
     Raises:
         ValueError: an unknown section or exclusion, or one key in two sections, when the command is defined.
     """
     settable = SECTIONS if recipe in ("argument", "reading") else sections
-    options = [*_section_options(sections, exclude, flags), *_recipe_options(recipe), *_general_options()]
+    options = [*_section_options(sections, exclude, flags), *_recipe_options(recipe), *_general_options(root)]
 
     def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
@@ -215,19 +163,20 @@ def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
     ]
 
 
-def _general_options() -> list[Callable[[Callback], Callback]]:
+def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
     option = functools.partial(click.option, cls=GroupedOption)
+    place = option(
+        "--root",
+        type=PlaceType("place"),
+        metavar="DIR",
+        default=DEFAULT_ROOT,
+        show_default=True,
+        envvar="FAE_PIPE_ROOT",
+        show_envvar=True,
+        help="Folder of all stores and models.",
+    )
     return [
-        option(
-            "--root",
-            type=PlaceType("place"),
-            metavar="DIR",
-            default=Path("fae-runs"),
-            show_default=True,
-            envvar="FAE_PIPE_ROOT",
-            show_envvar=True,
-            help="Folder of all stores and models.",
-        ),
+        *([place] if root else []),
         option("--json", is_flag=True, help="Print one JSON object on stdout, messages as JSON lines on stderr."),
         option("--debug", is_flag=True, help="Show the traceback of an error."),
     ]
@@ -258,7 +207,7 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
         recipe=recipe,
         given=frozenset(given),
         source=source,
-        place=parameters.pop("root"),
+        place=parameters.pop("root", DEFAULT_ROOT),
         dry_run=parameters.pop("dry_run", False),
         debug=parameters.pop("debug"),
         output=Output(json=parameters.pop("json")),

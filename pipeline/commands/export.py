@@ -6,7 +6,8 @@ import click
 
 from pipeline.commands.stages import input_option
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.option_types import GroupedOption
+from pipeline.options import Settings, config_options
 
 
 @click.command("export", cls=FaeCommand)

@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from pipeline.group import FaeCommand
-from pipeline.options import FiniteNumber, GroupedOption, Settings, WholeNumber, config_options
+from pipeline.option_types import FiniteNumber, GroupedOption, WholeNumber
+from pipeline.options import Settings, config_options
 
 ABOVE_ZERO = 1e-9
 
@@ -54,7 +55,7 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 )
 @_option("Cost", "--gpu-hour-cost", **_number(metavar="MONEY", help="Price of a GPU for an hour."))
 @_option("Cost", "--disk-cost", **_number(metavar="MONEY", help="Price of a TB for a month."))
-@config_options(recipe="reading")
+@config_options(recipe="reading", root=False)
 def plan_command(
     settings: Settings,
     pictures: int,

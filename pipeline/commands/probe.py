@@ -6,7 +6,8 @@ import click
 
 from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.option_types import GroupedOption
+from pipeline.options import Settings, config_options
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

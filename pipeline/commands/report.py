@@ -8,7 +8,8 @@ import click
 
 from pipeline.commands.stages import ELSEWHERE
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.option_types import GroupedOption
+from pipeline.options import Settings, config_options
 
 
 class Numbers(click.ParamType):

@@ -9,7 +9,8 @@ import click
 
 from pipeline.commands.stages import stages_of, watch_of
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.option_types import GroupedOption
+from pipeline.options import Settings, config_options
 from pipeline.recipe import STAGES
 from pipeline.values import RecipeError
 

@@ -3,7 +3,8 @@
 import click
 
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
+from pipeline.option_types import GroupedOption, WholeNumber
+from pipeline.options import Settings, config_options
 
 
 @click.command("sizes", cls=FaeCommand)
@@ -17,7 +18,7 @@ from pipeline.options import GroupedOption, Settings, WholeNumber, config_option
     metavar="M",
     help="GPUs that train together.",
 )
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def sizes_command(settings: Settings, gpus: int) -> None:
     """Count the parameters of the paper's generators, and the memory of a GPU that trains them, without activations.
 

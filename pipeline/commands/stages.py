@@ -9,7 +9,8 @@ import click
 
 from pipeline.formats import format_fact
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
+from pipeline.option_types import GroupedOption, WholeNumber
+from pipeline.options import Settings, config_options
 
 if TYPE_CHECKING:
     from jobs.config import ExtractConfig

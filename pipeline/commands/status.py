@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.group import FaeCommand
-from pipeline.options import FiniteNumber, GroupedOption, Settings, config_options
+from pipeline.option_types import FiniteNumber, GroupedOption
+from pipeline.options import Settings, config_options
 
 if TYPE_CHECKING:
     from pipeline.status import Status

@@ -31,7 +31,7 @@ def ls_command(settings: Settings) -> None:
 
 @stores_group.command("show")
 @click.argument("path", type=STORE, metavar="STORE")
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def show_command(settings: Settings, path: Path | str) -> None:
     """Show what a store holds, what made it, and its rejected pictures."""
     from pipeline.inventory import describe_store

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, PlaceType, Settings, config_options
+from pipeline.option_types import GroupedOption, PlaceType
+from pipeline.options import Settings, config_options
 
 if TYPE_CHECKING:
     from stores.repair import Repair
@@ -22,7 +23,7 @@ STORE = PlaceType("store", exists=True)
 @click.command("verify", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
 @click.option("--repair", is_flag=True, cls=GroupedOption, group="Mending", help="Mend what can be mended.")
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     """Read every byte of a store and compare it with its checksums, digests and records.
 
@@ -73,7 +74,7 @@ def _say_repair(settings: Settings, done: "Repair") -> None:
 @click.command("diff", cls=FaeCommand)
 @click.argument("a", type=STORE, metavar="A")
 @click.argument("b", type=STORE, metavar="B")
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def diff_command(settings: Settings, a: Path | str, b: Path | str) -> None:
     """Say which ingredients and which rows differ from store A to store B."""
     from stores import open_store

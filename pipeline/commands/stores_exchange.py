@@ -7,7 +7,8 @@ import click
 
 from pipeline.commands.stores_care import FOLDER, STORE
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
+from pipeline.option_types import GroupedOption, WholeNumber
+from pipeline.options import Settings, config_options
 
 FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
 COMPRESSORS = ("blosc", "zstd", "gzip")
@@ -25,7 +26,7 @@ def _option(group: str, *names: str, **settings: Any) -> Any:
 @_option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
 @_option("Rows", "--array", metavar="NAME", help="Array to export; the features or latents when absent.")
 @_option("Rows", "--split", type=click.Choice(["train", "val"]), help="One split; all rows when absent.")
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def export_rows_command(
     settings: Settings,
     store: Path | str,
@@ -90,7 +91,7 @@ def import_command(settings: Settings, source: Path, store_name: str, dtype: str
 @_option("Archive", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New folder.")
 @_option("Archive", "--compressor", type=click.Choice(COMPRESSORS), default="blosc", show_default=True, help="Codec.")
 @_option("Archive", "--level", type=WholeNumber(1, 9), default=5, show_default=True, help="Slower and smaller.")
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def pack_command(settings: Settings, store: Path | str, out: Path, compressor: str, level: int) -> None:
     """Make a compressed archive copy of a store, every shard read back and compared.
 

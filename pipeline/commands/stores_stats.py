@@ -7,7 +7,8 @@ import click
 
 from pipeline.commands.stores_care import STORE
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, WholeNumber, config_options
+from pipeline.option_types import GroupedOption, WholeNumber
+from pipeline.options import Settings, config_options
 
 if TYPE_CHECKING:
     from stores import Store
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Rows to read, evenly spaced; 0 reads all.",
 )
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...], rows: int) -> None:
     """Measure spread, spectrum, effective rank, norms and outlier tokens of a store's arrays.
 

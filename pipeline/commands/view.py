@@ -6,7 +6,8 @@ import click
 
 from pipeline.commands.stores_care import STORE
 from pipeline.group import FaeCommand
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.option_types import GroupedOption
+from pipeline.options import Settings, config_options
 
 
 @click.command("view", cls=FaeCommand)
@@ -29,7 +30,7 @@ from pipeline.options import GroupedOption, Settings, config_options
     group="Serving",
     help="Rows on a page.",
 )
-@config_options(recipe="none")
+@config_options(recipe="none", root=False)
 def view_command(settings: Settings, store: Path | str, port: int, rows_per_page: int) -> None:
     """Page through a store's rows in a browser of this machine, until Ctrl-C.
 

@@ -3,7 +3,8 @@
 import click
 
 from pipeline.group import FaeGroup
-from pipeline.options import GroupedOption, Settings, config_options
+from pipeline.option_types import GroupedOption
+from pipeline.options import Settings, config_options
 
 ERRORS = {
     "value": ValueError("steps: expected\n   3"),
