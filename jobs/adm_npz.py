@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.inception import POOLED_DIM, SPATIAL_DIM
 from fae.metrics.measured import Gaussian, Measured
 from fae.weights.files import weights_file

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fae.metrics.extractors import Extractor
 from fae.metrics.extrapolation import POINTS
+from fae.metrics.facts import Extractor
 from fae.metrics.measured import Accumulator, Measured
+from jobs.pair_figures import PairFigures
 from jobs.passes import Passes
 from jobs.picture_sets import Batch, PictureSet
-from jobs.reconstructions import PairFigures
 from jobs.shards import OnProgress
 from stores import TooManyRejectedError
 

@@ -1,6 +1,6 @@
 """Held-out pictures painted anew, and how close each comes to its original."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fae.metrics import psnr, ssim
-from fae.perceptual import LPIPS
-from fae.pictures import to_float
 from fae.pixel_decoder import PixelDecoder
 from fae.pixel_vae import PixelVAE
 from jobs.decoder_losses import Rebuild
@@ -18,9 +15,6 @@ from jobs.models import load_model
 from jobs.picture_sets import Batch, StorePictures
 from jobs.run_folder import RunFolder
 from jobs.train_decoder import rebuilder, reconstruct
-
-# Figures of a batch (n, S, S, 3) against its originals: (n,) values by name.
-PairFigures = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -83,22 +77,3 @@ class Reconstructions:
     @cached_property
     def _rebuild(self) -> Rebuild | None:
         return rebuilder(self.autoencoder, self.device) if self.autoencoder else None
-
-
-def pair_figures(lpips: str, device: torch.device) -> PairFigures:
-    """PSNR in dB, SSIM and LPIPS (by the network `alex` or `vgg`; `none` leaves it out) of pictures uint8.
-
-    Raises:
-        WeightsError: LPIPS' weights are not at hand.
-    """
-    perceptual = LPIPS(lpips).to(device) if lpips != "none" else None
-
-    @torch.inference_mode()
-    def figures(painted: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
-        pictures, targets = (to_float(pixels).to(device) for pixels in (painted, originals))
-        found = {"PSNR (dB)": psnr(pictures, targets), "SSIM": ssim(pictures, targets)}
-        if perceptual is not None:
-            found[f"LPIPS ({lpips})"] = perceptual(pictures, targets)
-        return {name: values.cpu().numpy() for name, values in found.items()}
-
-    return figures

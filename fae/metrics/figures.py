@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fae.metrics.extractors import ExtractorFacts
 from fae.metrics.extrapolation import extrapolate
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.frechet import FrechetReference
 from fae.metrics.measured import Gaussian, Measured
 from fae.metrics.two_samples import Estimate, compare_samples

@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from fae.metrics.extractors import ExtractorFacts
 from fae.metrics.extrapolation import prefix_counts
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.frechet import Moments
 from fae.metrics.inception_score import SPLITS, InceptionScore
 

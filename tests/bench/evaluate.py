@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from machine import machine_facts
 
-from fae.metrics.extractors import Extractor, ExtractorFacts, ExtractorSettings, build_extractor
+from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.figures import set_figures
 from fae.metrics.measured import Accumulator, Measured
 from jobs.devices import use_threads
@@ -108,6 +108,9 @@ def peak_bytes() -> int:
 def extractor(
     data: str | None, pictures: int, size: int, network: str, batch_size: int, pairs: int, threads: int
 ) -> None:
+    # With the networks come timm and all that it imports, which an evaluation of vectors does without.
+    from fae.metrics.extractors import ExtractorSettings, build_extractor
+
     count = use_threads(threads)
     built = build_extractor(network, ExtractorSettings())
     how = Pass(batch_size, pictures, 0.01, torch.device("cpu"), count, growing=True)

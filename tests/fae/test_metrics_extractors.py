@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from fae.encoders import FrozenEncoder
-from fae.metrics.extractors import Extractor, ExtractorSettings, build_extractor, pooled_tokens
+from fae.metrics.extractors import ExtractorSettings, build_extractor, pooled_tokens
+from fae.metrics.facts import Extractor
 from fae.metrics.inception import POOLED_DIM, SPATIAL_DIM
 from fae.weights.files import WeightsError
 

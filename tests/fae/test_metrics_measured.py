@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fae.metrics import FrechetReference, InceptionScore, Moments, compare_samples, extrapolate, frechet_distance
-from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.figures import set_figures
 from fae.metrics.measured import Accumulator, Measured
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.inception import POOLED_DIM, SPATIAL_DIM
 from fae.metrics.measured import Gaussian, Measured
 from jobs.adm_npz import read_statistics, write_statistics

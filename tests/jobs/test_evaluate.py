@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fae.metrics.extractors import Extractor, ExtractorFacts
+from fae.metrics.facts import Extractor, ExtractorFacts
 from jobs.evaluate import Pass, measure
 from jobs.picture_sets import NpzPictures
 from stores import TooManyRejectedError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fae.metrics.extractors import ExtractorFacts
+from fae.metrics.facts import ExtractorFacts
 from fae.metrics.measured import Gaussian, Measured
 from jobs.reference_statistics import (
     FILE,

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import pipeline.evaluation
-from fae.metrics.extractors import Extractor, ExtractorFacts
+from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.probes import AlignmentSettings
 from fae.text_encoders import TextEncoder
 from jobs.caption_agreement import HeadJudge

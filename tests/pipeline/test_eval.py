@@ -17,7 +17,8 @@ from PIL import Image
 import jobs.adm_npz
 import pipeline.evaluation
 from fae.metrics import Moments, frechet_distance
-from fae.metrics.extractors import Extractor, ExtractorFacts, ExtractorSettings
+from fae.metrics.extractors import ExtractorSettings
+from fae.metrics.facts import Extractor, ExtractorFacts
 from jobs.config import EvalConfig
 from pipeline.chain import run_chain
 from pipeline.cli import main
