@@ -24,7 +24,6 @@ from jobs.config import (
 from jobs.probe_config import ProbeConfig
 from pipeline.claims import parse_claim
 from pipeline.values import (
-    NULL_TAG,
     RecipeError,
     checked,
     describe,
@@ -34,6 +33,7 @@ from pipeline.values import (
     suggest,
     unknown,
 )
+from pipeline.yaml_nodes import compose, entries, word
 
 BUILTIN_FOLDER = Path(__file__).parent / "recipes"
 EXTRACT_TEXT = "extract-text"
@@ -112,10 +112,10 @@ def load_recipe(path_or_name: str) -> Recipe:
 
 def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default") -> Recipe:
     """Read a recipe from YAML text; errors begin with `source` and the line. `name` is used when the text has none."""
-    root = _compose(text, source)
+    root = compose(text, source)
     parts: dict[str, Any] = {"name": name}
     readers = {"name": _name, "until": _until, "variants": _variants, "sweep": _sweep, "claims": _claims}
-    for key, node in _entries(root, source, "", [part.name for part in fields(Recipe)]):
+    for key, node in entries(root, source, "", [part.name for part in fields(Recipe)]):
         parts[key] = readers[key](node, source) if key in readers else _section(key, node, source)
     check_name(parts["name"], f"{source}: name")
     return Recipe(**parts)
@@ -167,41 +167,9 @@ def check_stage(stage: str, where: str) -> str:
     return stage
 
 
-def _compose(text: str | bytes, source: str) -> yaml.Node | None:
-    """The document as nodes that know their lines; nothing is constructed, so no tag can run anything."""
-    try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise RecipeError(f"{source}{line}: expected YAML; {error.problem or error.context}") from error
-    except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        raise RecipeError(f"{source}: expected YAML; {' '.join(str(error).split())}") from error
-    except RecursionError:
-        raise RecipeError(f"{source}: expected sections with keys; received deeply nested YAML") from None
-
-
-def _entries(node: yaml.Node | None, source: str, section: str, known: list[str] | None) -> list[tuple[str, yaml.Node]]:
-    """Keys and value nodes of a mapping whose keys are known (None: any) and occur once; nothing (null) has none."""
-    if node is None or node.tag == NULL_TAG:
-        return []
-    if not isinstance(node, yaml.MappingNode):
-        where = f"{source}:{node.start_mark.line + 1}: {section or 'recipe'}"
-        raise RecipeError(f"{where}: expected keys and values, one `key: value` a line; received {describe(node)}")
-    seen: dict[str, yaml.Node] = {}
-    for key_node, value in node.value:
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else describe(key_node)
-        where = f"{source}:{key_node.start_mark.line + 1}: {section}{'.' if section else ''}{key}"
-        if known is not None and key not in known:
-            raise RecipeError(f"{where}: {unknown('key' if section else 'section', key, known)}")
-        if key in seen:
-            raise RecipeError(f"{where}: this key is given twice; keep one of them")
-        seen[key] = value
-    return list(seen.items())
-
-
 def _section(section: str, node: yaml.Node, source: str) -> Any:
     config = SECTIONS[section]()
-    for key, value_node in _entries(node, source, section, [part.name for part in fields(config)]):
+    for key, value_node in entries(node, source, section, [part.name for part in fields(config)]):
         where = f"{source}:{value_node.start_mark.line + 1}: "
         value = from_node(value_node, config, key, f"{where}{section}.{key}")
         config = replace(config, **{key: checked(config, section, key, value, where)})
@@ -221,11 +189,11 @@ def _until(node: yaml.Node, source: str) -> str:
 def _variants(node: yaml.Node, source: str) -> dict[str, dict[str, str]]:
     """Names with what each sets; every value is tried on a default recipe, so that a run never ends at the last one."""
     found: dict[str, dict[str, str]] = {}
-    for name, values in _entries(node, source, "variants", None):
+    for name, values in entries(node, source, "variants", None):
         where = f"{source}:{values.start_mark.line + 1}: variants.{name}"
         check_name(name, where)
         found[name] = {
-            key: _word(value, f"{where}.{key}") for key, value in _entries(values, source, f"variants.{name}", None)
+            key: word(value, f"{where}.{key}") for key, value in entries(values, source, f"variants.{name}", None)
         }
         override(Recipe(), found[name], where)
     return found
@@ -234,25 +202,18 @@ def _variants(node: yaml.Node, source: str) -> dict[str, dict[str, str]]:
 def _claims(node: yaml.Node, source: str) -> dict[str, str]:
     """Sentences with comparisons; `pipeline.claims` knows their form."""
     found = {}
-    for sentence, value in _entries(node, source, "claims", None):
+    for sentence, value in entries(node, source, "claims", None):
         where = f"{source}:{value.start_mark.line + 1}: claims: {sentence}"
-        found[sentence] = _word(value, where)
+        found[sentence] = word(value, where)
         parse_claim(found[sentence], where)
     return found
-
-
-def _word(node: yaml.Node, where: str) -> str:
-    if not isinstance(node, yaml.ScalarNode):
-        raise RecipeError(f"{where}: expected one value; received {describe(node)}")
-    word: str = node.value
-    return word
 
 
 def _sweep(node: yaml.Node, source: str) -> dict[str, tuple[str, ...]]:
     """Keys with lists of values; every value is tried on a default recipe, so that a run never ends at the last one."""
     keys = [f"{section}.{part.name}" for section, config in SECTIONS.items() for part in fields(config)]
     found = {}
-    for key, values in _entries(node, source, "sweep", keys):
+    for key, values in entries(node, source, "sweep", keys):
         where = f"{source}:{values.start_mark.line + 1}: sweep"
         items = values.value if isinstance(values, yaml.SequenceNode) else []
         if not items or not all(isinstance(item, yaml.ScalarNode) for item in items):
