@@ -116,6 +116,7 @@ def extractor(
     how = Pass(batch_size, pictures, 0.01, torch.device("cpu"), count, growing=True)
     with tempfile.TemporaryDirectory() as folder:
         shown = picture_set(data, pictures, size, Path(folder), count)
+        total = shown.total
         batches = [batch.pixels.copy() for batch in shown.batches(batch_size)]
         runs = {
             "bare": lambda: bare(built, batches, how),
@@ -125,9 +126,9 @@ def extractor(
     click.echo(machine_facts())
     for place, clock in enumerate(("wall", "processor")):
         ratios = [pair["bare"][place] / pair["pass"][place] for pair in rounds]
-        rates = {name: shown.total / min(pair[name][place] for pair in rounds) for name in runs}
+        rates = {name: total / min(pair[name][place] for pair in rounds) for name in runs}
         click.echo(
-            f"{network}, {shown.total} pictures of {size} px, {'decoded' if data else 'not decoded'}, {clock} seconds: "
+            f"{network}, {total} pictures of {size} px, {'decoded' if data else 'not decoded'}, {clock} seconds: "
             f"bare {rates['bare']:.1f}/s, pass {rates['pass']:.1f}/s, "
             f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; goal 0.9)"
         )
