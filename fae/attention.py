@@ -21,11 +21,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, mask: Tensor |
     19 times at 16. There the weights are computed again and the gradients are five batched GEMMs, in a half and an
     eighth of the time; on other devices and under `torch.compile` torch's own backward pass runs.
     """
-    if mask is not None and mask.device.type == "cpu" and not torch.compiler.is_compiling() and mask.all():
+    on_cpu = q.device.type == "cpu" and not torch.compiler.is_compiling()
+    if on_cpu and mask is not None and mask.all():
         mask = None  # a look that costs CPUs nothing, and GPUs a wait
     trains = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     seen = None if mask is None else mask[:, None, None]  # (N, S) -> (N, 1, 1, S)
-    if not trains or q.device.type != "cpu" or torch.compiler.is_compiling():
+    if not (trains and on_cpu):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal)
     return _CPUAttention.apply(q, k, v, causal, seen)
 

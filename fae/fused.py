@@ -97,11 +97,7 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         x, gain, inverse = ctx.saved_tensors
-        unit = x * inverse
-        product = dy * unit
-        # With u = x/rms: dx = (dy·gain - u·mean(dy·gain·u)) / rms
-        mean = torch.matmul(product, gain.expand(x.shape[0], 1, -1).mT) / -x.shape[-1]
-        dx = torch.addcmul(dy * gain, unit, mean).mul_(inverse)
+        dx, product = rms_gradients(dy, x, inverse, gain, gain.expand(x.shape[0], 1, -1).mT)
         dgain = product.sum(dim=1, keepdim=True)
         dshift = dy.sum(dim=1, keepdim=True) if ctx.has_shift else None
         return dx, dgain if gain.ndim == 3 else dgain.sum(dim=(0, 1)), dshift, None
@@ -186,6 +182,17 @@ def inverse_rms(x: Tensor, eps: float) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
     return (norm.square() / x.shape[-1] + eps).rsqrt().to(x.dtype)
+
+
+def rms_gradients(dy: Tensor, x: Tensor, inverse: Tensor, gain: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Of x·inverse·gain along the last axis of x (..., D): dx, and dy·u with u = x/rms, whose sum is the gain's.
+
+    dx = (dy·gain - u·mean(dy·gain·u)) / rms; `column` is the gain as a matrix (..., D, 1) that rows are multiplied by.
+    """
+    unit = x * inverse
+    product = dy * unit
+    mean = torch.matmul(product, column) / -x.shape[-1]
+    return torch.addcmul(dy * gain, unit, mean).mul_(inverse), product
 
 
 def _native_layer_norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

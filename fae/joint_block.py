@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fae.attention import attend
-from fae.fused import gated_add, inverse_rms, layer_norm, to_heads
+from fae.fused import gated_add, inverse_rms, layer_norm, rms_gradients, to_heads
 
 
 class JointBlock(JointTransformerBlock):
@@ -108,15 +108,7 @@ class _UnitHeads(torch.autograd.Function):
         x, inverse, gain, text, inverse_text, gain_text = ctx.saved_tensors
         # (N, H, T + L, D/H) -> (N, T, H, D/H) and (N, L, H, D/H), in the order of memory that x and text have
         own, others = dy.transpose(1, 2).contiguous().split([x.shape[1], text.shape[1]], dim=1)
-        dx, dgain = _unit_gradients(own, x, inverse, gain)
-        dtext, dgain_text = _unit_gradients(others, text, inverse_text, gain_text)
-        return dx, dtext, dgain, dgain_text, None
-
-
-def _unit_gradients(dy: Tensor, x: Tensor, inverse: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """Of x (N, T, H, D/H), flattened to (N, T, D), and of the gain: with u = x/rms, (dy·g - u·mean(dy·g·u)) / rms."""
-    unit = x * inverse
-    product = dy * unit
-    mean = (product @ gain).unsqueeze(-1) / -len(gain)
-    dx = torch.addcmul(dy * gain, unit, mean).mul_(inverse)
-    return dx.flatten(2), product.sum(dim=(0, 1, 2))
+        dx, product = rms_gradients(own, x, inverse, gain, gain.unsqueeze(-1))
+        dtext, product_text = rms_gradients(others, text, inverse_text, gain_text, gain_text.unsqueeze(-1))
+        dgain, dgain_text = (one.sum(dim=(0, 1, 2)) for one in (product, product_text))
+        return dx.flatten(2), dtext.flatten(2), dgain, dgain_text, None  # (N, T, H, D/H) -> (N, T, D)

@@ -1,4 +1,4 @@
-"""Held-out pictures painted anew, and how close each comes to its original."""
+"""Held-out pictures painted anew, as a set of pictures beside their originals."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -25,13 +25,13 @@ def read_record(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecor
     return CommitRecord.from_bytes(blobs.read(commit_key(shard)), manifest, shard, blobs.url)
 
 
-def is_done(blobs: ByteStore, manifest: Manifest, shard: int) -> bool:
-    """Whether a shard has a valid record, and its files are there in full length."""
+def done_record(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord | None:
+    """A shard's record when it is valid and the shard's files are there in full length."""
     try:
         record = read_record(blobs, manifest, shard)
     except (CorruptStoreError, FileNotFoundError):
-        return False
-    return all(_is_whole(blobs, manifest, part, shard, record) for part in manifest.parts)
+        return None
+    return record if all(_is_whole(blobs, manifest, part, shard, record) for part in manifest.parts) else None
 
 
 def _is_whole(blobs: ByteStore, manifest: Manifest, part: Part, shard: int, record: CommitRecord) -> bool:
@@ -50,13 +50,14 @@ def write_finished(blobs: ByteStore, manifest: Manifest, index: pa.Table, max_re
         IncompleteStoreError: shards are missing.
         TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
     """
-    missing = [shard for shard in range(manifest.num_shards) if not is_done(blobs, manifest, shard)]
+    found = [done_record(blobs, manifest, shard) for shard in range(manifest.num_shards)]
+    missing = [shard for shard, record in enumerate(found) if record is None]
     if missing:
         raise IncompleteStoreError(
             f"{blobs.url}: {len(missing)} of {manifest.num_shards} shards are missing, the first is {missing[0]}; "
             "run the command that writes this store again"
         )
-    records = [read_record(blobs, manifest, shard) for shard in range(manifest.num_shards)]
+    records = [record for record in found if record is not None]
     rejected = {row: reason for record in records for row, reason in record.rejected.items()}
     _check_rejected(blobs.url, index, rejected, max_rejected)
     table = indexing.index_to_bytes(indexing.with_rejected(index, rejected))

@@ -14,7 +14,7 @@ from stores import index as indexing
 from stores.bytestore import ByteStore
 from stores.commit import CommitRecord
 from stores.errors import CorruptStoreError, ForeignStoreError, LeaseHeldError
-from stores.finish import is_done, write_finished
+from stores.finish import done_record, write_finished
 from stores.kept import Keeper, KeptRows, reuse_to_bytes
 from stores.layout import (
     DATA,
@@ -168,7 +168,7 @@ class StoreWriter:
     def missing_shards(self, among: Iterable[int] | None = None) -> list[int]:
         """Shards (of these, by default of all) without a valid record of files that are there in full length."""
         shards = range(self.num_shards) if among is None else among
-        return [shard for shard in shards if not is_done(self.blobs, self.manifest, shard)]
+        return [shard for shard in shards if done_record(self.blobs, self.manifest, shard) is None]
 
     def set_attributes(self, **attributes: Any) -> None:
         """Add to the manifest's attributes, of a store that is not begun or of which nothing is written yet."""
