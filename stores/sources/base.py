@@ -73,6 +73,11 @@ class Source(ABC):
         """The file on disk whose change means that the pictures in it may have changed."""
         return contained_path(self.root, source)
 
+    @property
+    def place(self) -> str:
+        """What a person calls the source."""
+        return self.root
+
     def list_items(self) -> Listing:
         """Every picture, with label ids: integers as they are, names numbered in sorted order.
 
@@ -80,11 +85,22 @@ class Source(ABC):
         """
         pairs = list(self.entries())
         if not pairs:
-            raise SourceError(f"{self.root}: expected pictures in this {self.kind} source, found none; check the path")
+            raise SourceError(f"{self.place}: expected pictures in this {self.kind} source, found none; check the path")
         refuse_equal_keys([item for item, _ in pairs])
-        labels, names = resolve_labels([label for _, label in pairs], self.declared_class_names(), where=self.root)
+        labels, names = resolve_labels([label for _, label in pairs], self.declared_class_names(), where=self.place)
         items = [replace(item, label=label) for (item, _), label in zip(pairs, labels, strict=True)]
         return Listing(items, names)
+
+
+class FilesSource(Source):
+    """A source of files that hold many pictures each: `names` below `root`; `alone` when one was named itself."""
+
+    names: tuple[str, ...]
+    alone: bool
+
+    @property
+    def place(self) -> str:
+        return f"{self.root}/{self.names[0]}" if self.alone else self.root
 
 
 def refuse_equal_keys(items: list[SourceItem]) -> None:

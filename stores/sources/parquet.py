@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stores.sources.base import UNKNOWN_BYTES, Source, SourceItem, check_size
+from stores.sources.base import UNKNOWN_BYTES, FilesSource, SourceItem, check_size
 from stores.sources.labels import CAPTION_COLUMNS, LABEL_COLUMNS, RawLabel, parse_captions, parse_label, parse_split
 from stores.sources.paths import SourceError, container_split
 from stores.sources.recent import Recent
@@ -34,7 +34,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class ParquetSource(Source):
+class ParquetSource(FilesSource):
     """The Parquet files `names` below `root`: picture bytes or struct{bytes, path}; label, caption or text, split.
 
     `alone`: one file that was named itself, so keys need no file name before them. A row is found by its number in the

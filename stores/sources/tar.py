@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stores.sources.base import MAX_PICTURE_BYTES, Source, SourceItem, check_size
+from stores.sources.base import MAX_PICTURE_BYTES, FilesSource, SourceItem, check_size
 from stores.sources.labels import (
     CAPTION_COLUMNS,
     LABEL_COLUMNS,
@@ -38,7 +38,7 @@ class _Descriptor:
 
 
 @dataclass(frozen=True)
-class TarSource(Source):
+class TarSource(FilesSource):
     """The tar files `names` below `root`.
 
     `alone`: one file that was named itself, so keys need no tar name before them. A compressed tar is unpacked once

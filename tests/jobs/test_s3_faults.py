@@ -105,7 +105,7 @@ class RowWorker:
 
 
 def fill(parent: Path | str) -> Store:
-    index = new_index([f"{row:05d}" for row in range(96)])
+    index = new_index([f"{row:05d}" for row in range(160)])
     arrays = [ArraySpec("features", (8, 8, 16), "float32")]
     writer = StoreWriter.plan(parent, "features", "faults", arrays, index, {}, rows_per_shard=8)
     return fill_store(
