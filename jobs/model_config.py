@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from jobs.run_folder import PIXEL_VAE
 from jobs.settings import setting
 from jobs.train_config import TrainConfig
 
+PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads pictures and paints
 SIZES = ("tiny", "S", "B", "L", "XL")
 
 

@@ -1,10 +1,12 @@
 """Which of the processes that train a model together this one is, and what they tell each other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import distributed
+
+from jobs.shards import OnProgress
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,6 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+# Trains, and on the leading rank finishes the run's folder; called on every rank with its device.
+Training = Callable[[torch.device, Ranks, OnProgress], None]

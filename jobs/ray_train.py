@@ -18,7 +18,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from jobs.checkpoint_listing import newest_step
 from jobs.config import RuntimeConfig, TrainConfig
-from jobs.launch import Training
+from jobs.ranks import Training
 from jobs.metrics_log import newest_metrics
 from jobs.ray_backend import EmbeddedTrainer, TogetherVisible
 from jobs.ray_pool import cluster_address, environment_defaults, ray_session

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.model_config import PIXEL_VAE
 from stores import fingerprint
 from stores.fileio import replace_file
 
 KINDS = ("autoencoders", "decoders", "generators")
-PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads pictures and paints
 
 
 class RunError(ValueError):

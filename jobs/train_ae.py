@@ -17,7 +17,8 @@ from jobs.fit_pca import fit_pca
 from jobs.launch import launch
 from jobs.pixel_vae import pixel_vae_figures, pixel_vae_loss
 from jobs.ranks import Ranks
-from jobs.run_folder import PIXEL_VAE, RunFolder
+from jobs.model_config import PIXEL_VAE
+from jobs.run_folder import RunFolder
 from jobs.shards import OnProgress
 from jobs.trainer import Losses, LossFunction, Trainer, fit
 from jobs.training_inputs import batches, decisive, prepare

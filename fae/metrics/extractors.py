@@ -12,7 +12,7 @@ from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.inception import Inception
 from fae.metrics.lite0 import SIZE as LITE0_SIZE
 from fae.metrics.lite0 import Lite0Features
-from fae.weights.efficientnet_lite0 import PACKAGE_FILE as LITE0_FILE
+from fae.weights.efficientnet_lite0 import LITE0_FILE
 from fae.weights.files import weights_file
 
 NAMES = ("lite0", "dinov2", "inception")

