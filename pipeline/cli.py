@@ -2,26 +2,27 @@
 
 import click
 
-from pipeline.commands.eval import eval_command
-from pipeline.commands.export import export_command
-from pipeline.commands.plan import plan_command
-from pipeline.commands.probe import probe_command
-from pipeline.commands.report import report_command
-from pipeline.commands.run import demo_command, run_command
-from pipeline.commands.sample import sample_command
-from pipeline.commands.sizes import sizes_command
-from pipeline.commands.stages import (
+from pipeline.commands import (
+    demo_command,
     encode_command,
+    eval_command,
+    export_command,
     extract_command,
     extract_text_command,
+    plan_command,
+    probe_command,
+    report_command,
+    run_command,
+    sample_command,
+    sizes_command,
+    status_command,
+    stores_group,
     train_ae_command,
     train_decoder_command,
     train_gen_command,
+    view_command,
 )
-from pipeline.commands.status import status_command
-from pipeline.commands.stores import stores_group
-from pipeline.commands.view import view_command
-from pipeline.group import FaeGroup
+from pipeline.console import FaeGroup
 
 
 @click.group(cls=FaeGroup)

@@ -52,8 +52,8 @@ def ray_cluster() -> Iterator[None]:
     """One embedded Ray for all tests that run actors; commands leave a Ray alone that they find running."""
     import ray
 
-    from jobs.config import RuntimeConfig
-    from jobs.ray_pool import ray_session
+    from jobs.config.stages import RuntimeConfig
+    from jobs.executors.ray_pool import ray_session
 
     with ray_session(RuntimeConfig(workers=2)):
         assert ray.is_initialized()
@@ -64,7 +64,7 @@ def ray_cluster() -> Iterator[None]:
 def minilm() -> Path:
     """The folder of MiniLM, which a package carries; without it the test is skipped."""
     pytest.importorskip("transformers", reason="needs the extra text")
-    from fae.text_encoders import MINILM, find_text_encoder
+    from fae.encoders.text_encoders import MINILM, find_text_encoder
     from fae.weights.files import WeightsError
 
     try:
@@ -108,7 +108,7 @@ def loss_over_ranks(tmp_path: Path) -> Callable[[Any, Any], Any]:
     from torch import distributed
     from torch.distributed.tensor import DTensor
 
-    from jobs import parallel
+    from jobs.loop import parallel
 
     def loss(generator: Any, batch: Any) -> Any:
         distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
@@ -137,7 +137,7 @@ class World:
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Any:
     """The recipe TINY, which extracts and encodes in this process."""
-    from pipeline.recipe import override, parse_recipe
+    from pipeline.config.recipe import override, parse_recipe
 
     return override(parse_recipe(TINY), {"runtime.executor": "local"})
 
@@ -145,10 +145,10 @@ def tiny_recipe() -> Any:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> World:
     """Every stage done once, on two Ray actors. Read it, never write to it: `world_copy` is for that."""
-    from pipeline.chain import run_chain
-    from pipeline.output import Output
-    from pipeline.recipe import parse_recipe
-    from pipeline.stages import Stages
+    from pipeline.config.recipe import parse_recipe
+    from pipeline.console.output import Output
+    from pipeline.workflow.chain import run_chain
+    from pipeline.workflow.stages import Stages
 
     root = tmp_path_factory.mktemp("world") / "runs"
     stages = Stages(root, parse_recipe(TINY), Output(json=True))

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pipeline.cli import main
-from pipeline.recipe import builtin_recipes
+from pipeline.config.recipe import builtin_recipes
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 SCRIPT = DEPLOY / "slurm.sh"

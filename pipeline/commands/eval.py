@@ -5,9 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
 @click.command("eval", cls=FaeCommand)

@@ -5,9 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import input_option
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
 @click.command("export", cls=FaeCommand)
@@ -34,8 +32,8 @@ from pipeline.options import Settings, config_options
 @config_options()
 def export_command(settings: Settings, generator: str | None, decoder: str | None, out: Path, terms: str) -> None:
     """Write generator, autoencoder and pixel decoder as one diffusers pipeline with a model card."""
-    from pipeline.exporting import export
-    from pipeline.lineage import find_models
+    from pipeline.artifacts import find_models
+    from pipeline.workflow import export
 
     models = find_models(settings.root, generator or settings.recipe.name, decoder)
     if not settings.dry_run:

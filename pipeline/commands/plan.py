@@ -4,9 +4,7 @@ from typing import Any
 
 import click
 
-from pipeline.group import FaeCommand
-from pipeline.option_types import FiniteNumber, GroupedOption, WholeNumber
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, FiniteNumber, GroupedOption, Settings, WholeNumber, config_options
 
 ABOVE_ZERO = 1e-9
 
@@ -73,8 +71,7 @@ def plan_command(
     The one measured number is --rate: the encoder's operations a picture times that rate is what a GPU gets done in a
     second, and the trainings are held to get as much done. A stage that storage keeps up for longer takes that long.
     """
-    from pipeline.plan_records import Machines
-    from pipeline.planning import make_plan
+    from pipeline.plan import Machines, make_plan
 
     storage = (storage_rate or gpus) * 1e9
     machines = Machines(gpus, rate, storage, picture_kb * 1e3, classes, gpu_hour_cost, disk_cost, caption_tokens)

@@ -5,9 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -65,10 +63,9 @@ def probe_command(
     in another; with a joint vision-text model captions are found by pictures and pictures by captions. No picture is
     opened but for the figures. Writes probe.json and figures as PNG and SVG.
     """
-    from jobs.devices import use_threads
-    from pipeline.lineage import find_run, find_store
-    from pipeline.probe_tables import match_rows, retrieval_rows, score_rows
-    from pipeline.probing import ProbeInputs, finished_probe, probe
+    from jobs.executors import use_threads
+    from pipeline.artifacts import find_run, find_store
+    from pipeline.evaluation import ProbeInputs, finished_probe, match_rows, probe, retrieval_rows, score_rows
 
     output, config, runtime = settings.output, settings.recipe.probe, settings.recipe.runtime
     use_threads(runtime.threads)

@@ -7,9 +7,7 @@ from typing import Any
 import click
 
 from pipeline.commands.stages import ELSEWHERE
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
 class Numbers(click.ParamType):
@@ -96,8 +94,7 @@ def report_command(
     lineage, settings, curves, latent statistics, reconstructions, samples along the training and by guidance and
     steps, the nearest training pictures, and every figure with how it was made.
     """
-    from pipeline.report.gallery import Showing
-    from pipeline.report.write import write_report
+    from pipeline.report import Showing, write_report
 
     showing = Showing(pictures=pictures, scales=scales, steps=grid_steps, sampling=sampling)
     output = settings.output

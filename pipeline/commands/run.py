@@ -8,11 +8,8 @@ from typing import Any
 import click
 
 from pipeline.commands.stages import stages_of, watch_of
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption
-from pipeline.options import Settings, config_options
-from pipeline.recipe import STAGES
-from pipeline.values import RecipeError
+from pipeline.config import STAGES, RecipeError
+from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
 @click.command("run", cls=FaeCommand)
@@ -41,7 +38,7 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
     the ingredient that changed is named. A recipe with variants or a sweep is run once for each variant with each
     combination of the sweep's values, and ends with a table.
     """
-    from pipeline.chain import run_chain
+    from pipeline.workflow import run_chain
 
     if until is not None:
         settings = replace(settings, recipe=replace(settings.recipe, until=until))
@@ -60,9 +57,8 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
 
 
 def _run_variants(settings: Settings, only: str | None, results: Path | None) -> None:
-    from pipeline.claims import judge_claims
-    from pipeline.results import write_results
-    from pipeline.variants import figures_of, run_variants, with_variants
+    from pipeline.config import judge_claims
+    from pipeline.workflow import figures_of, run_variants, with_variants, write_results
 
     recipe, started = settings.recipe, time.perf_counter()
     if only is not None:
@@ -89,6 +85,6 @@ def demo_command(settings: Settings, model: str) -> None:
 
     Ends with the paths of a sample grid and a reconstruction grid, and with figures of independent classifiers.
     """
-    from pipeline.demo import run_demo
+    from pipeline.workflow import run_demo
 
     run_demo(settings.root, settings.output, model, settings.recipe.runtime, watch_of(settings))

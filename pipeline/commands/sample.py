@@ -3,8 +3,7 @@
 import click
 
 from pipeline.commands.stages import TRAINERS, input_option, stages_of
-from pipeline.group import FaeCommand
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options
 
 
 @click.command("sample", cls=FaeCommand)
@@ -19,8 +18,7 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     With --out or --format many pictures are made: --workers share a store of samples between them, which a stopped
     command goes on with, and when it is complete its pictures are written as PNG files, WebDataset tars or one .npz.
     """
-    from pipeline.lineage import find_models
-    from pipeline.sampling import paint_previews
+    from pipeline.artifacts import find_models, paint_previews
 
     stages, output = stages_of(settings), settings.output
     models = find_models(settings.root, generator or settings.recipe.name, decoder, settings.recipe.sample.autoguidance)

@@ -2,9 +2,7 @@
 
 import click
 
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption, WholeNumber
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options
 
 
 @click.command("sizes", cls=FaeCommand)
@@ -26,7 +24,7 @@ def sizes_command(settings: Settings, gpus: int) -> None:
     buckets 4, AdamW's momenta 8, average 4, bf16 copies 2). FSDP: 20 of them spread over the GPUs, all bf16 copies,
     and the weights and gradients of the largest block.
     """
-    from pipeline.planning import generator_needs
+    from pipeline.plan import generator_needs
 
     needs = generator_needs(gpus)
     settings.output.table([need.as_cells() for need in needs])

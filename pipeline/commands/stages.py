@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.formats import format_fact
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption, WholeNumber
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options, format_fact
 
 if TYPE_CHECKING:
     from jobs.config import ExtractConfig
-    from pipeline.stages import Stages
-    from pipeline.watch import Watch
+    from pipeline.console import Watch
+    from pipeline.workflow import Stages
 
 # What of the runtime's settings is no concern of training, and what is of it alone.
 ACTORS = ("executor", "workers", "dashboard")
@@ -39,14 +36,14 @@ def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callabl
 
 def stages_of(settings: Settings) -> "Stages":
     """The stages of these settings; torch is loaded here and not for --help."""
-    from pipeline.stages import Stages
+    from pipeline.workflow import Stages
 
     return Stages(settings.root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
 
 
 def watch_of(settings: Settings) -> "Watch":
     """Those who watch this command, the same for all its stages, until it ends."""
-    from pipeline.watch import Watch
+    from pipeline.console import Watch
 
     context = click.get_current_context()
     if Watch.__name__ not in context.meta:
@@ -123,7 +120,7 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
     Writes a text store in the same order of rows: token states with their number, a pooled vector, and the empty
     caption's states for guidance. Generators read it; they never load the text encoder.
     """
-    from pipeline.lineage import find_store
+    from pipeline.artifacts import find_store
 
     stages = stages_of(settings)
     stages.extract_text(find_store(settings.root, "features", features or settings.recipe.name))
@@ -139,7 +136,7 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
     One self-attention layer compresses features to latents, a light transformer rebuilds them. No picture is
     opened and the frozen encoder is not loaded.
     """
-    from pipeline.lineage import find_store
+    from pipeline.artifacts import find_store
 
     stages = stages_of(settings)
     stages.train_ae(find_store(settings.root, "features", features or settings.recipe.name))
@@ -156,7 +153,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     First on noised features (this stage serves every autoencoder of the same encoder), then, for --finetune-steps, on
     features that the autoencoder rebuilt.
     """
-    from pipeline.lineage import find_run, find_store
+    from pipeline.artifacts import find_run, find_store
 
     stages, name = stages_of(settings), settings.recipe.name
     store = find_store(settings.root, "features", features or name)
@@ -175,7 +172,7 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 
     The autoencoder runs once over the features; generators then train on the latents alone.
     """
-    from pipeline.lineage import find_run, find_store
+    from pipeline.artifacts import find_run, find_store
 
     stages, name = stages_of(settings), settings.recipe.name
     store = find_store(settings.root, "features", features or name)
@@ -193,7 +190,7 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     Nothing but the latents and their classes, or the encoded captions of a text store, is read: no autoencoder, no
     encoder, no picture.
     """
-    from pipeline.lineage import find_store
+    from pipeline.artifacts import find_store
 
     stages, name = stages_of(settings), settings.recipe.name
     store = find_store(settings.root, "latents", latents or name)

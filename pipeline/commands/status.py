@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.group import FaeCommand
-from pipeline.option_types import FiniteNumber, GroupedOption
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, FiniteNumber, GroupedOption, Settings, config_options
 
 if TYPE_CHECKING:
-    from pipeline.status import Status
+    from pipeline.artifacts import Status
 
 
 @click.command("status", cls=FaeCommand)
@@ -34,7 +32,8 @@ def status_command(settings: Settings, place: str, watch: bool, every: float) ->
     STORE|RUN is a folder, a store's URL, or a folder's name below --root. Watched for a program (--json), each look is
     a line of JSON.
     """
-    from pipeline.status import RUNNING, status_of
+    from pipeline.artifacts import status_of
+    from pipeline.console import RUNNING
 
     status = status_of(place, settings.root)
     while watch and status.state == RUNNING:

@@ -7,8 +7,7 @@ import click
 from pipeline.commands.stores_care import STORE, diff_command, gc_command, verify_command
 from pipeline.commands.stores_exchange import export_rows_command, import_command, pack_command, unpack_command
 from pipeline.commands.stores_stats import stats_command
-from pipeline.group import FaeGroup
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeGroup, Settings, config_options
 
 
 @click.group("stores", cls=FaeGroup)
@@ -20,7 +19,7 @@ def stores_group() -> None:
 @config_options(recipe="none")
 def ls_command(settings: Settings) -> None:
     """List stores and models in the order in which they were made from each other. The root may be a URL."""
-    from pipeline.inventory import inventory
+    from pipeline.artifacts import inventory
 
     rows = inventory(settings.place)
     if not rows:
@@ -34,7 +33,7 @@ def ls_command(settings: Settings) -> None:
 @config_options(recipe="none", root=False)
 def show_command(settings: Settings, path: Path | str) -> None:
     """Show what a store holds, what made it, and its rejected pictures."""
-    from pipeline.inventory import describe_store
+    from pipeline.artifacts import describe_store
 
     record = describe_store(path)
     settings.output.table([{"what": key, "value": str(value)} for key, value in record["facts"].items()])

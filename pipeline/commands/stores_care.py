@@ -5,13 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption, PlaceType
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, PlaceType, Settings, config_options
 
 if TYPE_CHECKING:
-    from stores.repair import Repair
-    from stores.verify import Report
+    from stores.care import Repair, Report
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
@@ -31,8 +28,8 @@ def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     from what else the store holds; a shard whose values are lost is made missing, and the command that writes the
     store then writes exactly these again.
     """
-    from stores.repair import repair as mend
-    from stores.verify import verify
+    from stores.care import repair as mend
+    from stores.care import verify
 
     with settings.output.progress("verify", "shards") as progress:
         report = verify(store, lambda done, total: progress(done, total, {}))
@@ -78,7 +75,7 @@ def _say_repair(settings: Settings, done: "Repair") -> None:
 def diff_command(settings: Settings, a: Path | str, b: Path | str) -> None:
     """Say which ingredients and which rows differ from store A to store B."""
     from stores import open_store
-    from stores.diff import diff
+    from stores.care import diff
 
     found, say = diff(open_store(a), open_store(b)), settings.output.say
     for line in found.ingredients:
@@ -113,10 +110,10 @@ def gc_command(settings: Settings, delete: bool, models: tuple[Path, ...]) -> No
     The newest store of each name stays, as do all that a model or another store was made from. Models are never
     removed, nor is anything that is being written.
     """
-    from pipeline.formats import readable
-    from pipeline.inventory import run_references
-    from stores.gc import gc
-    from stores.places import is_url
+    from pipeline.artifacts import run_references
+    from pipeline.console import readable
+    from stores.backends import is_url
+    from stores.care import gc
 
     if is_url(settings.place) and not models:
         raise click.UsageError(

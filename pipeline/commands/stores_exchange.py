@@ -6,9 +6,7 @@ from typing import Any
 import click
 
 from pipeline.commands.stores_care import FOLDER, STORE
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption, WholeNumber
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options
 
 FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
 COMPRESSORS = ("blosc", "zstd", "gzip")
@@ -46,7 +44,7 @@ def export_rows_command(
     files         ARRAY/ROW.npy and index.parquet
     """
     from stores import open_store
-    from stores.export import export
+    from stores.exchange import export
 
     with settings.output.progress("export", "rows") as progress:
         files = export(
@@ -73,9 +71,9 @@ def import_command(settings: Settings, source: Path, store_name: str, dtype: str
 
     What was exported as lightningdit comes back with its names, splits and order. The root may be a URL.
     """
-    from pipeline.recipe import check_name
-    from stores.imports import import_latents
-    from stores.places import inside
+    from pipeline.config import check_name
+    from stores.backends import inside
+    from stores.exchange import import_latents
 
     parent = inside(settings.place, "latents")
     with settings.output.progress("import", "shards") as progress:
@@ -97,9 +95,9 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
 
     zarr-python reads it as it is; `fae-pipe stores unpack` makes the store again, with the same content id.
     """
-    from pipeline.formats import readable
+    from pipeline.console import readable
     from stores import open_store
-    from stores.pack import pack
+    from stores.care import pack
 
     with settings.output.progress("pack", "shards") as progress:
         made = pack(open_store(store), out, compressor, level, lambda done, total: progress(done, total, {}))
@@ -116,8 +114,8 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
 @config_options(recipe="none")
 def unpack_command(settings: Settings, archive: Path) -> None:
     """Make the store of an archive again below the root, a folder or a URL; every value is compared with its digest."""
-    from stores.pack import read_kind, unpack
-    from stores.places import inside
+    from stores.backends import inside
+    from stores.care import read_kind, unpack
 
     parent = inside(settings.place, read_kind(archive))
     with settings.output.progress("unpack", "shards") as progress:

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.stores_care import STORE
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption, WholeNumber
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options
 
 if TYPE_CHECKING:
     from stores import Store
@@ -55,8 +53,8 @@ def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...],
 
 
 def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[str, Any]:
-    from pipeline.survey_plot import survey_plot
-    from stores.survey import SurveyConfig, survey, write_survey
+    from pipeline.drawing import survey_plot
+    from stores.care import SurveyConfig, survey, write_survey
 
     with settings.output.progress("stats", "arrays", total=1) as progress:
         record = survey(store, name, SurveyConfig(rows=rows or None))

@@ -5,9 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stores_care import STORE
-from pipeline.group import FaeCommand
-from pipeline.option_types import GroupedOption
-from pipeline.options import Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
 @click.command("view", cls=FaeCommand)
@@ -37,7 +35,7 @@ def view_command(settings: Settings, store: Path | str, port: int, rows_per_page
     Each row is shown with its picture and with its features and latents in the colours of their three strongest
     principal components; rows can be chosen by class, caption, split, status and reason of rejection.
     """
-    from pipeline.view.server import Viewer, ViewServer
+    from pipeline.view import Viewer, ViewServer
     from stores import open_store
 
     with ViewServer(Viewer(open_store(store), rows_per_page), port) as server:

@@ -11,7 +11,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from jobs.metrics_log import read_metrics
+from jobs.runs import read_metrics
 
 # Readable on white and on near-black, and for colour-blind readers (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")

@@ -9,15 +9,22 @@ import numpy as np
 import torch
 
 from jobs.config import RuntimeConfig, SampleConfig
-from jobs.prompts import HELD_OUT, takes_text
-from jobs.run_folder import Models
-from jobs.sample import Sampler
-from jobs.sample_plan import SamplePlan, plan_samples
-from jobs.showings import guidance_grid, nearest_pictures, rebuilt_pictures
-from pipeline.report import records, showcase
+from jobs.runs import Models
+from jobs.sampling import (
+    HELD_OUT,
+    SamplePlan,
+    Sampler,
+    guidance_grid,
+    nearest_pictures,
+    plan_samples,
+    rebuilt_pictures,
+    takes_text,
+)
+from pipeline.artifacts import SampleFolder, paint_previews
+from pipeline.report import image_sections as showcase
+from pipeline.report import records
 from pipeline.report.page import Section, film
 from pipeline.report.subjects import Subject
-from pipeline.sampling import SampleFolder, paint_previews
 
 MOST_PREVIEWS = 6
 

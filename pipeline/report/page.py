@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from pipeline.templates import page_template
+from pipeline.drawing import page_template
 
 TEMPLATE = "page.html.j2"
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.run_folder import RunFolder
-from pipeline.evaluation_record import FILE, evaluations
+from jobs.runs import RunFolder
+from pipeline.artifacts import RECORD as SAMPLES
+from pipeline.evaluation import FILE, evaluations
 from pipeline.report.subjects import Subject
-from pipeline.sampling import RECORD as SAMPLES
 from stores import Store
-from stores.listing import list_manifests
+from stores.core import list_manifests
 
 PROBE = "probe.json"
 RUN = "run.json"

@@ -15,7 +15,7 @@ from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.page import Section, folded, plots, table, wide
 from pipeline.report.subjects import Subject
 from stores import Store, explain_difference
-from stores.survey import SurveyConfig, read_survey, survey
+from stores.care import SurveyConfig, read_survey, survey
 
 SURVEY_ROWS = 2048
 

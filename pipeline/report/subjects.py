@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.prompts import takes_text, text_of
-from jobs.run_folder import KINDS, RunError, RunFolder, newest
-from pipeline.lineage import autoencoder_of, decoder_for, latents_of
+from jobs.runs import KINDS, RunError, RunFolder, newest
+from jobs.sampling import takes_text, text_of
+from pipeline.artifacts import autoencoder_of, decoder_for, latents_of
 from stores import Store, StoreError, open_store
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import RuntimeConfig
-from jobs.devices import pick_device, use_threads
+from jobs.executors import pick_device, use_threads
 from pipeline.report import curves
 from pipeline.report.gallery import Showing
 from pipeline.report.page import render_page
 from pipeline.report.sections import Sections, with_plots
 from pipeline.report.subjects import open_subject
-from stores.fileio import make_folder, replace_file
+from stores.backends import make_folder, replace_file
 
 
 def write_report(

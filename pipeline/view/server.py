@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from jinja2 import Template
 
-from pipeline.templates import page_template
-from pipeline.view.pictures import RowPictures
+from pipeline.drawing import page_template
+from pipeline.view.images import RowPictures
 from pipeline.view.rows import Query, Rows
 from stores import Store, StoreError
 

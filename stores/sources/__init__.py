@@ -1,6 +1,8 @@
-"""Where pictures come from: a folder, a table of file names, tar files, or Parquet files."""
+"""Where images come from: folders, tables of file names, tar files and Parquet files, and the scan of a whole source.
 
-from stores.sources.base import Listing, Source, SourceError, SourceItem
-from stores.sources.select import open_source
+It imports no other part of `stores`.
+"""
 
-__all__ = ["Listing", "Source", "SourceError", "SourceItem", "open_source"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

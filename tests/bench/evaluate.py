@@ -21,10 +21,10 @@ from machine import machine_facts
 from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.figures import set_figures
 from fae.metrics.measured import Accumulator, Measured
-from jobs.devices import use_threads
-from jobs.evaluate import Pass, measure
-from jobs.passes import Passes
-from jobs.picture_sets import NpzPictures, PictureSet, file_pictures
+from jobs.evaluation.extractor_pass import Pass, measure
+from jobs.evaluation.image_sets import NpzPictures, PictureSet, file_pictures
+from jobs.executors.devices import use_threads
+from jobs.executors.inference_pool import Passes
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.sources import open_source
 
@@ -84,7 +84,7 @@ def write_vectors(folder: Path, name: str, rows: int, width: int, seed: int) -> 
 
 
 def measured(store: Store, facts: ExtractorFacts, points: int) -> Measured:
-    """The store's vectors as `jobs.evaluate.measure` keeps an extractor's."""
+    """The store's vectors as `jobs.evaluation.extractor_pass.measure` keeps an extractor's."""
     sums = Accumulator(facts, store.num_rows, kept_rows=0, points=points)
     for start in range(0, store.num_rows, ROWS_READ):
         numbers = np.arange(start, min(start + ROWS_READ, store.num_rows))

@@ -21,17 +21,24 @@ import numpy as np
 import torch
 from machine import machine_facts
 
-from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, describe, encoder_shape, resolve_weights
-from fae.pictures import decode_picture
-from jobs.batch_size import settle_batch_size
-from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
-from jobs.devices import pick_device, pick_dtype, use_threads
-from jobs.extract import FeaturePlan, plan_features
-from jobs.extract_worker import ExtractWorker, Target
-from jobs.fill import fill_store
-from jobs.passes import Passes
-from jobs.ray_pool import ray_session
-from jobs.shards import ShardResult
+from fae.encoders.image_encoder import (
+    EncoderSpec,
+    FrozenEncoder,
+    build_encoder,
+    describe,
+    encoder_shape,
+    resolve_weights,
+)
+from fae.images import decode_picture
+from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.executors.batch_size import settle_batch_size
+from jobs.executors.devices import pick_device, pick_dtype, use_threads
+from jobs.executors.inference_pool import Passes
+from jobs.executors.ray_pool import ray_session
+from jobs.executors.store_builder import fill_store
+from jobs.executors.worker import ShardResult
+from jobs.extraction.image_worker import ExtractWorker, Target
+from jobs.extraction.images import FeaturePlan, plan_features
 
 
 class WatchedWorker(ExtractWorker):

@@ -11,9 +11,9 @@ import click
 import numpy as np
 from machine import machine_facts
 
-from pipeline.output import Output
-from pipeline.recipe import load_recipe, override
-from pipeline.stages import Stages
+from pipeline.config.recipe import load_recipe, override
+from pipeline.console.output import Output
+from pipeline.workflow.stages import Stages
 from stores import Store
 
 

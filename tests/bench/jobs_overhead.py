@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from machine import machine_facts
 
-from fae.autoencoder import FeatureAutoencoder
-from jobs.config import EncodeConfig, RuntimeConfig
-from jobs.devices import use_threads
-from jobs.encode import EncodeWorker
-from jobs.fill import fill_store
-from jobs.passes import Passes
-from jobs.pool import run_shards
+from fae.models.autoencoder import FeatureAutoencoder
+from jobs.config.stages import EncodeConfig, RuntimeConfig
+from jobs.executors.devices import use_threads
+from jobs.executors.inference_pool import Passes
+from jobs.executors.pool import run_shards
+from jobs.executors.store_builder import fill_store
+from jobs.extraction.latents import EncodeWorker
 from stores import ArraySpec, Store, StoreWriter, new_index
 
 IN_MEMORY = Path("/dev/shm")

@@ -1,5 +1,5 @@
 """The machine's facts under the name that benchmarks, which run as scripts in this folder, import."""
 
-from pipeline.machine import machine_facts
+from pipeline.console.machine import machine_facts
 
 __all__ = ["machine_facts"]

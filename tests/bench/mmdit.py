@@ -14,13 +14,13 @@ from model_step import report, works_of
 from model_timing import Kernels, Work, interleaved, kernels_of
 from torch import nn
 
-from fae.conditions import Captions, EmptyCaption
-from fae.generators import DiffusionGenerator
-from fae.guidance import make_guidance
-from fae.mmdit import TIME_SCALE, MMDiT
-from fae.presets import MMDIT
-from fae.transport import Transport
-from jobs.devices import keep_freed_memory
+from fae.generators.diffusion import DiffusionGenerator
+from fae.models.mmdit import TIME_SCALE, MMDiT
+from fae.models.presets import MMDIT
+from fae.sampling.conditions import Captions, EmptyCaption
+from fae.sampling.guidance import make_guidance
+from fae.sampling.transport import Transport
+from jobs.executors.devices import keep_freed_memory
 
 GRID, CHANNELS, WIDTH = 16, 32, 384
 PEER_TARGET, BOUND_TARGET = 1.0, 0.7

@@ -9,14 +9,14 @@ from machine import machine_facts
 from model_timing import Work, interleaved
 from torch import nn
 
-from fae.conditions import Classes
-from fae.dit import DiT
-from fae.ema import EMA
-from fae.lightning_dit import LightningDiT
-from fae.optim import make_optimizer
-from fae.presets import LIGHTNING_DIT
-from fae.transport import Transport
-from jobs.devices import keep_freed_memory
+from fae.models.dit import DiT
+from fae.models.lightning_dit import LightningDiT
+from fae.models.presets import LIGHTNING_DIT
+from fae.optim.ema import EMA
+from fae.optim.optimizers import make_optimizer
+from fae.sampling.conditions import Classes
+from fae.sampling.transport import Transport
+from jobs.executors.devices import keep_freed_memory
 
 TARGET = 1.3
 

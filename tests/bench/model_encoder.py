@@ -10,8 +10,8 @@ from machine import machine_facts
 from model_timing import interleaved
 from torch import Tensor
 
-from fae.autoencoder import FeatureAutoencoder
-from jobs.devices import keep_freed_memory
+from fae.models.autoencoder import FeatureAutoencoder
+from jobs.executors.devices import keep_freed_memory
 
 TARGET = 0.95
 

@@ -13,10 +13,10 @@ import torch
 from machine import machine_facts
 from torch import Tensor, nn
 
-from fae.ema import EMA
-from fae.lightning_dit import LightningDiT
-from fae.optim import make_optimizer
-from fae.presets import LIGHTNING_DIT
+from fae.models.lightning_dit import LightningDiT
+from fae.models.presets import LIGHTNING_DIT
+from fae.optim.ema import EMA
+from fae.optim.optimizers import make_optimizer
 
 MIB = 2**20
 

@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from machine import machine_facts
 
-from fae.autoencoder import FeatureAutoencoder
+from fae.images import picture_grid, save_png, to_float, to_uint8
+from fae.losses.perceptual import LPIPS
 from fae.metrics import psnr, ssim
 from fae.metrics.lite0 import Lite0Features, fd_lite0, lite0_moments
-from fae.perceptual import LPIPS
-from fae.pictures import picture_grid, save_png, to_float, to_uint8
-from fae.pixel_decoder import PixelDecoder
-from jobs.config import DecoderConfig
-from jobs.decoder_losses import build_perceptual, decoder_loss
-from jobs.models import load_model
-from jobs.run_folder import RunFolder
-from jobs.trainer import Trainer, fit
-from jobs.training_inputs import batches, decisive
-from pipeline.output import Output
-from pipeline.recipe import Recipe, load_recipe, override
-from pipeline.stages import Stages
+from fae.models.autoencoder import FeatureAutoencoder
+from fae.models.pixel_decoder import PixelDecoder
+from jobs.config.stages import DecoderConfig
+from jobs.loop.trainer import Trainer, fit
+from jobs.loop.training_inputs import batches, decisive
+from jobs.runs.models import load_model
+from jobs.runs.run_folder import RunFolder
+from jobs.train.decoder_losses import build_perceptual, decoder_loss
+from pipeline.config.recipe import Recipe, load_recipe, override
+from pipeline.console.output import Output
+from pipeline.workflow.stages import Stages
 from stores import Store
 
 CPU = torch.device("cpu")

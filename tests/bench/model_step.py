@@ -13,12 +13,12 @@ from machine import machine_facts
 from model_timing import Kernels, Work, interleaved, kernels_of
 from torch import Tensor, nn
 
-from fae.autoencoder import FeatureAutoencoder
-from fae.ema import EMA
-from fae.lightning_dit import LightningDiT
-from fae.optim import make_optimizer
-from fae.presets import LIGHTNING_DIT
-from jobs.devices import keep_freed_memory
+from fae.models.autoencoder import FeatureAutoencoder
+from fae.models.lightning_dit import LightningDiT
+from fae.models.presets import LIGHTNING_DIT
+from fae.optim.ema import EMA
+from fae.optim.optimizers import make_optimizer
+from jobs.executors.devices import keep_freed_memory
 
 Loss = Callable[[], Tensor]
 TARGET = 0.5

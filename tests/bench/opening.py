@@ -19,9 +19,9 @@ OPEN = """
 import resource, sys, time
 import numpy as np, torch
 from stores import Loader, open_store
-from stores.plan import BatchPlan
-from stores.sequences import FullShuffle
-import stores.loader
+from stores.loader.batch_sampler import BatchPlan
+from stores.loader.epoch_orders import FullShuffle
+import stores.loader.loader
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()

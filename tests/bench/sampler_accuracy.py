@@ -3,8 +3,8 @@
 import click
 import torch
 
-from fae.noise import noise_stream
-from fae.samplers import euler_ode, heun_ode, ode_times, solve
+from fae.rng.noise import noise_stream
+from fae.sampling.samplers import euler_ode, heun_ode, ode_times, solve
 
 WEIGHTS, MEANS, STDS = torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 1.2]), torch.tensor([0.35, 0.5])
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import click
 import torch
 
-from fae.generators import DiffusionGenerator
-from fae.guidance import GuidanceInterval
-from fae.lightning_dit import LightningDiT
-from fae.presets import LIGHTNING_DIT
-from fae.transport import Transport
+from fae.generators.diffusion import DiffusionGenerator
+from fae.models.lightning_dit import LightningDiT
+from fae.models.presets import LIGHTNING_DIT
+from fae.sampling.guidance import GuidanceInterval
+from fae.sampling.transport import Transport
 
 
 def seconds(work: Callable[[], object]) -> float:

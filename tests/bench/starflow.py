@@ -15,10 +15,10 @@ from model_step import report, works_of
 from model_timing import Work, interleaved, kernels_of
 from torch import Tensor, nn
 
-from fae.flow_block import FlowBlock
-from fae.presets import STARFLOW
-from fae.starflow import StarFlow
-from jobs.devices import keep_freed_memory
+from fae.models.flow_block import FlowBlock
+from fae.models.presets import STARFLOW
+from fae.models.starflow import StarFlow
+from jobs.executors.devices import keep_freed_memory
 
 GRID, CHANNELS, TOKENS = (16, 16), 32, 256
 CACHE_TARGET, BOUND_TARGET = 5.0, 0.7

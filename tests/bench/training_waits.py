@@ -11,9 +11,9 @@ import click
 import numpy as np
 from machine import machine_facts
 
-from jobs.config import GeneratorConfig, RuntimeConfig
-from jobs.metrics_log import read_metrics
-from jobs.train_gen import train_generator
+from jobs.config.stages import GeneratorConfig, RuntimeConfig
+from jobs.runs.metrics_log import read_metrics
+from jobs.train.generator import train_generator
 from stores import ArraySpec, Store, StoreWriter, new_index
 
 SIZES = ("tiny", "S", "B")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
-from jobs.extract import extract, plan_features
-from jobs.shards import OnProgress
+from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.executors.worker import OnProgress
+from jobs.extraction.images import extract, plan_features
 from stores import ArraySpec, Store, StoreWriter, new_index
 
 LOCAL = RuntimeConfig(executor="local", threads=1)

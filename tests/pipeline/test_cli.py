@@ -8,10 +8,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fae.transport import Transport
-from pipeline.chain import STAGES
+from fae.sampling.transport import Transport
 from pipeline.cli import main
-from pipeline.recipe import dump, override
+from pipeline.config.recipe import dump, override
+from pipeline.workflow.chain import STAGES
 
 
 def fae_pipe(*words, **environment):
@@ -206,7 +206,7 @@ def test_ctrl_c_has_its_own_exit_code_and_says_that_nothing_is_lost(pictures, tm
     def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jobs.extract.extract", interrupted)
+    monkeypatch.setattr("jobs.extraction.images.extract", interrupted)
     outcome = fae_pipe(*extract_words(pictures, tmp_path / "runs"))
     assert outcome.exit_code == 130
     assert "stopped: nothing that is done is lost; the same command goes on" in outcome.stderr

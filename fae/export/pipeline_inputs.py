@@ -1,0 +1,86 @@
+"""What a caller of the pipeline may give: classes, prompts, seeds and guidance, checked and made ready."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from fae.encoders import TextEncoder
+from fae.sampling import Captions, EmptyCaption, Guidance, GuidanceInterval, make_guidance
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+Generators = torch.Generator | Sequence[torch.Generator] | None
+Labels = int | str | Sequence[int] | Sequence[str] | torch.Tensor
+
+
+def class_ids(class_labels: Labels, names: Mapping[str, int], num_classes: int) -> list[int]:
+    """Ids of classes given by id, by name, or as a tensor; -1 = without a class.
+
+    Raises:
+        ValueError: a name or an id that the model does not know, or none at all.
+    """
+    listed = [class_labels] if isinstance(class_labels, int | str) else list(class_labels)
+    unknown = [label for label in listed if isinstance(label, str) and label not in names]
+    if unknown:
+        known = ", ".join(list(names)[:10]) or "no names at all"
+        raise ValueError(f"class_labels: expected a name of this model ({known}, …); received {unknown[0]!r}")
+    ids = [names[label] if isinstance(label, str) else int(label) for label in listed]
+    if not ids or not all(-1 <= number < num_classes for number in ids):
+        raise ValueError(f"class_labels: expected ids from 0 to {num_classes - 1}, or -1 for none; received {ids}")
+    return ids
+
+
+def prompt_captions(encoder: TextEncoder, prompts: Sequence[str], max_tokens: int) -> Captions:
+    """Prompts as a generator is told them, beside the empty caption; longer ones are cut after `max_tokens` tokens.
+
+    Raises:
+        ValueError: no prompt, or one that is no text.
+    """
+    if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ValueError(f"prompt: expected a text or several; received {prompts!r:.80}")
+    found, empty = encoder(prompts, max_tokens), encoder([""], max_tokens)
+    # (N, L, D) -> (N, max_tokens, D)
+    states, nothing = (F.pad(one.states, (0, 0, 0, max_tokens - one.states.shape[1])) for one in (found, empty))
+    return Captions(states, found.lengths, found.pooled, EmptyCaption(nothing[0], empty.lengths, empty.pooled[0]))
+
+
+def guidance_intervals(guidance: float | Guidance | Sequence[Sequence[float]]) -> Guidance:
+    """Intervals of t with their scale, checked; a number is the scale at all times.
+
+    Raises:
+        ValueError: intervals that overlap, or ends the wrong way round.
+    """
+    if isinstance(guidance, int | float):
+        return (GuidanceInterval(1, 0, guidance),)
+    return make_guidance(
+        [(span.t_hi, span.t_lo, span.scale) if isinstance(span, GuidanceInterval) else span for span in guidance]
+    )
+
+
+def picture_seeds(count: int, generator: Generators, seeds: Sequence[int] | None) -> list[int]:
+    """A seed for each picture: those given, or drawn from the generator or generators.
+
+    Raises:
+        ValueError: another number of them.
+    """
+    found = _draw_seeds(count, generator) if seeds is None else list(seeds)
+    if len(found) != count:
+        raise ValueError(f"seeds: expected one for each of {count} pictures; received {len(found)}")
+    return found
+
+
+def _draw_seeds(count: int, generator: Generators) -> list[int]:
+    """One seed a picture: the k-th draw of one generator, or the first of the k-th."""
+    if isinstance(generator, torch.Generator) or generator is None:
+        device = generator.device if generator else "cpu"
+        return [int(torch.randint(2**62, (), generator=generator, device=device)) for _ in range(count)]
+    return [int(torch.randint(2**62, (), generator=one, device=one.device)) for one in generator]
+
+
+def check_choices(output_type: str, callback_inputs: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError when an output type or a callback's input is unknown."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"output_type: expected one of {', '.join(OUTPUT_TYPES)}; received {output_type!r}")
+    unknown = sorted(set(callback_inputs) - set(known))
+    if unknown:
+        raise ValueError(f"callback_on_step_end_tensor_inputs: expected latents alone; received {', '.join(unknown)}")

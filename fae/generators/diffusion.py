@@ -1,0 +1,260 @@
+"""What every family of generators offers a trainer and a sampler, and the diffusion family.
+
+A new family is one file with a subclass of `Generator`, as `fae.generators.flow` is, and a line in
+`jobs.train.families`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from fae.rng import noise_stream, normal
+from fae.sampling import (
+    Captions,
+    Classes,
+    Conditions,
+    EmptyCaption,
+    Guidance,
+    OnStep,
+    Transport,
+    guided_velocity,
+    ode_times,
+    scale_at,
+    sde_times,
+    solve,
+)
+
+Batch = Mapping[str, torch.Tensor]
+EMPTY_PARTS = ("states", "length", "pooled")
+
+
+class Generator(nn.Module, ABC):
+    """A model of latents given a condition; latents go in and come out as the autoencoder has them.
+
+    Args:
+        model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class; one
+            that takes captions also with their `context_dim` and `pooled_dim`.
+        latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
+            (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalise per channel.
+        nothing: the empty caption, filled up to the length that the model is trained on; without it conditions are
+            classes.
+
+    Raises:
+        ValueError: the statistics have another width than the model, or a deviation is not above 0.
+    """
+
+    latent_mean: torch.Tensor
+    latent_std: torch.Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        latent_mean: torch.Tensor,
+        latent_std: torch.Tensor,
+        nothing: EmptyCaption | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        facts = cast(Any, model)
+        self.num_classes, self.grid, self.channels = facts.num_classes, tuple(facts.grid), facts.in_channels
+        for name, values in (("latent_mean", latent_mean), ("latent_std", latent_std)):
+            if values.shape != (self.channels,):
+                raise ValueError(
+                    f"{name}: expected one number for each of the model's {self.channels} channels; "
+                    f"received shape {tuple(values.shape)}. Latents and generator are of different autoencoders"
+                )
+            self.register_buffer(name, values.detach().float().clone())
+        if not bool((self.latent_std > 0).all()):
+            raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalised")
+        self.takes_text = nothing is not None
+        if nothing is not None:
+            for name in EMPTY_PARTS:
+                self.register_buffer(f"empty_{name}", getattr(nothing, name), persistent=False)
+            _check_widths(facts, nothing.states, nothing.pooled)
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Named scalar losses of a batch, `loss` among them; every draw comes from `generator`."""
+
+    @abstractmethod
+    def sample(
+        self,
+        conditions: Conditions,
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        guidance: Guidance,
+        solver: str,
+        weak: nn.Module | None,
+    ) -> torch.Tensor:
+        """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch."""
+
+    @abstractmethod
+    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> Any:
+        """Run the model once on normalised latents x (N, h, w, c): what costs are counted in."""
+
+    @abstractmethod
+    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+        """How many runs of the model `sample` takes for a picture."""
+
+    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Named figures of rows that were not trained on, each a mean over them; none where a family has none."""
+        return {}
+
+    @property
+    def nothing(self) -> EmptyCaption | None:
+        """The empty caption, where conditions are captions."""
+        if not self.takes_text:
+            return None
+        return EmptyCaption(*(self.get_buffer(f"empty_{name}") for name in EMPTY_PARTS))
+
+    def conditions(self, batch: Batch) -> Conditions:
+        """Of a batch's `label` (N,) int64, negative = without one; or of `states`, `length` (N, 1) and `pooled`."""
+        if self.takes_text:
+            return self.captions(batch["states"], batch["length"].squeeze(1), batch["pooled"])
+        return self.classes(batch["label"])
+
+    def captions(self, states: torch.Tensor, lengths: torch.Tensor, pooled: torch.Tensor) -> Captions:
+        """Conditions of captions as the text encoder left them: states (N, L, D), lengths (N,), pooled (N, P).
+
+        States are cut, or filled up with zeros, to the length that the model is trained on.
+
+        Raises:
+            ValueError: the model takes classes, or captions of another text encoder.
+        """
+        nothing = self.nothing
+        if nothing is None:
+            raise ValueError(
+                f"captions: expected classes from 0 to {self.num_classes - 1}; the generator takes no text"
+            )
+        _check_widths(self.model, states, pooled)
+        tokens = len(nothing.states)
+        # (N, L, D) -> (N, tokens, D)
+        fitted = nn.functional.pad(states[:, :tokens], (0, 0, 0, max(0, tokens - states.shape[1])))
+        return Captions(fitted, lengths.long().clamp(max=tokens), pooled, nothing)
+
+    def classes(self, labels: torch.Tensor) -> Classes:
+        """Conditions of labels (N,) int64; negative = without one."""
+        return Classes(labels, self.num_classes)
+
+    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Stored latents (..., c) to zero mean and unit deviation per channel, float32."""
+        return (latents.float() - self.latent_mean) / self.latent_std
+
+    def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Inverse of `normalise`."""
+        return latents.float() * self.latent_std + self.latent_mean
+
+    def drawn(self, latents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """Normalised latents (N, h, w, c) of stored ones, or one draw when mean and log-variance were stored."""
+        latents = latents.float()
+        if latents.shape[-1] == 2 * self.channels:
+            mean, logvar = latents.chunk(2, dim=-1)  # (N, h, w, 2·c) -> 2 × (N, h, w, c)
+            latents = mean + torch.exp(0.5 * logvar) * normal(mean.shape, generator, mean.device)
+        return self.normalise(latents)
+
+    def check_conditions(self, conditions: Conditions, seeds: Sequence[int]) -> None:
+        """Raise ValueError unless there is one that the model knows for each seed."""
+        if len(conditions) != len(seeds):
+            raise ValueError(f"conditions: expected one for each of {len(seeds)} seeds; received {len(conditions)}")
+        if isinstance(conditions, Captions) != self.takes_text:
+            expected = "captions" if self.takes_text else "classes"
+            raise ValueError(f"conditions: expected {expected}, as the model was trained; received {conditions!r:.40}")
+        if isinstance(conditions, Classes) and len(seeds) and int(conditions.labels.max()) >= self.num_classes:
+            raise ValueError(
+                f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
+                f"received {int(conditions.labels.max())}"
+            )
+
+
+class DiffusionGenerator(Generator):
+    """A velocity model, and the path it was trained on.
+
+    Args:
+        model: (x (N, h, w, c), t (N,), conditions' inputs) -> velocity; see `Generator` for its facts.
+        transport: times, shift, dropout of conditions and losses.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        transport: Transport,
+        latent_mean: torch.Tensor,
+        latent_std: torch.Tensor,
+        nothing: EmptyCaption | None = None,
+    ) -> None:
+        super().__init__(model, latent_mean, latent_std, nothing)
+        self.transport = transport
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """The transport's losses of a batch.
+
+        Args:
+            batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; and what `conditions`
+                takes.
+        """
+        x0 = self.drawn(batch["latents"], generator)
+        return self.transport.loss(self.model, x0, self.conditions(batch), generator)
+
+    @torch.no_grad()
+    def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """`velocity_mse`: the velocity's squared error for normalised latents, at times drawn as in training."""
+        x0, undropped = self.drawn(batch["latents"], generator), replace(self.transport, label_dropout=0.0)
+        losses = undropped.loss(self.model, x0, self.conditions(batch), generator)
+        return {"velocity_mse": losses.get("velocity_mse", losses["loss"])}
+
+    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """The velocity at t = 0."""
+        velocity: torch.Tensor = self.model(x, x.new_zeros(len(x)), conditions.inputs)
+        return velocity
+
+    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+        """Of the velocity: two in a step that is guided, and twice as many by Heun's method."""
+        times = (sde_times if solver == "sde" else ode_times)(steps, self.transport.solver_shift)
+        counts = [2 if scale_at(guidance, t) not in (0.0, 1.0) else 1 for t in times]
+        return sum(counts[:-1]) + (sum(counts[1:]) if solver == "heun" else 0)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        conditions: Conditions,
+        seeds: Sequence[int],
+        *,
+        steps: int = 250,
+        guidance: Guidance = (),
+        solver: str = "euler",
+        weak: nn.Module | None = None,
+        on_step: OnStep | None = None,
+    ) -> torch.Tensor:
+        """Latents (N, h, w, c), float32, on the model's device.
+
+        Args:
+            conditions: one for each sample.
+            seeds: one for each sample.
+            steps: of the solver (the paper: 250).
+            guidance: intervals of t with their scale; none = no guidance.
+            solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
+            weak: a weaker velocity model of the same latents, to guide by instead of the empty condition.
+            on_step: called after each step with its number, the time reached and the normalised state.
+
+        Raises:
+            ValueError: an unknown class, conditions and seeds that differ in number, or an unknown solver.
+        """
+        self.check_conditions(conditions, seeds)
+        device = self.latent_mean.device
+        draw = noise_stream(seeds, (*self.grid, self.channels), device)
+        velocity = guided_velocity(self.model, conditions.to(device), guidance, weak)
+        return self.denormalise(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
+
+
+def _check_widths(model: Any, states: torch.Tensor, pooled: torch.Tensor) -> None:
+    received, expected = (states.shape[-1], pooled.shape[-1]), (model.context_dim, model.pooled_dim)
+    if received != expected:
+        raise ValueError(
+            f"captions: expected states of {expected[0]} channels and pooled vectors of {expected[1]}; received "
+            f"{received[0]} and {received[1]}; use the text encoder that the model was trained with"
+        )

@@ -1,0 +1,11 @@
+from .adversarial import AdversarialConfig as AdversarialConfig
+from .adversarial import Adversary as Adversary
+from .augment import POLICIES as POLICIES
+from .convnext import ConvNeXtLogits as ConvNeXtLogits
+from .discriminators import PatchGAN as PatchGAN
+from .discriminators import ViTDiscriminator as ViTDiscriminator
+from .perceptual import LPIPS as LPIPS
+from .reconstruction import PerceptualSum as PerceptualSum
+from .reconstruction import fae_loss as fae_loss
+from .reconstruction import kl_divergence as kl_divergence
+from .reconstruction import pixel_loss as pixel_loss

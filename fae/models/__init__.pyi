@@ -1,0 +1,15 @@
+from .autoencoder import FeatureAutoencoder as FeatureAutoencoder
+from .flow_block import FlowBlock as FlowBlock
+from .pca import set_principal_axes as set_principal_axes
+from .pixel_decoder import PixelDecoder as PixelDecoder
+from .pixel_vae import PixelVAE as PixelVAE
+from .presets import LIGHTNING_DIT as LIGHTNING_DIT
+from .presets import MMDIT as MMDIT
+from .presets import PAPER_CAPTION as PAPER_CAPTION
+from .presets import PAPER_GENERATORS as PAPER_GENERATORS
+from .presets import PIXEL_DECODER as PIXEL_DECODER
+from .presets import STARFLOW as STARFLOW
+from .presets import PaperGenerator as PaperGenerator
+from .starflow import Flowed as Flowed
+from .starflow import StarFlow as StarFlow
+from .starflow import bits_per_dim as bits_per_dim

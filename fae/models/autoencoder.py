@@ -1,0 +1,262 @@
+"""The feature autoencoder: one attention layer compresses a frozen encoder's tokens, a transformer rebuilds them."""
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from fae.nn import Block, Grid, RMSNorm, attend, check_grid, init_linears, rope_table, sincos_table
+from fae.rng import normal
+
+ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
+# exp(-30/2) = 3e-7: a posterior without noise, at the clamp of DiagonalGaussianDistribution.
+NO_NOISE_LOGVAR = -30.0
+
+
+class ChannelLastGaussian(DiagonalGaussianDistribution):
+    """diffusers' diagonal Gaussian for moments (N, h, w, 2·c): mean and log-variance on the last axis, float32."""
+
+    def __init__(self, moments: Tensor) -> None:
+        self.parameters = moments.float()
+        self.mean, logvar = self.parameters.chunk(2, dim=-1)
+        self.logvar = logvar.clamp(-30.0, 20.0)
+        self.std, self.var = torch.exp(0.5 * self.logvar), torch.exp(self.logvar)
+        self.deterministic = False
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw, of the mean's shape."""
+        return self.mean + self.std * normal(self.mean.shape, generator, self.mean.device)
+
+
+class WithoutNoise(nn.Module):
+    """Means (N, T, c) → mean and log-variance (N, T, 2·c) of a posterior without noise."""
+
+    def forward(self, mean: Tensor) -> Tensor:
+        return torch.cat([mean, torch.full_like(mean, NO_NOISE_LOGVAR)], dim=-1)
+
+
+class AttentionEncoder(nn.Module):
+    """FAE's encoder: linear → (query, key, value, skip); skip + attention → activation → linear (the paper's drawing).
+
+    No norm, no MLP and no positions: the features carry theirs.
+    """
+
+    def __init__(self, feature_dim: int, out_dim: int, heads: int, head_dim: int, activation: str) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, head_dim
+        self.qkvs = nn.Linear(feature_dim, 4 * heads * head_dim)
+        self.activation = ACTIVATIONS[activation]()
+        self.out = nn.Linear(heads * head_dim, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind = x.device.type
+        cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        plain = torch.is_grad_enabled() or cast or torch.compiler.is_compiling()
+        hidden = self._hidden(x) if plain else self._hidden_in_place(x)
+        return self.out(self.activation(hidden))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """skip + attention, (N, T, H·D)."""
+        qkv, skip = self.qkvs(x).split(self._widths, dim=-1)
+        return skip + self._attend(qkv)
+
+    def _hidden_in_place(self, x: Tensor) -> Tensor:
+        """The same without a pass of its own over skip: its GEMM adds to the attention's output.
+
+        Its bias comes in with the values', since the weights of a token's attention add up to one.
+        """
+        (packed, of_skip), (bias, skip_bias) = (p.split(self._widths) for p in (self.qkvs.weight, self.qkvs.bias))
+        bias = torch.cat([bias[: -len(skip_bias)], bias[-len(skip_bias) :] + skip_bias])
+        hidden = self._attend(F.linear(x, packed, bias))
+        flat = hidden.flatten(0, 1)  # (N, T, H·D) -> (N·T, H·D)
+        torch.addmm(flat, x.flatten(0, 1), of_skip.T, out=flat)
+        return hidden
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        # (N, T, 3·H·D) -> (N, T, 3, H, D) -> 3 × (N, H, T, D)
+        q, k, v = qkv.unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        # (N, H, T, D) -> (N, T, H·D)
+        return attend(q, k, v).transpose(1, 2).reshape(*qkv.shape[:2], -1)
+
+    @property
+    def _widths(self) -> list[int]:
+        """Channels of query, key and value together, and of the skip branch."""
+        return [3 * self.heads * self.head_dim, self.heads * self.head_dim]
+
+
+class TokenTransformer(nn.Module):
+    """Linear in, sine-cosine and rotary positions, `depth` layers, final RMSNorm; (N, h·w, in) → (N, h·w, width)."""
+
+    def __init__(self, in_dim: int, width: int, depth: int, head_dim: int, grid: Grid) -> None:
+        super().__init__()
+        if width % head_dim:
+            raise ValueError(f"decoder_head_dim: expected a divisor of the feature width {width}; received {head_dim}")
+        self.x_embedder = nn.Linear(in_dim, width)
+        # Fixed, yet a parameter: the published counts include it.
+        self.pos_embed = nn.Parameter(sincos_table(grid, width), requires_grad=False)
+        self.blocks = nn.ModuleList(Block(width, width // head_dim) for _ in range(depth))
+        self.norm = RMSNorm(width)
+        self.register_buffer("rope", rope_table(grid, width // head_dim, head_dim), persistent=False)
+        self.gradient_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.x_embedder(x)
+        x = x + self.pos_embed.to(x.dtype)
+        for block in self.blocks:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = torch.utils.checkpoint.checkpoint(block, x, self.rope, use_reentrant=False)
+            else:
+                x = block(x, self.rope)
+        return self.norm(x)
+
+
+class FeatureAutoencoder(ModelMixin, ConfigMixin):
+    """VAE on the tokens of a frozen vision encoder (arXiv 2512.07829, sec. 3): (N, h, w, C) ↔ (N, h, w, c).
+
+    Args:
+        feature_dim: C, channels of a feature token.
+        latent_channels: c, channels of a latent token (the paper: 32).
+        grid: (h, w) of the token grid (the paper: 16, 16).
+        encoder: `attention` (the paper's), or its ablations `linear`, `transformer-6` and `none`; with `none`
+            z is x itself, so latent_channels must equal feature_dim. With `pca` (not the paper's) both halves are
+            linear and no training step is needed: `fae.models.pca` sets them.
+        heads, head_dim: of the attention encoder (the paper: 24 × 256 = 6144 hidden channels for C = 1536).
+        activation: after skip + attention. Not stated in the paper; gelu is the usual one of ViTs.
+        decoder_depth: layers of the feature decoder, whose width is C (the paper: 6).
+        decoder_head_dim: channels of a head of the feature decoder (the paper: 64).
+        feature_norm: `channel` trains on (x - mean) / std per channel of the store's exact statistics, `none` on x.
+            Not stated in the paper; `channel` gives every channel an equal say in the squared error.
+
+    Parameters for 1536 → 32 on 16×16: encoder 38,166,592, feature decoder 170,428,416, both the paper's to the digit.
+    """
+
+    _supports_gradient_checkpointing = True
+    reads = "features"
+    """The array of a feature store that `encode` takes."""
+
+    @register_to_config
+    def __init__(
+        self,
+        feature_dim: int,
+        latent_channels: int = 32,
+        grid: Grid = (16, 16),
+        encoder: str = "attention",
+        heads: int = 24,
+        head_dim: int = 256,
+        activation: str = "gelu",
+        decoder_depth: int = 6,
+        decoder_head_dim: int = 64,
+        feature_norm: str = "channel",
+    ) -> None:
+        super().__init__()
+        _check_choice("activation", activation, tuple(ACTIVATIONS))
+        _check_choice("feature_norm", feature_norm, ("none", "channel"))
+        self.grid: Grid = (grid[0], grid[1])
+        self.feature_encoder = self._make_encoder()
+        self.feature_decoder = (
+            nn.Linear(latent_channels, feature_dim)
+            if encoder == "pca"
+            else TokenTransformer(latent_channels, feature_dim, decoder_depth, decoder_head_dim, self.grid)
+        )
+        self.register_buffer("feature_mean", torch.zeros(feature_dim))
+        self.register_buffer("feature_std", torch.ones(feature_dim))
+        self.register_buffer("latent_mean", torch.zeros(latent_channels))
+        self.register_buffer("latent_std", torch.ones(latent_channels))
+        init_linears(self)
+
+    def _make_encoder(self) -> nn.Module:
+        c = self.config
+        _check_choice("encoder", c.encoder, ("attention", "linear", "transformer-6", "none", "pca"))
+        if c.encoder == "none":
+            if c.latent_channels != c.feature_dim:
+                raise ValueError(
+                    f"latent_channels: expected feature_dim = {c.feature_dim} with encoder 'none' (no compression); "
+                    f"received {c.latent_channels}"
+                )
+            return WithoutNoise()
+        if c.encoder == "pca":
+            return nn.Sequential(nn.Linear(c.feature_dim, c.latent_channels), WithoutNoise())
+        if c.encoder == "linear":
+            return nn.Linear(c.feature_dim, 2 * c.latent_channels)
+        if c.encoder == "attention":
+            return AttentionEncoder(c.feature_dim, 2 * c.latent_channels, c.heads, c.head_dim, c.activation)
+        trunk = TokenTransformer(c.feature_dim, c.feature_dim, 6, c.decoder_head_dim, self.grid)
+        return nn.Sequential(trunk, nn.Linear(c.feature_dim, 2 * c.latent_channels))
+
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, ChannelLastGaussian]:
+        """Features (N, h, w, C) → (x, x̂, posterior) for the loss: x and x̂ normalised, z drawn with `generator`."""
+        x = self.normalise(x)
+        posterior = self._posterior(x)
+        return x, self._rebuild(posterior.sample(generator)), posterior
+
+    def encode(self, x: Tensor) -> ChannelLastGaussian:
+        """Features (N, h, w, C) as stored → posterior over latents (N, h, w, c).
+
+        Raises:
+            ValueError: x has another grid or width than the model.
+        """
+        return self._posterior(self.normalise(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (N, h, w, c) → features (N, h, w, C) in the scale of the store.
+
+        Raises:
+            ValueError: z has another grid or width than the model.
+        """
+        return self.denormalise(self._rebuild(z))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Stored features → the scale that the model works in; the identity with feature_norm `none`."""
+        check_grid(x, self.grid, self.config.feature_dim, "features")
+        if self.config.feature_norm == "none":
+            return x
+        return torch.addcmul(-self.feature_mean / self.feature_std, x, 1 / self.feature_std)  # one pass over x
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Undo `normalise`."""
+        return x if self.config.feature_norm == "none" else x * self.feature_std + self.feature_mean
+
+    def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Record per-channel mean and deviation (C,) of the training features; channels without spread keep std 1."""
+        _set_statistics(self.feature_mean, self.feature_std, mean, std)
+
+    def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Record per-channel mean and deviation (c,) of the latents, for whoever loads the model alone."""
+        _set_statistics(self.latent_mean, self.latent_std, mean, std)
+
+    def _posterior(self, x: Tensor) -> ChannelLastGaussian:
+        # (N, h, w, C) -> (N, h·w, C) -> (N, h·w, 2·c) -> (N, h, w, 2·c)
+        tokens = x.flatten(1, 2).to(self._dtype_of(self.feature_encoder))
+        return ChannelLastGaussian(self.feature_encoder(tokens).unflatten(1, self.grid))
+
+    def _rebuild(self, z: Tensor) -> Tensor:
+        check_grid(z, self.grid, self.config.latent_channels, "latents")
+        # (N, h, w, c) -> (N, h·w, c) -> (N, h·w, C) -> (N, h, w, C)
+        tokens = z.flatten(1, 2).to(self._dtype_of(self.feature_decoder))
+        return self.feature_decoder(tokens).unflatten(1, self.grid).float()
+
+    @staticmethod
+    def _dtype_of(module: nn.Module) -> torch.dtype:
+        """Of the weights, so that either half may be held in bf16 while the statistics stay in float32."""
+        first = next(module.parameters(), None)
+        return torch.float32 if first is None else first.dtype
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}; received {value!r}")
+
+
+def _set_statistics(mean_buffer: Tensor, std_buffer: Tensor, mean: Tensor, std: Tensor) -> None:
+    for name, value in (("mean", mean), ("std", std)):
+        if value.shape != mean_buffer.shape or not torch.isfinite(value).all():
+            raise ValueError(
+                f"{name}: expected {mean_buffer.numel()} finite numbers; received shape {tuple(value.shape)}; "
+                "use the statistics of the store that the model is trained on"
+            )
+    mean_buffer.copy_(mean)
+    std_buffer.copy_(torch.where(std > 0, std, 1.0))

@@ -1,0 +1,79 @@
+"""diffusers' DiT as a drop-in generator, so that LightningDiT has a reference at the same width and depth."""
+
+from typing import Any
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from torch import Tensor, nn
+
+from fae.nn import Grid, check_grid, init_linears
+
+# DiT was made for integer steps of a 1,000-step diffusion; t in [0, 1] is stretched to them.
+TIME_SCALE = 1000.0
+
+
+class DiT(ModelMixin, ConfigMixin):
+    """`DiTTransformer2DModel` with patch size 1 behind LightningDiT's interface (DiT, arXiv 2212.09748).
+
+    diffusers gives each block its own embedders, each of which draws its own label dropout while training: here that
+    dropout is off, labels are dropped once a sample by the caller, and label `num_classes` is the null class.
+
+    Args:
+        in_channels, grid, num_classes, hidden_size, depth, num_heads: as for `LightningDiT`; the grid is square.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 32,
+        grid: Grid = (16, 16),
+        num_classes: int = 1000,
+        hidden_size: int = 1152,
+        depth: int = 28,
+        num_heads: int = 16,
+    ) -> None:
+        super().__init__()
+        if grid[0] != grid[1]:
+            raise ValueError(
+                f"grid: diffusers' DiT takes square grids alone; received {tuple(grid)}; use lightning-dit"
+            )
+        if hidden_size % num_heads:
+            raise ValueError(f"num_heads: expected a divisor of the width {hidden_size}; received {num_heads}")
+        self.grid: Grid = (grid[0], grid[1])
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.transformer: Any = DiTTransformer2DModel(
+            num_attention_heads=num_heads,
+            attention_head_dim=hidden_size // num_heads,
+            in_channels=in_channels,
+            out_channels=in_channels,
+            num_layers=depth,
+            sample_size=grid[0],
+            patch_size=1,
+            num_embeds_ada_norm=num_classes,
+        )
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """adaLN-zero as in DiT, sec. 3.2, which diffusers leaves to checkpoints; and no label dropout inside."""
+        init_linears(self)
+        for block in self.transformer.transformer_blocks:
+            nn.init.normal_(block.norm1.emb.class_embedder.embedding_table.weight, std=0.02)
+            nn.init.zeros_(block.norm1.linear.weight)
+            block.norm1.emb.class_embedder.dropout_prob = 0.0
+        nn.init.zeros_(self.transformer.proj_out_1.weight)
+        nn.init.zeros_(self.transformer.proj_out_2.weight)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
+
+        Raises:
+            ValueError: x has another grid or width than the model.
+        """
+        check_grid(x, self.grid, self.in_channels, "latents")
+        # (N, h, w, c) -> (N, c, h, w) -> (N, h, w, c)
+        pictures = x.permute(0, 3, 1, 2)
+        velocity = self.transformer(pictures, timestep=t * TIME_SCALE, class_labels=y, return_dict=False)[0]
+        return velocity.permute(0, 2, 3, 1).to(x.dtype)

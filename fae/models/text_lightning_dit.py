@@ -1,0 +1,108 @@
+"""LightningDiT told a caption: its tokens attend to the text's states, and the pooled vector joins the time."""
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - diffusers looks it up in a model's module
+from torch import Tensor, nn
+
+from fae.models.lightning_dit import LightningDiT
+from fae.models.text_states import unit_states
+from fae.nn import Grid, RMSNorm, attend, check_grid, init_linears, to_heads
+from fae.sampling import Captions
+
+
+class CrossAttention(nn.Module):
+    """x + attention of its tokens (N, T, D) to those states (N, L, D) of a caption that count."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = RMSNorm(dim)
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        # (N, T, D) and (N, L, 2·D) -> 3 × (N, H, T or L, D/H)
+        parts = self.q(self.norm(x)), *self.kv(states).chunk(2, dim=-1)
+        q, k, v = (to_heads(part, self.num_heads) for part in parts)
+        # (N, H, T, D/H) -> (N, T, D)
+        return x + self.proj(attend(q, k, v, mask=mask).transpose(1, 2).flatten(2)).to(x.dtype)
+
+
+class PooledEmbedder(nn.Module):
+    """Pooled vectors (N, P), brought to unit mean square, → (N, D) by a two-layer MLP."""
+
+    def __init__(self, pooled_dim: int, dim: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(pooled_dim, dim)
+        self.linear2 = nn.Linear(dim, dim)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.linear2(F.silu(self.linear1(unit_states(pooled, self.linear1.weight))))
+
+
+class TextLightningDiT(LightningDiT):
+    """Velocity of noised latents for a time and a caption (cross-attention as in PixArt-α, arXiv 2310.00426, 2.2).
+
+    Each layer of LightningDiT comes after one of cross-attention, whose output is zero at first; it attends to those
+    states of the caption that count, brought to unit mean square and projected.
+
+    Args:
+        context_dim: channels of a caption's states.
+        pooled_dim: channels of its pooled vector.
+        in_channels, grid, hidden_size, depth, num_heads, mlp_ratio: as for `LightningDiT`; there are no classes.
+    """
+
+    # Of LightningDiT's settings, this one is no setting here.
+    ignore_for_config: ClassVar[list[str]] = ["num_classes"]
+
+    @register_to_config
+    def __init__(
+        self,
+        context_dim: int,
+        pooled_dim: int,
+        in_channels: int = 32,
+        grid: Grid = (16, 16),
+        hidden_size: int = 1152,
+        depth: int = 28,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+    ) -> None:
+        sizes = {"hidden_size": hidden_size, "depth": depth, "num_heads": num_heads}
+        super().__init__(in_channels=in_channels, grid=grid, num_classes=0, mlp_ratio=mlp_ratio, **sizes)
+        self.context_dim, self.pooled_dim = context_dim, pooled_dim
+        del self.y_embedder
+        self.pooled_embedder = PooledEmbedder(pooled_dim, hidden_size)
+        self.context_embedder = nn.Linear(context_dim, hidden_size)
+        self.crosses = nn.ModuleList(CrossAttention(hidden_size, num_heads) for _ in range(depth))
+        self._init_text_weights()
+
+    def _init_text_weights(self) -> None:
+        """Xavier linears, a small embedder, and cross-attention that adds nothing yet."""
+        for part in (self.pooled_embedder, self.context_embedder, self.crosses):
+            init_linears(part)
+        for linear in (self.pooled_embedder.linear1, self.pooled_embedder.linear2):
+            nn.init.normal_(linear.weight, std=0.02)
+        for name, weight in self.crosses.named_parameters():
+            if name.endswith("proj.weight"):
+                nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor, t: Tensor, y: Captions) -> Tensor:  # type: ignore[override]
+        """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
+
+        Raises:
+            ValueError: x has another grid or width than the model.
+        """
+        check_grid(x, self.grid, self.in_channels, "latents")
+        captions = y.trimmed()
+        h, c = self._embedded(x, F.silu(self.t_embedder(t) + self.pooled_embedder(captions.pooled)))
+        # (N, L, C) -> (N, L, D)
+        states = self.context_embedder(unit_states(captions.states, self.context_embedder.weight)).to(h.dtype)
+        mask = captions.mask
+        for cross, block in zip(self.crosses, self.blocks, strict=True):
+            h = self._run(cross, h, states, mask)
+            h = self._run(block, h, c, self.rope)
+        return self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)

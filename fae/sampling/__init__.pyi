@@ -1,0 +1,17 @@
+from .conditions import Captions as Captions
+from .conditions import Classes as Classes
+from .conditions import Conditions as Conditions
+from .conditions import EmptyCaption as EmptyCaption
+from .guidance import Guidance as Guidance
+from .guidance import GuidanceInterval as GuidanceInterval
+from .guidance import guided_gaussian as guided_gaussian
+from .guidance import guided_velocity as guided_velocity
+from .guidance import make_guidance as make_guidance
+from .guidance import parse_guidance as parse_guidance
+from .guidance import scale_at as scale_at
+from .samplers import OnStep as OnStep
+from .samplers import ode_times as ode_times
+from .samplers import sde_times as sde_times
+from .samplers import solve as solve
+from .transport import Transport as Transport
+from .transport import shift_to_diffusers as shift_to_diffusers

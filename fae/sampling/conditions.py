@@ -1,0 +1,161 @@
+"""What a generator is conditioned on: classes, or captions as a frozen text encoder left them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fae.rng import uniform
+
+
+class Conditions(ABC):
+    """A condition for each of N samples, with the empty one that classifier-free guidance compares it with."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """N."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> "Tensor | Captions":
+        """What a model takes after latents and time: labels (N,) int64, or the captions."""
+
+    @abstractmethod
+    def where_empty(self, empty: Tensor) -> Self:
+        """The same, but the empty condition where `empty` (N,) is true."""
+
+    @abstractmethod
+    def joined(self, other: Self) -> Self:
+        """These and those of `other` after them."""
+
+    @abstractmethod
+    def chosen(self, numbers: Tensor) -> Self:
+        """Those of these numbers (M,) int64, in this order; one may be chosen several times."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """The same on a device."""
+
+    def empty(self) -> Self:
+        """As many empty conditions."""
+        return self.where_empty(torch.ones(len(self), dtype=torch.bool, device=self._device))
+
+    def dropped(self, share: float, generator: torch.Generator | None) -> Self:
+        """Each sample's replaced by the empty one with probability `share`, drawn once for a sample."""
+        return self.where_empty(uniform((len(self),), generator, self._device) < share)
+
+    @property
+    @abstractmethod
+    def _device(self) -> torch.device:
+        """Where they are."""
+
+
+@dataclass(frozen=True)
+class Classes(Conditions):
+    """Labels (N,) int64, negative = none; models know none as `null_label`."""
+
+    labels: Tensor
+    null_label: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def inputs(self) -> Tensor:
+        return torch.where(self.labels < 0, self.null_label, self.labels)
+
+    def where_empty(self, empty: Tensor) -> "Classes":
+        return Classes(torch.where(empty, -1, self.labels), self.null_label)
+
+    def joined(self, other: "Classes") -> "Classes":
+        return Classes(torch.cat([self.labels, other.labels]), self.null_label)
+
+    def chosen(self, numbers: Tensor) -> "Classes":
+        return Classes(self.labels[numbers], self.null_label)
+
+    def to(self, device: torch.device | str) -> "Classes":
+        return Classes(self.labels.to(device), self.null_label)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.labels.device
+
+
+@dataclass(frozen=True)
+class EmptyCaption:
+    """What the text encoder makes of no words: states (L, D), how many of them count (1,) int64, pooled (P,)."""
+
+    states: Tensor
+    length: Tensor
+    pooled: Tensor
+
+    def to(self, device: torch.device | str) -> "EmptyCaption":
+        """The same on a device."""
+        return EmptyCaption(self.states.to(device), self.length.to(device), self.pooled.to(device))
+
+
+@dataclass(frozen=True)
+class Captions(Conditions):
+    """Token states (N, L, D), zero from `lengths` (N,) on, and a pooled vector (N, P) of each caption."""
+
+    states: Tensor
+    lengths: Tensor
+    pooled: Tensor
+    nothing: EmptyCaption
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def inputs(self) -> "Captions":
+        return self
+
+    @property
+    def mask(self) -> Tensor:
+        """(N, L) bool: which states count; the first always does, so that there is one to attend to."""
+        return torch.arange(self.states.shape[1], device=self._device) < self.lengths.clamp(min=1).unsqueeze(1)
+
+    def trimmed(self) -> "Captions":
+        """The same with states up to the longest caption's alone, which attention with `mask` never tells apart.
+
+        On other devices than the processor they stay as they are, since the number must be waited for there.
+        """
+        if self._device.type != "cpu" or torch.compiler.is_compiling() or not len(self):
+            return self
+        longest = max(1, int(self.lengths.max()))
+        return Captions(self.states[:, :longest], self.lengths, self.pooled, self.nothing)
+
+    def where_empty(self, empty: Tensor) -> "Captions":
+        nothing, column = self.nothing, empty.unsqueeze(1)
+        return Captions(
+            torch.where(column.unsqueeze(2), nothing.states.to(self.states.dtype), self.states),
+            torch.where(empty, nothing.length.to(self.lengths.dtype), self.lengths),
+            torch.where(column, nothing.pooled.to(self.pooled.dtype), self.pooled),
+            nothing,
+        )
+
+    def joined(self, other: "Captions") -> "Captions":
+        return Captions(
+            torch.cat([self.states, other.states]),
+            torch.cat([self.lengths, other.lengths]),
+            torch.cat([self.pooled, other.pooled]),
+            self.nothing,
+        )
+
+    def clone(self) -> "Captions":
+        """A copy, of tensors that autograd may take part in."""
+        return Captions(self.states.clone(), self.lengths.clone(), self.pooled.clone(), self.nothing)
+
+    def chosen(self, numbers: Tensor) -> "Captions":
+        return Captions(self.states[numbers], self.lengths[numbers], self.pooled[numbers], self.nothing)
+
+    def to(self, device: torch.device | str) -> "Captions":
+        return Captions(
+            self.states.to(device), self.lengths.to(device), self.pooled.to(device), self.nothing.to(device)
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return self.lengths.device

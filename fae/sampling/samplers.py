@@ -1,0 +1,159 @@
+"""Solvers from noise to data: pure functions of a velocity, a start and the times to visit (t = 1 is noise)."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+
+from fae.rng import Draw
+from fae.sampling.transport import shift_times
+
+Velocity = Callable[[torch.Tensor, float], torch.Tensor]
+OnStep = Callable[[int, float, torch.Tensor], None]
+
+SOLVERS = ("euler", "heun", "sde")
+LAST_STEPS = ("mean", "euler")
+# SiT's sampler jumps over the last 0.04 of t without noise (its `last_step_size`).
+SIT_LAST_STEP = 0.04
+
+
+def ode_times(steps: int, shift: float = 1.0) -> list[float]:
+    """`steps` + 1 times from 1 down to 0, even before the shift (the paper's convention: below 1 = more time at noise).
+
+    All of `steps` are solver steps; SiT's and RAE's `num_steps` counts times, which is one step less.
+
+    Raises:
+        ValueError: fewer than one step.
+    """
+    _check_steps(steps)
+    return shift_times(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
+
+
+def sde_times(steps: int, shift: float = 1.0, last_step: float = SIT_LAST_STEP) -> list[float]:
+    """`steps` + 1 times: `steps` - 1 even ones from 1 to `last_step`, then 0, all shifted.
+
+    For 250 steps that is SiT's grid: 249 Euler–Maruyama steps down to t = 0.04 and one last step to 0.
+
+    Raises:
+        ValueError: fewer than one step, or a last step outside of (0, 1).
+    """
+    _check_steps(steps)
+    if not 0 < last_step < 1:
+        raise ValueError(f"last_step: expected a length of t between 0 and 1; received {last_step}")
+    if steps == 1:
+        return [1.0, 0.0]
+    even = torch.linspace(1, last_step, steps, dtype=torch.float64)
+    return [*shift_times(even, shift).tolist(), 0.0]
+
+
+def euler_ode(
+    velocity: Velocity, noise: torch.Tensor, times: Sequence[float], on_step: OnStep | None = None
+) -> torch.Tensor:
+    """First-order solution of dx/dt = v(x, t) along `times`, one evaluation a step.
+
+    Args:
+        velocity: (x, t) -> dx/dt; t is a plain number so that choices by t need no look at the device.
+        noise: the start at times[0], (N, ...). The state is kept in float32 (float64 when the noise is) whatever the
+            model computes in.
+        times: descending, usually 1 to 0.
+        on_step: called after each step with its number from 0, the time reached, and the state.
+
+    Returns:
+        The state at times[-1], (N, ...).
+    """
+    x = _state(noise)
+    for step, (t, t_next) in enumerate(pairwise(times)):
+        x = x + (t_next - t) * velocity(x, t).to(x.dtype)
+        if on_step:
+            on_step(step, t_next, x)
+    return x
+
+
+def heun_ode(
+    velocity: Velocity, noise: torch.Tensor, times: Sequence[float], on_step: OnStep | None = None
+) -> torch.Tensor:
+    """Second-order solution: the mean of the slopes at both ends of a step, two evaluations each (Heun's method).
+
+    The last step is a full one too: a velocity stays finite at t = 0, unlike the σ-parametrised slope of EDM
+    (arXiv 2206.00364, algorithm 1). Arguments and result as for `euler_ode`.
+    """
+    x = _state(noise)
+    for step, (t, t_next) in enumerate(pairwise(times)):
+        slope = velocity(x, t).to(x.dtype)
+        ahead = velocity(x + (t_next - t) * slope, t_next).to(x.dtype)
+        x = x + 0.5 * (t_next - t) * (slope + ahead)
+        if on_step:
+            on_step(step, t_next, x)
+    return x
+
+
+def euler_maruyama_sde(
+    velocity: Velocity,
+    noise: torch.Tensor,
+    times: Sequence[float],
+    draw: Draw,
+    diffusion_scale: float = 1.0,
+    last_step: str = "mean",
+    on_step: OnStep | None = None,
+) -> torch.Tensor:
+    """Euler–Maruyama solution of the reverse SDE with diffusion w_t = σ_t = t (SiT, arXiv 2401.08740, eq. 5).
+
+    A step of length h is x ← x - h·v + h·D·s + √(2·D·h)·z with D = diffusion_scale·t. On the linear path the score is
+    s = -(x + (1 - t)·v) / t, so D·s has no division. SiT's released sampler has D = σ_t in its form `sigma`, which is
+    diffusion_scale = 1; its equation read to the letter has w_t / 2 in that place, which is 0.5.
+
+    Args:
+        velocity, noise, times, on_step: as for `euler_ode`; `sde_times` makes SiT's times.
+        draw: gives standard normal noise of the state's shape at each call, once a step but for the last.
+        diffusion_scale: 0 is the ODE.
+        last_step: the last step has no noise; `mean` keeps the score term (SiT's default), `euler` is the ODE's step,
+            which to t = 0 also is Tweedie's estimate E[x_0 | x_t], SiT's third choice.
+
+    Raises:
+        ValueError: an unknown last step or a negative diffusion.
+    """
+    if last_step not in LAST_STEPS:
+        raise ValueError(f"last_step: expected one of {', '.join(LAST_STEPS)}; received {last_step!r}")
+    if not diffusion_scale >= 0:
+        raise ValueError(f"diffusion_scale: expected a number of at least 0; received {diffusion_scale}")
+    x = _state(noise)
+    final = len(times) - 2
+    for step, (t, t_next) in enumerate(pairwise(times)):
+        v = velocity(x, t).to(x.dtype)
+        scale = 0.0 if step == final and last_step == "euler" else diffusion_scale
+        mean = x - (t - t_next) * (v + scale * (x + (1 - t) * v))
+        x = mean if step == final else mean + math.sqrt(2 * scale * t * (t - t_next)) * draw().to(x)
+        if on_step:
+            on_step(step, t_next, x)
+    return x
+
+
+def solve(
+    solver: str, velocity: Velocity, draw: Draw, steps: int, shift: float = 1.0, on_step: OnStep | None = None
+) -> torch.Tensor:
+    """Data from a velocity by the solver of that name: `euler`, `heun` or `sde`.
+
+    Args:
+        draw: its first call gives the start, later ones the SDE's noise.
+        steps: solver steps; Heun evaluates the velocity twice a step.
+        shift: of the times, in the paper's convention.
+
+    Raises:
+        ValueError: an unknown solver.
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}; received {solver!r}")
+    if solver == "sde":
+        return euler_maruyama_sde(velocity, draw(), sde_times(steps, shift), draw, on_step=on_step)
+    ode = euler_ode if solver == "euler" else heun_ode
+    return ode(velocity, draw(), ode_times(steps, shift), on_step)
+
+
+def _state(noise: torch.Tensor) -> torch.Tensor:
+    return noise.to(torch.promote_types(noise.dtype, torch.float32))
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1; received {steps}")

@@ -1,0 +1,122 @@
+"""The linear path between data and noise: times, the velocity a model learns, and the loss that teaches it.
+
+t = σ ∈ [0, 1] and **t = 1 is noise**: x_t = (1 - t)·x_0 + t·ε with velocity v = ε - x_0, which is the sign of
+diffusers' flow-match schedulers (SiT, arXiv 2401.08740, section 2, with α_t = 1 - t and σ_t = t).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from fae.rng import normal, uniform
+from fae.sampling.conditions import Conditions
+
+Model = Callable[..., torch.Tensor]
+"""(x (N, ..., c), t (N,), a condition's inputs) -> velocity of x's shape."""
+
+
+def shift_to_diffusers(shift: float) -> float:
+    """The paper's timestep shift (its time 0 is noise) as diffusers' `shift` (its σ = 1 is noise): 1 / shift."""
+    if not shift > 0:
+        raise ValueError(f"shift: expected a number above 0 (1 = none, the paper 0.4); received {shift}")
+    return 1.0 / shift
+
+
+def shift_from_diffusers(shift: float) -> float:
+    """diffusers' `shift` in the paper's convention; the inverse of `shift_to_diffusers`, and the same formula."""
+    return shift_to_diffusers(shift)
+
+
+def shift_times(t: torch.Tensor, shift: float) -> torch.Tensor:
+    """Times moved towards noise by a shift below 1 (towards data above 1), any shape, t = 1 is noise.
+
+    The paper's rule is u' = s·u / (1 + (s - 1)·u) for u = 1 - t. Written in t it is the same rule with 1/s
+    (LightningDiT, arXiv 2501.01423; FAE, arXiv 2512.07829: s = 0.4).
+    """
+    s = shift_to_diffusers(shift)
+    return s * t / (1 + (s - 1) * t)
+
+
+def interpolate(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x_t, velocity) for data and noise (N, ...) at times (N,)."""
+    t = t.view(-1, *[1] * (x0.ndim - 1))  # (N,) -> (N, 1, ...)
+    return (1 - t) * x0 + t * noise, noise - x0
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How a velocity model is trained. What the paper does not state has the default of the work named beside it."""
+
+    shift: float = 1.0
+    """Timestep shift of the training times, and of the solver's unless `sampling_shift` says otherwise; the paper's
+    convention (0.4 there, 1 = none). RAE shifts both; LightningDiT shifts the solver's only: there shift = 1 and
+    `sampling_shift` = 0.3. Which of the two the paper does is not stated."""
+    sampling_shift: float | None = None
+    """Timestep shift of the solver's times; None = `shift`."""
+    time_distribution: str = "uniform"
+    """Distribution of t before the shift: uniform (SiT) or logit-normal (LightningDiT). Not stated in the paper."""
+    logit_mean: float = 0.0
+    """Mean of logit(t); positive = more noise."""
+    logit_std: float = 1.0
+    """Standard deviation of logit(t)."""
+    cosine_weight: float = 0.0
+    """Weight of 1 - cos(prediction, velocity) per token beside the squared error (LightningDiT: 1). Not stated."""
+    label_dropout: float = 0.1
+    """Share of samples that are trained without their condition (SiT: 0.1). Not stated in the paper."""
+
+    def __post_init__(self) -> None:
+        for name, shift in (("shift", self.shift), ("sampling_shift", self.sampling_shift)):
+            if shift is not None and not shift > 0:
+                raise ValueError(f"{name}: expected a number above 0 (1 = none, the paper 0.4); received {shift}")
+        if self.time_distribution not in ("uniform", "logit-normal"):
+            raise ValueError(
+                f"time_distribution: expected uniform or logit-normal; received {self.time_distribution!r}"
+            )
+        if not self.logit_std > 0:
+            raise ValueError(f"logit_std: expected a number above 0; received {self.logit_std}")
+        if not self.cosine_weight >= 0:
+            raise ValueError(f"cosine_weight: expected a number of at least 0; received {self.cosine_weight}")
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout: expected a share from 0 to 1; received {self.label_dropout}")
+
+    @property
+    def solver_shift(self) -> float:
+        """The shift of the solver's times."""
+        return self.shift if self.sampling_shift is None else self.sampling_shift
+
+    def sample_t(
+        self, count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> torch.Tensor:
+        """Training times (count,), float32 in [0, 1], shifted."""
+        if self.time_distribution == "uniform":
+            t = uniform((count,), generator, device)
+        else:
+            t = torch.sigmoid(self.logit_mean + self.logit_std * normal((count,), generator, device))
+        return shift_times(t, self.shift)
+
+    def loss(
+        self, model: Model, x0: torch.Tensor, conditions: Conditions, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Mean squared error of the velocity, and the cosine loss when it has a weight.
+
+        Args:
+            model: (x_t (N, ..., c), t (N,), conditions' inputs) -> velocity of x_t's shape.
+            x0: data (N, ..., c), already normalised.
+            conditions: one for each sample.
+            generator: source of times, noise and dropped conditions, on x0's device.
+
+        Returns:
+            `loss`; beside it `velocity_mse` and `velocity_cosine` when the cosine loss is on. Scalars, float32.
+        """
+        x0 = x0.float()
+        t = self.sample_t(len(x0), generator, x0.device)
+        noise = normal(x0.shape, generator, x0.device)
+        x_t, velocity = interpolate(x0, noise, t)
+        prediction = model(x_t, t, conditions.dropped(self.label_dropout, generator).inputs).float()
+        squared = F.mse_loss(prediction, velocity)
+        if not self.cosine_weight:
+            return {"loss": squared}
+        cosine = 1 - F.cosine_similarity(prediction, velocity, dim=-1).mean()
+        return {"loss": squared + self.cosine_weight * cosine, "velocity_mse": squared, "velocity_cosine": cosine}

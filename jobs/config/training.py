@@ -1,0 +1,85 @@
+"""What the training sections of a recipe share."""
+
+from dataclasses import dataclass
+
+from jobs.config.settings import setting
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every training loop shares."""
+
+    steps: int = setting(1000, "Optimiser steps.", metavar="STEPS", low=1, group="Training")
+    batch_size: int = setting(256, "Rows in a global batch.", metavar="ROWS", low=1, group="Training")
+    accumulate: int = setting(
+        1,
+        "Equal parts of a batch whose gradients are added up one after the other: less memory, the same update.",
+        metavar="PARTS",
+        low=1,
+        group="Training",
+    )
+    learning_rate: float = setting(1e-4, "Peak learning rate of AdamW.", metavar="RATE", low=0.0, group="Training")
+    schedule: str = setting(
+        "cosine",
+        "Learning rate after the warm-up.",
+        choices=("constant", "cosine", "constant-then-cosine"),
+        group="Training",
+    )
+    warmup_steps: int = setting(1000, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
+    weight_decay: float = setting(
+        0.0, "AdamW weight decay (not stated in the paper).", metavar="RATE", low=0.0, group="Training"
+    )
+    beta2: float = setting(0.999, "AdamW's second momentum.", metavar="BETA", low=0.0, high=1.0, group="Training")
+    clip_norm: float | None = setting(
+        1.0,
+        "Gradient norm above which gradients are scaled down (not stated in the paper).",
+        metavar="NORM",
+        low=0.0,
+        group="Training",
+    )
+    ema_decay: float = setting(
+        0.9999, "Decay of the moving average of the weights.", metavar="DECAY", low=0.0, high=1.0, group="Training"
+    )
+    compile: bool = setting(False, "Compile the model with torch.compile.", group="Training")
+    gradient_checkpointing: bool = setting(
+        False, "Recompute activations in the backward pass: less memory, more time.", group="Training"
+    )
+    skip_nan: int = setting(
+        0,
+        "Steps with a loss or gradient that is not finite to skip and record before the run ends.",
+        metavar="STEPS",
+        low=0,
+        group="Training",
+    )
+    precision: str = setting(
+        "auto", "Arithmetic; auto = bf16 autocast where the device has it.", choices=PRECISIONS, group="Training"
+    )
+    seed: int = setting(0, "Seed of initial weights, row order and noise.", metavar="SEED", low=0, group="Training")
+    residency: str = setting(
+        "auto",
+        "Where the store's rows are kept while training.",
+        choices=("auto", "device", "ram", "stream"),
+        group="Training",
+    )
+    log_every: int = setting(50, "Steps between two lines of metrics.", metavar="STEPS", low=1, group="Watching")
+    save_every: int = setting(500, "Steps between two checkpoints.", metavar="STEPS", low=1, group="Watching")
+    keep: int = setting(2, "Newest checkpoints kept.", metavar="COUNT", low=1, group="Watching")
+    keep_every: int = setting(
+        0,
+        "Keep the checkpoints whose step is a multiple of this too; 0 = none of them.",
+        metavar="STEPS",
+        low=0,
+        group="Watching",
+    )
+    keep_best: int = setting(
+        0, "Keep this many with the lowest logged loss too.", metavar="COUNT", low=0, group="Watching"
+    )
+    preview_every: int = setting(
+        0,
+        "Steps between two preview grids, and a generator's held-out figures; 0 = none.",
+        metavar="STEPS",
+        low=0,
+        group="Watching",
+    )

@@ -1,0 +1,76 @@
+"""Held-out pictures painted anew, as a set of pictures beside their originals."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.models import PixelDecoder, PixelVAE
+from jobs.evaluation.image_sets import Batch, StorePictures
+from jobs.runs import RunFolder, load_model
+from jobs.train import Rebuild, rebuilder, reconstruct
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """What a decoder paints of a store's features, through the autoencoder (its mean) when there is one.
+
+    Without a decoder it is what an autoencoder that paints makes of the pictures.
+    """
+
+    originals: StorePictures
+    decoder: RunFolder | None
+    autoencoder: RunFolder | None
+    device: torch.device
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return self.originals.size
+
+    @property
+    def total(self) -> int:
+        return self.originals.total
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "kind": "reconstructions",
+            "of": self.originals.identity,
+            "decoder_sha256": self.decoder.weights_sha256 if self.decoder else None,
+            "autoencoder_sha256": self.autoencoder.weights_sha256 if self.autoencoder else None,
+            "count": self.total,
+            "size": self.size,
+            "crop": None,
+        }
+
+    def batches(self, rows: int) -> Iterator[Batch]:
+        chosen = self.originals.rows
+        for start in range(0, len(chosen), rows):
+            part = chosen[start : start + rows]
+            originals, painted = self._painted(part)
+            yield Batch(painted, np.arange(start, start + len(part)), originals)
+
+    def _painted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        store = self.originals.store
+        if self.decoder is None:
+            originals = store.read("pixels", rows, view=0)
+            return originals, self._vae.repaint(originals)
+        return reconstruct(self._model, store, rows, self._rebuild, self.device)
+
+    @cached_property
+    def _vae(self) -> PixelVAE:
+        assert self.autoencoder is not None
+        return load_model(PixelVAE, self.autoencoder.model_path, self.device)
+
+    @cached_property
+    def _model(self) -> PixelDecoder:
+        assert self.decoder is not None
+        return load_model(PixelDecoder, self.decoder.model_path, self.device)
+
+    @cached_property
+    def _rebuild(self) -> Rebuild | None:
+        return rebuilder(self.autoencoder, self.device) if self.autoencoder else None

@@ -1,0 +1,105 @@
+"""Actors that do shards: started, replaced when they are lost, given work once they live, stopped at the end."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from jobs.executors.shard_queue import LOSSES, Ledger
+from jobs.executors.worker import ShardResult
+
+StartActor = Callable[[], ray.actor.ActorHandle]
+
+LOOK_SECONDS = 1.0  # how often stragglers are looked for while nothing comes
+PATIENCE_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+def hand_out(start: StartActor, count: int, shards: list[int]) -> Iterator[ShardResult]:
+    """Yield each shard's result once.
+
+    Work begins with the actors that live; others wait for a node with room. A lost actor is replaced.
+
+    Raises:
+        ShardFailed: a shard failed on every try.
+        ValueError: a worker met a user's mistake.
+    """
+    crew, ledger = _Crew(start, count), Ledger(shards)
+    try:
+        while not ledger.finished:
+            for slot, shard in ledger.deal(sorted(crew.alive)):
+                crew.give(slot, shard)
+            yield from crew.results(ledger)
+    finally:
+        crew.stop()
+
+
+class _Crew:
+    """Actors by slot; `calls` are what they were asked: a shard, or None for a sign of life."""
+
+    def __init__(self, start: StartActor, count: int) -> None:
+        self.start = start
+        self.actors: list[ray.actor.ActorHandle] = [None] * count
+        self.alive: set[int] = set()
+        self.calls: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle, int | None]] = {}
+        self.stillborn = 0
+        self.began, self.warned = time.monotonic(), False
+        for slot in range(count):
+            self._fill(slot)
+
+    def give(self, slot: int, shard: int) -> None:
+        actor = self.actors[slot]
+        self.calls[actor.run.remote(shard)] = (slot, actor, shard)
+
+    def results(self, ledger: Ledger) -> Iterator[ShardResult]:
+        """Wait a little for any call to end and note what became of it."""
+        ended, _ = ray.wait(list(self.calls), num_returns=1, timeout=LOOK_SECONDS)
+        if not self.alive:
+            self._warn()
+        for call in ended:
+            slot, actor, shard = self.calls.pop(call)
+            try:
+                result = ray.get(call)
+            except RayTaskError as error:
+                if isinstance(error.cause, ValueError) or shard is None:
+                    raise error.cause from None
+                ledger.fail(shard, slot, error.cause)
+            except RayActorError as error:
+                self._lost(slot, actor, born=shard is not None, error=error)
+                if shard is not None:
+                    ledger.lose(shard, slot, error)
+            else:
+                if shard is None:
+                    self.alive.add(slot)
+                elif ledger.finish(shard, slot):
+                    yield {**result, "worker": str(slot)}
+
+    def stop(self) -> None:
+        """End every actor at once and wait until it is gone, so that nobody writes any more."""
+        for actor in self.actors:
+            ray.kill(actor)
+        if self.calls:
+            ray.wait(list(self.calls), num_returns=len(self.calls), timeout=STOP_SECONDS)
+
+    def _fill(self, slot: int) -> None:
+        actor = self.actors[slot] = self.start()
+        self.calls[actor.__ray_ready__.remote()] = (slot, actor, None)
+
+    def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: RayActorError) -> None:
+        self.stillborn = 0 if born else self.stillborn + 1
+        if self.stillborn >= LOSSES:
+            raise RuntimeError(f"{LOSSES} workers in a row ended before they began: {error}") from error
+        if self.actors[slot] is actor:
+            self.alive.discard(slot)
+            self._fill(slot)
+
+    def _warn(self) -> None:
+        if not self.warned and time.monotonic() - self.began > PATIENCE_SECONDS:
+            self.warned = True
+            logging.getLogger(__name__).warning(
+                "no worker has started for %d seconds: the cluster may lack the processors or GPUs that one needs "
+                "(--cpus-per-worker, --gpus-per-worker); work begins as soon as there is room",
+                PATIENCE_SECONDS,
+            )

@@ -1,0 +1,141 @@
+"""The same shards on Ray actors: attach to a cluster or start an embedded one that listens on loopback alone."""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from threading import Lock
+from typing import Any, TypeVar
+
+import ray
+from ray._private import ray_constants
+
+from jobs.config import RuntimeConfig
+from jobs.executors.devices import use_threads
+from jobs.executors.dispatch import hand_out
+from jobs.executors.worker import IN_FLIGHT, ShardResult, ShardWorker, WorkerFactory
+
+Result = TypeVar("Result")
+SESSION_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's default of 15 starves the actors, which are the command's whole work, beside anything else that runs.
+    "RAY_worker_niceness": "0",
+}
+
+
+class _Actor:
+    """A process with one worker that runs two shards at a time, so that reading and writing overlap."""
+
+    def __init__(self, factory: WorkerFactory, threads: int) -> None:
+        use_threads(threads)
+        self.factory, self.making = factory, Lock()
+        self.worker: ShardWorker | None = None
+
+    def run(self, shard: int) -> ShardResult:
+        # Made here and not in __init__, whose errors Ray hands on as text: a person's mistake keeps its class.
+        with self.making:
+            self.worker = self.worker or self.factory()
+        return self.worker.run(shard)
+
+
+@contextmanager
+def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
+    """Ray for the length of a command: an embedded one is shut down again, a cluster or the caller's own is left."""
+    if ray.is_initialized():
+        yield
+        return
+    address = cluster_address(runtime)
+    if runtime.dashboard:
+        _check_dashboard(address)
+    with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else _loopback():
+        _start(address, runtime)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str | None, runtime: RuntimeConfig) -> None:
+    embedded = {} if address else {"num_cpus": max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker))}
+    ray.init(
+        # Without an address Ray would join whatever cluster somebody started on this machine.
+        address=address or "local",
+        include_dashboard=None if address else runtime.dashboard,
+        _node_ip_address=None if address else "127.0.0.1",
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        **embedded,
+    )
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray listen on 127.0.0.1, which it takes for the address that other machines see unless clusters are off.
+
+    This process has read that from its environment when Ray was imported, the processes of the session read it anew.
+    """
+    kept = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with environment_defaults({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = kept
+
+
+@contextmanager
+def environment_defaults(values: Mapping[str, str]) -> Iterator[None]:
+    """Set the variables that are not set yet, which child processes inherit, and take them away again."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _check_dashboard(address: str | None) -> None:
+    if address:
+        raise ValueError(f"runtime.dashboard: the cluster at {address} decides about its dashboard; leave this out")
+    if importlib.util.find_spec("aiohttp_cors") is None:
+        raise ValueError("runtime.dashboard: expected the packages of Ray's dashboard; run pip install 'ray[default]'")
+
+
+def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
+    """Yield each shard's result; see `hand_out` for what becomes of failures and lost workers."""
+    with ray_session(runtime):
+        # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
+        maker = ray.remote(
+            num_cpus=runtime.cpus_per_worker,
+            num_gpus=runtime.gpus_per_worker,
+            max_concurrency=IN_FLIGHT,
+            scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
+        )(_Actor)
+        start = partial(maker.remote, factory, _threads(runtime))
+        yield from hand_out(start, min(runtime.workers, len(shards)), shards)
+
+
+def call_on_ray(function: Callable[..., Result], arguments: tuple[Any, ...], runtime: RuntimeConfig) -> Result:
+    """Call a function in a task with a worker's resources."""
+    with ray_session(runtime):
+        task = ray.remote(num_cpus=runtime.cpus_per_worker, num_gpus=runtime.gpus_per_worker)(function)
+        answer: Result = ray.get(task.remote(*arguments))
+        return answer
+
+
+def _threads(runtime: RuntimeConfig) -> int:
+    """Threads of an actor: on a cluster the processors reserved for it, else its share of this machine's."""
+    if runtime.threads:
+        return runtime.threads
+    if cluster_address(runtime):
+        return max(1, int(runtime.cpus_per_worker))
+    return max(1, (os.cpu_count() or 1) // runtime.workers)
+
+
+def cluster_address(runtime: RuntimeConfig) -> str | None:
+    """The cluster to join, None for an embedded Ray."""
+    return runtime.address or os.environ.get("RAY_ADDRESS")

@@ -1,0 +1,72 @@
+"""Fill a planned store: the missing shards on workers, then the finish; interrupted, the same call goes on."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from jobs.config import RuntimeConfig
+from jobs.executors.counters import Tally
+from jobs.executors.pool import run_shards
+from jobs.executors.worker import OnProgress, ShardResult, WorkerFactory
+from stores import Store, StoreWriter
+
+
+def fill_store(
+    writer: StoreWriter, factory: WorkerFactory, runtime: RuntimeConfig, on_progress: OnProgress, max_rejected: float
+) -> Store:
+    """`fill_stores` for one store."""
+    return fill_stores([writer], factory, runtime, on_progress, max_rejected)[0]
+
+
+def fill_stores(
+    writers: Sequence[StoreWriter],
+    factory: WorkerFactory,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+    max_rejected: float,
+) -> list[Store]:
+    """Take over what older stores hold, do every unit of which a shard is missing, and finalise; complete ones stay.
+
+    A unit is a shard of the store with the most rows in one; the shards of the others divide it.
+
+    Raises:
+        StoreError: another driver holds a store, or more than `max_rejected` of the rows were rejected (all is kept).
+        ShardFailed: a shard failed on every try.
+    """
+    for writer in writers:
+        writer.begin()
+    unfinished = [writer for writer in writers if not writer.complete]
+    if unfinished:
+        with ExitStack() as leases:
+            for writer in unfinished:
+                leases.enter_context(writer.lease())
+                writer.take_over()
+            coarsest = max(writers, key=lambda writer: writer.manifest.rows_per_shard)
+            missing = _missing_units(unfinished, coarsest.manifest.rows_per_shard)
+            try:
+                run_shards(factory, missing, runtime, _counter(coarsest, missing, on_progress))
+            finally:
+                for writer in unfinished:
+                    writer.blobs.sweep()  # what lost workers left half written
+            for writer in unfinished:
+                writer.finalise(max_rejected=max_rejected)
+    return [writer.finalise() for writer in writers]
+
+
+def _missing_units(writers: Sequence[StoreWriter], unit_rows: int) -> list[int]:
+    rows = [shard * writer.manifest.rows_per_shard for writer in writers for shard in writer.missing_shards()]
+    return sorted({row // unit_rows for row in rows})
+
+
+def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -> Callable[[ShardResult], None]:
+    """A function of shard results that reports rows done out of all, and what they amount to."""
+    done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
+    tally = Tally(writer.num_shards, len(missing))
+    on_progress(done, writer.num_rows, tally.facts())
+
+    def count(result: ShardResult) -> None:
+        nonlocal done
+        done += result["rows"]
+        tally.add(result)
+        on_progress(done, writer.num_rows, tally.facts())
+
+    return count

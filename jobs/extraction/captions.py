@@ -1,0 +1,234 @@
+"""Captions to a text store: a frozen text encoder runs once over the captions of a store's rows, shard by shard."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from fae.encoders import EncodedText, TextEncoder, find_text_encoder, lasting_name, text_encoder_sha256
+from jobs.config import RuntimeConfig, TextConfig
+from jobs.executors import (
+    Laps,
+    OnProgress,
+    Passes,
+    ShardResult,
+    autocast,
+    dtype_name,
+    fill_store,
+    pick_device,
+    pick_dtype,
+    use_threads,
+)
+from stores import ArraySpec, Store, StoreWriter, fingerprint
+from stores.backends import make_folder, replace_file
+
+STATES, LENGTH, POOLED = "states", "length", "pooled"
+# Lengths are stored as bytes.
+MOST_TOKENS = 255
+
+
+def row_captions(captions: Sequence[str] | None, count: int) -> list[str]:
+    """`count` captions of a row: the first ones, repeated when there are fewer; the empty one when there is none."""
+    given = list(captions or [])
+    return [given[number % len(given)] if given else "" for number in range(count)]
+
+
+@dataclass(frozen=True)
+class TextPlan:
+    """What a text store will hold: its arrays, how many captions were cut, and the encoded empty caption."""
+
+    folder: Path
+    max_tokens: int
+    cut: int
+    arrays: list[ArraySpec]
+    empty: dict[str, Any]
+
+
+def plan_text(rows: pa.Table, config: TextConfig, device: torch.device, cache: Path | None = None) -> TextPlan:
+    """Count tokens, so that no caption is padded beyond the longest, and encode the empty caption.
+
+    A store's records have one size, so shorter captions are filled up with zeros; see README for what that costs. What
+    was counted is kept in the folder `cache`, so that the same captions and encoder are counted once.
+
+    Raises:
+        WeightsError: no such text encoder.
+    """
+    folder = find_text_encoder(config.text_encoder)
+    texts = sorted({text for row in rows["caption"].to_pylist() for text in row_captions(row, config.captions)} | {""})
+    made_from = {"texts": texts, "encoder": text_encoder_sha256(folder), "max_tokens": config.max_tokens}
+    file = None if cache is None else cache / f"{fingerprint({**made_from, 'device': device.type})}.json"
+    counted = _kept_count(file)
+    if counted is None:
+        counted = _count(TextEncoder.load(folder, device), texts, config)
+        if file is not None:
+            make_folder(file.parent)
+            replace_file(file, json.dumps(asdict(counted)).encode())
+    arrays = text_arrays(counted.max_tokens, counted.width, counted.pooled_width, config)
+    return TextPlan(folder, counted.max_tokens, counted.cut, arrays, counted.empty)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What a text encoder makes of some captions: tokens kept, captions cut, channels, and the empty caption."""
+
+    max_tokens: int
+    cut: int
+    width: int
+    pooled_width: int
+    empty: dict[str, Any]
+
+
+def _count(encoder: TextEncoder, texts: Sequence[str], config: TextConfig) -> _Counted:
+    lengths = np.array(encoder.lengths(texts))
+    limit = min(encoder.max_tokens, MOST_TOKENS)
+    kept = min(limit, config.max_tokens or int(lengths.max()))
+    empty = encoder([""], kept)
+    cut = int((lengths > kept).sum())
+    return _Counted(kept, cut, empty.states.shape[-1], empty.pooled.shape[-1], _empty_record(empty))
+
+
+def _kept_count(file: Path | None) -> _Counted | None:
+    """What was counted before; None when there is nothing, or a damaged file."""
+    try:
+        return None if file is None else _Counted(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:
+    """The arrays of a text store: states (tokens, width), their number, and the pooled vector."""
+    return [
+        ArraySpec(STATES, (tokens, width), config.dtype),
+        ArraySpec(LENGTH, (1,), "uint8"),
+        ArraySpec(POOLED, (pooled_width,), config.dtype),
+    ]
+
+
+def text_writer(
+    source: Store, parent: Path, name: str, plan: TextPlan, config: TextConfig, runtime: RuntimeConfig
+) -> StoreWriter:
+    """The writer of a store of kind "text": a row for each row of `source`, in its order; views are captions.
+
+    A row counts as the same when its captions are: those that an older store holds are copied from it.
+    """
+    return StoreWriter.plan(
+        parent,
+        kind="text",
+        name=name,
+        arrays=plan.arrays,
+        views=config.captions,
+        index=_captions_as_content(source.index),
+        ingredients={
+            "text_encoder_sha256": text_encoder_sha256(plan.folder),
+            "max_tokens": plan.max_tokens,
+            "captions": config.captions,
+            "precision": dtype_name(config.precision, pick_device(runtime.device)),
+            "batch_size": config.batch_size,
+            "format": 1,
+        },
+        attributes={
+            "text_encoder": lasting_name(config.text_encoder),
+            "empty_caption": plan.empty,
+            "captions_cut": plan.cut,
+            "aligned_with": source.url,
+            "aligned_content_id": source.content_id,
+        },
+        rows_per_shard=config.rows_per_shard,
+        permute=False,
+    )
+
+
+class TextWorker:
+    """Encodes a shard's captions in batches that begin with the shard, and writes them."""
+
+    def __init__(self, store: str, folder: Path, config: TextConfig, device: str) -> None:
+        self.writer, self.config, self.device = StoreWriter.open(store), config, pick_device(device)
+        self.encoder = TextEncoder.load(folder, self.device)
+        self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
+        self.captions = self.writer.index["caption"]
+        self.passes = Passes(self.device, torch.get_num_threads())
+
+    def run(self, shard: int) -> ShardResult:
+        """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
+        span, clock = self.writer.shard_rows(shard), Laps()
+        kept = self.writer.kept_rows(shard)
+        rows = self.captions.slice(span.start, len(span)).to_pylist()
+        texts = [text for row in rows for text in row_captions(row, self.config.captions)]  # row after row
+        arrays = self._arrays(len(texts))
+        starts = range(0, len(texts), self.config.batch_size)
+        done = [self.passes.submit(self._encode, texts, start, arrays) for start in starts]
+        for batch in done:
+            batch.result()
+        clock.lap("encode")
+        # (rows * K, ...) -> (rows, K, ...)
+        shaped = {name: values.reshape(len(rows), -1, *values.shape[1:]) for name, values in arrays.items()}
+        self.writer.write_shard(shard, shaped, kept=kept)
+        clock.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": clock.seconds}
+
+    def _arrays(self, count: int) -> dict[str, np.ndarray]:
+        specs = [self.writer.manifest.array(name) for name in (STATES, LENGTH, POOLED)]
+        return {
+            spec.name: np.zeros((count, *spec.row_shape), np.float32 if spec.is_float else np.uint8) for spec in specs
+        }
+
+    def _encode(self, texts: list[str], start: int, arrays: dict[str, np.ndarray]) -> None:
+        part = texts[start : start + self.config.batch_size]
+        with self.autocast():
+            found = self.encoder(part, arrays[STATES].shape[1])
+        stop = start + len(part)
+        arrays[STATES][start:stop, : found.states.shape[1]] = found.states.cpu().numpy()
+        arrays[LENGTH][start:stop, 0] = found.lengths.cpu().numpy()
+        arrays[POOLED][start:stop] = found.pooled.cpu().numpy()
+
+
+def extract_text(
+    writer: StoreWriter, plan: TextPlan, config: TextConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> Store:
+    """Encode every caption once; does nothing when the store is complete."""
+    use_threads(runtime.threads)
+    factory = partial(TextWorker, writer.url, plan.folder, config, runtime.device)
+    return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)
+
+
+def empty_caption(text: Store) -> dict[str, torch.Tensor]:
+    """The empty caption's `states` (L, D), `length` (1,) and `pooled` (P,), as guidance needs them; float32."""
+    record = text.attributes["empty_caption"]
+    tokens, width = text.arrays[STATES].row_shape
+    states = torch.zeros(tokens, width)
+    given = _from_base64(record[STATES]).reshape(-1, width)
+    states[: len(given)] = given
+    return {STATES: states, LENGTH: torch.tensor([len(given)]), POOLED: _from_base64(record[POOLED])}
+
+
+def _empty_record(empty: EncodedText) -> dict[str, Any]:
+    length = int(empty.lengths[0])
+    return {STATES: _to_base64(empty.states[0, :length]), POOLED: _to_base64(empty.pooled[0])}
+
+
+def _to_base64(values: torch.Tensor) -> str:
+    return base64.b64encode(values.float().cpu().numpy().astype("<f4").tobytes()).decode()
+
+
+def _from_base64(text: str) -> torch.Tensor:
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
+
+
+def _captions_as_content(index: pa.Table) -> pa.Table:
+    """The index with each row's captions as its content: their digest and size in place of the picture's."""
+    texts = [json.dumps(row or [], ensure_ascii=False).encode() for row in index["caption"].to_pylist()]
+    columns = {
+        "sha256": pa.array([hashlib.sha256(text).hexdigest() for text in texts]),
+        "num_bytes": pa.array([len(text) for text in texts], pa.int64()),
+    }
+    for name, values in columns.items():
+        index = index.set_column(index.schema.get_field_index(name), index.schema.field(name), values)
+    return index

@@ -1,0 +1,179 @@
+"""The worker that fills feature stores: pictures decoded once, for one encoder or several, shard by shard."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder
+from fae.images import PictureError, decode_picture
+from jobs.config import ExtractConfig
+from jobs.executors import Laps, Passes, ShardResult, pick_device, pick_dtype
+from jobs.extraction.decoders import Decoders, Decoding
+from stores import StoreWriter
+from stores.sources import Source, SourceError
+from stores.write import KeptRows
+
+
+@dataclass(frozen=True)
+class Target:
+    """A store to fill (path or URL), its encoder, and settings, which all targets share but for encoder and block."""
+
+    store: str
+    spec: EncoderSpec
+    config: ExtractConfig
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A shard of one target that is to be written, and the rows of it that need no computing."""
+
+    filler: "_Filler"
+    shard: int
+    kept: KeptRows
+
+    def new_rows(self) -> np.ndarray:
+        span = self.filler.writer.shard_rows(self.shard)
+        return np.arange(span.start, span.stop)[~self.kept.mask]
+
+
+class ExtractWorker:
+    """Decodes the pictures of a unit with threads, runs the encoders over them and writes the shards.
+
+    A unit is the shard of the store with the most rows in one; the shards of the others divide it. Two `run` calls may
+    overlap: while the batches of one are in the encoder, the other decodes or writes.
+    """
+
+    def __init__(self, targets: Sequence[Target], source: Source, device: str) -> None:
+        self.source, self.config = source, targets[0].config
+        place = pick_device(device)
+        # As many as the process has threads: the share of the processors that belongs to this worker.
+        threads = torch.get_num_threads()
+        self.decoders = Decoders(max(2, threads), self.config.decode_seconds)
+        passes = Passes(place, threads)
+        self.fillers = [_Filler(target, place, passes) for target in targets]
+        self.coarsest = max(
+            (filler.writer for filler in self.fillers), key=lambda writer: writer.manifest.rows_per_shard
+        )
+
+    def run(self, unit: int) -> ShardResult:
+        """Extract and commit what is missing of a unit; `seconds` of the result tells what this call waited for."""
+        span = self.coarsest.shard_rows(unit)
+        parts = [part for filler in self.fillers for part in filler.missing(span)]
+        rows = np.unique(np.concatenate([np.empty(0, np.int64), *(part.new_rows() for part in parts)]))
+        size, views = self.config.picture_size, self.coarsest.manifest.views
+        pixels = np.zeros((len(rows), views, size, size, 3), np.uint8)
+        clock = Laps()
+        pictures = _Pictures(rows, pixels, self._start_decoding(rows, pixels), self.decoders)
+        for part in parts:
+            part.filler.fill(part, pictures, clock)
+        rejected = len(pictures.reasons(rows))
+        return {"shard": unit, "rows": len(span), "rejected": rejected, "seconds": clock.seconds}
+
+    def _start_decoding(self, rows: np.ndarray, pixels: np.ndarray) -> list[Decoding]:
+        """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the pictures lie in their files."""
+        places = self.coarsest.index_rows(rows, ["source", "offset", "num_bytes"]).to_pylist()
+        order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
+        started = {k: self._start(pixels[k], **places[k]) for k in order}
+        return [started[k] for k in range(len(rows))]
+
+    def _start(self, views: np.ndarray, source: str, offset: int, num_bytes: int) -> Decoding:
+        """Fill the views (V, H, W, 3) of one picture, the second mirrored."""
+
+        def decode(data: bytes) -> None:
+            picture = decode_picture(data, self.config.picture_size)
+            views[0] = picture
+            views[1:] = picture[:, ::-1]
+
+        return self.decoders.submit(lambda: self.source.read(source, offset, num_bytes), decode)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of store rows (ascending), on their way into `pixels` (rows, V, H, W, 3)."""
+
+    rows: np.ndarray
+    pixels: np.ndarray
+    decodings: list[Decoding]
+    decoders: Decoders
+
+    def reasons(self, rows: Iterable[int]) -> dict[int, str]:
+        """Wait for the pictures of these rows; the reasons of those that could not be read, by row."""
+        found: dict[int, str] = {}
+        for row, place in zip(rows, np.searchsorted(self.rows, np.asarray(rows)), strict=True):
+            try:
+                self.decoders.wait(self.decodings[place])
+            except (PictureError, SourceError, OSError) as error:
+                found[int(row)] = str(error)
+        return found
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The pixels of some rows; no copy when these lie side by side."""
+        places = np.searchsorted(self.rows, rows)
+        if len(places) and places[-1] - places[0] == len(places) - 1:
+            return self.pixels[places[0] : places[-1] + 1]
+        return self.pixels[places]
+
+
+class _Filler:
+    """One encoder and the store that it fills."""
+
+    def __init__(self, target: Target, device: torch.device, passes: Passes) -> None:
+        self.writer, self.config, self.passes = StoreWriter.open(target.store), target.config, passes
+        self.encoder: FrozenEncoder = build_encoder(target.spec, device, pick_dtype(target.config.precision, device))
+        # What was recorded when the store was begun counts: batches of another size may round differently.
+        self.batch_size = int(self.writer.manifest.attributes["batch_size"])
+
+    def missing(self, span: range) -> list[_Part]:
+        """What is missing of the shards of these rows."""
+        size = self.writer.manifest.rows_per_shard
+        shards = self.writer.missing_shards(range(span.start // size, -(-span.stop // size)))
+        return [_Part(self, shard, self.writer.kept_rows(shard)) for shard in shards]
+
+    def fill(self, part: _Part, pictures: _Pictures, clock: Laps) -> None:
+        """Encode and commit one shard."""
+        rows, kept = part.new_rows(), part.kept
+        manifest = self.writer.manifest
+        shape = (len(rows), manifest.views, *manifest.array("features").row_shape)
+        features = torch.empty(shape, dtype=torch.float16 if self.config.dtype == "float16" else torch.float32)
+        rejected: dict[int, str] = {}
+        encoded: list[Future[None]] = []
+        for start in range(0, len(rows), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            rejected |= pictures.reasons(rows[batch])
+            clock.lap("decode")
+            encoded.append(self.passes.submit(self._encode, pictures.of(rows[batch]), features[batch]))
+            clock.lap("encode")
+        for done in encoded:
+            done.result()
+        clock.lap("encode")
+        arrays = {"features": kept.spread(features.numpy())}
+        if self.config.pixels:
+            arrays["pixels"] = kept.spread(pictures.of(rows))
+        self.writer.write_shard(part.shard, arrays, rejected=rejected, kept=kept)
+        clock.lap("write")
+
+    def _encode(self, pixels: np.ndarray, features: torch.Tensor) -> None:
+        """uint8 (N, V, H, W, 3) -> `features` (N, V, h, w, C), float16 when that is stored, else float32.
+
+        Raises:
+            ValueError: a value beyond float16's range.
+        """
+        tokens = self.encoder(torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])))  # (N*V, h, w, C)
+        if self.config.dtype == "float16":
+            # Cast on the encoder's device: half the bytes to move, and the writer has nothing left to convert.
+            tokens = _as_float16(tokens)
+        features.copy_(tokens.reshape(features.shape))  # (N*V, h, w, C) -> (N, V, h, w, C)
+
+
+def _as_float16(tokens: torch.Tensor) -> torch.Tensor:
+    """The tokens as float16; NaN is left for the writer, which names its row."""
+    largest, limit = float(torch.maximum(tokens.amax(), -tokens.amin())), torch.finfo(torch.float16).max
+    if largest > limit:
+        raise ValueError(
+            f"features: expected values within float16's range of ±{limit:g}; received {largest:g}; "
+            "store them with --dtype float32"
+        )
+    return tokens.to(torch.float16)

@@ -1,0 +1,168 @@
+"""Features (or pictures) to latents: the autoencoder's encoder over a feature store, shard by shard."""
+
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.rng import seeded_noise
+from jobs.config import EncodeConfig, RuntimeConfig
+from jobs.executors import (
+    Laps,
+    OnProgress,
+    Passes,
+    ShardResult,
+    autocast,
+    dtype_name,
+    fill_store,
+    pick_device,
+    pick_dtype,
+    settle_batch_size,
+)
+from jobs.runs import RunFolder, load_autoencoder
+from stores import ArraySpec, Store, StoreWriter, open_store
+
+
+def latent_ingredients(
+    features: Store, autoencoder: RunFolder, config: EncodeConfig, runtime: RuntimeConfig
+) -> dict[str, Any]:
+    """All that decides the bytes of a latent store."""
+    return {
+        "features_content_id": features.content_id,
+        "autoencoder_sha256": autoencoder.weights_sha256,
+        "latents": config.latents,
+        "seed": config.seed if config.latents == "draw" else None,
+        "precision": dtype_name(config.precision, pick_device(runtime.device)),
+    }
+
+
+def latent_writer(
+    features: Store, autoencoder: RunFolder, parent: Path, name: str, config: EncodeConfig, runtime: RuntimeConfig
+) -> StoreWriter:
+    """The latent store's writer: a new folder, or the one that these ingredients already have."""
+    height, width, _ = features.arrays["features"].row_shape
+    channels = int(autoencoder.record["config"]["latent_channels"])
+    ingredients = latent_ingredients(features, autoencoder, config, runtime)
+    return StoreWriter.plan(
+        parent,
+        kind="latents",
+        name=name,
+        arrays=[latent_array(config, (height, width, channels))],
+        views=features.views,
+        index=features.index,
+        ingredients=ingredients,
+        attributes={
+            "class_names": features.attributes.get("class_names"),
+            "latents": config.latents,
+            "features": str(features.path),
+            "autoencoder": str(autoencoder.path),
+        },
+        rows_per_shard=config.rows_per_shard,
+        permute=False,
+        row_ingredients=_row_ingredients(features, ingredients),
+    )
+
+
+def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec:
+    """What a latent store keeps of a picture's latents (h, w, c)."""
+    height, width, channels = shape
+    stored = 2 * channels if config.latents == "moments" else channels
+    return ArraySpec("latents", (height, width, stored), config.dtype)
+
+
+def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:
+    """What makes a row's latents of its picture; None when that depends on the row's number too."""
+    if ingredients["latents"] == "draw":
+        return None
+    rest = {name: value for name, value in ingredients.items() if name != "features_content_id"}
+    return {**rest, "features_row_fingerprint": features.manifest.row_fingerprint}
+
+
+class EncodeWorker:
+    """Reads a shard's rows of features, compresses them and writes the latents.
+
+    Two `run` calls may overlap: while the batches of one are in the model, the other reads or writes.
+    """
+
+    def __init__(self, store: str, features: str, model: Path, config: EncodeConfig, device: str) -> None:
+        self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
+        self.device = pick_device(device)
+        self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
+        self.model = load_autoencoder(model, self.device)
+        # What was recorded when the store was begun counts: batches of another size may round differently.
+        self.batch_size = int(self.writer.manifest.attributes.get("batch_size", config.batch_size))
+        self.passes = Passes(self.device, torch.get_num_threads())
+
+    def run(self, shard: int) -> ShardResult:
+        """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
+        span = self.writer.shard_rows(shard)
+        rows = np.arange(span.start, span.stop)
+        kept = self.writer.kept_rows(shard)
+        ok = self.features.ok[rows]
+        stored = self.writer.manifest.array("latents").row_shape
+        latents = np.full((len(rows), self.features.views, *stored), np.nan, np.float32)
+        clock = Laps()
+        self._fill(latents, rows, np.flatnonzero(ok & ~kept.mask), clock)
+        self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]), kept=kept)
+        clock.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum()), "seconds": clock.seconds}
+
+    def _fill(self, latents: np.ndarray, rows: np.ndarray, places: np.ndarray, clock: Laps) -> None:
+        """Put the latents of rows[places] into `latents` (rows, V, h, w, C), view after view."""
+        encoded: list[Future[None]] = []
+        for view in range(self.features.views):
+            for start in range(0, len(places), self.batch_size):
+                batch = places[start : start + self.batch_size]
+                values = torch.from_numpy(self.features.read(self.model.reads, rows[batch], view=view))
+                clock.lap("read")
+                encoded.append(self.passes.submit(self._encode, values, latents, batch, rows[batch], view))
+                clock.lap("encode")
+        for done in encoded:
+            done.result()
+        clock.lap("encode")
+
+    @torch.inference_mode()
+    def _encode(
+        self, values: torch.Tensor, latents: np.ndarray, places: np.ndarray, rows: np.ndarray, view: int
+    ) -> None:
+        with self.autocast():
+            posterior = self.model.encode(as_numbers(values.to(self.device)))
+        latents[places, view] = self._numbers(posterior, rows, view).float().cpu().numpy()
+
+    def _numbers(self, posterior: Any, rows: np.ndarray, view: int) -> torch.Tensor:
+        if self.config.latents == "moments":
+            return torch.cat([posterior.mean, posterior.logvar], dim=-1)
+        if self.config.latents == "mean":
+            return posterior.mean
+        seeds = [(self.config.seed << 40) + (int(row) << 1) + view for row in rows]
+        noise = seeded_noise(seeds, posterior.mean.shape[1:]).to(posterior.mean)
+        return posterior.mean + posterior.std * noise
+
+    def _rejected(self, rows: np.ndarray) -> dict[int, str]:
+        if not len(rows):
+            return {}  # the index is read by those alone who need it
+        reasons = self.features.index["reason"]
+        return {int(row): reasons[int(row)].as_py() or "rejected" for row in rows}
+
+
+def as_numbers(values: torch.Tensor) -> torch.Tensor:
+    """Features in float32; pictures stay bytes."""
+    return values.float() if values.is_floating_point() else values
+
+
+def encode(
+    writer: StoreWriter,
+    features: Store,
+    autoencoder: RunFolder,
+    config: EncodeConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> Store:
+    """Materialise the latents of a feature store; does nothing when they are complete."""
+    if not writer.complete:
+        settle_batch_size(writer, config.batch_size, lambda: config.batch_size)
+    factory = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config, runtime.device)
+    return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)

@@ -1,0 +1,14 @@
+from .launcher import launch as launch
+from .parallel import Losses as Losses
+from .parallel import LossFunction as LossFunction
+from .parallel import blocks_of as blocks_of
+from .ranks import Ranks as Ranks
+from .trainer import Evaluation as Evaluation
+from .trainer import Preview as Preview
+from .trainer import Stateful as Stateful
+from .trainer import Trainer as Trainer
+from .trainer import fit as fit
+from .training_inputs import batches as batches
+from .training_inputs import decisive as decisive
+from .training_inputs import evaluation_rows as evaluation_rows
+from .training_inputs import prepare as prepare

@@ -1,0 +1,99 @@
+"""A model and its loss on several ranks: the same gradients on all of them, or a part of the model on each."""
+
+import copy
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from jobs.loop.ranks import Ranks
+
+Losses = dict[str, torch.Tensor]
+LossFunction = Callable[[nn.Module, Any, torch.Generator], Losses]
+Tensors = dict[str, torch.Tensor]
+# The models' buffers are constants, which no forward pass need send around; torch 2.13 has renamed the option.
+_SYNC = "forward_sync_buffers" if "forward_sync_buffers" in signature(DistributedDataParallel).parameters else None
+KEEP_BUFFERS: dict[str, Any] = {_SYNC or "broadcast_buffers": False}
+
+
+class LossModule(nn.Module):
+    """A model and its loss as one module, so that DistributedDataParallel sees the whole of a step."""
+
+    def __init__(self, model: nn.Module, loss_function: LossFunction) -> None:
+        super().__init__()
+        self.model, self.loss_function = model, loss_function
+
+    def forward(self, batch: Any, generator: torch.Generator) -> Losses:
+        return self.loss_function(self.model, batch, generator)
+
+
+def with_loss(model: nn.Module, loss_function: LossFunction, ranks: Ranks) -> nn.Module:
+    """(batch, generator) -> losses; its backward pass averages the gradients over the ranks."""
+    module = LossModule(model, loss_function)
+    return module if ranks.alone or ranks.sharded else DistributedDataParallel(module, **KEEP_BUFFERS)
+
+
+def on_this_rank(module: nn.Module, more: bool) -> AbstractContextManager[None]:
+    """A context whose backward pass leaves the averaging over the ranks to a later one when `more` follow.
+
+    FSDP averages each of them, since a rank has room for its own part of the gradients alone.
+    """
+    return module.no_sync() if more and isinstance(module, DistributedDataParallel) else nullcontext()
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The model's blocks of layers, inner ones before those that hold them."""
+    lists = [module for module in reversed(list(model.modules())) if isinstance(module, nn.ModuleList)]
+    # diffusers keeps the unlike parts of a layer in lists too: those are no blocks.
+    return [block for blocks in lists if len({type(one) for one in blocks}) == 1 for block in blocks]
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """Spread the model's parameters over the ranks, one block of layers at a time; returns an unspread copy on the CPU.
+
+    FSDP2 gathers a block's parameters while it runs and lets go of them afterwards.
+    """
+    whole = copy.deepcopy(model).cpu()
+    for block in blocks_of(model):
+        fully_shard(block)
+    fully_shard(model)
+    if hasattr(model, "loss"):
+        register_fsdp_forward_method(model, "loss")
+    return whole
+
+
+def own_parts(tensors: Mapping[str, torch.Tensor], ranks: Ranks) -> Tensors:
+    """What this rank writes of these tensors: its pieces, and on rank 0 all that is not cut."""
+    found = {}
+    for name, value in tensors.items():
+        local = value.to_local() if isinstance(value, DTensor) else value
+        if (isinstance(value, DTensor) and local.numel()) or (not isinstance(value, DTensor) and ranks.lead):
+            found[name] = local
+    return found
+
+
+def spread_like(tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> Tensors:
+    """Whole tensors cut as those of the same name in `like` are; every rank holds the whole ones."""
+    return {name: _spread(value, like[name]) if name in like else value for name, value in tensors.items()}
+
+
+def gathered(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Whole tensors of parts; every rank must ask."""
+    return {name: whole_tensor(value) for name, value in tensors.items()}
+
+
+def whole_tensor(value: torch.Tensor) -> torch.Tensor:
+    """The value itself, or the whole of a part."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if not isinstance(like, DTensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

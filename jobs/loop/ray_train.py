@@ -1,0 +1,188 @@
+"""Training on the workers of a Ray Train group, which starts again from the newest checkpoint when one is lost."""
+
+import math
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from jobs.config import RuntimeConfig, TrainConfig
+from jobs.executors import OnProgress, cluster_address, environment_defaults, ray_session
+from jobs.loop.ranks import Training
+from jobs.loop.ray_backend import EmbeddedTrainer, TogetherVisible
+from jobs.loop.ray_worker import MISTAKES, work
+from jobs.loop.stopping import TrainingStopped, stop_signals
+from jobs.runs import RunFolder, newest_metrics, newest_step
+
+POLL_SECONDS = 0.25
+# Ray's default of 2 s is a good part of a short training.
+TRAIN_ENVIRONMENT = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25"}
+# One machine is never drained; without a cluster's dashboard nobody reads Ray's own metrics; workers that Ray starts
+# beforehand have another environment than Ray Train's and go unused.
+ALONE_ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
+def train_on_ray(
+    training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> None:
+    """Run `training` on a group of workers while this process tells of their progress.
+
+    The run's folder must be reachable from every node.
+
+    Raises:
+        ValueError, TrainingDiverged: what a worker met, as it would be raised in this process.
+        TrainingStopped: on SIGINT or SIGTERM; the workers end at once, so that the newest checkpoint is what is left.
+        RuntimeError: workers were lost, or failed, more often than `max_failures`.
+    """
+    check_workers(config.batch_size, config.accumulate, runtime)
+    run = RunFolder(run.path.resolve(), run.record)
+    most = runtime.max_train_workers or runtime.train_workers
+    on_cluster = cluster_address(runtime) is not None
+    environment = TRAIN_ENVIRONMENT | ({} if on_cluster else ALONE_ENVIRONMENT)
+    with (
+        stop_signals() as stopped,
+        environment_defaults(environment),
+        ray_session(replace(runtime, workers=most)),
+        _ray_folder(run) as folder,
+    ):
+        trainer = (DataParallelTrainer if on_cluster else EmbeddedTrainer)(
+            work,
+            train_loop_config={
+                "training": ray.put(training),  # so that the controller hands it on without loading the models' modules
+                "runtime": runtime,
+                "threads": _threads(runtime, most),
+                "folder": os.getcwd(),
+            },
+            backend_config=TogetherVisible(),
+            scaling_config=_scaling(runtime),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex,  # never Ray's own state of an earlier run: the run's folder has the checkpoints
+                storage_path=folder,
+                failure_config=FailureConfig(max_failures=runtime.max_failures),
+            ),
+        )
+        fitting = _in_thread(trainer.fit)
+        _watch(fitting, run, config.steps, stopped, on_progress)
+        mistake = _outcome(fitting, run)
+    if mistake is not None:
+        raise mistake
+
+
+def check_workers(batch_size: int, accumulate: int, runtime: RuntimeConfig) -> None:
+    """Whether every number of workers that may train cuts the batch evenly.
+
+    Raises:
+        ValueError: it does not, or the numbers of workers contradict each other.
+    """
+    fewest, most = runtime.train_workers, runtime.max_train_workers or runtime.train_workers
+    if most < fewest:
+        raise ValueError(
+            f"runtime.max_train_workers: expected at least runtime.train_workers = {fewest}; received {most}"
+        )
+    step = math.lcm(*range(fewest, most + 1)) * accumulate
+    if batch_size % step:
+        workers = f"{fewest} to {most}" if most > fewest else f"{fewest}"
+        raise ValueError(
+            f"batch_size: expected a multiple of {step}, since it counts the rows of all workers ({workers}) and each "
+            f"worker's are cut in {accumulate}; received {batch_size}"
+        )
+
+
+def _scaling(runtime: RuntimeConfig) -> ScalingConfig:
+    gpus = math.ceil(runtime.gpus_per_worker)
+    fewest, most = runtime.train_workers, runtime.max_train_workers
+    return ScalingConfig(
+        num_workers=fewest if most is None else (fewest, most),
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": runtime.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
+        placement_strategy=runtime.placement.upper(),
+    )
+
+
+def _threads(runtime: RuntimeConfig, workers: int) -> int:
+    if runtime.threads:
+        return runtime.threads
+    if cluster_address(runtime):
+        return max(1, int(runtime.cpus_per_worker))
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+@contextmanager
+def _ray_folder(run: RunFolder) -> Iterator[str]:
+    """Where Ray Train keeps what it must; nothing in it outlives the command."""
+    folder = run.path / "ray"
+    try:
+        yield str(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_thread(fit: Any) -> "Future[Any]":
+    """Ray Train replaces the main thread's Ctrl-C; in another thread it leaves it alone."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(fit())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="ray-train", daemon=True).start()
+    return future
+
+
+def _watch(
+    fitting: "Future[Any]", run: RunFolder, steps: int, stopped: threading.Event, on_progress: OnProgress
+) -> None:
+    """Tell what the leading rank writes until the group has ended."""
+    told = _saved_step(run)
+    on_progress(told, steps, {})
+    while not fitting.done() and not stopped.wait(POLL_SECONDS):
+        line = newest_metrics(run.path / "metrics.jsonl")
+        if line is not None and line["step"] != told:
+            told = int(line["step"])
+            facts = {name: value for name, value in line.items() if name not in ("step", "learning_rate")}
+            on_progress(told, steps, facts)
+    if not fitting.done():
+        raise TrainingStopped(_saved_step(run), run.path)
+
+
+def _saved_step(run: RunFolder) -> int:
+    return newest_step(run.path / "checkpoints")
+
+
+def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
+    """A mistake that the workers met, or None; raises what else ended them."""
+    try:
+        found: Exception | None = fitting.result().return_value
+    except WorkerGroupError as error:
+        failures = [_bare(failure) for _, failure in sorted(error.worker_failures.items())]
+        for failure in failures:
+            if isinstance(failure, MISTAKES):
+                return failure
+        told = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+        raise RuntimeError(
+            f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {told}. "
+            f"The same command goes on from step {_saved_step(run)}"
+        ) from error
+    return found
+
+
+def _bare(failure: Exception) -> Exception:
+    """The worker's own exception within what Ray wraps around it."""
+    inner = getattr(failure, "_base_exc", None) or getattr(failure, "cause", None)
+    return _bare(inner) if isinstance(inner, Exception) else failure

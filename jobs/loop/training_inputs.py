@@ -1,0 +1,92 @@
+"""What the trainers share before their loops: the rows to read, the loader, and which settings decide the weights."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from jobs.config import TrainConfig
+from jobs.loop.ranks import ALONE, Ranks
+from stores import JointLoader, Loader, Store
+
+# These settings change how a run is watched or fed, never its weights (but for the order of sums).
+WATCHING = frozenset(
+    {
+        "log_every",
+        "save_every",
+        "keep",
+        "keep_every",
+        "keep_best",
+        "preview_every",
+        "residency",
+        "skip_nan",
+        "gradient_checkpointing",
+        "accumulate",
+    }
+)
+
+
+def decisive(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the trained weights."""
+    return {key: value for key, value in asdict(config).items() if key not in WATCHING}
+
+
+def prepare(model: nn.Module, config: TrainConfig) -> None:
+    """Turn on what the settings ask of a model before training: recomputed activations, compilation."""
+    for module in model.modules():
+        if config.gradient_checkpointing and hasattr(module, "gradient_checkpointing"):
+            cast(Any, module).gradient_checkpointing = True
+    if config.compile:
+        model.compile()
+
+
+def batches(
+    store: Store,
+    arrays: Sequence[str],
+    config: TrainConfig,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    beside: tuple[Store, Sequence[str]] | None = None,
+) -> Loader | JointLoader:
+    """The training rows of a store in the order of (seed, epoch), a random view at each visit; this rank's of each.
+
+    `beside` are a store with the same rows and its arrays, of which a batch has a random view too.
+
+    Raises:
+        ValueError: the batch is larger than the training rows, or no multiple of its parts.
+    """
+    rows = store.rows("train")
+    parts = ranks.world_size * config.accumulate
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size: expected a multiple of workers x accumulate = {ranks.world_size} x {config.accumulate}, "
+            f"since it counts the rows of all workers; received {config.batch_size}"
+        )
+    if len(rows) < config.batch_size:
+        raise ValueError(
+            f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_size}"
+        )
+    how: dict[str, Any] = {
+        "rows": rows,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "residency": config.residency,
+        "device": device,
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+    }
+    if beside is None:
+        return Loader(store, tuple(arrays), **how)
+    return JointLoader(store, beside[0], tuple(arrays), tuple(beside[1]), **how)
+
+
+def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
+    """Up to `most` held-out rows, or training rows when none are held out, with the split's name."""
+    for split in ("val", "train"):
+        rows = store.rows(split)
+        if len(rows):
+            return split, rows[:most]
+    raise ValueError(f"{store.path}: expected at least one readable row; found none")

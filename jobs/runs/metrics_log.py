@@ -1,0 +1,129 @@
+"""What a training run writes while it runs: metrics.jsonl and TensorBoard events, without waiting for the device."""
+
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from stores.backends import replace_file
+
+COUNT = "steps in the means"
+TAIL_BYTES = 1 << 16  # more than a line
+
+
+class MetricsLog:
+    """Sums losses on the device and writes their mean once per interval; lines past a resumed step are dropped."""
+
+    sums: dict[str, torch.Tensor]
+
+    def __init__(self, folder: Path, step: int, batch_size: int, writes: bool = True) -> None:
+        """`writes`: false on all ranks but one, which then only keep the sums."""
+        self.file = folder / "metrics.jsonl"
+        self.board = None
+        if writes:
+            _drop_after(self.file, step)
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self.batch_size = batch_size
+        self.loss: float | None = None  # of the newest line
+        self.figures: dict[str, float] = {}
+        self._start()
+
+    def add(
+        self,
+        losses: dict[str, torch.Tensor],
+        gradient_norm: torch.Tensor,
+        left_out: torch.Tensor,
+        waited_seconds: float,
+    ) -> None:
+        """Take in a step; one that was left out (1.0) counts in no mean."""
+        for name, value in {**losses, "gradient_norm": gradient_norm, COUNT: torch.ones_like(left_out)}.items():
+            value = torch.where(left_out > 0, 0.0, value.detach().float())
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.timed += 1
+        self.waited_seconds += waited_seconds
+
+    def add_figures(self, figures: dict[str, float]) -> None:
+        """Take in figures measured at this step, for the next line."""
+        self.figures |= figures
+
+    def state_dict(self) -> dict[str, Any]:
+        """The interval so far, as JSON values; waits for the device."""
+        sums = {name: float(value) for name, value in self.sums.items()}
+        return {"sums": sums, "loss": self.loss, "figures": self.figures}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on with a saved interval, so that its line is the one of a run that was never stopped."""
+        self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self.loss = state.get("loss")
+        self.figures = state.get("figures", {})
+
+    def write(self, step: int, rate: float, skipped_steps: int) -> dict[str, float]:
+        """End the interval, write its means and return them; this is the one place that waits for the device."""
+        facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
+        count = max(facts.pop(COUNT), 1.0)
+        facts = {name: value / count for name, value in facts.items()} | self.figures
+        self.figures = {}
+        seconds = time.perf_counter() - self.started
+        line = {
+            **facts,
+            "learning_rate": rate,
+            "rows_per_second": self.timed * self.batch_size / seconds,
+            "wait_share": self.waited_seconds / seconds,
+            **({"skipped_steps": skipped_steps} if skipped_steps else {}),
+        }
+        if self.board is not None:
+            with self.file.open("a") as out:
+                out.write(json.dumps({"step": step, **line}) + "\n")
+            for name, value in line.items():
+                self.board.add_scalar(name, value, step)
+        self.loss = facts.get("loss")
+        self._start()
+        return {**facts, "wait_share": line["wait_share"]}
+
+    def _start(self) -> None:
+        self.sums = {}
+        self.timed = 0  # steps of the interval that this process timed
+        self.waited_seconds, self.started = 0.0, time.perf_counter()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; a last line cut short by a crash is passed over."""
+    lines = []
+    for text in file.read_text().splitlines() if file.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def newest_metrics(file: Path) -> dict[str, float] | None:
+    """The last whole line of a metrics.jsonl that another process writes, None when there is none yet."""
+    try:
+        with file.open("rb") as lines:
+            lines.seek(max(0, lines.seek(0, os.SEEK_END) - TAIL_BYTES))
+            tail = lines.read()
+        whole = tail[: tail.rindex(b"\n")]
+        found: dict[str, float] = json.loads(whole[whole.rfind(b"\n") + 1 :])
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _drop_after(file: Path, step: int) -> None:
+    kept = [line for line in read_metrics(file) if line["step"] <= step]
+    replace_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())

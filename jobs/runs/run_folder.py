@@ -1,0 +1,162 @@
+"""The folder of one trained model: what it was made from, its metrics, its checkpoints and the finished weights."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.config import PIXEL_VAE
+from stores import fingerprint
+from stores.backends import replace_file
+
+KINDS = ("autoencoders", "decoders", "generators")
+
+
+class RunError(ValueError):
+    """A run folder that is missing, unfinished or of another kind."""
+
+
+@dataclass
+class RunFolder:
+    """`<root>/<kind>/<name>-<fingerprint12>/` with run.json, metrics.jsonl, checkpoints/ and model/."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        kind: str,
+        name: str,
+        ingredients: dict[str, Any],
+        config: dict[str, Any],
+        inputs: dict[str, str],
+        facts: dict[str, Any] | None = None,
+    ) -> "RunFolder":
+        """Make the folder of these ingredients, or open the one that exists (which is how a run resumes).
+
+        `config` is everything that was set, `ingredients` the part that decides the weights, `inputs` the
+        folders it was trained on (by role), kept for lineage; `facts` are kept beside them.
+        """
+        path = cls.locate(root, kind, name, ingredients)
+        if (path / "run.json").exists():
+            return cls.open(path)
+        record = {
+            "kind": kind,
+            "name": name,
+            "fingerprint": fingerprint(ingredients),
+            "status": "training",
+            "created_unix_seconds": round(time.time(), 3),
+            "ingredients": ingredients,
+            "config": config,
+            "inputs": inputs,
+            "figures": {},
+            **(facts or {}),
+        }
+        run = cls(path, record)
+        run.save()
+        return run
+
+    @staticmethod
+    def locate(root: Path, kind: str, name: str, ingredients: dict[str, Any]) -> Path:
+        """Where the run of these ingredients lies, whether or not it exists yet."""
+        assert kind in KINDS, kind
+        return root / kind / f"{name}-{fingerprint(ingredients)[:12]}"
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run folder; RunError when it is none."""
+        file = path / "run.json"
+        try:
+            record = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{path}: expected a run folder with a run.json; found none") from None
+        except ValueError as error:
+            raise RunError(f"{file}: expected JSON; {error}. Delete the folder and run the stage again") from error
+        if not isinstance(record, dict) or not {"kind", "name", "status", "ingredients", "inputs"} <= record.keys():
+            raise RunError(f"{file}: expected the record of a run; delete the folder and run the stage again")
+        return cls(path, record)
+
+    @property
+    def complete(self) -> bool:
+        return self.record["status"] == "complete" and self.weights_path.exists()
+
+    @property
+    def paints(self) -> bool:
+        """Whether this is an autoencoder whose decoder makes pictures, so that no pixel decoder is needed."""
+        return self.record["kind"] == "autoencoders" and self.record["config"].get("encoder") == PIXEL_VAE
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model"
+
+    def model_config(self) -> dict[str, Any]:
+        """The arguments that the finished model was built with."""
+        config: dict[str, Any] = json.loads((self.model_path / "config.json").read_text())
+        return config
+
+    @property
+    def weights_path(self) -> Path:
+        return self.model_path / "diffusion_pytorch_model.safetensors"
+
+    @property
+    def weights_sha256(self) -> str:
+        """Digest of the finished weights, recorded when the run was finished."""
+        if not self.complete:
+            raise RunError(f"{self.path}: this run is not finished; the command that started it resumes it")
+        return str(self.record["weights_sha256"])
+
+    def save(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path / "run.json", json.dumps(self.record, indent=1).encode())
+
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Mark the run complete; model/ must hold the finished weights."""
+        digest = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
+        self.record |= {"status": "complete", "weights_sha256": digest, "figures": figures}
+        self.save()
+
+
+@dataclass(frozen=True)
+class Models:
+    """The finished runs that sampling needs, and the class names; no pixel decoder for an autoencoder that paints."""
+
+    generator: RunFolder
+    autoencoder: RunFolder
+    decoder: RunFolder | None
+    class_names: list[str] | None
+    weak: RunFolder | None = None
+    """A weaker generator of the same latents to guide by, if any."""
+
+    def picture_shape(self) -> tuple[int, int]:
+        """Height and width in pixels of what is painted."""
+        if self.decoder is None:
+            size = int(self.autoencoder.model_config()["picture_size"])
+            return size, size
+        config = self.decoder.model_config()
+        height, width = (int(cells) * int(config["patch_size"]) for cells in config["grid"])
+        return height, width
+
+
+def newest(root: Path, kind: str, name: str) -> RunFolder:
+    """The newest finished run `<root>/<kind>/<name>-*`, or the run at `name` when it is a path.
+
+    Raises:
+        RunError: none is finished; the message names the command that makes one.
+    """
+    if (Path(name) / "run.json").exists():
+        return RunFolder.open(Path(name))
+    runs = [run for run in siblings(root, kind, name) if run.complete]
+    if not runs:
+        command = {"autoencoders": "train-ae", "decoders": "train-decoder", "generators": "train-gen"}[kind]
+        raise RunError(f"{root / kind}: no finished run named {name!r}; run `fae-pipe {command}` first")
+    return max(runs, key=lambda run: (run.record["created_unix_seconds"], run.path.name))
+
+
+def siblings(root: Path, kind: str, name: str) -> list[RunFolder]:
+    """Every run of this kind and name, whatever its ingredients."""
+    paths = sorted((root / kind).glob(f"{name}-{'[0-9a-f]' * 12}/run.json"))
+    return [RunFolder.open(path.parent) for path in paths]

@@ -1,0 +1,123 @@
+"""Many pictures on many workers: a store of samples, filled shard by shard, the same bytes whoever makes them."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.config import RuntimeConfig, SampleConfig
+from jobs.executors import Laps, OnProgress, Passes, ShardResult, dtype_name, fill_store, pick_device
+from jobs.runs import Models
+from jobs.sampling.sample_plan import SamplePlan, plan_samples
+from jobs.sampling.sampler import Sampler
+from stores import ArraySpec, Store, StoreWriter, new_index
+from stores.format import fingerprint
+
+# Settings that decide neither a picture nor, in a store, where it lies. (The weaker generator counts by its weights,
+# prompts by their texts.)
+WATCHING = ("columns", "autoguidance", "format", "out", "rows_per_shard", "prompt", "prompts")
+BATCHES_PER_SHARD = 4
+PIXELS, LATENTS = "pixels", "latents"
+
+
+def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -> dict[str, Any]:
+    """All that decides the pictures, up to the rounding of another batch size or device."""
+    captions = {} if plan.captions is None else {"captions": fingerprint({"captions": plan.captions})}
+    settings = {name: value for name, value in asdict(config).items() if name not in {*WATCHING, "batch_size"}}
+    if config.checkpoint is None:
+        del settings["checkpoint"]  # samples of finished weights keep the fingerprint that they had before
+    return {
+        "generator_sha256": models.generator.weights_sha256,
+        "autoencoder_sha256": models.autoencoder.weights_sha256,
+        "decoder_sha256": models.decoder.weights_sha256 if models.decoder else None,
+        "weak_sha256": models.weak.weights_sha256 if models.weak else None,
+        "sample": settings,
+        **captions,
+    }
+
+
+def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig, runtime: RuntimeConfig) -> StoreWriter:
+    """The writer of a store of kind "samples": array `pixels` uint8 (H, W, 3), one view, a row for each seed.
+
+    Samples of captions keep their `latents` (h, w, c) too, by which it can be told how well they show their captions.
+
+    Raises:
+        ValueError: a class or prompt that the generator does not know; see `plan_samples`.
+    """
+    plan = plan_samples(config, models)
+    height, width = models.picture_shape()
+    precision = dtype_name("auto", pick_device(runtime.device))
+    # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
+    decisive = {"batch_size": config.batch_size, "precision": precision}
+    told: dict[str, Any] = {"label": plan.labels}
+    latents = []
+    if plan.captions is not None:
+        told = {"caption": [[text] for text in plan.captions]}
+        latents = [ArraySpec(LATENTS, _latent_shape(models), "float32")]
+    return StoreWriter.plan(
+        parent,
+        kind="samples",
+        name=name,
+        arrays=[ArraySpec(PIXELS, (height, width, 3), "uint8"), *latents],
+        index=new_index([plan.name(number) for number in range(config.num)], **told),
+        ingredients={**sample_ingredients(models, config, plan), **decisive},
+        attributes={
+            "class_names": models.class_names,
+            "labels": config.labels,
+            "autoencoder": str(models.autoencoder.path),
+            "decoder": str(models.decoder.path) if models.decoder else None,
+            "generator": str(models.generator.path),
+        },
+        rows_per_shard=min(config.num, config.rows_per_shard or BATCHES_PER_SHARD * config.batch_size),
+        permute=False,
+    )
+
+
+class SampleWorker:
+    """Draws, solves and paints the pictures of a shard, in batches that begin with the shard, and writes them."""
+
+    def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
+        self.writer, self.config = StoreWriter.open(store), config
+        self.sampler = Sampler.load(models, pick_device(device), config.checkpoint)
+        self.passes = Passes(self.sampler.painter.device, torch.get_num_threads())
+
+    def run(self, shard: int) -> ShardResult:
+        """Make and commit one shard; `seconds` of the result tells what this call waited for."""
+        rows, clock, size = self.writer.shard_rows(shard), Laps(), self.config.batch_size
+        plan = self._plan(rows)
+        asked = self.sampler.asked(plan)
+        parts = [slice(start, start + size) for start in range(0, len(rows), size)]
+        waiting = [
+            self.passes.submit(self.sampler.make, asked.part(part), plan.seeds[part], self.config) for part in parts
+        ]
+        made = [batch.result() for batch in waiting]
+        found = {PIXELS: [one.pictures for one in made], LATENTS: [one.latents for one in made]}
+        clock.lap("sample")
+        # (n, ...) -> (n, 1, ...)
+        arrays = {spec.name: np.concatenate(found[spec.name])[:, None] for spec in self.writer.manifest.arrays}
+        self.writer.write_shard(shard, arrays)
+        clock.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": clock.seconds}
+
+    def _plan(self, rows: range) -> SamplePlan:
+        """What the index says of these rows."""
+        told = self.writer.index.slice(rows.start, len(rows))
+        seeds = [self.config.seed + row for row in rows]
+        captions = [row[0] for row in told["caption"].to_pylist() if row]
+        return SamplePlan(told["label"].fill_null(-1).to_numpy().astype(np.int64), seeds, captions or None)
+
+
+def make_sample_store(
+    writer: StoreWriter, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> Store:
+    """Fill the missing shards and finalise the store; does nothing when it is complete."""
+    factory = partial(SampleWorker, writer.path, models, config, runtime.device)
+    return fill_store(writer, factory, runtime, on_progress, max_rejected=0.0)
+
+
+def _latent_shape(models: Models) -> tuple[int, ...]:
+    model = models.generator.model_config()
+    return (*(int(cells) for cells in model["grid"]), int(model["in_channels"]))

@@ -1,0 +1,120 @@
+"""Generator → latents → features → pictures; the frozen encoder is not needed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fae.generators import Generator
+from fae.images import to_uint8
+from fae.models import PixelDecoder
+from fae.sampling import Conditions, parse_guidance
+from jobs.config import SampleConfig
+from jobs.executors import OnProgress, autocast, pick_dtype
+from jobs.runs import Autoencoder, Models, RunFolder, load_autoencoder, load_model
+from jobs.sampling.prompts import PromptEncoder, numbered, takes_text
+from jobs.sampling.sample_plan import SamplePlan
+from jobs.train import load_generator
+
+
+@dataclass
+class Painter:
+    """Latents to pictures: the autoencoder's feature decoder and the pixel decoder, or an autoencoder that paints."""
+
+    autoencoder: Autoencoder
+    decoder: PixelDecoder | None
+    device: torch.device
+
+    @classmethod
+    def load(cls, autoencoder: RunFolder, decoder: RunFolder | None, device: torch.device) -> "Painter":
+        """The models of finished runs; `decoder` is None for an autoencoder that paints."""
+        assert (decoder is None) == autoencoder.paints, (autoencoder.path, decoder)
+        return cls(
+            load_autoencoder(autoencoder.model_path, device),
+            load_model(PixelDecoder, decoder.model_path, device) if decoder else None,
+            device,
+        )
+
+    @torch.inference_mode()
+    def paint(self, latents: torch.Tensor) -> np.ndarray:
+        """Latents (N, h, w, c) → uint8 (N, H, W, 3)."""
+        with autocast(self.device, pick_dtype("auto", self.device))():
+            rebuilt = self.autoencoder.decode(latents.to(self.device)).float()
+            return to_uint8(rebuilt if self.decoder is None else self.decoder(rebuilt))
+
+
+@dataclass(frozen=True)
+class Made:
+    """Samples: latents (n, h, w, c) float32 and pictures uint8 (n, H, W, 3)."""
+
+    latents: np.ndarray
+    pictures: np.ndarray
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What samples are asked to show: each different condition once, and which of them each sample has (N,)."""
+
+    different: Conditions
+    numbers: torch.Tensor
+
+    def part(self, rows: slice) -> Conditions:
+        """Of some of the samples."""
+        return self.different.chosen(self.numbers[rows])
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The models that make samples, loaded once.
+
+    `weak` is a weaker generator of the same latents to guide by instead of the empty condition (autoguidance);
+    `prompts` encodes what a generator of captions is told.
+    """
+
+    generator: Generator
+    painter: Painter
+    weak: Generator | None = None
+    prompts: PromptEncoder | None = None
+
+    @classmethod
+    def load(cls, models: Models, device: torch.device, checkpoint: int | None = None) -> "Sampler":
+        """The finished models on a device; the generator as it was after `checkpoint` steps, when one is named."""
+        generator = load_generator(models.generator, device, checkpoint)
+        return cls(
+            generator,
+            Painter.load(models.autoencoder, models.decoder, device),
+            load_generator(models.weak, device) if models.weak else None,
+            PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None,
+        )
+
+    def asked(self, plan: SamplePlan) -> Asked:
+        """The conditions of a plan's pictures; each caption is encoded once, however often it is painted."""
+        if plan.captions is None:
+            return Asked(self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels)))
+        assert self.prompts is not None
+        texts, numbers = numbered(plan.captions)
+        return Asked(self.prompts(texts), numbers)
+
+    def make(self, conditions: Conditions, seeds: list[int], config: SampleConfig) -> Made:
+        """Samples of these conditions and seeds, made at once; each depends on its own alone."""
+        with torch.inference_mode(), autocast(self.painter.device, pick_dtype("auto", self.painter.device))():
+            latents = self.generator.sample(
+                conditions,
+                seeds,
+                steps=config.steps,
+                guidance=parse_guidance(config.guidance_interval, config.guidance_scale),
+                solver=config.solver,
+                weak=None if self.weak is None else self.weak.model,
+            )
+        return Made(latents.float().cpu().numpy(), self.painter.paint(latents))
+
+
+def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[Made]:
+    """Yield batches of samples in order."""
+    total, asked = len(plan.seeds), sampler.asked(plan)
+    on_progress(0, total, {})
+    for start in range(0, total, config.batch_size):
+        part = slice(start, start + config.batch_size)
+        yield sampler.make(asked.part(part), plan.seeds[part], config)
+        on_progress(min(start + config.batch_size, total), total, {})

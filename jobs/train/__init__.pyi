@@ -1,0 +1,16 @@
+from .autoencoder import autoencoder_ingredients as autoencoder_ingredients
+from .autoencoder import train_autoencoder as train_autoencoder
+from .conditioning import check_same_rows as check_same_rows
+from .decoder_losses import Rebuild as Rebuild
+from .families import new_model as new_model
+from .families import with_model as with_model
+from .generator import generator_ingredients as generator_ingredients
+from .generator import load_generator as load_generator
+from .generator import train_generator as train_generator
+from .latent_colors import colours_of as colours_of
+from .latent_colors import paint_cells as paint_cells
+from .pixel_decoder import decoder_stages as decoder_stages
+from .pixel_decoder import new_decoder as new_decoder
+from .pixel_decoder import rebuilder as rebuilder
+from .pixel_decoder import reconstruct as reconstruct
+from .pixel_decoder import train_decoder as train_decoder

@@ -1,0 +1,72 @@
+"""What a trained feature autoencoder is judged by: rebuilt held-out features, and the shape of its latents."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fae.losses import kl_divergence
+from fae.models import FeatureAutoencoder
+from jobs.loop import evaluation_rows
+from stores import Store
+from stores.care import effective_rank
+
+EVALUATION_ROWS = 1024
+
+
+@torch.inference_mode()
+def autoencoder_figures(model: FeatureAutoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+    """Figures of held-out rows (training rows when none are held out), as they lie in the store's first view.
+
+    `relative_squared_error` = Σ(x - x̂)²/Σx² of normalised features and mean `cosine` of tokens, both from the
+    posterior's mean; `error_of_draws`, the same error from a draw; `kl_nats_per_token`; `latent_std` and
+    `posterior_std`, of the means and around them, averaged over channels; `effective_rank` of the means' covariance.
+    """
+    split, rows = evaluation_rows(features, EVALUATION_ROWS)
+    sums: dict[str, float] = {}
+    moments = torch.zeros(model.config.latent_channels + 1, model.config.latent_channels, dtype=torch.float64)
+    generator = torch.Generator(device).manual_seed(0)
+    for start in range(0, len(rows), 64):
+        batch = torch.from_numpy(features.read("features", rows[start : start + 64], view=0)).to(device).float()
+        for name, value in _batch_sums(model, batch, generator, moments).items():
+            sums[name] = sums.get(name, 0.0) + value
+    covariance = _covariance(moments, sums["tokens"])
+    return {
+        "relative_squared_error": sums["error"] / sums["energy"],
+        "cosine": sums["cosine"] / sums["tokens"],
+        "error_of_draws": sums["error_of_draws"] / sums["energy"],
+        "kl_nats_per_token": sums["kl"] / sums["tokens"],
+        "latent_std": float(np.sqrt(np.diag(covariance)).mean()),
+        "posterior_std": sums["posterior_std"] / sums["tokens"],
+        "effective_rank": effective_rank(np.linalg.eigvalsh(covariance)),
+        "rows": len(rows),
+        "split": split,
+    }
+
+
+def _batch_sums(
+    model: FeatureAutoencoder, batch: Tensor, generator: torch.Generator, moments: Tensor
+) -> dict[str, float]:
+    """Sums over the tokens of a batch (N, h, w, C); adds Σz and Σzzᵀ of the means to `moments` (1 + c, c)."""
+    x, posterior = model.normalise(batch), model.encode(batch)
+    rebuilt = model.normalise(model.decode(posterior.mean))
+    drawn = model.normalise(model.decode(posterior.sample(generator)))
+    means = posterior.mean.flatten(0, 2).double().cpu()  # (N, h, w, c) -> (N*h*w, c)
+    moments[0] += means.sum(dim=0)
+    moments[1:] += means.T @ means
+    sums = {
+        "error": (rebuilt - x).square(),
+        "error_of_draws": (drawn - x).square(),
+        "energy": x.square(),
+        "cosine": nn.functional.cosine_similarity(x, rebuilt, dim=-1),
+        "kl": kl_divergence(posterior),
+        "posterior_std": posterior.std.mean(dim=-1),
+    }
+    return {"tokens": float(len(means))} | {name: float(value.double().sum()) for name, value in sums.items()}
+
+
+def _covariance(moments: Tensor, tokens: float) -> np.ndarray:
+    mean = moments[0] / tokens
+    covariance: np.ndarray = (moments[1:] / tokens - mean[:, None] * mean).numpy()
+    return covariance

@@ -1,0 +1,104 @@
+"""The families of generators: a new one is a file in `fae`, an entry here, and its settings in GeneratorConfig."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from fae.generators import DiffusionGenerator, FlowGenerator, FlowLoss, Generator
+from fae.models import LIGHTNING_DIT, MMDIT, STARFLOW
+from fae.sampling import EmptyCaption, Transport
+from jobs.config import GeneratorConfig
+from jobs.loop import decisive
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model, its sizes, and the generator that trains it and samples from it."""
+
+    model_classes: Mapping[str, tuple[str, str]]
+    """For each condition it can be told, module and name of the class, made of `in_channels`, `grid`, a preset and
+    `model_settings`; of `num_classes` too where it is told classes, `context_dim` and `pooled_dim` where captions."""
+    sizes: Mapping[str, Mapping[str, int]]
+    generator: Callable[[Any, Any, torch.Tensor, torch.Tensor, EmptyCaption | None], Generator]
+    """Of the model, the training, the latents' mean and deviation, and the empty caption where it is told captions."""
+    training: type[Any]
+    """A dataclass whose fields are settings of GeneratorConfig."""
+    model_settings: tuple[str, ...] = ()
+    """Settings of GeneratorConfig that the model itself takes."""
+
+    def model(self, condition: str) -> type[ModelMixin]:
+        """The class, imported when it is needed: diffusers' own brings all of its transformers, a second's work.
+
+        Raises:
+            ValueError: the family cannot be told such a condition.
+        """
+        if condition not in self.model_classes:
+            families = [name for name, family in FAMILIES.items() if condition in family.model_classes]
+            raise ValueError(
+                f"generator.condition: expected {' or '.join(self.model_classes)} with this generator.model; received "
+                f"{condition}, which can be told to {', '.join(families)}"
+            )
+        module, name = self.model_classes[condition]
+        found: type[ModelMixin] = getattr(import_module(module), name)
+        return found
+
+    @property
+    def settings(self) -> set[str]:
+        """Names of the settings that this family alone or with others reads."""
+        return {part.name for part in fields(self.training)} | set(self.model_settings)
+
+
+FAMILIES = {
+    "lightning-dit": Family(
+        {
+            "class": ("fae.models.lightning_dit", "LightningDiT"),
+            "text": ("fae.models.text_lightning_dit", "TextLightningDiT"),
+        },
+        LIGHTNING_DIT,
+        DiffusionGenerator,
+        Transport,
+    ),
+    "dit": Family({"class": ("fae.models.dit", "DiT")}, LIGHTNING_DIT, DiffusionGenerator, Transport),
+    "mmdit": Family({"text": ("fae.models.mmdit", "MMDiT")}, MMDIT, DiffusionGenerator, Transport),
+    "starflow": Family(
+        {"class": ("fae.models.starflow", "StarFlow"), "text": ("fae.models.starflow", "StarFlow")},
+        STARFLOW,
+        FlowGenerator,
+        FlowLoss,
+        ("noise_std",),
+    ),
+}
+
+
+def new_model(
+    row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig, nothing: EmptyCaption | None = None
+) -> Any:
+    """A fresh model of latents (h, w, c), given classes, or captions such as the empty one."""
+    height, width, channels = row_shape
+    family = FAMILIES[config.model]
+    own = {name: getattr(config, name) for name in family.model_settings}
+    if nothing is None:
+        told = {"num_classes": num_classes}
+    else:
+        told = {"context_dim": nothing.states.shape[-1], "pooled_dim": nothing.pooled.shape[-1]}
+    model = family.model(config.condition)
+    return model(in_channels=channels, grid=(height, width), **told, **family.sizes[config.size], **own)
+
+
+def with_model(
+    model: Any, config: GeneratorConfig, mean: torch.Tensor, std: torch.Tensor, nothing: EmptyCaption | None = None
+) -> Generator:
+    """The generator of a model, of latents with this mean and deviation per channel (c,)."""
+    family = FAMILIES[config.model]
+    training = family.training(**{part.name: getattr(config, part.name) for part in fields(family.training)})
+    return family.generator(model, training, mean, std, nothing)
+
+
+def decisive_settings(config: GeneratorConfig) -> dict[str, Any]:
+    """The settings that decide the weights: none that only other families read, nor what the text store says."""
+    others = set().union(*(family.settings for family in FAMILIES.values())) - FAMILIES[config.model].settings
+    return {name: value for name, value in decisive(config).items() if name not in others | {"condition"}}

@@ -1,0 +1,184 @@
+"""Train a generator on a latent store alone; no autoencoder, encoder or picture is loaded."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fae.generators import Generator
+from fae.optim import EMA
+from jobs.config import GeneratorConfig, RuntimeConfig
+from jobs.executors import OnProgress
+from jobs.loop import Evaluation, Losses, Ranks, Trainer, batches, fit, launch, prepare
+from jobs.runs import RunError, RunFolder, checkpoints, load_model, load_parts, step_of
+from jobs.train.conditioning import (
+    TEXT_ARRAYS,
+    check_condition,
+    load_empty_caption,
+    nothing_of,
+    save_empty_caption,
+    text_record,
+)
+from jobs.train.families import FAMILIES, decisive_settings, new_model, with_model
+from jobs.train.generator_metrics import held_out_figures
+from jobs.train.previews import previewer
+from stores import Store
+
+STATISTICS_FILE = "latent_statistics.safetensors"
+
+
+def generator_ingredients(latents: Store, config: GeneratorConfig, text: Store | None = None) -> dict[str, Any]:
+    """All that decides the generator's weights (on one kind of device).
+
+    Raises:
+        ValueError: a text store that is missing, not wanted, or of other rows than the latents.
+    """
+    check_condition(latents, text, config)
+    told = {} if text is None else {"text_content_id": text.content_id}
+    return {"latents_content_id": latents.content_id, **told, "generator": decisive_settings(config), "format": 1}
+
+
+def train_generator(
+    root: Path,
+    name: str,
+    latents: Store,
+    config: GeneratorConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+    text: Store | None = None,
+) -> RunFolder:
+    """Train, or go on, or return the finished run of these ingredients.
+
+    Args:
+        text: the captions' store, where `config.condition` is text.
+
+    Raises:
+        ValueError: rows without a class, a text store that does not fit, or a batch larger than the training rows.
+    """
+    ingredients = generator_ingredients(latents, config, text)
+    stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
+    inputs = {role: str(store.path) for role, store in stores.items()}
+    run = RunFolder.create(root, "generators", name, ingredients, asdict(config), inputs, text_record(text))
+    if run.complete:
+        return run
+    return launch(partial(_train, run, latents, text, config), run, config, runtime, on_progress)
+
+
+def _train(
+    run: RunFolder,
+    latents: Store,
+    text: Store | None,
+    config: GeneratorConfig,
+    device: torch.device,
+    ranks: Ranks,
+    on_progress: OnProgress,
+) -> None:
+    torch.manual_seed(config.seed)
+    generator = build_generator(latents, config, text)
+    prepare(generator.model, config)
+    loader = batches(latents, ["latents"], config, device, ranks, (text, TEXT_ARRAYS) if text else None)
+    trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
+    preview, evaluation = previewer(latents, run.path / "previews", text), _evaluator(latents, text)
+    averaged = fit(trainer, generator_loss, on_progress, preview, evaluation)
+    if ranks.lead:
+        assert isinstance(averaged, Generator)
+        save_generator(averaged, run.model_path)
+        sizes = {} if averaged.takes_text else {"classes": averaged.num_classes}
+        sizes["parameters"] = sum(p.numel() for p in averaged.parameters())
+        run.finish(sizes | held_out_figures(averaged, latents, text))
+
+
+def build_generator(latents: Store, config: GeneratorConfig, text: Store | None = None) -> Generator:
+    """A fresh generator for the store's grid, channels and classes or captions, with its exact channel statistics."""
+    height, width, stored = latents.arrays["latents"].row_shape
+    channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
+    nothing = nothing_of(text)
+    model = new_model((height, width, channels), 0 if text else count_classes(latents), config, nothing)
+    return with_model(model, config, *latent_statistics(latents, channels), nothing)
+
+
+def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation per channel of what the generator sees: the stored latents, or draws from stored moments.
+
+    The variance of a draw is that of the means plus E[exp(logvar)], taken as log-normal.
+    """
+    statistics = latents.statistics("latents")
+    mean, variance = statistics.mean[:channels], statistics.std[:channels] ** 2
+    if len(statistics.mean) == 2 * channels:
+        variance = variance + np.exp(statistics.mean[channels:] + statistics.std[channels:] ** 2 / 2)
+    return torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance))
+
+
+def count_classes(latents: Store) -> int:
+    """Number of classes of the store.
+
+    Raises:
+        ValueError: no row has a class.
+    """
+    names = latents.attributes.get("class_names")
+    most = int(latents.labels.max(initial=-1)) + 1
+    if most == 0:
+        raise ValueError(
+            f"{latents.path}: expected rows with a class; found none; extract from labelled pictures, or tell the "
+            "generator captions (generator.condition: text)"
+        )
+    return max(most, len(names or []))
+
+
+def generator_loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
+    """The generator's own loss, as the trainer wants it."""
+    assert isinstance(model, Generator)
+    return model.loss(batch, generator)
+
+
+def save_generator(generator: Generator, folder: Path) -> None:
+    """The model in diffusers' layout, with the latent statistics and the empty caption, if any, beside it."""
+    model = generator.model
+    assert isinstance(model, ModelMixin)
+    model.save_pretrained(folder)
+    save_file({"mean": generator.latent_mean.cpu(), "std": generator.latent_std.cpu()}, folder / STATISTICS_FILE)
+    if generator.nothing is not None:
+        save_empty_caption(generator.nothing, folder)
+
+
+def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None = None) -> Generator:
+    """The finished generator of a run in eval mode, or as it was after `checkpoint` steps (averaged weights).
+
+    Raises:
+        RunError: there is no such checkpoint.
+    """
+    known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
+    config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
+    statistics = load_file(run.model_path / STATISTICS_FILE)
+    model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
+    nothing = load_empty_caption(run.model_path)
+    generator = with_model(model, config, statistics["mean"], statistics["std"], nothing).to(device).eval()
+    return generator if checkpoint is None else _as_after(generator, run, checkpoint, device)
+
+
+def _as_after(generator: Generator, run: RunFolder, step: int, device: torch.device) -> Generator:
+    kept = {step_of(path): path for path in checkpoints(run.path / "checkpoints")}
+    if step not in kept:
+        raise RunError(
+            f"{run.path}: expected a kept checkpoint of step {step}; there are {', '.join(map(str, kept)) or 'none'}; "
+            "train with generator.keep_every (and save_every) such that it is kept"
+        )
+    ema = EMA(generator)
+    ema.load_state_dict(load_parts(kept[step], device)["ema"])
+    return ema.averaged(generator)
+
+
+def _evaluator(latents: Store, text: Store | None) -> Evaluation:
+    """Figures of held-out rows, for the log."""
+
+    def evaluation(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Generator)
+        return held_out_figures(model, latents, text)
+
+    return evaluation

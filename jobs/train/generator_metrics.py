@@ -1,0 +1,33 @@
+"""What a generator says of latents that it was not trained on."""
+
+import torch
+
+from fae.generators import Generator
+from jobs.loop import evaluation_rows
+from jobs.train.conditioning import text_batch
+from stores import Store
+
+EVALUATION_ROWS = 512
+BATCH_ROWS = 64
+
+
+@torch.inference_mode()
+def held_out_figures(generator: Generator, latents: Store, text: Store | None = None) -> dict[str, float]:
+    """The generator's figures of held-out rows (training rows when none are held out), named `<split>_<figure>`.
+
+    The rows are those of the store's first view, with their first captions, and the draws the same every time, so
+    figures of runs on the same rows compare.
+    """
+    split, rows = evaluation_rows(latents, EVALUATION_ROWS)
+    device = generator.latent_mean.device
+    draws = torch.Generator(device).manual_seed(0)
+    sums: dict[str, float] = {}
+    for start in range(0, len(rows), BATCH_ROWS):
+        part = rows[start : start + BATCH_ROWS]
+        batch = {
+            "latents": torch.from_numpy(latents.read("latents", part, view=0)).to(device),
+            "label": torch.from_numpy(latents.labels[part]).long().to(device),
+        } | (text_batch(text, part, device) if text else {})
+        for name, value in generator.held_out(batch, draws).items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(part)
+    return {f"{split}_{name}": value / len(rows) for name, value in sums.items()}

@@ -1,0 +1,220 @@
+"""Train the pixel decoder: on noised features, then fine-tuned on features that an autoencoder rebuilt."""
+
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fae.images import picture_grid, save_png, to_float, to_uint8
+from fae.metrics import psnr
+from fae.models import PIXEL_DECODER, PixelDecoder
+from fae.rng import normal
+from jobs.config import DecoderConfig, RuntimeConfig
+from jobs.executors import OnProgress
+from jobs.loop import Ranks, Stateful, Trainer, batches, decisive, evaluation_rows, fit, launch, prepare
+from jobs.runs import RunFolder, load_feature_autoencoder, load_model
+from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
+from stores import Store
+
+PREVIEW_ROWS = 32
+EVALUATION_ROWS = 512
+
+
+def decoder_stages(
+    root: Path, name: str, features: Store, autoencoder: RunFolder | None, config: DecoderConfig
+) -> list[tuple[str, dict[str, Any]]]:
+    """(name, ingredients) of the stages: noised (reusable by every autoencoder), then fine-tuned on this one's x̂."""
+    settings = decisive(config)
+    tuned = settings.pop("finetune_steps")
+    first = {"features_content_id": features.content_id, "decoder": settings, "format": 1}
+    stages = [(f"{name}-noised" if tuned else name, first)]
+    if tuned:
+        if autoencoder is None:
+            raise ValueError(
+                "finetune_steps: expected an autoencoder to rebuild features; pass --autoencoder or set it to 0"
+            )
+        noised = RunFolder.locate(root, "decoders", stages[0][0], first)
+        second = {
+            "autoencoder_sha256": autoencoder.weights_sha256,
+            "noised": noised.name,
+            "finetune_steps": tuned,
+            "decoder": settings,
+            "format": 1,
+        }
+        stages.append((name, second))
+    return stages
+
+
+def train_decoder(
+    root: Path,
+    name: str,
+    features: Store,
+    autoencoder: RunFolder | None,
+    config: DecoderConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> RunFolder:
+    """Train both stages, or what is missing of them, and return the last one's run.
+
+    Raises:
+        ValueError: the store keeps no pictures, or fine-tuning is asked for without an autoencoder.
+    """
+    if "pixels" not in features.arrays:
+        raise ValueError(
+            f"{features.path}: expected a store with pictures; run `fae-pipe extract --pixels` to make one"
+        )
+    _check_adversary(config, runtime)
+    stages = decoder_stages(root, name, features, autoencoder, config)
+    run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
+    if len(stages) == 1:
+        return run
+    tuned = replace(
+        config, steps=config.finetune_steps, warmup_steps=min(config.warmup_steps, config.finetune_steps // 10)
+    )
+    return _stage(root, *stages[1], features, autoencoder, run, tuned, runtime, on_progress)
+
+
+def _stage(
+    root: Path,
+    name: str,
+    ingredients: dict[str, Any],
+    features: Store,
+    autoencoder: RunFolder | None,
+    start: RunFolder | None,
+    config: DecoderConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> RunFolder:
+    inputs = {"features": str(features.path)}
+    if autoencoder is not None and start is not None:
+        inputs |= {"autoencoder": str(autoencoder.path), "decoder": str(start.path)}
+    run = RunFolder.create(root, "decoders", name, ingredients, asdict(config), inputs)
+    training = partial(_train, run, features, autoencoder if start else None, start, config)
+    return run if run.complete else launch(training, run, config, runtime, on_progress)
+
+
+def _train(
+    run: RunFolder,
+    features: Store,
+    autoencoder: RunFolder | None,
+    start: RunFolder | None,
+    config: DecoderConfig,
+    device: torch.device,
+    ranks: Ranks,
+    on_progress: OnProgress,
+) -> None:
+    torch.manual_seed(config.seed)
+    model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
+    rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
+    prepare(model, config)
+    adversary = build_adversary(config, device)
+    extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
+    loader = batches(features, ["features", "pixels"], config, device, ranks)
+    trainer = Trainer(run, config, model, loader, device, extras, ranks)
+    loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
+    preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
+    averaged = fit(trainer, loss, on_progress, preview)
+    if ranks.lead:
+        assert isinstance(averaged, PixelDecoder)
+        averaged.save_pretrained(run.model_path)
+        preview(averaged, config.steps)
+        run.finish(picture_figures(averaged, features, rebuild if autoencoder else None, device))
+
+
+def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
+    """A discriminator learns from a whole batch at the decoder's last layer, which must lie in one piece."""
+    if config.discriminator == "none":
+        return
+    if config.accumulate > 1:
+        raise ValueError(
+            f"decoder.accumulate: expected 1 with a discriminator; received {config.accumulate}; "
+            "use more workers or gradient_checkpointing to save memory"
+        )
+    if runtime.parallel == "fsdp":
+        raise ValueError("runtime.parallel: expected ddp with a discriminator; received 'fsdp'")
+
+
+def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from the store's tokens to its pictures, with the store's channel statistics."""
+    model = new_decoder(features.arrays["features"].row_shape, features.arrays["pixels"].row_shape[0], config)
+    statistics = features.statistics("features")
+    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+def new_decoder(row_shape: tuple[int, ...], picture_size: int, config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from features (h, w, C) of a row to square pictures.
+
+    Raises:
+        ValueError: the grid does not divide the picture.
+    """
+    height, width, dim = row_shape
+    if picture_size % height or height != width:
+        raise ValueError(
+            f"extract.picture_size: expected a multiple of the {height}x{width} token grid; received {picture_size}"
+        )
+    return PixelDecoder(
+        feature_dim=dim, grid=(height, width), patch_size=picture_size // height, **PIXEL_DECODER[config.size]
+    )
+
+
+def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
+    """x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
+    scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
+
+    def noised(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return x + scale * normal(x.shape, generator, x.device)
+
+    return noised
+
+
+def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
+    """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator."""
+    model = load_feature_autoencoder(autoencoder, device).requires_grad_(False)
+
+    @torch.no_grad()
+    def rebuilt(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        posterior = model.encode(x)
+        return model.decode(posterior.mean if generator is None else posterior.sample(generator))
+
+    return rebuilt
+
+
+def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
+    """A grid of held-out pictures (odd rows) above what the decoder makes of them (even rows)."""
+    _, rows = evaluation_rows(features, PREVIEW_ROWS)
+
+    def preview(model: nn.Module, step: int) -> None:
+        originals, painted = reconstruct(model, features, rows, rebuild, device)
+        columns = min(16, len(rows))
+        lines = []
+        for start in range(0, len(rows), columns):
+            lines += [originals[start : start + columns], painted[start : start + columns]]
+        save_png(picture_grid(np.concatenate(lines), columns), folder / f"step-{step:08d}.png")
+
+    return preview
+
+
+@torch.inference_mode()
+def reconstruct(
+    model: nn.Module, features: Store, rows: Any, rebuild: Rebuild | None, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """(originals, reconstructions) of the rows, uint8 (N, H, W, 3) each, through `rebuild` when given."""
+    originals, painted = [], []
+    for start in range(0, len(rows), 64):
+        part = rows[start : start + 64]
+        x = torch.from_numpy(features.read("features", part, view=0)).to(device).float()
+        painted.append(to_uint8(model(rebuild(x, None) if rebuild else x)))
+        originals.append(features.read("pixels", part, view=0))
+    return np.concatenate(originals), np.concatenate(painted)
+
+
+def picture_figures(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
+    """PSNR in dB of held-out reconstructions."""
+    split, rows = evaluation_rows(features, EVALUATION_ROWS)
+    originals, painted = reconstruct(model, features, rows, rebuild, device)
+    return {"psnr_db": float(psnr(to_float(painted), to_float(originals)).mean()), "rows": len(rows), "split": split}

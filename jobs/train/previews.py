@@ -1,0 +1,56 @@
+"""Samples made while a generator trains: the same conditions and seeds each time, as latents that are painted later."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fae.generators import Generator
+from fae.images import picture_grid, save_png
+from fae.sampling import Conditions, parse_guidance
+from jobs.extraction import row_captions
+from jobs.loop import Preview, evaluation_rows
+from jobs.train.conditioning import text_batch
+from jobs.train.latent_colors import colours_of, paint_cells
+from stores import Store
+
+CONDITIONS = 10
+EACH = 4
+STEPS = 30
+
+
+def previewer(latents: Store, folder: Path, text: Store | None = None) -> Preview:
+    """Saves latents of some classes, or of the first captions of held-out rows, and a picture in the store's colours.
+
+    `latents` (N, h, w, c) come with `labels` (N,): the class, or the caption's number in the metadata `captions`, a
+    JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` paints the saved latents.
+    """
+
+    def preview(model: nn.Module, step: int) -> None:
+        assert isinstance(model, Generator)
+        conditions, labels, texts = _shown(model, latents, text)
+        made = model.sample(
+            conditions, range(len(labels)), steps=STEPS, guidance=parse_guidance("1,0", 2.0), solver="euler", weak=None
+        ).cpu()
+        folder.mkdir(parents=True, exist_ok=True)
+        metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
+        save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
+        cells = paint_cells(colours_of(latents), made.numpy())
+        save_png(picture_grid(cells, CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
+
+    return preview
+
+
+def _shown(model: Generator, latents: Store, text: Store | None) -> tuple[Conditions, torch.Tensor, list[str]]:
+    """Conditions, each several times; their numbers; and the captions, if that is what they are."""
+    if text is None:
+        labels = torch.arange(min(CONDITIONS, model.num_classes)).repeat(EACH)
+        return model.classes(labels), labels, []
+    _, rows = evaluation_rows(latents, CONDITIONS)
+    numbers = torch.arange(len(rows)).repeat(EACH)
+    batch = text_batch(text, rows, model.latent_mean.device)
+    captions = latents.index["caption"].take(rows).to_pylist()
+    several = {name: values[numbers] for name, values in batch.items()}
+    return model.conditions(several), numbers, [row_captions(row, 1)[0] for row in captions]

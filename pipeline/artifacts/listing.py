@@ -1,0 +1,139 @@
+"""What lies below a root folder: stores and models, their sizes, states and where they came from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.runs import KINDS, RunFolder
+from pipeline.console import readable
+from stores.backends import Place, inside, is_url, name_of
+from stores.care import folder_bytes, place_bytes, texts_in
+from stores.core import list_manifests, open_store
+from stores.format import COMPLETE
+from stores.write import StoreWriter
+
+# The attributes that name what a store was made from, the nearest last.
+INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A store or a model: where it is, what it was made from (paths), how large and how far it is."""
+
+    path: Place
+    kind: str
+    made_from: list[str]
+    num_bytes: int
+    status: str
+    depth: int = 0
+
+    def as_record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("path", "kind", "made_from", "num_bytes", "status")}
+
+    def as_cells(self) -> dict[str, Any]:
+        indent = "" if self.depth == 0 else "   " * (self.depth - 1) + "└─ "
+        return {
+            "artefact": f"{indent}{name_of(self.path)}",
+            "kind": self.kind,
+            "size": readable(self.num_bytes),
+            "status": self.status,
+        }
+
+
+def inventory(root: Place) -> list[Artefact]:
+    """Every artefact below `root`, each below the one it was made from; at a URL there are stores alone."""
+    runs = [] if is_url(root) else _runs(Path(root))
+    found = [
+        *_stores(root, "features"),
+        *runs,
+        *(one for kind in ("latents", "text", "samples") for one in _stores(root, kind)),
+    ]
+    by_parent: dict[str, list[Artefact]] = {}
+    known = {name_of(artefact.path) for artefact in found}
+    for artefact in found:
+        # The last input is the nearest: latents name their features and then their autoencoder.
+        parents = [name_of(path) for path in artefact.made_from if name_of(path) in known]
+        by_parent.setdefault(parents[-1] if parents else "", []).append(artefact)
+    return _tree(by_parent, "", 0)
+
+
+def _tree(by_parent: dict[str, list[Artefact]], parent: str, depth: int) -> list[Artefact]:
+    rows = []
+    for artefact in by_parent.get(parent, []):
+        rows.append(Artefact(**{**artefact.__dict__, "depth": depth}))
+        rows += _tree(by_parent, name_of(artefact.path), depth + 1)
+    return rows
+
+
+def _stores(root: Place, kind: str) -> list[Artefact]:
+    artefacts = []
+    for place, manifest in list_manifests(inside(root, kind)):
+        size = place_bytes(place)
+        if manifest is None:
+            artefacts.append(Artefact(place, kind, [], size, "damaged"))
+            continue
+        parents = [manifest.attributes[key] for key in INPUTS if key in manifest.attributes]
+        status = manifest.status if manifest.status == COMPLETE else _progress(place)
+        artefacts.append(Artefact(place, kind, parents, size, status))
+    return artefacts
+
+
+def _progress(place: Place) -> str:
+    writer = StoreWriter.open(place)
+    return f"{writer.num_shards - len(writer.missing_shards())}/{writer.num_shards} shards"
+
+
+def _runs(root: Path) -> list[Artefact]:
+    artefacts = []
+    for kind in KINDS:
+        for file in sorted((root / kind).glob("*/run.json")):
+            run = RunFolder.open(file.parent)
+            # The nearest last: a generator belongs to its latents, whatever it was told of them.
+            inputs = [path for _, path in sorted(run.record["inputs"].items(), key=lambda one: one[0] != "text")]
+            artefacts.append(Artefact(run.path, kind, inputs, folder_bytes(run.path), run.record["status"]))
+    return artefacts
+
+
+def run_references(root: Path) -> set[str]:
+    """Every text by which models below `root` name what they were made from: paths, fingerprints, content ids.
+
+    Raises:
+        RunError: a record that cannot be read, so that what it names is unknown.
+    """
+    files = sorted(file for kind in KINDS for file in (root / kind).glob("*/run.json"))
+    records = [RunFolder.open(file.parent).record for file in files]
+    return {text for record in records for text in texts_in([record["ingredients"], record["inputs"]])}
+
+
+def describe_store(path: Path | str) -> dict[str, Any]:
+    """A store's facts, arrays and rejected rows, as JSON values.
+
+    Raises:
+        StoreError: no complete store there.
+    """
+    store = open_store(path)
+    rejected = store.index.filter(store.index["status"].to_numpy() == "rejected").select(["key", "reason"]).to_pylist()
+    splits = {split: len(store.rows(split)) for split in ("train", "val")}
+    facts = {
+        "kind": store.kind,
+        "name": store.name,
+        "fingerprint": store.fingerprint,
+        "content id": store.content_id,
+        "rows": store.num_rows,
+        "train / val": f"{splits['train']} / {splits['val']}",
+        "rejected": len(rejected),
+        "views": store.views,
+        "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
+        "size": readable(store.blobs.num_bytes()),
+        "classes": len(store.attributes.get("class_names") or []) or None,
+    }
+    arrays = {
+        name: f"{spec.dtype} {(store.num_rows, store.views, *spec.row_shape)}" for name, spec in store.arrays.items()
+    }
+    return {
+        "path": path,
+        "facts": facts,
+        "arrays": arrays,
+        "ingredients": store.manifest.ingredients,
+        "rejected": rejected,
+    }

@@ -1,0 +1,119 @@
+"""Generated pictures on disk: PNG files, a grid, and a record of what made them."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+from fae.images import save_png
+from jobs.config import RuntimeConfig, SampleConfig
+from jobs.executors import OnProgress, pick_device, use_threads
+from jobs.runs import Models
+from jobs.sampling import Made, Painter, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
+from pipeline.drawing import sample_grid
+from stores import fingerprint
+from stores.backends import replace_file
+
+RECORD, LATENTS_FILE = "samples.json", "latents.safetensors"
+GRID_ROWS = 20
+
+
+@dataclass(frozen=True)
+class SampleFolder:
+    """`<root>/samples/<name>-<fingerprint12>/`: pictures/, grid.png and samples.json; of captions, latents too."""
+
+    path: Path
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / RECORD).exists()
+
+    @property
+    def grid(self) -> Path:
+        return self.path / "grid.png"
+
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.path / RECORD).read_text())
+
+    def draw_grid(self, columns: int) -> None:
+        """Show the first pictures in grid.png, `columns` a row; does nothing when it shows them so already."""
+        record = self.record()
+        if self.grid.exists() and record.get("columns") == columns:
+            return
+        shown = record["pictures"][: columns * GRID_ROWS]
+        captions = [entry["caption"] for entry in shown if "caption" in entry]
+        save_png(sample_grid(np.stack([self._open(entry) for entry in shown]), captions or None, columns), self.grid)
+        replace_file(self.path / RECORD, json.dumps(record | {"columns": columns}, indent=1).encode())
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """All pictures uint8 (N, H, W, 3) and their labels int64 (N,)."""
+        entries = self.record()["pictures"]
+        pictures = np.stack([self._open(entry) for entry in entries])
+        return pictures, np.array([entry["label"] for entry in entries], np.int64)
+
+    def _open(self, entry: dict[str, Any]) -> np.ndarray:
+        with Image.open(self.path / "pictures" / entry["file"]) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:
+    """Where these samples lie, whether or not they were made."""
+    ingredients = sample_ingredients(models, config, plan_samples(config, models))
+    return SampleFolder(root / "samples" / f"{name}-{fingerprint(ingredients)[:12]}")
+
+
+def make_samples(
+    folder: SampleFolder, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> SampleFolder:
+    """Make the pictures of a folder that is not complete; its record is written last."""
+    use_threads(runtime.threads)
+    plan = plan_samples(config, models)
+    sampler = Sampler.load(models, pick_device(runtime.device), config.checkpoint)
+    shutil.rmtree(folder.path, ignore_errors=True)
+    entries: list[dict[str, Any]] = []
+    latents: list[np.ndarray] = []
+    for made in sample(sampler, plan, config, on_progress):
+        entries += _save_pictures(folder.path / "pictures", made, plan, len(entries))
+        latents.append(made.latents)
+    if plan.captions is not None:
+        replace_file(folder.path / LATENTS_FILE, safetensors_bytes({"latents": np.concatenate(latents)}))
+    ingredients = sample_ingredients(models, config, plan)
+    record = {"ingredients": ingredients, "class_names": models.class_names, "pictures": entries}
+    replace_file(folder.path / RECORD, json.dumps(record, indent=1).encode())
+    folder.draw_grid(config.columns)
+    return folder
+
+
+def _save_pictures(folder: Path, made: Made, plan: SamplePlan, first: int) -> list[dict[str, Any]]:
+    """Write a batch that begins with the plan's picture `first`; returns what the record says of each."""
+    entries = []
+    for number, picture in enumerate(made.pictures, first):
+        file = f"{plan.name(number)}.png"
+        save_png(picture, folder / file)
+        caption = {} if plan.captions is None else {"caption": plan.captions[number]}
+        entries.append({"file": file, "label": int(plan.labels[number]), "seed": plan.seeds[number], **caption})
+    return entries
+
+
+def paint_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
+    """Paint the latents that train-gen saved as previews and that have no picture yet; returns the new files."""
+    folder = models.generator.path / "previews"
+    waiting = [file for file in sorted(folder.glob("step-*.safetensors")) if not file.with_suffix(".png").exists()]
+    if not waiting:
+        return []
+    use_threads(runtime.threads)
+    painter = Painter.load(models.autoencoder, models.decoder, pick_device(runtime.device))
+    made = []
+    for file in waiting:
+        with safe_open(file, "pt") as saved:
+            latents, labels = saved.get_tensor("latents"), saved.get_tensor("labels")
+            captions = json.loads((saved.metadata() or {}).get("captions", "null"))
+        told = [captions[label] for label in labels] if captions else None
+        made.append(save_png(sample_grid(painter.paint(latents), told, len(labels.unique())), file.with_suffix(".png")))
+    return made

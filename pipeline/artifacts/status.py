@@ -1,0 +1,176 @@
+"""How far a store or a run is, who works on it and how fast, told from its folder by another process."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.runs import KINDS, RunFolder, newest_step
+from pipeline.console import (
+    FAILED,
+    RUNNING,
+    STOPPED,
+    format_facts,
+    format_number,
+    format_seconds,
+    format_shares,
+    read_status_file,
+)
+from stores.backends import is_url
+from stores.format import MANIFEST
+from stores.write import StoreWriter
+
+COMPLETE, STALE = "complete", "stale"
+MEANINGS = {
+    COMPLETE: "complete",
+    RUNNING: "running",
+    STALE: "stale: the process that made it is gone; the same command goes on",
+    FAILED: "failed; the same command goes on",
+    STOPPED: "stopped; the same command goes on",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """`holder` has host, process, heartbeat_seconds_ago and alive; rates are the driver's own, None without one."""
+
+    path: str
+    kind: str
+    state: str
+    done: int
+    total: int
+    unit: str
+    shards_done: int | None = None
+    shards: int | None = None
+    stage: str | None = None
+    per_second: float | None = None
+    per_second_now: float | None = None
+    seconds_left: float | None = None
+    holder: dict[str, Any] | None = None
+    last_error: str | None = None
+    facts: dict[str, Any] | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """The status as JSON values."""
+        return asdict(self)
+
+    def as_rows(self) -> list[dict[str, str]]:
+        """The lines of a table for people."""
+        rows = {"what": self.kind, "where": self.path, "state": MEANINGS[self.state]}
+        rows["done"] = f"{self.done:,}/{self.total:,} {self.unit}"
+        if self.shards is not None:
+            rows["done"] += f", {self.shards_done:,}/{self.shards:,} shards"
+        if self.per_second is not None and self.per_second_now is not None:
+            rows[f"{self.unit}/s"] = (
+                f"now {format_number(self.per_second_now)}, average {format_number(self.per_second)}"
+            )
+        if self.seconds_left is not None:
+            rows["time left"] = format_seconds(self.seconds_left)
+        if self.holder is not None:
+            rows["holder"] = _holder_text(self.holder)
+        for name, value in (self.facts or {}).items():
+            if isinstance(value, Mapping):
+                rows[name.replace("_", " ")] = format_shares(value)
+        rest = {name: value for name, value in (self.facts or {}).items() if name not in ("shards_done", "shards")}
+        rows["facts"] = "  ".join(format_facts(rest))
+        rows["last error"] = self.last_error or ""
+        return [{"status": name, "value": text} for name, text in rows.items() if text]
+
+
+def status_of(name: str, root: Path) -> Status:
+    """The status of a store (a folder or URL) or of a run; `name` may be the folder's name below `root`.
+
+    Raises:
+        StoreError, RunError: what lies there is damaged.
+        ValueError: there is neither a store nor a run.
+    """
+    if is_url(name):
+        return _store_status(name)
+    path = find_folder(name, root)
+    return _store_status(path) if (path / MANIFEST).exists() else _run_status(path)
+
+
+def find_folder(name: str, root: Path) -> Path:
+    """The folder of a store or run: the path itself, or that of this name below `root`.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    places = [Path(name), *sorted(root.glob(f"*/{name}") if "/" not in name and name not in ("", ".", "..") else [])]
+    found = [place for place in places if (place / MANIFEST).exists() or (place / "run.json").exists()]
+    if len(found) == 1 or (found and found[0] == Path(name)):
+        return found[0]
+    several = f"; there are several: {', '.join(map(str, found))}" if found else ""
+    raise ValueError(
+        f"{name}: expected the folder of a store or a run, or its name below {root}{several}; "
+        "`fae-pipe stores ls` lists them"
+    )
+
+
+def _store_status(place: Path | str) -> Status:
+    writer = StoreWriter.open(place)
+    folder = writer.blobs.local_path()
+    record = read_status_file(folder) if folder is not None else None
+    lease = writer.lease().owner()
+    missing = [] if writer.complete else writer.missing_shards()
+    done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
+    state = COMPLETE if writer.complete else RUNNING if lease and lease["alive"] else _ended(record, stale=bool(lease))
+    return Status(
+        writer.url,
+        f"store of {writer.manifest.kind}",
+        state,
+        done,
+        writer.num_rows,
+        "rows",
+        shards_done=writer.num_shards - len(missing),
+        shards=writer.num_shards,
+        holder=_holder(lease),
+        **_pace(record, state),
+    )
+
+
+def _run_status(path: Path) -> Status:
+    run = RunFolder.open(path)
+    record = read_status_file(path)
+    total = int(run.record["config"]["steps"])
+    state = COMPLETE if run.complete else RUNNING if record and record["alive"] else _ended(record)
+    done = (
+        total
+        if run.complete
+        else max(newest_step(path / "checkpoints"), record["done"] if state == RUNNING and record else 0)
+    )
+    kind = f"run of {run.record['kind']}" if run.record["kind"] in KINDS else "run"
+    holder = None if run.complete or record is None else _holder(record)
+    return Status(str(path), kind, state, done, total, "steps", holder=holder, **_pace(record, state))
+
+
+def _ended(record: Mapping[str, Any] | None, stale: bool = False) -> str:
+    """What became of work that nobody does now: by its last word, or that it had none."""
+    said = record["state"] if record else None
+    if said in (FAILED, STOPPED):
+        return str(said)
+    return STALE if stale or said == RUNNING else STOPPED
+
+
+def _holder(owner: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if owner is None:
+        return None
+    beat = owner.get("heartbeat_unix_seconds")
+    age = round(max(0.0, time.time() - beat), 1) if isinstance(beat, int | float) else None
+    return {**{key: owner.get(key) for key in ("host", "process", "alive")}, "heartbeat_seconds_ago": age}
+
+
+def _holder_text(holder: Mapping[str, Any]) -> str:
+    age = holder["heartbeat_seconds_ago"]
+    beat = "no heartbeat" if age is None else f"heartbeat {format_seconds(age)} ago"
+    return f"process {holder['process']} on {holder['host']}, {beat}, {'alive' if holder['alive'] else 'gone'}"
+
+
+def _pace(record: Mapping[str, Any] | None, state: str) -> dict[str, Any]:
+    """What the driver itself says, as fields of Status; rates only while it works."""
+    if record is None or state == COMPLETE:
+        return {}
+    names = ("per_second", "per_second_now", "seconds_left") if state == RUNNING else ()
+    told = {name: record.get(name) for name in names}
+    return {**told, "stage": record.get("progress"), "last_error": record.get("error"), "facts": record.get("facts")}

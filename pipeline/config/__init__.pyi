@@ -1,0 +1,11 @@
+from .claims import judge_claims as judge_claims
+from .recipe import EXTRACT_TEXT as EXTRACT_TEXT
+from .recipe import SECTIONS as SECTIONS
+from .recipe import STAGES as STAGES
+from .recipe import Recipe as Recipe
+from .recipe import check_name as check_name
+from .recipe import load_recipe as load_recipe
+from .recipe import override as override
+from .values import RecipeError as RecipeError
+from .values import field_type as field_type
+from .values import unknown as unknown

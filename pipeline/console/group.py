@@ -1,0 +1,137 @@
+"""The frame of the command line: commands in pipeline order, help under headings, and one place where errors end."""
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from pipeline.console.option_types import GENERAL
+
+USER_MISTAKES = (
+    click.ClickException,
+    ValueError,  # StoreError, RecipeError, RunError, …: every ValueError of the project is about what was given
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
+MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class FaeCommand(click.Command):
+    """A command whose help lists options under the headings of their groups, general ones last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                groups.setdefault(getattr(param, "group", GENERAL), []).append(record)
+        general = groups.pop(GENERAL, [])
+        for heading, records in [*groups.items(), (GENERAL, general)]:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class FaeGroup(click.Group):
+    """A group that lists commands in the order in which they were added and turns every error into an exit code.
+
+    0 = done, 2 = a mistake of the person (`error: …`), 1 = a failure (`failed: …`), 130 = stopped by Ctrl-C. A command
+    may return another code as an int. --debug shows the traceback, --json puts the error on stdout as an object too.
+    """
+
+    command_class = FaeCommand
+    group_class = type
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        defaults = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
+        attributes["context_settings"] = defaults | (attributes.get("context_settings") or {})
+        super().__init__(*args, **attributes)
+
+    def __call__(self, *args: Any, **extra: Any) -> Any:
+        """The command of a process: after Ctrl-C it ends at once, whatever its threads still do."""
+        try:
+            return self.main(*args, **extra)
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(INTERRUPTED)
+            raise
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        run = functools.partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
+        if not standalone_mode:
+            return run()
+        # The flags are looked up here because an error may come before, or from, the parsing of options.
+        words = sys.argv[1:] if args is None else list(args)
+        flags = words[: words.index("--")] if "--" in words else words
+        sys.exit(guarded(run, as_json="--json" in flags, debug="--debug" in flags))
+
+
+def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = False) -> int:
+    """Run a command and report what goes wrong; returns the exit code."""
+    try:
+        result = run()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return MISTAKE
+    except click.Abort as error:  # click's wrapping of Ctrl-C; who caught the signal may have said how to go on
+        return _report(error.__cause__ or error, "stopped", INTERRUPTED, as_json, debug)
+    except USER_MISTAKES as error:
+        if _is_about_pictures(error):
+            return _report(error, "failed", FAILURE, as_json, debug)
+        return _report(error, "error", MISTAKE, as_json, debug)
+    except Exception as error:
+        return _report(error, "failed", FAILURE, as_json, debug)
+    return result if isinstance(result, int) else 0
+
+
+def _is_about_pictures(error: BaseException) -> bool:
+    """Whether the data is at fault and not what was asked for."""
+    from stores.format import TooManyRejectedError  # stores takes a while to load: --help does without
+
+    return isinstance(error, TooManyRejectedError)
+
+
+def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bool) -> int:
+    message = explain(error)
+    if code == FAILURE:
+        message = f"{type(error).__name__}: {message}{'' if debug else ' (--debug shows the traceback)'}"
+    if debug:
+        traceback.print_exception(error)
+    click.echo(f"{click.style(f'{word}:', bold=True)} {message}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": {"type": type(error).__name__, "message": message, "exit_code": code}}))
+    return code
+
+
+def explain(error: BaseException) -> str:
+    """The error as one paragraph that a person can act on."""
+    if isinstance(error, click.ClickException):
+        text = error.format_message().rstrip()
+        context = getattr(error, "ctx", None)
+        return f"{text} See `{context.command_path} --help`." if context else text
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    text = " ".join(str(error).split())
+    if not text and isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return "nothing that is done is lost; the same command goes on"
+    return text or "no message"

@@ -1,0 +1,75 @@
+"""Prometheus metrics of a command's stages, served on loopback alone."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+
+from pipeline.console.progress import RUNNING, Record
+
+HOST = "127.0.0.1"
+GAUGES = {
+    "done": "Rows or steps that are done, by earlier runs too.",
+    "total": "Rows or steps in all.",
+    "per_second": "Rows or steps a second of this run.",
+    "per_second_now": "Rows or steps a second of the last minute.",
+    "seconds_left": "Time left at the average rate, seconds.",
+}
+
+
+class MetricsPage:
+    """http://127.0.0.1:PORT/metrics: fae_pipe_… gauges with the label `stage`; port 0 takes a free one.
+
+    Raises:
+        ValueError: the port is taken.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._records: dict[str, Record] = {}
+        registry = CollectorRegistry()
+        registry.register(self)
+        try:
+            self._server, self._thread = start_http_server(port, addr=HOST, registry=registry)
+        except OSError as error:
+            raise ValueError(
+                f"runtime.metrics_port: expected a free port of {HOST}; {port} is not ({error.strerror}); take another"
+            ) from error
+        self.url = f"http://{HOST}:{self._server.server_port}/metrics"
+
+    def update(self, record: Record) -> None:
+        """Show this record of a stage from now on."""
+        self._records = {**self._records, record["progress"]: record}
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The metrics of every stage so far, as prometheus_client asks for them at each visit."""
+        records = self._records
+        running = GaugeMetricFamily("fae_pipe_running", "1 while the stage works.", labels=["stage"])
+        facts = GaugeMetricFamily("fae_pipe_fact", "A number that the stage tells.", labels=["stage", "name"])
+        parts = GaugeMetricFamily("fae_pipe_part", "A part of a whole.", labels=["stage", "name", "part"])
+        for stage, record in records.items():
+            running.add_metric([stage], float(record["state"] == RUNNING))
+            for name, value in record["facts"].items():
+                if isinstance(value, Mapping):
+                    for part, number in value.items():
+                        parts.add_metric([stage, name, part], number)
+                elif _is_number(value):
+                    facts.add_metric([stage, name], value)
+        yield from (running, facts, parts)
+        for name, text in GAUGES.items():
+            gauge = GaugeMetricFamily(f"fae_pipe_{name}", text, labels=["stage", "unit"])
+            for stage, record in records.items():
+                if record[name] is not None:
+                    gauge.add_metric([stage, record["unit"]], record[name])
+            yield gauge
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

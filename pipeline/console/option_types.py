@@ -1,0 +1,64 @@
+"""Kinds of command-line options: under a heading of the help, and of values that click has no type for."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stores.backends import is_url
+
+GENERAL = "General"
+
+
+class GroupedOption(click.Option):
+    """An option under a heading of `--help`; `setting` is the (section, key) of the recipe that it sets, if any."""
+
+    def __init__(
+        self, *args: Any, group: str = GENERAL, setting: tuple[str, str] | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.group, self.setting = group, setting
+
+
+class PlaceType(click.ParamType):
+    """A folder, which with `exists` must be there, or a URL."""
+
+    def __init__(self, name: str, exists: bool = False) -> None:
+        self.name, self.folder = name, click.Path(exists=exists, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else self.folder.convert(value, param, ctx)
+
+
+class WholeNumber(click.IntRange):
+    """An integer in a range, called so in errors."""
+
+    name = "integer"
+
+
+class FiniteNumber(click.FloatRange):
+    """A number in a range; NaN, which compares with nothing, does not slip through."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number; received {value!r}.", param, ctx)
+        return number
+
+
+class OrWord(click.ParamType):
+    """What `inner` takes, or a word that stands for None."""
+
+    def __init__(self, inner: click.ParamType, word: str) -> None:
+        self.inner, self.word, self.name = inner, word, f"{inner.name} or {word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == self.word:
+            return None
+        try:
+            return self.inner.convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}; or give {self.word}.", param, ctx)

@@ -1,0 +1,227 @@
+"""Make a command's options from the sections of a recipe, and hand the command one `Settings` object."""
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import click
+from click.core import ParameterSource
+
+from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, load_recipe, override
+from pipeline.console.option_types import FiniteNumber, GroupedOption, OrWord, PlaceType, WholeNumber
+from pipeline.console.output import Output
+from stores.backends import Place, is_url
+
+DEFAULT_ROOT = Path("fae-runs")
+Callback = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person asked for: defaults, then the recipe, then --set, then options.
+
+    `given` holds the keys (`section.key`, `name`) that were set on the command line; `source` is the recipe's
+    path or name, None when there is none. `place` is the folder or URL of all stores and models.
+    """
+
+    recipe: Recipe
+    given: frozenset[str]
+    source: str | None
+    place: Place
+    dry_run: bool
+    debug: bool
+    output: Output
+
+    @property
+    def root(self) -> Path:
+        """The folder of all stores and models.
+
+        Raises:
+            RecipeError: it was given as a URL.
+        """
+        if is_url(self.place):
+            raise RecipeError(
+                f"--root {self.place}: expected a folder; URLs are for stores ls, gc, import and unpack, "
+                "and wherever a command takes a store"
+            )
+        return Path(self.place)
+
+    @property
+    def json(self) -> bool:
+        """Whether a program reads the output."""
+        return self.output.json
+
+
+def config_options(
+    *sections: str,
+    exclude: Collection[str] = (),
+    recipe: Literal["option", "argument", "reading", "none"] = "option",
+    flags: Mapping[str, str] = MappingProxyType({}),
+    root: bool = True,
+) -> Callable[[Callback], Callback]:
+    """Add an option for each field of these sections; the command's function gets `settings: Settings` first.
+
+    `exclude` names fields without an option, as `key` or `section.key`; --set still reaches them. The recipe comes by
+    `--config RECIPE`, by a required argument RECIPE (then --set reaches every section; "reading" is for commands that
+    make nothing, without --name and --dry-run), or not at all ("none"): then there are only --root, --json and --debug.
+    `flags` gives fields another option than their own name's; without `root` there is no --root.
+
+    Raises:
+        ValueError: an unknown section or exclusion, or one key in two sections, when the command is defined.
+    """
+    settable = SECTIONS if recipe in ("argument", "reading") else sections
+    options = [*_section_options(sections, exclude, flags), *_recipe_options(recipe), *_general_options(root)]
+
+    def decorate(function: Callback) -> Callback:
+        @functools.wraps(function)
+        def callback(**parameters: Any) -> Any:
+            settings = _settings(click.get_current_context(), settable, parameters)
+            with settings.output.keep_stdout_clean():
+                return function(settings, **parameters)
+
+        decorated: Callback = callback
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _section_options(
+    sections: Collection[str], exclude: Collection[str], flags: Mapping[str, str]
+) -> list[Callable[[Callback], Callback]]:
+    keys = [(section, part) for section in sections for part in fields(SECTIONS[section])]
+    known = {part.name for _, part in keys} | {f"{section}.{part.name}" for section, part in keys}
+    if not set(exclude) <= known:
+        raise ValueError(f"exclude: expected keys of {', '.join(sections)}; received {sorted(set(exclude) - known)}")
+    owner: dict[str, str] = {}
+    options = []
+    for section, part in keys:
+        if part.name in exclude or f"{section}.{part.name}" in exclude:
+            continue
+        if part.name in owner:
+            raise ValueError(f"{part.name}: in {owner[part.name]} and in {section}; exclude one of them")
+        owner[part.name] = section
+        options.append(_setting_option(section, part, flags.get(part.name)))
+    return options
+
+
+def _setting_option(section: str, part: Field[Any], flag: str | None) -> Callable[[Callback], Callback]:
+    rule, (kind, _) = part.metadata, field_type(SECTIONS[section], part.name)
+    flag = flag or rule["flag"] or "--" + part.name.replace("_", "-")
+    several = kind is tuple
+    return click.option(
+        f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+        f"{section}__{part.name}",
+        cls=GroupedOption,
+        group=rule["group"] or section.capitalize(),
+        setting=(section, part.name),
+        type=str if several else _click_type(kind, rule["choices"], rule["low"], rule["high"], rule["absent"]),
+        metavar=rule["metavar"],
+        multiple=several,
+        default=part.default,
+        show_default=not several,
+        help=rule["help"],
+    )
+
+
+def _click_type(
+    kind: type, choices: Collection[str] | None, low: float | None, high: float | None, absent: str | None
+) -> Any:
+    if absent is not None:
+        return OrWord(_click_type(kind, choices, low, high, None), absent)
+    if choices is not None:
+        return click.Choice(list(choices))
+    if kind not in (int, float) or (low is None and high is None):
+        return kind
+    return WholeNumber(_whole(low), _whole(high)) if kind is int else FiniteNumber(low, high)
+
+
+def _whole(end: float | None) -> int | None:
+    return None if end is None else int(end)
+
+
+def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
+    if how == "none":
+        return []
+    option = functools.partial(click.option, cls=GroupedOption)
+    by_option = option("--config", metavar="RECIPE", help="Built-in recipe or YAML file to start from.")
+    found: list[Callable[[Callback], Callback]] = [
+        by_option if how == "option" else click.argument("config", metavar="RECIPE"),
+        option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set section.key; may be repeated."),
+    ]
+    if how == "reading":
+        return found
+    return [
+        *found,
+        option("--name", metavar="NAME", help="Name of what is made; the recipe's when absent."),
+        option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+    ]
+
+
+def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
+    option = functools.partial(click.option, cls=GroupedOption)
+    place = option(
+        "--root",
+        type=PlaceType("place"),
+        metavar="DIR",
+        default=DEFAULT_ROOT,
+        show_default=True,
+        envvar="FAE_PIPE_ROOT",
+        show_envvar=True,
+        help="Folder of all stores and models.",
+    )
+    return [
+        *([place] if root else []),
+        option("--json", is_flag=True, help="Print one JSON object on stdout, messages as JSON lines on stderr."),
+        option("--debug", is_flag=True, help="Show the traceback of an error."),
+    ]
+
+
+def _settings(context: click.Context, sections: Collection[str], parameters: dict[str, Any]) -> Settings:
+    """Take what belongs to the settings out of the parameters; what is left is the command's own."""
+    source, name = parameters.pop("config", None), parameters.pop("name", None)
+    recipe = load_recipe(source) if source is not None else Recipe()
+    several = next((key for key in ("variants", "sweep") if getattr(recipe, key)), None)
+    if several and context.command.name != "run":
+        raise RecipeError(f"{source}: {several}: expected a recipe without; only `fae-pipe run` does several runs")
+    assignments = _assignments(parameters.pop("assignments", ()), sections)
+    recipe = override(recipe, assignments, "--set")
+    given = set(assignments)
+    for option in context.command.params:
+        if not isinstance(option, GroupedOption) or option.setting is None or option.name is None:
+            continue
+        value = parameters.pop(option.name)
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            section, key = option.setting
+            recipe = replace(recipe, **{section: replace(getattr(recipe, section), **{key: value})})
+            given.add(f"{section}.{key}")
+    if name is not None:
+        recipe = replace(recipe, name=check_name(name, "--name"))
+        given.add("name")
+    return Settings(
+        recipe=recipe,
+        given=frozenset(given),
+        source=source,
+        place=parameters.pop("root", DEFAULT_ROOT),
+        dry_run=parameters.pop("dry_run", False),
+        debug=parameters.pop("debug"),
+        output=Output(json=parameters.pop("json")),
+    )
+
+
+def _assignments(texts: Collection[str], sections: Collection[str]) -> dict[str, str]:
+    """`--set` texts as key and value; a section that the command does not read is refused, not ignored."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {text}: expected KEY=VALUE, such as generator.steps=500")
+        section = key.partition(".")[0]
+        if section in SECTIONS and section not in sections:
+            raise RecipeError(f"--set {key}: this command reads only {', '.join(sections)}; leave it out")
+        found[key.strip()] = value
+    return found

@@ -1,0 +1,95 @@
+"""Those who hear of a command's progress: a file beside the result, JSON lines, Prometheus metrics."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from jobs.config import RuntimeConfig
+from pipeline.console.metrics_page import MetricsPage
+from pipeline.console.progress import DONE, RUNNING, Record, Watcher
+from stores.backends import temporary_beside
+from stores.core import is_alive, this_process
+from stores.format import PROGRESS
+
+
+class Watch:
+    """What the settings ask for, open for the length of a command; `close` it at the end.
+
+    Raises:
+        ValueError: a port that is taken, or a dashboard without Ray.
+        OSError: a file that cannot be written.
+    """
+
+    def __init__(self, runtime: RuntimeConfig | None = None, say: Callable[[str], object] = lambda _: None) -> None:
+        self._lines: TextIO | None = None
+        self._page: MetricsPage | None = None
+        if runtime is not None and runtime.dashboard and runtime.executor == "local":
+            raise ValueError("runtime.dashboard: expected the executor ray; a local one has no dashboard; leave it out")
+        if runtime is not None and runtime.metrics_port is not None:
+            self._page = MetricsPage(runtime.metrics_port)
+            say(f"metrics: {self._page.url}")
+        if runtime is not None and runtime.progress_json is not None:
+            self._lines = open(runtime.progress_json, "a")  # noqa: SIM115 - closed by `close`
+
+    def watchers(self, places: Sequence[Path] = ()) -> list[Watcher]:
+        """For one stage; `places` are the folders of what it makes, in the order in which they are made."""
+        found: list[Watcher] = [StatusFile(places)] if places else []
+        if self._lines is not None:
+            found.append(self._write_line)
+        return found + ([self._page.update] if self._page is not None else [])
+
+    def close(self) -> None:
+        """Stop serving metrics and close the file."""
+        if self._page is not None:
+            self._page.close()
+        if self._lines is not None:
+            self._lines.close()
+
+    def _write_line(self, record: Record) -> None:
+        assert self._lines is not None
+        print(json.dumps({"unix_seconds": round(time.time(), 3), **record}), file=self._lines, flush=True)
+
+
+class StatusFile:
+    """progress.json in the folder that is being made: how far it is and who works on it; removed when it is done.
+
+    It lies in the last of the folders that was begun: a stage may make two models one after the other.
+    """
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.places = places
+
+    def __call__(self, record: Record) -> None:
+        begun = [place for place in self.places if place.is_dir() and not _is_anothers(place)]
+        for place in begun[: None if record["state"] == DONE else -1]:
+            (place / PROGRESS).unlink(missing_ok=True)
+        if begun and record["state"] != DONE:
+            facts = {**record, **this_process(), "heartbeat_unix_seconds": round(time.time(), 3)}
+            file = begun[-1] / PROGRESS
+            temporary = temporary_beside(file)
+            try:
+                # Not flushed to the disk: it is worth nothing after the machine went down.
+                temporary.write_text(json.dumps(facts))
+                os.replace(temporary, file)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def read_status_file(place: Path) -> dict[str, Any] | None:
+    """What a driver wrote last, with `alive`: whether it still works on it; None when there is nothing to read."""
+    try:
+        record = json.loads((place / PROGRESS).read_text())
+    except (OSError, ValueError):
+        return None
+    return (
+        {**record, "alive": record.get("state") == RUNNING and is_alive(record)} if isinstance(record, dict) else None
+    )
+
+
+def _is_anothers(place: Path) -> bool:
+    """Whether another driver is at work there; this one will be refused, and must not say that the work failed."""
+    found, mine = read_status_file(place), this_process()
+    return found is not None and found["alive"] and any(found.get(name) != mine[name] for name in mine)

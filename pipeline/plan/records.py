@@ -1,0 +1,174 @@
+"""What a recipe will take, as tables for people and JSON values for programs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.console import format_number, format_seconds, readable
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What there is: `rate` pictures a second that a GPU encodes, `storage_rate` bytes a second of all GPUs together.
+
+    `picture_bytes` is the mean size of a picture's file, `caption_tokens` those of the longest caption; costs are per
+    GPU and hour, and per TB and month.
+    """
+
+    gpus: int
+    rate: float
+    storage_rate: float
+    picture_bytes: float
+    classes: int
+    gpu_hour_cost: float | None = None
+    disk_cost: float | None = None
+    caption_tokens: int = 32
+
+
+@dataclass(frozen=True)
+class StoreNeed:
+    """One array of a store."""
+
+    array: str
+    row: str
+    rows_per_shard: int
+    shards: int
+    num_bytes: int
+
+    def as_cells(self) -> dict[str, Any]:
+        return {
+            "array": self.array,
+            "row": self.row,
+            "rows a shard": f"{self.rows_per_shard:,}",
+            "shards": f"{self.shards:,}",
+            "bytes": readable(self.num_bytes),
+        }
+
+
+@dataclass(frozen=True)
+class ModelNeed:
+    """A model: operations of a forward pass, and bytes a GPU holds while training it, without activations."""
+
+    model: str
+    parameters: int
+    flops: int
+    ddp_bytes: int | None
+    fsdp_bytes: int | None
+
+    def as_cells(self) -> dict[str, Any]:
+        trained = self.ddp_bytes is not None and self.fsdp_bytes is not None
+        return {
+            "model": self.model,
+            "parameters": f"{self.parameters / 1e6:,.1f} M",
+            "GFLOP a picture": format_number(self.flops / 1e9),
+            "a GPU's memory, DDP": readable(self.ddp_bytes or 0) if trained else "",
+            "FSDP": readable(self.fsdp_bytes or 0) if trained else "",
+        }
+
+
+@dataclass(frozen=True)
+class GeneratorNeed:
+    """A generator of the paper beside what the paper says of it (empty where it says nothing)."""
+
+    generator: str
+    latents: tuple[int, int, int]
+    told: str
+    parameters: int
+    published: str
+    flops: int
+    ddp_bytes: int
+    fsdp_bytes: int
+
+    def as_cells(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "latents": "×".join(map(str, self.latents)),
+            "told": self.told,
+            "parameters": f"{self.parameters:,}",
+            "the paper": self.published,
+            "GFLOP a pass": format_number(self.flops / 1e9),
+            "a GPU's memory, DDP": readable(self.ddp_bytes),
+            "FSDP": readable(self.fsdp_bytes),
+        }
+
+
+@dataclass(frozen=True)
+class StageNeed:
+    """A stage: its time is that of its arithmetic or of its bytes, whichever takes longer."""
+
+    stage: str
+    flops: float
+    bytes_read: float
+    bytes_written: float
+    seconds: float
+    gpu_hours: float
+    bound_by: str
+
+    def as_cells(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "time": format_seconds(self.seconds),
+            "GPU hours": format_number(self.gpu_hours),
+            "bound by": self.bound_by,
+            "reads": f"{readable(self.bytes_read / self.seconds)}/s",
+            "writes": f"{readable(self.bytes_written / self.seconds)}/s",
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The needs of a recipe; totals are over all stages and stores."""
+
+    pictures: int
+    machines: Machines
+    stores: list[StoreNeed]
+    models: list[ModelNeed]
+    stages: list[StageNeed]
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def gpu_hours(self) -> float:
+        return sum(stage.gpu_hours for stage in self.stages)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(store.num_bytes for store in self.stores)
+
+    @property
+    def gpu_cost(self) -> float | None:
+        price = self.machines.gpu_hour_cost
+        return None if price is None else price * self.gpu_hours
+
+    @property
+    def disk_cost_per_month(self) -> float | None:
+        price = self.machines.disk_cost
+        return None if price is None else price * self.num_bytes / 1e12
+
+    def as_record(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "pictures": self.pictures,
+            "machines": vars(self.machines),
+            "stores": [vars(store) for store in self.stores],
+            "models": [vars(model) for model in self.models],
+            "stages": [vars(stage) for stage in self.stages],
+            "seconds": self.seconds,
+            "gpu_hours": self.gpu_hours,
+            "num_bytes": self.num_bytes,
+            "gpu_cost": self.gpu_cost,
+            "disk_cost_per_month": self.disk_cost_per_month,
+        }
+
+    def summary(self) -> list[str]:
+        """The totals in words."""
+        lines = [
+            f"in all: {format_seconds(self.seconds)} on {self.machines.gpus} GPUs, "
+            f"{format_number(self.gpu_hours)} GPU hours, {readable(self.num_bytes)} of stores"
+        ]
+        if self.gpu_cost is not None:
+            lines.append(f"cost of the GPUs: {self.gpu_cost:,.0f}")
+        if self.disk_cost_per_month is not None:
+            lines.append(f"cost of the disks: {self.disk_cost_per_month:,.0f} a month")
+        return lines

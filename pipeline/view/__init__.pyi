@@ -1,0 +1,2 @@
+from .server import Viewer as Viewer
+from .server import ViewServer as ViewServer

@@ -1,0 +1,73 @@
+"""A row as pictures: its pixels, and its features and latents in the colours of their principal components."""
+
+import io
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fae.probes import PrincipalColours
+from jobs.train import colours_of, paint_cells
+from stores import Store, StoreError, open_store
+
+PIXELS = "pixels"
+
+
+class RowPictures:
+    """Pictures of the rows of a store, and of the feature store that its rows were encoded from while that is there."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._colours: dict[str, PrincipalColours] = {}
+
+    @cached_property
+    def sources(self) -> dict[str, Store]:
+        """Array name -> the store that holds it."""
+        found = {} if self._features is None else dict.fromkeys(self._features.arrays, self._features)
+        return {**found, **dict.fromkeys(self.store.arrays, self.store)}
+
+    @property
+    def names(self) -> list[str]:
+        """The arrays that can be shown, pictures first."""
+        shown = [name for name, store in self.sources.items() if name == PIXELS or self._is_grid(store, name)]
+        return sorted(shown, key=lambda name: (name != PIXELS, name))
+
+    def png(self, name: str, row: int) -> bytes:
+        """A row of an array as PNG; its first view.
+
+        Raises:
+            KeyError: no such array.
+            IndexError: no such row.
+        """
+        if name not in self.names:
+            raise KeyError(name)
+        store = self.sources[name]
+        values = store.read(name, np.array([row]))
+        pixels = values[0] if name == PIXELS else self._painted(store, name, values)[0]
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "PNG")
+        return out.getvalue()
+
+    def _painted(self, store: Store, name: str, values: np.ndarray) -> np.ndarray:
+        if name not in self._colours:
+            self._colours[name] = colours_of(store, name)
+        return paint_cells(self._colours[name], values)
+
+    @cached_property
+    def _features(self) -> Store | None:
+        """The store that this one was encoded from: the same rows in the same order."""
+        place = self.store.attributes.get("features")
+        if place is None or not Path(place).exists():
+            return None
+        try:
+            found = open_store(place)
+        except StoreError:
+            return None
+        wanted = self.store.manifest.ingredients.get("features_content_id")
+        return found if found.content_id == wanted else None
+
+    @staticmethod
+    def _is_grid(store: Store, name: str) -> bool:
+        spec = store.arrays[name]
+        return spec.is_float and len(spec.row_shape) == 3 and spec.channels >= 3

@@ -1,0 +1,100 @@
+"""The demo: the digits recipe, then what independent judges say of its pictures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fae.images import picture_grid, save_png
+from fae.models import PixelDecoder
+from jobs.config import RuntimeConfig
+from jobs.executors import pick_device
+from jobs.runs import load_model
+from jobs.train import rebuilder, reconstruct
+from pipeline.artifacts import Half, SampleFolder, as_record, judge
+from pipeline.config import load_recipe
+from pipeline.console import Output, Watch
+from pipeline.report import Showing, write_report
+from pipeline.workflow.chain import Made, run_chain
+from pipeline.workflow.stages import Stages
+from stores import Store, fingerprint
+from stores.backends import replace_file
+
+SAMPLES = 500
+# Family of generators -> its recipe, and the folder of the demo's figures.
+DEMOS = {"lightning-dit": ("digits", "demo"), "starflow": ("digits-starflow", "demo-starflow")}
+GRID_ROWS = 40
+
+
+def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, watch: Watch) -> None:
+    """Run every stage of the family's recipe that is out of date, judge the result (once), print paths and figures."""
+    name, place = DEMOS[model]
+    recipe = replace(load_recipe(name), runtime=runtime)
+    stages = Stages(root, recipe, output, watch=watch)
+    made = run_chain(stages)
+    assert made is not None
+    config = replace(recipe.sample, num=SAMPLES, classes=None)
+    guided = stages.sample_few(made.models, config)
+    unguided = stages.sample_few(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
+    folder = root / place
+    figures = judged(folder, made, guided, unguided)
+    _show(output, made, folder, figures)
+    page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(stages))
+    output.say(f"report:          {page}", "bold")
+    output.result(
+        {
+            "stages": [outcome.as_record() for outcome in stages.outcomes],
+            "grid": made.samples.grid,
+            "reconstructions": folder / "reconstructions.png",
+            "report": page,
+            "figures": figures,
+        }
+    )
+
+
+def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
+    """The figures of these very pictures: read from figures.json, or measured and written there."""
+    assert made.decoder is not None
+    made_of = fingerprint(
+        {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
+    )
+    file = folder / "figures.json"
+    if file.exists() and (saved := json.loads(file.read_text()))["made_of"] == made_of:
+        return saved["figures"]
+    train, heldout = (_half(made.features, split) for split in ("train", "val"))
+    rows = made.features.rows("val")
+    device = pick_device("auto")
+    decoder = load_model(PixelDecoder, made.decoder.model_path, device)
+    originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
+    columns = GRID_ROWS // 2
+    lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
+    save_png(picture_grid(np.concatenate(lines), columns), folder / "reconstructions.png")
+    judges = judge(train, heldout, Half(*guided.read()), Half(*unguided.read()), Half(rebuilt, heldout.labels))
+    figures = as_record(judges)
+    replace_file(file, json.dumps({"made_of": made_of, "figures": figures}, indent=1).encode())
+    return figures
+
+
+def reported(file: Path, root: Path, made: Made, runtime: RuntimeConfig, output: Output, renew: bool) -> Path:
+    """The report on the demo's generator; written when it is not there, or anything was made anew."""
+    if renew or not file.exists():
+        write_report(root, [str(made.models.generator.path)], file, Showing(), runtime, output.say)
+    return file
+
+
+def _up_to_date(stages: Stages) -> bool:
+    return all(outcome.done_before for outcome in stages.outcomes)
+
+
+def _half(features: Store, split: str) -> Half:
+    rows = features.rows(split)
+    return Half(features.read("pixels", rows), features.labels[rows])
+
+
+def _show(output: Output, made: Made, folder: Path, figures: dict[str, Any]) -> None:
+    output.table([{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()])
+    output.say(f"samples:         {made.samples.grid}", "bold")
+    output.say(f"reconstructions: {folder / 'reconstructions.png'}", "bold")
+    output.say(f"figures:         {folder / 'figures.json'}")

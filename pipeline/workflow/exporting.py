@@ -1,0 +1,76 @@
+"""Trained runs to one folder that diffusers loads: which facts of their lineage the card tells."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fae.export import CardFacts, FAEPipeline, export_pipeline, model_card
+from fae.models import PixelDecoder
+from jobs.runs import Models, RunFolder, load_feature_autoencoder, load_model
+from jobs.sampling import PromptEncoder, takes_text
+from jobs.train import load_generator
+from pipeline.artifacts import latents_of
+from stores import Store, open_store
+
+
+def export(models: Models, folder: Path, terms: str) -> Path:
+    """Write the pipeline of these runs into a new or empty folder, with the text encoder where captions are told.
+
+    Raises:
+        ValueError: the folder holds something, the runs do not fit each other, or a VAE of pixels paints.
+    """
+    if models.decoder is None:
+        raise ValueError(
+            f"{models.autoencoder.path}: expected an autoencoder of features and a pixel decoder; a VAE of pixels is "
+            "not part of the pipeline that is exported"
+        )
+    cpu = torch.device("cpu")
+    generator = load_generator(models.generator, cpu)
+    text = PromptEncoder(models.generator, generator, cpu).encoder if generator.takes_text else None
+    pipe = FAEPipeline.from_parts(
+        generator,
+        load_feature_autoencoder(models.autoencoder, cpu),
+        load_model(PixelDecoder, models.decoder.model_path, cpu),
+        None if text else models.class_names,
+        text,
+    )
+    return export_pipeline(pipe, folder, model_card(card_facts(models, folder.name, terms)))
+
+
+def card_facts(models: Models, name: str, terms: str) -> CardFacts:
+    """What the runs and stores say of themselves."""
+    latents = latents_of(models.generator)
+    features = open_store(Path(latents.attributes["features"]))
+    assert models.decoder is not None
+    runs = {"autoencoder": models.autoencoder, "pixel decoder": models.decoder, "generator": models.generator}
+    lineage = [
+        ("features", features.path.name, features.content_id),
+        ("latents", latents.path.name, latents.content_id),
+    ]
+    if takes_text(models.generator):
+        record = models.generator.record
+        lineage.append(("text", Path(record["inputs"]["text"]).name, record["ingredients"]["text_content_id"]))
+    lineage += [(stage, run.path.name, run.weights_sha256) for stage, run in runs.items()]
+    figures = {f"{stage}: {key}": value for stage, run in runs.items() for key, value in run.record["figures"].items()}
+    recipe = {stage: run.record["config"] for stage, run in runs.items()}
+    return CardFacts(
+        name=name,
+        encoder=features.manifest.ingredients["encoder"],
+        recipe=json.dumps(recipe, indent=1),
+        lineage=lineage,
+        figures=figures,
+        class_names=models.class_names or (),
+        **_told(models.generator, latents),
+        data=terms,
+    )
+
+
+def _told(generator: RunFolder, latents: Store) -> dict[str, Any]:
+    """Of a generator of captions: its text encoder, and a caption that it may have seen."""
+    if not takes_text(generator):
+        return {}
+    names = ("text_encoder", "text_encoder_sha256", "max_tokens")
+    captions = [row[0] for row in latents.index["caption"].to_pylist() if row]
+    return {"text_encoder": {name: generator.record[name] for name in names}, "prompt": captions[0]}

@@ -1,0 +1,98 @@
+"""A recipe run once for each of its variants and each combination of its sweep's values, and what came out."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.config import Recipe, RecipeError, judge_claims, override, unknown
+from pipeline.console import Output
+from pipeline.workflow.chain import run_chain
+from pipeline.workflow.stages import Stages
+
+NOT_COMPARED = {"rows", "rejected", "content_id", "split", "classes", "pictures", "store"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run of a recipe: its name, empty where the recipe has no variants, and what the variant and the sweep set."""
+
+    name: str
+    values: dict[str, str]
+    recipe: Recipe
+
+
+def variants_of(recipe: Recipe) -> Iterator[Variant]:
+    """Each variant with each combination of the sweep's values, the last key's changing fastest; else the recipe."""
+    alone = replace(recipe, sweep={}, variants={}, claims={})
+    for (name, own), swept in itertools.product(
+        recipe.variants.items() or [("", {})], itertools.product(*recipe.sweep.values())
+    ):
+        values = {**own, **dict(zip(recipe.sweep, swept, strict=True))}
+        yield Variant(name, values, override(alone, values, f"variant {name}" if name else "sweep"))
+
+
+def with_variants(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with these of its variants alone, in its own order.
+
+    Raises:
+        RecipeError: a name that it does not have.
+    """
+    for name in names:
+        if name not in recipe.variants:
+            raise RecipeError(f"--only {name}: {unknown('variant', name, list(recipe.variants))}")
+    return replace(recipe, variants={name: recipe.variants[name] for name in recipe.variants if name in names})
+
+
+def run_variants(recipe: Recipe, stages_of: Callable[[Recipe], Stages], output: Output) -> list[dict[str, Any]]:
+    """Run every variant, print the table of figures and of claims, and return the variants as JSON values.
+
+    Stages that the values do not decide are shared: the features are extracted once.
+    """
+    records = []
+    for variant in variants_of(recipe):
+        settings = ", ".join(f"{key}={value}" for key, value in variant.values.items())
+        output.say(f"{variant.name or 'sweep'}: {settings or 'as the recipe is'}", "bold")
+        stages = stages_of(variant.recipe)
+        run_chain(stages)
+        made = [outcome.as_record() for outcome in stages.outcomes]
+        records.append({"variant": variant.name, "values": variant.values, "stages": made, "figures": numbers_of(made)})
+    output.table(figure_table(records))
+    output.table(judge_claims(recipe.claims, figures_of(records)))
+    return records
+
+
+def figures_of(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Figures by the variant's name."""
+    return {record["variant"]: record["figures"] for record in records}
+
+
+def figure_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The figures as a table: a line for each figure, a column for each variant; of a sweep the other way round.
+
+    What a record does not have is None.
+    """
+    figures = list(dict.fromkeys(name for record in records for name in record["figures"]))
+    if all(record["variant"] for record in records) and len({record["variant"] for record in records}) == len(records):
+        return [
+            {"figure": name, **{record["variant"]: record["figures"].get(name) for record in records}}
+            for name in figures
+        ]
+    return [
+        {
+            **({"variant": record["variant"]} if record["variant"] else {}),
+            **record["values"],
+            **{name: record["figures"].get(name) for name in figures},
+        }
+        for record in records
+    ]
+
+
+def numbers_of(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every stage's numbers under one name each; the stage is named where two stages have the same."""
+    found: dict[str, Any] = {}
+    for outcome in outcomes:
+        for name, value in outcome["figures"].items():
+            if name not in NOT_COMPARED and isinstance(value, int | float):
+                found[f"{outcome['stage']} {name}" if name in found else name] = value
+    return found

@@ -1,0 +1,105 @@
+"""The contract between a store and the place its bytes live: named, whole, durable blobs."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+_KEY = re.compile(r"[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*")
+
+
+def check_key(key: str) -> str:
+    """The key itself, when it names a blob inside the store.
+
+    Raises:
+        ValueError: the key is absolute, holds "..", or holds characters that some backend would read differently.
+    """
+    parts = key.split("/")
+    if not _KEY.fullmatch(key) or any(part in (".", "..") for part in parts):
+        raise ValueError(
+            f"key {key!r}: expected parts of letters, digits, '_', '-' and '.' joined by '/', none of them '.' or '..'"
+        )
+    return key
+
+
+class ByteStore(ABC):
+    """Blobs under one root, named by relative keys such as `commits/3.json`.
+
+    Every implementation keeps these promises (`stores.testing.bytestore.ByteStoreContract` checks them):
+    a written blob appears whole or not at all, and is durable when `write` returns; a missing blob raises
+    FileNotFoundError that names it; a short read raises OSError; keys that leave the root raise ValueError.
+    Objects may be pickled to workers and used by several threads at once.
+    """
+
+    url: str
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The whole blob."""
+
+    @abstractmethod
+    def read_into(self, key: str, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `start` on; OSError when the blob ends before it is full."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """The blob's size in bytes."""
+
+    @abstractmethod
+    def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
+        """Create or replace the blob by `data`: a buffer, or an iterable of buffers to be joined.
+
+        An iterable may be gone through more than once, by attempts that follow a failed one.
+
+        `before_visible` is called before the blob appears, as late as the backend allows; when it raises, nothing
+        appears.
+        """
+
+    def copy_from(self, other: "ByteStore", key: str) -> None:
+        """Make the blob `key` of another byte store this one's too; whole and durable as `write` makes it."""
+        self.write(key, other.read(key))
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the blob; removing a missing one is no error."""
+
+    @abstractmethod
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """The keys that begin with `prefix`, sorted, unfinished writes left out."""
+
+    def num_bytes(self, prefix: str = "") -> int:
+        """Bytes of all blobs whose keys begin with the prefix."""
+        return sum(self.size(key) for key in list(self.keys(prefix)))
+
+    @abstractmethod
+    def folders(self) -> list[str]:
+        """Names of the folders directly below the root, sorted."""
+
+    @abstractmethod
+    def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
+        """Replace the blob by `new` (None: remove it) when it equals `expected` (None: missing).
+
+        False when it equals neither; True when it already equals `new`, so that a call may be repeated after its answer
+        got lost. Of several processes that swap the same expected value for values of their own, exactly one succeeds.
+        """
+
+    def leftovers(self) -> list[str]:
+        """Names of what interrupted writes left behind; backends whose writes are atomic have none."""
+        return []
+
+    @abstractmethod
+    def sweep(self) -> list[str]:
+        """Remove what interrupted writes left behind, and name it."""
+
+    def local_path(self, key: str = "") -> Path | None:
+        """The file of a blob when the root is a folder of this machine, else None."""
+        return None
+
+    def exists(self, key: str) -> bool:
+        """Whether the blob is there."""
+        try:
+            self.size(key)
+        except FileNotFoundError:
+            return False
+        return True

@@ -1,0 +1,55 @@
+"""Paths and URLs: the byte store behind a place, and places inside it."""
+
+from pathlib import Path
+
+from stores.backends.bytestore import ByteStore
+from stores.backends.local import LocalByteStore
+
+Place = Path | str
+
+
+def is_url(place: Place) -> bool:
+    """Whether a place is a URL rather than a path of this machine."""
+    return isinstance(place, str) and "://" in place
+
+
+def open_bytestore(place: Place) -> ByteStore:
+    """The byte store of a folder or of a URL (s3://, gs://, az://, memory://); nothing is looked up yet.
+
+    Raises:
+        ValueError: an unknown scheme, credentials in the URL, or obstore is not installed.
+    """
+    if not is_url(place):
+        return LocalByteStore(place)
+    from stores.backends.object_store import ObjectByteStore
+    from stores.backends.retry import RetryingByteStore
+
+    return RetryingByteStore(ObjectByteStore(str(place)))
+
+
+def local_folder(blobs: ByteStore) -> Path:
+    """The folder of a byte store on this machine.
+
+    Raises:
+        ValueError: it is at a URL.
+    """
+    path = blobs.local_path()
+    if path is None:
+        raise ValueError(f"{blobs.url}: expected a folder of this machine; this needs a local copy of the store")
+    return path
+
+
+def beside(blobs: ByteStore, name: str) -> Place:
+    """A folder next to a byte store's own."""
+    folder = blobs.local_path()
+    return folder.parent / name if folder is not None else f"{blobs.url.rpartition('/')[0]}/{name}"
+
+
+def name_of(place: Place) -> str:
+    """The last part of a path or URL."""
+    return str(place).rstrip("/").rpartition("/")[2]
+
+
+def inside(place: Place, name: str) -> Place:
+    """A folder below a place."""
+    return f"{str(place).rstrip('/')}/{name}" if is_url(place) else Path(place) / name

@@ -1,0 +1,171 @@
+"""Blobs in an object store (s3://, gs://, az://, memory://) through obstore."""
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from stores.backends.bytestore import ByteStore, check_key
+from stores.backends.fileio import is_buffer
+
+SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "memory")
+_CLIENT_OPTIONS = {"timeout": timedelta(minutes=5), "connect_timeout": timedelta(seconds=20)}
+_RETRIES = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
+
+
+class ObjectByteStore(ByteStore):
+    """A bucket, or a prefix of one; credentials come from the environment, never from the URL.
+
+    A PUT is atomic and durable by itself. Pickled by its URL: workers look their credentials up anew.
+
+    Raises:
+        ValueError: a scheme that is not known, or a URL with credentials or options in it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = check_url(url)
+        self._obstore, self._exceptions = _library("obstore"), _library("obstore.exceptions")
+        self._remote = _memory(self.url) if self.url.startswith("memory://") else _connect(self.url)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return ObjectByteStore, (self.url,)
+
+    def read(self, key: str) -> bytes:
+        with self._errors(key):
+            return bytes(self._obstore.get(self._remote, check_key(key)).bytes())
+
+    def read_into(self, key: str, start: int, buffer: memoryview) -> None:
+        view = memoryview(buffer).cast("B")
+        if not len(view):
+            return
+        with self._errors(key):
+            answer = self._obstore.get_range(self._remote, check_key(key), start=start, length=len(view))
+        found = memoryview(answer)
+        if len(found) != len(view):
+            raise OSError(f"{self.url}/{key}: expected {len(view)} bytes at {start}; received {len(found)}")
+        view[:] = found
+
+    def size(self, key: str) -> int:
+        with self._errors(key):
+            return int(self._obstore.head(self._remote, check_key(key))["size"])
+
+    def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
+        check_key(key)
+        body = bytes(data) if is_buffer(data) else b"".join(memoryview(part).cast("B") for part in data)
+        if before_visible is not None:
+            before_visible()
+        with self._errors(key):
+            self._obstore.put(self._remote, key, body)
+
+    def delete(self, key: str) -> None:
+        try:
+            with self._errors(key):
+                self._obstore.delete(self._remote, check_key(key))
+        except FileNotFoundError:
+            return
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        # Object stores list by whole path parts; the rest of the prefix is looked at here.
+        folder = prefix.rpartition("/")[0] or None
+        with self._errors(prefix):
+            batches = list(self._obstore.list(self._remote, prefix=folder))
+        found = [entry["path"] for batch in batches for entry in batch]
+        return iter(sorted(key for key in found if key.startswith(prefix)))
+
+    def num_bytes(self, prefix: str = "") -> int:
+        with self._errors(prefix):
+            batches = list(self._obstore.list(self._remote, prefix=prefix.rpartition("/")[0] or None))
+        return sum(entry["size"] for batch in batches for entry in batch if entry["path"].startswith(prefix))
+
+    def folders(self) -> list[str]:
+        with self._errors(""):
+            return sorted(self._obstore.list_with_delimiter(self._remote)["common_prefixes"])
+
+    def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
+        exceptions = self._exceptions
+        found, mode = self._versioned(key)
+        if found != expected:
+            return found == new
+        try:
+            with self._errors(key):
+                self._obstore.delete(self._remote, key) if new is None else self._obstore.put(
+                    self._remote, key, new, mode=mode
+                )
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            # A put that was tried again after its answer got lost fails against itself.
+            return self._versioned(key)[0] == new
+        except FileNotFoundError:
+            return new is None
+        return True
+
+    def sweep(self) -> list[str]:
+        return []
+
+    def _versioned(self, key: str) -> tuple[bytes | None, Any]:
+        """The blob, and the `mode` that lets a put replace only this version of it."""
+        try:
+            with self._errors(key):
+                answer = self._obstore.get(self._remote, check_key(key))
+                return bytes(answer.bytes()), {"e_tag": answer.meta["e_tag"]}
+        except FileNotFoundError:
+            return None, "create"
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        """Errors of the backend as OSErrors that name the blob."""
+        exceptions = self._exceptions
+        place = f"{self.url}/{key}"
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{place}: no such object") from error
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            raise
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            raise PermissionError(
+                f"{place}: access denied; set the provider's usual variables (such as AWS_ACCESS_KEY_ID)"
+            ) from error
+        except exceptions.BaseError as error:
+            raise OSError(f"{place}: {str(error).splitlines()[0]}") from error
+
+
+def check_url(url: str) -> str:
+    """The URL without a trailing slash.
+
+    Raises:
+        ValueError: a scheme that is not known, or credentials or options in the URL, which would end up in logs.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"expected a path or a URL of {', '.join(SCHEMES)}; received the scheme {parts.scheme!r}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(
+            f"{parts.scheme}://{parts.hostname or ''}{parts.path}: expected a URL without credentials or options; "
+            "set them in the environment (such as AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
+        )
+    return url.rstrip("/")
+
+
+def _library(name: str) -> Any:
+    """A module of obstore, which local stores do without."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError("URLs need the package obstore; run `pip install 'fae-pipe[s3]'`") from error
+
+
+def _connect(url: str) -> Any:
+    # Options given here replace those that the environment would have set.
+    plain_http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
+    options = {**_CLIENT_OPTIONS, "allow_http": plain_http}
+    return _library("obstore.store").from_url(url, client_options=options, retry_config=_RETRIES)
+
+
+@cache
+def _memory(url: str) -> Any:
+    """One store for each memory:// URL of this process."""
+    return _library("obstore.store").MemoryStore()

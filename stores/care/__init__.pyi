@@ -1,0 +1,17 @@
+from .array_stats import SurveyConfig as SurveyConfig
+from .array_stats import effective_rank as effective_rank
+from .array_stats import read_survey as read_survey
+from .array_stats import survey as survey
+from .array_stats import write_survey as write_survey
+from .differences import diff as diff
+from .garbage import folder_bytes as folder_bytes
+from .garbage import gc as gc
+from .garbage import place_bytes as place_bytes
+from .garbage import texts_in as texts_in
+from .packing import pack as pack
+from .packing import read_kind as read_kind
+from .packing import unpack as unpack
+from .repairs import Repair as Repair
+from .repairs import repair as repair
+from .verification import Report as Report
+from .verification import verify as verify

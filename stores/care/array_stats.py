@@ -1,0 +1,225 @@
+"""What the values of an array look like: spread, spectrum, norms and outlier tokens, by dask over its rows."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stores.care.verify_files import survey_bytes, survey_record
+from stores.core import Store
+from stores.format import SURVEY, mix64
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+# A token is an outlier beyond this many (robust) standard deviations from the median norm.
+OUTLIER_SIGMAS = 6.0
+_SIGMA_OF_MAD = 1.4826  # the standard deviation of a normal distribution in median absolute deviations
+_LARGEST_SHOWN = 10
+_BINS = 64
+
+
+@dataclass(frozen=True)
+class SurveyConfig:
+    """`rows`: how many ok rows are read, evenly spaced (None: all); `percentile_tokens`: how many tokens are sorted;
+    `block_rows`: rows in memory at a time for each of `threads`.
+    """
+
+    rows: int | None = 4096
+    percentile_tokens: int = 32768
+    block_rows: int = 64
+    threads: int = 2
+
+
+def dask_array(store: Store, name: str, rows: np.ndarray | None = None, block_rows: int = 64) -> "da.Array":
+    """The values (len(rows), views, *row_shape) as a dask array, decoded and with every checksum compared.
+
+    rows: int64 rows of the store, by default all that are ok. float32 for bfloat16 and int8, else the stored dtype.
+    """
+    import dask.array as da
+
+    spec = store.arrays[name]
+    rows = store.rows() if rows is None else rows
+    dtype = np.float32 if spec.dtype in ("bfloat16", "int8") else np.dtype(spec.dtype)
+    label = f"{name}-{store.content_id[:12]}-{hashlib.sha256(rows.tobytes()).hexdigest()[:12]}"
+    reader = _Reader(store, name, rows, (len(rows), store.views, *spec.row_shape), np.dtype(dtype))
+    return da.from_array(reader, chunks=(block_rows, *reader.shape[1:]), name=label, asarray=False, fancy=False)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What dask needs of an array: a shape, a dtype, and slices of it."""
+
+    store: Store
+    name: str
+    rows: np.ndarray
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        views = [self.store.read(self.name, self.rows[rows], view) for view in range(self.store.views)]
+        return np.stack(views, axis=1)[(slice(None), *rest)]  # V x (n, *row_shape) -> (n, V, *row_shape)
+
+
+def survey(store: Store, name: str, config: SurveyConfig | None = None) -> dict[str, Any]:
+    """Measure an array; JSON values.
+
+    `mean` and `std` per channel are exact, over all rows. Over the rows that were read: `min`, `max` and `percentiles`
+    per channel, `spectrum` (eigenvalues of the covariance over channels, largest first), `effective_rank` (exp of the
+    spectrum's entropy: Roy and Vetterli, "The effective rank", EUSIPCO 2007), `norms` of tokens (last axis), and
+    `outliers`: tokens of extreme norm, as the high-norm tokens of Darcet et al., "Vision Transformers Need
+    Registers", ICLR 2024.
+
+    Raises:
+        KeyError: no such array.
+        ValueError: settings that leave nothing to measure.
+    """
+    import dask
+
+    config = config or SurveyConfig()
+    rows = _spaced(store.rows(), config.rows)
+    exact = store.statistics(name)
+    values = dask_array(store, name, rows, config.block_rows)
+    tokens = values.reshape(-1, values.shape[-1]).astype(np.float32)  # (n, V, ..., C) -> (n*V*..., C)
+    centred = tokens - exact.mean.astype(np.float32)
+    channels = tokens.shape[1]
+    outer = centred.map_blocks(_outer, chunks=(1, channels, channels), new_axis=2, dtype=np.float64)
+    wanted = {
+        "min": tokens.min(axis=0),
+        "max": tokens.max(axis=0),
+        # Block by block and then a tree of sums: a plain matrix product would keep every block's (C, C) in memory.
+        "covariance": outer.sum(axis=0) / len(tokens),
+        "norms": (tokens**2).sum(axis=1) ** 0.5,
+        "sample": tokens[_drawn(len(tokens), config.percentile_tokens)],
+    }
+    with dask.config.set(scheduler="threads", num_workers=config.threads):
+        (found,) = dask.compute(wanted)
+    return {
+        "array": name,
+        "content_id": store.content_id,
+        "rows": len(rows),
+        "tokens": len(tokens),
+        "channels": store.arrays[name].channels,
+        "mean": exact.mean.tolist(),
+        "std": exact.std.tolist(),
+        "min": found["min"].tolist(),
+        "max": found["max"].tolist(),
+        "percentiles": _percentiles(found["sample"]),
+        "percentile_tokens": len(found["sample"]),
+        **_spectrum(found["covariance"]),
+        **_norms(found["norms"].reshape(len(rows), *values.shape[1:-1]), rows),
+    }
+
+
+def write_survey(store: Store, record: dict[str, Any], plot: bytes) -> list[str]:
+    """Put a survey (`survey`'s result) and its plot (a PNG) into the store, outside of what the content id covers."""
+    name = record["array"]
+    files = {
+        f"{SURVEY}/{name}.png": plot,
+        f"{SURVEY}/{name}.json": survey_bytes({**record, "plot_sha256": hashlib.sha256(plot).hexdigest()}),
+    }
+    for key, data in files.items():
+        store.blobs.write(key, data)
+    return list(files)
+
+
+def read_survey(store: Store, name: str) -> dict[str, Any] | None:
+    """What was found out about an array's present content, None when nothing was."""
+    try:
+        record = survey_record(store.blobs.read(f"{SURVEY}/{name}.json"))
+    except FileNotFoundError:
+        return None
+    return record if record is not None and record["content_id"] == store.content_id else None
+
+
+def effective_rank(eigenvalues: np.ndarray) -> float:
+    """exp(-sum p log p) with p = eigenvalues / their sum (Roy and Vetterli 2007, definition 1); 0 without variance."""
+    positive = eigenvalues[eigenvalues > 0]
+    if not len(positive):
+        return 0.0
+    shares = positive / positive.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _outer(tokens: np.ndarray) -> np.ndarray:
+    """(m, C) -> (1, C, C) sum of outer products."""
+    return (tokens.T @ tokens).astype(np.float64)[None]
+
+
+def _spaced(rows: np.ndarray, count: int | None) -> np.ndarray:
+    if count is not None and count < 1:
+        raise ValueError(f"rows: expected at least 1; received {count}")
+    if count is None or count >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+
+
+def _drawn(size: int, count: int) -> np.ndarray:
+    """Ascending positions of a seeded draw without replacement."""
+    if count >= size:
+        return np.arange(size)
+    stratum = np.arange(count, dtype=np.int64) * size // count
+    width = np.diff(np.append(stratum, size))
+    return stratum + (mix64(stratum) % width.astype(np.uint64)).astype(np.int64)
+
+
+def _percentiles(sample: np.ndarray) -> dict[str, list[float]]:
+    """Percent -> value of each channel; sample (m, C)."""
+    found = np.percentile(sample, PERCENTILES, axis=0)
+    return {str(percent): values.tolist() for percent, values in zip(PERCENTILES, found, strict=True)}
+
+
+def _spectrum(covariance: np.ndarray) -> dict[str, Any]:
+    eigenvalues = np.linalg.eigvalsh(covariance.astype(np.float64))[::-1].clip(min=0)
+    total = float(eigenvalues.sum())
+    shares = np.cumsum(eigenvalues) / total if total else np.ones(len(eigenvalues))
+    return {
+        "spectrum": eigenvalues.tolist(),
+        "effective_rank": effective_rank(eigenvalues),
+        "channels_for_90_percent": int(np.searchsorted(shares, 0.9) + 1),
+        "channels_for_99_percent": int(np.searchsorted(shares, 0.99) + 1),
+    }
+
+
+def _norms(norms: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+    """Of token norms (rows, views, *positions)."""
+    counts, edges = np.histogram(norms, _BINS)
+    median = float(np.median(norms))
+    sigma = _SIGMA_OF_MAD * float(np.median(np.abs(norms - median)))
+    limit = median + OUTLIER_SIGMAS * sigma if sigma > 0 else math.inf
+    outlier = norms > limit
+    largest = np.argsort(norms, axis=None)[::-1][:_LARGEST_SHOWN]
+    places = [np.unravel_index(int(flat), norms.shape) for flat in largest]
+    return {
+        "norms": {
+            "mean": float(norms.mean()),
+            "std": float(norms.std()),
+            "median": median,
+            "min": float(norms.min()),
+            "max": float(norms.max()),
+            "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+            "by_position": norms.mean(axis=(0, 1)).tolist(),
+        },
+        "outliers": {
+            "limit": None if math.isinf(limit) else limit,
+            "share": float(outlier.mean()),
+            "share_by_position": outlier.mean(axis=(0, 1)).tolist(),
+            "largest": [
+                {
+                    "row": int(rows[place[0]]),
+                    "view": int(place[1]),
+                    "position": [int(axis) for axis in place[2:]],
+                    "norm": float(norms[place]),
+                }
+                for place in places
+            ],
+        },
+    }

@@ -1,0 +1,217 @@
+"""Finding and removing what nothing refers to: old stores, and the unfinished files of interrupted writes."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stores.backends import (
+    ByteStore,
+    LocalByteStore,
+    Place,
+    fsync_directory,
+    inside,
+    is_temporary,
+    is_url,
+    name_of,
+    open_bytestore,
+    temporary_beside,
+)
+from stores.core import STALE_SECONDS, Lease, list_manifests, store_places
+from stores.format import COMMITS, COMPLETE, DATA, INDEX, LEASE, MANIFEST, LeaseHeldError, Manifest
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go: a store or an unfinished file below the root, its size, and why it may go."""
+
+    path: Place
+    num_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    place: Place
+    kind_folder: str
+    manifest: Manifest
+
+    @property
+    def blobs(self) -> ByteStore:
+        return open_bytestore(self.place)
+
+
+def gc(root: Place, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
+    """What may go below `root`, a folder or a URL; it is removed when `dry_run` is False.
+
+    A store stays when it is the newest of its name (finished or not, each), when something names it, or when a store
+    that stays was made from it. `references` are the content ids, fingerprints and paths that others (trained models)
+    name. Unfinished files of a folder go when they are older than a stale lease; object stores have none. A store that
+    is being written, one whose manifest cannot be read, and anything outside the root or behind a link are never
+    touched.
+    """
+    if is_url(root):
+        garbage = _old_stores(root, references)
+        return garbage if dry_run else [item for item in garbage if _remove_remote(item.path)]
+    folder = Path(root).resolve()
+    garbage = [*_old_stores(folder, references), *_never_begun(folder), *_temporaries(folder)]
+    covered = {Path(item.path) for item in garbage}
+    garbage = [item for item in garbage if not covered & set(Path(item.path).parents)]
+    if dry_run:
+        return garbage
+    return [item for item in garbage if _remove(Path(item.path), folder)]
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links are not followed."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum((Path(at) / name).lstat().st_size for at, _, names in os.walk(path) for name in names)
+
+
+def place_bytes(place: Place) -> int:
+    """Bytes of everything in a folder or at a URL."""
+    return open_bytestore(place).num_bytes() if is_url(place) else folder_bytes(Path(place))
+
+
+def _old_stores(root: Place, references: Iterable[str]) -> list[Garbage]:
+    found = list(_stores(root))
+    named = {name_of(text) for text in references}
+    kept = {store.place for store in found if _is_newest(store, found) or _names_of(store) & named}
+    while True:
+        named = {name for store in found if store.place in kept for name in _names_in(store.manifest)}
+        more = {store.place for store in found if _names_of(store) & named} - kept
+        if not more:
+            break
+        kept |= more
+    return [_as_garbage(store) for store in found if store.place not in kept and not Lease(store.blobs).is_held()]
+
+
+def _as_garbage(store: _Found) -> Garbage:
+    state = "store" if store.manifest.status == COMPLETE else "unfinished store"
+    why = f"{state} of {store.manifest.kind} that nothing was made from, older than another one of its name"
+    return Garbage(store.place, place_bytes(store.place), why)
+
+
+def _is_newest(store: _Found, found: list[_Found]) -> bool:
+    """Whether no later store has its kind, name and status."""
+    same = [
+        other
+        for other in found
+        if (other.kind_folder, other.manifest.name, other.manifest.status)
+        == (store.kind_folder, store.manifest.name, store.manifest.status)
+    ]
+    return store is max(same, key=lambda other: (other.manifest.created_unix_seconds, str(other.place)))
+
+
+def _names_of(store: _Found) -> set[str]:
+    """What others may call it."""
+    names = {name_of(store.place), store.manifest.fingerprint}
+    return names | {store.manifest.content_id} if store.manifest.content_id else names
+
+
+def _names_in(manifest: Manifest) -> Iterator[str]:
+    """Every text in the ingredients and attributes of a store; of paths the last part."""
+    return (name_of(text) for text in texts_in([manifest.ingredients, manifest.attributes]))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in nested JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from texts_in(list(value.values()))
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+
+
+def _stores(root: Place) -> Iterator[_Found]:
+    """Stores at `root/<kind>/<name>-<fingerprint12>` with a readable manifest."""
+    for kind in open_bytestore(root).folders():
+        for place, manifest in list_manifests(inside(root, kind)):
+            if manifest is not None and (is_url(place) or _is_inside(Path(place), Path(root))):
+                yield _Found(place, kind, manifest)
+
+
+def _store_folders(root: Path) -> list[Path]:
+    folders = [Path(place) for kind in open_bytestore(root).folders() for place in store_places(inside(root, kind))]
+    return [path for path in folders if _is_inside(path, root)]
+
+
+def _never_begun(root: Path) -> Iterator[Garbage]:
+    """Folders whose planning was cut short: parts of a store, but no manifest and no commit record."""
+    for path in _store_folders(root):
+        planned = (path / INDEX).exists() or (path / DATA).exists()
+        begun = (path / MANIFEST).exists() or any((path / COMMITS).glob("*.json"))
+        if planned and not begun and _is_old(path) and not _is_held(path):
+            yield Garbage(path, folder_bytes(path), "a store whose planning was interrupted")
+
+
+def _temporaries(root: Path) -> Iterator[Garbage]:
+    for at, folders, names in os.walk(root):
+        found = [Path(at) / name for name in [*folders, *names] if is_temporary(name)]
+        folders[:] = [name for name in folders if not is_temporary(name)]
+        for path in found:
+            if _is_old(path) and not path.is_symlink() and not _is_in_use(path, root):
+                yield Garbage(path, folder_bytes(path), "left behind by an interrupted write")
+
+
+def _is_in_use(path: Path, root: Path) -> bool:
+    """Whether a store around it is being written."""
+    return any(_is_held(parent) for parent in path.parents if parent != root and root in parent.parents)
+
+
+def _is_held(path: Path) -> bool:
+    return Lease(LocalByteStore(path)).is_held()
+
+
+def _is_old(path: Path) -> bool:
+    """Whether it was not touched for as long as a lease lives without a sign of its owner."""
+    newest = max(entry.lstat().st_mtime for entry in [path, *(path.iterdir() if path.is_dir() else [])])
+    return time.time() - newest > STALE_SECONDS
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.resolve() == path and root in path.parents
+
+
+def _remove(path: Path, root: Path) -> bool:
+    """Remove it; False when it is in use by now."""
+    assert _is_inside(path, root), path
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif is_temporary(path.name):
+        shutil.rmtree(path)
+    else:
+        return _remove_store(path)
+    return True
+
+
+def _remove_store(path: Path) -> bool:
+    """Out of sight first, in one rename under the lease, so that no half a store is ever found."""
+    trash = temporary_beside(path)
+    try:
+        with Lease(LocalByteStore(path)):
+            path.rename(trash)
+    except LeaseHeldError:
+        return False
+    path.rmdir()  # giving the lease back has made an empty folder
+    fsync_directory(path.parent)
+    shutil.rmtree(trash)
+    return True
+
+
+def _remove_remote(place: Place) -> bool:
+    """The manifest first, so that no half a store is ever found; False when it is in use by now."""
+    blobs = open_bytestore(place)
+    try:
+        with Lease(blobs):
+            for key in [MANIFEST, *(key for key in blobs.keys() if key not in (MANIFEST, LEASE))]:  # noqa: SIM118
+                blobs.delete(key)
+    except LeaseHeldError:
+        return False
+    return True

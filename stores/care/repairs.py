@@ -1,0 +1,178 @@
+"""Mend a store: restore what the rest of it tells, and make damaged shards missing so that they are written anew."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stores.backends import ByteStore, Place, open_bytestore
+from stores.care.verification import Report, read_either_manifest
+from stores.care.verify_files import (
+    RECOMPUTE,
+    REMOVE,
+    REPLAN,
+    RESTORE,
+    Problem,
+    files_of_shard,
+    metadata_files,
+    read_commit,
+    shard_records,
+    values_digest,
+)
+from stores.core import Lease
+from stores.format import (
+    COMMITS,
+    COMPLETE,
+    INDEX,
+    LEASE,
+    MANIFEST,
+    REJECTED,
+    SPARE,
+    CommitRecord,
+    CorruptStoreError,
+    FileCommit,
+    Manifest,
+    ShardFormat,
+    channel_sums,
+    commit_key,
+    content_id,
+    index_from_bytes,
+    shard_key,
+)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Keys that were `restored` and `removed`, shards to `recompute`; `replan`: the store has to be planned anew."""
+
+    restored: list[str]
+    removed: list[str]
+    recompute: list[int]
+    replan: bool = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the command that writes the store must be run again."""
+        return self.replan or bool(self.recompute)
+
+
+def repair(place: Place, report: Report) -> Repair:
+    """Mend what `verify` found. Damage is never hidden: a shard that cannot be restored loses its commit record.
+
+    Metadata, the index and containers of values are rewritten from the manifest, the spare copies and the values;
+    a lost commit record is worked out from its shard and counts when the content id proves it. The command that
+    writes the store then writes exactly the shards in `recompute`.
+
+    Raises:
+        LeaseHeldError: somebody writes the store.
+    """
+    blobs = open_bytestore(place)
+    with Lease(blobs, on_enter=blobs.sweep):
+        removed = [problem.key for problem in report.problems if problem.mend == REMOVE and problem.key != LEASE]
+        for key in removed:
+            blobs.delete(key)
+        if any(problem.mend == REPLAN for problem in report.problems):
+            return _replan(blobs, removed, report)
+        manifest, _ = read_either_manifest(blobs)
+        assert manifest is not None, "verify would have asked to plan anew"
+        return _mend(blobs, manifest, report.problems, removed)
+
+
+def _replan(blobs: ByteStore, removed: list[str], report: Report) -> Repair:
+    """Without a manifest the folder counts as not begun; good shards are found by their records and kept."""
+    damaged = sorted({p.shard for p in report.problems if p.shard is not None})
+    for shard in damaged:
+        blobs.delete(commit_key(shard))
+    for key in (f"{SPARE}/{MANIFEST}", f"{SPARE}/{INDEX}", MANIFEST):
+        blobs.delete(key)
+    return Repair([], [*removed, MANIFEST], damaged, replan=True)
+
+
+def _mend(blobs: ByteStore, manifest: Manifest, problems: list[Problem], removed: list[str]) -> Repair:
+    restore = [problem for problem in problems if problem.mend == RESTORE]
+    restored = _restore_metadata(blobs, manifest, restore) + _restore_index(blobs, restore)
+    recompute = {problem.shard for problem in problems if problem.mend == RECOMPUTE and problem.shard is not None}
+    restored += _restore_containers(blobs, manifest, [p for p in restore if p.shard not in recompute])
+    lost = {p.shard for p in restore if p.key.startswith(f"{COMMITS}/") and p.shard is not None} - recompute
+    if _restore_commits(blobs, manifest, sorted(lost)):
+        restored += [commit_key(shard) for shard in sorted(lost)]
+    else:
+        recompute |= lost
+    _make_missing(blobs, manifest, sorted(recompute), {p.key for p in problems if p.mend == RECOMPUTE})
+    return Repair(restored, removed, sorted(recompute))
+
+
+def _make_missing(blobs: ByteStore, manifest: Manifest, shards: list[int], damaged: set[str]) -> None:
+    """Records first: whenever this is cut short, no finished store and no valid record vouches for damaged files."""
+    for shard in shards:
+        blobs.delete(commit_key(shard))
+        for key in sorted(files_of_shard(manifest, shard) & damaged):
+            blobs.delete(key)
+    if shards and manifest.status == COMPLETE:
+        blobs.write(MANIFEST, manifest.reopened().to_bytes())
+
+
+def _restore_metadata(blobs: ByteStore, manifest: Manifest, problems: list[Problem]) -> list[str]:
+    expected = metadata_files(manifest)
+    keys = [problem.key for problem in problems if problem.key in expected]
+    for key in keys:
+        blobs.write(key, expected[key])
+    return keys
+
+
+def _restore_index(blobs: ByteStore, problems: list[Problem]) -> list[str]:
+    """The good copy over the damaged one."""
+    other = {INDEX: f"{SPARE}/{INDEX}", f"{SPARE}/{INDEX}": INDEX}
+    keys = [problem.key for problem in problems if problem.key in other]
+    for key in keys:
+        blobs.write(key, blobs.read(other[key]))
+    return keys
+
+
+def _restore_containers(blobs: ByteStore, manifest: Manifest, problems: list[Problem]) -> list[str]:
+    """Shard files whose values are good and whose checksums or index are not."""
+    restored = []
+    for part in manifest.parts:
+        form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
+        for problem in problems:
+            if problem.shard is None or problem.key != shard_key(part, problem.shard):
+                continue
+            rows = len(manifest.shard_rows(problem.shard))
+            values = form.values(shard_records(form, blobs.read(problem.key), rows))
+            blobs.write(problem.key, form.encode(values.reshape(rows, manifest.views, *part.row_shape)))
+            restored.append(problem.key)
+    return restored
+
+
+def _restore_commits(blobs: ByteStore, manifest: Manifest, lost: list[int]) -> bool:
+    """Work the lost records out from their shards; False when the content id does not prove them."""
+    if not lost:
+        return True
+    rebuilt = {shard: _record_of(blobs, manifest, shard) for shard in lost}
+    try:
+        known = [rebuilt.get(n) or read_commit(blobs, manifest, n) for n in range(manifest.num_shards)]
+    except (CorruptStoreError, FileNotFoundError):
+        return False
+    if content_id(manifest, known) != manifest.content_id:
+        return False
+    for shard, record in rebuilt.items():
+        blobs.write(commit_key(shard), record.to_bytes())
+    return True
+
+
+def _record_of(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord:
+    """The commit record that follows from a shard's files and the index."""
+    rows, values, files = manifest.shard_rows(shard), {}, {}
+    for part in manifest.parts:
+        form, data = ShardFormat(part, manifest.views, manifest.rows_per_shard), blobs.read(shard_key(part, shard))
+        records = shard_records(form, data, len(rows))
+        files[part.name] = FileCommit(len(data), values_digest(form, records))
+        values[part.name] = form.values(records).reshape(len(rows), manifest.views, *part.row_shape)
+    table = index_from_bytes(blobs.read(INDEX), blobs.url, manifest.num_rows, ["status", "reason"])
+    states = table.slice(rows.start, len(rows)).to_pylist()
+    rejected = {row: s["reason"] for row, s in zip(rows, states, strict=True) if s["status"] == REJECTED}
+    ok = ~np.isin(np.arange(rows.start, rows.stop), list(rejected))
+    sums = {
+        spec.name: channel_sums(spec, {part.name: values[part.name] for part in spec.parts}, ok)
+        for spec in manifest.arrays
+    }
+    return CommitRecord(manifest.fingerprint, shard, rows.start, rows.stop, files, sums, rejected)

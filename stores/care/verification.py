@@ -1,0 +1,166 @@
+"""Whether every byte of a store is what was written: shards, indexes, commit records, metadata, leftovers."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from stores.backends import ByteStore, Place, is_temporary, open_bytestore
+from stores.care.verify_files import (
+    REMOVE,
+    REPLAN,
+    RESTORE,
+    Problem,
+    check_index,
+    check_metadata,
+    check_shard,
+    check_survey,
+    files_of_shard,
+    read_commit,
+)
+from stores.core import Lease
+from stores.format import (
+    COMMITS,
+    COMPLETE,
+    DATA,
+    INDEX,
+    LEASE,
+    MANIFEST,
+    PROGRESS,
+    SPARE,
+    SURVEY,
+    CommitRecord,
+    CorruptStoreError,
+    ForeignStoreError,
+    Manifest,
+    StoreNotFoundError,
+    combine,
+    commit_key,
+    content_id,
+)
+
+Progress = Callable[[int, int], None]
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found: `problems` in the order of files; `rows` and `num_bytes` are what was looked at."""
+
+    url: str
+    complete: bool
+    content_id: str | None
+    shards: int
+    missing_shards: int
+    num_bytes: int
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing has to be mended; strange files that no store writes do no harm."""
+        return not any(problem.mend for problem in self.problems)
+
+
+def verify(place: Place, progress: Progress | None = None) -> Report:
+    """Read every file of a store (a folder or URL), finished or not, and compare it with what must be in it.
+
+    Shard files: size, the crc32c of every record, the shard's index, the digest of the values. Commit records, the
+    manifest and spare copies: their own digests, byte for byte. zarr.json: what the manifest says. index.parquet: its
+    digest, or its rows' while the store is unfinished. Besides: content id and statistics against the records, and
+    files that do not belong there.
+
+    Raises:
+        StoreNotFoundError: there is no store.
+        ForeignStoreError: a manifest of another program or layout.
+    """
+    blobs = open_bytestore(place)
+    manifest, problems = read_either_manifest(blobs)
+    if manifest is None:
+        return Report(blobs.url, False, None, 0, 0, 0, problems)
+    known = {problem.key for problem in problems}
+    problems += [problem for problem in check_metadata(blobs, manifest) if problem.key not in known]
+    problems += check_index(blobs, manifest)
+    found, missing, num_bytes = _check_shards(blobs, manifest, progress)
+    problems += found
+    if not problems and manifest.status == COMPLETE:
+        problems += _check_totals(blobs, manifest)
+    problems += check_survey(blobs) + list(_strangers(blobs, manifest))
+    complete = manifest.status == COMPLETE
+    return Report(blobs.url, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems)
+
+
+def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[Problem]]:
+    """The manifest, or its spare copy when it is damaged, and what is wrong with the first."""
+    problems = []
+    for key in (MANIFEST, f"{SPARE}/{MANIFEST}"):
+        try:
+            manifest = Manifest.from_bytes(blobs.read(key), blobs.url)
+        except FileNotFoundError:
+            problems.append(Problem(key, "expected the file; it is missing", RESTORE))
+        except (CorruptStoreError, ForeignStoreError) as error:
+            problems.append(Problem(key, _without_place(error), RESTORE))
+        else:
+            return manifest, problems[:1]
+    if all("missing" in problem.what for problem in problems):
+        raise StoreNotFoundError(f"{blobs.url}: expected a store; found no {MANIFEST}")
+    return None, [Problem(problem.key, problem.what, REPLAN) for problem in problems]
+
+
+def _without_place(error: Exception) -> str:
+    """The message without the path that it begins with and the advice that it ends with."""
+    return str(error).partition(f"{MANIFEST}: ")[2].partition("; the file is damaged")[0]
+
+
+def _check_shards(blobs: ByteStore, manifest: Manifest, progress: Progress | None) -> tuple[list[Problem], int, int]:
+    """Problems of all shards, how many shards are not done yet, and the bytes that were read."""
+    problems: list[Problem] = []
+    missing = num_bytes = 0
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
+        checks = pool.map(lambda shard: check_shard(blobs, manifest, shard), range(manifest.num_shards))
+        for shard, check in enumerate(checks):
+            problems += check.problems
+            missing, num_bytes = missing + check.unfinished, num_bytes + check.num_bytes
+            if progress is not None:
+                progress(shard + 1, manifest.num_shards)
+    return problems, missing, num_bytes
+
+
+def _check_totals(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
+    """Content id and statistics against the records, each of which is valid by itself."""
+    records = [read_commit(blobs, manifest, shard) for shard in range(manifest.num_shards)]
+    if content_id(manifest, records) != manifest.content_id:
+        yield Problem(MANIFEST, "content_id: expected that of the commit records; it is of other shards", REPLAN)
+    elif _statistics(manifest, records) != manifest.statistics:
+        yield Problem(MANIFEST, "statistics: expected those of the commit records; they are others", REPLAN)
+
+
+def _statistics(manifest: Manifest, records: list[CommitRecord]) -> dict[str, object]:
+    names = [spec.name for spec in manifest.arrays]
+    sums = {name: combine([record.sums[name] for record in records]).to_json() for name in names}
+    parsed: dict[str, object] = json.loads(json.dumps(sums))
+    return parsed
+
+
+def _strangers(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
+    """Files that this store did not write; those in its own folders, and unfinished ones, may be removed."""
+    parts = {f"{DATA}/{part.name}/zarr.json" for part in manifest.parts}
+    known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{SPARE}/{MANIFEST}", f"{SPARE}/{INDEX}", f"{DATA}/zarr.json", *parts}
+    for shard in range(manifest.num_shards):
+        known |= {commit_key(shard), *files_of_shard(manifest, shard)}
+    for key in blobs.keys():  # noqa: SIM118 - not a dict
+        if key in known or key.startswith(f"{SURVEY}/"):
+            continue
+        ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{SPARE}/"))
+        yield Problem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
+    if not Lease(blobs).is_held():
+        yield from (Problem(key, "left behind by an interrupted write", REMOVE) for key in leftovers(blobs))
+
+
+def leftovers(blobs: ByteStore) -> list[str]:
+    """Unfinished files of interrupted writes, and a lease whose owner is gone, when nobody writes the store."""
+    root = blobs.local_path()
+    if root is None:
+        return []
+    found = [path for path in root.rglob(".*") if path.is_file() and is_temporary(path.name)]
+    stale = [root / LEASE] if (root / LEASE).exists() else []
+    return sorted(path.relative_to(root).as_posix() for path in [*found, *stale])

@@ -1,0 +1,223 @@
+"""Checks of a store's single files, each against what the manifest and the commit records say."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stores.backends import ByteStore
+from stores.format import (
+    COMPLETE,
+    DATA,
+    INDEX,
+    MANIFEST,
+    SPARE,
+    SURVEY,
+    CommitRecord,
+    CorruptStoreError,
+    Manifest,
+    Part,
+    ShardFormat,
+    array_metadata,
+    canonical_json,
+    commit_key,
+    group_metadata,
+    index_digest,
+    index_from_bytes,
+    part_attributes,
+    shard_key,
+)
+
+# How `repair` mends a problem: from what else the store holds; by making a shard missing; by removing a file; by
+# letting the command that writes the store plan it anew.
+RESTORE, RECOMPUTE, REMOVE, REPLAN = "restore", "recompute", "remove", "replan"
+MISSING = "expected the file; it is missing"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file (its key in the store), and how it is mended; None: it does no harm."""
+
+    key: str
+    what: str
+    mend: str | None
+    shard: int | None = None
+
+
+@dataclass(frozen=True)
+class ShardCheck:
+    """`unfinished`: an unfinished store has not come to this shard yet."""
+
+    problems: list[Problem] = field(default_factory=list)
+    unfinished: bool = False
+    num_bytes: int = 0
+
+
+def metadata_files(manifest: Manifest) -> dict[str, bytes]:
+    """Key and content of every file that is a pure function of the manifest."""
+    files = {MANIFEST: manifest.to_bytes()}
+    if manifest.status == COMPLETE:
+        files[f"{SPARE}/{MANIFEST}"] = manifest.to_bytes()
+    files[f"{DATA}/zarr.json"] = group_metadata({"fae_store_fingerprint": manifest.fingerprint})
+    sizes = (manifest.num_rows, manifest.views, manifest.rows_per_shard)
+    for spec in manifest.arrays:
+        for part in spec.parts:
+            files[f"{DATA}/{part.name}/zarr.json"] = array_metadata(part, *sizes, attributes=part_attributes(spec))
+    return files
+
+
+def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
+    """Manifest, spare manifest and zarr.json files, byte for byte."""
+    problems = []
+    for key, expected in metadata_files(manifest).items():
+        found = read_or_none(blobs, key)
+        if found != expected:
+            what = MISSING if found is None else "expected what follows from the manifest; found other bytes"
+            problems.append(Problem(key, what, RESTORE))
+    return problems
+
+
+def check_index(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
+    """index.parquet, and its spare copy in a complete store."""
+    keys = [INDEX, f"{SPARE}/{INDEX}"] if manifest.status == COMPLETE else [INDEX]
+    states = {key: _index_problem(blobs, manifest, key) for key in keys}
+    mend = REPLAN if all(states.values()) else RESTORE
+    return [Problem(key, what, mend) for key, what in states.items() if what]
+
+
+def _index_problem(blobs: ByteStore, manifest: Manifest, key: str) -> str | None:
+    data = read_or_none(blobs, key)
+    if data is None:
+        return MISSING
+    if manifest.index_file_sha256 is not None:
+        good = hashlib.sha256(data).hexdigest() == manifest.index_file_sha256
+        return None if good else "expected the digest that the manifest holds; found other bytes"
+    try:
+        table = index_from_bytes(data, blobs.url, manifest.num_rows)
+    except CorruptStoreError as error:
+        return str(error).partition(f"{INDEX}: ")[2]
+    planned = manifest.ingredients.get("store", {}).get("index_sha256")
+    return None if planned == index_digest(table) else "expected the rows that the store was planned with; found others"
+
+
+def read_commit(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord:
+    """The record of a shard, every byte of it as it was written.
+
+    Raises:
+        FileNotFoundError, CorruptStoreError: missing, damaged or foreign.
+    """
+    data = blobs.read(commit_key(shard))
+    record = CommitRecord.from_bytes(data, manifest, shard, blobs.url)
+    if record.to_bytes() != data:
+        raise CorruptStoreError(f"{blobs.url}/{commit_key(shard)}: expected other spelling; the file was damaged")
+    return record
+
+
+def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
+    """The commit record of a shard and all its files."""
+    record, problem = None, None
+    try:
+        record = read_commit(blobs, manifest, shard)
+    except FileNotFoundError:
+        if manifest.status != COMPLETE:
+            return ShardCheck(unfinished=True)
+        problem = Problem(commit_key(shard), MISSING, RESTORE, shard)
+    except CorruptStoreError as error:
+        mend = RESTORE if manifest.status == COMPLETE else RECOMPUTE
+        problem = Problem(commit_key(shard), str(error).partition(".json: ")[2], mend, shard)
+    problems = [problem] if problem else []
+    num_bytes = 0
+    for part in manifest.parts:
+        digest = record.files[part.name].values_digest if record else None
+        found, size = _check_file(blobs, manifest, part, shard, digest)
+        problems, num_bytes = problems + found, num_bytes + size
+    return ShardCheck(problems, num_bytes=num_bytes)
+
+
+def _check_file(
+    blobs: ByteStore, manifest: Manifest, part: Part, shard: int, digest: str | None
+) -> tuple[list[Problem], int]:
+    """One file of a shard: size, checksums, index, and the values' digest when the record is good."""
+    key, rows = shard_key(part, shard), len(manifest.shard_rows(shard))
+    form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
+    data = read_or_none(blobs, key)
+    if data is None:
+        return [Problem(key, MISSING, RECOMPUTE, shard)], 0
+    if len(data) != form.num_bytes(rows):
+        what = f"expected {form.num_bytes(rows)} bytes; found {len(data)}"
+        return [Problem(key, what, RECOMPUTE, shard)], len(data)
+    records = shard_records(form, data, rows)
+    damaged = form.damaged(records, np.arange(len(records)))
+    good_values = digest == values_digest(form, records) if digest else not len(damaged)
+    wrong = list(_wrong(form, data, rows, damaged, good_values))
+    mend = RESTORE if good_values else RECOMPUTE
+    return ([Problem(key, "; ".join(wrong), mend, shard)] if wrong else []), len(data)
+
+
+def _wrong(form: ShardFormat, data: bytes, rows: int, damaged: np.ndarray, good_values: bool) -> Iterator[str]:
+    if len(damaged):
+        row, view = divmod(int(damaged[0]), form.views)
+        yield f"{len(damaged)} records do not fit their crc32c, the first is row {row} of the shard, view {view}"
+    if data[-form.index_bytes :] != form.encode_index(rows).tobytes():
+        yield "its index is not that of its records"
+    if not good_values and not len(damaged):
+        yield "expected the values whose digest the commit record holds; found others"
+
+
+def shard_records(form: ShardFormat, data: bytes, rows: int) -> np.ndarray:
+    """The records of a shard's file, (rows * views, stride) uint8."""
+    count = rows * form.views
+    return np.frombuffer(data, np.uint8, count * form.stride).reshape(count, form.stride)
+
+
+def values_digest(form: ShardFormat, records: np.ndarray) -> str:
+    """The digest of the values of records, as commit records hold it."""
+    return form.digest(form.values(records).reshape(-1, form.views, *form.part.row_shape))
+
+
+def files_of_shard(manifest: Manifest, shard: int) -> set[str]:
+    """The keys of a shard's files."""
+    return {shard_key(part, shard) for part in manifest.parts}
+
+
+def check_survey(blobs: ByteStore) -> list[Problem]:
+    """What `stores stats` wrote: each JSON file holds its own digest and that of its plot."""
+    problems, plots = [], {}
+    keys = list(blobs.keys(f"{SURVEY}/"))
+    for key in (key for key in keys if key.endswith(".json")):
+        record = survey_record(blobs.read(key))
+        if record is None:
+            problems.append(Problem(key, "expected a survey with its own digest; the file was damaged", REMOVE))
+        else:
+            plots[key.removesuffix(".json") + ".png"] = record["plot_sha256"]
+    for key in (key for key in keys if not key.endswith(".json")):
+        if hashlib.sha256(blobs.read(key)).hexdigest() != plots.get(key):
+            problems.append(Problem(key, "expected the plot of a survey; found other bytes", REMOVE))
+    return problems
+
+
+def survey_bytes(record: dict[str, object]) -> bytes:
+    """The file of a survey; `survey_sha256` is over everything else."""
+    rest = {name: value for name, value in record.items() if name != "survey_sha256"}
+    digest = hashlib.sha256(canonical_json(rest)).hexdigest()
+    return json.dumps({**rest, "survey_sha256": digest}, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def survey_record(data: bytes) -> dict[str, object] | None:
+    """The survey of a file, None when a byte of it is not as written."""
+    try:
+        record = json.loads(data)
+        whole = isinstance(record, dict) and "plot_sha256" in record and survey_bytes(record) == data
+    except (ValueError, RecursionError):
+        return None
+    return record if whole else None
+
+
+def read_or_none(blobs: ByteStore, key: str) -> bytes | None:
+    """The blob, or None when there is none."""
+    try:
+        return blobs.read(key)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,14 @@
+from .blocks import Memory as Memory
+from .blocks import new_memory as new_memory
+from .finish import done_record as done_record
+from .finish import read_record as read_record
+from .finish import write_finished as write_finished
+from .lease import STALE_SECONDS as STALE_SECONDS
+from .lease import Lease as Lease
+from .lease import is_alive as is_alive
+from .lease import this_process as this_process
+from .listing import list_manifests as list_manifests
+from .listing import store_places as store_places
+from .reader import Store as Store
+from .reader import open_store as open_store
+from .reader import read_manifest as read_manifest

@@ -1,0 +1,92 @@
+"""Records from disk in few large reads: neighbours together, small gaps read over, several reads at a time."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from stores.backends import ByteStore
+from stores.format import ShardFormat
+
+BLOCK_BYTES = 4 << 20
+# Reading over a gap is cheaper than a second request up to about this size.
+GAP_BYTES = 64 << 10
+READ_THREADS = 4
+
+
+# A number of bytes -> an array uint8 (num_bytes,) that nobody else uses.
+Memory = Callable[[int], np.ndarray]
+
+
+def new_memory(num_bytes: int) -> np.ndarray:
+    return np.empty(num_bytes, np.uint8)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One read: `count` records from `first` on in a shard, to be put at `slot` of the buffer."""
+
+    shard: int
+    first: int
+    count: int
+    slot: int
+
+
+def plan_blocks(records: np.ndarray, form: ShardFormat) -> tuple[list[Block], np.ndarray, int]:
+    """Reads that cover ascending record numbers (row * views + view), each record's slot, and the buffer's length."""
+    shards = records // form.capacity
+    new_run = (np.diff(shards) != 0) | ((np.diff(records) - 1) * form.stride > GAP_BYTES)
+    starts = np.concatenate([[0], np.flatnonzero(new_run) + 1])
+    ends = np.concatenate([starts[1:], [len(records)]])
+    first, past = records[starts], records[ends - 1] + 1
+    base = np.concatenate([[0], np.cumsum(past - first)])
+    slots = records - np.repeat(first - base[:-1], ends - starts)
+    runs = zip(shards[starts].tolist(), first.tolist(), past.tolist(), base[:-1].tolist(), strict=True)
+    return [block for run in runs for block in _split(*run, form)], slots, int(base[-1])
+
+
+def read_blocks(
+    blobs: ByteStore,
+    form: ShardFormat,
+    keys: dict[int, str],
+    records: np.ndarray,
+    verify: bool = True,
+    threads: int = READ_THREADS,
+    memory: Memory = new_memory,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read ascending record numbers into a buffer (m, stride) uint8; also returns each record's slot in it, int64 (n,).
+
+    keys: the key of each shard's file. `verify` compares the checksums of these records. `memory` gives so many bytes.
+
+    Raises:
+        CorruptStoreError: a record's bytes are not what was written.
+    """
+    if not len(records):
+        return np.empty((0, form.stride), np.uint8), np.empty(0, np.int64)
+    blocks, slots, length = plan_blocks(records, form)
+    buffer = memory(length * form.stride).reshape(length, form.stride)
+
+    def read(block: Block) -> None:
+        part = buffer[block.slot : block.slot + block.count]
+        blobs.read_into(keys[block.shard], block.first * form.stride, part.data.cast("B"))
+        if verify:
+            low, high = np.searchsorted(slots, [block.slot, block.slot + block.count])
+            wanted = slots[low:high] - block.slot
+            form.check_records(part, wanted, f"{blobs.url}/{keys[block.shard]}", block.first)
+
+    if len(blocks) == 1 or threads == 1:
+        for block in blocks:
+            read(block)
+    else:
+        with ThreadPoolExecutor(min(threads, len(blocks)), thread_name_prefix="store-read") as pool:
+            list(pool.map(read, blocks))
+    return buffer, slots
+
+
+def _split(shard: int, first: int, past: int, slot: int, form: ShardFormat) -> Iterator[Block]:
+    """A run of records of one shard in reads of about BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES // form.stride)
+    for start in range(first, past, step):
+        count = min(step, past - start)
+        yield Block(shard, start - shard * form.capacity, count, slot + start - first)

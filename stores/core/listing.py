@@ -1,0 +1,45 @@
+"""The stores in a folder or at a URL, by their names and in the order in which they were planned."""
+
+import re
+from collections.abc import Iterator
+
+from stores.backends import Place, inside, open_bytestore
+from stores.core.reader import read_manifest
+from stores.format import MANIFEST, Manifest, StoreError
+
+_FOLDER = re.compile(r"(.+)-[0-9a-f]{12}")
+
+
+def store_places(parent: Place, name: str | None = None) -> Iterator[Place]:
+    """Every `parent/<name>-<fingerprint12>`, of any name when it is None, whatever it holds."""
+    for folder in open_bytestore(parent).folders():
+        found = _FOLDER.fullmatch(folder)
+        if found and name in (None, found[1]):
+            yield inside(parent, folder)
+
+
+def list_manifests(parent: Place, name: str | None = None) -> list[tuple[Place, Manifest | None]]:
+    """(place, manifest) of every store below `parent`, finished or not, oldest first.
+
+    None stands for a manifest that cannot be read; such stores come first.
+    """
+    found: list[tuple[Place, Manifest | None]] = []
+    for place in store_places(parent, name):
+        blobs = open_bytestore(place)
+        if not blobs.exists(MANIFEST):
+            continue
+        try:
+            found.append((place, read_manifest(blobs)))
+        except (StoreError, OSError):
+            found.append((place, None))
+    return sorted(found, key=lambda entry: (entry[1].created_unix_seconds if entry[1] else 0.0, str(entry[0])))
+
+
+def find_manifests(parent: Place, name: str | None = None) -> list[tuple[Place, Manifest]]:
+    """(place, manifest) of every store below `parent`, finished or not, oldest first.
+
+    Raises:
+        CorruptStoreError, ForeignStoreError: a manifest that cannot be read.
+    """
+    found = list_manifests(parent, name)
+    return [(place, manifest or read_manifest(open_bytestore(place))) for place, manifest in found]

@@ -1,0 +1,93 @@
+"""Arrays larger than the memory in one .npz: written piece by piece, whole or not at all, and read piece by piece."""
+
+import itertools
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from stores.backends import new_version
+
+
+def write_npz(path: Path, arrays: Mapping[str, tuple[int, Iterable[np.ndarray]]]) -> None:
+    """Write arrays that `np.load` reads, uncompressed as np.savez does it, and the same bytes every time.
+
+    arrays: name -> its number of rows, and at least one part (n, *row_shape); all parts of one dtype and row shape.
+    """
+    with new_version(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, (num_rows, parts) in arrays.items():
+            _write_member(archive, name, num_rows, parts)
+
+
+@dataclass(frozen=True)
+class NpzArray:
+    """Shape and dtype of an array in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def npz_arrays(path: Path) -> dict[str, NpzArray]:
+    """The arrays of a .npz by name; only their headers are read.
+
+    Raises:
+        ValueError: not a .npz, or one with arrays of Python objects, which would have to be unpickled.
+    """
+    with _opened(path) as archive:
+        found = {}
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                found[member.removesuffix(".npy")] = _read_header(file, path, member)
+    return found
+
+
+def npz_parts(path: Path, name: str, rows: int) -> Iterator[np.ndarray]:
+    """Yield an array of a .npz as parts (≤ rows, *row_shape), first rows first; it never lies in memory as a whole.
+
+    Raises:
+        ValueError: not a .npz, no such array, or one that ends early.
+    """
+    with _opened(path) as archive, archive.open(f"{name}.npy") as file:
+        header = _read_header(file, path, name)
+        for start in range(0, header.shape[0], rows):
+            part = np.empty((min(rows, header.shape[0] - start), *header.shape[1:]), header.dtype)
+            if file.readinto(part.data.cast("B")) != part.nbytes:  # type: ignore[attr-defined]
+                raise ValueError(f"{path}: {name}: expected {header.shape[0]} rows; it ends early; make it again")
+            yield part
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a .npz of arrays; it cannot be read: {reason}") from error
+
+
+def _read_header(file: IO[bytes], path: Path, name: str) -> NpzArray:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, by_columns, dtype = read(file)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: {name}: expected an array as numpy writes it; found other bytes") from error
+    if by_columns or dtype.hasobject:
+        raise ValueError(f"{path}: {name}: expected plain numbers, rows first; found {dtype} in another order")
+    return NpzArray(shape, dtype)
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, num_rows: int, parts: Iterable[np.ndarray]) -> None:
+    waiting = iter(parts)
+    first = next(waiting)
+    header = {"descr": first.dtype.str, "fortran_order": False, "shape": (num_rows, *first.shape[1:])}
+    # A member's size is known only at its end, so room for 64 bits is kept from the start; the date is zip's first.
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+        np.lib.format.write_array_header_1_0(member, header)
+        for part in itertools.chain([first], waiting):
+            member.write(np.ascontiguousarray(part).data.cast("B"))

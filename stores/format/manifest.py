@@ -1,0 +1,210 @@
+"""The manifest: what a store is, what made it, and whether it is complete."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stores.format.errors import CorruptStoreError, ForeignStoreError
+from stores.format.fingerprints import canonical_json, fingerprint
+from stores.format.layout import LAYOUT_VERSION, MANIFEST, num_shards
+from stores.format.spec import ArraySpec, Part
+
+FORMAT = "fae-store"
+WRITING = "writing"
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json; what comes after `status` is None until the store is complete.
+
+    `created_unix_seconds` is when it was planned, which no repair or copy changes; nothing is derived from it but what
+    is newest. `row_fingerprint` is the hash of what makes a row of its picture, `rows_sha256` that of the rows whatever
+    their order: by these a store finds rows that older stores hold.
+    """
+
+    kind: str
+    name: str
+    num_rows: int
+    views: int
+    rows_per_shard: int
+    seed: int
+    arrays: tuple[ArraySpec, ...]
+    ingredients: dict[str, Any]
+    attributes: dict[str, Any]
+    row_fingerprint: str
+    rows_sha256: str
+    created_unix_seconds: float
+    status: str = WRITING
+    content_id: str | None = None
+    statistics: dict[str, Any] | None = None
+    index_file_sha256: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all ingredients."""
+        return fingerprint(self.ingredients)
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of each array."""
+        return num_shards(self.num_rows, self.rows_per_shard)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The Zarr arrays of all arrays."""
+        return tuple(part for spec in self.arrays for part in spec.parts)
+
+    def array(self, name: str) -> ArraySpec:
+        """The spec of an array.
+
+        Raises:
+            KeyError: no such array; the message names those there are.
+        """
+        for spec in self.arrays:
+            if spec.name == name:
+                return spec
+        raise KeyError(f"{self.name}: expected one of {[spec.name for spec in self.arrays]}; received {name!r}")
+
+    def shard_rows(self, shard: int) -> range:
+        """The rows of a shard; the last shard may be short."""
+        if not 0 <= shard < self.num_shards:
+            raise IndexError(f"{self.name}: expected a shard below {self.num_shards}; received {shard}")
+        start = shard * self.rows_per_shard
+        return range(start, min(start + self.rows_per_shard, self.num_rows))
+
+    def completed(self, content_id: str, statistics: dict[str, Any], index_file_sha256: str) -> "Manifest":
+        """The same store, finished; the digest is that of index.parquet as it lies in the folder."""
+        return replace(
+            self,
+            status=COMPLETE,
+            content_id=content_id,
+            statistics=statistics,
+            index_file_sha256=index_file_sha256,
+        )
+
+    def reopened(self) -> "Manifest":
+        """The same store, unfinished again, because shards of it have to be written anew."""
+        return replace(self, status=WRITING, content_id=None, statistics=None, index_file_sha256=None)
+
+    def to_bytes(self) -> bytes:
+        """The file's text."""
+        record = {
+            "format": FORMAT,
+            "layout_version": LAYOUT_VERSION,
+            "fingerprint": self.fingerprint,
+            **{name: getattr(self, name) for name in _TYPES},
+            "arrays": [spec.to_json() for spec in self.arrays],
+        }
+        record["manifest_sha256"] = _digest(record)
+        return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, place: str) -> "Manifest":
+        """Parse and check the file; `place` names the store in errors.
+
+        Raises:
+            CorruptStoreError: malformed, or its fingerprint is not that of its ingredients.
+            ForeignStoreError: another program's file, or another layout version.
+        """
+        record = _parse(data, place)
+        _check_digest(record, place)
+        _check_types(record, place)
+        try:
+            arrays = tuple(ArraySpec.from_json(spec) for spec in record["arrays"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _corrupt(place, f"arrays: {error}") from error
+        fields: dict[str, Any] = {name: record.get(name) for name in _TYPES}
+        manifest = cls(**fields, arrays=arrays)
+        _check_values(manifest, record, place)
+        return manifest
+
+
+_OPTIONAL = type(None)
+# What decides where a row's bytes lie; the ingredients, and so the fingerprint, hold it too.
+_PLANNED = ("arrays", "views", "rows_per_shard")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "name": (str,),
+    "status": (str,),
+    "num_rows": (int,),
+    "views": (int,),
+    "rows_per_shard": (int,),
+    "seed": (int,),
+    "ingredients": (dict,),
+    "attributes": (dict,),
+    "row_fingerprint": (str,),
+    "rows_sha256": (str,),
+    "created_unix_seconds": (float,),
+    "content_id": (str, _OPTIONAL),
+    "statistics": (dict, _OPTIONAL),
+    "index_file_sha256": (str, _OPTIONAL),
+}
+
+
+def _corrupt(place: str, problem: str) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"{place}/{MANIFEST}: {problem}; the file is damaged: run `fae-pipe stores verify --repair`"
+    )
+
+
+def _parse(data: bytes, place: str) -> dict[str, Any]:
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _corrupt(place, f"expected JSON; {error}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ForeignStoreError(
+            f"{place}/{MANIFEST}: expected a manifest of format {FORMAT!r}; this folder is no store"
+        )
+    if record.get("layout_version") != LAYOUT_VERSION:
+        found = record.get("layout_version")
+        raise ForeignStoreError(
+            f"{place}/{MANIFEST}: expected layout_version {LAYOUT_VERSION}; "
+            f"found {found!r}; use the release that wrote it"
+        )
+    return record
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """SHA-256 of everything else in the file: the fingerprint covers the ingredients alone."""
+    rest = {name: value for name, value in record.items() if name != "manifest_sha256"}
+    return hashlib.sha256(canonical_json(rest)).hexdigest()
+
+
+def _check_digest(record: dict[str, Any], place: str) -> None:
+    try:
+        expected = _digest(record)
+    except (ValueError, RecursionError) as error:
+        raise _corrupt(place, f"expected plain JSON; {error}") from error
+    if record.get("manifest_sha256") != expected:
+        found = record.get("manifest_sha256")
+        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; found {found!r:.14}")
+
+
+def _check_types(record: dict[str, Any], place: str) -> None:
+    for name, types in {**_TYPES, "arrays": (list,), "fingerprint": (str,)}.items():
+        value = record.get(name)
+        if not isinstance(value, types) or isinstance(value, bool):
+            expected = " or ".join(kind.__name__ for kind in types)
+            raise _corrupt(place, f"{name}: expected {expected}; found {value!r:.80}")
+
+
+def _check_values(manifest: Manifest, record: dict[str, Any], place: str) -> None:
+    if min(manifest.rows_per_shard, manifest.num_rows, manifest.views, len(manifest.arrays)) < 1:
+        raise _corrupt(place, "expected at least one row, view, array and row per shard")
+    if len({part.name for part in manifest.parts}) != len(manifest.parts):
+        raise _corrupt(place, "expected array names to differ")
+    if record["fingerprint"] != manifest.fingerprint:
+        expected, found = manifest.fingerprint[:12], record["fingerprint"][:12]
+        raise _corrupt(place, f"expected the fingerprint of its ingredients, {expected}; found {found!r}")
+    planned = manifest.ingredients.get("store")
+    if not isinstance(planned, dict) or any(planned.get(key) != record[key] for key in _PLANNED):
+        raise _corrupt(place, f"expected {', '.join(_PLANNED)} as in its ingredients; found others")
+    finished = None not in (manifest.content_id, manifest.statistics, manifest.index_file_sha256)
+    if manifest.status not in (WRITING, COMPLETE) or finished != (manifest.status == COMPLETE):
+        raise _corrupt(
+            place,
+            f"status: expected {WRITING!r}, or {COMPLETE!r} with what completes it; found {manifest.status!r}",
+        )

@@ -1,0 +1,127 @@
+"""Shard files: values in, bytes of a Zarr v3 sharding_indexed chunk out, and the other way round."""
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from stores.format.errors import CorruptStoreError
+from stores.format.spec import Part
+
+CHECKSUM_BYTES = 4
+_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class ShardBytes:
+    """A shard's file as buffers to be joined, made while they are asked for, none of them a copy of the values."""
+
+    form: "ShardFormat"
+    values: np.ndarray
+    checksums: np.ndarray = field(init=False)
+    """uint32 crc32c of each record; there once the buffers were gone through."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checksums", np.zeros(len(self.values) * self.form.views, "<u4"))
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, record in enumerate(self.form.records(self.values)):
+            self.checksums[number] = checksum = google_crc32c.value(record)
+            yield record
+            yield struct.pack("<I", checksum)
+        yield self.form.encode_index(len(self.values))
+
+    def digest(self) -> str:
+        """The values' digest, of the checksums that were worked out on the way."""
+        return _digest(self.checksums)
+
+
+@dataclass(frozen=True)
+class ShardFormat:
+    """The geometry of one Zarr array's shards: `capacity` inner chunks of `record_bytes` values and a crc32c each.
+
+    Chunk i begins at i * (record_bytes + 4); the index of (offset, length) pairs and its crc32c end the file.
+    """
+
+    part: Part
+    views: int
+    rows_per_shard: int
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one record to the next."""
+        return self.part.record_bytes + CHECKSUM_BYTES
+
+    @property
+    def capacity(self) -> int:
+        """Records of a full shard."""
+        return self.rows_per_shard * self.views
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the index with its checksum."""
+        return 16 * self.capacity + CHECKSUM_BYTES
+
+    def num_bytes(self, rows: int) -> int:
+        """Size of the file of a shard of so many rows."""
+        return rows * self.views * self.stride + self.index_bytes
+
+    def encode(self, values: np.ndarray) -> "ShardBytes":
+        """The file's bytes for values (rows, views, *row_shape) of the stored dtype."""
+        return ShardBytes(self, values)
+
+    def records(self, values: np.ndarray) -> np.ndarray:
+        """(rows, views, *row_shape) -> (rows * views, record_bytes) uint8, the same memory."""
+        return values.reshape(len(values) * self.views, -1).view(np.uint8)
+
+    def digest(self, values: np.ndarray) -> str:
+        """SHA-256 over the crc32c of every record, in order.
+
+        It costs nothing beside the checksums, and tells any two shards apart that differ by accident (a single record
+        that differs has one chance in 2^32 to pass). It is no proof against somebody who forges records.
+        """
+        records = self.records(values)
+        return _digest(np.fromiter((google_crc32c.value(record) for record in records), "<u4", len(records)))
+
+    def encode_index(self, rows: int) -> np.ndarray:
+        """Offsets and lengths of the records of `rows` rows; the places of a short last shard are marked empty."""
+        index = np.full((self.capacity, 2), _EMPTY, "<u8")
+        used = rows * self.views
+        index[:used, 0] = np.arange(used, dtype=np.uint64) * np.uint64(self.stride)
+        index[:used, 1] = self.stride
+        body = index.tobytes()
+        return np.frombuffer(body + struct.pack("<I", google_crc32c.value(body)), np.uint8)
+
+    def damaged(self, records: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Which of the records `wanted` (positions in `records`, (n, stride) uint8) do not fit their checksum."""
+        bodies = records[:, :-CHECKSUM_BYTES]
+        found = np.fromiter((google_crc32c.value(bodies[i]) for i in wanted), "<u4", len(wanted))
+        written = np.ascontiguousarray(records[wanted, -CHECKSUM_BYTES:]).view("<u4").reshape(-1)
+        return wanted[found != written]
+
+    def check_records(self, records: np.ndarray, wanted: np.ndarray, place: str, first: int) -> None:
+        """Compare the checksums of some records, (n, stride) uint8 from number `first` of a shard on.
+
+        Raises:
+            CorruptStoreError: a record's bytes are not what was written.
+        """
+        damaged = self.damaged(records, wanted)
+        if len(damaged):
+            row, view = divmod(first + int(damaged[0]), self.views)
+            raise CorruptStoreError(
+                f"{place}: row {row} of the shard, view {view}: expected values that fit their crc32c; "
+                "the file is damaged: run `fae-pipe stores verify --repair`"
+            )
+
+    def values(self, records: np.ndarray) -> np.ndarray:
+        """(n, stride) uint8 -> (n, *row_shape) values, copied out from between the checksums."""
+        data = np.ascontiguousarray(records[:, :-CHECKSUM_BYTES])
+        return data.view(self.part.numpy_dtype).reshape(len(records), *self.part.row_shape)
+
+
+def _digest(checksums: np.ndarray) -> str:
+    return hashlib.sha256(checksums.astype("<u4").tobytes()).hexdigest()

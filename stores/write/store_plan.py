@@ -1,0 +1,154 @@
+"""What a new store will be: its rows in order, its manifest, its place, and what it can take from older stores."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stores.backends import Place, inside, open_bytestore
+from stores.format import (
+    COMPLETE,
+    INDEX,
+    LAYOUT_VERSION,
+    SMALLEST_SHARD_ROWS,
+    ArraySpec,
+    Manifest,
+    StoreError,
+    default_rows_per_shard,
+    fingerprint,
+)
+from stores.format import index as indexing
+from stores.write.reuse import Relative, donors_of, find_stores, grown_order, plan_reuse
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """A store to be: `reuse` names the rows that are copied from stores beside it (`growth.REUSE_SCHEMA`)."""
+
+    place: Place
+    manifest: Manifest
+    index: pa.Table
+    reuse: pa.Table
+
+
+@dataclass(frozen=True)
+class StoreRequest:
+    """What the caller of `StoreWriter.plan` asks for; see there."""
+
+    parent: Place
+    kind: str
+    name: str
+    arrays: tuple[ArraySpec, ...]
+    ingredients: Mapping[str, Any]
+    views: int
+    attributes: Mapping[str, Any]
+    rows_per_shard: int | None
+    seed: int
+    permute: bool
+    row_ingredients: Mapping[str, Any] | None
+
+    def manifest(
+        self, table: pa.Table, rows_sha256: str, base_shard_rows: int | None = None, grown_from: str | None = None
+    ) -> Manifest:
+        """The manifest for rows in this order."""
+        assert not {"store", "kind"} & self.ingredients.keys(), "these names are added here"
+        rows = self.rows_per_shard or self._shard_rows(table.num_rows, base_shard_rows)
+        layout = {
+            "layout_version": LAYOUT_VERSION,
+            "arrays": [spec.to_json() for spec in self.arrays],
+            "views": self.views,
+            "rows_per_shard": rows,
+            "seed": self.seed if self.permute else None,
+            "index_sha256": indexing.index_digest(table),
+        }
+        everything = {**self.ingredients, "kind": self.kind, "store": layout}
+        attributes = {**self.attributes, **({"grown_from": grown_from} if grown_from else {})}
+        return Manifest(
+            kind=self.kind,
+            name=self.name,
+            num_rows=table.num_rows,
+            views=self.views,
+            rows_per_shard=rows,
+            seed=self.seed,
+            arrays=self.arrays,
+            ingredients=everything,
+            attributes=attributes,
+            row_fingerprint=fingerprint(self.ingredients if self.row_ingredients is None else self.row_ingredients),
+            rows_sha256=rows_sha256,
+            created_unix_seconds=time.time(),
+        )
+
+    def _shard_rows(self, num_rows: int, base: int | None) -> int:
+        """Rows per shard for a set of this size; those of an older store when they are not too small for it."""
+        usual = default_rows_per_shard(self.kind, num_rows, self.views, self.arrays)
+        large_enough = base is not None and base >= SMALLEST_SHARD_ROWS and 2 * base >= usual
+        return base if base is not None and large_enough else usual
+
+
+def plan_store(request: StoreRequest, index: pa.Table) -> StorePlan:
+    """The store that these rows and ingredients already have, or a new one that takes over what older stores hold.
+
+    Rows whose order is free come in the seeded order; when an older store holds a part of them, they keep its order and
+    the others follow, so that its shards can be taken over as they are.
+
+    Raises:
+        ValueError: a malformed index, array or ingredient.
+    """
+    table = indexing.complete_index(index)
+    table = table.sort_by("key") if request.permute else table
+    rows_sha256 = indexing.index_digest(table)
+    ordered = indexing.permuted_index(table, request.seed) if request.permute else table
+    manifest = request.manifest(ordered, rows_sha256)
+    stores = find_stores(request.parent)
+    twin = _twin(request, stores, manifest, table)
+    if twin is not None:
+        return twin
+    donors = donors_of(request.parent, stores, manifest)
+    for folder, donor in donors if request.permute else []:
+        same_seed = donor.manifest.ingredients["store"]["seed"] == request.seed
+        grown = grown_order(table, donor.index, request.seed) if same_seed else None
+        if grown is not None:
+            ordered, base = grown, donor.manifest
+            manifest = request.manifest(grown, rows_sha256, base.rows_per_shard, grown_from=folder.rpartition("-")[2])
+            break
+    place = inside(request.parent, f"{request.name}-{manifest.fingerprint[:12]}")
+    return StorePlan(place, manifest, ordered, plan_reuse(ordered, donors))
+
+
+def _twin(request: StoreRequest, stores: list[Relative], planned: Manifest, table: pa.Table) -> StorePlan | None:
+    """A store of the same name, rows and ingredients, whatever the order of its rows; finished ones first."""
+    same = [
+        one
+        for one in stores
+        if one.manifest.name == request.name and _fixed(request, one.manifest) == _fixed(request, planned)
+    ]
+    for one in sorted(same, key=lambda one: one.manifest.status != COMPLETE):
+        place = inside(request.parent, one.folder)
+        ordered = _ordered_like(place, one.manifest, table)
+        if ordered is not None:
+            return StorePlan(place, one.manifest, ordered, plan_reuse(ordered, []))
+    return None
+
+
+def _fixed(request: StoreRequest, manifest: Manifest) -> dict[str, Any]:
+    """The ingredients without what an older store may decide: the order of the rows and, when left open, shard size."""
+    free = {"index_sha256"} | ({"rows_per_shard"} if request.rows_per_shard is None else set())
+    store = {name: value for name, value in manifest.ingredients["store"].items() if name not in free}
+    return {**manifest.ingredients, "store": store, "rows_sha256": manifest.rows_sha256}
+
+
+def _ordered_like(place: Place, manifest: Manifest, table: pa.Table) -> pa.Table | None:
+    """The rows in the order in which a store has them; None when its index cannot be read."""
+    blobs = open_bytestore(place)
+    try:
+        keys = indexing.index_from_bytes(blobs.read(INDEX), blobs.url, manifest.num_rows, ["key"])["key"]
+    except (StoreError, OSError):
+        return None
+    order = pc.index_in(keys, table["key"])
+    if order.null_count or len(order) != table.num_rows:
+        return None
+    ordered = indexing.with_row_numbers(table.take(order))
+    return ordered if indexing.index_digest(ordered) == manifest.ingredients["store"]["index_sha256"] else None

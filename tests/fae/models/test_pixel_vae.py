@@ -1,0 +1,65 @@
+"""The VAE of pixels: shapes, both ways, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+from fae.images import to_float
+from fae.losses.reconstruction import pixel_loss
+from fae.models.pixel_vae import PixelVAE
+
+
+@pytest.fixture
+def pixels():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
+
+
+def test_latents_have_the_grid_and_pictures_their_size(pixels):
+    torch.manual_seed(0)
+    model = PixelVAE(picture_size=32, grid=(4, 4), latent_channels=6, width=16).eval()
+    posterior = model.encode(pixels)
+    assert posterior.mean.shape == posterior.std.shape == (2, 4, 4, 6)
+    assert model.decode(posterior.mean).shape == (2, 3, 32, 32)
+    repainted = model.repaint(pixels.numpy())
+    assert (repainted.shape, repainted.dtype) == ((2, 32, 32, 3), np.uint8)
+    moments = model.vae.encode(to_float(pixels)).latent_dist
+    torch.testing.assert_close(posterior.mean, moments.mean.permute(0, 2, 3, 1))
+    torch.testing.assert_close(posterior.logvar, moments.logvar.permute(0, 2, 3, 1))
+    painted = model.vae.decode(moments.mean).sample
+    torch.testing.assert_close(model.decode(posterior.mean), painted)
+
+
+def test_it_learns_a_picture(pixels):
+    torch.manual_seed(0)
+    smooth = pixels[:, :4, :4].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    model = PixelVAE(picture_size=32, grid=(4, 4), latent_channels=6, width=16)
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=3e-3), []
+    for _ in range(25):
+        _, painted = model(smooth, torch.Generator().manual_seed(0))
+        loss = pixel_loss(painted, to_float(smooth))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_it_is_saved_and_loaded(pixels, tmp_path):
+    torch.manual_seed(0)
+    model = PixelVAE(picture_size=32, grid=(4, 4), latent_channels=6, width=16).eval()
+    model.save_pretrained(tmp_path)
+    loaded = PixelVAE.from_pretrained(tmp_path, low_cpu_mem_usage=False).eval()
+    assert torch.equal(loaded.encode(pixels).mean, model.encode(pixels).mean)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"picture_size": 48, "grid": (4, 4)}, "expected a power of two times the 4×4 grid"),
+        ({"picture_size": 30, "grid": (4, 4)}, "expected a power of two"),
+        ({"picture_size": 32, "grid": (4, 4), "width": 20}, "vae_width: expected a multiple of 16; received 20"),
+    ],
+)
+def test_what_does_not_fit_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PixelVAE(**settings)

@@ -1,0 +1,51 @@
+"""Settings: every field says what it is, defaults are within their own ranges, and what decides the weights."""
+
+from dataclasses import asdict, fields, replace
+
+import pytest
+
+from jobs.config import stages as configs
+from jobs.config.settings import check
+from jobs.loop.training_inputs import WATCHING, decisive
+
+SECTIONS = [
+    configs.DataConfig,
+    configs.ExtractConfig,
+    configs.AutoencoderConfig,
+    configs.DecoderConfig,
+    configs.EncodeConfig,
+    configs.GeneratorConfig,
+    configs.SampleConfig,
+    configs.RuntimeConfig,
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_setting_has_a_meaning_and_a_default_within_its_range(section):
+    check(section(), "section")
+    for part in fields(section):
+        assert part.metadata["help"].endswith("."), part.name
+        assert part.metadata["group"], part.name
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (configs.TrainConfig(steps=0), "train.steps: expected a value from 1 to inf; received 0"),
+        (configs.TrainConfig(schedule="linear"), "train.schedule: expected one of constant, cosine"),
+        (configs.TrainConfig(beta2=1.5), "train.beta2: expected a value from 0.0 to 1.0; received 1.5"),
+    ],
+)
+def test_a_value_out_of_range_names_its_key(config, expected):
+    with pytest.raises(ValueError, match=expected):
+        check(config, "train")
+
+
+def test_watching_does_not_decide_the_weights_and_everything_else_does():
+    base = configs.AutoencoderConfig()
+    for part in fields(base):
+        value = getattr(base, part.name)
+        other = {bool: not value, int: 7919, float: 0.7919, str: "other"}.get(type(value), 7919)
+        changed = replace(base, **{part.name: other})
+        assert (decisive(changed) == decisive(base)) == (part.name in WATCHING), part.name
+    assert asdict(base).keys() >= WATCHING

@@ -1,0 +1,97 @@
+"""Sessions of Ray: the dashboard is started only when it can be, and a mistake says what to do."""
+
+import importlib.util
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import ray
+
+from jobs.config.stages import RuntimeConfig
+from jobs.executors.ray_pool import environment_defaults, ray_session
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    """Ray as if none were running, and every start an error."""
+
+    def refuse(**settings):
+        raise AssertionError(f"Ray was started with {settings}")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", refuse)
+
+
+def enter(runtime):
+    with ray_session(runtime):
+        pass
+
+
+def test_a_clusters_dashboard_is_its_own_affair(no_ray):
+    with pytest.raises(
+        ValueError, match=r"runtime.dashboard: the cluster at 10.0.0.7:6379 decides about its dashboard"
+    ):
+        enter(RuntimeConfig(dashboard=True, address="10.0.0.7:6379"))
+
+
+def test_a_dashboard_whose_packages_are_missing_names_what_to_install(no_ray, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'ray\[default\]'"):
+        enter(RuntimeConfig(dashboard=True))
+
+
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_the_embedded_ray_has_a_dashboard_when_asked_and_is_on_loopback(no_ray, monkeypatch, dashboard):
+    settings = {}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("ray.init", lambda **given: settings.update(given))
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    enter(RuntimeConfig(dashboard=dashboard))
+    assert settings["include_dashboard"] is dashboard
+    assert settings["_node_ip_address"] == "127.0.0.1"
+    assert settings["address"] == "local"
+    assert settings.get("dashboard_host", "127.0.0.1") == "127.0.0.1"
+
+
+def listening_at(processes):
+    """The addresses at which these processes listen, by Linux's own tables."""
+    sockets = {}
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            words = line.split()
+            words_of_address = [bytes.fromhex(words[1][k : k + 8])[::-1] for k in range(0, words[1].index(":"), 8)]
+            if words[3] == "0A":
+                sockets[f"socket:[{words[9]}]"] = socket.inet_ntop(family, b"".join(words_of_address))
+    found = set()
+    for process in processes:
+        for file in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                found.add(sockets.get(os.readlink(file)))
+            except OSError:
+                continue  # closed meanwhile
+    return {ipaddress.ip_address(address) for address in found - {None}}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the tables of sockets are Linux's")
+def test_no_process_of_the_embedded_ray_listens_beyond_loopback(ray_cluster, descendants):
+    @ray.remote
+    def address():
+        return ray.util.get_node_ip_address()
+
+    assert ray.get(address.remote()) == "127.0.0.1"
+    found = listening_at([os.getpid(), *descendants()])
+    assert found
+    for one in found:
+        assert (getattr(one, "ipv4_mapped", None) or one).is_loopback, found
+
+
+def test_the_environment_is_as_it_was(monkeypatch):
+    monkeypatch.setenv("FAE_SET", "theirs")
+    monkeypatch.delenv("FAE_ABSENT", raising=False)
+    with environment_defaults({"FAE_SET": "ours", "FAE_ABSENT": "ours"}):
+        assert (os.environ["FAE_SET"], os.environ["FAE_ABSENT"]) == ("theirs", "ours")
+    assert os.environ["FAE_SET"] == "theirs"
+    assert "FAE_ABSENT" not in os.environ

@@ -1,0 +1,279 @@
+"""The training loop on a toy model: resumed equals undisturbed, divergence, rotation, signals."""
+
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from fae.optim.optimizers import optimizer_tensors
+from fae.rng.draws import normal
+from jobs.config.stages import TrainConfig
+from jobs.loop.finite import TrainingDiverged
+from jobs.loop.stopping import TrainingStopped
+from jobs.loop.trainer import Trainer, fit, step_seed
+from jobs.runs.checkpoint_listing import checkpoints, read_state, step_of
+from jobs.runs.metrics_log import read_metrics
+from jobs.runs.run_folder import RunFolder
+from stores import ArraySpec, Loader, StoreWriter, new_index
+
+CONFIG = TrainConfig(
+    steps=12,
+    batch_size=4,
+    learning_rate=1e-2,
+    warmup_steps=3,
+    ema_decay=0.9,
+    log_every=4,
+    save_every=5,
+    keep=2,
+    precision="fp32",
+)
+CPU = torch.device("cpu")
+WATCHED_ONLY = {"rows_per_second", "wait_share"}
+
+
+class Toy(nn.Module):
+    """Two layers, so that the order of updates matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def loss_function(model, batch, generator):
+    x = batch["latents"].float().reshape(-1, 3)
+    noise = normal(x.shape, generator, x.device)
+    loss = (model(x + noise) - x).square().mean()
+    return {"loss": loss, "twice": 2 * loss}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    index = new_index([f"{row:02d}" for row in range(30)])
+    spec = ArraySpec("latents", (1, 1, 3), "float32")
+    writer = StoreWriter.create(tmp_path_factory.mktemp("toy"), "latents", "toy", [spec], index, {}, rows_per_shard=10)
+    values = np.random.default_rng(0).standard_normal((30, 1, 1, 1, 3)).astype(np.float32)
+    for shard in range(writer.num_shards):
+        rows = writer.shard_rows(shard)
+        writer.write_shard(shard, {"latents": values[rows.start : rows.stop]})
+    return writer.finalise()
+
+
+@pytest.fixture
+def trainer_at(tmp_path, store):
+    """(name, **settings) -> a trainer of the run of that name: a fresh process would build the same."""
+
+    def make(name, **settings):
+        run = RunFolder.create(tmp_path, "generators", name, {"toy": 1}, {}, {})
+        config = replace(CONFIG, **settings)
+        return Trainer(run, config, Toy(), Loader(store, batch_size=config.batch_size, seed=config.seed), CPU)
+
+    return make
+
+
+class Crash(Exception):
+    """Stands for the end of the process: nothing after it runs."""
+
+
+def crash_at(step, trainer):
+    """Raise inside the step after `step`, before anything of it is written."""
+
+    def failing(model, batch, generator):
+        if trainer.step == step:
+            raise Crash
+        return loss_function(model, batch, generator)
+
+    return failing
+
+
+def result_of(trainer):
+    """All that must be equal: weights, averages, optimiser, and the metrics but for the clock's."""
+    lines = read_metrics(trainer.run.path / "metrics.jsonl")
+    metrics = [{name: value for name, value in line.items() if name not in WATCHED_ONLY} for line in lines]
+    parts = [trainer.model.state_dict(), trainer.ema.state_dict(), optimizer_tensors(trainer.optimizer)]
+    tensors = {f"{k}.{name}": value.clone() for k, part in enumerate(parts) for name, value in part.items()}
+    return tensors, metrics, trainer.loader.state_dict()
+
+
+def assert_same(found, expected):
+    assert found[0].keys() == expected[0].keys()
+    assert [name for name, value in expected[0].items() if not torch.equal(value, found[0][name])] == []
+    assert found[1:] == expected[1:]
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 11])
+def test_killed_at_any_step_and_run_again_equals_undisturbed(trainer_at, step):
+    undisturbed = trainer_at("undisturbed")
+    fit(undisturbed, loss_function, lambda *_: None)
+    killed = trainer_at("killed")
+    with pytest.raises(Crash):
+        fit(killed, crash_at(step, killed), lambda *_: None)
+    again = trainer_at("killed")
+    fit(again, loss_function, lambda *_: None)
+    assert_same(result_of(again), result_of(undisturbed))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [2, 6])
+def test_stopped_by_a_signal_and_run_again_equals_undisturbed(trainer_at, number, step):
+    undisturbed = trainer_at("undisturbed")
+    fit(undisturbed, loss_function, lambda *_: None)
+    stopped = trainer_at("stopped")
+
+    def signalling(model, batch, generator):
+        if stopped.step == step:
+            signal.raise_signal(number)
+        return loss_function(model, batch, generator)
+
+    before = signal.getsignal(number)
+    with pytest.raises(TrainingStopped, match=rf"stopped at step {step + 1} and saved in .*; the same command") as stop:
+        fit(stopped, signalling, lambda *_: None)
+    assert (stop.value.step, stop.value.path) == (step + 1, stopped.run.path)
+    assert signal.getsignal(number) is before
+    again = trainer_at("stopped")
+    fit(again, loss_function, lambda *_: None)
+    assert_same(result_of(again), result_of(undisturbed))
+
+
+def test_a_signal_in_the_last_step_lets_the_run_finish(trainer_at):
+    trainer = trainer_at("last")
+
+    def signalling(model, batch, generator):
+        if trainer.step == CONFIG.steps - 1:
+            signal.raise_signal(signal.SIGINT)
+        return loss_function(model, batch, generator)
+
+    assert not fit(trainer, signalling, lambda *_: None).training
+
+
+def test_the_averaged_model_is_returned_in_eval_mode(trainer_at):
+    trainer = trainer_at("average")
+    averaged = fit(trainer, loss_function, lambda *_: None)
+    assert not averaged.training
+    for name, value in averaged.named_parameters():
+        assert torch.equal(value, trainer.ema.state_dict()[name])
+        assert not torch.equal(value, dict(trainer.model.named_parameters())[name])
+
+
+def bad_loss_at(step, trainer):
+    def bad(model, batch, generator):
+        losses = loss_function(model, batch, generator)
+        return {name: value * float("nan") if trainer.step == step else value for name, value in losses.items()}
+
+    return bad
+
+
+@pytest.mark.parametrize("step", [5, 7, 9])
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(trainer_at, step):
+    trainer = trainer_at("diverged")
+    with pytest.raises(TrainingDiverged, match=r"loss.* is not finite at step \d+.*--learning-rate"):
+        fit(trainer, bad_loss_at(step, trainer), lambda *_: None)
+    assert [path.name for path in checkpoints(trainer.run.path / "checkpoints")] == ["step-00000005"]
+    undisturbed = trainer_at("undisturbed")
+    fit(undisturbed, loss_function, lambda *_: None)
+    again = trainer_at("diverged")
+    fit(again, loss_function, lambda *_: None)
+    assert_same(result_of(again), result_of(undisturbed))
+
+
+def test_weights_spoilt_by_a_gradient_are_not_saved(trainer_at):
+    trainer = trainer_at("gradient", log_every=100)
+
+    def bad(model, batch, generator):
+        loss = loss_function(model, batch, generator)["loss"]
+        if trainer.step == 9:  # finite, but its gradient is not: the derivative of sqrt at 0
+            loss = loss + (model.layers[0].bias[0] * 0).square().sqrt()
+        return {"loss": loss}
+
+    with pytest.raises(TrainingDiverged, match="the loss or its gradient is not finite at step 10"):
+        fit(trainer, bad, lambda *_: None)
+    assert [path.name for path in checkpoints(trainer.run.path / "checkpoints")] == ["step-00000005"]
+
+
+def test_only_the_newest_checkpoints_are_kept(trainer_at):
+    trainer = trainer_at("many", save_every=2, keep=3)
+    fit(trainer, loss_function, lambda *_: None)
+    names = [path.name for path in checkpoints(trainer.run.path / "checkpoints")]
+    assert names == ["step-00000008", "step-00000010", "step-00000012"]
+
+
+def test_progress_and_previews_come_at_their_steps(trainer_at):
+    trainer, told, shown = trainer_at("watched", preview_every=5), [], []
+    fit(trainer, loss_function, lambda *call: told.append(call), lambda model, step: shown.append(step))
+    assert [(done, total) for done, total, _ in told] == [(0, 12), (4, 12), (8, 12), (12, 12)]
+    assert told[-1][2].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
+    assert shown == [5, 10]
+
+
+def test_a_finished_run_is_not_trained_again(trainer_at):
+    fit(trainer_at("done"), loss_function, lambda *_: None)
+
+    def refuse(model, batch, generator):
+        raise AssertionError("a step was made")
+
+    fit(trainer_at("done"), refuse, lambda *_: None)
+
+
+def test_a_checkpoint_of_another_order_is_refused(trainer_at):
+    trainer = trainer_at("order", save_every=3)
+    with pytest.raises(Crash):
+        fit(trainer, crash_at(4, trainer), lambda *_: None)
+    with pytest.raises(ValueError, match=r"loader state.*batch_size"):
+        fit(trainer_at("order", batch_size=5), loss_function, lambda *_: None)
+
+
+@given(st.integers(0, 2**63), st.integers(0, 10**7), st.integers(0, 2**63), st.integers(0, 10**7))
+def test_step_seeds_differ_and_fit_a_generator(seed, step, other_seed, other_step):
+    value = step_seed(seed, step)
+    assert 0 <= value < 2**63
+    assert value == step_seed(seed, step)
+    assert (seed, step) == (other_seed, other_step) or value != step_seed(other_seed, other_step)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradients_added_up_part_by_part_make_the_same_update(trainer_at, parts):
+    whole, cut = trainer_at("whole"), trainer_at("cut", accumulate=parts)
+    fit(whole, loss_function, lambda *_: None)
+    fit(cut, loss_function, lambda *_: None)
+    (expected, metrics, position), (found, lines, at) = result_of(whole), result_of(cut)
+    assert position == at
+    for name, value in expected.items():
+        # Sums of at most 12 numbers in another order, carried through 12 steps of float32.
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+    assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in metrics], rel=1e-5)
+
+
+def test_a_checkpoint_knows_the_rows_seen_and_the_newest_loss(trainer_at):
+    trainer = trainer_at("facts", keep_best=1, keep=1, save_every=4)
+    fit(trainer, loss_function, lambda *_: None)
+    found = checkpoints(trainer.run.path / "checkpoints")
+    losses = {line["step"]: line["loss"] for line in read_metrics(trainer.run.path / "metrics.jsonl")}
+    best = min(losses, key=losses.__getitem__)
+    assert {step_of(path) for path in found} == {best, 12}
+    for path in found:
+        state = read_state(path)
+        assert state["rows_seen"] == step_of(path) * CONFIG.batch_size
+        assert state["loss"] == losses[step_of(path)]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(trainer_at, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jobs.runs.checkpoint.save_file", full)
+    trainer = trainer_at("full")
+    with pytest.raises(OSError, match="No space left"):
+        fit(trainer, loss_function, lambda *_: None)
+    monkeypatch.undo()
+    undisturbed, again = trainer_at("undisturbed"), trainer_at("full")
+    fit(undisturbed, loss_function, lambda *_: None)
+    fit(again, loss_function, lambda *_: None)
+    assert_same(result_of(again), result_of(undisturbed))

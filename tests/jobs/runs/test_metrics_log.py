@@ -1,0 +1,49 @@
+"""metrics.jsonl: means of intervals, and lines of a resumed run."""
+
+import json
+
+import torch
+
+from jobs.runs.metrics_log import MetricsLog, read_metrics
+
+ONE, ZERO = torch.tensor(1.0), torch.tensor(0.0)
+
+
+def test_a_line_is_the_mean_of_its_interval(tmp_path):
+    with MetricsLog(tmp_path, 0, batch_size=4) as log:
+        for value in (1.0, 2.0, 6.0):
+            log.add({"loss": torch.tensor(value)}, ONE, ZERO, 0.0)
+        facts = log.write(3, 0.5, 0)
+        log.add({"loss": torch.tensor(10.0)}, ONE, ZERO, 0.0)
+        log.write(4, 0.25, 0)
+    assert 0 <= facts.pop("wait_share") <= 1
+    assert facts == {"loss": 3.0, "gradient_norm": 1.0}
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [(line["step"], line["loss"], line["learning_rate"]) for line in lines] == [(3, 3.0, 0.5), (4, 10.0, 0.25)]
+    assert all(line["rows_per_second"] > 0 and 0 <= line["wait_share"] <= 1 for line in lines)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_saved_interval_goes_on(tmp_path):
+    with MetricsLog(tmp_path, 0, batch_size=4) as log:
+        log.add({"loss": torch.tensor(0.1)}, ONE, ZERO, 0.0)
+        state = json.loads(json.dumps(log.state_dict()))
+    with MetricsLog(tmp_path, 1, batch_size=4) as log:
+        log.load_state_dict(state, torch.device("cpu"))
+        log.add({"loss": torch.tensor(0.3)}, ONE, ZERO, 0.0)
+        facts = log.write(2, 1.0, 0)
+    expected = (torch.tensor(0.1) + torch.tensor(0.3)) / 2
+    assert facts["loss"] == float(expected)
+
+
+def test_lines_past_the_resumed_step_and_a_torn_line_are_dropped(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 2, "loss": 1.0}\n{"step": 4, "loss": 2.0}\n{"step": 6, "lo')
+    assert [line["step"] for line in read_metrics(file)] == [2, 4]
+    with MetricsLog(tmp_path, 3, batch_size=1):
+        pass
+    assert file.read_text() == '{"step": 2, "loss": 1.0}\n'
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert read_metrics(tmp_path / "metrics.jsonl") == []

@@ -1,0 +1,56 @@
+"""Which pictures to make: classes and seeds."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.config.stages import SampleConfig
+from jobs.sampling.sample_plan import parse_classes, plan_classes
+
+NAMES = ["tench", "english-springer", "church", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, [0, 1, 2, 3]),
+        ("2", [2]),
+        ("0,3, 1", [0, 3, 1]),
+        ("1-3", [1, 2, 3]),
+        ("0,2-3", [0, 2, 3]),
+        ("church,tench", [2, 0]),
+        ("english-springer", [1]),
+        ("7", [3]),  # a class of that name comes before the number
+        ("1,1", [1, 1]),
+    ],
+)
+def test_classes_by_number_range_and_name(text, expected):
+    assert parse_classes(text, 4, NAMES) == expected
+
+
+@pytest.mark.parametrize("text", ["", "cat", "3-1", "1,,2", "-1", "1-", "0x1", "²"])
+def test_other_text_is_refused(text):
+    with pytest.raises(ValueError, match=r"classes: expected ids such as"):
+        parse_classes(text, 4, NAMES)
+
+
+@pytest.mark.parametrize("text", ["4", "0-9", "0-999999999999"])
+def test_a_class_that_the_generator_does_not_know_is_refused(text):
+    with pytest.raises(ValueError, match="classes: expected ids below 4; received"):
+        parse_classes(text, 4, None)
+
+
+def test_pictures_go_round_the_classes_with_a_seed_each():
+    plan = plan_classes(SampleConfig(num=5, seed=100, classes="3,1"), 4, None)
+    assert plan.labels.tolist() == [3, 1, 3, 1, 3]
+    assert plan.seeds == [100, 101, 102, 103, 104]
+
+
+def test_random_labels_are_drawn_by_the_seed_from_the_chosen_classes():
+    config = SampleConfig(num=300, seed=3, classes="1,3", labels="random")
+    first, again = plan_classes(config, 4, None), plan_classes(config, 4, None)
+    assert first.labels.tolist() == again.labels.tolist()
+    assert set(first.labels.tolist()) == {1, 3}
+    assert 110 < (first.labels == 3).sum() < 190
+    assert first.labels.tolist() != plan_classes(replace(config, seed=4), 4, None).labels.tolist()
+    assert first.name(299) == f"000299-class{first.labels[299]}-seed302"

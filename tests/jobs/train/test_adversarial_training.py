@@ -1,0 +1,75 @@
+"""A pixel decoder and its discriminator, stopped in the middle, end where an undisturbed run ends."""
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from jobs.config.stages import DecoderConfig, RuntimeConfig
+from jobs.runs.checkpoint_listing import checkpoints
+from jobs.train.pixel_decoder import train_decoder
+from stores import ArraySpec, StoreWriter, new_index
+
+ROWS, GRID, DIM, PIXELS = 24, 4, 32, 32
+CONFIG = DecoderConfig(
+    size="tiny",
+    steps=6,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup_steps=0,
+    save_every=2,
+    log_every=2,
+    precision="fp32",
+    discriminator="patchgan",
+    discriminator_start=0.0,
+    adversarial_start=0.2,
+)
+RUNTIME = RuntimeConfig(threads=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    arrays = [ArraySpec("features", (GRID, GRID, DIM)), ArraySpec("pixels", (PIXELS, PIXELS, 3), "uint8")]
+    index = new_index([f"{row:03d}" for row in range(ROWS)])
+    parent = tmp_path_factory.mktemp("features")
+    writer = StoreWriter.create(parent, kind="features", name="noise", arrays=arrays, index=index, ingredients={})
+    for shard in range(writer.num_shards):
+        rows = len(writer.shard_rows(shard))
+        values = rng.standard_normal((rows, 1, GRID, GRID, DIM), np.float32)
+        pixels = rng.integers(0, 256, (rows, 1, PIXELS, PIXELS, 3), np.uint8)
+        writer.write_shard(shard, {"features": values, "pixels": pixels})
+    return writer.finalise()
+
+
+def stop_at(step):
+    def on_progress(done, total, facts):
+        if done == step:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def newest(run):
+    folder = checkpoints(run.path / "checkpoints")[-1]
+    return {file.name: load_file(file) for file in folder.glob("*.safetensors")}
+
+
+def test_resuming_restores_the_discriminator_too(features, tmp_path):
+    whole = train_decoder(tmp_path / "a", "d", features, None, CONFIG, RUNTIME, lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        train_decoder(tmp_path / "b", "d", features, None, CONFIG, RUNTIME, stop_at(4))
+    resumed = train_decoder(tmp_path / "b", "d", features, None, CONFIG, RUNTIME, lambda *_: None)
+    assert resumed.weights_sha256 == whole.weights_sha256
+    first, second = newest(whole), newest(resumed)
+    assert "adversary.safetensors" in first
+    for name, tensors in first.items():
+        assert all(value.equal(second[name][key]) for key, value in tensors.items()), name
+
+
+def test_the_adversary_changes_the_decoder(features, tmp_path):
+    from dataclasses import replace
+
+    plain = replace(CONFIG, discriminator="none")
+    judged = train_decoder(tmp_path, "judged", features, None, CONFIG, RUNTIME, lambda *_: None)
+    alone = train_decoder(tmp_path, "alone", features, None, plain, RUNTIME, lambda *_: None)
+    assert judged.weights_sha256 != alone.weights_sha256

@@ -1,0 +1,72 @@
+"""Where a recipe's pictures are looked for, and what a dry run may touch."""
+
+import pytest
+
+from jobs.config.stages import DataConfig
+from pipeline.artifacts.data_paths import picture_path, scratch_of
+
+
+@pytest.fixture
+def working_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FAE_PIPE_DATA", raising=False)
+    return folder
+
+
+def found(path, root):
+    return picture_path(DataConfig(path=path), root).path
+
+
+@pytest.mark.parametrize("place", ["work", "work/data", "shared/data"])
+def test_a_name_is_looked_for_in_the_usual_folders(working_folder, tmp_path, place):
+    folder = tmp_path / place / "set"
+    folder.mkdir(parents=True)
+    assert (working_folder / found("set", tmp_path)).resolve() == folder
+
+
+def test_the_environments_folder_comes_first(working_folder, tmp_path, monkeypatch):
+    for folder in (working_folder / "set", tmp_path / "mine" / "set"):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("FAE_PIPE_DATA", str(tmp_path / "mine"))
+    assert found("set", tmp_path) == str(tmp_path / "mine" / "set")
+
+
+def test_an_absolute_path_is_taken_as_it_is(working_folder, tmp_path):
+    assert found(str(tmp_path), tmp_path) == str(tmp_path)
+
+
+def test_globs_and_none_are_left_to_the_source(working_folder, tmp_path):
+    assert found("shards-*.tar", tmp_path) == "shards-*.tar"
+    assert found(None, tmp_path) is None
+
+
+def test_a_path_that_is_nowhere_names_the_places_and_what_to_do(working_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAE_PIPE_DATA", "/elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"'sett' in one of /elsewhere, \., data, .*--data PATH"):
+        found("sett", tmp_path)
+
+
+def test_the_packaged_digits_become_a_file_below_the_root(working_folder, tmp_path):
+    file = tmp_path / "runs" / "data" / "digits.parquet"
+    assert found("sklearn:digits", tmp_path / "runs") == str(file)
+    assert file.stat().st_size > 100_000
+
+
+def test_a_dry_run_reads_the_cache_and_throws_its_own_away(tmp_path):
+    root = tmp_path / "runs"
+    (root / "cache" / "unpacked").mkdir(parents=True)
+    (root / "cache" / "digests-0.parquet").write_bytes(b"digests")
+    (root / "cache" / "unpacked" / "set.tar").write_bytes(b"tar")
+    with scratch_of(root, dry_run=True) as place:
+        assert place != root
+        assert (place / "cache" / "digests-0.parquet").read_bytes() == b"digests"
+        assert (place / "cache" / "unpacked" / "set.tar").read_bytes() == b"tar"
+        (place / "cache" / "digests-0.parquet").write_bytes(b"changed")
+        (place / "cache" / "unpacked" / "set.tar").unlink()
+    assert not place.exists()
+    assert (root / "cache" / "digests-0.parquet").read_bytes() == b"digests"
+    assert (root / "cache" / "unpacked" / "set.tar").exists()
+    with scratch_of(root, dry_run=False) as place:
+        assert place == root

@@ -1,0 +1,157 @@
+"""Many pictures: files of each format from one store, written in one step, resumed and not made twice."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.artifacts.listing import inventory
+from pipeline.config.recipe import dump, override
+from pipeline.console.output import Output
+from pipeline.workflow.stages import Stages
+from stores import open_store
+
+PROJECT = Path(__file__).parents[3]
+CODE = "import sys; from pipeline.cli import main; sys.argv[0] = 'fae-pipe'; main()"
+
+
+@pytest.fixture
+def sampled(world, tmp_path):
+    """(**settings) -> (SampleSet, outcome) of samples made below a folder of this test."""
+
+    def make(**settings):
+        recipe = override(world.recipe, {"runtime.executor": "local"})
+        small = {"num": 10, "steps": 2, "batch_size": 2, "rows_per_shard": 4}
+        recipe = replace(recipe, sample=replace(recipe.sample, **{**small, **settings}))
+        stages = Stages(tmp_path / "runs", recipe, Output(json=True))
+        return stages.sample(world.made.models), stages.outcomes[-1]
+
+    return make
+
+
+def test_webdataset_tars_hold_pictures_classes_and_facts(sampled, tmp_path):
+    made, _ = sampled(out=str(tmp_path / "out"))
+    pictures, labels = made.read()
+    (path,) = (tmp_path / "out").glob("*.tar")
+    with tarfile.open(path) as tar:
+        files = {entry.name: tar.extractfile(entry).read() for entry in tar}
+    assert len(files) == 30
+    assert [int(files[f"{row:09d}.cls"]) for row in range(10)] == labels.tolist()
+    assert json.loads(files["000000003.json"])["key"] == f"000003-class{labels[3]}-seed3"
+    for row in range(10):
+        with Image.open(io.BytesIO(files[f"{row:09d}.png"])) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), pictures[row])
+
+
+def test_npz_is_what_adms_suite_reads(sampled):
+    made, _ = sampled(format="npz")
+    pictures, labels = made.read()
+    assert made.path.name == f"{made.writer.path.name}-npz"
+    (path,) = made.path.glob("*.npz")
+    with np.load(path) as archive:
+        np.testing.assert_array_equal(archive["arr_0"], pictures)
+        np.testing.assert_array_equal(archive["arr_1"], labels)
+        assert archive["arr_0"].dtype == np.uint8
+        assert archive["arr_0"].shape == (10, 32, 32, 3)
+
+
+def test_png_files_and_the_index_that_names_them(sampled):
+    made, _ = sampled(format="png")
+    pictures, labels = made.read()
+    files = sorted((made.path / "pixels").iterdir())
+    assert [file.name for file in files] == [f"{row:09d}.png" for row in range(10)]
+    with Image.open(files[7]) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pictures[7])
+    assert pq.read_table(made.path / "index.parquet")["label"].to_pylist() == labels.tolist()
+    with Image.open(made.grid) as grid:
+        assert grid.width == 5 * 32 + 4 * 2
+
+
+def test_the_second_time_nothing_is_made_and_another_format_reads_the_same_store(sampled, monkeypatch):
+    first, before = sampled(format="npz")
+    times = {file: file.stat().st_mtime_ns for file in first.path.parent.rglob("*")}
+    _, again = sampled(format="npz")
+    assert (before.done_before, again.done_before) == (False, True)
+    assert {file: file.stat().st_mtime_ns for file in first.path.parent.rglob("*")} == times
+
+    def refuse(*_):
+        raise AssertionError("pictures were made again")
+
+    monkeypatch.setattr("jobs.sampling.sample_store.SampleWorker.run", refuse)
+    other, outcome = sampled(format="webdataset")
+    assert not outcome.done_before
+    assert other.writer.path == first.writer.path
+
+
+def test_other_files_in_the_folder_are_refused_before_any_picture_is_made(sampled, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="expected a new or empty folder; it holds other files"):
+        sampled(out=str(out))
+    assert [file.name for file in out.iterdir()] == ["mine.txt"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_failure_while_writing_files_leaves_none_and_the_store_is_kept(sampled, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.artifacts.sample_set.save_png", full)
+        with pytest.raises(OSError, match="No space left"):
+            sampled(out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))
+    made, _ = sampled(out=str(tmp_path / "out"))
+    assert made.complete
+
+
+def test_the_inventory_names_the_store_below_its_generator(sampled, world, tmp_path):
+    made, _ = sampled(format="npz")
+    (row,) = inventory(tmp_path / "runs")
+    assert (row.kind, row.status, row.path) == ("samples", "complete", made.writer.path)
+    assert Path(row.made_from[-1]).name == world.made.models.generator.path.name
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(sampled, world, tmp_path):
+    expected, _ = sampled(num=24, format="npz")
+    file = tmp_path / "tiny.yaml"
+    small = {"sample.num": "24", "sample.steps": "2", "sample.batch_size": "2", "sample.rows_per_shard": "4"}
+    file.write_text(dump(override(world.recipe, {**small, "runtime.executor": "local"})))
+    root = tmp_path / "other"
+    root.mkdir()
+    for kind in ("autoencoders", "decoders", "latents", "generators"):
+        (root / kind).symlink_to(world.root / kind)
+    words = ["sample", "--config", file, "--root", root, "--format", "npz", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", CODE, *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    deadline = time.monotonic() + 240
+    while not any(root.glob("samples/*/commits/*.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (tmp_path / "out").exists()
+    first = {path: path.stat().st_mtime_ns for path in root.glob("samples/*/commits/*.json")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    (store,) = (open_store(path.parent) for path in root.glob("samples/*/manifest.json"))
+    assert store.content_id == open_store(expected.writer.path).content_id
+    (ours,) = expected.path.glob("*.npz")
+    (theirs,) = (tmp_path / "out").glob("*.npz")
+    assert ours.read_bytes() == theirs.read_bytes()

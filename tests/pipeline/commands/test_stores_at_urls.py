@@ -1,0 +1,114 @@
+"""Every stores command on a real S3 server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli import main
+from stores import ArraySpec, Loader, Store, StoreWriter, new_index, open_store
+from stores.backends.locations import open_bytestore
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, ["stores", *map(str, words)], prog_name="fae-pipe")
+
+
+def answer(*words: object, code: int = 0) -> Any:
+    outcome = run(*words, "--json")
+    assert outcome.exit_code == code, outcome.output
+    return json.loads(outcome.stdout)
+
+
+def plan(root: str | Path, layer: int = 8) -> StoreWriter:
+    index = new_index([f"p{row}" for row in range(4)], label=[0, 1, 1, 2], split=["train", "train", "val", "val"])
+    place = root / "latents" if isinstance(root, Path) else f"{root}/latents"
+    arrays = [ArraySpec("latents", (2, 2, 4))]
+    ingredients = {"encoder": {"layer": layer}}
+    return StoreWriter.create(place, "latents", "small", arrays, index, ingredients, views=2, rows_per_shard=2)
+
+
+def fill(writer: StoreWriter) -> Store:
+    for shard in writer.missing_shards():
+        values = np.random.default_rng(shard).normal(size=(2, 2, 2, 2, 4)).astype(np.float16)
+        writer.write_shard(shard, {"latents": values})
+    return writer.finalise()
+
+
+@pytest.fixture
+def remote(s3_url: str) -> Store:
+    return fill(plan(s3_url))
+
+
+def test_ls_and_show(remote: Store, s3_url: str) -> None:
+    unfinished = plan(s3_url, layer=9)
+    listed = {row["path"]: row for row in answer("ls", "--root", s3_url)["artefacts"]}
+    assert listed[remote.blobs.url]["status"] == "complete"
+    assert listed[unfinished.blobs.url]["status"] == "0/2 shards"
+    total = sum(remote.blobs.size(key) for key in list(remote.blobs.keys()))
+    assert listed[remote.blobs.url]["num_bytes"] == total
+    assert remote.manifest.fingerprint[:12] in run("ls", "--root", s3_url).stdout
+    assert answer("show", remote.blobs.url)["facts"]["rows"] == 4
+
+
+def test_verify_finds_and_mends(remote: Store) -> None:
+    place = remote.blobs.url
+    assert run("verify", place).exit_code == 0
+    index = bytearray(remote.blobs.read("index.parquet"))
+    index[9] ^= 1
+    remote.blobs.write("index.parquet", bytes(index))
+    assert "index.parquet" in run("verify", place).stdout
+    assert run("verify", place, "--repair").exit_code == 0
+    assert run("verify", place).exit_code == 0
+
+
+def test_diff_stats_export_and_pack(remote: Store, s3_url: str, tmp_path: Path) -> None:
+    place, local = remote.blobs.url, fill(plan(tmp_path))
+    assert answer("diff", place, local.path)["equal"] is True
+    assert answer("stats", place)["surveys"][0]["plot"] == f"{place}/survey/latents.png"
+    assert len(answer("export", place, "--format", "lightningdit", "--out", tmp_path / "out")["files"]) > 0
+    assert run("pack", place, "--out", tmp_path / "archive").exit_code == 0
+    back = answer("unpack", tmp_path / "archive", "--root", f"{s3_url}/other")
+    assert back["path"].startswith(f"{s3_url}/other/latents/small-")
+    assert open_store(back["path"]).content_id == remote.content_id
+    imported = answer("import", tmp_path / "out", "--name", "again", "--root", f"{s3_url}/other")
+    assert imported["path"].startswith(f"{s3_url}/other/latents/again-")
+    rows = slice(None)
+    assert np.array_equal(
+        np.sort(open_store(imported["path"]).read("latents", np.arange(4), view=0)[rows], axis=None),
+        np.sort(remote.read("latents", np.arange(4), view=0), axis=None),
+    )
+
+
+def test_gc_removes_the_older_store_of_a_name_and_keeps_what_models_name(
+    remote: Store, s3_url: str, tmp_path: Path
+) -> None:
+    newer = fill(plan(s3_url, layer=9))
+    refused = run("gc", "--root", s3_url)
+    assert refused.exit_code == 2
+    assert "--models" in refused.stderr
+    named = tmp_path / "named"
+    run_json = named / "generators" / "g-0123456789ab" / "run.json"
+    run_json.parent.mkdir(parents=True)
+    record = {"kind": "generators", "name": "g", "ingredients": {"latents_content_id": remote.content_id}}
+    run_json.write_text(json.dumps({**record, "inputs": {}, "config": {}, "status": "complete"}))
+    assert answer("gc", "--root", s3_url, "--models", named)["garbage"] == []
+    (tmp_path / "none").mkdir()
+    found = answer("gc", "--root", s3_url, "--models", tmp_path / "none", "--delete")["garbage"]
+    assert [item["path"] for item in found] == [remote.blobs.url]
+    assert list(open_bytestore(remote.blobs.url).keys()) == []
+    assert [row["path"] for row in answer("ls", "--root", s3_url)["artefacts"]] == [newer.blobs.url]
+
+
+def test_the_loader_reads_by_url(remote: Store) -> None:
+    loader = Loader(open_store(remote.blobs.url), batch_size=2, residency="stream", view=0)
+    rows = np.concatenate([batch["row"].numpy() for batch in loader.epoch(0)])
+    assert sorted(rows.tolist()) == [0, 1, 2, 3]
+
+
+def test_a_stage_wants_a_folder(s3_url: str) -> None:
+    outcome = CliRunner().invoke(main, ["train-ae", "--root", s3_url], prog_name="fae-pipe")
+    assert outcome.exit_code == 2 or "expected a folder" in str(outcome.exception)

@@ -1,0 +1,201 @@
+"""The stores commands as a person and as a program meet them."""
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from jobs.runs.run_folder import RunFolder
+from pipeline.cli import main
+from stores import ArraySpec, Store, StoreWriter, new_index, open_store
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, ["stores", *map(str, words)], prog_name="fae-pipe")
+
+
+def answer(*words: object, code: int = 0) -> Any:
+    outcome = run(*words, "--json")
+    assert outcome.exit_code == code, outcome.output
+    return json.loads(outcome.stdout)
+
+
+def plan(root: Path, layer: int = 8, kind: str = "features", labels: tuple[int, ...] = (0, 1, 1, 2)) -> StoreWriter:
+    index = new_index([f"p{row}" for row in range(4)], label=list(labels), split=["train", "train", "val", "val"])
+    arrays = [ArraySpec(kind, (2, 2, 4))]
+    ingredients = {"encoder": {"layer": layer}}
+    return StoreWriter.create(root / kind, kind, "small", arrays, index, ingredients, views=2, rows_per_shard=2)
+
+
+def fill(writer: StoreWriter) -> Store:
+    for shard in writer.missing_shards():
+        values = np.random.default_rng(shard).normal(size=(2, 2, 2, 2, 4)).astype(np.float16)
+        writer.write_shard(shard, {spec.name: values for spec in writer.manifest.arrays})
+    return writer.finalise()
+
+
+def age(path: Path) -> None:
+    for file in [path, *path.rglob("*")]:
+        os.utime(file, (time.time() - 900,) * 2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return fill(plan(tmp_path))
+
+
+def damage(store: Store, key: str, byte: int = 5) -> None:
+    path = store.path / key
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 4
+    path.write_bytes(data)
+
+
+def test_verify_says_that_all_is_well(store: Store) -> None:
+    outcome = run("verify", store.path)
+    assert outcome.exit_code == 0
+    assert "sound (complete; 2 of 2 shards" in outcome.stdout
+    assert answer("verify", store.path)["problems"] == []
+
+
+def test_verify_finds_damage_and_repair_mends_it(store: Store, tmp_path: Path) -> None:
+    damage(store, "data.zarr/features/c.1.0.0.0.0")
+    damage(store, "index.parquet")
+    outcome = run("verify", store.path)
+    assert outcome.exit_code == 1
+    assert "c.1.0.0.0.0: 1 records do not fit their crc32c" in outcome.stdout
+    assert "2 damaged files" in outcome.stdout
+    record = answer("verify", store.path, "--repair", code=1)  # a shard is still to be written
+    assert record["repair"]["restored"] == ["index.parquet"]
+    assert record["repair"]["recompute"] == [1]
+    assert "unfinished" in run("show", store.path).stderr
+    again = plan(tmp_path)
+    assert again.missing_shards() == [1]
+    assert fill(again).content_id == store.content_id
+    damage(store, "commits/0.json")
+    outcome = run("verify", store.path, "--repair")
+    assert outcome.exit_code == 0
+    assert "restored 1 files" in outcome.stdout
+    assert run("verify", store.path).exit_code == 0
+
+
+def test_lost_manifests_are_planned_anew(store: Store) -> None:
+    damage(store, "manifest.json")
+    damage(store, "spare/manifest.json")
+    outcome = run("verify", store.path, "--repair")
+    assert outcome.exit_code == 1
+    assert "run the command that writes this store" in outcome.stdout
+
+
+def test_a_damaged_store_is_listed_as_such(store: Store, tmp_path: Path) -> None:
+    damage(store, "manifest.json")
+    assert [row["status"] for row in answer("ls", "--root", tmp_path)["artefacts"]] == ["damaged"]
+
+
+def test_places_may_be_urls(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    url = f"memory://{uuid.uuid4().hex}/features"
+    there = StoreWriter.create(
+        url,
+        kind="features",
+        name="small",
+        arrays=store.manifest.arrays,
+        index=store.index,
+        ingredients={"encoder": {"layer": 8}},
+        views=2,
+        rows_per_shard=2,
+    )
+    place = fill(there).blobs.url
+    assert run("verify", place).exit_code == 0
+    assert answer("show", place)["facts"]["rows"] == 4
+    assert answer("diff", place, store.path)["equal"] is True
+    assert answer("stats", place)["surveys"][0]["plot"] == f"{place}/survey/features.png"
+    assert len(answer("export", place, "--format", "webdataset", "--out", tmp_path / "out")["files"]) == 1
+    assert run("pack", place, "--out", tmp_path / "archive").exit_code == 0
+
+
+def test_many_problems_are_cut_short_for_people_alone(store: Store) -> None:
+    for number in range(2, 30):
+        (store.path / f"commits/{number}.json").write_text("{}")
+    assert "… and 8 more" in run("verify", store.path).stdout
+    assert len(answer("verify", store.path, code=1)["problems"]) == 28
+
+
+def test_diff_names_ingredients_and_rows(store: Store, tmp_path: Path) -> None:
+    other = fill(plan(tmp_path, layer=11, labels=(0, 1, 1, 3)))
+    text = run("diff", store.path, other.path).stdout
+    assert "ingredient encoder.layer: 8 → 11" in text
+    assert "changed label: 1 rows: p3" in text
+    record = answer("diff", store.path, other.path)
+    assert (record["changed"]["label"], record["equal"], record["same_values"]) == (["p3"], False, True)
+    assert "the same rows of the same ingredients" in run("diff", store.path, store.path).stdout
+
+
+def test_stats_writes_numbers_and_a_picture(store: Store) -> None:
+    record = answer("stats", store.path)["surveys"][0]
+    assert (record["array"], record["rows"], record["tokens"]) == ("features", 4, 32)
+    assert json.loads(Path(record["numbers"]).read_text())["effective_rank"] == record["effective_rank"]
+    with Image.open(record["plot"]) as picture:
+        assert picture.size == (1600, 1180)
+    assert "effective rank" in run("stats", store.path, "--array", "features", "--rows", 2).stdout
+    outcome = run("stats", store.path, "--array", "latents")
+    assert outcome.exit_code == 2
+    assert "expected one of features; received 'latents'" in outcome.stderr
+    assert run("verify", store.path).exit_code == 0
+
+
+def test_gc_spares_what_models_name(store: Store, tmp_path: Path) -> None:
+    age(store.path)
+    fill(plan(tmp_path, layer=11))
+    record = answer("gc", "--root", tmp_path)
+    assert [item["path"] for item in record["garbage"]] == [str(store.path)]
+    assert "would be freed; --delete removes them" in run("gc", "--root", tmp_path).stdout
+    inputs = {"features": str(store.path)}
+    made = RunFolder.create(tmp_path, "autoencoders", "small", {"features_content_id": store.content_id}, {}, inputs)
+    assert "nothing to remove" in run("gc", "--root", tmp_path, "--delete").stdout
+    (made.path / "run.json").unlink()
+    assert "removed" in run("gc", "--root", tmp_path, "--delete").stdout
+    assert not store.path.exists()
+    assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_gc_stops_at_a_model_whose_inputs_are_unknown(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "generators/small-0123456789ab"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{")
+    outcome = run("gc", "--root", tmp_path, "--delete")
+    assert outcome.exit_code == 2
+    assert "run.json: expected JSON" in outcome.stderr
+    assert open_store(store.path).num_rows == 4
+
+
+def test_latents_go_and_come_back(tmp_path: Path) -> None:
+    latents = fill(plan(tmp_path, kind="latents"))
+    record = answer("export", latents.path, "--format", "lightningdit", "--out", tmp_path / "out")
+    assert [Path(file).name for file in record["files"]] == ["latents_rank00_shard000.safetensors", "index.parquet"]
+    record = answer("import", tmp_path / "out", "--name", "back", "--root", tmp_path / "other")
+    back = open_store(record["path"])
+    assert back.path.parent == tmp_path / "other/latents"
+    np.testing.assert_array_equal(back.read("latents", range(4), 1), latents.read("latents", range(4), 1))
+    outcome = run("export", latents.path, "--format", "parquet", "--out", tmp_path / "out")
+    assert outcome.exit_code == 2
+    assert "expected a new or empty folder" in outcome.stderr
+    assert "2 files" in run("export", latents.path, "--format", "parquet", "--out", tmp_path / "parquet").stdout
+    assert "name" in run("import", tmp_path / "out", "--name", "../x", "--root", tmp_path / "other").stderr
+
+
+def test_a_store_is_packed_and_unpacked(store: Store, tmp_path: Path) -> None:
+    outcome = run("pack", store.path, "--out", tmp_path / "archive", "--compressor", "zstd")
+    assert outcome.exit_code == 0, outcome.output
+    assert "the store is still there" in outcome.stdout
+    record = answer("unpack", tmp_path / "archive", "--root", tmp_path / "other")
+    assert record["content_id"] == store.content_id
+    assert Path(record["path"]) == tmp_path / "other/features" / store.path.name
+    assert "found no archive.json" in run("unpack", store.path, "--root", tmp_path / "other").stderr

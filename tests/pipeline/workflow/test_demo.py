@@ -1,0 +1,75 @@
+"""The demo's end: figures of these very pictures, measured once, saved as JSON, with a grid of reconstructions."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from pipeline.commands.run import demo_command
+from pipeline.config.recipe import load_recipe
+from pipeline.console.output import Output
+from pipeline.workflow import demo
+from pipeline.workflow.stages import Stages
+
+
+def test_every_demo_has_its_recipe_and_its_command():
+    rule = next(option for option in demo_command.params if option.name == "model")
+    assert list(rule.type.choices) == list(demo.DEMOS)
+    assert all(load_recipe(name).generator.model == model for model, (name, _) in demo.DEMOS.items())
+    assert len({folder for _, folder in demo.DEMOS.values()}) == len(demo.DEMOS)
+
+
+@pytest.fixture
+def judged(world, tmp_path):
+    """() -> figures of the world's models, measured below a folder of this test."""
+    stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
+    config = replace(world.recipe.sample, num=10)
+    guided = stages.sample_few(world.made.models, config)
+    unguided = stages.sample_few(world.made.models, replace(config, seed=500))
+    return lambda: demo.judged(tmp_path / "demo", world.made, guided, unguided)
+
+
+def test_figures_are_measured_once_and_saved(judged, tmp_path, monkeypatch):
+    figures = judged()
+    assert 0 <= figures["reconstructions_recognised"] <= 1
+    assert (figures["samples_guided"], figures["samples_unguided"]) == (10, 10)
+    saved = json.loads((tmp_path / "demo" / "figures.json").read_text())
+    assert saved["figures"] == figures
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("judged again")
+
+    monkeypatch.setattr(demo, "judge", refuse)
+    assert judged() == figures
+
+
+def test_reconstructions_stand_below_their_originals(judged, world, tmp_path):
+    judged()
+    count = len(world.made.features.rows("val"))
+    with Image.open(tmp_path / "demo" / "reconstructions.png") as grid:
+        columns = min(count, demo.GRID_ROWS // 2)
+        assert grid.width >= columns * 32
+        assert grid.height >= 2 * 32
+
+
+def test_figures_of_other_pictures_are_measured_anew(judged, world, tmp_path, monkeypatch):
+    judged()
+    file = tmp_path / "demo" / "figures.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "made_of": "others", "figures": {}}))
+    assert judged()["samples_guided"] == 10
+
+
+def test_the_report_is_written_once_and_anew_after_changes(world, tmp_path):
+    file = tmp_path / "report.html"
+
+    def write(renew):
+        return demo.reported(file, world.root, world.made, world.recipe.runtime, Output(json=True), renew)
+
+    assert write(renew=False) == file
+    before = file.stat().st_mtime_ns
+    write(renew=False)
+    assert file.stat().st_mtime_ns == before
+    write(renew=True)
+    assert file.stat().st_mtime_ns > before

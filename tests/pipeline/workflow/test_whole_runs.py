@@ -1,0 +1,180 @@
+"""Whole runs on real digits, weights and Ray: what is done, what is left alone, what each stage may touch."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.artifacts.digits import Half, judge, write_digits
+from pipeline.config.recipe import dump, override
+from pipeline.console.output import Output
+from pipeline.workflow.chain import run_chain
+from pipeline.workflow.stages import Stages
+
+NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources", "ray")
+PROJECT = Path(__file__).parents[3]
+
+
+def files_of(root: Path) -> dict[str, int]:
+    """Every artefact's file with the time of its last change; remembered digests of pictures are no artefact."""
+    files = [file for file in root.rglob("*") if file.is_file() and file.parent.name != "cache"]
+    return {str(file.relative_to(root)): file.stat().st_mtime_ns for file in files}
+
+
+def fae_pipe(*words: str | Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own; `before` is Python that runs first."""
+    code = f"{before}\nimport sys\nfrom pipeline.cli import main\nsys.argv[0] = 'fae-pipe'\nmain()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )
+
+
+def forbid(*modules: str) -> str:
+    """Python that makes importing these modules an error."""
+    return f"import sys\nfor name in {modules!r}: sys.modules[name] = None"
+
+
+def test_every_stage_ran_once(world: Any) -> None:
+    assert tuple(outcome.stage for outcome in world.outcomes) == world.recipe.stages
+    assert not any(outcome.done_before for outcome in world.outcomes)
+
+
+def test_a_second_run_does_nothing(world: Any) -> None:
+    before = files_of(world.root)
+    stages = Stages(world.root, world.recipe, Output(json=True))
+    run_chain(stages)
+    assert [outcome.done_before for outcome in stages.outcomes] == [True] * len(world.recipe.stages)
+    assert files_of(world.root) == before
+
+
+def test_a_changed_setting_does_only_what_hangs_on_it(
+    world: Any, world_copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = world_copy("features", "autoencoders", "decoders", "latents", "generators", "samples")
+    recipe = override(world.recipe, {"generator.shift": "0.9"})
+    stages = Stages(root, recipe, Output())
+    stages.encode = lambda *_: world.made.latents  # type: ignore[method-assign]  # its inputs' folders were copied
+    run_chain(stages)
+    done = [outcome.stage for outcome in stages.outcomes if not outcome.done_before]
+    assert done == ["train-gen", "sample"]
+    assert "train-gen: changed: generator.shift: 0.4 → 0.9" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(world: Any) -> None:
+    before = files_of(world.root)
+    stages = Stages(world.root, override(world.recipe, {"extract.layer": "5"}), Output(json=True), dry_run=True)
+    assert run_chain(stages) is None
+    assert [outcome.stage for outcome in stages.outcomes] == ["extract"]
+    assert stages.outcomes[0].why == ["encoder.layer: 8 → 5"]
+    assert files_of(world.root) == before
+
+
+@pytest.fixture
+def recipe_file(world: Any, tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(dump(override(world.recipe, {"runtime.executor": "local", "generator.seed": "1"})))
+    return file
+
+
+def test_train_ae_needs_neither_pictures_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
+    root = world_copy("features")
+    done = fae_pipe(
+        "train-ae", "--config", recipe_file, "--root", root, "--seed", "1",
+        before=forbid(*NO_ENCODER),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "train-ae: done" in done.stdout
+
+
+def test_encode_needs_neither_pictures_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
+    root = world_copy("features", "autoencoders")
+    done = fae_pipe(
+        "encode", "--config", recipe_file, "--root", root, "--executor", "local",
+        before=forbid(*NO_ENCODER),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "encode: done" in done.stdout
+
+
+def test_train_gen_reads_latents_alone(world: Any, world_copy: Any, recipe_file: Path) -> None:
+    root = world_copy("latents")
+    done = fae_pipe(
+        "train-gen", "--config", recipe_file, "--root", root,
+        before=forbid("fae.models.autoencoder", "fae.models.pixel_decoder", *NO_ENCODER),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "train-gen: done" in done.stdout
+
+
+def test_sample_needs_no_encoder_and_gives_one_json_object(world: Any, recipe_file: Path) -> None:
+    done = fae_pipe(
+        "sample", "--config", recipe_file, "--root", world.root, "--num", "3", "--classes", "7", "--json",
+        before=forbid(*NO_ENCODER),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    names = sorted(file.name for file in (Path(record["path"]) / "pictures").iterdir())
+    assert names == [f"00000{k}-class7-seed{k}.png" for k in range(3)]
+    with Image.open(record["grid"]) as grid:
+        assert grid.size == (3 * 32 + 2 * 2, 32)
+
+
+def test_pictures_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
+    config = replace(world.recipe.sample, num=4, batch_size=4)
+    together = Stages(tmp_path / "a", world.recipe, Output(json=True)).sample_few(world.made.models, config)
+    one_by_one = replace(config, batch_size=1)
+    alone = Stages(tmp_path / "b", world.recipe, Output(json=True)).sample_few(world.made.models, one_by_one)
+    first, second = together.read()[0].astype(int), alone.read()[0].astype(int)
+    # bf16 rounds differently in other batch shapes: a few grey levels at most.
+    assert np.abs(first - second).max() <= 8
+    assert np.abs(first - second).mean() < 0.5
+
+
+def test_a_mistake_is_named_with_exit_code_two(tmp_path: Path) -> None:
+    done = fae_pipe("train-ae", "--root", tmp_path, "--features", "nothing")
+    assert done.returncode == 2
+    assert "error:" in done.stderr
+    assert "fae-pipe extract" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def halves(tmp_path: Path) -> tuple[Half, Half]:
+    from sklearn.datasets import load_digits
+
+    pictures, labels = load_digits(return_X_y=True)
+    grey = (pictures.reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    rgb = np.repeat(grey[..., None], 3, axis=-1)
+    return Half(rgb[::2], labels[::2]), Half(rgb[1::2], labels[1::2])
+
+
+def test_judges_tell_real_digits_from_noise(tmp_path: Path) -> None:
+    train, heldout = halves(tmp_path)
+    real = judge(train, heldout, heldout, heldout, heldout)
+    assert real.classifier_on_other_half > 0.95
+    assert real.guided_recognised == 1.0  # the classifier of the held-out half knows these very digits
+    assert real.recall_ratio == pytest.approx(1.0)
+    assert real.copies_unguided < 0.03
+    noise = Half(np.random.default_rng(0).integers(0, 256, heldout.pictures.shape, np.uint8), heldout.labels)
+    bad = judge(train, heldout, noise, noise, noise)
+    assert bad.guided_recognised < 0.3
+    assert bad.reconstructions_recognised < 0.3
+    assert bad.recall_ratio < 0.05
+    assert judge(train, heldout, train, train, train).copies_unguided > 0.9
+
+
+def test_the_digits_are_the_same_bytes_every_time(tmp_path: Path) -> None:
+    first, second = write_digits(tmp_path / "a.parquet"), write_digits(tmp_path / "b.parquet")
+    assert first.read_bytes() == second.read_bytes()

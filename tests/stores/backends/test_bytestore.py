@@ -1,0 +1,110 @@
+"""Every backend keeps the contract, on good days and on bad ones."""
+
+import os
+import pickle
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from stores.backends.bytestore import ByteStore
+from stores.backends.faults import FaultyByteStore
+from stores.backends.local import LocalByteStore
+from stores.backends.locations import open_bytestore
+from stores.backends.object_store import ObjectByteStore
+from stores.backends.retry import RetryingByteStore
+from stores.testing.bytestore import ByteStoreContract
+
+
+class TestLocal(ByteStoreContract):
+    @pytest.fixture
+    def blobs(self, tmp_path: Path) -> ByteStore:
+        return LocalByteStore(tmp_path / "store")
+
+    def test_unfinished_writes_are_invisible_and_swept(self, blobs: LocalByteStore) -> None:
+        blobs.write("a/b", b"1")
+        leftover = blobs.root / "a" / ".c.123.tmp"
+        leftover.write_bytes(b"half")
+        assert list(blobs.keys()) == ["a/b"]
+        assert blobs.sweep() == ["a/.c.123.tmp"]
+        assert not leftover.exists()
+
+    def test_a_full_disk_leaves_the_old_blob(self, blobs: LocalByteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        blobs.write("a", b"old")
+
+        def full(descriptor: int, buffers: list) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "writev", full)
+        with pytest.raises(OSError, match="No space"):
+            blobs.write("a", b"new")
+        assert blobs.read("a") == b"old"
+        assert [path.name for path in blobs.root.iterdir()] == ["a"]
+
+    def test_short_writes_are_continued(self, blobs: LocalByteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = os.writev
+        monkeypatch.setattr(os, "writev", lambda fd, buffers: os.write(fd, bytes(buffers[0][:7])) if buffers[0] else 0)
+        blobs.write("a", [b"0123456789" * 3, b"ab", b"c" * 20])
+        monkeypatch.setattr(os, "writev", whole)
+        assert blobs.read("a") == b"0123456789" * 3 + b"ab" + b"c" * 20
+
+
+class TestMemory(ByteStoreContract):
+    @pytest.fixture
+    def blobs(self) -> ByteStore:
+        pytest.importorskip("obstore", reason="obstore is not installed (pip install 'fae-pipe[s3]')")
+        return ObjectByteStore(f"memory://{uuid.uuid4().hex}/some/prefix")
+
+
+class TestS3(ByteStoreContract):
+    @pytest.fixture
+    def blobs(self, s3_url: str) -> ByteStore:
+        return ObjectByteStore(s3_url)
+
+    def test_workers_get_it_by_its_url(self, blobs: ByteStore) -> None:
+        blobs.write("a", b"1")
+        text = pickle.dumps(blobs)
+        assert pickle.loads(text).read("a") == b"1"  # noqa: S301
+        assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in text
+
+    def test_a_missing_bucket_and_wrong_rights_are_told(self, blobs: ByteStore) -> None:
+        other = open_bytestore("s3://no-such-bucket/x")
+        with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/x/a"):
+            other.read("a")
+
+
+class TestLocalWithFaults(ByteStoreContract):
+    """Every third operation fails, hangs, is done twice, or done with its answer lost."""
+
+    @pytest.fixture(params=["fail", "fail-after", "hang", "duplicate"])
+    def blobs(self, tmp_path: Path, request: pytest.FixtureRequest) -> ByteStore:
+        # Counted by thread: two threads that share a count can meet every fault on one's retries, and exhaust them.
+        local = threading.local()
+
+        def every_third(_: int) -> str | None:
+            local.count = getattr(local, "count", -1) + 1
+            return request.param if local.count % 3 == 1 else None
+
+        faulty = FaultyByteStore(LocalByteStore(tmp_path / "store"), every_third, hang_seconds=0.002)
+        return RetryingByteStore(faulty, first_wait_seconds=0.001)
+
+
+def test_retries_give_up_and_pass_on_what_is_final(tmp_path: Path) -> None:
+    faulty = FaultyByteStore(LocalByteStore(tmp_path), lambda number: "fail")
+    with pytest.raises(OSError, match="injected"):
+        RetryingByteStore(faulty, attempts=3, first_wait_seconds=0.001).read("a")
+    assert len(faulty.operations) == 3
+    missing = FaultyByteStore(LocalByteStore(tmp_path), lambda number: None)
+    with pytest.raises(FileNotFoundError):
+        RetryingByteStore(missing, attempts=3, first_wait_seconds=0.001).read("a")
+    assert len(missing.operations) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://key:secret@bucket/x", "s3://bucket/x?token=secret", "https://host/x", "ftp://host/x"]
+)
+def test_urls_with_secrets_or_of_unknown_kinds_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"expected") as caught:
+        open_bytestore(url)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,120 @@
+"""An archive is smaller, plain Zarr, and becomes the same store again."""
+
+import hashlib
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from stores import ArraySpec, CorruptStoreError, ForeignStoreError, Store, StoreNotFoundError, open_store
+from stores.care.packing import COMPRESSORS, archive_bytes, pack, unpack
+from stores.care.verification import verify
+
+ARRAYS = [
+    ArraySpec("features", (2, 2, 4)),
+    ArraySpec("small", (2, 2, 4), "int8"),
+    ArraySpec("brain", (3, 4), "bfloat16"),
+    ArraySpec("pixels", (32, 32, 3), "uint8"),
+]
+
+
+@pytest.fixture
+def many(make_writer: Any, fill: Any) -> Store:
+    """Every dtype, two rejected rows, a short last shard."""
+    writer = make_writer(rows=20, arrays=ARRAYS)
+    fill(writer, rejected={3: "lost", 19: "lost"})
+    return writer.finalise(max_rejected=0.2)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_there_and_back_every_byte_is_the_same(many: Store, tmp_path: Path, compressor: str) -> None:
+    seen: list[tuple[int, int]] = []
+    archive = pack(many, tmp_path / "archive", compressor, progress=lambda *at: seen.append(at))
+    assert seen == [(done, 3) for done in range(1, 4)]
+    assert archive.content_id == many.content_id
+    assert archive.num_bytes < archive.num_bytes_before
+    back = unpack(archive.path, tmp_path / "back")
+    assert back.path == tmp_path / "back" / many.path.name
+    assert contents(back.path) == contents(many.path)
+    assert verify(back.path).problems == []
+    before = (back.path / "manifest.json").stat().st_mtime_ns
+    assert unpack(archive.path, tmp_path / "back").content_id == many.content_id
+    assert (back.path / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_plain_zarr_reads_an_archive_and_nobody_takes_it_for_a_store(many: Store, tmp_path: Path) -> None:
+    archive = pack(many, tmp_path / "archive", "zstd", 9)
+    group: Any = zarr.open_group(archive.path / "data.zarr", mode="r")
+    for view in range(2):
+        found = group["features"][:, view]
+        np.testing.assert_array_equal(found, many.read("features", range(20), view))
+    with pytest.raises(StoreNotFoundError):
+        open_store(archive.path)
+
+
+def test_settings_are_checked_first(many: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected one of blosc, zstd, gzip"):
+        pack(many, tmp_path / "archive", "rar")
+    with pytest.raises(ValueError, match="level: expected 1 to 9"):
+        pack(many, tmp_path / "archive", "zstd", 0)
+    (tmp_path / "archive").mkdir()
+    with pytest.raises(ValueError, match="expected a new folder"):
+        pack(many, tmp_path / "archive")
+
+
+def test_a_damaged_store_is_not_packed(many: Store, tmp_path: Path) -> None:
+    path = many.path / "data.zarr/pixels/c.2.0.0.0.0"
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptStoreError, match="crc32c"):
+        pack(many, tmp_path / "archive")
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]  # nothing is left
+
+
+def test_any_damage_of_an_archive_is_noticed(many: Store, tmp_path: Path) -> None:
+    archive = pack(many, tmp_path / "archive")
+    needed = {name: data for name, data in contents(archive.path).items() if name != "data.zarr/zarr.json"}
+    draw = random.Random(3)
+    for number, (name, data) in enumerate(sorted(needed.items())):
+        if number % 4 and name.startswith("data.zarr") and not name.endswith("json"):
+            continue  # one shard in four will do
+        broken = bytearray(data)
+        broken[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        (archive.path / name).write_bytes(broken)
+        with pytest.raises((CorruptStoreError, ForeignStoreError)):
+            unpack(archive.path, tmp_path / "back")
+        (archive.path / name).write_bytes(data)
+    (archive.path / "commits/2.json").unlink()
+    with pytest.raises(CorruptStoreError, match="missing"):
+        unpack(archive.path, tmp_path / "back")
+    (archive.path / "commits/2.json").write_bytes(needed["commits/2.json"])
+    assert unpack(archive.path, tmp_path / "back").content_id == many.content_id
+
+
+def test_names_of_an_archive_cannot_leave_the_folder(make_writer: Any, fill: Any, tmp_path: Path) -> None:
+    writer = make_writer()
+    fill(writer)
+    store = writer.finalise()
+    archive = pack(store, tmp_path / "archive")
+    text = replace(store.manifest, name="../../outside").to_bytes()
+    (archive.path / "store-manifest.json").write_bytes(text)
+    listing = json.loads((archive.path / "archive.json").read_text())
+    listing["files"]["store-manifest.json"] = hashlib.sha256(text).hexdigest()
+    (archive.path / "archive.json").write_bytes(archive_bytes(listing))
+    with pytest.raises(CorruptStoreError, match="plain kind and name"):
+        unpack(archive.path, tmp_path / "back")
+
+
+def test_a_folder_that_is_no_archive(many: Store, tmp_path: Path) -> None:
+    with pytest.raises(ForeignStoreError, match="found no archive"):
+        unpack(many.path, tmp_path / "back")

@@ -1,0 +1,111 @@
+"""Who holds a lease, and who may take it: no clock that jumps and no reused process number decides wrongly."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from stores import LeaseHeldError
+from stores.backends.local import LocalByteStore
+from stores.core import lease as leases
+from stores.core.lease import Lease, is_alive, this_process
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def blobs(tmp_path: Any) -> LocalByteStore:
+    return LocalByteStore(tmp_path / "store")
+
+
+def quick(blobs: LocalByteStore) -> Lease:
+    return Lease(blobs, heartbeat_seconds=0.05, stale_seconds=5)
+
+
+def elsewhere(blobs: LocalByteStore, beat: float) -> dict[str, Any]:
+    """A lease of another machine, with this time on its clock."""
+    owner = {"id": "x", "host": "elsewhere", "boot": "b", "process": 7, "heartbeat_unix_seconds": beat}
+    blobs.write("lease.json", json.dumps(owner).encode())
+    return owner
+
+
+@contextmanager
+def beating(blobs: LocalByteStore, owner: dict[str, Any], clock: Callable[[], float]) -> Iterator[None]:
+    """Another machine that goes on writing its heartbeat."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.02):
+            blobs.write("lease.json", json.dumps({**owner, "heartbeat_unix_seconds": clock()}).encode())
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_a_jump_of_this_machines_clock_loses_no_lease(
+    blobs: LocalByteStore, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    now = time.time
+    with Lease(blobs) as held:  # no beat comes between the jump and the other's look
+        monkeypatch.setattr(leases.time, "time", lambda: now() + jump)
+        with pytest.raises(LeaseHeldError, match=rf"process {os.getpid()} on .* is writing here"), Lease(blobs):
+            pytest.fail("two drivers")
+        held.check()
+
+
+@pytest.mark.parametrize("skew", [-DAY, DAY])
+def test_another_machine_with_a_wrong_clock_keeps_its_lease(blobs: LocalByteStore, skew: float) -> None:
+    owner = elsewhere(blobs, time.time() + skew)
+    with (
+        beating(blobs, owner, lambda: time.time() + skew),
+        pytest.raises(LeaseHeldError, match="process 7 on elsewhere"),
+        Lease(blobs, heartbeat_seconds=2),
+    ):
+        pytest.fail("two drivers")
+
+
+@pytest.mark.parametrize("skew", [-DAY, DAY])
+def test_a_dead_machines_lease_is_taken_whatever_its_clock_said(blobs: LocalByteStore, skew: float) -> None:
+    elsewhere(blobs, time.time() + skew)
+    with quick(blobs) as mine:
+        assert mine.is_held()
+
+
+def test_a_fresh_lease_of_another_machine_is_respected_at_once(blobs: LocalByteStore) -> None:
+    elsewhere(blobs, time.time())
+    with pytest.raises(LeaseHeldError), Lease(blobs):
+        pytest.fail("two drivers")
+
+
+def test_a_later_process_with_the_same_number_is_not_the_owner() -> None:
+    me = {**this_process(), "heartbeat_unix_seconds": time.time()}
+    assert is_alive(me)
+    assert is_alive({**me, "heartbeat_unix_seconds": 0})
+    assert not is_alive({**me, "started_ticks": me["started_ticks"] - 1})
+
+
+def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
+    process = subprocess.Popen(["true"])
+    deadline = time.monotonic() + 60
+    while is_alive({**this_process(), "process": process.pid, "started_ticks": None}):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.wait()
+
+
+def test_a_process_without_a_heartbeat_is_not_at_work() -> None:
+    me = {**this_process(), "heartbeat_boot_seconds": time.clock_gettime(time.CLOCK_BOOTTIME)}
+    assert is_alive(me)
+    assert not is_alive({**me, "heartbeat_boot_seconds": me["heartbeat_boot_seconds"] - 61})

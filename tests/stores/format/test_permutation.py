@@ -1,0 +1,58 @@
+"""Permutations are bijections, differ by seed and mix well."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores.format.permutation import Permutation, combine_seeds, mix64
+
+GOLDEN_SMALL = [3, 5, 7, 4, 1, 2, 8, 9, 6, 0]
+GOLDEN_LARGE = [7653, 1472, 2397, 5632, 8814]
+GOLDEN_MIX = 17911839290282890590
+
+
+@given(size=st.integers(1, 30_000), seed=st.integers(0, 2**64 - 1))
+def test_every_row_comes_once(size: int, seed: int) -> None:
+    rows = Permutation(size, seed)(np.arange(size))
+    assert np.array_equal(np.sort(rows), np.arange(size))
+
+
+@pytest.mark.parametrize("size", [100, 4096, 4097, 60_000])
+def test_a_part_of_the_order_is_the_part_of_the_whole(size: int) -> None:
+    whole = Permutation(size, 5)(np.arange(size))
+    part = np.arange(size // 3, size // 2)
+    assert np.array_equal(Permutation(size, 5)(part), whole[part])
+
+
+@pytest.mark.parametrize("size", [1000, 50_000])
+def test_seeds_give_unrelated_orders(size: int) -> None:
+    first, second = (Permutation(size, seed)(np.arange(size)) for seed in (1, 2))
+    assert (first == second).mean() < 0.01
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+    assert abs(np.corrcoef(first, np.arange(size))[0, 1]) < 0.1
+
+
+def test_neighbours_are_spread_like_a_random_order() -> None:
+    size = 100_000
+    steps = np.abs(np.diff(Permutation(size, 3)(np.arange(size))))
+    assert steps.mean() == pytest.approx(size / 3, rel=0.02)  # E|X - Y| of two uniform draws
+
+
+def test_a_hundred_million_rows_need_no_table() -> None:
+    order = Permutation(10**8, 11)
+    rows = order(np.arange(10_000))
+    assert len(np.unique(rows)) == 10_000
+    assert not any(isinstance(kept, np.ndarray) for kept in vars(order).values())
+    assert rows.mean() == pytest.approx(5e7, rel=0.03)
+
+
+def test_the_order_never_changes_between_releases() -> None:
+    assert Permutation(10, 0)(np.arange(10)).tolist() == GOLDEN_SMALL
+    assert Permutation(10_000, 7)(np.arange(5)).tolist() == GOLDEN_LARGE
+    assert int(mix64(np.array([1]), 2)[0]) == GOLDEN_MIX
+
+
+def test_seeds_combine_in_order() -> None:
+    assert combine_seeds(1, 2) != combine_seeds(2, 1)
+    assert combine_seeds(0, 0) != combine_seeds(0)

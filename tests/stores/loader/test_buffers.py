@@ -1,0 +1,48 @@
+"""Buffers are taken again when, and only when, nobody looks at them."""
+
+import pytest
+import torch
+
+from stores.loader.buffers import BufferPool, SlabPool
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8])
+def test_a_dropped_buffer_comes_again_and_a_kept_view_holds_it(dtype: torch.dtype) -> None:
+    pool = BufferPool((4, 5), dtype)
+    first = pool.take(3)
+    assert (first.shape, first.dtype) == ((3, 4, 5), dtype)
+    place = first.data_ptr()
+    corner = first[1:, 2].unflatten(0, (2, 1))
+    del first
+    other = pool.take(3)
+    assert other.data_ptr() != place
+    del corner
+    assert pool.take(3).data_ptr() == place
+
+
+def test_every_kind_of_user_holds_a_buffer() -> None:
+    pool = BufferPool((), torch.float32)
+    places = set()
+    kept = []
+    for use in (torch.Tensor.numpy, torch.Tensor.detach, torch.Tensor.t, memoryview_of, torch.Tensor.untyped_storage):
+        kept.append(use(pool.take(8)))
+        again = pool.take(8)
+        places.add(again.data_ptr())
+        kept.append(again)
+    assert len(places) == 5
+
+
+def memoryview_of(tensor: torch.Tensor) -> memoryview:
+    return memoryview(tensor.numpy())
+
+
+def test_slabs_come_again_and_views_hold_them() -> None:
+    pool = SlabPool()
+    first = pool.take(100)
+    place, kept = first.ctypes.data, torch.from_numpy(first[:40])
+    del first
+    assert pool.take(100).ctypes.data != place
+    del kept
+    again = {pool.take(size).ctypes.data for size in (100, 60, 1)}
+    assert len(again) == 1
+    assert len(pool.take(300)) == 300

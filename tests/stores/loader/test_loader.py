@@ -1,0 +1,239 @@
+"""The loader's order, resume, sharing among ranks, buffers and threads."""
+
+import threading
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stores import ArraySpec, CorruptStoreError, Loader, Store
+
+
+def rows_of(batches: Any) -> list[list[int]]:
+    return [batch["row"].tolist() for batch in batches]
+
+
+def take(loader: Loader, count: int) -> list[list[int]]:
+    batches = iter(loader)
+    return [next(batches)["row"].tolist() for _ in range(count)]
+
+
+@pytest.fixture
+def loader_of(store: Store) -> Any:
+    def make(**options: Any) -> Loader:
+        return Loader(store, **{"arrays": ["features"], "batch_size": 8, **options})
+
+    return make
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_a_batch_holds_the_rows_it_names(loader_of: Any, store: Store, prefetch: int) -> None:
+    for batch in loader_of(prefetch=prefetch).epoch(0):
+        for row, label, values in zip(batch["row"], batch["label"], batch["features"], strict=True):
+            views = [store.read("features", [int(row)], view)[0] for view in (0, 1)]
+            assert any(np.array_equal(values.numpy(), view) for view in views)
+            assert label == store.labels[row]
+        assert batch["features"].dtype == torch.float16
+        assert batch["label"].dtype == batch["row"].dtype == torch.int64
+
+
+def test_every_ok_row_comes_once_an_epoch(loader_of: Any, store: Store) -> None:
+    batches = rows_of(loader_of(drop_last=False, batch_size=10).epoch(0))
+    assert [len(batch) for batch in batches] == [10, 10, 10, 10, 8]
+    assert sorted(chain.from_iterable(batches)) == store.rows().tolist()
+    assert len(rows_of(loader_of(batch_size=10).epoch(0))) == loader_of(batch_size=10).steps_per_epoch == 4
+    in_order = chain.from_iterable(rows_of(loader_of(shuffle=False, drop_last=False).epoch(3)))
+    assert list(in_order) == store.rows().tolist()
+
+
+def test_epochs_and_seeds_differ_and_repeat(loader_of: Any) -> None:
+    assert rows_of(loader_of().epoch(1)) == rows_of(loader_of(prefetch=0).epoch(1))
+    assert rows_of(loader_of().epoch(0)) != rows_of(loader_of().epoch(1))
+    assert rows_of(loader_of().epoch(0)) != rows_of(loader_of(seed=1).epoch(0))
+    assert take(loader_of(), 12) == rows_of(loader_of().epoch(0)) + rows_of(loader_of().epoch(1))
+
+
+@pytest.mark.parametrize("done", [0, 1, 5, 6, 9])
+def test_a_resumed_loader_goes_on_where_it_was(loader_of: Any, done: int) -> None:
+    undisturbed = take(loader_of(), done + 7)
+    first = loader_of()
+    take(first, done)
+    second = loader_of(prefetch=0)
+    second.load_state_dict(first.state_dict())
+    assert take(second, 7) == undisturbed[done:]
+
+
+def test_a_state_of_another_order_is_refused(loader_of: Any) -> None:
+    state = loader_of().state_dict()
+    for options in ({"seed": 1}, {"batch_size": 4}, {"rows": np.arange(4, 14)}, {"view": 0}):
+        with pytest.raises(ValueError, match=rf"changed: .*{next(iter(options))[:4]}"):
+            loader_of(**options).load_state_dict(state)
+
+
+def test_ranks_share_each_global_batch(loader_of: Any) -> None:
+    whole = rows_of(loader_of().epoch(2))
+    for world_size in (2, 4):
+        parts = [rows_of(loader_of(rank=rank, world_size=world_size).epoch(2)) for rank in range(world_size)]
+        assert [list(chain.from_iterable(batch)) for batch in zip(*parts, strict=True)] == whole
+    state = loader_of(rank=1, world_size=2).state_dict()
+    loader_of(rank=3, world_size=4).load_state_dict(state)
+
+
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_gathering_many_batches_at_once_changes_none(
+    loader_of: Any, store: Store, monkeypatch: pytest.MonkeyPatch, residency: str, world_size: int
+) -> None:
+    options = {"batch_size": 4, "residency": residency, "drop_last": False, "world_size": world_size, "rank": 0}
+    row_bytes = store.arrays["features"].record_bytes
+    found = []
+    for batches_at_once in (1, 3, 1000):
+        monkeypatch.setattr("stores.loader.loader.RUN_BYTES", batches_at_once * 4 * row_bytes // world_size)
+        loader = loader_of(**options)
+        batches = list(islice(loader.epoch(0, step=1), 100))
+        assert loader.state_dict()["epoch"] == 1
+        found.append([{name: values.tolist() for name, values in batch.items()} for batch in batches])
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == loader.steps_per_epoch - 1
+
+
+def test_views_are_drawn_evenly_and_the_same_on_every_run(loader_of: Any, store: Store) -> None:
+    def views(loader: Loader) -> list[bool]:
+        batches = [loader.epoch(epoch) for epoch in range(20)]
+        flat = [batch for epoch in batches for batch in epoch]
+        return [
+            bool(torch.equal(values, torch.from_numpy(store.read("features", [int(row)], 1)[0])))
+            for batch in flat
+            for row, values in zip(batch["row"], batch["features"], strict=True)
+        ]
+
+    drawn = views(loader_of())
+    assert drawn == views(loader_of(prefetch=0))
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.06)
+    assert all(views(loader_of(view=1)))
+    assert not any(views(loader_of(view=0)))
+
+
+def test_batches_that_are_kept_are_never_overwritten(loader_of: Any) -> None:
+    kept = [batch["features"][:, 0, 0] for epoch in range(3) for batch in loader_of().epoch(epoch)]
+    again = [batch["features"][:, 0, 0].clone() for epoch in range(3) for batch in loader_of(prefetch=0).epoch(epoch)]
+    assert all(torch.equal(one, two) for one, two in zip(kept, again, strict=True))
+
+
+def test_dropped_buffers_are_used_again(loader_of: Any) -> None:
+    loader = loader_of(prefetch=2)
+    places = set()
+    for _, batch in zip(range(60), loader, strict=False):
+        places.add(batch["features"].untyped_storage().data_ptr())
+    assert len(places) <= 5
+
+
+def test_arrays_are_read_together(make_writer: Any, fill: Any) -> None:
+    writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), "float32"), ArraySpec("pixels", (4, 4, 3), "uint8")])
+    fill(writer)
+    store = writer.finalise()
+    batch = next(iter(Loader(store, ("features", "pixels"), batch_size=16, view=1)))
+    rows = batch["row"].numpy()
+    assert np.array_equal(batch["features"].numpy(), store.read("features", rows, 1))
+    assert np.array_equal(batch["pixels"].numpy(), store.read("pixels", rows, 1))
+    assert "label" not in next(iter(Loader(store, ("pixels",), batch_size=4, labels=False)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arrays": ["latents"]}, r"arrays: expected some of \['features'\]"),
+        ({"batch_size": 49}, r"at most the number of rows, 48"),
+        ({"batch_size": 7, "world_size": 2}, r"multiple of world_size 2; received 7"),
+        ({"rank": 2, "world_size": 2}, r"rank: expected 0 to 1; received 2"),
+        ({"rows": np.array([3, 4])}, r"rows that are ok.*received 3"),
+        ({"rows": np.array([], int)}, r"at least one row"),
+        ({"view": 2}, r"view: .*below 2; received 2"),
+        ({"residency": "disk"}, r"residency: expected one of"),
+    ],
+)
+def test_wrong_options_are_named(loader_of: Any, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        loader_of(**options)
+
+
+def test_the_prefetch_thread_ends_with_its_iterator(loader_of: Any) -> None:
+    batches = iter(loader_of())
+    next(batches)
+    assert any(thread.name == "loader-prefetch" for thread in threading.enumerate())
+    batches.close()
+    assert not any(thread.name == "loader-prefetch" for thread in threading.enumerate())
+
+
+def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.loader.loader.RUN_BYTES", 1)
+    loader = loader_of()
+    batches = iter(loader)
+    next(batches)
+    monkeypatch.setattr(loader, "_gather", lambda pieces: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(islice(batches, 10))
+
+
+@pytest.mark.parametrize("order", ["full", "shards"])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_streaming_gives_the_same_batches_as_memory(loader_of: Any, order: str, world_size: int) -> None:
+    for rank in range(world_size):
+        options = {"order": order, "rank": rank, "world_size": world_size, "batch_size": 9, "drop_last": False}
+        streamed = loader_of(residency="stream", stream_shards=2, **options)
+        resident = loader_of(residency="ram", stream_shards=2, **options)
+        for epoch in (0, 1):
+            for one, two in zip(streamed.epoch(epoch), resident.epoch(epoch), strict=True):
+                assert one.keys() == two.keys()
+                assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("done", [0, 2, 5, 11])
+def test_a_resumed_stream_goes_on_where_it_was(loader_of: Any, done: int) -> None:
+    options = {"residency": "stream", "stream_shards": 2}
+    undisturbed = take(loader_of(**options), done + 7)
+    first, second = loader_of(**options), loader_of(**options, prefetch=0)
+    take(first, done)
+    second.load_state_dict(first.state_dict())
+    assert take(second, 7) == undisturbed[done:]
+
+
+def test_a_stream_serves_every_row_once_an_epoch(loader_of: Any, store: Store) -> None:
+    loader = loader_of(residency="stream", stream_shards=2, drop_last=False)
+    assert loader.order == "shards"
+    for epoch in range(3):
+        rows = list(chain.from_iterable(rows_of(loader.epoch(epoch))))
+        assert sorted(rows) == store.rows().tolist()
+        first_shards = {row // 8 for row in rows[:10]}
+        assert len(first_shards) <= 4
+    in_order = loader_of(residency="stream", shuffle=False, drop_last=False)
+    assert list(chain.from_iterable(rows_of(in_order.epoch(0)))) == store.rows().tolist()
+
+
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+@pytest.mark.parametrize("verify", [True, False])
+def test_damage_is_found_when_records_are_read(loader_of: Any, store: Store, residency: str, verify: bool) -> None:
+    path = store.path / "data.zarr/features/c.1.0.0.0.0"
+    data = bytearray(path.read_bytes())
+    data[2 * 36 + 9] ^= 1
+    path.write_bytes(data)
+    if not verify:
+        assert len(rows_of(loader_of(residency=residency, verify=False).epoch(0))) == 6
+        return
+    with pytest.raises(CorruptStoreError, match=r"c\.1\.0\.0\.0\.0: row 1 of the shard, view 0"):
+        rows_of(loader_of(residency=residency, view=0).epoch(0))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "float32"])
+@pytest.mark.parametrize("residency", ["ram", "stream"])
+def test_batches_hold_the_values_of_every_dtype(make_writer: Any, fill: Any, dtype: str, residency: str) -> None:
+    writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), dtype)])
+    fill(writer)
+    store = writer.finalise()
+    loader = Loader(store, ("features",), batch_size=10, view=1, residency=residency)
+    for batch in loader.epoch(0):
+        assert batch["features"].dtype == (torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+        expected = torch.from_numpy(store.read("features", batch["row"].numpy(), 1))
+        assert torch.equal(batch["features"].float(), expected)

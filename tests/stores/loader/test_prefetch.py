@@ -1,0 +1,45 @@
+"""Work done ahead keeps order, passes errors on, and ends its thread."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from stores.loader.prefetch import ahead
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 7])
+def test_items_come_in_order_and_all(depth: int) -> None:
+    for _ in range(20):
+        assert list(ahead(iter(range(200)), depth)) == list(range(200))
+
+
+def test_no_more_than_depth_is_made_ahead() -> None:
+    made = []
+    items = ahead((made.append(number) or number for number in range(10)), 2)
+    next(items)
+    deadline = threading.Event()
+    deadline.wait(0.2)
+    assert len(made) <= 4  # one taken, two ready, one that waited for room
+    items.close()
+
+
+def test_an_error_comes_where_its_item_would_have() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise OSError("disk")
+
+    items = ahead(broken(), 3)
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(OSError, match="disk"):
+        next(items)
+
+
+def test_closing_early_ends_the_thread() -> None:
+    before = threading.active_count()
+    items = ahead(iter(range(10**9)), 3)
+    next(items)
+    assert threading.active_count() == before + 1
+    items.close()
+    assert threading.active_count() == before

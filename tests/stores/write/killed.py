@@ -1,0 +1,95 @@
+"""A process to be killed: does one phase of a store's life until it is done. Run: killed.py PHASE FOLDER"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from stores import ArraySpec, StoreWriter, new_index, open_store
+from stores.care.repairs import repair
+from stores.care.verification import verify
+
+ROWS, GROWN, ROWS_PER_SHARD = 60, 90, 4
+SPEC = ArraySpec("features", (4, 4, 64))
+
+
+def plan(folder: Path, rows: int) -> StoreWriter:
+    """The store of the first `rows` pictures; a picture's bytes are its number's."""
+    keys = [f"picture-{row:03d}" for row in range(rows)]
+    index = new_index(keys, sha256=[f"{row:064x}" for row in range(rows)], label=[row % 7 for row in range(rows)])
+    ingredients = {"encoder": "e", "pictures": rows}
+    return StoreWriter.create(
+        folder,
+        "features",
+        "killed",
+        [SPEC],
+        index,
+        ingredients,
+        views=2,
+        rows_per_shard=ROWS_PER_SHARD,
+        row_ingredients={"encoder": "e"},
+    )
+
+
+def values(writer: StoreWriter, shard: int) -> np.ndarray:
+    """(rows, 2, 4, 4, 64), by the pictures' numbers and not by their places."""
+    rows = writer.shard_rows(shard)
+    keys = writer.index["key"].slice(rows.start, len(rows)).to_pylist()
+    numbers = np.array([int(key.rpartition("-")[2]) for key in keys])
+    made = numbers.reshape(-1, 1, 1, 1, 1) + np.arange(2).reshape(1, 2, 1, 1, 1) / 2 + np.arange(64) / 128
+    return np.broadcast_to(made, (len(rows), 2, 4, 4, 64)).astype(np.float16)
+
+
+def fill(writer: StoreWriter) -> None:
+    """Take over what older stores hold, write what is missing, finalise: what extract does."""
+    if not writer.complete:
+        with writer.lease():
+            writer.take_over()
+            for shard in writer.missing_shards():
+                writer.write_shard(shard, {"features": values(writer, shard)}, kept=writer.kept_rows(shard))
+            writer.finalise()
+    writer.finalise()
+
+
+def write(folder: Path) -> None:
+    """A store from nothing."""
+    fill(plan(folder, ROWS))
+
+
+def finalise(folder: Path) -> None:
+    """The end of a store whose shards are all there, again and again, so that a kill meets it."""
+    writer = plan(folder, ROWS)
+    while True:
+        with writer.lease():
+            if writer.complete:
+                _reopen(writer)
+            writer.finalise()
+        time.sleep(0.001)
+
+
+def append(folder: Path) -> None:
+    """A larger store beside a complete one, whose rows it takes over."""
+    fill(plan(folder, GROWN))
+
+
+def mend(folder: Path) -> None:
+    """Verify and repair a damaged store, then write what was lost."""
+    writer = plan(folder, ROWS)
+    place = writer.path
+    repair(place, verify(place))
+    fill(plan(folder, ROWS))
+
+
+def _reopen(writer: StoreWriter) -> None:
+    """Make a complete store unfinished again, as a repair does."""
+    place = writer.path
+    store = open_store(place)
+    store.blobs.write("manifest.json", store.manifest.reopened().to_bytes())
+    writer.manifest = writer.manifest.reopened()
+
+
+if __name__ == "__main__":
+    print("begun", flush=True)
+    {"write": write, "finalise": finalise, "append": append, "mend": mend}[sys.argv[1]](Path(sys.argv[2]))
+    print("done", flush=True)
