@@ -1,4 +1,4 @@
-"""Pictures in and out: any file's bytes to a square RGB array, arrays to model range, grids and PNG files."""
+"""Images in and out: any file's bytes to a square RGB array, arrays to model range, grids and PNG files."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF
 ORIENTATION_TAG = 0x0112
 
 
-class PictureError(ValueError):
-    """Bytes that do not give a picture; the message is one short line."""
+class ImageError(ValueError):
+    """Bytes that do not give an image; the message is one short line."""
 
 
-def decode_picture(data: bytes, size: int) -> np.ndarray:
-    """Decode a picture file and cut its centre: uint8 (size, size, 3), RGB.
+def decode_image(data: bytes, size: int) -> np.ndarray:
+    """Decode an image file and cut its center: uint8 (size, size, 3), RGB.
 
-    The first frame counts, EXIF orientation is applied, transparent pictures are laid over white, 16-bit grey is scaled
-    to 8 bits, colour profiles are not applied. The crop is ADM's (openai/guided-diffusion, `center_crop_arr`): halve by
-    box while the short side is at least twice `size`, bicubic with antialias to short side `size`, cut the centre.
+    The first frame counts, EXIF orientation is applied, transparent images are laid over white, 16-bit gray is scaled
+    to 8 bits, color profiles are not applied. The crop is ADM's (openai/guided-diffusion, `center_crop_arr`): halve by
+    box while the short side is at least twice `size`, bicubic with antialias to short side `size`, cut the center.
 
     JPEG's draft mode (libjpeg-turbo decoding to a fraction of the size) is not used: on photographs of 1364 x 1024 it
     takes 5 ms instead of 12, but changes 42 % of the values, so it would be another preprocessing and another store;
-    pictures below twice `size`, as ImageNet's mostly are, gain nothing; and decoding goes on beside the encoder.
+    images below twice `size`, as ImageNet's mostly are, gain nothing; and decoding goes on beside the encoder.
 
-    Raises `PictureError` for bytes that are no picture, end early, or would unfold to more than `MAX_PIXELS`.
+    Raises `ImageError` for bytes that are no image, end early, or would unfold to more than `MAX_PIXELS`.
     """
     if size < 1:
         raise ValueError(f"size: expected at least 1 pixel, got {size}")
     try:
         with _open(data) as image:
-            return np.array(centre_crop(to_rgb(upright(image)), size))
-    except (PictureError, MemoryError):
+            return np.array(center_crop(to_rgb(upright(image)), size))
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise many kinds on damaged files
-        raise PictureError(_one_line(error)) from error
+        raise ImageError(_one_line(error)) from error
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
-    """(width, height) that a picture file unfolds to, by its header alone, before EXIF turns it.
+def image_size(data: bytes) -> tuple[int, int]:
+    """(width, height) that an image file unfolds to, by its header alone, before EXIF turns it.
 
-    Raises `PictureError` for bytes that are no picture.
+    Raises `ImageError` for bytes that are no image.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.size
     except Exception as error:  # Pillow's readers raise many kinds on damaged files
-        raise PictureError(_one_line(error)) from error
+        raise ImageError(_one_line(error)) from error
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says; unreadable EXIF counts as none."""
+    """The image turned as its EXIF orientation says; unreadable EXIF counts as none."""
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # damaged EXIF does not make the pixels worse
@@ -69,17 +69,17 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB: transparency over white, 16-bit grey to 8 bits, float grey in [0, 1] to 8 bits."""
+    """Any mode as RGB: transparency over white, 16-bit gray to 8 bits, float gray in [0, 1] to 8 bits."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_grey_to_uint8(np.asarray(image), image.mode)).convert("RGB")
+        return Image.fromarray(_gray_to_uint8(np.asarray(image), image.mode)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it
 
 
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """ADM's centre crop of an RGB picture to size × size (see `decode_picture`); smaller ones are enlarged."""
+def center_crop(image: Image.Image, size: int) -> Image.Image:
+    """ADM's center crop of an RGB image to size × size (see `decode_image`); smaller ones are enlarged."""
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
@@ -104,38 +104,38 @@ def channels_first(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.permute(0, 3, 1, 2)
 
 
-def to_uint8(pictures: torch.Tensor) -> np.ndarray:
+def to_uint8(images: torch.Tensor) -> np.ndarray:
     """Float (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3); values outside are clipped, NaN and inf are a ValueError."""
-    if pictures.ndim != 4 or pictures.shape[1] != 3:
-        raise ValueError(f"pictures: expected (N, 3, H, W), got {tuple(pictures.shape)}")
-    if not torch.isfinite(pictures).all():
-        raise ValueError("pictures: expected finite values, got NaN or inf; look for where the model diverged")
-    pixels = pictures.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: expected (N, 3, H, W), got {tuple(images.shape)}")
+    if not torch.isfinite(images).all():
+        raise ValueError("images: expected finite values, got NaN or inf; look for where the model diverged")
+    pixels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     # (N, 3, H, W) -> (N, H, W, 3)
     return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def picture_grid(pictures: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2) -> Image.Image:
-    """uint8 pictures (H, W, 3) of one size side by side on white, `columns` a row, `gap` pixels between them."""
-    if columns < 1 or len(pictures) < 1:
-        raise ValueError(f"expected at least 1 column and 1 picture, got {columns} and {len(pictures)}")
-    array = np.stack(list(pictures))  # (N, H, W, 3)
+def image_grid(images: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2) -> Image.Image:
+    """uint8 images (H, W, 3) of one size side by side on white, `columns` a row, `gap` pixels between them."""
+    if columns < 1 or len(images) < 1:
+        raise ValueError(f"expected at least 1 column and 1 image, got {columns} and {len(images)}")
+    array = np.stack(list(images))  # (N, H, W, 3)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-        raise ValueError(f"pictures: expected uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
+        raise ValueError(f"images: expected uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
     count, height, width, _ = array.shape
     columns = min(columns, count)
     rows = -(-count // columns)
     grid = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
-    for number, picture in enumerate(array):
+    for number, image in enumerate(array):
         row, column = divmod(number, columns)
-        grid.paste(Image.fromarray(picture), (column * (width + gap), row * (height + gap)))
+        grid.paste(Image.fromarray(image), (column * (width + gap), row * (height + gap)))
     return grid
 
 
-def save_png(picture: np.ndarray | Image.Image, path: str | Path) -> Path:
+def save_png(image: np.ndarray | Image.Image, path: str | Path) -> Path:
     """Write an image or uint8 (H, W, 3) as PNG in one step, so that no half file is ever seen; returns the path."""
     target = Path(path)
-    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
@@ -148,7 +148,7 @@ def save_png(picture: np.ndarray | Image.Image, path: str | Path) -> Path:
 
 
 def _open(data: bytes) -> Image.Image:
-    """The loaded picture, refused by its header alone when it would unfold to too many pixels."""
+    """The loaded image, refused by its header alone when it would unfold to too many pixels."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     _check_pixels(*image.size)
     image.load()
@@ -157,19 +157,19 @@ def _open(data: bytes) -> Image.Image:
 
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError(f"expected at most {MAX_PIXELS} pixels, found {width} x {height}")
+        raise ImageError(f"expected at most {MAX_PIXELS} pixels, found {width} x {height}")
 
 
-def _grey_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
+def _gray_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
     """Grey of 16 bits (mode "I;16…", or "I" with values that fit) or of floats in [0, 1] as uint8, rounded."""
     top = 1.0 if mode == "F" else 65535.0
     values = values.astype(np.float64)
     if not (values.min() >= 0 and values.max() <= top):
-        raise PictureError(f"expected {mode} grey from 0 to {top:g}, found {values.min():g} to {values.max():g}")
+        raise ImageError(f"expected {mode} gray from 0 to {top:g}, found {values.min():g} to {values.max():g}")
     return np.round(values * (255 / top)).astype(np.uint8)
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"expected a picture ({', '.join(FORMATS)}), found other bytes"
+        return f"expected an image ({', '.join(FORMATS)}), found other bytes"
     return f"cannot be decoded: {' '.join(str(error).split())[:200] or type(error).__name__}"

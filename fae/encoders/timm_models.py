@@ -26,7 +26,7 @@ class Architecture:
 
     @property
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """What the encoder was trained with, for pictures in [0, 1]."""
+        """What the encoder was trained with, for images in [0, 1]."""
         return tuple(self.pretrained_cfg["mean"]), tuple(self.pretrained_cfg["std"])
 
 

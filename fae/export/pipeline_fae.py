@@ -1,4 +1,4 @@
-"""FAEPipeline: classes or captions to pictures with diffusers' interface, in a folder that `from_pretrained` loads."""
+"""FAEPipeline: classes or captions to images with diffusers' interface, in a folder that `from_pretrained` loads."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from fae.export.pipeline_inputs import (
     check_choices,
     class_ids,
     guidance_intervals,
-    picture_seeds,
+    image_seeds,
     prompt_captions,
 )
 from fae.generators import DiffusionGenerator, Generator
@@ -34,7 +34,7 @@ def make_scheduler(transport: Transport) -> FlowMatchEulerDiscreteScheduler:
 
 
 class FAEPipeline(DiffusionPipeline):
-    """Pictures of classes or captions: noise → latents → features → pixels (FAE, arXiv 2512.07829).
+    """Images of classes or captions: noise → latents → features → pixels (FAE, arXiv 2512.07829).
 
     Args:
         transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,) or captions) → velocity, such as
@@ -42,8 +42,8 @@ class FAEPipeline(DiffusionPipeline):
             makes latents of noise, labels or captions, and guidance, such as StarFlow.
         scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here). None for
             generators that solve no ODE.
-        autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalise latents.
-        pixel_decoder: features (N, h, w, C) → pictures.
+        autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalize latents.
+        pixel_decoder: features (N, h, w, C) → images.
         tokenizer, text_encoder: transformers' own, for a generator that is told captions; None for one of classes.
         id2label: class names by id, the ids as text as JSON has them; optional.
         max_tokens: tokens of a caption beyond which it is cut, as the generator was trained.
@@ -127,16 +127,16 @@ class FAEPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
-        """One picture for each label or prompt.
+        """One image for each label or prompt.
 
         Args:
             class_labels: ids or names; -1 = without a class.
             guidance: a scale for all t (1 = none), or intervals (t_hi, t_lo, scale) with t = 1 noise.
             num_inference_steps: Euler steps (the paper: 250); not used without a scheduler.
-            generator: one torch.Generator, or one for each label. Seeds are drawn from it, so the k-th picture is the
+            generator: one torch.Generator, or one for each label. Seeds are drawn from it, so the k-th image is the
                 same whatever the number of labels.
             seeds: one whole number ≥ 0 for each label, instead of `generator`.
-            latents: normalised noise (N, h, w, c), instead of both.
+            latents: normalized noise (N, h, w, c), instead of both.
             output_type: pil, np (N, H, W, 3) in [0, 1], pt (N, 3, H, W) in [0, 1], or latent: (N, h, w, c) as the
                 autoencoder has them.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each of the scheduler's
@@ -202,7 +202,7 @@ class FAEPipeline(DiffusionPipeline):
         return self.transformer(x.to(self.transformer.dtype), t, y)
 
     def _conditions(self, class_labels: Labels | None, prompt: str | Sequence[str] | None) -> Conditions:
-        """What the model is told of each picture.
+        """What the model is told of each image.
 
         Raises:
             ValueError: classes for a model that knows captions, captions for one that knows classes, or neither.
@@ -218,7 +218,7 @@ class FAEPipeline(DiffusionPipeline):
         return prompt_captions(encoder, [prompt] if isinstance(prompt, str) else list(prompt), self.config.max_tokens)
 
     def _noise(self, count: int, generator: Generators, seeds: Sequence[int] | None) -> torch.Tensor:
-        seeds = picture_seeds(count, generator, seeds)
+        seeds = image_seeds(count, generator, seeds)
         return seeded_noise(seeds, (*self.transformer.grid, self.transformer.in_channels))
 
     def _paint(self, x: torch.Tensor, output_type: str) -> Any:
@@ -226,8 +226,8 @@ class FAEPipeline(DiffusionPipeline):
         if output_type == "latent":
             return latents
         features = self.autoencoder.decode(latents.to(self.autoencoder.dtype))
-        pictures = self.pixel_decoder(features.to(self.pixel_decoder.dtype)).float()
-        return self.image_processor.postprocess(pictures, output_type)
+        images = self.pixel_decoder(features.to(self.pixel_decoder.dtype)).float()
+        return self.image_processor.postprocess(images, output_type)
 
 
 def _check_fit(generator: Generator, autoencoder: FeatureAutoencoder, pixel_decoder: PixelDecoder) -> None:

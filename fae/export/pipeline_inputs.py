@@ -57,20 +57,20 @@ def guidance_intervals(guidance: float | Guidance | Sequence[Sequence[float]]) -
     )
 
 
-def picture_seeds(count: int, generator: Generators, seeds: Sequence[int] | None) -> list[int]:
-    """A seed for each picture: those given, or drawn from the generator or generators.
+def image_seeds(count: int, generator: Generators, seeds: Sequence[int] | None) -> list[int]:
+    """A seed for each image: those given, or drawn from the generator or generators.
 
     Raises:
         ValueError: another number of them.
     """
     found = _draw_seeds(count, generator) if seeds is None else list(seeds)
     if len(found) != count:
-        raise ValueError(f"seeds: expected one for each of {count} pictures; received {len(found)}")
+        raise ValueError(f"seeds: expected one for each of {count} images; received {len(found)}")
     return found
 
 
 def _draw_seeds(count: int, generator: Generators) -> list[int]:
-    """One seed a picture: the k-th draw of one generator, or the first of the k-th."""
+    """One seed an image: the k-th draw of one generator, or the first of the k-th."""
     if isinstance(generator, torch.Generator) or generator is None:
         device = generator.device if generator else "cpu"
         return [int(torch.randint(2**62, (), generator=generator, device=device)) for _ in range(count)]

@@ -39,7 +39,7 @@ class Generator(nn.Module, ABC):
         model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class; one
             that takes captions also with their `context_dim` and `pooled_dim`.
         latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
-            (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalise per channel.
+            (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalize per channel.
         nothing: the empty caption, filled up to the length that the model is trained on; without it conditions are
             classes.
 
@@ -69,7 +69,7 @@ class Generator(nn.Module, ABC):
                 )
             self.register_buffer(name, values.detach().float().clone())
         if not bool((self.latent_std > 0).all()):
-            raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalised")
+            raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalized")
         self.takes_text = nothing is not None
         if nothing is not None:
             for name in EMPTY_PARTS:
@@ -95,14 +95,14 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def evaluate(self, x: torch.Tensor, conditions: Conditions) -> Any:
-        """Run the model once on normalised latents x (N, h, w, c): what costs are counted in."""
+        """Run the model once on normalized latents x (N, h, w, c): what costs are counted in."""
 
     @abstractmethod
     def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
-        """How many runs of the model `sample` takes for a picture."""
+        """How many runs of the model `sample` takes for an image."""
 
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """Named figures of rows that were not trained on, each a mean over them; none where a family has none."""
+        """Named metrics of rows that were not trained on, each a mean over them; none where a family has none."""
         return {}
 
     @property
@@ -141,12 +141,12 @@ class Generator(nn.Module, ABC):
         """Conditions of labels (N,) int64; negative = without one."""
         return Classes(labels, self.num_classes)
 
-    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+    def normalize(self, latents: torch.Tensor) -> torch.Tensor:
         """Stored latents (..., c) to zero mean and unit deviation per channel, float32."""
         return (latents.float() - self.latent_mean) / self.latent_std
 
-    def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
-        """Inverse of `normalise`."""
+    def denormalize(self, latents: torch.Tensor) -> torch.Tensor:
+        """Inverse of `normalize`."""
         return latents.float() * self.latent_std + self.latent_mean
 
     def drawn(self, latents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -155,7 +155,7 @@ class Generator(nn.Module, ABC):
         if latents.shape[-1] == 2 * self.channels:
             mean, logvar = latents.chunk(2, dim=-1)  # (N, h, w, 2·c) -> 2 × (N, h, w, c)
             latents = mean + torch.exp(0.5 * logvar) * normal(mean.shape, generator, mean.device)
-        return self.normalise(latents)
+        return self.normalize(latents)
 
     def check_conditions(self, conditions: Conditions, seeds: Sequence[int]) -> None:
         """Raise ValueError unless there is one that the model knows for each seed."""
@@ -202,7 +202,7 @@ class DiffusionGenerator(Generator):
 
     @torch.no_grad()
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """`velocity_mse`: the velocity's squared error for normalised latents, at times drawn as in training."""
+        """`velocity_mse`: the velocity's squared error for normalized latents, at times drawn as in training."""
         x0, undropped = self.drawn(batch["latents"], generator), replace(self.transport, label_dropout=0.0)
         losses = undropped.loss(self.model, x0, self.conditions(batch), generator)
         return {"velocity_mse": losses.get("velocity_mse", losses["loss"])}
@@ -239,7 +239,7 @@ class DiffusionGenerator(Generator):
             guidance: intervals of t with their scale; none = no guidance.
             solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
             weak: a weaker velocity model of the same latents, to guide by instead of the empty condition.
-            on_step: called after each step with its number, the time reached and the normalised state.
+            on_step: called after each step with its number, the time reached and the normalized state.
 
         Raises:
             ValueError: an unknown class, conditions and seeds that differ in number, or an unknown solver.
@@ -248,7 +248,7 @@ class DiffusionGenerator(Generator):
         device = self.latent_mean.device
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
         velocity = guided_velocity(self.model, conditions.to(device), guidance, weak)
-        return self.denormalise(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
+        return self.denormalize(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
 
 
 def _check_widths(model: Any, states: torch.Tensor, pooled: torch.Tensor) -> None:

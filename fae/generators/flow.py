@@ -22,7 +22,7 @@ class FlowLoss:
     """Share of samples that are trained without their label."""
     inner_norm_weight: float = 1e-4
     """Weight of the mean squares between the blocks, which keeps them near the scale of noise (ml-starflow's latent
-    norm regulariser)."""
+    norm regularizer)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_dropout <= 1:
@@ -32,11 +32,11 @@ class FlowLoss:
 
 
 class FlowGenerator(Generator):
-    """A flow of normalised latents with noise on them, which its samples lose again.
+    """A flow of normalized latents with noise on them, which its samples lose again.
 
     Args:
         model: the flow.
-        settings: label dropout and regulariser.
+        settings: label dropout and regularizer.
         latent_mean, latent_std, nothing: see `Generator`.
     """
 
@@ -54,7 +54,7 @@ class FlowGenerator(Generator):
         self.settings = settings
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """Negative log-likelihood of noised latents, nats for each number, and the regulariser.
+        """Negative log-likelihood of noised latents, nats for each number, and the regularizer.
 
         Args:
             batch: `latents` (N, h, w, c) or moments (N, h, w, 2·c), and what `conditions` takes.
@@ -72,7 +72,7 @@ class FlowGenerator(Generator):
 
     @torch.no_grad()
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """`bits_per_dim` of noised, normalised latents given their conditions; standard normal numbers have 2.047."""
+        """`bits_per_dim` of noised, normalized latents given their conditions; standard normal numbers have 2.047."""
         x = self._noised(batch, generator)
         flowed = self.model(x, self.conditions(batch).inputs)
         return {"bits_per_dim": bits_per_dim(flowed.log_prob(), x[0].numel()).mean()}
@@ -119,7 +119,7 @@ class FlowGenerator(Generator):
             )
         device = self.latent_mean.device
         z = seeded_noise(seeds, (*self.grid, self.channels), device)
-        return self.denormalise(self.model.generate(z, conditions.to(device).inputs, guidance))
+        return self.denormalize(self.model.generate(z, conditions.to(device).inputs, guidance))
 
     def _noised(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:
         x = self.drawn(batch["latents"], generator)

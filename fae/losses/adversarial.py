@@ -28,11 +28,11 @@ class AdversarialConfig:
     discriminator_start_step: int = 0
     """First step that trains the discriminator (RAE: three eighths of the training)."""
     lecam_weight: float = 1e-3
-    """Weight of the LeCam regulariser; 0 = off (TiTok and ml-starflow: 1e-3)."""
+    """Weight of the LeCam regularizer; 0 = off (TiTok and ml-starflow: 1e-3)."""
     lecam_decay: float = 0.999
     """Decay of LeCam's averages of the logits (TiTok: 0.999)."""
     r1_weight: float = 0.0
-    """γ of the R1 gradient penalty on real pictures; 0 = off."""
+    """γ of the R1 gradient penalty on real images; 0 = off."""
     augment: tuple[str, ...] = POLICIES
     """DiffAugment's policies (RAE: all); empty = none."""
     learning_rate: float = 1e-4
@@ -57,19 +57,19 @@ def hinge_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
 
 
 def lecam(real: torch.Tensor, fake: torch.Tensor, averages: torch.Tensor) -> torch.Tensor:
-    """LeCam regulariser of logits, given the running means (real, fake) of earlier ones.
+    """LeCam regularizer of logits, given the running means (real, fake) of earlier ones.
 
     Tseng et al., arXiv 2104.03310, eq. 6, with the one-sided differences of its released code, which TiTok shares.
     """
     return F.relu(real - averages[1]).square().mean() + F.relu(averages[0] - fake).square().mean()
 
 
-def r1_penalty(network: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
+def r1_penalty(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """½·E‖∇ D(real)‖² (Mescheder et al., arXiv 1801.04406, eq. 9), to be multiplied by γ."""
-    pictures = pictures.detach().requires_grad_(True)
+    images = images.detach().requires_grad_(True)
     # Only the plain attention kernel can be differentiated twice.
     with sdpa_kernel(SDPBackend.MATH):
-        (gradient,) = torch.autograd.grad(network(pictures).mean(dim=1).sum(), pictures, create_graph=True)
+        (gradient,) = torch.autograd.grad(network(images).mean(dim=1).sum(), images, create_graph=True)
     return 0.5 * gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
@@ -77,7 +77,7 @@ def adaptive_weight(reconstruction: torch.Tensor, adversarial: torch.Tensor, las
     """‖∇ reconstruction‖ / (‖∇ adversarial‖ + 1e-6) at the decoder's last layer, at most 1e4.
 
     Esser et al., arXiv 2012.09841, eq. 7. Both graphs are kept for the backward pass that follows. In a process group
-    the gradients are those of all ranks' pictures.
+    the gradients are those of all ranks' images.
     """
     (wanted,) = torch.autograd.grad(reconstruction, last_weight, retain_graph=True)
     (given,) = torch.autograd.grad(adversarial, last_weight, retain_graph=True)
@@ -97,28 +97,28 @@ def _mean_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
 
 
 class Adversary:
-    """A discriminator in training beside a decoder: its network, optimiser and LeCam averages.
+    """A discriminator in training beside a decoder: its network, optimizer and LeCam averages.
 
     In a process group its gradients are averaged over the ranks, so that every rank keeps the same discriminator; the
     ranks must start from the same weights (one seed).
 
     Args:
-        network: pictures (N, 3, H, W) in [-1, 1] -> logits (N, L); its frozen parameters stay as they are.
-        config: weights, start steps and the optimiser's numbers.
+        network: images (N, 3, H, W) in [-1, 1] -> logits (N, L); its frozen parameters stay as they are.
+        config: weights, start steps and the optimizer's numbers.
     """
 
     def __init__(self, network: nn.Module, config: AdversarialConfig) -> None:
         self.network, self.config = network.train(), config
         self.trainable = [value for value in network.parameters() if value.requires_grad]
         self.optimizer = make_optimizer(network, config.learning_rate, config.beta1, config.beta2)
-        # Running means of the logits of real and of painted pictures.
+        # Running means of the logits of real and of painted images.
         self.averages = torch.zeros(2, device=self.trainable[0].device)
 
     def losses(
         self,
         reconstruction: Losses,
         painted: torch.Tensor,
-        pictures: torch.Tensor,
+        images: torch.Tensor,
         last_weight: torch.Tensor,
         step: int,
         generator: torch.Generator | None = None,
@@ -127,11 +127,11 @@ class Adversary:
 
         Args:
             reconstruction: the decoder's losses, `loss` among them.
-            painted: the decoder's pictures (N, 3, H, W), with their graph.
-            pictures: the real ones.
+            painted: the decoder's images (N, 3, H, W), with their graph.
+            images: the real ones.
             last_weight: weight of the decoder's last layer, for the adaptive weight.
             step: of the decoder's training, from 0.
-            generator: source of the augmentation's draws, on the pictures' device.
+            generator: source of the augmentation's draws, on the images' device.
 
         Returns:
             The losses with `loss` replaced by the sum, and `adversarial`, `adversarial_weight`, `discriminator`,
@@ -140,7 +140,7 @@ class Adversary:
         """
         if step < self.config.discriminator_start_step:
             return reconstruction
-        losses = {**reconstruction, **self._train(pictures, painted.detach(), generator)}
+        losses = {**reconstruction, **self._train(images, painted.detach(), generator)}
         if step < self.config.start_step:
             return losses
         adversarial = -self._judge(painted, generator).mean()
@@ -173,7 +173,7 @@ class Adversary:
         return {name: value.detach() for name, value in facts.items()}
 
     def _judge(self, painted: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """Logits of painted pictures, differentiable in these alone."""
+        """Logits of painted images, differentiable in these alone."""
         for value in self.trainable:
             value.requires_grad_(False)
         logits = self.network(diff_augment(painted, self.config.augment, generator)).float()
@@ -182,7 +182,7 @@ class Adversary:
         return logits
 
     def state_dict(self) -> Tensors:
-        """All that goes on changing, as flat tensors: weights and buffers, optimiser, LeCam averages."""
+        """All that goes on changing, as flat tensors: weights and buffers, optimizer, LeCam averages."""
         state = {f"network.{name}": value.detach() for name, value in self._network_state().items()}
         state |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         return {**state, "averages": self.averages}

@@ -15,10 +15,10 @@ CONVNEXT_S = "convnext_small.fb_in1k"
 
 
 class ConvNeXtLogits(nn.Module):
-    """Mean squared difference of two pictures' class logits (TiTok, arXiv 2406.07550; ml-starflow).
+    """Mean squared difference of two images' class logits (TiTok, arXiv 2406.07550; ml-starflow).
 
-    Pictures (N, 3, H, W) in [-1, 1] twice -> distances (N,), float32; 0 for equal pictures. They are resized to
-    `input_size` (bilinear with antialias, as TiTok does). Frozen; gradients reach the pictures.
+    Images (N, 3, H, W) in [-1, 1] twice -> distances (N,), float32; 0 for equal images. They are resized to
+    `input_size` (bilinear with antialias, as TiTok does). Frozen; gradients reach the images.
 
     Args:
         weights: a local file; None = timm's hub file.
@@ -44,8 +44,8 @@ class ConvNeXtLogits(nn.Module):
         self.register_buffer("std", torch.tensor(cfg.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
-    def forward(self, pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        both = F.interpolate(torch.cat([pictures, targets]), self.input_size, mode="bilinear", antialias=True)
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        both = F.interpolate(torch.cat([images, targets]), self.input_size, mode="bilinear", antialias=True)
         # One pass for both: (2·N, 3, s, s) -> (2·N, K) -> 2 × (N, K)
         ours, theirs = self.model(((both + 1) / 2 - self.mean) / self.std).float().chunk(2)
         return (ours - theirs).square().mean(dim=1)

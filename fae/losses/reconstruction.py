@@ -73,10 +73,10 @@ class PerceptualSum(nn.Module):
         self.parts = nn.ModuleList(module for module, _ in parts)
         self.weights = [weight for _, weight in parts]
 
-    def forward(self, pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros(len(pictures), device=pictures.device)
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(len(images), device=images.device)
         for part, weight in zip(self.parts, self.weights, strict=True):
-            total = total + weight * part(pictures, targets).float()
+            total = total + weight * part(images, targets).float()
         return total
 
 
@@ -87,13 +87,13 @@ def pixel_loss(
     perceptual: nn.Module | None = None,
     perceptual_weight: float = 1.0,
 ) -> Losses:
-    """Reconstruction plus weighted perceptual loss of pictures. The paper states no weights; RAE has L1 + 1·LPIPS.
+    """Reconstruction plus weighted perceptual loss of images. The paper states no weights; RAE has L1 + 1·LPIPS.
 
     Args:
-        prediction: painted pictures (N, 3, H, W) in about [-1, 1].
-        target: pictures of the same shape.
+        prediction: painted images (N, 3, H, W) in about [-1, 1].
+        target: images of the same shape.
         kind: l1 or l2, averaged over all numbers.
-        perceptual: (prediction, target) -> a distance per picture (N,), for example LPIPS.
+        perceptual: (prediction, target) -> a distance per image (N,), for example LPIPS.
 
     Returns:
         `loss`, `pixel`, and `perceptual` when there is one. Scalars, float32.
@@ -103,7 +103,7 @@ def pixel_loss(
     """
     if prediction.shape != target.shape:
         raise ValueError(
-            f"pixel_loss: expected pictures of shape {tuple(target.shape)}; received {tuple(prediction.shape)}"
+            f"pixel_loss: expected images of shape {tuple(target.shape)}; received {tuple(prediction.shape)}"
         )
     if kind not in ("l1", "l2"):
         raise ValueError(f"pixel_loss: expected l1 or l2; received {kind!r}")

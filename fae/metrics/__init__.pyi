@@ -5,8 +5,6 @@ from .extrapolation import extrapolate as extrapolate
 from .extrapolation import prefix_counts as prefix_counts
 from .facts import Extractor as Extractor
 from .facts import ExtractorFacts as ExtractorFacts
-from .figures import Figure as Figure
-from .figures import set_figures as set_figures
 from .frechet import FrechetReference as FrechetReference
 from .frechet import Moments as Moments
 from .frechet import frechet_distance as frechet_distance
@@ -18,12 +16,14 @@ from .kid import unbiased_mmd2 as unbiased_mmd2
 from .measured import Accumulator as Accumulator
 from .measured import Gaussian as Gaussian
 from .measured import Measured as Measured
-from .neighbours import copy_share as copy_share
-from .neighbours import knn_precision as knn_precision
-from .neighbours import knn_recall as knn_recall
-from .neighbours import nearest_distances as nearest_distances
+from .neighbors import copy_share as copy_share
+from .neighbors import knn_precision as knn_precision
+from .neighbors import knn_recall as knn_recall
+from .neighbors import nearest_distances as nearest_distances
 from .reconstruction import psnr as psnr
 from .reconstruction import ssim as ssim
+from .scores import Metric as Metric
+from .scores import set_metrics as set_metrics
 from .two_samples import LEVEL as LEVEL
 from .two_samples import Estimate as Estimate
 from .two_samples import compare_samples as compare_samples

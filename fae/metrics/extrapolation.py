@@ -1,4 +1,4 @@
-"""A Fréchet distance without its bias: measured at several counts of pictures, extended to infinitely many."""
+"""A Fréchet distance without its bias: measured at several counts of images, extended to infinitely many."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ POINTS = 5
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """`limit` at infinitely many pictures with its standard error, and the `slope` over 1/N that was found."""
+    """`limit` at infinitely many images with its standard error, and the `slope` over 1/N that was found."""
 
     limit: float
     standard_error: float

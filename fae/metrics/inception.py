@@ -44,7 +44,7 @@ class Inception(nn.Module):
         return {"pooled": pooled, "logits_unbiased": logits, "spatial": spatial.float()}
 
     def train(self, mode: bool = True) -> Self:
-        """A frozen extractor stays in eval mode: its batch norms must not follow the pictures."""
+        """A frozen extractor stays in eval mode: its batch norms must not follow the images."""
         return super().train(False)
 
     def _tap(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ SPLITS = 10
 
 
 class InceptionScore:
-    """exp of the mean KL divergence of each picture's classes from the classes of its split (arXiv 1606.03498).
+    """exp of the mean KL divergence of each image's classes from the classes of its split (arXiv 1606.03498).
 
     Rows are cut into `splits` equal parts, row i of `total` going where torch-fidelity (without shuffling) and OpenAI's
     code put it. Only sums are kept: of the probabilities and of Σ p log p, in float64.

@@ -18,7 +18,7 @@ SIZE = 224
 
 
 class Lite0Features(nn.Module):
-    """ImageNet features of pictures: EfficientNet-Lite0's 1,280 pooled channels. Frozen."""
+    """ImageNet features of images: EfficientNet-Lite0's 1,280 pooled channels. Frozen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Lite0Features(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """uint8 (N, H, W, 3) -> float32 (N, 1280) on the model's device; pictures are resized whole to 224×224."""
+        """uint8 (N, H, W, 3) -> float32 (N, 1280) on the model's device; images are resized whole to 224×224."""
         return self.model.forward_head(self.model.forward_features(self._prepare(pixels)), pre_logits=True)
 
     @torch.no_grad()
@@ -37,7 +37,7 @@ class Lite0Features(nn.Module):
         return self.model(self._prepare(pixels))
 
     def train(self, mode: bool = True) -> Self:
-        """A frozen extractor stays in eval mode: its batch norms must not follow the pictures."""
+        """A frozen extractor stays in eval mode: its batch norms must not follow the images."""
         return super().train(False)
 
     def _prepare(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
@@ -50,7 +50,7 @@ class Lite0Features(nn.Module):
 
 
 def lite0_moments(batches: Iterable[torch.Tensor | np.ndarray], extractor: Lite0Features) -> Moments:
-    """Mean and covariance of the features of pictures, which come in batches of uint8 (N, H, W, 3)."""
+    """Mean and covariance of the features of images, which come in batches of uint8 (N, H, W, 3)."""
     moments = Moments(DIM)
     for pixels in batches:
         moments.update(extractor(pixels))
@@ -58,5 +58,5 @@ def lite0_moments(batches: Iterable[torch.Tensor | np.ndarray], extractor: Lite0
 
 
 def fd_lite0(real: Moments, generated: Moments) -> float:
-    """FD-Lite0 of two sets of pictures. Compare only equal counts; below 2,000 pictures a side it says little."""
+    """FD-Lite0 of two sets of images. Compare only equal counts; below 2,000 images a side it says little."""
     return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)

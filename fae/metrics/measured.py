@@ -1,4 +1,4 @@
-"""What one pass over a set of pictures keeps of an extractor's features: Gaussians, some rows, the class score."""
+"""What one pass over a set of images keeps of an extractor's features: Gaussians, some rows, the class score."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Measured:
-    """A set of pictures as one extractor sees it.
+    """A set of images as one extractor sees it.
 
-    `count` pictures (None where a file does not say), a Gaussian of each array of features, the main array's `rows`
+    `count` images (None where a file does not say), a Gaussian of each array of features, the main array's `rows`
     (M, D) float32 of a random part, its moments in `parts` of growing counts, and the class score with its standard
     deviation over ten parts. What is not known is empty.
     """
@@ -45,9 +45,9 @@ class Measured:
 
 
 class Accumulator:
-    """Takes in features batch by batch, in any order: a picture's number, not its turn, decides where it counts.
+    """Takes in features batch by batch, in any order: an image's number, not its turn, decides where it counts.
 
-    Numbers run from 0 to `total` - 1 in a random order of the pictures; some may never come. Rows below `kept_rows`
+    Numbers run from 0 to `total` - 1 in a random order of the images; some may never come. Rows below `kept_rows`
     are kept; moments are taken of `points` parts of them. Memory: points + 1 matrices (D, D), and the rows.
     """
 
@@ -61,7 +61,7 @@ class Accumulator:
         self.kept = torch.zeros(min(kept_rows, total), dtype=torch.bool)
 
     def update(self, features: dict[str, torch.Tensor], numbers: np.ndarray) -> Self:
-        """Add the features (n, D) by array name of the pictures with these numbers (n,); returns itself.
+        """Add the features (n, D) by array name of the images with these numbers (n,); returns itself.
 
         Raises:
             ValueError: NaN or inf among the values.
@@ -86,10 +86,10 @@ class Accumulator:
         """What was seen so far.
 
         Raises:
-            ValueError: fewer than 2 pictures.
+            ValueError: fewer than 2 images.
         """
         if self.count < 2 or self.rows is None:
-            raise ValueError(f"expected at least 2 readable pictures to compare, got {self.count}")
+            raise ValueError(f"expected at least 2 readable images to compare, got {self.count}")
         whole = Moments(len(self.parts[0].mean))
         for part in self.parts:
             whole.merge(part)

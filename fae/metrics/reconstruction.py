@@ -1,4 +1,4 @@
-"""How close rebuilt pictures are to their originals, picture by picture: PSNR and SSIM."""
+"""How close rebuilt images are to their originals, image by image: PSNR and SSIM."""
 
 import torch
 import torch.nn.functional as F
@@ -7,24 +7,24 @@ WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
-def psnr(pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def psnr(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio in dB, (N, C, H, W) in [-1, 1] twice -> (N,): 10·log10(2² / MSE); inf when equal."""
-    _check(pictures, targets)
-    error = (pictures.float() - targets.float()).square().mean(dim=(1, 2, 3))
+    _check(images, targets)
+    error = (images.float() - targets.float()).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(4 / error)
 
 
-def ssim(pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def ssim(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Structural similarity, (N, C, H, W) in [-1, 1] twice -> (N,), at most 1.
 
     Wang et al. 2004 (equation 13): Gaussian window 11×11, σ = 1.5, K1 = 0.01, K2 = 0.03, mean over channels and over
-    the pixels whose whole window lies inside the picture. Values are moved to [0, 1] first, where the measure is
+    the pixels whose whole window lies inside the image. Values are moved to [0, 1] first, where the measure is
     defined: its luminance term depends on where black is.
     """
-    _check(pictures, targets)
-    if min(pictures.shape[2:]) < WINDOW:
-        raise ValueError(f"SSIM: expected at least {WINDOW} pixels on a side, got {tuple(pictures.shape[2:])}")
-    x, y = (pictures.float() + 1) / 2, (targets.float() + 1) / 2
+    _check(images, targets)
+    if min(images.shape[2:]) < WINDOW:
+        raise ValueError(f"SSIM: expected at least {WINDOW} pixels on a side, got {tuple(images.shape[2:])}")
+    x, y = (images.float() + 1) / 2, (targets.float() + 1) / 2
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x = _blur(x * x) - mean_x**2
     variance_y = _blur(y * y) - mean_y**2
@@ -43,8 +43,8 @@ def _blur(x: torch.Tensor) -> torch.Tensor:
     return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
 
 
-def _check(pictures: torch.Tensor, targets: torch.Tensor) -> None:
-    if pictures.ndim != 4 or pictures.shape != targets.shape:
+def _check(images: torch.Tensor, targets: torch.Tensor) -> None:
+    if images.ndim != 4 or images.shape != targets.shape:
         raise ValueError(
-            f"expected two (N, C, H, W) of one shape, got {tuple(pictures.shape)} and {tuple(targets.shape)}"
+            f"expected two (N, C, H, W) of one shape, got {tuple(images.shape)} and {tuple(targets.shape)}"
         )

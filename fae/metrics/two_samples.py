@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fae.metrics.kid import polynomial_kernel
-from fae.metrics.neighbours import Rows, as_pair, check_k
+from fae.metrics.neighbors import Rows, as_pair, check_k
 
 STRIPE = 512
 RESAMPLES = 200
@@ -25,7 +25,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TwoSamples:
-    """Figures of two sets; `kid` is the squared MMD and may fall slightly below 0."""
+    """Metrics of two sets; `kid` is the squared MMD and may fall slightly below 0."""
 
     kid: Estimate
     precision: Estimate
@@ -86,7 +86,7 @@ def _stripes(x: torch.Tensor, y: torch.Tensor) -> Iterator[tuple[slice, torch.Te
 
 
 def _within(side: _Side, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean kernel over pairs of different rows for each resample, and each row's distance² to its k-th neighbour."""
+    """Mean kernel over pairs of different rows for each resample, and each row's distance² to its k-th neighbor."""
     squares, weights, dim = side.squares, side.weights, side.rows.shape[1]
     total, radii = torch.zeros(len(weights), dtype=torch.float64), []
     for span, products in _stripes(side.rows, side.rows):

@@ -188,8 +188,8 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, ChannelLastGaussian]:
-        """Features (N, h, w, C) → (x, x̂, posterior) for the loss: x and x̂ normalised, z drawn with `generator`."""
-        x = self.normalise(x)
+        """Features (N, h, w, C) → (x, x̂, posterior) for the loss: x and x̂ normalized, z drawn with `generator`."""
+        x = self.normalize(x)
         posterior = self._posterior(x)
         return x, self._rebuild(posterior.sample(generator)), posterior
 
@@ -199,7 +199,7 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         Raises:
             ValueError: x has another grid or width than the model.
         """
-        return self._posterior(self.normalise(x))
+        return self._posterior(self.normalize(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents (N, h, w, c) → features (N, h, w, C) in the scale of the store.
@@ -207,17 +207,17 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         Raises:
             ValueError: z has another grid or width than the model.
         """
-        return self.denormalise(self._rebuild(z))
+        return self.denormalize(self._rebuild(z))
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """Stored features → the scale that the model works in; the identity with feature_norm `none`."""
         check_grid(x, self.grid, self.config.feature_dim, "features")
         if self.config.feature_norm == "none":
             return x
         return torch.addcmul(-self.feature_mean / self.feature_std, x, 1 / self.feature_std)  # one pass over x
 
-    def denormalise(self, x: Tensor) -> Tensor:
-        """Undo `normalise`."""
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Undo `normalize`."""
         return x if self.config.feature_norm == "none" else x * self.feature_std + self.feature_mean
 
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:

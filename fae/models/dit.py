@@ -74,6 +74,6 @@ class DiT(ModelMixin, ConfigMixin):
         """
         check_grid(x, self.grid, self.in_channels, "latents")
         # (N, h, w, c) -> (N, c, h, w) -> (N, h, w, c)
-        pictures = x.permute(0, 3, 1, 2)
-        velocity = self.transformer(pictures, timestep=t * TIME_SCALE, class_labels=y, return_dict=False)[0]
+        images = x.permute(0, 3, 1, 2)
+        velocity = self.transformer(images, timestep=t * TIME_SCALE, class_labels=y, return_dict=False)[0]
         return velocity.permute(0, 2, 3, 1).to(x.dtype)

@@ -23,7 +23,7 @@ class MMDiT(ModelMixin, ConfigMixin):
 
     diffusers' own attention takes no mask, so that padding would count; `JointBlock`, of the same weights, has one:
     states behind a caption's last are seen by nobody, and on processors none beyond the batch's longest are
-    computed. States and pooled vectors come with unit mean square, queries and keys are normalised as in SD 3.5, and
+    computed. States and pooled vectors come with unit mean square, queries and keys are normalized as in SD 3.5, and
     GELU is exact.
 
     Args:

@@ -20,15 +20,15 @@ def principal_axes(covariance: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def set_principal_axes(model: FeatureAutoencoder, mean: Tensor, covariance: Tensor) -> None:
-    """Make an autoencoder of encoder `pca` project normalised tokens on their principal axes, and back.
+    """Make an autoencoder of encoder `pca` project normalized tokens on their principal axes, and back.
 
     z = A (x - mean) and x̂ = Aᵀ z + mean: of all linear maps to so many channels and back, the one with the least
     squared error (Eckart and Young 1936).
 
     Args:
         model: with `latent_channels` axes.
-        mean: (C,) of the normalised tokens.
-        covariance: (C, C) of the normalised tokens.
+        mean: (C,) of the normalized tokens.
+        covariance: (C, C) of the normalized tokens.
     """
     assert model.config.encoder == "pca", model.config.encoder
     axes = principal_axes(covariance, model.config.latent_channels)

@@ -1,4 +1,4 @@
-"""The pixel decoder: a ViT that paints a picture from feature tokens, one patch a token."""
+"""The pixel decoder: a ViT that paints an image from feature tokens, one patch a token."""
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class PixelDecoder(ModelMixin, ConfigMixin):
-    """Feature tokens (N, h, w, C) → pictures (N, 3, h·p, w·p) in about [-1, 1] (arXiv 2512.07829, sec. 3).
+    """Feature tokens (N, h, w, C) → images (N, 3, h·p, w·p) in about [-1, 1] (arXiv 2512.07829, sec. 3).
 
     Args:
         feature_dim: C, channels of a feature token.
@@ -86,7 +86,7 @@ class PixelDecoder(ModelMixin, ConfigMixin):
         _set_statistics(self.feature_mean, self.feature_std, mean, std)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (N, h, w, C) in the scale of the store → float32 pictures (N, 3, h·p, w·p).
+        """Features (N, h, w, C) in the scale of the store → float32 images (N, 3, h·p, w·p).
 
         Raises:
             ValueError: the features have another grid or width than the model.

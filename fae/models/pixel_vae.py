@@ -1,4 +1,4 @@
-"""A plain convolutional VAE of pictures: what latents were before features; the autoencoder to compare FAE with."""
+"""A plain convolutional VAE of images: what latents were before features; the autoencoder to compare FAE with."""
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from fae.nn import Grid
 
 
 class PixelVAE(ModelMixin, ConfigMixin):
-    """diffusers' AutoencoderKL, channels last, on pictures as stores keep them: uint8 (N, H, W, 3) ↔ (N, h, w, c).
+    """diffusers' AutoencoderKL, channels last, on images as stores keep them: uint8 (N, H, W, 3) ↔ (N, h, w, c).
 
-    It has the interface of `FeatureAutoencoder`, but reads pictures instead of features and paints by itself.
+    It has the interface of `FeatureAutoencoder`, but reads images instead of features and paints by itself.
 
     Args:
-        picture_size: pixels on a side.
-        grid: (h, w) of the latents; each level but the last halves the picture, so picture_size / h is a power of two.
+        image_size: pixels on a side.
+        grid: (h, w) of the latents; each level but the last halves the image, so image_size / h is a power of two.
         latent_channels: c.
         width: channels of the first level; the others have twice as many. A multiple of 16.
         layers: residual blocks of a level.
@@ -33,10 +33,10 @@ class PixelVAE(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, picture_size: int = 64, grid: Grid = (8, 8), latent_channels: int = 32, width: int = 32, layers: int = 1
+        self, image_size: int = 64, grid: Grid = (8, 8), latent_channels: int = 32, width: int = 32, layers: int = 1
     ) -> None:
         super().__init__()
-        halvings = _halvings(picture_size, grid)
+        halvings = _halvings(image_size, grid)
         if width < 16 or width % 16:
             raise ValueError(f"vae_width: expected a multiple of 16; received {width}")
         levels = (width, *(2 * width for _ in range(halvings)))
@@ -47,36 +47,36 @@ class PixelVAE(ModelMixin, ConfigMixin):
             layers_per_block=layers,
             latent_channels=latent_channels,
             norm_num_groups=16,
-            sample_size=picture_size,
+            sample_size=image_size,
         )
 
     def forward(self, pixels: Tensor, generator: torch.Generator | None = None) -> tuple[ChannelLastGaussian, Tensor]:
-        """Pictures uint8 (N, H, W, 3) → (posterior, pictures of a draw of it (N, 3, H, W)) for the loss."""
+        """Images uint8 (N, H, W, 3) → (posterior, images of a draw of it (N, 3, H, W)) for the loss."""
         posterior = self.encode(pixels)
         return posterior, self.decode(posterior.sample(generator))
 
     def encode(self, pixels: Tensor) -> ChannelLastGaussian:
-        """Pictures uint8 (N, H, W, 3) → posterior over latents (N, h, w, c)."""
+        """Images uint8 (N, H, W, 3) → posterior over latents (N, h, w, c)."""
         moments = self.vae.encode(to_float(pixels)).latent_dist.parameters
         return ChannelLastGaussian(moments.permute(0, 2, 3, 1))  # (N, 2·c, h, w) -> (N, h, w, 2·c)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, h, w, c) → pictures (N, 3, H, W) in about [-1, 1], float32."""
-        pictures: Tensor = self.vae.decode(z.permute(0, 3, 1, 2)).sample  # (N, h, w, c) -> (N, c, h, w)
-        return pictures.float()
+        """Latents (N, h, w, c) → images (N, 3, H, W) in about [-1, 1], float32."""
+        images: Tensor = self.vae.decode(z.permute(0, 3, 1, 2)).sample  # (N, h, w, c) -> (N, c, h, w)
+        return images.float()
 
     @torch.inference_mode()
     def repaint(self, pixels: np.ndarray) -> np.ndarray:
-        """What the posterior's mean keeps of pictures: uint8 (N, H, W, 3) → the same shape."""
+        """What the posterior's mean keeps of images: uint8 (N, H, W, 3) → the same shape."""
         return to_uint8(self.decode(self.encode(torch.from_numpy(pixels).to(self.device)).mean))
 
 
-def _halvings(picture_size: int, grid: Grid) -> int:
-    """How often a picture is halved until it has the grid's size."""
-    factor, rest = divmod(picture_size, grid[0])
+def _halvings(image_size: int, grid: Grid) -> int:
+    """How often an image is halved until it has the grid's size."""
+    factor, rest = divmod(image_size, grid[0])
     if grid[0] != grid[1] or rest or factor < 1 or factor & (factor - 1):
         raise ValueError(
-            f"picture_size: expected a power of two times the {grid[0]}×{grid[1]} grid with encoder pixel-vae; "
-            f"received {picture_size}"
+            f"image_size: expected a power of two times the {grid[0]}×{grid[1]} grid with encoder pixel-vae; "
+            f"received {image_size}"
         )
     return factor.bit_length() - 1

@@ -1,4 +1,4 @@
-"""STARFlow: a normalising flow of causal transformers over latent tokens, one of them deep and the others shallow."""
+"""STARFlow: a normalizing flow of causal transformers over latent tokens, one of them deep and the others shallow."""
 
 import math
 from collections.abc import Sequence

@@ -69,7 +69,7 @@ def joint_attention(attn: Any, x: Tensor, text: Tensor, mask: Tensor | None) -> 
 
 
 def unit_heads(x: Tensor, text: Tensor, norm: Any, norm_text: Any) -> Tensor:
-    """Queries or keys of latents (N, T, D) and text (N, L, D) → (N, H, T + L, D/H), normalised in each head.
+    """Queries or keys of latents (N, T, D) and text (N, L, D) → (N, H, T + L, D/H), normalized in each head.
 
     `norm` and `norm_text` are diffusers' RMSNorm of a head's channels, applied in the dtype of x.
     """

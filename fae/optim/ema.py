@@ -29,7 +29,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after optimiser step number `step`, counted from 1."""
+        """Take in the weights after optimizer step number `step`, counted from 1."""
         weights = _trainable(model)
         average = list(self.average.values())
         current = [weights[name].detach().float() for name in self.average]

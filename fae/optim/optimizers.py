@@ -12,7 +12,7 @@ FUSED_DEVICES = frozenset({"cuda", "cpu", "mps", "xpu"})
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_steps: int = 0, schedule: str = "constant") -> float:
-    """Learning rate of optimiser step `step`, counted from 0, in a run of `steps`.
+    """Learning rate of optimizer step `step`, counted from 0, in a run of `steps`.
 
     Linear warm-up reaches `peak` at step `warmup_steps` - 1. After it: `constant`; `cosine` to 0 at `steps`;
     `constant-then-cosine` holds the peak for half of what is left and then falls to 0 by a cosine.
@@ -70,7 +70,7 @@ def make_optimizer(
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state as flat tensors `<parameter number>.<name>`."""
+    """The optimizer's state as flat tensors `<parameter number>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{key}": torch.as_tensor(value) for number, entry in state.items() for key, value in entry.items()
@@ -78,7 +78,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Inverse of `optimizer_tensors`; hyper-parameters stay as the optimiser was built with."""
+    """Inverse of `optimizer_tensors`; hyper-parameters stay as the optimizer was built with."""
     parameters = [value for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():

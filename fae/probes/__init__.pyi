@@ -3,7 +3,7 @@ from .alignment import AlignmentSettings as AlignmentSettings
 from .alignment import fit_alignment as fit_alignment
 from .caption_rank import OwnCaption as OwnCaption
 from .caption_rank import own_caption as own_caption
-from .colours import PrincipalColours as PrincipalColours
+from .colors import PrincipalColors as PrincipalColors
 from .linear import LinearClassifier as LinearClassifier
 from .linear import fit_logistic as fit_logistic
 from .linear import load_head as load_head
@@ -14,7 +14,7 @@ from .matching import agreement as agreement
 from .matching import cosines as cosines
 from .matching import foreground as foreground
 from .matching import two_means as two_means
-from .neighbours import knn_classify as knn_classify
+from .neighbors import knn_classify as knn_classify
 from .retrieval import caption_ranks as caption_ranks
-from .retrieval import picture_ranks as picture_ranks
+from .retrieval import image_ranks as image_ranks
 from .retrieval import recall as recall

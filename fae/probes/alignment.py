@@ -50,26 +50,26 @@ class AlignmentHead(nn.Module):
         spread = {"latent_mean": latent_mean, "latent_std": latent_std, "text_mean": text_mean, "text_std": text_std}
         for name, values in spread.items():
             self.register_buffer(name, values.float())
-        # Squares of 2 × 2 tokens, whose mean stands for the picture: a second layer of convolutions costs ten times as
-        # much and recognises no more captions of held-out pictures.
+        # Squares of 2 × 2 tokens, whose mean stands for the image: a second layer of convolutions costs ten times as
+        # much and recognises no more captions of held-out images.
         self.squares = nn.Sequential(nn.Conv2d(len(latent_mean), hidden, 2, 2), nn.GELU())
-        self.picture = nn.Sequential(nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, size))
+        self.image = nn.Sequential(nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, size))
         self.text = nn.Sequential(nn.Dropout(dropout), nn.Linear(len(text_mean), size))
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
-    def pictures(self, latents: Tensor) -> Tensor:
+    def images(self, latents: Tensor) -> Tensor:
         """Of latents (N, h, w, c), (N, D)."""
         x = ((latents.float() - self.latent_mean) / self.latent_std).permute(0, 3, 1, 2)  # -> (N, c, h, w)
-        return F.normalize(self.picture(self.squares(x).mean(dim=(2, 3))), dim=1)
+        return F.normalize(self.image(self.squares(x).mean(dim=(2, 3))), dim=1)
 
     def captions(self, pooled: Tensor) -> Tensor:
         """Of pooled text vectors (N, P), (N, D)."""
         return F.normalize(self.text((pooled.float() - self.text_mean) / self.text_std), dim=1)
 
     def loss(self, latents: Tensor, pooled: Tensor) -> Tensor:
-        """InfoNCE both ways between N pictures and their captions (CLIP, arXiv 2103.00020, figure 3)."""
+        """InfoNCE both ways between N images and their captions (CLIP, arXiv 2103.00020, figure 3)."""
         scale = self.log_scale.exp().clamp(max=MOST_SCALE)
-        logits = scale * self.pictures(latents) @ self.captions(pooled).T
+        logits = scale * self.images(latents) @ self.captions(pooled).T
         own = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
@@ -80,15 +80,15 @@ def fit_alignment(
     """Train a head on real pairs, by AdamW with a cosine schedule; every draw comes from `settings.seed`.
 
     Args:
-        latents: (N, h, w, c) of real pictures.
-        texts: (N, K, P), the pooled vectors of each picture's captions; one of them is drawn at each visit.
+        latents: (N, h, w, c) of real images.
+        texts: (N, K, P), the pooled vectors of each image's captions; one of them is drawn at each visit.
 
     Raises:
         ValueError: not a row of texts for each of the latents, or fewer than 2.
     """
     if len(latents) != len(texts) or len(latents) < 2:
         raise ValueError(
-            f"alignment: expected at least 2 pictures and captions of each; received {len(latents)} and {len(texts)}"
+            f"alignment: expected at least 2 images and captions of each; received {len(latents)} and {len(texts)}"
         )
     with torch.random.fork_rng(devices=[latents.device] if latents.is_cuda else []):
         torch.manual_seed(settings.seed)

@@ -1,4 +1,4 @@
-"""Which patches of two pictures correspond: foreground by 2-means, matches by cosine, and how much of them is kept."""
+"""Which patches of two images correspond: foreground by 2-means, matches by cosine, and how much of them is kept."""
 
 from dataclasses import asdict, dataclass
 
@@ -20,14 +20,14 @@ def two_means(tokens: Tensor) -> Tensor:
     Begins with the two sides of the first principal component, which is the relaxed solution (Ding and He, "K-means
     Clustering via Principal Component Analysis", ICML 2004), so there is no draw; then Lloyd's rounds to a fixed point.
     """
-    centred = tokens.double() - tokens.double().mean(dim=0)
-    first = torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    side = centred @ first > 0
+    centered = tokens.double() - tokens.double().mean(dim=0)
+    first = torch.linalg.svd(centered, full_matrices=False).Vh[0]
+    side = centered @ first > 0
     for _ in range(_ROUNDS):
         if side.all() or not side.any():
             break
-        centres = torch.stack([centred[~side].mean(dim=0), centred[side].mean(dim=0)])
-        moved = torch.cdist(centred, centres).argmin(dim=1).bool()
+        centers = torch.stack([centered[~side].mean(dim=0), centered[side].mean(dim=0)])
+        moved = torch.cdist(centered, centers).argmin(dim=1).bool()
         if torch.equal(moved, side):
             break
         side = moved
@@ -35,7 +35,7 @@ def two_means(tokens: Tensor) -> Tensor:
 
 
 def foreground(tokens: Tensor) -> Tensor:
-    """Foreground patches of a picture, bool (h, w) for tokens (h, w, C).
+    """Foreground patches of an image, bool (h, w) for tokens (h, w, C).
 
     Of the two clusters of `two_means`, the one with the smaller share of the grid's border; the smaller one when they
     share it equally. Everything is foreground when all tokens are equal.
@@ -52,10 +52,10 @@ def foreground(tokens: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Foreground patches of picture A matched into picture B by two kinds of tokens, the first being the measure.
+    """Foreground patches of image A matched into image B by two kinds of tokens, the first being the measure.
 
     `patches`: of A's foreground; `same`: those that both kinds match to one patch of B; `near`: to one patch or to
-    neighbours (of eight); `mutual`: those that the first kind matches there and back (mutual nearest neighbours);
+    neighbors (of eight); `mutual`: those that the first kind matches there and back (mutual nearest neighbors);
     `kept`: mutual ones that the second kind matches to the same patch, there and back; `inside` and `inside_second`:
     those that the first and the second kind match into B's foreground; `inside_by_chance`: how many would be.
     """

@@ -1,4 +1,4 @@
-"""Retrieval between pictures and captions: how many others come before one's own, and which share is found early."""
+"""Retrieval between images and captions: how many others come before one's own, and which share is found early."""
 
 from collections.abc import Sequence
 
@@ -6,43 +6,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Queries compared at once: 5,000 pictures with 25,000 captions would take a gigabyte as one matrix.
+# Queries compared at once: 5,000 images with 25,000 captions would take a gigabyte as one matrix.
 QUERIES_AT_ONCE = 1024
 
 
-def recall(pictures: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int]) -> dict[str, float]:
+def recall(images: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int]) -> dict[str, float]:
     """Recall at each k, 0 to 1, by cosine similarity, as on COCO and Flickr (Karpathy and Fei-Fei, arXiv 1412.2306).
 
-    `text_to_image_k`: share of captions whose picture is among the k nearest pictures; `image_to_text_k`: share of
-    pictures with a caption of theirs among the k nearest captions. Ties count against what is sought.
+    `text_to_image_k`: share of captions whose image is among the k nearest images; `image_to_text_k`: share of
+    images with a caption of theirs among the k nearest captions. Ties count against what is sought.
 
     Args:
-        pictures: (N, D) embeddings.
+        images: (N, D) embeddings.
         captions: (M, D) embeddings in the same space.
-        owner: int64 (M,), the picture that each caption tells of; each picture has at least one.
+        owner: int64 (M,), the image that each caption tells of; each image has at least one.
 
     Raises:
         ValueError: embeddings of two widths, or no owner for each caption.
     """
     found: dict[str, float] = {}
     for name, ranks in (
-        ("text_to_image", picture_ranks(pictures, captions, owner)),
-        ("image_to_text", caption_ranks(pictures, captions, owner)),
+        ("text_to_image", image_ranks(images, captions, owner)),
+        ("image_to_text", caption_ranks(images, captions, owner)),
     ):
         found |= {f"{name}_{k}": float((ranks < k).double().mean()) for k in ks}
     return found
 
 
-def picture_ranks(pictures: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
-    """For each caption how many other pictures are at least as near as its own, int64 (M,); see `recall`."""
-    pictures, captions = _unit(pictures, captions, owner)
-    return _ranks(captions, owner, pictures, torch.arange(len(pictures), device=owner.device))
+def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
+    """For each caption how many other images are at least as near as its own, int64 (M,); see `recall`."""
+    images, captions = _unit(images, captions, owner)
+    return _ranks(captions, owner, images, torch.arange(len(images), device=owner.device))
 
 
-def caption_ranks(pictures: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
-    """For each picture how many others' captions are at least as near as its nearest own, int64 (N,); see `recall`."""
-    pictures, captions = _unit(pictures, captions, owner)
-    return _ranks(pictures, torch.arange(len(pictures), device=owner.device), captions, owner)
+def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> Tensor:
+    """For each image how many others' captions are at least as near as its nearest own, int64 (N,); see `recall`."""
+    images, captions = _unit(images, captions, owner)
+    return _ranks(images, torch.arange(len(images), device=owner.device), captions, owner)
 
 
 def _ranks(queries: Tensor, of_query: Tensor, found: Tensor, of_found: Tensor) -> Tensor:
@@ -60,16 +60,16 @@ def _before(similarity: Tensor, own: Tensor) -> Tensor:
     return ((similarity >= best) & ~own).sum(dim=1)
 
 
-def _unit(pictures: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+def _unit(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
     """Both as unit vectors, float64."""
-    if pictures.shape[1] != captions.shape[1]:
+    if images.shape[1] != captions.shape[1]:
         raise ValueError(
-            f"retrieval: expected one width of pictures and captions; received {pictures.shape[1]} and "
+            f"retrieval: expected one width of images and captions; received {images.shape[1]} and "
             f"{captions.shape[1]} channels"
         )
-    if owner.shape != captions.shape[:1] or len(owner.unique()) != len(pictures):
+    if owner.shape != captions.shape[:1] or len(owner.unique()) != len(images):
         raise ValueError(
-            f"retrieval: expected an owner among {len(pictures)} pictures for each of {len(captions)} captions, and "
-            f"a caption of each; received {tuple(owner.shape)} of {len(owner.unique())} pictures"
+            f"retrieval: expected an owner among {len(images)} images for each of {len(captions)} captions, and "
+            f"a caption of each; received {tuple(owner.shape)} of {len(owner.unique())} images"
         )
-    return F.normalize(pictures.double(), dim=1), F.normalize(captions.double(), dim=1)
+    return F.normalize(images.double(), dim=1), F.normalize(captions.double(), dim=1)

@@ -103,7 +103,7 @@ class Transport:
 
         Args:
             model: (x_t (N, ..., c), t (N,), conditions' inputs) -> velocity of x_t's shape.
-            x0: data (N, ..., c), already normalised.
+            x0: data (N, ..., c), already normalized.
             conditions: one for each sample.
             generator: source of times, noise and dropped conditions, on x0's device.
 

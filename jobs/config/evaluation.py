@@ -1,4 +1,4 @@
-"""The section of a recipe that says how pictures are evaluated."""
+"""The section of a recipe that says how images are evaluated."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class EvalConfig:
 
     reference: str | None = setting(
         None,
-        "Real pictures to compare with: folder, tar, Parquet file(s), a store with pictures (or its name), or a .npz "
-        "of pictures or statistics.",
+        "Real images to compare with: folder, tar, Parquet file(s), a store with images (or its name), or a .npz "
+        "of images or statistics.",
         metavar="SET",
         group="Reference",
     )
@@ -20,7 +20,7 @@ class EvalConfig:
         None, "Use this part of the reference alone.", choices=("train", "val"), group="Reference"
     )
     reference_count: int | None = setting(
-        None, "Use so many pictures of the reference, at random.", metavar="COUNT", low=2, group="Reference"
+        None, "Use so many images of the reference, at random.", metavar="COUNT", low=2, group="Reference"
     )
     checkpoints: str | None = setting(
         None,
@@ -30,7 +30,7 @@ class EvalConfig:
     )
     rebuilt: bool = setting(
         False,
-        "Evaluate held-out pictures that the autoencoder rebuilds, too; read by `fae-pipe run` alone.",
+        "Evaluate held-out images that the autoencoder rebuilds, too; read by `fae-pipe run` alone.",
         group="What is evaluated",
     )
     split: str | None = setting(
@@ -39,10 +39,10 @@ class EvalConfig:
         choices=("train", "val"),
         group="What is evaluated",
     )
-    count: int | None = setting(None, "Evaluate so many pictures.", metavar="COUNT", low=2, group="What is evaluated")
+    count: int | None = setting(None, "Evaluate so many images.", metavar="COUNT", low=2, group="What is evaluated")
     size: int | None = setting(
         None,
-        "Pixels on a side to which pictures of files are cropped (ADM's centre crop); of the evaluated ones their own "
+        "Pixels on a side to which images of files are cropped (ADM's center crop); of the evaluated ones their own "
         "when absent, of the reference that of the evaluated ones.",
         metavar="PIXELS",
         low=8,
@@ -50,7 +50,7 @@ class EvalConfig:
     )
     max_rejected: float = setting(
         0.01,
-        "Share of unreadable pictures above which the command ends with an error.",
+        "Share of unreadable images above which the command ends with an error.",
         metavar="SHARE",
         low=0.0,
         high=1.0,
@@ -87,10 +87,10 @@ class EvalConfig:
     )
     pair_rows: int = setting(
         10_000,
-        "Pictures of each side, at random, that KID, precision and recall look at.",
+        "Images of each side, at random, that KID, precision and recall look at.",
         metavar="COUNT",
         low=4,
         group="Networks",
     )
-    batch_size: int = setting(64, "Pictures in one forward pass.", metavar="ROWS", low=1, group="Networks")
+    batch_size: int = setting(64, "Images in one forward pass.", metavar="ROWS", low=1, group="Networks")
     seed: int = setting(0, "Seed of the bootstrap.", metavar="SEED", low=0, group="Networks")

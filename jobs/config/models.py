@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jobs.config.settings import setting
 from jobs.config.training import TrainConfig
 
-PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads pictures and paints
+PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads images and paints
 SIZES = ("tiny", "S", "B", "L", "XL")
 
 
@@ -16,7 +16,7 @@ class AutoencoderConfig(TrainConfig):
     encoder: str = setting(
         "attention",
         "What compresses the features (the paper: attention); pca has a closed form and no steps; pixel-vae is a plain "
-        "convolutional VAE of the store's pictures, which paints by itself.",
+        "convolutional VAE of the store's images, which paints by itself.",
         choices=("attention", "linear", "transformer-6", "none", "pca", PIXEL_VAE),
         group="Model",
     )
@@ -47,7 +47,7 @@ class AutoencoderConfig(TrainConfig):
     )
     reduction: str = setting(
         "mean",
-        "mean over numbers, or sum over a picture, of error and KL (not stated in the paper).",
+        "mean over numbers, or sum over an image, of error and KL (not stated in the paper).",
         choices=("mean", "sum"),
         group="Model",
     )
@@ -100,7 +100,7 @@ class DecoderConfig(TrainConfig):
     )
     discriminator: str = setting(
         "none",
-        "Who judges pictures (the paper: one, not described): PatchGAN, or heads on the package-carried frozen ViT.",
+        "Who judges images (the paper: one, not described): PatchGAN, or heads on the package-carried frozen ViT.",
         choices=("none", "patchgan", "vit"),
         group="Adversarial loss",
     )
@@ -134,7 +134,7 @@ class DecoderConfig(TrainConfig):
     )
     lecam_weight: float = setting(
         1e-3,
-        "Weight of the LeCam regulariser; 0 = off (TiTok 1e-3).",
+        "Weight of the LeCam regularizer; 0 = off (TiTok 1e-3).",
         metavar="WEIGHT",
         low=0.0,
         group="Adversarial loss",
@@ -154,7 +154,7 @@ class GeneratorConfig(TrainConfig):
 
     model: str = setting(
         "lightning-dit",
-        "Family of the generator (the paper: lightning-dit, mmdit for text, and starflow, a normalising flow); dit is "
+        "Family of the generator (the paper: lightning-dit, mmdit for text, and starflow, a normalizing flow); dit is "
         "diffusers' own.",
         choices=("lightning-dit", "dit", "mmdit", "starflow"),
         group="Model",

@@ -26,7 +26,7 @@ class ProbeConfig:
     )
     rows: int = setting(50_000, "Most rows of each split; 0 = all.", metavar="ROWS", low=0, group="Classifiers")
     pairs: int = setting(
-        100, "Pairs of pictures of one class whose patches are matched.", metavar="COUNT", low=1, group="Matching"
+        100, "Pairs of images of one class whose patches are matched.", metavar="COUNT", low=1, group="Matching"
     )
     shown: int = setting(4, "Pairs in the figures.", metavar="COUNT", low=1, group="Matching")
     patches: int = setting(
@@ -36,10 +36,10 @@ class ProbeConfig:
     in_run: bool = setting(
         False, "Let `fae-pipe run` probe the autoencoder, as soon as it is trained.", group="Classifiers"
     )
-    captions: int = setting(5, "Most captions of each picture (COCO: 5).", metavar="COUNT", low=1, group="Retrieval")
+    captions: int = setting(5, "Most captions of each image (COCO: 5).", metavar="COUNT", low=1, group="Retrieval")
     gallery: int = setting(
         5000,
-        "Most pictures among which captions are sought, and they among the captions (COCO: 5,000); 0 = all.",
+        "Most images among which captions are sought, and they among the captions (COCO: 5,000); 0 = all.",
         metavar="ROWS",
         low=0,
         group="Retrieval",

@@ -26,42 +26,42 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the pictures are and which of them are held out."""
+    """Where the images are and which of them are held out."""
 
     path: str | None = setting(
         None,
-        "Folder, tar, glob of tars, or Parquet file(s) with the pictures.",
+        "Folder, tar, glob of tars, or Parquet file(s) with the images.",
         metavar="PATH",
-        group="Pictures",
+        group="Images",
         flag="--data",
     )
     labels: str | None = setting(
-        None, "CSV or JSONL with a label or caption for each file of a flat folder.", metavar="FILE", group="Pictures"
+        None, "CSV or JSONL with a label or caption for each file of a flat folder.", metavar="FILE", group="Images"
     )
     holdout: float = setting(
         0.0,
-        "Share of pictures held out for evaluation, chosen by content.",
+        "Share of images held out for evaluation, chosen by content.",
         metavar="SHARE",
         low=0.0,
         high=0.9,
-        group="Pictures",
+        group="Images",
     )
     limit: int | None = setting(
-        None, "Use only this many pictures, chosen by content.", metavar="ROWS", low=1, group="Pictures"
+        None, "Use only this many images, chosen by content.", metavar="ROWS", low=1, group="Images"
     )
     max_rejected: float = setting(
         0.01,
-        "Share of unreadable pictures above which the run ends with an error.",
+        "Share of unreadable images above which the run ends with an error.",
         metavar="SHARE",
         low=0.0,
         high=1.0,
-        group="Pictures",
+        group="Images",
     )
 
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """The frozen encoder and what the feature store keeps of each picture."""
+    """The frozen encoder and what the feature store keeps of each image."""
 
     encoder: str = setting("dinov2-b", "Preset or timm name of the frozen encoder.", metavar="NAME", group="Encoder")
     weights: str | None = setting(
@@ -87,15 +87,15 @@ class ExtractConfig:
         low=14,
         group="Encoder",
     )
-    picture_size: int = setting(
+    image_size: int = setting(
         256,
-        "Pixels on a side of the centre crop; also what the pixel decoder paints.",
+        "Pixels on a side of the center crop; also what the pixel decoder paints.",
         metavar="PIXELS",
         low=8,
         group="Store",
     )
-    flip: bool = setting(False, "Store a mirrored view beside each picture.", group="Store")
-    pixels: bool = setting(True, "Keep the cropped pictures too; train-decoder needs them.", group="Store")
+    flip: bool = setting(False, "Store a mirrored view beside each image.", group="Store")
+    pixels: bool = setting(True, "Keep the cropped images too; train-decoder needs them.", group="Store")
     dtype: str = setting(
         "float16",
         "Number format of stored features; int8 has a scale per token and half of the bytes.",
@@ -108,7 +108,7 @@ class ExtractConfig:
     seed: int = setting(0, "Seed of the stored row order.", metavar="SEED", low=0, group="Store")
     decode_seconds: float = setting(
         60.0,
-        "Seconds after which a picture that is still being decoded is rejected.",
+        "Seconds after which an image that is still being decoded is rejected.",
         metavar="SECONDS",
         low=0.1,
         group="Store",
@@ -118,7 +118,7 @@ class ExtractConfig:
     )
     batch_size: int | None = setting(
         32,
-        "Pictures in one forward pass of the encoder; auto = the most that fit.",
+        "Images in one forward pass of the encoder; auto = the most that fit.",
         metavar="ROWS|auto",
         low=1,
         group="Encoder",
@@ -149,7 +149,7 @@ class EncodeConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Which pictures to make."""
+    """Which images to make."""
 
     classes: str | None = setting(
         None, "Class ids or names: 0,3,7 or 0-9; every class in turn when absent.", metavar="LIST", group="What"
@@ -167,14 +167,14 @@ class SampleConfig:
         metavar="FILE|held-out",
         group="What",
     )
-    num: int = setting(40, "Pictures in all.", metavar="COUNT", low=1, group="What")
+    num: int = setting(40, "Images in all.", metavar="COUNT", low=1, group="What")
     labels: str = setting(
         "balanced",
-        "balanced = the classes or prompts in turn; random = each picture's drawn by the seed.",
+        "balanced = the classes or prompts in turn; random = each image's drawn by the seed.",
         choices=("balanced", "random"),
         group="What",
     )
-    seed: int = setting(0, "Seed of the first picture; the k-th has seed + k.", metavar="SEED", low=0, group="What")
+    seed: int = setting(0, "Seed of the first image; the k-th has seed + k.", metavar="SEED", low=0, group="What")
     steps: int = setting(250, "Solver steps (the paper: 250); a flow has none.", metavar="STEPS", low=1, group="How")
     guidance_scale: float = setting(
         1.0,
@@ -210,7 +210,7 @@ class SampleConfig:
         group="How",
     )
     batch_size: int = setting(
-        64, "Pictures made at once; moves a picture by rounding alone.", metavar="ROWS", low=1, group="How"
+        64, "Images made at once; moves an image by rounding alone.", metavar="ROWS", low=1, group="How"
     )
     columns: int = setting(10, "Columns of the grid.", metavar="COUNT", low=1, group="How")
     format: str | None = setting(
@@ -218,14 +218,14 @@ class SampleConfig:
         "Make a store of samples on the workers and write it as PNG files, WebDataset tars, or the .npz of ADM's "
         "evaluation suite; when absent (and no --out), PNG files and a grid, made in this process.",
         choices=("png", "webdataset", "npz"),
-        group="Many pictures",
+        group="Many images",
     )
     out: str | None = setting(
         None,
         "New or empty folder for these files (webdataset without --format); beside the store when absent.",
         metavar="DIR",
-        group="Many pictures",
+        group="Many images",
     )
     rows_per_shard: int | None = setting(
-        None, "Pictures in a shard; four batches when absent.", metavar="ROWS", low=1, group="Many pictures"
+        None, "Images in a shard; four batches when absent.", metavar="ROWS", low=1, group="Many images"
     )

@@ -18,7 +18,7 @@ class TextConfig:
     )
     captions: int = setting(
         1,
-        "Captions kept of each picture; one with fewer has them repeated, one without has the empty caption.",
+        "Captions kept of each image; one with fewer has them repeated, one without has the empty caption.",
         metavar="COUNT",
         low=1,
         high=64,

@@ -78,7 +78,7 @@ class TrainConfig:
     )
     preview_every: int = setting(
         0,
-        "Steps between two preview grids, and a generator's held-out figures; 0 = none.",
+        "Steps between two preview grids, and a generator's held-out metrics; 0 = none.",
         metavar="STEPS",
         low=0,
         group="Watching",

@@ -1,4 +1,4 @@
-"""The .npz files of ADM's evaluation suite: pictures in arr_0, statistics in mu, sigma, mu_s and sigma_s."""
+"""The .npz files of ADM's evaluation suite: images in arr_0, statistics in mu, sigma, mu_s and sigma_s."""
 
 import json
 import zipfile
@@ -38,14 +38,14 @@ class Statistics:
 
     @property
     def count(self) -> int | None:
-        """Pictures that they were made of, where that is recorded."""
+        """Images that they were made of, where that is recorded."""
         return self.provenance["count"] if self.provenance else None
 
     def of(self, facts: ExtractorFacts, size: int | None) -> Measured:
-        """The statistics, as measured by this extractor on pictures of `size`.
+        """The statistics, as measured by this extractor on images of `size`.
 
         Raises:
-            ValueError: they were made by another extractor or of pictures of another size, or nothing says by which.
+            ValueError: they were made by another extractor or of images of another size, or nothing says by which.
         """
         self._check(facts, size)
         gaussians = {facts.main: self.main}
@@ -68,26 +68,26 @@ class Statistics:
             raise ValueError(
                 f"{self.path}: expected statistics made by {facts.title}'s network; it does not say what made them, so "
                 f"they are taken for InceptionV3's ({POOLED_DIM} and {SPATIAL_DIM} channels; found {widths}); "
-                "name a set of pictures instead, or statistics that --export-npz wrote"
+                "name a set of images instead, or statistics that --export-npz wrote"
             )
 
 
 def refuse_unequal(theirs: dict[str, Any], ours: dict[str, Any], where: str) -> None:
     """Raise ValueError naming each ingredient in which two statistics differ that were to be compared.
 
-    The network, its weights and preprocessing, and the size of the pictures must be equal. Their counts need not be
-    (the usual figures compare 50,000 samples with a whole training set), but are told with the figure.
+    The network, its weights and preprocessing, and the size of the images must be equal. Their counts need not be
+    (the usual metrics compare 50,000 samples with a whole training set), but are told with the metric.
     """
     lines = explain_difference(theirs, ours)
     if lines:
         raise ValueError(
-            f"{where}: expected statistics of the same network and picture size as those compared with it; these "
-            f"differ (there → here): {'; '.join(lines)}; make both anew from pictures, or choose another reference"
+            f"{where}: expected statistics of the same network and image size as those compared with it; these "
+            f"differ (there → here): {'; '.join(lines)}; make both anew from images, or choose another reference"
         )
 
 
 def read_statistics(path: Path) -> Statistics | None:
-    """The statistics in a .npz; None when it holds pictures alone.
+    """The statistics in a .npz; None when it holds images alone.
 
     Raises:
         ValueError: not a .npz, or arrays of other shapes.
@@ -106,15 +106,15 @@ def write_statistics(
     path: Path,
     measured: Measured,
     facts: ExtractorFacts,
-    pictures: dict[str, Any],
+    images: dict[str, Any],
     parts: tuple[int, Iterable[np.ndarray]] | None = None,
 ) -> None:
-    """Write statistics, what made them, and with `parts` (their number, and uint8 (n, S, S, 3) each) the pictures."""
+    """Write statistics, what made them, and with `parts` (their number, and uint8 (n, S, S, 3) each) the images."""
     about = {
         "extractor": facts.as_record(),
-        "size": pictures["size"],
+        "size": images["size"],
         "count": measured.count,
-        "pictures": pictures,
+        "images": images,
     }
     arrays = _as_arrays(measured.gaussians[facts.main], MAIN)
     if facts.spatial and facts.spatial in measured.gaussians:

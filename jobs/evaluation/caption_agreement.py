@@ -1,4 +1,4 @@
-"""Whether generated pictures show their captions: by a joint vision–text model, or by a small head as a proxy."""
+"""Whether generated images show their captions: by a joint vision–text model, or by a small head as a proxy."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fae.encoders import PictureTower, TextEncoder, text_encoder_sha256
-from fae.metrics import Figure
+from fae.encoders import ImageTower, TextEncoder, text_encoder_sha256
+from fae.metrics import Metric
 from fae.probes import AlignmentHead, AlignmentSettings, OwnCaption, fit_alignment, own_caption
 from jobs.executors import OnProgress
 from jobs.extraction import POOLED
@@ -19,23 +19,23 @@ from jobs.sampling import numbered, recorded_text_encoder
 from jobs.train import check_same_rows
 from stores import Store, fingerprint
 
-# A picture's caption is sought among itself and so many others.
+# An image's caption is sought among itself and so many others.
 OTHERS = 99
-# More real pictures than this change a head of this size little, and all of them lie in memory.
+# More real images than this change a head of this size little, and all of them lie in memory.
 TRAINING_ROWS = 20_000
 ROWS_AT_ONCE, TEXTS_AT_ONCE = 64, 64
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """Generated pictures, each with the caption it was made of.
+    """Generated images, each with the caption it was made of.
 
-    `latents` reads (n, h, w, c) and `pictures` uint8 (n, H, W, 3) of a slice of them.
+    `latents` reads (n, h, w, c) and `images` uint8 (n, H, W, 3) of a slice of them.
     """
 
     captions: Sequence[str]
     latents: Callable[[slice], np.ndarray]
-    pictures: Callable[[slice], np.ndarray]
+    images: Callable[[slice], np.ndarray]
 
     def parts(self) -> Iterator[slice]:
         """All of them, some at a time."""
@@ -44,7 +44,7 @@ class Captioned:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the captions decides the figures."""
+        """What of the captions decides the metrics."""
         return {"captions": fingerprint({"captions": list(self.captions)}), "count": len(self.captions)}
 
     def latents_sha256(self) -> str:
@@ -64,7 +64,7 @@ def embed_captions(texts: Sequence[str], encoder: TextEncoder, max_tokens: int |
 
 @dataclass(frozen=True)
 class TowerJudge:
-    """A joint model of a transformers folder sees pictures and captions."""
+    """A joint model of a transformers folder sees images and captions."""
 
     folder: Path
     samples: Captioned
@@ -73,24 +73,24 @@ class TowerJudge:
 
     @property
     def ingredients(self) -> dict[str, Any]:
-        """All that decides the figures beside the pictures."""
+        """All that decides the metrics beside the images."""
         digest = text_encoder_sha256(self.folder)
         return {"text_tower_sha256": digest, **self.samples.identity, "others": OTHERS}
 
-    def figures(self, on_progress: OnProgress) -> list[Figure]:
-        """Mean cosine of pictures and their captions, and how early these come among others."""
-        tower, samples = PictureTower(self.folder, self.device), self.samples
+    def metrics(self, on_progress: OnProgress) -> list[Metric]:
+        """Mean cosine of images and their captions, and how early these come among others."""
+        tower, samples = ImageTower(self.folder, self.device), self.samples
         found = []
         for part in samples.parts():
-            found.append(tower(samples.pictures(part)).cpu())
+            found.append(tower(samples.images(part)).cpu())
             on_progress(part.stop, len(samples.captions), {})
-        pictures = torch.cat(found)
+        images = torch.cat(found)
         texts, own = numbered(samples.captions)
         captions = embed_captions(texts, TextEncoder.load(self.folder, self.device))
-        cosines = torch.cosine_similarity(pictures, captions[own])
-        judged = own_caption(pictures, captions, own, OTHERS, self.seed)
-        note = f"σ {float(cosines.std()):.3g}, {len(pictures):,} pictures, by {self.folder.name}"
-        return [Figure("caption cosine", float(cosines.mean()), note=note), *_figures("caption", judged, "")]
+        cosines = torch.cosine_similarity(images, captions[own])
+        judged = own_caption(images, captions, own, OTHERS, self.seed)
+        note = f"σ {float(cosines.std()):.3g}, {len(images):,} images, by {self.folder.name}"
+        return [Metric("caption cosine", float(cosines.mean()), note=note), *_metrics("caption", judged, "")]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class HeadJudge:
 
     @property
     def ingredients(self) -> dict[str, Any]:
-        """All that decides the figures beside the pictures."""
+        """All that decides the metrics beside the images."""
         return {
             "latents_content_id": self.latents.content_id,
             "text_content_id": self.text.content_id,
@@ -124,8 +124,8 @@ class HeadJudge:
             "others": OTHERS,
         }
 
-    def figures(self, on_progress: OnProgress) -> list[Figure]:
-        """How early the captions of generated pictures come among others, and those of real held-out pictures.
+    def metrics(self, on_progress: OnProgress) -> list[Metric]:
+        """How early the captions of generated images come among others, and those of real held-out images.
 
         Raises:
             ValueError: another text encoder than the one that the store was made with.
@@ -139,8 +139,8 @@ class HeadJudge:
             judged = own_caption(made, head.captions(words.to(self.device)).cpu(), own, OTHERS, self.seed)
         note = f"proxy: a head trained on {len(self._rows('train')):,} real pairs"
         real = self.real(head)
-        figures = _figures("caption", judged, note)
-        return figures + (_figures("real held-out caption", real, "same head") if real is not None else [])
+        metrics = _metrics("caption", judged, note)
+        return metrics + (_metrics("real held-out caption", real, "same head") if real is not None else [])
 
     def fit(self, on_progress: OnProgress) -> AlignmentHead:
         """The head of the training rows: latents as stored (of moments the means), all captions of each."""
@@ -154,7 +154,7 @@ class HeadJudge:
         )
 
     def real(self, head: AlignmentHead) -> OwnCaption | None:
-        """The same question of real held-out pictures and the first caption of each; None where there are none."""
+        """The same question of real held-out images and the first caption of each; None where there are none."""
         rows = self._rows("val")
         captions = [row[0] for row in self.text.index["caption"].take(rows).to_pylist()]
         texts, own = numbered(captions)
@@ -163,8 +163,8 @@ class HeadJudge:
         first = torch.tensor([captions.index(text) for text in texts])
         words = torch.from_numpy(self.text.read(POOLED, rows[first.numpy()], 0)).float()
         with torch.inference_mode():
-            pictures = self._see(head, self._real_latents(rows).numpy())
-            return own_caption(pictures, head.captions(words.to(self.device)).cpu(), own, OTHERS, self.seed)
+            images = self._see(head, self._real_latents(rows).numpy())
+            return own_caption(images, head.captions(words.to(self.device)).cpu(), own, OTHERS, self.seed)
 
     def _rows(self, split: str) -> np.ndarray:
         """The rows of a split that have latents and captions."""
@@ -179,7 +179,7 @@ class HeadJudge:
     @torch.inference_mode()
     def _see(self, head: AlignmentHead, latents: np.ndarray) -> Tensor:
         parts = torch.from_numpy(np.ascontiguousarray(latents)).split(ROWS_AT_ONCE)
-        return torch.cat([head.pictures(part.to(self.device)).cpu() for part in parts])
+        return torch.cat([head.images(part.to(self.device)).cpu() for part in parts])
 
 
 def text_encoder_of(text: Store, device: torch.device) -> TextEncoder:
@@ -192,12 +192,12 @@ def text_encoder_of(text: Store, device: torch.device) -> TextEncoder:
     return recorded_text_encoder(name, sha256, f"{text.url} was made with", "run `fae-pipe extract-text` again", device)
 
 
-def _figures(name: str, judged: OwnCaption, note: str) -> list[Figure]:
+def _metrics(name: str, judged: OwnCaption, note: str) -> list[Metric]:
     recalls = (judged.recall_1, judged.recall_5, judged.mean_rank)
     titles = (f"{name} recall@1", f"{name} recall@5", f"{name} mean rank")
-    told = f"among {judged.others + 1}, {judged.pictures:,} pictures of {judged.captions:,} captions"
+    told = f"among {judged.others + 1}, {judged.images:,} images of {judged.captions:,} captions"
     return [
-        Figure(
+        Metric(
             title, found.value, found.low, found.high, "; ".join(filter(None, (f"chance {chance:.3g} {told}", note)))
         )
         for title, found, chance in zip(titles, recalls, judged.chance, strict=True)

@@ -1,4 +1,4 @@
-"""One pass over a set of pictures: each is seen by every extractor, while the next ones are decoded."""
+"""One pass over a set of images: each is seen by every extractor, while the next ones are decoded."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from fae.metrics import POINTS, Accumulator, Extractor, Measured
-from jobs.evaluation.image_sets import Batch, PictureSet
-from jobs.evaluation.pair_metrics import PairFigures
+from jobs.evaluation.image_sets import Batch, ImageSet
+from jobs.evaluation.pair_metrics import PairMetrics
 from jobs.executors import OnProgress, Passes
 from stores import TooManyRejectedError
 
@@ -19,7 +19,7 @@ Features = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Pass:
-    """How to go over a set: pictures in a forward pass, rows that are kept for comparisons of pairs, and limits."""
+    """How to go over a set: images in a forward pass, rows that are kept for comparisons of pairs, and limits."""
 
     batch_size: int
     kept_rows: int
@@ -32,7 +32,7 @@ class Pass:
 
 @dataclass
 class Seen:
-    """What came of a pass: by extractor's name what it measured, and (n,) values of each picture by figure's name."""
+    """What came of a pass: by extractor's name what it measured, and (n,) values of each image by metric's name."""
 
     measured: dict[str, Measured]
     pairs: dict[str, np.ndarray] = field(default_factory=dict)
@@ -48,21 +48,21 @@ class _Running:
 
 
 def measure(
-    pictures: PictureSet,
+    images: ImageSet,
     extractors: Sequence[Extractor],
     how: Pass,
     on_progress: OnProgress,
-    pairs: PairFigures | None = None,
+    pairs: PairMetrics | None = None,
 ) -> Seen:
-    """Show every readable picture to the extractors; `pairs` compares pictures that rebuild others with these.
+    """Show every readable image to the extractors; `pairs` compares images that rebuild others with these.
 
     Raises:
-        TooManyRejectedError: more than `how.max_rejected` of the pictures could not be read.
-        ValueError: NaN or inf among the features, or fewer than 2 pictures.
+        TooManyRejectedError: more than `how.max_rejected` of the images could not be read.
+        ValueError: NaN or inf among the features, or fewer than 2 images.
     """
     passes, running = Passes(how.device, how.threads), deque[_Running]()
     counts = POINTS if how.growing else 1
-    sums = [Accumulator(extractor.facts, pictures.total, how.kept_rows, counts) for extractor in extractors]
+    sums = [Accumulator(extractor.facts, images.total, how.kept_rows, counts) for extractor in extractors]
     values: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
 
     def take(one: _Running) -> None:
@@ -72,22 +72,22 @@ def measure(
             values.append((one.batch.numbers, one.pairs.result()))
 
     done = 0
-    on_progress(0, pictures.total, {})
-    for batch in pictures.batches(how.batch_size):
+    on_progress(0, images.total, {})
+    for batch in images.batches(how.batch_size):
         running.append(_start(batch, extractors, pairs, passes))
         # In the order of the batches, whichever is ready first: sums must not depend on the threads.
         while running and (len(running) > passes.count or all(future.done() for future in running[0].features)):
             take(running.popleft())
         done += len(batch.numbers)
-        on_progress(done, pictures.total, {"rejected": len(pictures.rejected)} if pictures.rejected else {})
+        on_progress(done, images.total, {"rejected": len(images.rejected)} if images.rejected else {})
     for one in running:
         take(one)
-    _check_rejected(pictures, how.max_rejected)
+    _check_rejected(images, how.max_rejected)
     measured = {extractor.facts.name: found.result() for extractor, found in zip(extractors, sums, strict=True)}
     return Seen(measured, _in_order(values))
 
 
-def _start(batch: Batch, extractors: Sequence[Extractor], pairs: PairFigures | None, passes: Passes) -> _Running:
+def _start(batch: Batch, extractors: Sequence[Extractor], pairs: PairMetrics | None, passes: Passes) -> _Running:
     features = [passes.submit(extractor.extract, batch.pixels) for extractor in extractors]
     compared = None
     if pairs is not None and batch.originals is not None:
@@ -96,17 +96,17 @@ def _start(batch: Batch, extractors: Sequence[Extractor], pairs: PairFigures | N
 
 
 def _in_order(values: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
-    """Values of each picture, by its number."""
+    """Values of each image, by its number."""
     if not values:
         return {}
     order = np.argsort(np.concatenate([numbers for numbers, _ in values]))
-    return {name: np.concatenate([figures[name] for _, figures in values])[order] for name in values[0][1]}
+    return {name: np.concatenate([metrics[name] for _, metrics in values])[order] for name in values[0][1]}
 
 
-def _check_rejected(pictures: PictureSet, most: float) -> None:
-    if len(pictures.rejected) > most * pictures.total:
-        key, reason = next(iter(pictures.rejected.items()))
+def _check_rejected(images: ImageSet, most: float) -> None:
+    if len(images.rejected) > most * images.total:
+        key, reason = next(iter(images.rejected.items()))
         raise TooManyRejectedError(
-            f"{len(pictures.rejected)} of {pictures.total} pictures could not be read, more than the share "
+            f"{len(images.rejected)} of {images.total} images could not be read, more than the share "
             f"max_rejected = {most:g}; the first is {key}: {reason}"
         )

@@ -1,4 +1,4 @@
-"""Sets of pictures in batches, whatever holds them: files of any kind, a store, or a .npz."""
+"""Sets of images in batches, whatever holds them: files of any kind, a store, or a .npz."""
 
 import hashlib
 from collections import deque
@@ -11,31 +11,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fae.images import PictureError, decode_picture, picture_size
+from fae.images import ImageError, decode_image, image_size
 from fae.weights import weights_file
 from jobs.extraction import Decoders, Decoding
 from stores import Store
 from stores.exchange import npz_arrays, npz_parts
 from stores.sources import Source, SourceError, scan
 
-CROP = "ADM centre crop"
+CROP = "ADM center crop"
 DECODE_SECONDS = 60.0
 BATCHES_AHEAD = 3  # decoded while the networks look at one
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures uint8 (n, S, S, 3), each one's number in a random order of the set (n,), and what they rebuild."""
+    """Images uint8 (n, S, S, 3), each one's number in a random order of the set (n,), and what they rebuild."""
 
     pixels: np.ndarray
     numbers: np.ndarray
     originals: np.ndarray | None = None
 
 
-class PictureSet(Protocol):
-    """Pictures of one `size` (pixels on a side); `total` counts those that there should be.
+class ImageSet(Protocol):
+    """Images of one `size` (pixels on a side); `total` counts those that there should be.
 
-    `identity` holds, as JSON values, all that decides the pixels; `rejected` the key and reason of each picture that
+    `identity` holds, as JSON values, all that decides the pixels; `rejected` the key and reason of each image that
     could not be read, once it was tried.
     """
 
@@ -48,24 +48,24 @@ class PictureSet(Protocol):
     @property
     def rejected(self) -> dict[str, str]: ...
     def batches(self, rows: int) -> Iterator[Batch]:
-        """Yield every readable picture once, up to `rows` at a time, in the order that is quickest to read."""
+        """Yield every readable image once, up to `rows` at a time, in the order that is quickest to read."""
         ...
 
 
 def square_size(shape: tuple[int, ...], dtype: Any, where: str) -> int:
-    """S of pictures uint8 (N, S, S, 3).
+    """S of images uint8 (N, S, S, 3).
 
     Raises:
         ValueError: other arrays; `where` names them.
     """
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or str(dtype) != "uint8":
-        raise ValueError(f"{where}: expected square pictures uint8 (N, S, S, 3); found {dtype} {shape}")
+        raise ValueError(f"{where}: expected square images uint8 (N, S, S, 3); found {dtype} {shape}")
     return shape[1]
 
 
 @dataclass(frozen=True)
-class StorePictures:
-    """The first `count` pictures of a store's rows (of one split), as they lie in its array `pixels`.
+class StoreImages:
+    """The first `count` images of a store's rows (of one split), as they lie in its array `pixels`.
 
     Rows of extracted stores are in a random order already; samples of one seed each are as good as that.
     """
@@ -78,10 +78,10 @@ class StorePictures:
     def __post_init__(self) -> None:
         if "pixels" not in self.store.arrays:
             raise ValueError(
-                f"{self.store.url}: expected a store with pictures; found {', '.join(self.store.arrays)}; "
+                f"{self.store.url}: expected a store with images; found {', '.join(self.store.arrays)}; "
                 "name a store of samples, or one made by `fae-pipe extract --pixels`"
             )
-        require_pictures(len(self.rows), f"{self.store.url}, split {self.split or 'any'}")
+        require_images(len(self.rows), f"{self.store.url}, split {self.split or 'any'}")
 
     @property
     def rows(self) -> np.ndarray:
@@ -115,8 +115,8 @@ class StorePictures:
 
 
 @dataclass(frozen=True)
-class NpzPictures:
-    """The first `count` pictures of `arr_0` in a .npz, as ADM's evaluation suite keeps samples."""
+class NpzImages:
+    """The first `count` images of `arr_0` in a .npz, as ADM's evaluation suite keeps samples."""
 
     path: Path
     count: int | None = None
@@ -147,10 +147,10 @@ class NpzPictures:
 
 
 @dataclass(frozen=True)
-class FilePictures:
-    """Picture files, decoded by threads and cropped to `size`; `table` has the columns of a scan, sorted by key.
+class FileImages:
+    """Image files, decoded by threads and cropped to `size`; `table` has the columns of a scan, sorted by key.
 
-    Pictures are numbered by their sha256, which is as good as a random order, and read as they lie on the disk.
+    Images are numbered by their sha256, which is as good as a random order, and read as they lie on the disk.
     """
 
     source: Source
@@ -169,7 +169,7 @@ class FilePictures:
         digest = hashlib.sha256("\n".join(sorted(self.table["sha256"].to_pylist())).encode()).hexdigest()
         return {
             "kind": "files",
-            "pictures_sha256": digest,
+            "images_sha256": digest,
             "split": self.split,
             "count": self.total,
             "size": self.size,
@@ -198,17 +198,17 @@ class FilePictures:
 
     def _start(self, room: np.ndarray, place: dict[str, Any], decoders: Decoders) -> Decoding:
         def decode(data: bytes) -> None:
-            room[0] = decode_picture(data, self.size)
+            room[0] = decode_image(data, self.size)
 
         return decoders.submit(lambda: self.source.read(place["source"], place["offset"], place["num_bytes"]), decode)
 
     def _finish(self, decoded: "_Decoded", decoders: Decoders) -> Iterator[Batch]:
-        """Wait for a batch and yield its readable pictures, if there is any."""
+        """Wait for a batch and yield its readable images, if there is any."""
         readable = np.ones(len(decoded.batch.numbers), bool)
         for place, (key, decoding) in enumerate(decoded.decodings.items()):
             try:
                 decoders.wait(decoding)
-            except (PictureError, SourceError, OSError) as error:
+            except (ImageError, SourceError, OSError) as error:
                 self.rejected[key], readable[place] = str(error), False
         if readable.all():
             yield decoded.batch
@@ -218,16 +218,16 @@ class FilePictures:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A batch on its way, and the decoding of each of its pictures by key."""
+    """A batch on its way, and the decoding of each of its images by key."""
 
     batch: Batch
     decodings: dict[str, Decoding]
 
 
-def file_pictures(
+def file_images(
     source: Source, *, size: int | None, split: str | None, count: int | None, cache: Path, threads: int
-) -> FilePictures:
-    """The pictures of a source: of one split, and of these the `count` with the smallest sha256.
+) -> FileImages:
+    """The images of a source: of one split, and of these the `count` with the smallest sha256.
 
     Without `size` they have that of the first readable one, its shorter side. `cache` is the file of known digests.
 
@@ -237,25 +237,23 @@ def file_pictures(
     table = scan(source, threads=max(2, threads), cache=cache).table
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
-    require_pictures(table.num_rows, f"{source.root}, split {split or 'any'}")
+    require_images(table.num_rows, f"{source.root}, split {split or 'any'}")
     if count is not None and count < table.num_rows:
         smallest = np.argsort(np.array(table["sha256"].to_pylist()), kind="stable")[:count]
         table = table.take(np.sort(smallest))
-    return FilePictures(source, table, split, size or _own_size(source, table), threads)
+    return FileImages(source, table, split, size or _own_size(source, table), threads)
 
 
-def require_pictures(count: int, where: str) -> None:
-    """Raise ValueError when there are too few pictures to compare; `where` names the set."""
+def require_images(count: int, where: str) -> None:
+    """Raise ValueError when there are too few images to compare; `where` names the set."""
     if count < 2:
-        raise ValueError(
-            f"{where}: expected at least 2 pictures to evaluate; found {count}; choose another set or split"
-        )
+        raise ValueError(f"{where}: expected at least 2 images to evaluate; found {count}; choose another set or split")
 
 
 def _own_size(source: Source, table: pa.Table) -> int:
     for place in table.select(["source", "offset", "num_bytes"]).to_pylist():
         try:
-            return min(picture_size(source.read(place["source"], place["offset"], place["num_bytes"])))
-        except (PictureError, SourceError):
+            return min(image_size(source.read(place["source"], place["offset"], place["num_bytes"])))
+        except (ImageError, SourceError):
             continue
-    raise ValueError(f"{source.root}: expected pictures; none of {table.num_rows} can be read")
+    raise ValueError(f"{source.root}: expected images; none of {table.num_rows} can be read")

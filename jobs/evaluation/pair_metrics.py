@@ -1,4 +1,4 @@
-"""How close pictures come to their originals, one by one."""
+"""How close images come to their originals, one by one."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from fae.images import to_float
 from fae.losses import LPIPS
 from fae.metrics import psnr, ssim
 
-# Figures of a batch (n, S, S, 3) against its originals: (n,) values by name.
-PairFigures = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+# Metrics of a batch (n, S, S, 3) against its originals: (n,) values by name.
+PairMetrics = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
-def pair_figures(lpips: str, device: torch.device) -> PairFigures:
-    """PSNR in dB, SSIM and LPIPS (by the network `alex` or `vgg`; `none` leaves it out) of pictures uint8.
+def pair_metrics(lpips: str, device: torch.device) -> PairMetrics:
+    """PSNR in dB, SSIM and LPIPS (by the network `alex` or `vgg`; `none` leaves it out) of images uint8.
 
     Raises:
         WeightsError: LPIPS' weights are not at hand.
@@ -22,11 +22,11 @@ def pair_figures(lpips: str, device: torch.device) -> PairFigures:
     perceptual = LPIPS(lpips).to(device) if lpips != "none" else None
 
     @torch.inference_mode()
-    def figures(painted: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
-        pictures, targets = (to_float(pixels).to(device) for pixels in (painted, originals))
-        found = {"PSNR (dB)": psnr(pictures, targets), "SSIM": ssim(pictures, targets)}
+    def metrics(painted: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
+        images, targets = (to_float(pixels).to(device) for pixels in (painted, originals))
+        found = {"PSNR (dB)": psnr(images, targets), "SSIM": ssim(images, targets)}
         if perceptual is not None:
-            found[f"LPIPS ({lpips})"] = perceptual(pictures, targets)
+            found[f"LPIPS ({lpips})"] = perceptual(images, targets)
         return {name: values.cpu().numpy() for name, values in found.items()}
 
-    return figures
+    return metrics

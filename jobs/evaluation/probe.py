@@ -15,7 +15,7 @@ from jobs.executors import OnProgress
 from jobs.loop import evaluation_rows
 from stores import Store
 
-NEIGHBOURS = (10, 20)
+NEIGHBORS = (10, 20)
 TOP = 5
 PAIRS_AT_ONCE = 16
 
@@ -29,7 +29,7 @@ class Split:
     pooled: Tokens
 
 
-def labelled_rows(store: Store, split: str, most: int) -> np.ndarray:
+def labeled_rows(store: Store, split: str, most: int) -> np.ndarray:
     """The first rows of a split that have a label (stored order is random); all when `most` is 0."""
     rows = store.rows(split)
     rows = rows[store.labels[rows] >= 0]
@@ -38,9 +38,9 @@ def labelled_rows(store: Store, split: str, most: int) -> np.ndarray:
 
 def why_no_classes(store: Store) -> str | None:
     """Why no classifier can be probed on this store, None when it can be."""
-    train, val = (store.labels[labelled_rows(store, split, 0)] for split in ("train", "val"))
+    train, val = (store.labels[labeled_rows(store, split, 0)] for split in ("train", "val"))
     if not len(val):
-        return "expected held-out rows with labels; found none; extract with --holdout, or pictures in val/"
+        return "expected held-out rows with labels; found none; extract with --holdout, or images in val/"
     if len(np.unique(train)) < 2:
         return f"expected training rows of at least 2 classes; found {len(np.unique(train))}"
     return None
@@ -48,7 +48,7 @@ def why_no_classes(store: Store) -> str | None:
 
 def pool_split(found: Representations, split: str, config: ProbeConfig, on_progress: OnProgress) -> Split:
     """A split's rows, labels and pooled tokens."""
-    rows = labelled_rows(found.features, split, config.rows)
+    rows = labeled_rows(found.features, split, config.rows)
     labels = torch.from_numpy(found.features.labels[rows])
     return Split(rows, labels, found.pooled(rows, config.pool, on_progress))
 
@@ -65,7 +65,7 @@ def _classify(train_pooled: Tensor, val_pooled: Tensor, train: Split, val: Split
     rows, queries = train_pooled.flatten(1), val_pooled.flatten(1)  # (N, cells·cells, C) -> (N, cells·cells·C)
     probe = fit_logistic(rows, train.labels, penalty)
     mean, std = spread(rows)
-    ks = tuple(k for k in NEIGHBOURS if k <= len(rows))
+    ks = tuple(k for k in NEIGHBORS if k <= len(rows))
     votes = knn_classify((rows - mean) / std, train.labels, (queries - mean) / std, ks)
     on_train = top_k(probe.scores(rows), probe.classes, train.labels)
     return {
@@ -119,9 +119,9 @@ def draw_pairs(store: Store, count: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures to match: their rows, standardised tokens (2, h, w, channels) of each kind, and x's foregrounds.
+    """Two images to match: their rows, standardised tokens (2, h, w, channels) of each kind, and x's foregrounds.
 
-    `patches` are some foreground patches of the first picture, flat positions, drawn by the seed.
+    `patches` are some foreground patches of the first image, flat positions, drawn by the seed.
     """
 
     rows: tuple[int, int]

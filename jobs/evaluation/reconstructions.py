@@ -1,4 +1,4 @@
-"""Held-out pictures painted anew, as a set of pictures beside their originals."""
+"""Held-out images painted anew, as a set of images beside their originals."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fae.models import PixelDecoder, PixelVAE
-from jobs.evaluation.image_sets import Batch, StorePictures
+from jobs.evaluation.image_sets import Batch, StoreImages
 from jobs.runs import RunFolder, load_model
 from jobs.train import Rebuild, rebuilder, reconstruct
 
@@ -18,10 +18,10 @@ from jobs.train import Rebuild, rebuilder, reconstruct
 class Reconstructions:
     """What a decoder paints of a store's features, through the autoencoder (its mean) when there is one.
 
-    Without a decoder it is what an autoencoder that paints makes of the pictures.
+    Without a decoder it is what an autoencoder that paints makes of the images.
     """
 
-    originals: StorePictures
+    originals: StoreImages
     decoder: RunFolder | None
     autoencoder: RunFolder | None
     device: torch.device

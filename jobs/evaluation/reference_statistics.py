@@ -9,19 +9,19 @@ import torch
 from safetensors.torch import load, save
 
 from fae.metrics import ExtractorFacts, Gaussian, Measured
-from jobs.evaluation.image_sets import PictureSet
+from jobs.evaluation.image_sets import ImageSet
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
 
 FILE, RECORD = "statistics.safetensors", "provenance.json"
 
 
-def reference_ingredients(pictures: PictureSet, facts: ExtractorFacts, kept_rows: int) -> dict[str, Any]:
+def reference_ingredients(images: ImageSet, facts: ExtractorFacts, kept_rows: int) -> dict[str, Any]:
     """All that decides the statistics, up to rounding."""
     return {
-        "pictures": pictures.identity,
+        "images": images.identity,
         "extractor": facts.as_record(),
-        "kept_rows": min(kept_rows, pictures.total),
+        "kept_rows": min(kept_rows, images.total),
         "format": 1,
     }
 
@@ -67,7 +67,7 @@ def load_reference(folder: Path, ingredients: dict[str, Any]) -> Measured | None
 
 
 def rejected_of(folder: Path) -> dict[str, str]:
-    """Key and reason of the reference's pictures that could not be read."""
+    """Key and reason of the reference's images that could not be read."""
     rejected: dict[str, str] = _record(folder).get("rejected", {})
     return rejected
 

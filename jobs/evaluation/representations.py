@@ -1,4 +1,4 @@
-"""What a picture is to the probes: its features x, its latents z and the rebuilt features x̂, out of stores alone."""
+"""What an image is to the probes: its features x, its latents z and the rebuilt features x̂, out of stores alone."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future

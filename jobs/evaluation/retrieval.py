@@ -1,4 +1,4 @@
-"""Captions and pictures found by each other: the features of a joint model's vision half beside what is rebuilt."""
+"""Captions and images found by each other: the features of a joint model's vision half beside what is rebuilt."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def captioned_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
         if len(rows) > 1:
             return split, rows[:most] if most else rows
     raise ValueError(
-        f"--text-tower: {store.url}: expected at least 2 rows with captions; found none such; extract from pictures "
+        f"--text-tower: {store.url}: expected at least 2 rows with captions; found none such; extract from images "
         "with captions"
     )
 
@@ -57,7 +57,7 @@ def load_pooler(store: Store, tower: Path, device: torch.device) -> TokenPooler:
 
 
 def retrieve(found: Representations, tower: Path, config: ProbeConfig, on_progress: OnProgress) -> dict[str, Any]:
-    """Recall at 1, 5 and 10 of captions and pictures by x and by x_hat, on the same rows and captions.
+    """Recall at 1, 5 and 10 of captions and images by x and by x_hat, on the same rows and captions.
 
     Raises:
         WeightsError, ValueError: no joint model, or one that does not fit the features; rows without captions.
@@ -69,10 +69,10 @@ def retrieve(found: Representations, tower: Path, config: ProbeConfig, on_progre
     def pool(tokens: Tokens) -> Tokens:
         return {kind: pooler(tokens[kind]) for kind in POOLED_KINDS}
 
-    pictures = found.reduced(rows, pool, on_progress)
+    images = found.reduced(rows, pool, on_progress)
     texts = [row[: config.captions] for row in store.index["caption"].take(rows).to_pylist()]
     owner = torch.tensor([number for number, row in enumerate(texts) for _ in row])
     encoder = TextEncoder.load(tower, found.device)
     captions = embed_captions([text for row in texts for text in row], encoder)
-    scores = {kind: recall(pictures[kind], captions, owner, KS) for kind in POOLED_KINDS}
-    return {"split": split, "pictures": len(rows), "captions": len(captions), **scores}
+    scores = {kind: recall(images[kind], captions, owner, KS) for kind in POOLED_KINDS}
+    return {"split": split, "images": len(rows), "captions": len(captions), **scores}

@@ -24,7 +24,7 @@ def fill_stores(
     on_progress: OnProgress,
     max_rejected: float,
 ) -> list[Store]:
-    """Take over what older stores hold, do every unit of which a shard is missing, and finalise; complete ones stay.
+    """Take over what older stores hold, do every unit of which a shard is missing, and finalize; complete ones stay.
 
     A unit is a shard of the store with the most rows in one; the shards of the others divide it.
 
@@ -48,8 +48,8 @@ def fill_stores(
                 for writer in unfinished:
                     writer.blobs.sweep()  # what lost workers left half written
             for writer in unfinished:
-                writer.finalise(max_rejected=max_rejected)
-    return [writer.finalise() for writer in writers]
+                writer.finalize(max_rejected=max_rejected)
+    return [writer.finalize() for writer in writers]
 
 
 def _missing_units(writers: Sequence[StoreWriter], unit_rows: int) -> list[int]:

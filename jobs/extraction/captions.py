@@ -223,7 +223,7 @@ def _from_base64(text: str) -> torch.Tensor:
 
 
 def _captions_as_content(index: pa.Table) -> pa.Table:
-    """The index with each row's captions as its content: their digest and size in place of the picture's."""
+    """The index with each row's captions as its content: their digest and size in place of the image's."""
     texts = [json.dumps(row or [], ensure_ascii=False).encode() for row in index["caption"].to_pylist()]
     columns = {
         "sha256": pa.array([hashlib.sha256(text).hexdigest() for text in texts]),

@@ -1,4 +1,4 @@
-"""Threads that decode pictures; one that hangs in a picture is given up and replaced, and the picture is rejected."""
+"""Threads that decode images; one that hangs in an image is given up and replaced, and the image is rejected."""
 
 import queue
 import threading
@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0  # how often those who wait look for a decoder that hangs
 
 @dataclass(eq=False)
 class Decoding:
-    """A picture on its way."""
+    """An image on its way."""
 
     read: Callable[[], bytes]
     decode: Callable[[bytes], None]
@@ -28,8 +28,8 @@ Work = queue.SimpleQueue[Decoding | None]
 class Decoders:
     """`threads` daemon threads; a decoder cannot be stopped, so one that passes the deadline is left to itself.
 
-    Reading the bytes does not count: a slow disk is no fault of the picture's. What a decoder given up writes later
-    goes into the room of a rejected picture.
+    Reading the bytes does not count: a slow disk is no fault of the image's. What a decoder given up writes later
+    goes into the room of a rejected image.
     """
 
     def __init__(self, threads: int, deadline_seconds: float) -> None:
@@ -42,34 +42,34 @@ class Decoders:
             self._add_thread()
 
     def submit(self, read: Callable[[], bytes], decode: Callable[[bytes], None]) -> Decoding:
-        """Read a picture and decode it as soon as a thread is free."""
-        picture = Decoding(read, decode)
-        self._work.put(picture)
-        return picture
+        """Read an image and decode it as soon as a thread is free."""
+        image = Decoding(read, decode)
+        self._work.put(image)
+        return image
 
-    def wait(self, picture: Decoding) -> None:
-        """Return when the picture is decoded; what `read` and `decode` raise is raised here.
+    def wait(self, image: Decoding) -> None:
+        """Return when the image is decoded; what `read` and `decode` raise is raised here.
 
         Raises:
             TimeoutError: it took longer than the deadline.
         """
         while True:
             try:
-                return picture.done.result(timeout=min(LOOK_SECONDS, self.deadline_seconds))
+                return image.done.result(timeout=min(LOOK_SECONDS, self.deadline_seconds))
             except TimeoutError:
-                if picture.done.done():
+                if image.done.done():
                     raise
             # Any of them, not this one alone, which may wait for a thread behind those that hang.
             self._relieve()
-            if picture.given_up:
+            if image.given_up:
                 raise TimeoutError(f"cannot be decoded: not done after {self.deadline_seconds:g} seconds")
 
     def _relieve(self) -> None:
         latest = time.monotonic() - self.deadline_seconds
         with self._lock:
-            for picture in self._running:
-                if not picture.given_up and picture.began is not None and picture.began <= latest:
-                    picture.given_up = True
+            for image in self._running:
+                if not image.given_up and image.began is not None and image.began <= latest:
+                    image.given_up = True
                     self._add_thread()
 
     def _add_thread(self) -> None:
@@ -80,19 +80,19 @@ class Decoders:
 
 def _decode_all(work: Work, running: set[Decoding], lock: threading.Lock) -> None:
     """What a thread does; it knows not the decoders themselves, so that they can be forgotten and it ends."""
-    while (picture := work.get()) is not None:
+    while (image := work.get()) is not None:
         try:
-            data = picture.read()
+            data = image.read()
             with lock:
-                picture.began = time.monotonic()
-                running.add(picture)
-            picture.decode(data)
-            picture.done.set_result(None)
+                image.began = time.monotonic()
+                running.add(image)
+            image.decode(data)
+            image.done.set_result(None)
         except BaseException as error:
-            picture.done.set_exception(error)
+            image.done.set_exception(error)
         with lock:
-            running.discard(picture)
-            if picture.given_up:
+            running.discard(image)
+            if image.given_up:
                 return  # another thread took this one's place
-        del picture  # its room in a shard must not wait for the next one
+        del image  # its room in a shard must not wait for the next one
     work.put(None)

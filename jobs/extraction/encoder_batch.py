@@ -1,4 +1,4 @@
-"""The largest batch of pictures that a frozen encoder takes on the device where it will run."""
+"""The largest batch of images that a frozen encoder takes on the device where it will run."""
 
 import torch
 
@@ -11,7 +11,7 @@ VALUES_PER_TOKEN = 10
 
 
 def encoder_batch_size(spec: EncoderSpec, config: ExtractConfig, runtime: RuntimeConfig) -> int:
-    """Pictures in a pass: on a GPU the most that fit, tried on a worker; on a processor a fixed figure by memory."""
+    """Images in a pass: on a GPU the most that fit, tried on a worker; on a processor a fixed metric by memory."""
     device = pick_device(runtime.device)
     if device.type == "cuda" or runtime.gpus_per_worker > 0:
         return call_on_worker(_try_on_gpu, (spec, config, runtime.device), runtime)
@@ -23,5 +23,5 @@ def encoder_batch_size(spec: EncoderSpec, config: ExtractConfig, runtime: Runtim
 def _try_on_gpu(spec: EncoderSpec, config: ExtractConfig, device_name: str) -> int:
     device = pick_device(device_name)
     encoder = build_encoder(spec, device, pick_dtype(config.precision, device))
-    size, views = config.picture_size, 1 + config.flip
+    size, views = config.image_size, 1 + config.flip
     return batch_on_gpu(lambda rows: encoder(torch.zeros(rows * views, size, size, 3, dtype=torch.uint8)), device)

@@ -1,4 +1,4 @@
-"""The worker that fills feature stores: pictures decoded once, for one encoder or several, shard by shard."""
+"""The worker that fills feature stores: images decoded once, for one encoder or several, shard by shard."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder
-from fae.images import PictureError, decode_picture
+from fae.images import ImageError, decode_image
 from jobs.config import ExtractConfig
 from jobs.executors import Laps, Passes, ShardResult, pick_device, pick_dtype
 from jobs.extraction.decoders import Decoders, Decoding
@@ -40,7 +40,7 @@ class _Part:
 
 
 class ExtractWorker:
-    """Decodes the pictures of a unit with threads, runs the encoders over them and writes the shards.
+    """Decodes the images of a unit with threads, runs the encoders over them and writes the shards.
 
     A unit is the shard of the store with the most rows in one; the shards of the others divide it. Two `run` calls may
     overlap: while the batches of one are in the encoder, the other decodes or writes.
@@ -63,36 +63,36 @@ class ExtractWorker:
         span = self.coarsest.shard_rows(unit)
         parts = [part for filler in self.fillers for part in filler.missing(span)]
         rows = np.unique(np.concatenate([np.empty(0, np.int64), *(part.new_rows() for part in parts)]))
-        size, views = self.config.picture_size, self.coarsest.manifest.views
+        size, views = self.config.image_size, self.coarsest.manifest.views
         pixels = np.zeros((len(rows), views, size, size, 3), np.uint8)
         clock = Laps()
-        pictures = _Pictures(rows, pixels, self._start_decoding(rows, pixels), self.decoders)
+        images = _Images(rows, pixels, self._start_decoding(rows, pixels), self.decoders)
         for part in parts:
-            part.filler.fill(part, pictures, clock)
-        rejected = len(pictures.reasons(rows))
+            part.filler.fill(part, images, clock)
+        rejected = len(images.reasons(rows))
         return {"shard": unit, "rows": len(span), "rejected": rejected, "seconds": clock.seconds}
 
     def _start_decoding(self, rows: np.ndarray, pixels: np.ndarray) -> list[Decoding]:
-        """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the pictures lie in their files."""
+        """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the images lie in their files."""
         places = self.coarsest.index_rows(rows, ["source", "offset", "num_bytes"]).to_pylist()
         order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
         started = {k: self._start(pixels[k], **places[k]) for k in order}
         return [started[k] for k in range(len(rows))]
 
     def _start(self, views: np.ndarray, source: str, offset: int, num_bytes: int) -> Decoding:
-        """Fill the views (V, H, W, 3) of one picture, the second mirrored."""
+        """Fill the views (V, H, W, 3) of one image, the second mirrored."""
 
         def decode(data: bytes) -> None:
-            picture = decode_picture(data, self.config.picture_size)
-            views[0] = picture
-            views[1:] = picture[:, ::-1]
+            image = decode_image(data, self.config.image_size)
+            views[0] = image
+            views[1:] = image[:, ::-1]
 
         return self.decoders.submit(lambda: self.source.read(source, offset, num_bytes), decode)
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """The pictures of store rows (ascending), on their way into `pixels` (rows, V, H, W, 3)."""
+class _Images:
+    """The images of store rows (ascending), on their way into `pixels` (rows, V, H, W, 3)."""
 
     rows: np.ndarray
     pixels: np.ndarray
@@ -100,12 +100,12 @@ class _Pictures:
     decoders: Decoders
 
     def reasons(self, rows: Iterable[int]) -> dict[int, str]:
-        """Wait for the pictures of these rows; the reasons of those that could not be read, by row."""
+        """Wait for the images of these rows; the reasons of those that could not be read, by row."""
         found: dict[int, str] = {}
         for row, place in zip(rows, np.searchsorted(self.rows, np.asarray(rows)), strict=True):
             try:
                 self.decoders.wait(self.decodings[place])
-            except (PictureError, SourceError, OSError) as error:
+            except (ImageError, SourceError, OSError) as error:
                 found[int(row)] = str(error)
         return found
 
@@ -132,7 +132,7 @@ class _Filler:
         shards = self.writer.missing_shards(range(span.start // size, -(-span.stop // size)))
         return [_Part(self, shard, self.writer.kept_rows(shard)) for shard in shards]
 
-    def fill(self, part: _Part, pictures: _Pictures, clock: Laps) -> None:
+    def fill(self, part: _Part, images: _Images, clock: Laps) -> None:
         """Encode and commit one shard."""
         rows, kept = part.new_rows(), part.kept
         manifest = self.writer.manifest
@@ -142,16 +142,16 @@ class _Filler:
         encoded: list[Future[None]] = []
         for start in range(0, len(rows), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            rejected |= pictures.reasons(rows[batch])
+            rejected |= images.reasons(rows[batch])
             clock.lap("decode")
-            encoded.append(self.passes.submit(self._encode, pictures.of(rows[batch]), features[batch]))
+            encoded.append(self.passes.submit(self._encode, images.of(rows[batch]), features[batch]))
             clock.lap("encode")
         for done in encoded:
             done.result()
         clock.lap("encode")
         arrays = {"features": kept.spread(features.numpy())}
         if self.config.pixels:
-            arrays["pixels"] = kept.spread(pictures.of(rows))
+            arrays["pixels"] = kept.spread(images.of(rows))
         self.writer.write_shard(part.shard, arrays, rejected=rejected, kept=kept)
         clock.lap("write")
 

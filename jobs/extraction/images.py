@@ -1,4 +1,4 @@
-"""Pictures to features: plan feature stores, and fill their shards with frozen encoders."""
+"""Images to features: plan feature stores, and fill their shards with frozen encoders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,22 +52,20 @@ def plan_features(
     cache: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[FeaturePlan]:
-    """Read every picture's bytes once, digest the encoders' weights, and name all that decides the features.
+    """Read every image's bytes once, digest the encoders' weights, and name all that decides the features.
 
     `configs` differ in the encoder and its block alone. `cache` is a folder for unpacked tars and for digests of files
     that have not changed.
 
     Raises:
-        ValueError: no data path, no picture, or settings that do not fit the encoder.
+        ValueError: no data path, no image, or settings that do not fit the encoder.
     """
     if data.path is None:
-        raise ValueError(
-            "data.path: expected a folder, tar or Parquet file of pictures; received none; pass --data PATH"
-        )
+        raise ValueError("data.path: expected a folder, tar or Parquet file of images; received none; pass --data PATH")
     device = pick_device(runtime.device)
     source = open_source(data.path, labels=data.labels, cache=str(cache / "unpacked"))
     encoders = [_describe(config) for config in configs]
-    # The pictures come last: reading them all may take an hour, and a mistake in the settings is said before.
+    # The images come last: reading them all may take an hour, and a mistake in the settings is said before.
     digests = cache / f"digests-{fingerprint({'root': str(Path(data.path).absolute())})[:12]}.parquet"
     scanned = scan(source, holdout=data.holdout, limit=data.limit, cache=digests, progress=on_progress)
     return [
@@ -89,8 +87,8 @@ def encoder_spec(config: ExtractConfig) -> EncoderSpec:
 
 
 def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
-    """What a feature store keeps of a picture whose tokens are (h, w, C)."""
-    pixels = ArraySpec("pixels", (config.picture_size, config.picture_size, 3), "uint8")
+    """What a feature store keeps of an image whose tokens are (h, w, C)."""
+    pixels = ArraySpec("pixels", (config.image_size, config.image_size, 3), "uint8")
     return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
 
 
@@ -104,7 +102,7 @@ def _plan(
 ) -> FeaturePlan:
     arrays = feature_arrays(config, encoder_shape(spec))
     precision = dtype_name(config.precision, device)
-    ingredients = {"encoder": encoder, "picture_size": config.picture_size, "precision": precision}
+    ingredients = {"encoder": encoder, "image_size": config.image_size, "precision": precision}
     attributes = {"class_names": scanned.class_names, "device": device.type}
     return FeaturePlan(source, config, spec, scanned, arrays, ingredients, attributes)
 
@@ -116,13 +114,13 @@ def extract(
     runtime: RuntimeConfig,
     on_progress: OnProgress,
 ) -> list[Store]:
-    """Fill the missing shards of the plans' stores and finalise them; nothing for those that are complete.
+    """Fill the missing shards of the plans' stores and finalize them; nothing for those that are complete.
 
-    Pictures are decoded once for all of them, when their rows are in one order and their shards divide the largest;
+    Images are decoded once for all of them, when their rows are in one order and their shards divide the largest;
     otherwise for one store after the other. Either way each holds what an extraction of its own gives.
 
     Raises:
-        StoreError: more than `data.max_rejected` of the pictures could not be read (the stores are kept).
+        StoreError: more than `data.max_rejected` of the images could not be read (the stores are kept).
     """
     pairs = [(writer, plan) for writer, plan in zip(writers, plans, strict=True) if not writer.complete]
     together = _in_step([writer for writer, _ in pairs])
@@ -134,7 +132,7 @@ def extract(
         if group:
             factory = partial(ExtractWorker, targets, plans[0].source, runtime.device)
             fill_stores([writer for writer, _ in group], factory, runtime, on_progress, data.max_rejected)
-    return [writer.finalise() for writer in writers]
+    return [writer.finalize() for writer in writers]
 
 
 def _in_step(writers: Sequence[StoreWriter]) -> bool:

@@ -1,4 +1,4 @@
-"""Features (or pictures) to latents: the autoencoder's encoder over a feature store, shard by shard."""
+"""Features (or images) to latents: the autoencoder's encoder over a feature store, shard by shard."""
 
 from concurrent.futures import Future
 from functools import partial
@@ -67,14 +67,14 @@ def latent_writer(
 
 
 def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec:
-    """What a latent store keeps of a picture's latents (h, w, c)."""
+    """What a latent store keeps of an image's latents (h, w, c)."""
     height, width, channels = shape
     stored = 2 * channels if config.latents == "moments" else channels
     return ArraySpec("latents", (height, width, stored), config.dtype)
 
 
 def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:
-    """What makes a row's latents of its picture; None when that depends on the row's number too."""
+    """What makes a row's latents of its image; None when that depends on the row's number too."""
     if ingredients["latents"] == "draw":
         return None
     rest = {name: value for name, value in ingredients.items() if name != "features_content_id"}
@@ -149,7 +149,7 @@ class EncodeWorker:
 
 
 def as_numbers(values: torch.Tensor) -> torch.Tensor:
-    """Features in float32; pictures stay bytes."""
+    """Features in float32; images stay bytes."""
     return values.float() if values.is_floating_point() else values
 
 

@@ -12,7 +12,7 @@ class TrainingDiverged(RuntimeError):
 class FiniteGuard:
     """Watches losses and gradient norms without waiting for the device.
 
-    The optimiser is told through `found_inf`, the way a gradient scaler tells it, so a bad step changes no weight.
+    The optimizer is told through `found_inf`, the way a gradient scaler tells it, so a bad step changes no weight.
     """
 
     def __init__(self, device: torch.device, allowed: int) -> None:

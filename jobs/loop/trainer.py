@@ -46,7 +46,7 @@ class Stateful(Protocol):
 
 @dataclass
 class Trainer:
-    """A model in training: its optimiser, average, loader and place on disk.
+    """A model in training: its optimizer, average, loader and place on disk.
 
     Every rank of a group has one, with the same weights and its own rows of each batch.
     """
@@ -150,7 +150,7 @@ class Trainer:
         return self.ranks.mean(losses)
 
     def update(self, losses: Losses) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clip, optimiser and average; returns the gradient norm and whether the step was left out.
+        """Clip, optimizer and average; returns the gradient norm and whether the step was left out.
 
         Nothing waits for the device.
         """
@@ -190,7 +190,7 @@ def fit(
     `loss_function(model, batch, generator)` returns named losses, `loss` among them, each a mean over the batch's rows;
     every draw it makes comes from `generator` through `fae.rng`, which is seeded by (seed, step), so that a resumed
     run draws what an uninterrupted one does. Every `config.preview_every` steps `preview` shows the averaged model, and
-    the figures that `evaluation` finds for it stand in the next line of metrics.
+    the metrics that `evaluation` finds for it stand in the next line of metrics.
 
     Raises:
         TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
@@ -220,7 +220,7 @@ def fit(
             due = config.preview_every > 0 and trainer.step % config.preview_every == 0
             averaged = trainer.averaged() if due and (preview or evaluation) else None
             if evaluation and averaged is not None and ranks.lead:
-                log.add_figures(evaluation(averaged))
+                log.add_metrics(evaluation(averaged))
             if trainer.step % config.log_every == 0 or last:
                 skipped = trainer.guard.verdict(str(run.path))
                 facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped)
@@ -246,7 +246,7 @@ def _parts(batch: dict[str, torch.Tensor], count: int) -> Iterator[dict[str, tor
 
 
 def step_seed(seed: int, step: int) -> int:
-    """A 64-bit seed that is a pure function of (seed, step); neighbours share no bits (splitmix64)."""
+    """A 64-bit seed that is a pure function of (seed, step); neighbors share no bits (splitmix64)."""
     value = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

@@ -60,18 +60,16 @@ def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> Fe
 
 
 def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
-    """A fresh VAE of the store's pictures, whose latents have the grid of its features.
+    """A fresh VAE of the store's images, whose latents have the grid of its features.
 
     Raises:
-        ValueError: a store without pictures, or a picture that halvings do not bring to the grid.
+        ValueError: a store without images, or an image that halvings do not bring to the grid.
     """
     if "pixels" not in features.arrays:
-        raise ValueError(
-            f"{features.path}: expected a store with pictures; run `fae-pipe extract --pixels` to make one"
-        )
+        raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
     height, width, _ = features.arrays["features"].row_shape
     return PixelVAE(
-        picture_size=features.arrays["pixels"].row_shape[0],
+        image_size=features.arrays["pixels"].row_shape[0],
         grid=(height, width),
         latent_channels=config.latent_channels,
         width=config.vae_width,

@@ -30,7 +30,7 @@ class MetricsLog:
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.batch_size = batch_size
         self.loss: float | None = None  # of the newest line
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self._start()
 
     def add(
@@ -47,27 +47,27 @@ class MetricsLog:
         self.timed += 1
         self.waited_seconds += waited_seconds
 
-    def add_figures(self, figures: dict[str, float]) -> None:
-        """Take in figures measured at this step, for the next line."""
-        self.figures |= figures
+    def add_metrics(self, metrics: dict[str, float]) -> None:
+        """Take in metrics measured at this step, for the next line."""
+        self.metrics |= metrics
 
     def state_dict(self) -> dict[str, Any]:
         """The interval so far, as JSON values; waits for the device."""
         sums = {name: float(value) for name, value in self.sums.items()}
-        return {"sums": sums, "loss": self.loss, "figures": self.figures}
+        return {"sums": sums, "loss": self.loss, "metrics": self.metrics}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on with a saved interval, so that its line is the one of a run that was never stopped."""
         self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
         self.loss = state.get("loss")
-        self.figures = state.get("figures", {})
+        self.metrics = state.get("metrics", {})
 
     def write(self, step: int, rate: float, skipped_steps: int) -> dict[str, float]:
         """End the interval, write its means and return them; this is the one place that waits for the device."""
         facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
         count = max(facts.pop(COUNT), 1.0)
-        facts = {name: value / count for name, value in facts.items()} | self.figures
-        self.figures = {}
+        facts = {name: value / count for name, value in facts.items()} | self.metrics
+        self.metrics = {}
         seconds = time.perf_counter() - self.started
         line = {
             **facts,

@@ -53,7 +53,7 @@ class RunFolder:
             "ingredients": ingredients,
             "config": config,
             "inputs": inputs,
-            "figures": {},
+            "metrics": {},
             **(facts or {}),
         }
         run = cls(path, record)
@@ -86,7 +86,7 @@ class RunFolder:
 
     @property
     def paints(self) -> bool:
-        """Whether this is an autoencoder whose decoder makes pictures, so that no pixel decoder is needed."""
+        """Whether this is an autoencoder whose decoder makes images, so that no pixel decoder is needed."""
         return self.record["kind"] == "autoencoders" and self.record["config"].get("encoder") == PIXEL_VAE
 
     @property
@@ -113,10 +113,10 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / "run.json", json.dumps(self.record, indent=1).encode())
 
-    def finish(self, figures: dict[str, Any]) -> None:
+    def finish(self, metrics: dict[str, Any]) -> None:
         """Mark the run complete; model/ must hold the finished weights."""
         digest = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
-        self.record |= {"status": "complete", "weights_sha256": digest, "figures": figures}
+        self.record |= {"status": "complete", "weights_sha256": digest, "metrics": metrics}
         self.save()
 
 
@@ -131,10 +131,10 @@ class Models:
     weak: RunFolder | None = None
     """A weaker generator of the same latents to guide by, if any."""
 
-    def picture_shape(self) -> tuple[int, int]:
+    def image_shape(self) -> tuple[int, int]:
         """Height and width in pixels of what is painted."""
         if self.decoder is None:
-            size = int(self.autoencoder.model_config()["picture_size"])
+            size = int(self.autoencoder.model_config()["image_size"])
             return size, size
         config = self.decoder.model_config()
         height, width = (int(cells) * int(config["patch_size"]) for cells in config["grid"])

@@ -8,8 +8,8 @@ from .report_images import GuidanceGrid as GuidanceGrid
 from .report_images import Nearest as Nearest
 from .report_images import Rebuilt as Rebuilt
 from .report_images import guidance_grid as guidance_grid
-from .report_images import nearest_pictures as nearest_pictures
-from .report_images import rebuilt_pictures as rebuilt_pictures
+from .report_images import nearest_images as nearest_images
+from .report_images import rebuilt_images as rebuilt_images
 from .sample_plan import SamplePlan as SamplePlan
 from .sample_plan import plan_samples as plan_samples
 from .sample_store import PIXELS as PIXELS

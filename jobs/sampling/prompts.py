@@ -40,7 +40,7 @@ def prompt_texts(config: SampleConfig, generator: RunFolder) -> list[str]:
         return read_prompts(Path(config.prompts))
     raise ValueError(
         f"prompts: {generator.path} is told captions; expected some of them; give --prompt TEXT, --prompts FILE, or "
-        f"--prompts {HELD_OUT} for those of held-out pictures"
+        f"--prompts {HELD_OUT} for those of held-out images"
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures that show what trained models do: rebuilt held-out pictures, samples by guidance and steps, nearest rows."""
+"""Images that show what trained models do: rebuilt held-out images, samples by guidance and steps, nearest rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,39 +18,39 @@ from jobs.sampling.sampler import Sampler
 from jobs.train import rebuilder, reconstruct
 from stores import Store
 
-# Pictures are compared as 32 x 32 ones: where things are and what colour they have, not their grain.
+# Images are compared as 32 x 32 ones: where things are and what color they have, not their grain.
 COMPARED_SIZE = 32
 READ_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """Held-out pictures and what the models make of them, uint8 (N, H, W, 3), with PSNR (dB) and SSIM of each."""
+    """Held-out images and what the models make of them, uint8 (N, H, W, 3), with PSNR (dB) and SSIM of each."""
 
     split: str
     keys: list[str]
     originals: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     psnr_db: list[float]
     ssim: list[float]
 
 
-def rebuilt_pictures(
+def rebuilt_images(
     features: Store, autoencoder: RunFolder | None, decoder: RunFolder, count: int, device: torch.device
 ) -> Rebuilt:
-    """The first held-out pictures (training pictures when none are held out) through autoencoder and decoder."""
+    """The first held-out images (training images when none are held out) through autoencoder and decoder."""
     split, rows = evaluation_rows(features, count)
     rebuild = rebuilder(autoencoder, device) if autoencoder is not None else None
     model = load_model(PixelDecoder, decoder.model_path, device)
-    originals, pictures = reconstruct(model, features, rows, rebuild, device)
-    pair = to_float(pictures), to_float(originals)
+    originals, images = reconstruct(model, features, rows, rebuild, device)
+    pair = to_float(images), to_float(originals)
     keys = features.index["key"].take(rows).to_pylist()
-    return Rebuilt(split, keys, originals, pictures, psnr(*pair).tolist(), ssim(*pair).tolist())
+    return Rebuilt(split, keys, originals, images, psnr(*pair).tolist(), ssim(*pair).tolist())
 
 
 @dataclass(frozen=True)
 class GuidanceGrid:
-    """Pictures uint8 (N, H, W, 3) by guidance scale (down) and solver steps (across), of one plan."""
+    """Images uint8 (N, H, W, 3) by guidance scale (down) and solver steps (across), of one plan."""
 
     scales: list[float]
     steps: list[int]
@@ -66,7 +66,7 @@ def guidance_grid(
     conditions = sampler.asked(plan).part(slice(None))
 
     def cell(scale: float, step: int) -> np.ndarray:
-        return sampler.make(conditions, plan.seeds, replace(config, guidance_scale=scale, steps=step)).pictures
+        return sampler.make(conditions, plan.seeds, replace(config, guidance_scale=scale, steps=step)).images
 
     cells = [[cell(scale, step) for step in steps] for scale in scales]
     return GuidanceGrid(list(scales), list(steps), cells)
@@ -74,20 +74,20 @@ def guidance_grid(
 
 @dataclass(frozen=True)
 class Nearest:
-    """The row nearest to each of some pictures: its number, its picture uint8 (H, W, 3), and the distance to it."""
+    """The row nearest to each of some images: its number, its image uint8 (H, W, 3), and the distance to it."""
 
     rows: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     distances: np.ndarray
 
 
-def nearest_pictures(pictures: np.ndarray, store: Store, rows: np.ndarray, others: bool = False) -> Nearest:
-    """Search the stored pictures of `rows` for the nearest one of each picture uint8 (N, H, W, 3).
+def nearest_images(images: np.ndarray, store: Store, rows: np.ndarray, others: bool = False) -> Nearest:
+    """Search the stored images of `rows` for the nearest one of each image uint8 (N, H, W, 3).
 
     The distance is the root mean square difference of values in [0, 1] after averaging both to 32 x 32. `others`: a
-    picture that is the same to the last bit does not count, so that rows of the store can be asked for their neighbour.
+    image that is the same to the last bit does not count, so that rows of the store can be asked for their neighbor.
     """
-    asked = _small(pictures)
+    asked = _small(images)
     best = torch.full((len(asked),), torch.inf)
     places = torch.zeros(len(asked), dtype=torch.int64)
     for start in range(0, len(rows), READ_ROWS):
@@ -102,7 +102,7 @@ def nearest_pictures(pictures: np.ndarray, store: Store, rows: np.ndarray, other
     return Nearest(places.numpy(), shown, (best / asked.shape[1] ** 0.5).numpy())
 
 
-def _small(pictures: np.ndarray) -> torch.Tensor:
+def _small(images: np.ndarray) -> torch.Tensor:
     """uint8 (N, H, W, 3) -> float32 (N, 3·32·32) in [0, 1]."""
-    values = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
     return F.interpolate(values, (COMPARED_SIZE, COMPARED_SIZE), mode="area").flatten(1)

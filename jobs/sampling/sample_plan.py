@@ -1,4 +1,4 @@
-"""Which pictures to make: a class or a caption, and a seed, for each."""
+"""Which images to make: a class or a caption, and a seed, for each."""
 
 import re
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ ENCODER = "text_encoder_sha256"
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """What to make: a label (-1 = none) and a seed for each picture, and its caption where captions are told."""
+    """What to make: a label (-1 = none) and a seed for each image, and its caption where captions are told."""
 
     labels: np.ndarray
     seeds: list[int]
     captions: list[str] | None = None
 
     def name(self, number: int) -> str:
-        """What a picture is called: `000012-class3-seed12`, or `000012-seed12` of a caption."""
+        """What an image is called: `000012-class3-seed12`, or `000012-seed12` of a caption."""
         told = f"class{self.labels[number]}-" if self.captions is None else ""
         return f"{number:06d}-{told}seed{self.seeds[number]}"
 
     def told(self, class_names: list[str] | None) -> list[str]:
-        """What each picture is to show, in words."""
+        """What each image is to show, in words."""
         if self.captions is not None:
             return self.captions
         return [class_names[label] if class_names else str(label) for label in self.labels]
 
 
 def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
-    """`config.num` pictures of what the generator is told.
+    """`config.num` images of what the generator is told.
 
     Raises:
         ValueError: a class that the generator does not know, prompts for one that knows classes, classes for one that
@@ -62,7 +62,7 @@ def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
 
 
 def plan_classes(config: SampleConfig, num_classes: int, class_names: list[str] | None) -> SamplePlan:
-    """`config.num` pictures: the classes in turn, or each drawn by the seed.
+    """`config.num` images: the classes in turn, or each drawn by the seed.
 
     Raises:
         ValueError: a class that the generator does not know.
@@ -72,7 +72,7 @@ def plan_classes(config: SampleConfig, num_classes: int, class_names: list[str] 
 
 
 def plan_prompts(config: SampleConfig, texts: list[str]) -> SamplePlan:
-    """`config.num` pictures: the prompts in turn, or each drawn by the seed."""
+    """`config.num` images: the prompts in turn, or each drawn by the seed."""
     captions = [texts[number] for number in _numbers(config, len(texts))]
     return SamplePlan(np.full(config.num, -1, np.int64), _seeds(config), captions)
 
@@ -97,7 +97,7 @@ def parse_classes(text: str | None, num_classes: int, class_names: list[str] | N
 
 
 def _numbers(config: SampleConfig, count: int) -> np.ndarray:
-    """Which of `count` classes or prompts each picture has."""
+    """Which of `count` classes or prompts each image has."""
     if config.labels == "random":
         return np.random.Generator(np.random.Philox(config.seed)).integers(count, size=config.num)
     return np.arange(config.num) % count

@@ -1,4 +1,4 @@
-"""Many pictures on many workers: a store of samples, filled shard by shard, the same bytes whoever makes them."""
+"""Many images on many workers: a store of samples, filled shard by shard, the same bytes whoever makes them."""
 
 from dataclasses import asdict
 from functools import partial
@@ -16,7 +16,7 @@ from jobs.sampling.sampler import Sampler
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.format import fingerprint
 
-# Settings that decide neither a picture nor, in a store, where it lies. (The weaker generator counts by its weights,
+# Settings that decide neither an image nor, in a store, where it lies. (The weaker generator counts by its weights,
 # prompts by their texts.)
 WATCHING = ("columns", "autoguidance", "format", "out", "rows_per_shard", "prompt", "prompts")
 BATCHES_PER_SHARD = 4
@@ -24,7 +24,7 @@ PIXELS, LATENTS = "pixels", "latents"
 
 
 def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -> dict[str, Any]:
-    """All that decides the pictures, up to the rounding of another batch size or device."""
+    """All that decides the images, up to the rounding of another batch size or device."""
     captions = {} if plan.captions is None else {"captions": fingerprint({"captions": plan.captions})}
     settings = {name: value for name, value in asdict(config).items() if name not in {*WATCHING, "batch_size"}}
     if config.checkpoint is None:
@@ -48,7 +48,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
         ValueError: a class or prompt that the generator does not know; see `plan_samples`.
     """
     plan = plan_samples(config, models)
-    height, width = models.picture_shape()
+    height, width = models.image_shape()
     precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
     decisive = {"batch_size": config.batch_size, "precision": precision}
@@ -77,7 +77,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
 
 
 class SampleWorker:
-    """Draws, solves and paints the pictures of a shard, in batches that begin with the shard, and writes them."""
+    """Draws, solves and paints the images of a shard, in batches that begin with the shard, and writes them."""
 
     def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config = StoreWriter.open(store), config
@@ -94,7 +94,7 @@ class SampleWorker:
             self.passes.submit(self.sampler.make, asked.part(part), plan.seeds[part], self.config) for part in parts
         ]
         made = [batch.result() for batch in waiting]
-        found = {PIXELS: [one.pictures for one in made], LATENTS: [one.latents for one in made]}
+        found = {PIXELS: [one.images for one in made], LATENTS: [one.latents for one in made]}
         clock.lap("sample")
         # (n, ...) -> (n, 1, ...)
         arrays = {spec.name: np.concatenate(found[spec.name])[:, None] for spec in self.writer.manifest.arrays}
@@ -113,7 +113,7 @@ class SampleWorker:
 def make_sample_store(
     writer: StoreWriter, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> Store:
-    """Fill the missing shards and finalise the store; does nothing when it is complete."""
+    """Fill the missing shards and finalize the store; does nothing when it is complete."""
     factory = partial(SampleWorker, writer.path, models, config, runtime.device)
     return fill_store(writer, factory, runtime, on_progress, max_rejected=0.0)
 

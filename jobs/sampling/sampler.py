@@ -1,4 +1,4 @@
-"""Generator → latents → features → pictures; the frozen encoder is not needed."""
+"""Generator → latents → features → images; the frozen encoder is not needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from jobs.train import load_generator
 
 @dataclass
 class Painter:
-    """Latents to pictures: the autoencoder's feature decoder and the pixel decoder, or an autoencoder that paints."""
+    """Latents to images: the autoencoder's feature decoder and the pixel decoder, or an autoencoder that paints."""
 
     autoencoder: Autoencoder
     decoder: PixelDecoder | None
@@ -46,10 +46,10 @@ class Painter:
 
 @dataclass(frozen=True)
 class Made:
-    """Samples: latents (n, h, w, c) float32 and pictures uint8 (n, H, W, 3)."""
+    """Samples: latents (n, h, w, c) float32 and images uint8 (n, H, W, 3)."""
 
     latents: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Sampler:
         )
 
     def asked(self, plan: SamplePlan) -> Asked:
-        """The conditions of a plan's pictures; each caption is encoded once, however often it is painted."""
+        """The conditions of a plan's images; each caption is encoded once, however often it is painted."""
         if plan.captions is None:
             return Asked(self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels)))
         assert self.prompts is not None

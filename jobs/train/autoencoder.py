@@ -1,4 +1,4 @@
-"""Train the autoencoder of a feature store; that of features touches neither the frozen encoder nor a picture."""
+"""Train the autoencoder of a feature store; that of features touches neither the frozen encoder nor an image."""
 
 from dataclasses import asdict
 from functools import partial
@@ -14,9 +14,9 @@ from jobs.config import PIXEL_VAE, AutoencoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.loop import Losses, LossFunction, Ranks, Trainer, batches, decisive, fit, launch, prepare
 from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
-from jobs.train.autoencoder_metrics import autoencoder_figures
 from jobs.train.pca import fit_pca
-from jobs.train.pixel_vae import pixel_vae_figures, pixel_vae_loss
+from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
+from jobs.train.reconstruction_metrics import autoencoder_metrics
 from stores import Store
 
 # Settings that only the VAE of pixels reads, those that it does not read, and all that the closed form of PCA does.
@@ -67,17 +67,17 @@ def _train(
     if ranks.lead:
         assert isinstance(model, Autoencoder)
         model.save_pretrained(run.model_path)
-        run.finish(_figures(model, features, device))
+        run.finish(_metrics(model, features, device))
 
 
-def _figures(model: Autoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+def _metrics(model: Autoencoder, features: Store, device: torch.device) -> dict[str, Any]:
     if isinstance(model, PixelVAE):
-        return pixel_vae_figures(model, features, device)
-    return autoencoder_figures(model, features, device)
+        return pixel_vae_metrics(model, features, device)
+    return autoencoder_metrics(model, features, device)
 
 
 def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:
-    """Squared error of normalised features plus β·KL, as a loss function of the trainer."""
+    """Squared error of normalized features plus β·KL, as a loss function of the trainer."""
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         x, x_hat, posterior = model(batch["features"].float(), generator)

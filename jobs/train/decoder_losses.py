@@ -37,7 +37,7 @@ def build_perceptual(config: DecoderConfig, device: torch.device) -> nn.Module |
 
 
 def build_adversary(config: DecoderConfig, device: torch.device) -> Adversary | None:
-    """The discriminator of the settings with its optimiser, or None."""
+    """The discriminator of the settings with its optimizer, or None."""
     if config.discriminator == "none":
         return None
     settings = AdversarialConfig(
@@ -72,11 +72,11 @@ def decoder_loss(
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         assert isinstance(model, PixelDecoder)
-        pictures = to_float(batch["pixels"])
+        images = to_float(batch["pixels"])
         painted = model(rebuild(batch["features"].float(), generator))
-        losses = pixel_loss(painted, pictures, config.pixel_loss, perceptual, config.perceptual_weight)
+        losses = pixel_loss(painted, images, config.pixel_loss, perceptual, config.perceptual_weight)
         if adversary is None:
             return losses
-        return adversary.losses(losses, painted, pictures, model.final_layer.weight, trainer.step, generator)
+        return adversary.losses(losses, painted, images, model.final_layer.weight, trainer.step, generator)
 
     return loss

@@ -1,4 +1,4 @@
-"""Train a generator on a latent store alone; no autoencoder, encoder or picture is loaded."""
+"""Train a generator on a latent store alone; no autoencoder, encoder or image is loaded."""
 
 from dataclasses import asdict
 from functools import partial
@@ -26,7 +26,7 @@ from jobs.train.conditioning import (
     text_record,
 )
 from jobs.train.families import FAMILIES, decisive_settings, new_model, with_model
-from jobs.train.generator_metrics import held_out_figures
+from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
 from stores import Store
 
@@ -91,7 +91,7 @@ def _train(
         save_generator(averaged, run.model_path)
         sizes = {} if averaged.takes_text else {"classes": averaged.num_classes}
         sizes["parameters"] = sum(p.numel() for p in averaged.parameters())
-        run.finish(sizes | held_out_figures(averaged, latents, text))
+        run.finish(sizes | held_out_metrics(averaged, latents, text))
 
 
 def build_generator(latents: Store, config: GeneratorConfig, text: Store | None = None) -> Generator:
@@ -125,7 +125,7 @@ def count_classes(latents: Store) -> int:
     most = int(latents.labels.max(initial=-1)) + 1
     if most == 0:
         raise ValueError(
-            f"{latents.path}: expected rows with a class; found none; extract from labelled pictures, or tell the "
+            f"{latents.path}: expected rows with a class; found none; extract from labeled images, or tell the "
             "generator captions (generator.condition: text)"
         )
     return max(most, len(names or []))
@@ -175,10 +175,10 @@ def _as_after(generator: Generator, run: RunFolder, step: int, device: torch.dev
 
 
 def _evaluator(latents: Store, text: Store | None) -> Evaluation:
-    """Figures of held-out rows, for the log."""
+    """Metrics of held-out rows, for the log."""
 
     def evaluation(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Generator)
-        return held_out_figures(model, latents, text)
+        return held_out_metrics(model, latents, text)
 
     return evaluation

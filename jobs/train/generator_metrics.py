@@ -12,7 +12,7 @@ BATCH_ROWS = 64
 
 
 @torch.inference_mode()
-def held_out_figures(generator: Generator, latents: Store, text: Store | None = None) -> dict[str, float]:
+def held_out_metrics(generator: Generator, latents: Store, text: Store | None = None) -> dict[str, float]:
     """The generator's figures of held-out rows (training rows when none are held out), named `<split>_<figure>`.
 
     The rows are those of the store's first view, with their first captions, and the draws the same every time, so

@@ -1,24 +1,24 @@
-"""Latents or features of a store as pictures without a decoder: principal components as colours, a square a token."""
+"""Latents or features of a store as images without a decoder: principal components as colors, a square a token."""
 
 import numpy as np
 import torch
 
-from fae.probes import PrincipalColours
+from fae.probes import PrincipalColors
 from stores import Store
 
 ROWS = 256
 CELL_PIXELS = 4
 
 
-def colours_of(store: Store, name: str = "latents") -> PrincipalColours:
-    """The colours of an array's first rows (stored order is random); of moments, the means count."""
+def colors_of(store: Store, name: str = "latents") -> PrincipalColors:
+    """The colors of an array's first rows (stored order is random); of moments, the means count."""
     channels = store.arrays[name].row_shape[-1]
     channels = channels // 2 if name == "latents" and store.attributes["latents"] == "moments" else channels
     values = store.read(name, store.rows()[:ROWS])[..., :channels]
-    return PrincipalColours.fit(torch.from_numpy(values.reshape(-1, channels)))  # (N, h, w, c) -> (N·h·w, c)
+    return PrincipalColors.fit(torch.from_numpy(values.reshape(-1, channels)))  # (N, h, w, c) -> (N·h·w, c)
 
 
-def paint_cells(colours: PrincipalColours, tokens: np.ndarray) -> np.ndarray:
-    """(N, h, w, c) -> uint8 (N, h·4, w·4, 3); channels beyond those of the colours do not count."""
-    pixels = colours.paint(torch.from_numpy(tokens[..., : len(colours.mean)])).numpy()
+def paint_cells(colors: PrincipalColors, tokens: np.ndarray) -> np.ndarray:
+    """(N, h, w, c) -> uint8 (N, h·4, w·4, 3); channels beyond those of the colors do not count."""
+    pixels = colors.paint(torch.from_numpy(tokens[..., : len(colors.mean)])).numpy()
     return pixels.repeat(CELL_PIXELS, axis=1).repeat(CELL_PIXELS, axis=2)

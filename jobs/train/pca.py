@@ -8,7 +8,7 @@ from jobs.config import AutoencoderConfig
 from jobs.executors import OnProgress
 from jobs.loop import Ranks
 from jobs.runs import RunFolder, build_autoencoder
-from jobs.train.autoencoder_metrics import autoencoder_figures
+from jobs.train.reconstruction_metrics import autoencoder_metrics
 from stores import Store
 
 BATCH_ROWS = 64
@@ -29,17 +29,17 @@ def fit_pca(
     moments = token_moments(model, features, on_progress)
     set_principal_axes(model, moments.mean.float().to(device), moments.covariance.float().to(device))
     model.eval().save_pretrained(run.model_path)
-    run.finish(autoencoder_figures(model, features, device))
+    run.finish(autoencoder_metrics(model, features, device))
 
 
 @torch.inference_mode()
 def token_moments(model: FeatureAutoencoder, features: Store, on_progress: OnProgress) -> Moments:
-    """Mean and covariance of the normalised training tokens (M, C), of every view."""
+    """Mean and covariance of the normalized training tokens (M, C), of every view."""
     rows, moments = features.rows("train"), Moments(features.arrays["features"].channels)
     for start in range(0, len(rows), BATCH_ROWS):
         part = rows[start : start + BATCH_ROWS]
         for view in range(features.views):
             batch = torch.from_numpy(features.read("features", part, view=view)).to(model.device).float()
-            moments.update(model.normalise(batch).flatten(0, 2))  # (N, h, w, C) -> (N·h·w, C)
+            moments.update(model.normalize(batch).flatten(0, 2))  # (N, h, w, C) -> (N·h·w, C)
         on_progress(min(start + BATCH_ROWS, len(rows)), len(rows), {})
     return moments

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fae.images import picture_grid, save_png, to_float, to_uint8
+from fae.images import image_grid, save_png, to_float, to_uint8
 from fae.metrics import psnr
 from fae.models import PIXEL_DECODER, PixelDecoder
 from fae.rng import normal
@@ -61,12 +61,10 @@ def train_decoder(
     """Train both stages, or what is missing of them, and return the last one's run.
 
     Raises:
-        ValueError: the store keeps no pictures, or fine-tuning is asked for without an autoencoder.
+        ValueError: the store keeps no images, or fine-tuning is asked for without an autoencoder.
     """
     if "pixels" not in features.arrays:
-        raise ValueError(
-            f"{features.path}: expected a store with pictures; run `fae-pipe extract --pixels` to make one"
-        )
+        raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
     _check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
@@ -122,7 +120,7 @@ def _train(
         assert isinstance(averaged, PixelDecoder)
         averaged.save_pretrained(run.model_path)
         preview(averaged, config.steps)
-        run.finish(picture_figures(averaged, features, rebuild if autoencoder else None, device))
+        run.finish(image_metrics(averaged, features, rebuild if autoencoder else None, device))
 
 
 def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
@@ -139,26 +137,26 @@ def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
 
 
 def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:
-    """A fresh pixel decoder from the store's tokens to its pictures, with the store's channel statistics."""
+    """A fresh pixel decoder from the store's tokens to its images, with the store's channel statistics."""
     model = new_decoder(features.arrays["features"].row_shape, features.arrays["pixels"].row_shape[0], config)
     statistics = features.statistics("features")
     model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     return model
 
 
-def new_decoder(row_shape: tuple[int, ...], picture_size: int, config: DecoderConfig) -> PixelDecoder:
-    """A fresh pixel decoder from features (h, w, C) of a row to square pictures.
+def new_decoder(row_shape: tuple[int, ...], image_size: int, config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from features (h, w, C) of a row to square images.
 
     Raises:
-        ValueError: the grid does not divide the picture.
+        ValueError: the grid does not divide the image.
     """
     height, width, dim = row_shape
-    if picture_size % height or height != width:
+    if image_size % height or height != width:
         raise ValueError(
-            f"extract.picture_size: expected a multiple of the {height}x{width} token grid; received {picture_size}"
+            f"extract.image_size: expected a multiple of the {height}x{width} token grid; received {image_size}"
         )
     return PixelDecoder(
-        feature_dim=dim, grid=(height, width), patch_size=picture_size // height, **PIXEL_DECODER[config.size]
+        feature_dim=dim, grid=(height, width), patch_size=image_size // height, **PIXEL_DECODER[config.size]
     )
 
 
@@ -185,7 +183,7 @@ def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
 
 
 def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
-    """A grid of held-out pictures (odd rows) above what the decoder makes of them (even rows)."""
+    """A grid of held-out images (odd rows) above what the decoder makes of them (even rows)."""
     _, rows = evaluation_rows(features, PREVIEW_ROWS)
 
     def preview(model: nn.Module, step: int) -> None:
@@ -194,7 +192,7 @@ def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: t
         lines = []
         for start in range(0, len(rows), columns):
             lines += [originals[start : start + columns], painted[start : start + columns]]
-        save_png(picture_grid(np.concatenate(lines), columns), folder / f"step-{step:08d}.png")
+        save_png(image_grid(np.concatenate(lines), columns), folder / f"step-{step:08d}.png")
 
     return preview
 
@@ -213,7 +211,7 @@ def reconstruct(
     return np.concatenate(originals), np.concatenate(painted)
 
 
-def picture_figures(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
+def image_metrics(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
     """PSNR in dB of held-out reconstructions."""
     split, rows = evaluation_rows(features, EVALUATION_ROWS)
     originals, painted = reconstruct(model, features, rows, rebuild, device)

@@ -1,4 +1,4 @@
-"""The VAE of pixels in training: its loss on a store's pictures, and its figures; no feature is read."""
+"""The VAE of pixels in training: its loss on a store's images, and its metrics; no feature is read."""
 
 from typing import Any
 
@@ -32,22 +32,22 @@ def pixel_vae_loss(config: AutoencoderConfig, device: torch.device) -> LossFunct
 
 
 @torch.inference_mode()
-def pixel_vae_figures(model: PixelVAE, features: Store, device: torch.device) -> dict[str, Any]:
-    """Figures of held-out pictures (training ones when none are held out), rebuilt from the posterior's mean.
+def pixel_vae_metrics(model: PixelVAE, features: Store, device: torch.device) -> dict[str, Any]:
+    """Metrics of held-out images (training ones when none are held out), rebuilt from the posterior's mean.
 
     `psnr_db`, `kl_nats_per_token`, and `latent_std` and `posterior_std`, of the means and around them.
     """
     split, rows = evaluation_rows(features, EVALUATION_ROWS)
-    figures, means, kl, deviation = [], [], [], []
+    metrics, means, kl, deviation = [], [], [], []
     for start in range(0, len(rows), BATCH_ROWS):
         pixels = torch.from_numpy(features.read("pixels", rows[start : start + BATCH_ROWS], view=0)).to(device)
         posterior = model.encode(pixels)
-        figures.append(psnr(model.decode(posterior.mean), to_float(pixels)))
+        metrics.append(psnr(model.decode(posterior.mean), to_float(pixels)))
         means.append(posterior.mean.flatten(0, 2))  # (N, h, w, c) -> (N·h·w, c)
         kl.append(kl_divergence(posterior).sum(dim=-1).flatten())
         deviation.append(posterior.std.flatten())
     return {
-        "psnr_db": float(torch.cat(figures).mean()),
+        "psnr_db": float(torch.cat(metrics).mean()),
         "kl_nats_per_token": float(torch.cat(kl).mean()),
         "latent_std": float(torch.cat(means).std(dim=0).mean()),
         "posterior_std": float(torch.cat(deviation).mean()),

@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fae.generators import Generator
-from fae.images import picture_grid, save_png
+from fae.images import image_grid, save_png
 from fae.sampling import Conditions, parse_guidance
 from jobs.extraction import row_captions
 from jobs.loop import Preview, evaluation_rows
 from jobs.train.conditioning import text_batch
-from jobs.train.latent_colors import colours_of, paint_cells
+from jobs.train.latent_colors import colors_of, paint_cells
 from stores import Store
 
 CONDITIONS = 10
@@ -22,7 +22,7 @@ STEPS = 30
 
 
 def previewer(latents: Store, folder: Path, text: Store | None = None) -> Preview:
-    """Saves latents of some classes, or of the first captions of held-out rows, and a picture in the store's colours.
+    """Saves latents of some classes, or of the first captions of held-out rows, and an image in the store's colors.
 
     `latents` (N, h, w, c) come with `labels` (N,): the class, or the caption's number in the metadata `captions`, a
     JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` paints the saved latents.
@@ -37,8 +37,8 @@ def previewer(latents: Store, folder: Path, text: Store | None = None) -> Previe
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
-        cells = paint_cells(colours_of(latents), made.numpy())
-        save_png(picture_grid(cells, CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
+        cells = paint_cells(colors_of(latents), made.numpy())
+        save_png(image_grid(cells, CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
 
     return preview
 

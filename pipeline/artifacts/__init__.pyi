@@ -1,4 +1,4 @@
-from .data_paths import picture_path as picture_path
+from .data_paths import image_path as image_path
 from .data_paths import scratch_of as scratch_of
 from .digits import Half as Half
 from .digits import as_record as as_record

@@ -1,4 +1,4 @@
-"""Where a recipe's pictures are: a path as it is, a name below a data folder, or a set that a package carries."""
+"""Where a recipe's images are: a path as it is, a name below a data folder, or a set that a package carries."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ SKLEARN_DIGITS = "sklearn:digits"
 DATA_FOLDERS = (".", "data", "../shared/data")
 
 
-def picture_path(data: DataConfig, root: Path) -> DataConfig:
+def image_path(data: DataConfig, root: Path) -> DataConfig:
     """The data section with a path that exists; a relative one is looked for in FAE_PIPE_DATA and the usual folders.
 
     `sklearn:digits` becomes a Parquet file below `root`, written once.
@@ -43,9 +43,9 @@ def picture_path(data: DataConfig, root: Path) -> DataConfig:
 
 @contextmanager
 def scratch_of(root: Path, dry_run: bool) -> Iterator[Path]:
-    """Where packaged pictures, digests and unpacked tars lie: `root`; in a dry run a folder that is thrown away.
+    """Where packaged images, digests and unpacked tars lie: `root`; in a dry run a folder that is thrown away.
 
-    The thrown-away one begins with the root's digests and unpacked tars, so that pictures are not read twice.
+    The thrown-away one begins with the root's digests and unpacked tars, so that images are not read twice.
     """
     if not dry_run:
         yield root

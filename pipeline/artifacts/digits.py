@@ -1,4 +1,4 @@
-"""The demo's pictures, scikit-learn's 1,797 real handwritten digits, and independent judges of generated ones."""
+"""The demo's images, scikit-learn's 1,797 real handwritten digits, and independent judges of generated ones."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from PIL import Image
 from fae.metrics import copy_share, knn_recall
 
 DIGIT_PIXELS = 8
-RECALL_NEIGHBOURS = 3
+RECALL_NEIGHBORS = 3
 
 
 def write_digits(file: Path) -> Path:
@@ -21,10 +21,10 @@ def write_digits(file: Path) -> Path:
 
     if file.exists():
         return file
-    pictures, labels = load_digits(return_X_y=True)
+    images, labels = load_digits(return_X_y=True)
     images = [
-        {"bytes": _png(picture), "path": f"{number:04d}.png"}
-        for number, picture in enumerate(pictures.reshape(-1, DIGIT_PIXELS, DIGIT_PIXELS))
+        {"bytes": _png(image), "path": f"{number:04d}.png"}
+        for number, image in enumerate(images.reshape(-1, DIGIT_PIXELS, DIGIT_PIXELS))
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
@@ -33,38 +33,38 @@ def write_digits(file: Path) -> Path:
     return file
 
 
-def _png(picture: np.ndarray) -> bytes:
-    """One digit, (8, 8) values from 0 to 16, as a greyscale PNG."""
+def _png(image: np.ndarray) -> bytes:
+    """One digit, (8, 8) values from 0 to 16, as a grayscale PNG."""
     out = io.BytesIO()
-    Image.fromarray(np.round(picture * (255 / 16)).astype(np.uint8)).save(out, "PNG")
+    Image.fromarray(np.round(image * (255 / 16)).astype(np.uint8)).save(out, "PNG")
     return out.getvalue()
 
 
-def as_digits(pictures: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W, 3) -> float (N, 64) in [0, 16]: grey values averaged over the original 8x8 pixels."""
-    count, size = len(pictures), pictures.shape[1]
+def as_digits(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, 3) -> float (N, 64) in [0, 16]: gray values averaged over the original 8x8 pixels."""
+    count, size = len(images), images.shape[1]
     cell = size // DIGIT_PIXELS
-    grey = pictures.astype(np.float64).mean(axis=-1)  # (N, H, W)
-    cells = grey.reshape(count, DIGIT_PIXELS, cell, DIGIT_PIXELS, cell)  # (N, H, W) -> (N, 8, H/8, 8, W/8)
+    gray = images.astype(np.float64).mean(axis=-1)  # (N, H, W)
+    cells = gray.reshape(count, DIGIT_PIXELS, cell, DIGIT_PIXELS, cell)  # (N, H, W) -> (N, 8, H/8, 8, W/8)
     return cells.mean(axis=(2, 4)).reshape(count, -1) * (16 / 255)
 
 
 @dataclass(frozen=True)
 class Half:
-    """Real digits of one half: pictures uint8 (N, H, W, 3) and labels int64 (N,)."""
+    """Real digits of one half: images uint8 (N, H, W, 3) and labels int64 (N,)."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     labels: np.ndarray
 
 
 @dataclass(frozen=True)
-class DigitFigures:
+class DigitMetrics:
     """What the demo prints; shares from 0 to 1."""
 
     classifier_on_other_half: float
-    guided_recognised: float
-    unguided_recognised: float
-    reconstructions_recognised: float
+    guided_recognized: float
+    unguided_recognized: float
+    reconstructions_recognized: float
     recall_unguided: float
     recall_heldout: float
     recall_ratio: float
@@ -73,7 +73,7 @@ class DigitFigures:
     samples_unguided: int
 
 
-def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructed: Half, seed: int = 0) -> DigitFigures:
+def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructed: Half, seed: int = 0) -> DigitMetrics:
     """Measure generated digits (labels = the classes asked for) and rebuilt held-out digits against the real ones.
 
     Generated digits are judged by a classifier trained on the held-out half, which no stage of the pipeline has seen;
@@ -81,17 +81,17 @@ def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructe
     with as many held-out digits as there are unguided samples.
     """
     on_heldout, on_train = _classifier(heldout, seed), _classifier(train, seed)
-    real, other = as_digits(train.pictures), as_digits(heldout.pictures)
-    made = as_digits(unguided.pictures)
+    real, other = as_digits(train.images), as_digits(heldout.images)
+    made = as_digits(unguided.images)
     order = np.random.default_rng(seed).permutation(max(len(made), len(other)))
     count = min(len(made), len(other))
     made_part, other_part = made[order[order < len(made)][:count]], other[order[order < len(other)][:count]]
-    recall, reference = (knn_recall(real, part, RECALL_NEIGHBOURS) for part in (made_part, other_part))
-    return DigitFigures(
+    recall, reference = (knn_recall(real, part, RECALL_NEIGHBORS) for part in (made_part, other_part))
+    return DigitMetrics(
         classifier_on_other_half=_accuracy(on_heldout, train),
-        guided_recognised=_accuracy(on_heldout, guided),
-        unguided_recognised=_accuracy(on_heldout, unguided),
-        reconstructions_recognised=_accuracy(on_train, reconstructed),
+        guided_recognized=_accuracy(on_heldout, guided),
+        unguided_recognized=_accuracy(on_heldout, unguided),
+        reconstructions_recognized=_accuracy(on_train, reconstructed),
         recall_unguided=recall,
         recall_heldout=reference,
         recall_ratio=recall / reference,
@@ -104,13 +104,13 @@ def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructe
 def _classifier(half: Half, seed: int):  # type: ignore[no-untyped-def]
     from sklearn.svm import SVC
 
-    return SVC(gamma=0.001, C=10.0, random_state=seed).fit(as_digits(half.pictures), half.labels)
+    return SVC(gamma=0.001, C=10.0, random_state=seed).fit(as_digits(half.images), half.labels)
 
 
 def _accuracy(classifier, half: Half) -> float:  # type: ignore[no-untyped-def]
-    return float((classifier.predict(as_digits(half.pictures)) == half.labels).mean())
+    return float((classifier.predict(as_digits(half.images)) == half.labels).mean())
 
 
-def as_record(figures: DigitFigures) -> dict[str, float]:
-    """The figures as plain numbers for JSON."""
-    return {name: round(value, 4) for name, value in asdict(figures).items()}
+def as_record(metrics: DigitMetrics) -> dict[str, float]:
+    """The metrics as plain numbers for JSON."""
+    return {name: round(value, 4) for name, value in asdict(metrics).items()}

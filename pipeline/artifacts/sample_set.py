@@ -1,4 +1,4 @@
-"""Many generated pictures: a store that workers fill, and the files that others read, written from it in one step."""
+"""Many generated images: a store that workers fill, and the files that others read, written from it in one step."""
 
 import io
 import json
@@ -45,12 +45,12 @@ class SampleSet:
         return self.writer.complete and self._record() == self._expected()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """All pictures uint8 (N, H, W, 3) and their labels int64 (N,), from the store."""
+        """All images uint8 (N, H, W, 3) and their labels int64 (N,), from the store."""
         store = open_store(self.writer.path)
         return store.read(PIXELS, store.rows()), store.labels[store.rows()].astype(np.int64)
 
     def check_place(self) -> None:
-        """Raise ValueError when other files lie where these are to go; before any picture is made."""
+        """Raise ValueError when other files lie where these are to go; before any image is made."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
                 f"sample.out: {self.path}: expected a new or empty folder; found a file; choose another one"
@@ -95,13 +95,13 @@ class SampleSet:
         return record
 
     def _expected(self) -> dict[str, Any]:
-        """What samples.json says: the store and its content, and how the pictures were made."""
+        """What samples.json says: the store and its content, and how the images were made."""
         manifest = self.writer.manifest
         return {
             "format": self.form,
             "store": str(self.writer.path),
             "content_id": manifest.content_id,
-            "pictures": manifest.num_rows,
+            "images": manifest.num_rows,
             "ingredients": {name: value for name, value in manifest.ingredients.items() if name != "store"},
         }
 

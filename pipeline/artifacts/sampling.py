@@ -1,4 +1,4 @@
-"""Generated pictures on disk: PNG files, a grid, and a record of what made them."""
+"""Generated images on disk: PNG files, a grid, and a record of what made them."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ GRID_ROWS = 20
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """`<root>/samples/<name>-<fingerprint12>/`: pictures/, grid.png and samples.json; of captions, latents too."""
+    """`<root>/samples/<name>-<fingerprint12>/`: images/, grid.png and samples.json; of captions, latents too."""
 
     path: Path
 
@@ -42,24 +42,24 @@ class SampleFolder:
         return json.loads((self.path / RECORD).read_text())
 
     def draw_grid(self, columns: int) -> None:
-        """Show the first pictures in grid.png, `columns` a row; does nothing when it shows them so already."""
+        """Show the first images in grid.png, `columns` a row; does nothing when it shows them so already."""
         record = self.record()
         if self.grid.exists() and record.get("columns") == columns:
             return
-        shown = record["pictures"][: columns * GRID_ROWS]
+        shown = record["images"][: columns * GRID_ROWS]
         captions = [entry["caption"] for entry in shown if "caption" in entry]
         save_png(sample_grid(np.stack([self._open(entry) for entry in shown]), captions or None, columns), self.grid)
         replace_file(self.path / RECORD, json.dumps(record | {"columns": columns}, indent=1).encode())
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """All pictures uint8 (N, H, W, 3) and their labels int64 (N,)."""
-        entries = self.record()["pictures"]
-        pictures = np.stack([self._open(entry) for entry in entries])
-        return pictures, np.array([entry["label"] for entry in entries], np.int64)
+        """All images uint8 (N, H, W, 3) and their labels int64 (N,)."""
+        entries = self.record()["images"]
+        images = np.stack([self._open(entry) for entry in entries])
+        return images, np.array([entry["label"] for entry in entries], np.int64)
 
     def _open(self, entry: dict[str, Any]) -> np.ndarray:
-        with Image.open(self.path / "pictures" / entry["file"]) as picture:
-            return np.asarray(picture.convert("RGB"))
+        with Image.open(self.path / "images" / entry["file"]) as image:
+            return np.asarray(image.convert("RGB"))
 
 
 def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:
@@ -71,7 +71,7 @@ def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) 
 def make_samples(
     folder: SampleFolder, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> SampleFolder:
-    """Make the pictures of a folder that is not complete; its record is written last."""
+    """Make the images of a folder that is not complete; its record is written last."""
     use_threads(runtime.threads)
     plan = plan_samples(config, models)
     sampler = Sampler.load(models, pick_device(runtime.device), config.checkpoint)
@@ -79,30 +79,30 @@ def make_samples(
     entries: list[dict[str, Any]] = []
     latents: list[np.ndarray] = []
     for made in sample(sampler, plan, config, on_progress):
-        entries += _save_pictures(folder.path / "pictures", made, plan, len(entries))
+        entries += _save_images(folder.path / "images", made, plan, len(entries))
         latents.append(made.latents)
     if plan.captions is not None:
         replace_file(folder.path / LATENTS_FILE, safetensors_bytes({"latents": np.concatenate(latents)}))
     ingredients = sample_ingredients(models, config, plan)
-    record = {"ingredients": ingredients, "class_names": models.class_names, "pictures": entries}
+    record = {"ingredients": ingredients, "class_names": models.class_names, "images": entries}
     replace_file(folder.path / RECORD, json.dumps(record, indent=1).encode())
     folder.draw_grid(config.columns)
     return folder
 
 
-def _save_pictures(folder: Path, made: Made, plan: SamplePlan, first: int) -> list[dict[str, Any]]:
-    """Write a batch that begins with the plan's picture `first`; returns what the record says of each."""
+def _save_images(folder: Path, made: Made, plan: SamplePlan, first: int) -> list[dict[str, Any]]:
+    """Write a batch that begins with the plan's image `first`; returns what the record says of each."""
     entries = []
-    for number, picture in enumerate(made.pictures, first):
+    for number, image in enumerate(made.images, first):
         file = f"{plan.name(number)}.png"
-        save_png(picture, folder / file)
+        save_png(image, folder / file)
         caption = {} if plan.captions is None else {"caption": plan.captions[number]}
         entries.append({"file": file, "label": int(plan.labels[number]), "seed": plan.seeds[number], **caption})
     return entries
 
 
 def paint_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
-    """Paint the latents that train-gen saved as previews and that have no picture yet; returns the new files."""
+    """Paint the latents that train-gen saved as previews and that have no image yet; returns the new files."""
     folder = models.generator.path / "previews"
     waiting = [file for file in sorted(folder.glob("step-*.safetensors")) if not file.with_suffix(".png").exists()]
     if not waiting:

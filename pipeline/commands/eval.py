@@ -1,4 +1,4 @@
-"""The eval command: how good pictures are, beside real ones."""
+"""The eval command: how good images are, beside real ones."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 @click.command("eval", cls=FaeCommand)
 @click.argument("samples", metavar="SAMPLES|RUN")
-@input_option("--features", "Feature store whose held-out pictures a decoder or autoencoder rebuilds")
+@input_option("--features", "Feature store whose held-out images a decoder or autoencoder rebuilds")
 @input_option("--decoder", "Pixel decoder through which an autoencoder is judged")
 @click.option(
     "--latents",
     cls=GroupedOption,
     group="Inputs",
     metavar="NAME|PATH",
-    help="Latent store of real pictures, for captions of samples; that of their generator when absent.",
+    help="Latent store of real images, for captions of samples; that of their generator when absent.",
 )
 @click.option(
     "--text",
@@ -35,7 +35,7 @@ from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
     help="Also write the statistics of what is evaluated, as ADM's evaluation suite reads them.",
 )
 @click.option(
-    "--export-pictures", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the pictures into that file too."
+    "--export-images", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the images into that file too."
 )
 @config_options("eval", "runtime", exclude=(*ELSEWHERE, "checkpoints", "rebuilt"))
 def eval_command(
@@ -46,19 +46,19 @@ def eval_command(
     latents: str | None,
     text: str | None,
     export_npz: Path | None,
-    export_pictures: bool,
+    export_images: bool,
 ) -> None:
-    """Measure how good pictures are: Fréchet distances, KID, precision, recall, Inception Score; PSNR, SSIM, LPIPS.
+    """Measure how good images are: Fréchet distances, KID, precision, recall, Inception Score; PSNR, SSIM, LPIPS.
 
-    SAMPLES is the name of samples below --root, or a path: samples, a store, a folder, tar or Parquet file of pictures,
-    or a .npz. A decoder's or autoencoder's RUN is judged by held-out pictures that it rebuilds; samples of captions
+    SAMPLES is the name of samples below --root, or a path: samples, a store, a folder, tar or Parquet file of images,
+    or a .npz. A decoder's or autoencoder's RUN is judged by held-out images that it rebuilds; samples of captions
     also by how early each one's caption comes among others. Statistics of a reference are kept and used again; the
-    figures, with all that made them, go to evaluation.json beside the pictures.
+    metrics, with all that made them, go to evaluation.json beside the images.
     """
     from pipeline.evaluation import Export, evaluate
 
     recipe, output = settings.recipe, settings.output
-    export = Export(export_npz, export_pictures) if export_npz else None
+    export = Export(export_npz, export_images) if export_npz else None
     watchers = watch_of(settings).watchers()
     record = evaluate(
         *(settings.root, samples, recipe.eval, recipe.runtime, output, watchers),

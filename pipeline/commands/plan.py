@@ -18,10 +18,10 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 
 
 @click.command("plan", cls=FaeCommand)
-@_option("Pictures", "--pictures", type=WholeNumber(1), required=True, metavar="N", help="Pictures in all.")
-@_option("Pictures", "--picture-kb", **_number(110.0, metavar="KB", help="Mean size of a picture's file."))
+@_option("Images", "--images", type=WholeNumber(1), required=True, metavar="N", help="Images in all.")
+@_option("Images", "--image-kb", **_number(110.0, metavar="KB", help="Mean size of an image's file."))
 @_option(
-    "Pictures",
+    "Images",
     "--classes",
     type=WholeNumber(1),
     default=1000,
@@ -30,7 +30,7 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
     help="Classes of the generator.",
 )
 @_option(
-    "Pictures",
+    "Images",
     "--caption-tokens",
     type=WholeNumber(1, 255),
     default=32,
@@ -42,9 +42,7 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 @_option(
     "Machines",
     "--rate",
-    **_number(
-        required=True, metavar="R", help="Pictures a second that the frozen encoder does on one GPU, as measured."
-    ),
+    **_number(required=True, metavar="R", help="Images a second that the frozen encoder does on one GPU, as measured."),
 )
 @_option(
     "Machines",
@@ -56,8 +54,8 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 @config_options(recipe="reading", root=False)
 def plan_command(
     settings: Settings,
-    pictures: int,
-    picture_kb: float,
+    images: int,
+    image_kb: float,
     classes: int,
     caption_tokens: int,
     gpus: int,
@@ -66,16 +64,16 @@ def plan_command(
     gpu_hour_cost: float | None,
     disk_cost: float | None,
 ) -> None:
-    """Reckon shards, disk, time, bandwidth and cost of a recipe on so many pictures and GPUs.
+    """Reckon shards, disk, time, bandwidth and cost of a recipe on so many images and GPUs.
 
-    The one measured number is --rate: the encoder's operations a picture times that rate is what a GPU gets done in a
+    The one measured number is --rate: the encoder's operations an image times that rate is what a GPU gets done in a
     second, and the trainings are held to get as much done. A stage that storage keeps up for longer takes that long.
     """
     from pipeline.plan import Machines, make_plan
 
     storage = (storage_rate or gpus) * 1e9
-    machines = Machines(gpus, rate, storage, picture_kb * 1e3, classes, gpu_hour_cost, disk_cost, caption_tokens)
-    plan = make_plan(settings.recipe, pictures, machines)
+    machines = Machines(gpus, rate, storage, image_kb * 1e3, classes, gpu_hour_cost, disk_cost, caption_tokens)
+    plan = make_plan(settings.recipe, images, machines)
     for rows in (plan.stores, plan.models, plan.stages):
         settings.output.table([row.as_cells() for row in rows])
         settings.output.say("")

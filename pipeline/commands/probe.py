@@ -31,12 +31,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Transformers folder of the SigLIP model whose vision half made the features: captions are retrieved.",
 )
 @click.option(
-    "--pictures",
+    "--images",
     type=click.Path(exists=True, path_type=Path),
     cls=GroupedOption,
     group="Inputs",
     metavar="SET",
-    help="The set that was encoded, to draw figures upon; pixels of the store, or colours of tokens, when absent.",
+    help="The set that was encoded, to draw figures upon; pixels of the store, or colors of tokens, when absent.",
 )
 @click.option(
     "--out",
@@ -54,13 +54,13 @@ def probe_command(
     latents: str | None,
     head: Path | None,
     text_tower: Path | None,
-    pictures: Path | None,
+    images: Path | None,
     out: Path | None,
 ) -> None:
     """Probe features x, latents z and rebuilt features x̂ of a feature store (NAME or PATH) alike.
 
-    A linear probe and k-NN are fitted on training rows and judged on held-out ones; patches of one picture are matched
-    in another; with a joint vision-text model captions are found by pictures and pictures by captions. No picture is
+    A linear probe and k-NN are fitted on training rows and judged on held-out ones; patches of one image are matched
+    in another; with a joint vision-text model captions are found by images and images by captions. No image is
     opened but for the figures. Writes probe.json and figures as PNG and SVG.
     """
     from jobs.executors import use_threads
@@ -72,7 +72,7 @@ def probe_command(
     store = find_store(settings.root, "features", features)
     run = find_run(settings.root, "autoencoders", autoencoder or store.name)
     stored = None if latents is None else find_store(settings.root, "latents", latents)
-    inputs = ProbeInputs(store, run, stored, head, text_tower, pictures, settings.root / "cache" / "unpacked")
+    inputs = ProbeInputs(store, run, stored, head, text_tower, images, settings.root / "cache" / "unpacked")
     folder = out or run.path / "probe"
     record = finished_probe(folder, inputs.ingredients(config, runtime.device))
     done_before = record is not None

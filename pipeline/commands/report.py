@@ -70,13 +70,13 @@ class Numbers(click.ParamType):
     help="Solver steps.",
 )
 @click.option(
-    "--pictures",
+    "--images",
     type=click.IntRange(1, 256),
     default=16,
     show_default=True,
     cls=GroupedOption,
     group="What",
-    help="Held-out pictures to rebuild, and samples to look for copies of.",
+    help="Held-out images to rebuild, and samples to look for copies of.",
 )
 @config_options("runtime", recipe="none", exclude=ELSEWHERE)
 def report_command(
@@ -86,17 +86,17 @@ def report_command(
     sampling: bool,
     scales: tuple[float, ...],
     grid_steps: tuple[int, ...],
-    pictures: int,
+    images: int,
 ) -> None:
     """Put all that is known about runs and stores on one HTML page that needs no network.
 
     RUN|STORE is a folder, or the name of a generator below --root; several are set side by side. The page shows
     lineage, settings, curves, latent statistics, reconstructions, samples along the training and by guidance and
-    steps, the nearest training pictures, and every figure with how it was made.
+    steps, the nearest training images, and every metric with how it was made.
     """
     from pipeline.report import Showing, write_report
 
-    showing = Showing(pictures=pictures, scales=scales, steps=grid_steps, sampling=sampling)
+    showing = Showing(images=images, scales=scales, steps=grid_steps, sampling=sampling)
     output = settings.output
     record = write_report(settings.root, places, out, showing, settings.recipe.runtime, output.say)
     output.say(f"report: {out} ({record['num_bytes'] / 1e6:.1f} MB, {record['seconds']:.1f} s)", "bold")

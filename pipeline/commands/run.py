@@ -58,7 +58,7 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
 
 def _run_variants(settings: Settings, only: str | None, results: Path | None) -> None:
     from pipeline.config import judge_claims
-    from pipeline.workflow import figures_of, run_variants, with_variants, write_results
+    from pipeline.workflow import metrics_of, run_variants, with_variants, write_results
 
     recipe, started = settings.recipe, time.perf_counter()
     if only is not None:
@@ -67,7 +67,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     if results is not None and not settings.dry_run:
         write_results(results, recipe, records, time.perf_counter() - started)
         settings.output.say(f"results: {results}", "bold")
-    settings.output.result({"variants": records, "claims": judge_claims(recipe.claims, figures_of(records))})
+    settings.output.result({"variants": records, "claims": judge_claims(recipe.claims, metrics_of(records))})
 
 
 @click.command("demo", cls=FaeCommand)
@@ -83,7 +83,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
 def demo_command(settings: Settings, model: str) -> None:
     """Run the digits recipe and judge what it makes: minutes on two cores, no download.
 
-    Ends with the paths of a sample grid and a reconstruction grid, and with figures of independent classifiers.
+    Ends with the paths of a sample grid and a reconstruction grid, and with metrics of independent classifiers.
     """
     from pipeline.workflow import run_demo
 

@@ -1,4 +1,4 @@
-"""The sample command: pictures of chosen classes or captions from a generator."""
+"""The sample command: images of chosen classes or captions from a generator."""
 
 import click
 
@@ -12,11 +12,11 @@ from pipeline.console import FaeCommand, Settings, config_options
 @click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
 @config_options("sample", "runtime", exclude=TRAINERS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
-    """Make pictures: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.
+    """Make images: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.
 
     A generator was trained on classes or on captions, and takes the one or the other.
-    With --out or --format many pictures are made: --workers share a store of samples between them, which a stopped
-    command goes on with, and when it is complete its pictures are written as PNG files, WebDataset tars or one .npz.
+    With --out or --format many images are made: --workers share a store of samples between them, which a stopped
+    command goes on with, and when it is complete its images are written as PNG files, WebDataset tars or one .npz.
     """
     from pipeline.artifacts import find_models, paint_previews
 

@@ -56,8 +56,8 @@ def watch_of(settings: Settings) -> "Watch":
 def report(stages: "Stages") -> None:
     """End a stage command: what was done, as JSON for programs."""
     last = stages.outcomes[-1]
-    if last.figures and not stages.dry_run:
-        stages.output.say("  ".join(f"{name} {format_fact(value)}" for name, value in last.figures.items()))
+    if last.metrics and not stages.dry_run:
+        stages.output.say("  ".join(f"{name} {format_fact(value)}" for name, value in last.metrics.items()))
     stages.output.result(last.as_record())
 
 
@@ -83,9 +83,9 @@ def report(stages: "Stages") -> None:
 )
 @config_options("data", "extract", "runtime", exclude=("encoder", "layer", *TRAINERS))
 def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple[int, ...]) -> None:
-    """Run the frozen encoder once over every picture and keep its features.
+    """Run the frozen encoder once over every image and keep its features.
 
-    Reads a folder, a table, tar files or Parquet files; writes a feature store with one record a picture.
+    Reads a folder, a table, tar files or Parquet files; writes a feature store with one record an image.
     Interrupted, the same command goes on; with nothing changed it does nothing.
     """
     stages = stages_of(settings)
@@ -95,7 +95,7 @@ def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple
         report(stages)
         return
     records = [outcome.as_record() for outcome in stages.outcomes]
-    stages.output.table([{"store": record["path"], **record["figures"]} for record in records if record["figures"]])
+    stages.output.table([{"store": record["path"], **record["metrics"]} for record in records if record["metrics"]])
     stages.output.result({"stores": records})
 
 
@@ -133,7 +133,7 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
 def train_ae_command(settings: Settings, features: str | None) -> None:
     """Train the feature autoencoder on a feature store.
 
-    One self-attention layer compresses features to latents, a light transformer rebuilds them. No picture is
+    One self-attention layer compresses features to latents, a light transformer rebuilds them. No image is
     opened and the frozen encoder is not loaded.
     """
     from pipeline.artifacts import find_store
@@ -144,11 +144,11 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
 
 
 @click.command("train-decoder", cls=FaeCommand)
-@input_option("--features", "Feature store with pictures")
+@input_option("--features", "Feature store with images")
 @input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
 @config_options("decoder", "runtime", exclude=ACTORS, flags=FLAGS)
 def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
-    """Train the pixel decoder that turns features back into pictures.
+    """Train the pixel decoder that turns features back into images.
 
     First on noised features (this stage serves every autoencoder of the same encoder), then, for --finetune-steps, on
     features that the autoencoder rebuilt.
@@ -168,7 +168,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
 @input_option("--autoencoder", "Autoencoder that compresses the features")
 @config_options("encode", "runtime", exclude=TRAINERS)
 def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
-    """Compress a feature store to a latent store, 16×16×32 numbers a picture for the paper's models.
+    """Compress a feature store to a latent store, 16×16×32 numbers an image for the paper's models.
 
     The autoencoder runs once over the features; generators then train on the latents alone.
     """
@@ -188,7 +188,7 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     """Train a generator on a latent store.
 
     Nothing but the latents and their classes, or the encoded captions of a text store, is read: no autoencoder, no
-    encoder, no picture.
+    encoder, no image.
     """
     from pipeline.artifacts import find_store
 

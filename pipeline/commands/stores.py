@@ -32,7 +32,7 @@ def ls_command(settings: Settings) -> None:
 @click.argument("path", type=STORE, metavar="STORE")
 @config_options(recipe="none", root=False)
 def show_command(settings: Settings, path: Path | str) -> None:
-    """Show what a store holds, what made it, and its rejected pictures."""
+    """Show what a store holds, what made it, and its rejected images."""
     from pipeline.artifacts import describe_store
 
     record = describe_store(path)

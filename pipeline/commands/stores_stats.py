@@ -1,4 +1,4 @@
-"""The stats command: what the values of a store look like, as numbers and as a picture."""
+"""The stats command: what the values of a store look like, as numbers and as an image."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

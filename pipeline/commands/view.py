@@ -32,7 +32,7 @@ from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 def view_command(settings: Settings, store: Path | str, port: int, rows_per_page: int) -> None:
     """Page through a store's rows in a browser of this machine, until Ctrl-C.
 
-    Each row is shown with its picture and with its features and latents in the colours of their three strongest
+    Each row is shown with its image and with its features and latents in the colors of their three strongest
     principal components; rows can be chosen by class, caption, split, status and reason of rejection.
     """
     from pipeline.view import Viewer, ViewServer

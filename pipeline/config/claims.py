@@ -1,4 +1,4 @@
-"""Claims of a recipe: comparisons of its variants' figures, and whether they hold."""
+"""Claims of a recipe: comparisons of its variants' metrics, and whether they hold."""
 
 import operator
 import re
@@ -8,28 +8,28 @@ from typing import Any
 
 from pipeline.config.values import RecipeError
 
-# variant[figure], perhaps times a factor; or a number.
-FIGURE = r"(?:(?P<factor{n}>[0-9.]+) ?\* ?)?(?P<variant{n}>[A-Za-z0-9._-]+)\[(?P<figure{n}>[^\]]+)\]"
-SIDE = rf"(?:{FIGURE}|(?P<number{{n}}>[0-9.]+))"
+# variant[metric], perhaps times a factor; or a number.
+METRIC = r"(?:(?P<factor{n}>[0-9.]+) ?\* ?)?(?P<variant{n}>[A-Za-z0-9._-]+)\[(?P<metric{n}>[^\]]+)\]"
+SIDE = rf"(?:{METRIC}|(?P<number{{n}}>[0-9.]+))"
 CLAIM = re.compile(SIDE.format(n=1) + r" (?P<sign><=|<|>=|>) " + SIDE.format(n=2))
 SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
-# variant -> figure -> value.
-Figures = Mapping[str, Mapping[str, float | None]]
+# variant -> metric -> value.
+Metrics = Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number, or a figure of a variant times a factor."""
+    """A number, or a metric of a variant times a factor."""
 
     factor: float
     variant: str | None = None
-    figure: str | None = None
+    metric: str | None = None
 
-    def value(self, figures: Figures) -> float | None:
-        """None where the variant has no such figure."""
-        if self.variant is None or self.figure is None:
+    def value(self, metrics: Metrics) -> float | None:
+        """None where the variant has no such metric."""
+        if self.variant is None or self.metric is None:
             return self.factor
-        found = figures.get(self.variant, {}).get(self.figure)
+        found = metrics.get(self.variant, {}).get(self.metric)
         return None if found is None else self.factor * found
 
 
@@ -41,9 +41,9 @@ class Claim:
     sign: str
     right: Quantity
 
-    def judged(self, figures: Figures) -> dict[str, Any]:
+    def judged(self, metrics: Metrics) -> dict[str, Any]:
         """The two values as `measured`, and the `outcome`: holds, does not hold, or not measured."""
-        left, right = self.left.value(figures), self.right.value(figures)
+        left, right = self.left.value(metrics), self.right.value(metrics)
         if left is None or right is None:
             return {"measured": "-", "outcome": "not measured"}
         holds = SIGNS[self.sign](left, right)
@@ -54,7 +54,7 @@ class Claim:
 
 
 def parse_claim(text: str, where: str) -> Claim:
-    """Read `1.1 * variant[figure] <= other[figure]`; a side may also be a number.
+    """Read `1.1 * variant[metric] <= other[metric]`; a side may also be a number.
 
     Raises:
         RecipeError: another form; it begins with `where`.
@@ -72,12 +72,12 @@ def _quantity(found: re.Match[str], number: int) -> Quantity:
     if found[f"number{number}"] is not None:
         return Quantity(float(found[f"number{number}"]))
     factor = found[f"factor{number}"]
-    return Quantity(float(factor or 1), found[f"variant{number}"], found[f"figure{number}"])
+    return Quantity(float(factor or 1), found[f"variant{number}"], found[f"metric{number}"])
 
 
-def judge_claims(claims: Mapping[str, str], figures: Figures) -> list[dict[str, Any]]:
+def judge_claims(claims: Mapping[str, str], metrics: Metrics) -> list[dict[str, Any]]:
     """A line for each claim: the sentence, what was compared, the values and the outcome."""
     return [
-        {"claim": sentence, "compared": text, **parse_claim(text, sentence).judged(figures)}
+        {"claim": sentence, "compared": text, **parse_claim(text, sentence).judged(metrics)}
         for sentence, text in claims.items()
     ]

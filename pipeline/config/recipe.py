@@ -38,7 +38,7 @@ class Recipe:
 
     `until` is the last stage of a run. `variants` maps names to what each sets (`section.key`, or `until`), `sweep`
     maps `section.key` to values, all as one would write them on a command line: the run is done once for each variant
-    with each combination of the sweep's values. `claims` maps sentences to comparisons of the variants' figures.
+    with each combination of the sweep's values. `claims` maps sentences to comparisons of the variants' metrics.
     """
 
     name: str = "default"

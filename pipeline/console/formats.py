@@ -5,7 +5,7 @@ from typing import Any
 
 
 def format_number(value: float) -> str:
-    """Three figures or so: 1,234 · 143 · 14.3 · 0.52."""
+    """Three metrics or so: 1,234 · 143 · 14.3 · 0.52."""
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 
@@ -22,7 +22,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_fact(value: Any) -> str:
-    """A float in four figures, anything else as it is."""
+    """A float in four metrics, anything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -96,7 +96,7 @@ def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = Fals
     except click.Abort as error:  # click's wrapping of Ctrl-C; who caught the signal may have said how to go on
         return _report(error.__cause__ or error, "stopped", INTERRUPTED, as_json, debug)
     except USER_MISTAKES as error:
-        if _is_about_pictures(error):
+        if _is_about_images(error):
             return _report(error, "failed", FAILURE, as_json, debug)
         return _report(error, "error", MISTAKE, as_json, debug)
     except Exception as error:
@@ -104,7 +104,7 @@ def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = Fals
     return result if isinstance(result, int) else 0
 
 
-def _is_about_pictures(error: BaseException) -> bool:
+def _is_about_images(error: BaseException) -> bool:
     """Whether the data is at fault and not what was asked for."""
     from stores.format import TooManyRejectedError  # stores takes a while to load: --help does without
 

@@ -1,4 +1,4 @@
-"""One line about the machine, to stand above figures that it decides."""
+"""One line about the machine, to stand above metrics that it decides."""
 
 import os
 import platform

@@ -58,7 +58,7 @@ class Output:
             print(json.dumps(plain(record), ensure_ascii=False), file=self._stdout, flush=True)
 
     def progress(
-        self, stage: str, unit: str = "pictures", total: int | None = None, watchers: Sequence[Watcher] = ()
+        self, stage: str, unit: str = "images", total: int | None = None, watchers: Sequence[Watcher] = ()
     ) -> Progress:
         """A progress context that is an `on_progress(done, total, facts)` callback."""
         return Progress(stage, unit, total, json=self.json, watchers=watchers)

@@ -38,7 +38,7 @@ class Progress:
     def __init__(
         self,
         description: str,
-        unit: str = "pictures",
+        unit: str = "images",
         total: int | None = None,
         *,
         json: bool = False,
@@ -95,7 +95,7 @@ class Progress:
         return self.pace.seconds_left(self.clock(), self.total)
 
     def line(self) -> str:
-        """`extract  1,200/1,797 pictures  143/s  4 s left`, then the facts."""
+        """`extract  1,200/1,797 images  143/s  4 s left`, then the facts."""
         left = self.seconds_left
         parts = [self.description, f"{self.done:,}{'' if self.total is None else f'/{self.total:,}'} {self.unit}"]
         parts += [f"{format_number(self.per_second)}/s"] if self.per_second else []

@@ -1,4 +1,4 @@
-"""A drawing that is a PNG and an SVG at once: text, lines, dots, frames and pictures."""
+"""A drawing that is a PNG and an SVG at once: text, lines, dots, frames and images."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 INK, FAINT, WHITE, STRONG = (38, 38, 46), (110, 110, 122), (255, 255, 255), (31, 99, 161)
 # The PNG is drawn larger and made smaller, so that slanted lines are smooth.
 _SCALE = 2
@@ -23,34 +23,34 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
         self._elements = [f'<rect width="{width}" height="{height}" fill="#ffffff"/>']
 
-    def text(self, x: float, y: float, text: str, size: int = 15, colour: Colour = INK, anchor: str = "start") -> None:
+    def text(self, x: float, y: float, text: str, size: int = 15, color: Color = INK, anchor: str = "start") -> None:
         """A line of text whose baseline begins (`start`), has its `middle`, or ends (`end`) at a point."""
         font = ImageFont.load_default(size * _SCALE)
-        self._draw.text((x * _SCALE, y * _SCALE), text, colour, font, anchor=_ANCHORS[anchor])
+        self._draw.text((x * _SCALE, y * _SCALE), text, color, font, anchor=_ANCHORS[anchor])
         self._elements.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{_hex(colour)}" text-anchor="{anchor}">'
+            f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{_hex(color)}" text-anchor="{anchor}">'
             f"{escape(text)}</text>"
         )
 
-    def line(self, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: float = 2) -> None:
+    def line(self, start: tuple[float, float], end: tuple[float, float], color: Color, width: float = 2) -> None:
         """A straight line."""
         ends = [(x * _SCALE, y * _SCALE) for x, y in (start, end)]
-        self._draw.line(ends, fill=colour, width=round(width * _SCALE))
+        self._draw.line(ends, fill=color, width=round(width * _SCALE))
         (x1, y1), (x2, y2) = start, end
         self._elements.append(
-            f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{_hex(colour)}" stroke-width="{width:g}"/>'
+            f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{_hex(color)}" stroke-width="{width:g}"/>'
         )
 
-    def dot(self, centre: tuple[float, float], colour: Colour, radius: float = 4) -> None:
+    def dot(self, center: tuple[float, float], color: Color, radius: float = 4) -> None:
         """A disc with a white rim."""
-        x, y = centre
+        x, y = center
         box = [(x - radius) * _SCALE, (y - radius) * _SCALE, (x + radius) * _SCALE, (y + radius) * _SCALE]
-        self._draw.ellipse(box, fill=colour, outline=WHITE, width=_SCALE)
+        self._draw.ellipse(box, fill=color, outline=WHITE, width=_SCALE)
         self._elements.append(
-            f'<circle cx="{x:g}" cy="{y:g}" r="{radius - 0.5:g}" fill="{_hex(colour)}" stroke="#ffffff"/>'
+            f'<circle cx="{x:g}" cy="{y:g}" r="{radius - 0.5:g}" fill="{_hex(color)}" stroke="#ffffff"/>'
         )
 
-    def picture(self, pixels: np.ndarray, x: float, y: float, width: int, height: int) -> None:
+    def image(self, pixels: np.ndarray, x: float, y: float, width: int, height: int) -> None:
         """Pixels uint8 (H, W, 3) in a rectangle: sharp cells when enlarged, smooth when made smaller."""
         enlarged = pixels.shape[0] < height
         image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -83,5 +83,5 @@ def _png(image: Image.Image) -> bytes:
     return sink.getvalue()
 
 
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

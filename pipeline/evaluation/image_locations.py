@@ -1,4 +1,4 @@
-"""Which pictures a name or a path means: samples, stores, files, a .npz, or what a decoder paints of features."""
+"""Which images a name or a path means: samples, stores, files, a .npz, or what a decoder paints of features."""
 
 import json
 import re
@@ -12,17 +12,17 @@ import torch
 from fae.metrics import ExtractorFacts
 from jobs.config import DataConfig, EvalConfig
 from jobs.evaluation import (
-    FilePictures,
-    NpzPictures,
-    PictureSet,
+    FileImages,
+    ImageSet,
+    NpzImages,
     Reconstructions,
     Statistics,
-    StorePictures,
-    file_pictures,
+    StoreImages,
+    file_images,
     read_statistics,
 )
 from jobs.runs import RunFolder
-from pipeline.artifacts import RECORD, decoder_for, find_run, find_store, picture_path
+from pipeline.artifacts import RECORD, decoder_for, find_run, find_store, image_path
 from stores import Store, StoreError, explain_difference, fingerprint, open_store
 from stores.backends import is_url, name_of
 from stores.exchange import npz_arrays
@@ -30,13 +30,13 @@ from stores.format import MANIFEST
 from stores.sources import open_source
 
 RUN = "run.json"
-# What samples were made with, as it is told beside their figures.
+# What samples were made with, as it is told beside their metrics.
 TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interval")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which pictures of a set count: a split, so many, and the size to which files are cropped (None: their own)."""
+    """Which images of a set count: a split, so many, and the size to which files are cropped (None: their own)."""
 
     split: str | None
     count: int | None
@@ -46,44 +46,44 @@ class Choice:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: pictures, or statistics of pictures, or both.
+    """One side of a comparison: images, or statistics of images, or both.
 
-    `name` may stand in the name of a folder; `folder` is the artefact's own, None when the pictures are somebody
+    `name` may stand in the name of a folder; `folder` is the artefact's own, None when the images are somebody
     else's; `made_by` holds what is recorded of their making.
     """
 
     place: str
     name: str
-    pictures: PictureSet | None
+    images: ImageSet | None
     statistics: Statistics | None = None
     folder: Path | None = None
     made_by: dict[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides the pictures and statistics."""
-        found = {"pictures": self.pictures.identity} if self.pictures is not None else {}
+        """All that decides the images and statistics."""
+        found = {"images": self.images.identity} if self.images is not None else {}
         return found | ({"statistics": self.statistics.identity} if self.statistics is not None else {})
 
     @property
     def size(self) -> int | None:
         """Pixels on a side; None where a file of statistics does not say."""
-        if self.pictures is not None:
-            return self.pictures.size
+        if self.images is not None:
+            return self.images.size
         assert self.statistics is not None
         return self.statistics.provenance["size"] if self.statistics.provenance else None
 
     def is_seen_by(self, facts: ExtractorFacts) -> bool:
-        """Whether there are pictures for this extractor to see, or statistics of its kind."""
-        return self.pictures is not None or (self.statistics is not None and self.statistics.fits(facts))
+        """Whether there are images for this extractor to see, or statistics of its kind."""
+        return self.images is not None or (self.statistics is not None and self.statistics.fits(facts))
 
     def describe(self) -> str:
-        """What it is, in a line; of samples how they were made, since guidance, steps and labels move every figure."""
-        if self.pictures is None:
+        """What it is, in a line; of samples how they were made, since guidance, steps and labels move every metric."""
+        if self.images is None:
             return (
                 f"{self.place}: statistics alone, {'provenance recorded' if self.size else 'provenance not recorded'}"
             )
-        parts = [f"{self.pictures.total:,} pictures of {self.pictures.size} px"]
+        parts = [f"{self.images.total:,} images of {self.images.size} px"]
         sampled = self.made_by.get("sample", {})
         parts += [f"{name} {sampled[name]}" for name in TOLD if name in sampled]
         return f"{self.place}: {', '.join(parts)}"
@@ -103,7 +103,7 @@ def open_sides(
     Reconstructions are compared with what they rebuild when the settings name nothing else.
 
     Raises:
-        ValueError, FileNotFoundError: a side that holds no pictures, or a run that makes none.
+        ValueError, FileNotFoundError: a side that holds no images, or a run that makes none.
     """
     choice, reference = Choice(config.split, config.count, config.size, threads), None
     if (Path(text) / RUN).is_file():
@@ -121,7 +121,7 @@ def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:
     """What a name (of the newest store of this kind below `root`) or a path means.
 
     Raises:
-        ValueError, FileNotFoundError: nothing that holds pictures is there.
+        ValueError, FileNotFoundError: nothing that holds images is there.
     """
     if is_url(text) or (Path(text) / MANIFEST).is_file():
         return _of_store(text, open_store(text), choice)
@@ -132,7 +132,7 @@ def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:
         return _of_npz(path, choice)
     if (path / RUN).is_file():
         raise ValueError(
-            f"{path}: expected pictures; a model has none: evaluate what `fae-pipe sample` makes with it, "
+            f"{path}: expected images; a model has none: evaluate what `fae-pipe sample` makes with it, "
             "or a decoder's or autoencoder's reconstructions"
         )
     newest = None if path.exists() else _newest(root / kind, text)
@@ -144,7 +144,7 @@ def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:
 def open_reconstructions(
     root: Path, run: RunFolder, features: str | None, decoder: str | None, choice: Choice, device: torch.device
 ) -> Side:
-    """What a decoder's run paints of the pictures of its feature store (its autoencoder in between, if it has one).
+    """What a decoder's run paints of the images of its feature store (its autoencoder in between, if it has one).
 
     An autoencoder's run is judged through the newest decoder made for it. `features` and `decoder` name others.
 
@@ -163,14 +163,14 @@ def open_reconstructions(
         painter, known = run, run.record["inputs"].get("autoencoder")
         autoencoder = RunFolder.open(Path(known)) if known else None
     store = _features_of(root, run, features)
-    originals = StorePictures(store, choice.split or "val", choice.count)
+    originals = StoreImages(store, choice.split or "val", choice.count)
     made_by = {
         "decoder": str(painter.path) if painter else None,
         "autoencoder": str(autoencoder.path) if autoencoder else None,
         "features": store.url,
     }
-    pictures = Reconstructions(originals, painter, autoencoder, device)
-    return Side(str(run.path), run.path.name, pictures, None, run.path, made_by)
+    images = Reconstructions(originals, painter, autoencoder, device)
+    return Side(str(run.path), run.path.name, images, None, run.path, made_by)
 
 
 def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunFolder:
@@ -180,9 +180,9 @@ def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunF
 
 
 def originals_of(side: Side) -> Side:
-    """What reconstructions are compared with: the very pictures that were to be rebuilt."""
-    assert isinstance(side.pictures, Reconstructions)
-    originals = side.pictures.originals
+    """What reconstructions are compared with: the very images that were to be rebuilt."""
+    assert isinstance(side.images, Reconstructions)
+    originals = side.images.originals
     return Side(originals.store.url, name_of(originals.store.url), originals)
 
 
@@ -207,8 +207,8 @@ def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
 def _of_store(text: str, store: Store, choice: Choice) -> Side:
     made_by = {name: value for name, value in store.manifest.ingredients.items() if name != "store"}
     made_by |= {"labels": store.attributes["labels"]} if "labels" in store.attributes else {}
-    pictures = StorePictures(store, choice.split, choice.count)
-    return Side(text, name_of(text), pictures, None, None if is_url(text) else Path(text), made_by)
+    images = StoreImages(store, choice.split, choice.count)
+    return Side(text, name_of(text), images, None, None if is_url(text) else Path(text), made_by)
 
 
 def _of_samples(root: Path, folder: Path, choice: Choice) -> Side:
@@ -219,31 +219,31 @@ def _of_samples(root: Path, folder: Path, choice: Choice) -> Side:
         if store.content_id != record["content_id"]:
             raise StoreError(f"{store.url}: expected the store that {folder} was written from; it has changed since")
         side = _of_store(record["store"], store, choice)
-        return Side(str(folder), side.name, side.pictures, None, folder, side.made_by)
-    pictures = _read_files(root, folder / "pictures", choice)
-    return Side(str(folder), folder.name, pictures, None, folder, record["ingredients"])
+        return Side(str(folder), side.name, side.images, None, folder, side.made_by)
+    images = _read_files(root, folder / "images", choice)
+    return Side(str(folder), folder.name, images, None, folder, record["ingredients"])
 
 
 def _of_npz(path: Path, choice: Choice) -> Side:
     statistics = read_statistics(path)
-    pictures = NpzPictures(path, choice.count) if "arr_0" in npz_arrays(path) else None
-    if statistics is None and pictures is None:
+    images = NpzImages(path, choice.count) if "arr_0" in npz_arrays(path) else None
+    if statistics is None and images is None:
         raise ValueError(
-            f"{path}: expected arr_0 (pictures) or mu and sigma (statistics), as ADM's evaluation suite has them; "
+            f"{path}: expected arr_0 (images) or mu and sigma (statistics), as ADM's evaluation suite has them; "
             f"found {', '.join(npz_arrays(path))}"
         )
-    return Side(str(path), _plain(path.stem), pictures, statistics)
+    return Side(str(path), _plain(path.stem), images, statistics)
 
 
 def _of_files(root: Path, text: str, choice: Choice) -> Side:
-    found = picture_path(DataConfig(path=text), root).path
+    found = image_path(DataConfig(path=text), root).path
     assert found is not None
     return Side(found, _plain(name_of(found).partition(".")[0]), _read_files(root, Path(found), choice))
 
 
-def _read_files(root: Path, place: Path, choice: Choice) -> FilePictures:
+def _read_files(root: Path, place: Path, choice: Choice) -> FileImages:
     digests = root / "cache" / f"digests-{fingerprint({'root': str(place.absolute())})[:12]}.parquet"
-    return file_pictures(
+    return file_images(
         open_source(str(place), cache=str(root / "cache" / "unpacked")),
         size=choice.size,
         split=choice.split,
@@ -266,4 +266,4 @@ def _times(folder: Path) -> Iterable[float]:
 
 def _plain(name: str) -> str:
     """The name with nothing in it that a folder's name should not have."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "pictures"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "images"

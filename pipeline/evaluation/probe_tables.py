@@ -30,7 +30,7 @@ def match_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def retrieval_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """A record's retrieval as lines of a table: R@k of pictures by captions (T→I) and of captions by pictures (I→T)."""
+    """A record's retrieval as lines of a table: R@k of images by captions (T→I) and of captions by images (I→T)."""
     found = record["retrieval"]
     ways = {"T→I": "text_to_image", "I→T": "image_to_text"}
     return [

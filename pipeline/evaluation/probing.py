@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from fae.encoders import text_encoder_sha256
-from fae.images import decode_picture
+from fae.images import decode_image
 from fae.probes import LinearClassifier, load_head
 from jobs.config import ProbeConfig
 from jobs.evaluation import (
     KINDS,
-    NEIGHBOURS,
+    NEIGHBORS,
     Representations,
     apply_head,
     classify,
@@ -30,23 +30,23 @@ from jobs.evaluation import (
 from jobs.executors import OnProgress, dtype_name, pick_device
 from jobs.runs import RunFolder
 from pipeline.console import plain
-from pipeline.drawing import Shown, colour_figure, matching_figure, similarity_figure
+from pipeline.drawing import Shown, color_figure, matching_figure, similarity_figure
 from stores import Store, fingerprint
 from stores.backends import make_folder, replace_file
 from stores.sources import SourceError, open_source
 
 RECORD = "probe.json"
 WATCHING = ("batch_size", "precision", "in_run")  # precision is an ingredient by the name that it has on the device
-FIGURES = {"matching": matching_figure, "similarity": similarity_figure, "colours": colour_figure}
+FIGURES = {"matching": matching_figure, "similarity": similarity_figure, "colors": color_figure}
 # (stage, unit) -> a progress context.
 Watched = Callable[[str, str], AbstractContextManager[OnProgress]]
 
 
 @dataclass(frozen=True)
 class ProbeInputs:
-    """What is probed: features by an autoencoder; latents when stored; a linear head; a joint model; pictures.
+    """What is probed: features by an autoencoder; latents when stored; a linear head; a joint model; images.
 
-    `cache` is a folder for the unpacked copy of a compressed tar of pictures.
+    `cache` is a folder for the unpacked copy of a compressed tar of images.
     """
 
     features: Store
@@ -54,7 +54,7 @@ class ProbeInputs:
     latents: Store | None = None
     head: Path | None = None
     text_tower: Path | None = None
-    pictures: Path | None = None
+    images: Path | None = None
     cache: Path | None = None
 
     def ingredients(self, config: ProbeConfig, device: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class ProbeInputs:
             "latents_content_id": None if self.latents is None else self.latents.content_id,
             "head_sha256": None if self.head is None else hashlib.sha256(self.head.read_bytes()).hexdigest(),
             "text_tower_sha256": None if self.text_tower is None else text_encoder_sha256(self.text_tower),
-            "pictures": None if self.pictures is None else str(self.pictures),
+            "images": None if self.images is None else str(self.images),
             "precision": dtype_name(config.precision, pick_device(device)),
             "device": pick_device(device).type,
             "probe": {name: value for name, value in asdict(config).items() if name not in WATCHING},
@@ -104,7 +104,7 @@ def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, w
         inputs.features, inputs.autoencoder, inputs.latents, device, config.precision, config.batch_size
     )
     pairs = draw_pairs(inputs.features, config.pairs, config.seed)
-    pictures = pictures_of(inputs, pairs[: config.shown])
+    images = images_of(inputs, pairs[: config.shown])
     with watched("match", "pairs") as report:
         totals, shown = match_pairs(found, pairs, config, report)
     record = {
@@ -120,7 +120,7 @@ def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, w
         "figures": [f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
-    _draw(folder, Shown(shown, [_name(inputs.features, pair.rows) for pair in shown], pictures))
+    _draw(folder, Shown(shown, [_name(inputs.features, pair.rows) for pair in shown], images))
     replace_file(folder / RECORD, json.dumps(plain(record), indent=1, ensure_ascii=False).encode())
     return record
 
@@ -133,13 +133,13 @@ def protocol(config: ProbeConfig) -> dict[str, str]:
         "rows": "fitted on split train, judged on split val",
         "vectors": f"{pool}; standardised by mean and deviation of the training rows",
         "linear": f"multinomial logistic regression, L2, C = {config.inverse_penalty:g}, L-BFGS to convergence",
-        "knn": f"cosine, one vote each, k = {', '.join(map(str, NEIGHBOURS))}; ties to the smaller label",
-        "matching": "tokens standardised by channel; cosine; best match among all patches of the other picture",
+        "knn": f"cosine, one vote each, k = {', '.join(map(str, NEIGHBORS))}; ties to the smaller label",
+        "matching": "tokens standardised by channel; cosine; best match among all patches of the other image",
         "foreground": "K-Means with 2 clusters on x; the cluster with the smaller share of the grid's border",
-        "retrieval": "recall by cosine; pictures pooled by the joint model's own head, captions by its text tower; "
+        "retrieval": "recall by cosine; images pooled by the joint model's own head, captions by its text tower; "
         "ties count against what is sought",
         "shares": "of foreground patches: matched as by x (same_match), at most a patch beside (match_within_1), into "
-        "the foreground (in_foreground); mutual_kept: of x's mutual nearest neighbours, those that stay so",
+        "the foreground (in_foreground); mutual_kept: of x's mutual nearest neighbors, those that stay so",
     }
 
 
@@ -179,14 +179,14 @@ def _ratio(value: float, whole: float) -> float | None:
     return value / whole if whole else None
 
 
-def pictures_of(inputs: ProbeInputs, pairs: np.ndarray) -> np.ndarray | None:
-    """Pictures (pairs, 2, H, W, 3) to draw upon: from the set that was named, else as the store keeps them, else None.
+def images_of(inputs: ProbeInputs, pairs: np.ndarray) -> np.ndarray | None:
+    """Images (pairs, 2, H, W, 3) to draw upon: from the set that was named, else as the store keeps them, else None.
 
     Raises:
-        SourceError: a picture that is not in the set, or has other bytes than the one that was encoded.
+        SourceError: an image that is not in the set, or has other bytes than the one that was encoded.
     """
     rows = pairs.reshape(-1)  # (pairs, 2) -> (pairs*2,)
-    if inputs.pictures is not None:
+    if inputs.images is not None:
         found = _read_set(inputs, rows)
     elif "pixels" in inputs.features.arrays:
         found = inputs.features.read("pixels", rows)
@@ -196,18 +196,18 @@ def pictures_of(inputs: ProbeInputs, pairs: np.ndarray) -> np.ndarray | None:
 
 
 def _read_set(inputs: ProbeInputs, rows: np.ndarray) -> np.ndarray:
-    assert inputs.pictures is not None
-    source = open_source(str(inputs.pictures), cache=None if inputs.cache is None else str(inputs.cache))
-    size = int(inputs.features.manifest.ingredients["picture_size"])
+    assert inputs.images is not None
+    source = open_source(str(inputs.images), cache=None if inputs.cache is None else str(inputs.cache))
+    size = int(inputs.features.manifest.ingredients["image_size"])
     found = []
     for row in inputs.features.index.take(rows).to_pylist():
         data = source.read(row["source"], row["offset"], row["num_bytes"])
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise SourceError(
-                f"--pictures {inputs.pictures}: expected the picture {row['key']} that was encoded; found another; "
+                f"--images {inputs.images}: expected the image {row['key']} that was encoded; found another; "
                 "give the set that the features were extracted from"
             )
-        found.append(decode_picture(data, size))
+        found.append(decode_image(data, size))
     return np.stack(found)
 
 

@@ -1,4 +1,4 @@
-"""evaluation.json: the figures of pictures with all that made them, kept beside the pictures."""
+"""evaluation.json: the metrics of images with all that made them, kept beside the images."""
 
 import importlib.metadata
 import io
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fae.metrics import Figure
+from fae.metrics import Metric
 from jobs.evaluation import Reconstructions
 from pipeline.console import plain
 from pipeline.evaluation.image_locations import Side
@@ -29,11 +29,11 @@ LIBRARIES = ("fae-pipe", "torch", "torchvision", "timm", "numpy", "pillow", "tor
 def evaluation_record(
     made: Side,
     reference: Side | None,
-    figures: list[Figure],
+    metrics: list[Metric],
     ingredients: dict[str, Any],
     **facts: Any,
 ) -> dict[str, Any]:
-    """All that is needed to make the figures again; `facts` are the caller's own."""
+    """All that is needed to make the metrics again; `facts` are the caller's own."""
     return {
         "fingerprint": fingerprint(ingredients),
         "created_unix_seconds": round(time.time(), 3),
@@ -43,12 +43,12 @@ def evaluation_record(
         "reference": _about(reference) if reference else None,
         **facts,
         "versions": {"python": platform.python_version(), **_versions()},
-        "figures": [figure.as_record() for figure in figures],
+        "metrics": [metric.as_record() for metric in metrics],
     }
 
 
 def evaluation_file(root: Path, side: Side) -> Path:
-    """evaluation.json in the artefact's folder; for other pictures a file of their name below `root`."""
+    """evaluation.json in the artefact's folder; for other images a file of their name below `root`."""
     return side.folder / FILE if side.folder is not None else root / "evaluations" / side.name / FILE
 
 
@@ -74,23 +74,23 @@ def write_evaluation(file: Path, record: dict[str, Any]) -> None:
     replace_file(file, json.dumps({"evaluations": [*others, plain(record)]}, indent=1, ensure_ascii=False).encode())
 
 
-def figure_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The figures as rows of a table."""
+def metric_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics as rows of a table."""
     return [
         {
-            "figure": figure["metric"],
-            "value": figure["value"],
-            "95 %": "" if figure["low"] is None else f"{figure['low']:.4g} – {figure['high']:.4g}",
-            "note": figure["note"],
+            "metric": metric["metric"],
+            "value": metric["value"],
+            "95 %": "" if metric["low"] is None else f"{metric['low']:.4g} – {metric['high']:.4g}",
+            "note": metric["note"],
         }
-        for figure in record["figures"]
+        for metric in record["metrics"]
     ]
 
 
-def write_pairs(file: Path, name: str, pictures: Reconstructions, pairs: Mapping[str, np.ndarray]) -> Path:
-    """The figures of each picture, by row and key of the feature store, as Parquet beside the record."""
-    rows = pictures.originals.rows
-    keys = pictures.originals.store.index["key"].take(pa.array(rows))
+def write_pairs(file: Path, name: str, images: Reconstructions, pairs: Mapping[str, np.ndarray]) -> Path:
+    """The metrics of each image, by row and key of the feature store, as Parquet beside the record."""
+    rows = images.originals.rows
+    keys = images.originals.store.index["key"].take(pa.array(rows))
     sink = io.BytesIO()
     pq.write_table(pa.table({"row": rows, "key": keys, **pairs}), sink)
     path = file.with_name(f"evaluation-{name[:12]}.parquet")
@@ -99,7 +99,7 @@ def write_pairs(file: Path, name: str, pictures: Reconstructions, pairs: Mapping
 
 
 def _about(side: Side) -> dict[str, Any]:
-    rejected = side.pictures.rejected if side.pictures is not None else {}
+    rejected = side.images.rejected if side.images is not None else {}
     return {"place": side.place, **side.identity, "made_by": side.made_by, "rejected": rejected}
 
 

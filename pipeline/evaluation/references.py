@@ -1,4 +1,4 @@
-"""What a reference is to each extractor: statistics that were kept, a file of them, or a pass over its pictures."""
+"""What a reference is to each extractor: statistics that were kept, a file of them, or a pass over its images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fae.metrics import Extractor, Measured
 from jobs.evaluation import (
+    ImageSet,
     Pass,
-    PictureSet,
     load_reference,
     measure,
     newest_other,
@@ -36,34 +36,34 @@ def measure_reference(
     size: pixels on a side of what it is compared with, None where that is not known.
 
     Raises:
-        ValueError: a file of statistics that another extractor made, or of pictures of another size.
+        ValueError: a file of statistics that another extractor made, or of images of another size.
     """
     found: dict[str, Measured] = {}
-    if side.pictures is not None:
-        kept = {extractor.facts.name: _kept(root, side, side.pictures, extractor, how, say) for extractor in extractors}
+    if side.images is not None:
+        kept = {extractor.facts.name: _kept(root, side, side.images, extractor, how, say) for extractor in extractors}
         found = {name: measured for name, measured in kept.items() if measured is not None}
         missing = [extractor for extractor in extractors if extractor.facts.name not in found]
         if missing:
             with progress() as report:
-                found |= _measured(root, side.name, side.pictures, missing, how, report)
+                found |= _measured(root, side.name, side.images, missing, how, report)
     for extractor in extractors if side.statistics is not None else []:
         assert side.statistics is not None
-        if side.pictures is None or side.statistics.fits(extractor.facts):
+        if side.images is None or side.statistics.fits(extractor.facts):
             own, given = found.get(extractor.facts.name), side.statistics.of(extractor.facts, size)
             found[extractor.facts.name] = replace(given, rows=own.rows if own else None)
     return found
 
 
 def _kept(
-    root: Path, side: Side, pictures: PictureSet, extractor: Extractor, how: Pass, say: Callable[[str], object]
+    root: Path, side: Side, images: ImageSet, extractor: Extractor, how: Pass, say: Callable[[str], object]
 ) -> Measured | None:
-    """Statistics on disk of these pictures by this extractor; without them it says what differs from the newest."""
-    ingredients = reference_ingredients(pictures, extractor.facts, how.kept_rows)
+    """Statistics on disk of these images by this extractor; without them it says what differs from the newest."""
+    ingredients = reference_ingredients(images, extractor.facts, how.kept_rows)
     folder = reference_folder(root, side.name, ingredients)
     kept = load_reference(folder, ingredients)
     if kept is not None:
         say(f"reference: up to date: {folder}")
-        pictures.rejected.update(rejected_of(folder))
+        images.rejected.update(rejected_of(folder))
         return kept
     other = newest_other(root, side.name, extractor.facts)
     for line in explain_difference(other, ingredients) if other else []:
@@ -72,11 +72,11 @@ def _kept(
 
 
 def _measured(
-    root: Path, name: str, pictures: PictureSet, extractors: Sequence[Extractor], how: Pass, report: OnProgress
+    root: Path, name: str, images: ImageSet, extractors: Sequence[Extractor], how: Pass, report: OnProgress
 ) -> dict[str, Measured]:
-    seen = measure(pictures, extractors, how, report).measured
+    seen = measure(images, extractors, how, report).measured
     for extractor in extractors:
-        ingredients = reference_ingredients(pictures, extractor.facts, how.kept_rows)
+        ingredients = reference_ingredients(images, extractor.facts, how.kept_rows)
         folder = reference_folder(root, name, ingredients)
-        save_reference(folder, ingredients, seen[extractor.facts.name], pictures.rejected)
+        save_reference(folder, ingredients, seen[extractor.facts.name], images.rejected)
     return seen

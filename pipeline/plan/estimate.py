@@ -1,4 +1,4 @@
-"""What a recipe will take on many pictures and GPUs: shards, time, disk, bandwidth and cost."""
+"""What a recipe will take on many images and GPUs: shards, time, disk, bandwidth and cost."""
 
 from collections.abc import Mapping
 
@@ -26,8 +26,8 @@ HOUR_SECONDS = 3600.0
 LATENTS, TEXT_ENCODER = "latents", "text encoder"
 
 
-def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
-    """Reckon from the encoder's measured rate: rate × its operations a picture is what a GPU gets done in a second.
+def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
+    """Reckon from the encoder's measured rate: rate × its operations an image is what a GPU gets done in a second.
 
     The other models are held to get as much done on every GPU; the networks of the decoder's losses are not counted.
 
@@ -42,23 +42,23 @@ def make_plan(recipe: Recipe, pictures: int, machines: Machines) -> Plan:
         "frozen encoder": encoder_cost(encoder),
         **({TEXT_ENCODER: text.cost} if text else {}),
         **autoencoder_costs(shape, recipe.autoencoder),
-        "pixel decoder": decoder_cost(shape, recipe.extract.picture_size, recipe.decoder),
+        "pixel decoder": decoder_cost(shape, recipe.extract.image_size, recipe.decoder),
         "generator": generator_cost(latent_shape, machines.classes, recipe.generator, caption),
     }
     views = 1 + recipe.extract.flip
     features, latents = feature_arrays(recipe.extract, shape), [latent_array(recipe.encode, latent_shape)]
     stores = [
-        *_store("features", features, pictures, views, recipe.extract.rows_per_shard),
-        *_store(LATENTS, latents, pictures, views, recipe.encode.rows_per_shard),
+        *_store("features", features, images, views, recipe.extract.rows_per_shard),
+        *_store(LATENTS, latents, images, views, recipe.encode.rows_per_shard),
     ]
-    texts = _store("text", text.arrays, pictures, recipe.text.captions, recipe.text.rows_per_shard) if text else []
+    texts = _store("text", text.arrays, images, recipe.text.captions, recipe.text.rows_per_shard) if text else []
     work = _Work(machines, machines.rate * costs["frozen encoder"].flops)
     row_bytes = {spec.name: spec.record_bytes for spec in [*features, *latents]}
     runs = evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator, caption)
-    stages = _stages(recipe, pictures * views, pictures, work, costs, runs, row_bytes, stores)
+    stages = _stages(recipe, images * views, images, work, costs, runs, row_bytes, stores)
     if text:
-        stages = _with_text(stages, work, recipe, pictures, text, sum(store.num_bytes for store in texts))
-    return Plan(pictures, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
+        stages = _with_text(stages, work, recipe, images, text, sum(store.num_bytes for store in texts))
+    return Plan(images, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
 
 
 def generator_needs(gpus: int) -> list[GeneratorNeed]:
@@ -74,17 +74,15 @@ def _generator(one: PaperGenerator, gpus: int) -> GeneratorNeed:
     return GeneratorNeed(one.name, one.latents, one.condition, cost.parameters, one.published, cost.flops, *memory)
 
 
-def _store(
-    kind: str, arrays: list[ArraySpec], pictures: int, views: int, rows_per_shard: int | None
-) -> list[StoreNeed]:
-    rows = rows_per_shard or default_rows_per_shard(kind, pictures, views, tuple(arrays))
-    return [_array(spec, pictures, views, rows) for spec in arrays]
+def _store(kind: str, arrays: list[ArraySpec], images: int, views: int, rows_per_shard: int | None) -> list[StoreNeed]:
+    rows = rows_per_shard or default_rows_per_shard(kind, images, views, tuple(arrays))
+    return [_array(spec, images, views, rows) for spec in arrays]
 
 
-def _array(spec: ArraySpec, pictures: int, views: int, rows_per_shard: int) -> StoreNeed:
+def _array(spec: ArraySpec, images: int, views: int, rows_per_shard: int) -> StoreNeed:
     """Shards with their checksums and indexes, to the byte."""
-    shards = num_shards(pictures, rows_per_shard)
-    last = pictures - (shards - 1) * rows_per_shard
+    shards = num_shards(images, rows_per_shard)
+    last = images - (shards - 1) * rows_per_shard
     forms = [ShardFormat(part, views, rows_per_shard) for part in spec.parts]
     num_bytes = sum((shards - 1) * form.num_bytes(rows_per_shard) + form.num_bytes(last) for form in forms)
     row = f"{views} × {'×'.join(map(str, spec.row_shape))} {spec.dtype}"
@@ -120,14 +118,14 @@ class _Work:
 def _stages(
     recipe: Recipe,
     passes: int,
-    pictures: int,
+    images: int,
     work: _Work,
     costs: Mapping[str, Cost],
     runs: float,
     row_bytes: Mapping[str, int],
     stores: list[StoreNeed],
 ) -> list[StageNeed]:
-    """`passes` counts views, `runs` the generator's for a picture; a training reads every batch from storage."""
+    """`passes` counts views, `runs` the generator's for an image; a training reads every batch from storage."""
     flops = {name: cost.flops for name, cost in costs.items()}
     sizes = {store.array: store.num_bytes for store in stores}
     feature_bytes = sum(size for array, size in sizes.items() if array != LATENTS)
@@ -139,25 +137,25 @@ def _stages(
     one = runs * flops["generator"] + flops["decode"] + flops["pixel decoder"]
     learnt, generated = autoencoder.steps * autoencoder.batch_size, generator.steps * generator.batch_size
     return [
-        work.stage("extract", passes * flops["frozen encoder"], pictures * work.machines.picture_bytes, feature_bytes),
+        work.stage("extract", passes * flops["frozen encoder"], images * work.machines.image_bytes, feature_bytes),
         work.stage("train-ae", learnt * TRAINING_PASSES * flops["whole"], learnt * row_bytes["features"]),
         work.stage(
             "train-decoder", noised * painting + tuned * (painting + flops["whole"]), (noised + tuned) * pixel_row
         ),
         work.stage("encode", passes * flops["encode"], sizes["features"], sizes[LATENTS]),
         work.stage("train-gen", generated * TRAINING_PASSES * flops["generator"], generated * row_bytes[LATENTS]),
-        work.stage("sample", sample.num * one, 0.0, sample.num * float(recipe.extract.picture_size**2 * 3)),
+        work.stage("sample", sample.num * one, 0.0, sample.num * float(recipe.extract.image_size**2 * 3)),
     ]
 
 
 def _with_text(
-    stages: list[StageNeed], work: _Work, recipe: Recipe, pictures: int, text: TextNeeds, written: int
+    stages: list[StageNeed], work: _Work, recipe: Recipe, images: int, text: TextNeeds, written: int
 ) -> list[StageNeed]:
     """The stages with extract-text before train-gen, which reads a caption with each latent.
 
     What sample takes for its prompts is left out: each is encoded once.
     """
-    encoded = work.stage(EXTRACT_TEXT, pictures * recipe.text.captions * text.cost.flops, 0.0, written)
+    encoded = work.stage(EXTRACT_TEXT, images * recipe.text.captions * text.cost.flops, 0.0, written)
     told = recipe.generator.steps * recipe.generator.batch_size * sum(spec.record_bytes for spec in text.arrays)
     made = []
     for stage in stages:

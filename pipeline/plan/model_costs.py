@@ -1,4 +1,4 @@
-"""What a recipe's models cost: parameters and arithmetic for one picture, counted without memory for their weights."""
+"""What a recipe's models cost: parameters and arithmetic for one image, counted without memory for their weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ BUCKETS, COPIES = 4, 2
 
 @dataclass(frozen=True)
 class Cost:
-    """A model's parameters, and the floating-point operations of a forward pass over one picture.
+    """A model's parameters, and the floating-point operations of a forward pass over one image.
 
     `largest_block` counts the parameters of the largest part that FSDP gathers at once (`jobs.loop.parallel.shard`).
     """
@@ -64,7 +64,7 @@ def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, 
 
 
 def encoder_cost(encoder: FrozenEncoder) -> Cost:
-    """Of the blocks that run, for a picture of the encoder's own size (resizing is no arithmetic of the model)."""
+    """Of the blocks that run, for an image of the encoder's own size (resizing is no arithmetic of the model)."""
     images = torch.zeros(1, 3, *encoder.input_size, device="meta")
     return _cost(encoder.model, lambda: encoder.tapped(images))
 
@@ -80,10 +80,10 @@ def autoencoder_costs(shape: tuple[int, int, int], config: AutoencoderConfig) ->
     return {"encode": encode, "decode": decode, "whole": replace(encode, flops=encode.flops + decode.flops)}
 
 
-def decoder_cost(shape: tuple[int, int, int], picture_size: int, config: DecoderConfig) -> Cost:
+def decoder_cost(shape: tuple[int, int, int], image_size: int, config: DecoderConfig) -> Cost:
     """Of the pixel decoder; the networks of its losses are not counted."""
     with torch.device("meta"):
-        model = new_decoder(shape, picture_size, config)
+        model = new_decoder(shape, image_size, config)
     return _cost(model, lambda: model(torch.zeros(1, *shape, device="meta")))
 
 
@@ -134,7 +134,7 @@ def evaluations(
     generator: GeneratorConfig,
     caption: EmptyCaption | None = None,
 ) -> float:
-    """Evaluations of the generator's model for one picture."""
+    """Evaluations of the generator's model for one image."""
     guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
     return _meta_generator(shape, num_classes, generator, caption).evaluations(config.steps, guidance, config.solver)
 

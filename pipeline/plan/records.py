@@ -8,16 +8,16 @@ from pipeline.console import format_number, format_seconds, readable
 
 @dataclass(frozen=True)
 class Machines:
-    """What there is: `rate` pictures a second that a GPU encodes, `storage_rate` bytes a second of all GPUs together.
+    """What there is: `rate` images a second that a GPU encodes, `storage_rate` bytes a second of all GPUs together.
 
-    `picture_bytes` is the mean size of a picture's file, `caption_tokens` those of the longest caption; costs are per
+    `image_bytes` is the mean size of an image's file, `caption_tokens` those of the longest caption; costs are per
     GPU and hour, and per TB and month.
     """
 
     gpus: int
     rate: float
     storage_rate: float
-    picture_bytes: float
+    image_bytes: float
     classes: int
     gpu_hour_cost: float | None = None
     disk_cost: float | None = None
@@ -59,7 +59,7 @@ class ModelNeed:
         return {
             "model": self.model,
             "parameters": f"{self.parameters / 1e6:,.1f} M",
-            "GFLOP a picture": format_number(self.flops / 1e9),
+            "GFLOP an image": format_number(self.flops / 1e9),
             "a GPU's memory, DDP": readable(self.ddp_bytes or 0) if trained else "",
             "FSDP": readable(self.fsdp_bytes or 0) if trained else "",
         }
@@ -118,7 +118,7 @@ class StageNeed:
 class Plan:
     """The needs of a recipe; totals are over all stages and stores."""
 
-    pictures: int
+    images: int
     machines: Machines
     stores: list[StoreNeed]
     models: list[ModelNeed]
@@ -149,7 +149,7 @@ class Plan:
     def as_record(self) -> dict[str, Any]:
         """The plan as JSON values."""
         return {
-            "pictures": self.pictures,
+            "images": self.images,
             "machines": vars(self.machines),
             "stores": [vars(store) for store in self.stores],
             "models": [vars(model) for model in self.models],

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from jobs.runs import read_metrics
 
-# Readable on white and on near-black, and for colour-blind readers (Okabe and Ito 2008).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+# Readable on white and on near-black, and for color-blind readers (Okabe and Ito 2008).
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 INK = "#7d8490"
 # Lines of metrics.jsonl that are no losses.
 SPEED = ("rows_per_second", "wait_share")
@@ -73,8 +73,8 @@ def curve(series: Series, x_label: str, y_label: str, log: bool = False) -> Any:
     plot.add_tools(HoverTool(tooltips=[(x_label, "@x{0,0}"), (y_label, "@y{0.0000}"), ("", "$name")], mode="mouse"))
     plot.toolbar.logo = None
     for number, (label, (xs, ys)) in enumerate(shown.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        plot.line(list(xs), list(ys), name=label, legend_label=label, line_color=colour, line_width=2)
+        color = COLORS[number % len(COLORS)]
+        plot.line(list(xs), list(ys), name=label, legend_label=label, line_color=color, line_width=2)
     _quiet(plot, len(shown))
     return plot
 
@@ -95,7 +95,7 @@ def _points(lines: Sequence[Mapping[str, float]], name: str) -> tuple[list[float
 
 
 def _quiet(plot: Any, count: int) -> None:
-    """Axes, grid and legend in one grey that reads on a light and on a dark page."""
+    """Axes, grid and legend in one gray that reads on a light and on a dark page."""
     for axis in (*plot.xaxis, *plot.yaxis):
         axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = INK
         axis.major_label_text_color = axis.axis_label_text_color = INK

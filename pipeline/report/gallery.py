@@ -1,4 +1,4 @@
-"""The report's sections with pictures: what the models of one subject make."""
+"""The report's sections with images: what the models of one subject make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from jobs.sampling import (
     SamplePlan,
     Sampler,
     guidance_grid,
-    nearest_pictures,
+    nearest_images,
     plan_samples,
-    rebuilt_pictures,
+    rebuilt_images,
     takes_text,
 )
 from pipeline.artifacts import SampleFolder, paint_previews
@@ -31,9 +31,9 @@ MOST_PREVIEWS = 6
 
 @dataclass(frozen=True)
 class Showing:
-    """How much is painted: held-out pictures, samples in a cell, guidance scales and solver steps."""
+    """How much is painted: held-out images, samples in a cell, guidance scales and solver steps."""
 
-    pictures: int = 16
+    images: int = 16
     cell: int = 9
     scales: tuple[float, ...] = (1.0, 2.0, 4.0)
     steps: tuple[int, ...] = (5, 20, 50)
@@ -42,7 +42,7 @@ class Showing:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Paints and collects the pictures of one subject; each section is there when its models and stores are."""
+    """Paints and collects the images of one subject; each section is there when its models and stores are."""
 
     root: Path
     subject: Subject
@@ -65,11 +65,11 @@ class Gallery:
             if self.subject.autoencoder is not None and self.subject.autoencoder.complete
             else None
         )
-        self.say("report: rebuilding pictures")
-        found = rebuilt_pictures(features, usable, decoder, self.showing.pictures, self.device)
+        self.say("report: rebuilding images")
+        found = rebuilt_images(features, usable, decoder, self.showing.images, self.device)
         words = "held out" if found.split == "val" else "of the training set, as none are held out"
         note = (
-            f"{len(found.keys)} pictures {words}, each beside what {decoder.path.name} paints of it: PSNR and SSIM. "
+            f"{len(found.keys)} images {words}, each beside what {decoder.path.name} paints of it: PSNR and SSIM. "
             f"Means: {np.mean(found.psnr_db):.2f} dB, {np.mean(found.ssim):.3f}."
         )
         return Section("Reconstructions", showcase.rebuilt_grid(found), note)
@@ -87,9 +87,9 @@ class Gallery:
             return None
         chosen = [files[at] for at in sorted(set(np.linspace(0, len(files) - 1, MOST_PREVIEWS).round().astype(int)))]
         shown = {
-            f"step {_step(file):,}": showcase.picture_file(file, f"samples at step {_step(file)}") for file in chosen
+            f"step {_step(file):,}": showcase.image_file(file, f"samples at step {_step(file)}") for file in chosen
         }
-        note = "The same conditions and seeds at each step" + ("." if painted else ", in the store's latent colours.")
+        note = "The same conditions and seeds at each step" + ("." if painted else ", in the store's latent colors.")
         return Section("Samples along the training", film(shown), note)
 
     def _samples(self) -> Section | None:
@@ -99,7 +99,7 @@ class Gallery:
             if folder.complete:
                 config = folder.record()["ingredients"]["sample"]
                 text = f"{config['steps']} steps, guidance {config['guidance_scale']:g}, seed {config['seed']}"
-                shown[f"{path.name}: {text}"] = showcase.picture_file(folder.grid, f"grid of samples, {text}")
+                shown[f"{path.name}: {text}"] = showcase.image_file(folder.grid, f"grid of samples, {text}")
         return Section("Samples", film(shown), "Grids that were made before.") if shown else None
 
     def _guidance(self) -> Section | None:
@@ -115,28 +115,28 @@ class Gallery:
         return Section("Guidance and steps", showcase.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
-        sampler, features, plan = self._sampler, self.subject.features, self._plan(self.showing.pictures)
+        sampler, features, plan = self._sampler, self.subject.features, self._plan(self.showing.images)
         if sampler is None or plan is None or features is None or "pixels" not in features.arrays:
             return None
         scale, steps = self.showing.scales[0], self.showing.steps[-1]
         found = guidance_grid(sampler, plan, SampleConfig(), [scale], [steps])
         samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
-        nearest = nearest_pictures(samples, features, train)
+        nearest = nearest_images(samples, features, train)
         keys = features.index["key"].take(nearest.rows).to_pylist()
         note = f"Root mean square difference at 32 × 32, values in [0, 1]: median {np.median(nearest.distances):.3f}"
         if len(held_out):
             real = features.read("pixels", held_out[: len(samples)], view=0)
-            note += f"; real held-out pictures: {np.median(nearest_pictures(real, features, train).distances):.3f}"
-        note += f". Samples at guidance {scale:g}, {steps} steps; a copy would be far nearer than a held-out picture."
-        return Section("Nearest training pictures", showcase.nearest_grid(samples, nearest, keys), note)
+            note += f"; real held-out images: {np.median(nearest_images(real, features, train).distances):.3f}"
+        note += f". Samples at guidance {scale:g}, {steps} steps; a copy would be far nearer than a held-out image."
+        return Section("Nearest training images", showcase.nearest_grid(samples, nearest, keys), note)
 
     def _probe(self) -> Section | None:
         shown = {}
         for folder in records.probe_folders(self.subject):
             for file in sorted(folder.glob("*.png")):
-                shown[f"{file.stem} ({folder.parent.name})"] = showcase.picture_file(file, f"probe figure: {file.stem}")
-        return Section("Preserved semantics", film(shown), "Figures of fae-pipe probe.") if shown else None
+                shown[f"{file.stem} ({folder.parent.name})"] = showcase.image_file(file, f"probe figure: {file.stem}")
+        return Section("Preserved semantics", film(shown), "Metrics of fae-pipe probe.") if shown else None
 
     def _plan(self, count: int) -> SamplePlan | None:
         """The first classes or held-out captions; none where the captions are not there any more."""

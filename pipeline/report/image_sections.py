@@ -1,4 +1,4 @@
-"""The report's pictures, as HTML with a text for whoever cannot see them."""
+"""The report's images, as HTML with a text for whoever cannot see them."""
 
 import io
 from base64 import b64encode
@@ -9,18 +9,18 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from fae.images import picture_grid
+from fae.images import image_grid
 from jobs.sampling import GuidanceGrid, Nearest, Rebuilt
 from pipeline.report.page import wide
 
 # Above this a PNG is written as JPEG: pages are sent by mail.
 LARGEST_PNG_BYTES = 300_000
 JPEG_QUALITY = 88
-SMALL_SIDE = 64  # pictures of few pixels are shown as squares, not blurred
+SMALL_SIDE = 64  # images of few pixels are shown as squares, not blurred
 
 
-def picture(pixels: np.ndarray | Image.Image, text: str, css: str = "") -> Markup:
-    """An <img> that holds its picture; `text` is what it shows, in words."""
+def image_tag(pixels: np.ndarray | Image.Image, text: str, css: str = "") -> Markup:
+    """An <img> that holds its image; `text` is what it shows, in words."""
     image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels.convert("RGB")
     kind = "pixelated " if min(image.size) <= SMALL_SIDE else ""
     return Markup('<img class="{}{}" src="{}" alt="{}" width="{}" height="{}">').format(
@@ -28,28 +28,28 @@ def picture(pixels: np.ndarray | Image.Image, text: str, css: str = "") -> Marku
     )
 
 
-def picture_file(file: Path, text: str) -> Markup:
-    """The same of a picture on disk."""
+def image_file(file: Path, text: str) -> Markup:
+    """The same of an image on disk."""
     with Image.open(file) as image:
-        return picture(image, text)
+        return image_tag(image, text)
 
 
 def drawing_file(file: Path, text: str) -> Markup:
-    """An SVG file as a picture; nothing in it is run."""
+    """An SVG file as an image; nothing in it is run."""
     data = b64encode(file.read_bytes()).decode()
     return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, text)
 
 
 def rebuilt_grid(found: Rebuilt) -> Markup:
-    """Each held-out picture beside its reconstruction, with both figures below."""
+    """Each held-out image beside its reconstruction, with both figures below."""
     cells = [
         _figure(
             np.concatenate([original, made], axis=1),
-            f"picture {key}, and beside it as rebuilt",
+            f"image {key}, and beside it as rebuilt",
             f"{decibel:.1f} dB · {likeness:.3f}",
         )
         for key, original, made, decibel, likeness in zip(
-            found.keys, found.originals, found.pictures, found.psnr_db, found.ssim, strict=True
+            found.keys, found.originals, found.images, found.psnr_db, found.ssim, strict=True
         )
     ]
     return Markup('<div class="cells pairs">{}</div>').format(Markup("").join(cells))
@@ -63,8 +63,8 @@ def guidance_table(grid: GuidanceGrid, names: Sequence[str]) -> Markup:
     for scale, cells in zip(grid.scales, grid.cells, strict=True):
         drawn = Markup("").join(
             Markup("<td>{}</td>").format(
-                picture(
-                    picture_grid(cell, columns_of(len(cell))),
+                image_tag(
+                    image_grid(cell, columns_of(len(cell))),
                     f"samples of {shown} at guidance {scale:g}, {steps} steps",
                 )
             )
@@ -80,27 +80,27 @@ def guidance_table(grid: GuidanceGrid, names: Sequence[str]) -> Markup:
 
 
 def nearest_grid(samples: np.ndarray, nearest: Nearest, keys: Sequence[str]) -> Markup:
-    """Each sample beside its nearest training picture, with the distance below."""
+    """Each sample beside its nearest training image, with the distance below."""
     cells = [
         _figure(
             np.concatenate([sample, shown], axis=1),
-            f"sample {number}, and beside it the nearest training picture, {key}",
+            f"sample {number}, and beside it the nearest training image, {key}",
             f"{distance:.3f}",
         )
         for number, (sample, shown, key, distance) in enumerate(
-            zip(samples, nearest.pictures, keys, nearest.distances, strict=True)
+            zip(samples, nearest.images, keys, nearest.distances, strict=True)
         )
     ]
     return Markup('<div class="cells pairs">{}</div>').format(Markup("").join(cells))
 
 
 def columns_of(count: int) -> int:
-    """Columns that make a grid of so many pictures about square."""
+    """Columns that make a grid of so many images about square."""
     return max(1, round(count**0.5 + 0.49))
 
 
 def _figure(pixels: np.ndarray, text: str, caption: str) -> Markup:
-    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(picture(pixels, text), caption)
+    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(image_tag(pixels, text), caption)
 
 
 def _data_uri(image: Image.Image) -> str:

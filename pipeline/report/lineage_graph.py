@@ -1,4 +1,4 @@
-"""The lineage of reported runs and stores as a drawing: an SVG of boxes and arrows that takes the page's colours."""
+"""The lineage of reported runs and stores as a drawing: an SVG of boxes and arrows that takes the page's colors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -61,10 +61,10 @@ def plots(elements: Mapping[str, Markup]) -> Markup:
     return Markup('<div class="curves">{}</div>').format(Markup("").join(drawn))
 
 
-def film(pictures: Mapping[str, Markup]) -> Markup:
-    """Pictures with a caption each, side by side as far as there is room."""
+def film(images: Mapping[str, Markup]) -> Markup:
+    """Images with a caption each, side by side as far as there is room."""
     drawn = [
-        Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(image, text) for text, image in pictures.items()
+        Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(image, text) for text, image in images.items()
     ]
     return Markup('<div class="film">{}</div>').format(Markup("").join(drawn))
 

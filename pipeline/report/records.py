@@ -17,7 +17,7 @@ RUN = "run.json"
 
 
 def merit_rows(root: Path, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
-    """Figures of merit with how each was made: those of the trainings and those of `fae-pipe eval` and `probe`."""
+    """Metrics of merit with how each was made: those of the trainings and those of `fae-pipe eval` and `probe`."""
     rows = []
     for folder in _unique(folder for subject in subjects for folder in subject.folders):
         if (folder / RUN).exists():
@@ -61,17 +61,17 @@ def store_text(store: Store) -> str:
 
 def _training_rows(run: RunFolder) -> list[dict[str, Any]]:
     how = f"at the end of the training, seed {run.record['config'].get('seed')}"
-    figures = run.record["figures"]
-    rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
-    if "split" in figures:
-        how += f", on {figures.get('rows', '')} {figures['split']} rows"
+    metrics = run.record["metrics"]
+    rows = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
+    if "split" in metrics:
+        how += f", on {metrics.get('rows', '')} {metrics['split']} rows"
     return [_row(run.path.name, name.replace("_", " "), value, how) for name, value in rows if name != "rows"]
 
 
 def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for record in evaluations(folder / FILE):
-        for one in record["figures"]:
+        for one in record["metrics"]:
             spread = "" if one["low"] is None else f"; 95 %: {one['low']:.4g} to {one['high']:.4g}"
             rows.append(_row(folder.name, one["metric"], one["value"], f"{one['note']}{spread}; {record['command']}"))
     return rows
@@ -94,7 +94,7 @@ def _probe_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _row(of: str, name: str, value: float, how: str) -> dict[str, Any]:
-    return {"of": of, "figure": name, "value": value, "how": how}
+    return {"of": of, "metric": name, "value": value, "how": how}
 
 
 def _unique(folders: Any) -> list[Path]:

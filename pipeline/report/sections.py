@@ -1,4 +1,4 @@
-"""The report's sections on lineage, figures, curves and settings; those with pictures come from galleries."""
+"""The report's sections on lineage, metrics, curves and settings; those with images come from galleries."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,7 +52,7 @@ class Sections:
 
     def _merit(self) -> Section:
         return Section(
-            "Figures of merit",
+            "Metrics of merit",
             table(records.merit_rows(self.root, self.subjects)),
             "Each with how it was made; fae-pipe eval and fae-pipe probe add theirs here.",
         )

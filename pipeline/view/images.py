@@ -1,4 +1,4 @@
-"""A row as pictures: its pixels, and its features and latents in the colours of their principal components."""
+"""A row as images: its pixels, and its features and latents in the colors of their principal components."""
 
 import io
 from functools import cached_property
@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fae.probes import PrincipalColours
-from jobs.train import colours_of, paint_cells
+from fae.probes import PrincipalColors
+from jobs.train import colors_of, paint_cells
 from stores import Store, StoreError, open_store
 
 PIXELS = "pixels"
 
 
-class RowPictures:
-    """Pictures of the rows of a store, and of the feature store that its rows were encoded from while that is there."""
+class RowImages:
+    """Images of the rows of a store, and of the feature store that its rows were encoded from while that is there."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._colours: dict[str, PrincipalColours] = {}
+        self._colors: dict[str, PrincipalColors] = {}
 
     @cached_property
     def sources(self) -> dict[str, Store]:
@@ -29,7 +29,7 @@ class RowPictures:
 
     @property
     def names(self) -> list[str]:
-        """The arrays that can be shown, pictures first."""
+        """The arrays that can be shown, images first."""
         shown = [name for name, store in self.sources.items() if name == PIXELS or self._is_grid(store, name)]
         return sorted(shown, key=lambda name: (name != PIXELS, name))
 
@@ -50,9 +50,9 @@ class RowPictures:
         return out.getvalue()
 
     def _painted(self, store: Store, name: str, values: np.ndarray) -> np.ndarray:
-        if name not in self._colours:
-            self._colours[name] = colours_of(store, name)
-        return paint_cells(self._colours[name], values)
+        if name not in self._colors:
+            self._colors[name] = colors_of(store, name)
+        return paint_cells(self._colors[name], values)
 
     @cached_property
     def _features(self) -> Store | None:

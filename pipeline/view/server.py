@@ -1,4 +1,4 @@
-"""Serves the viewer's pages and pictures to browsers of this machine, and to nobody else."""
+"""Serves the viewer's pages and images to browsers of this machine, and to nobody else."""
 
 import re
 from functools import cached_property
@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 from jinja2 import Template
 
 from pipeline.drawing import page_template
-from pipeline.view.images import RowPictures
+from pipeline.view.images import RowImages
 from pipeline.view.rows import Query, Rows
 from stores import Store, StoreError
 
 HOST = "127.0.0.1"
-# Pictures and the page's own styles; no script is run and nothing is fetched from elsewhere.
+# Images and the page's own styles; no script is run and nothing is fetched from elsewhere.
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 )
@@ -26,7 +26,7 @@ class Viewer:
 
     def __init__(self, store: Store, rows_per_page: int) -> None:
         self.store, self.rows_per_page = store, rows_per_page
-        self.rows, self.pictures = Rows(store), RowPictures(store)
+        self.rows, self.images = Rows(store), RowImages(store)
 
     def page(self, query: Query) -> str:
         """The rows that fit a query, as HTML."""
@@ -40,7 +40,7 @@ class Viewer:
             count=len(found),
             num_rows=self.store.num_rows,
             pages=-(-len(found) // self.rows_per_page),
-            arrays=self.pictures.names,
+            arrays=self.images.names,
             rows=[self.rows.describe(int(row)) for row in found[start : start + self.rows_per_page]],
         )
 
@@ -77,22 +77,22 @@ class _Handler(BaseHTTPRequestHandler):
     server: ViewServer
 
     def do_GET(self) -> None:
-        """Answer with a page or a picture."""
+        """Answer with a page or an image."""
         address = urlsplit(self.path)
-        picture = re.fullmatch(r"/([A-Za-z0-9_-]{1,64})/([0-9]{1,12})\.png", address.path)
+        image = re.fullmatch(r"/([A-Za-z0-9_-]{1,64})/([0-9]{1,12})\.png", address.path)
         if not self.server.is_own(self.headers.get("Host", "")):
             self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"this server answers on loopback alone")
         elif address.path == "/":
             page = self.server.viewer.page(Query.parse(dict(parse_qsl(address.query))))
             self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page.encode())
-        elif picture:
-            self._picture(picture[1], int(picture[2]))
+        elif image:
+            self._image(image[1], int(image[2]))
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"no such page")
 
-    def _picture(self, name: str, row: int) -> None:
+    def _image(self, name: str, row: int) -> None:
         try:
-            self._answer(HTTPStatus.OK, "image/png", self.server.viewer.pictures.png(name, row))
+            self._answer(HTTPStatus.OK, "image/png", self.server.viewer.images.png(name, row))
         except (KeyError, IndexError):
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"no such row")
         except StoreError as error:

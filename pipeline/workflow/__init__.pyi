@@ -3,6 +3,6 @@ from .demo import run_demo as run_demo
 from .exporting import export as export
 from .results import write_results as write_results
 from .stages import Stages as Stages
-from .variants import figures_of as figures_of
+from .variants import metrics_of as metrics_of
 from .variants import run_variants as run_variants
 from .variants import with_variants as with_variants

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jobs.runs import Models, RunFolder
 from pipeline.artifacts import SampleFolder, SampleSet, find_run, paint_previews
 from pipeline.config import EXTRACT_TEXT, STAGES, RecipeError
-from pipeline.workflow.run_metrics import evaluate_pictures, evaluated_checkpoints, probe_autoencoder
+from pipeline.workflow.run_metrics import evaluate_images, evaluated_checkpoints, probe_autoencoder
 from pipeline.workflow.stages import Stages
 from stores import Store
 
@@ -44,10 +44,10 @@ def run_chain(stages: Stages) -> Made | None:
         return None
     features, latents, trained = models
     for step in checkpoints:
-        evaluate_pictures(stages, stages.sample(trained, step).path, features, f" @{step}")
+        evaluate_images(stages, stages.sample(trained, step).path, features, f" @{step}")
     samples = stages.sample(trained)
     if stages.recipe.eval.reference is not None:
-        evaluate_pictures(stages, samples.path, features)
+        evaluate_images(stages, samples.path, features)
     if not stages.dry_run:
         paint_previews(trained, stages.recipe.runtime)
     return Made(features, trained.autoencoder, trained.decoder, latents, trained, samples)
@@ -65,7 +65,7 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
         decoder = stages.train_decoder(features, autoencoder)
     paintable = autoencoder.paints or decoder is not None
     if stages.recipe.eval.rebuilt and paintable:
-        evaluate_pictures(stages, autoencoder.path, features, " rebuilt")
+        evaluate_images(stages, autoencoder.path, features, " rebuilt")
     latents = stages.encode(features, autoencoder) if _wanted(stages, "encode") else None
     generator = _generator(stages, features, latents) if latents else None
     if not paintable or latents is None or generator is None:

@@ -1,4 +1,4 @@
-"""The demo: the digits recipe, then what independent judges say of its pictures."""
+"""The demo: the digits recipe, then what independent judges say of its images."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fae.images import picture_grid, save_png
+from fae.images import image_grid, save_png
 from fae.models import PixelDecoder
 from jobs.config import RuntimeConfig
 from jobs.executors import pick_device
@@ -23,13 +23,13 @@ from stores import Store, fingerprint
 from stores.backends import replace_file
 
 SAMPLES = 500
-# Family of generators -> its recipe, and the folder of the demo's figures.
+# Family of generators -> its recipe, and the folder of the demo's metrics.
 DEMOS = {"lightning-dit": ("digits", "demo"), "starflow": ("digits-starflow", "demo-starflow")}
 GRID_ROWS = 40
 
 
 def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, watch: Watch) -> None:
-    """Run every stage of the family's recipe that is out of date, judge the result (once), print paths and figures."""
+    """Run every stage of the family's recipe that is out of date, judge the result (once), print paths and metrics."""
     name, place = DEMOS[model]
     recipe = replace(load_recipe(name), runtime=runtime)
     stages = Stages(root, recipe, output, watch=watch)
@@ -39,8 +39,8 @@ def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, wat
     guided = stages.sample_few(made.models, config)
     unguided = stages.sample_few(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
     folder = root / place
-    figures = judged(folder, made, guided, unguided)
-    _show(output, made, folder, figures)
+    metrics = judged(folder, made, guided, unguided)
+    _show(output, made, folder, metrics)
     page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(stages))
     output.say(f"report:          {page}", "bold")
     output.result(
@@ -49,20 +49,20 @@ def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, wat
             "grid": made.samples.grid,
             "reconstructions": folder / "reconstructions.png",
             "report": page,
-            "figures": figures,
+            "metrics": metrics,
         }
     )
 
 
 def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
-    """The figures of these very pictures: read from figures.json, or measured and written there."""
+    """The metrics of these very images: read from metrics.json, or measured and written there."""
     assert made.decoder is not None
     made_of = fingerprint(
         {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
     )
-    file = folder / "figures.json"
+    file = folder / "metrics.json"
     if file.exists() and (saved := json.loads(file.read_text()))["made_of"] == made_of:
-        return saved["figures"]
+        return saved["metrics"]
     train, heldout = (_half(made.features, split) for split in ("train", "val"))
     rows = made.features.rows("val")
     device = pick_device("auto")
@@ -70,11 +70,11 @@ def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolde
     originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
     columns = GRID_ROWS // 2
     lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
-    save_png(picture_grid(np.concatenate(lines), columns), folder / "reconstructions.png")
+    save_png(image_grid(np.concatenate(lines), columns), folder / "reconstructions.png")
     judges = judge(train, heldout, Half(*guided.read()), Half(*unguided.read()), Half(rebuilt, heldout.labels))
-    figures = as_record(judges)
-    replace_file(file, json.dumps({"made_of": made_of, "figures": figures}, indent=1).encode())
-    return figures
+    metrics = as_record(judges)
+    replace_file(file, json.dumps({"made_of": made_of, "metrics": metrics}, indent=1).encode())
+    return metrics
 
 
 def reported(file: Path, root: Path, made: Made, runtime: RuntimeConfig, output: Output, renew: bool) -> Path:
@@ -93,8 +93,8 @@ def _half(features: Store, split: str) -> Half:
     return Half(features.read("pixels", rows), features.labels[rows])
 
 
-def _show(output: Output, made: Made, folder: Path, figures: dict[str, Any]) -> None:
-    output.table([{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()])
+def _show(output: Output, made: Made, folder: Path, metrics: dict[str, Any]) -> None:
+    output.table([{"metric": name.replace("_", " "), "value": value} for name, value in metrics.items()])
     output.say(f"samples:         {made.samples.grid}", "bold")
     output.say(f"reconstructions: {folder / 'reconstructions.png'}", "bold")
-    output.say(f"figures:         {folder / 'figures.json'}")
+    output.say(f"metrics:         {folder / 'metrics.json'}")

@@ -53,14 +53,14 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
         record = models.generator.record
         lineage.append(("text", Path(record["inputs"]["text"]).name, record["ingredients"]["text_content_id"]))
     lineage += [(stage, run.path.name, run.weights_sha256) for stage, run in runs.items()]
-    figures = {f"{stage}: {key}": value for stage, run in runs.items() for key, value in run.record["figures"].items()}
+    metrics = {f"{stage}: {key}": value for stage, run in runs.items() for key, value in run.record["metrics"].items()}
     recipe = {stage: run.record["config"] for stage, run in runs.items()}
     return CardFacts(
         name=name,
         encoder=features.manifest.ingredients["encoder"],
         recipe=json.dumps(recipe, indent=1),
         lineage=lineage,
-        figures=figures,
+        metrics=metrics,
         class_names=models.class_names or (),
         **_told(models.generator, latents),
         data=terms,

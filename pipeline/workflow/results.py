@@ -1,4 +1,4 @@
-"""What came out of a recipe's variants, as a Markdown file: claims, figures, settings, and what made them."""
+"""What came out of a recipe's variants, as a Markdown file: claims, metrics, settings, and what made them."""
 
 import shlex
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.config import Recipe, judge_claims
 from pipeline.console import format_seconds, machine_facts
-from pipeline.workflow.variants import figure_table, figures_of, numbers_of
+from pipeline.workflow.variants import metric_table, metrics_of, numbers_of
 from stores.backends import make_folder, replace_file
 
 TITLES = {
@@ -17,7 +17,7 @@ TITLES = {
     "probe": "Probes",
     "train-decoder": "Pixel decoders",
     "train-gen": "Generators",
-    "eval": "Pictures",
+    "eval": "Images",
 }
 
 
@@ -40,13 +40,13 @@ def results_text(recipe: Recipe, records: Sequence[Mapping[str, Any]], seconds: 
         f"Seeds: {', '.join(f'{name} {seed}' for name, seed in seeds(recipe).items())}; what a variant sets instead "
         "stands below. All other settings are the recipe's.",
         "## Claims",
-        markdown_table(judge_claims(recipe.claims, figures_of(records))),
+        markdown_table(judge_claims(recipe.claims, metrics_of(records))),
         "## Variants",
         markdown_table([{"variant": one["variant"], "sets": _settings(one["values"])} for one in records]),
     ]
     for stage, title in TITLES.items():
         rows = _grouped(
-            figure_table([{**one, "figures": _of_stage(one, stage)} for one in records if _of_stage(one, stage)])
+            metric_table([{**one, "metrics": _of_stage(one, stage)} for one in records if _of_stage(one, stage)])
         )
         parts += [f"## {title}", markdown_table(rows)] if rows else []
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -66,13 +66,13 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A figure's values at checkpoints (`KID @100`) side by side with the final one, each in its first place."""
+    """A metric's values at checkpoints (`KID @100`) side by side with the final one, each in its first place."""
     names = list(dict.fromkeys(_base(row) for row in rows))
     return sorted(rows, key=lambda row: names.index(_base(row)))
 
 
 def _base(row: Mapping[str, Any]) -> str:
-    return str(row.get("figure", "")).partition(" @")[0]
+    return str(row.get("metric", "")).partition(" @")[0]
 
 
 def _of_stage(record: Mapping[str, Any], stage: str) -> dict[str, Any]:

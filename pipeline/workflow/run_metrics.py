@@ -1,4 +1,4 @@
-"""What a run measures of its own results: samples, rebuilt pictures, and what an autoencoder preserves."""
+"""What a run measures of its own results: samples, rebuilt images, and what an autoencoder preserves."""
 
 import time
 from dataclasses import replace
@@ -13,14 +13,14 @@ from pipeline.workflow.stages import Stages
 from stores import Store
 
 
-def evaluate_pictures(stages: Stages, place: Path, features: Store, what: str = "") -> None:
-    """Samples → figures beside the recipe's reference; one of the recipe's name is this feature store.
+def evaluate_images(stages: Stages, place: Path, features: Store, what: str = "") -> None:
+    """Samples → metrics beside the recipe's reference; one of the recipe's name is this feature store.
 
-    Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the figures' names.
+    Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the metrics' names.
     """
     config, recipe = stages.recipe.eval, stages.recipe
     if stages.dry_run:
-        # Whether it is there is known only once pictures and networks were read.
+        # Whether it is there is known only once images and networks were read.
         stages.output.say(f"eval: would be made if it is not there: {place / FILE}")
         return
     if (place / RUN).is_file():
@@ -28,12 +28,12 @@ def evaluate_pictures(stages: Stages, place: Path, features: Store, what: str = 
     elif config.reference == recipe.name:
         config = replace(config, reference=str(features.path))
     record = evaluate(stages.root, str(place), config, recipe.runtime, stages.output, stages.watch.watchers())
-    # Those of fewer pictures (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
-    found = [figure for figure in record["figures"] if " at " not in figure["metric"]]
-    figures = {figure["metric"] + what: figure["value"] for figure in found}
+    # Those of fewer images (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
+    found = [metric for metric in record["metrics"] if " at " not in metric["metric"]]
+    metrics = {metric["metric"] + what: metric["value"] for metric in found}
     seconds = 0.0 if record["up_to_date"] else record["seconds"]
     stages.outcomes.append(
-        Outcome("eval", Path(record["file"]), record["up_to_date"], seconds=seconds, figures=figures)
+        Outcome("eval", Path(record["file"]), record["up_to_date"], seconds=seconds, metrics=metrics)
     )
 
 
@@ -51,7 +51,7 @@ def probe_autoencoder(stages: Stages, features: Store, autoencoder: RunFolder) -
             lambda stage, unit: stages.output.progress(stage, unit, watchers=watchers),
         )
         outcome.seconds = time.perf_counter() - started
-    outcome.figures = probe_figures(record) if record else {}
+    outcome.metrics = probe_figures(record) if record else {}
     stages.note(outcome)
 
 
@@ -77,5 +77,5 @@ def evaluated_checkpoints(recipe: Recipe) -> list[int]:
             f"generator.save_every = {generator.save_every}; received {text!r}"
         )
     if recipe.eval.reference is None:
-        raise RecipeError("eval.checkpoints: expected eval.reference, the pictures to compare with; received none")
+        raise RecipeError("eval.checkpoints: expected eval.reference, the images to compare with; received none")
     return steps

@@ -24,7 +24,7 @@ class Outcome:
     done_before: bool
     why: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    figures: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
         """The outcome as JSON values."""
@@ -34,7 +34,7 @@ class Outcome:
             "up_to_date": self.done_before,
             "why": self.why,
             "seconds": round(self.seconds, 2),
-            "figures": self.figures,
+            "metrics": self.metrics,
         }
 
 
@@ -62,13 +62,13 @@ class Maker:
         for outcome in outcomes:
             if outcome.done_before:
                 self.note(outcome)
-        stores: Sequence[Store | None] | None = self._work_all(to_do, "pictures", make) if to_do else None
+        stores: Sequence[Store | None] | None = self._work_all(to_do, "images", make) if to_do else None
         if stores is None:
-            return [writer.finalise() if writer.complete else None for writer in writers]
+            return [writer.finalize() if writer.complete else None for writer in writers]
         for outcome, store in zip(outcomes, stores, strict=True):
             if store is not None and not outcome.done_before:
                 rejected = store.num_rows - len(store.rows())
-                outcome.figures = {"rows": store.num_rows, "rejected": rejected, "content_id": store.content_id}
+                outcome.metrics = {"rows": store.num_rows, "rejected": rejected, "content_id": store.content_id}
         return list(stores)
 
     def run(
@@ -83,7 +83,7 @@ class Maker:
         """The trained run of these ingredients; None when a dry run does not make it."""
         path = RunFolder.locate(self.root, kind, name, ingredients)
         if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
-            self.note(Outcome(stage, path, True, figures=run.record["figures"]))
+            self.note(Outcome(stage, path, True, metrics=run.record["metrics"]))
             return run
         others = [] if path.exists() else siblings(self.root, kind, name)
         newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
@@ -91,7 +91,7 @@ class Maker:
         outcome = Outcome(stage, path, False, why)
         run_or_none = self.work(outcome, "steps", make, places)
         if run_or_none is not None:
-            outcome.figures = run_or_none.record["figures"]
+            outcome.metrics = run_or_none.record["metrics"]
         return run_or_none
 
     def work(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobs.config import ExtractConfig, SampleConfig
 from jobs.runs import Models, RunFolder
-from pipeline.artifacts import picture_path, scratch_of
+from pipeline.artifacts import image_path, scratch_of
 from pipeline.workflow.stage_runner import Maker, Outcome
 from stores import Store
 
@@ -22,17 +22,17 @@ class Stages(Maker):
     """
 
     def extract(self) -> Store | None:
-        """Pictures → feature store."""
+        """Images → feature store."""
         return self.extract_each([self.recipe.extract])[0]
 
     def extract_each(self, configs: Sequence[ExtractConfig]) -> list[Store | None]:
-        """Pictures → a feature store for each config; these differ in encoder and block, pictures are decoded once."""
+        """Images → a feature store for each config; these differ in encoder and block, images are decoded once."""
         from jobs.extraction import extract, plan_features
 
         recipe, parent = self.recipe, self.root / "features"
         with scratch_of(self.root, self.dry_run) as place:
-            data = picture_path(recipe.data, place)
-            with self.output.progress("scan", "pictures") as scanned:
+            data = image_path(recipe.data, place)
+            with self.output.progress("scan", "images") as scanned:
                 plans = plan_features(
                     data, configs, recipe.runtime, place / "cache", lambda done, total: scanned(done, total, {})
                 )
@@ -106,7 +106,7 @@ class Stages(Maker):
         )
 
     def sample(self, models: Models, checkpoint: int | None = None) -> "SampleFolder | SampleSet":
-        """Generator, autoencoder and pixel decoder → pictures: a few in this process, or many on workers.
+        """Generator, autoencoder and pixel decoder → images: a few in this process, or many on workers.
 
         With `checkpoint` those of the generator as it was after so many steps, always below the root.
         """
@@ -125,11 +125,9 @@ class Stages(Maker):
             self.note(Outcome("sample", made.path, True))
             return made
         outcome = Outcome("sample", made.path, False)
-        self.work(
-            outcome, "pictures", lambda report: make_set(made, models, config, runtime, report), [made.writer.path]
-        )
+        self.work(outcome, "images", lambda report: make_set(made, models, config, runtime, report), [made.writer.path])
         if not self.dry_run:
-            outcome.figures = {"pictures": config.num, "store": str(made.writer.path)}
+            outcome.metrics = {"images": config.num, "store": str(made.writer.path)}
         return made
 
     def sample_few(self, models: Models, config: SampleConfig) -> "SampleFolder":
@@ -143,5 +141,5 @@ class Stages(Maker):
                 folder.draw_grid(config.columns)
             self.note(outcome)
             return folder
-        self.work(outcome, "pictures", lambda report: make_samples(folder, models, config, self.recipe.runtime, report))
+        self.work(outcome, "images", lambda report: make_samples(folder, models, config, self.recipe.runtime, report))
         return folder

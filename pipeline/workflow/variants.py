@@ -10,7 +10,7 @@ from pipeline.console import Output
 from pipeline.workflow.chain import run_chain
 from pipeline.workflow.stages import Stages
 
-NOT_COMPARED = {"rows", "rejected", "content_id", "split", "classes", "pictures", "store"}
+NOT_COMPARED = {"rows", "rejected", "content_id", "split", "classes", "images", "store"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def with_variants(recipe: Recipe, names: Sequence[str]) -> Recipe:
 
 
 def run_variants(recipe: Recipe, stages_of: Callable[[Recipe], Stages], output: Output) -> list[dict[str, Any]]:
-    """Run every variant, print the table of figures and of claims, and return the variants as JSON values.
+    """Run every variant, print the table of metrics and of claims, and return the variants as JSON values.
 
     Stages that the values do not decide are shared: the features are extracted once.
     """
@@ -56,33 +56,33 @@ def run_variants(recipe: Recipe, stages_of: Callable[[Recipe], Stages], output: 
         stages = stages_of(variant.recipe)
         run_chain(stages)
         made = [outcome.as_record() for outcome in stages.outcomes]
-        records.append({"variant": variant.name, "values": variant.values, "stages": made, "figures": numbers_of(made)})
-    output.table(figure_table(records))
-    output.table(judge_claims(recipe.claims, figures_of(records)))
+        records.append({"variant": variant.name, "values": variant.values, "stages": made, "metrics": numbers_of(made)})
+    output.table(metric_table(records))
+    output.table(judge_claims(recipe.claims, metrics_of(records)))
     return records
 
 
-def figures_of(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Figures by the variant's name."""
-    return {record["variant"]: record["figures"] for record in records}
+def metrics_of(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Metrics by the variant's name."""
+    return {record["variant"]: record["metrics"] for record in records}
 
 
-def figure_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The figures as a table: a line for each figure, a column for each variant; of a sweep the other way round.
+def metric_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics as a table: a line for each metric, a column for each variant; of a sweep the other way round.
 
     What a record does not have is None.
     """
-    figures = list(dict.fromkeys(name for record in records for name in record["figures"]))
+    metrics = list(dict.fromkeys(name for record in records for name in record["metrics"]))
     if all(record["variant"] for record in records) and len({record["variant"] for record in records}) == len(records):
         return [
-            {"figure": name, **{record["variant"]: record["figures"].get(name) for record in records}}
-            for name in figures
+            {"metric": name, **{record["variant"]: record["metrics"].get(name) for record in records}}
+            for name in metrics
         ]
     return [
         {
             **({"variant": record["variant"]} if record["variant"] else {}),
             **record["values"],
-            **{name: record["figures"].get(name) for name in figures},
+            **{name: record["metrics"].get(name) for name in metrics},
         }
         for record in records
     ]
@@ -92,7 +92,7 @@ def numbers_of(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Every stage's numbers under one name each; the stage is named where two stages have the same."""
     found: dict[str, Any] = {}
     for outcome in outcomes:
-        for name, value in outcome["figures"].items():
+        for name, value in outcome["metrics"].items():
             if name not in NOT_COMPARED and isinstance(value, int | float):
                 found[f"{outcome['stage']} {name}" if name in found else name] = value
     return found

@@ -89,9 +89,9 @@ def survey(store: Store, name: str, config: SurveyConfig | None = None) -> dict[
     exact = store.statistics(name)
     values = dask_array(store, name, rows, config.block_rows)
     tokens = values.reshape(-1, values.shape[-1]).astype(np.float32)  # (n, V, ..., C) -> (n*V*..., C)
-    centred = tokens - exact.mean.astype(np.float32)
+    centered = tokens - exact.mean.astype(np.float32)
     channels = tokens.shape[1]
-    outer = centred.map_blocks(_outer, chunks=(1, channels, channels), new_axis=2, dtype=np.float64)
+    outer = centered.map_blocks(_outer, chunks=(1, channels, channels), new_axis=2, dtype=np.float64)
     wanted = {
         "min": tokens.min(axis=0),
         "max": tokens.max(axis=0),

@@ -17,7 +17,7 @@ COMPARED = {"sha256": "content", "label": "label", "split": "split", "caption": 
 class Difference:
     """From store A to store B. Rows are named by their keys, sorted.
 
-    `ingredients`: one line each, such as `encoder.layer: 8 → 11`. `renamed`: (old key, new key) of pictures with the
+    `ingredients`: one line each, such as `encoder.layer: 8 → 11`. `renamed`: (old key, new key) of images with the
     same bytes; they count neither as added nor as removed. `changed`: by what changed ("content", "label", "split",
     "caption", "status").
     """

@@ -1,4 +1,4 @@
-"""Records from disk in few large reads: neighbours together, small gaps read over, several reads at a time."""
+"""Records from disk in few large reads: neighbors together, small gaps read over, several reads at a time."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -150,7 +150,7 @@ def _lightningdit(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) 
 
 
 def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    """Samples are named by row number: keys of pictures may hold dots and slashes, which mean something in tars."""
+    """Samples are named by row number: keys of images may hold dots and slashes, which mean something in tars."""
     for piece in pieces:
         sink = io.BytesIO()
         with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:

@@ -61,8 +61,8 @@ def import_latents(
     if not writer.complete:
         with writer.lease():
             _fill(writer, files, ordered, progress)
-            writer.finalise()
-    return writer.finalise()
+            writer.finalize()
+    return writer.finalize()
 
 
 def read_headers(source: Path) -> list[SafetensorsFile]:
@@ -116,7 +116,7 @@ def _index(source: Path, files: list[SafetensorsFile]) -> tuple[pa.Table, bool]:
     if sidecar.exists():
         return _read_sidecar(sidecar, labels), True
     keys = [f"{file.path.stem}/{number:06d}" for file in files for number in range(file.shape[0])]
-    # Rows have no picture here: what they are is said by the file's digest and their place in it.
+    # Rows have no image here: what they are is said by the file's digest and their place in it.
     digests = [
         hashlib.sha256(f"{file.sha256}:{n}".encode()).hexdigest() for file in files for n in range(file.shape[0])
     ]

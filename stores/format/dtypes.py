@@ -19,8 +19,8 @@ def encode(spec: ArraySpec, values: np.ndarray) -> Parts:
         if spec.dtype == "bfloat16":
             return {spec.name: _to_bfloat16(np.ascontiguousarray(values, np.float32))}
         if spec.dtype == "int8":
-            quantised, scale = _to_int8(np.asarray(values, np.float32))
-            return {spec.parts[0].name: quantised, spec.parts[1].name: scale}
+            quantized, scale = _to_int8(np.asarray(values, np.float32))
+            return {spec.parts[0].name: quantized, spec.parts[1].name: scale}
         return {spec.name: np.ascontiguousarray(values, spec.parts[0].numpy_dtype)}
 
 
@@ -43,7 +43,7 @@ def _to_bfloat16(values: np.ndarray) -> np.ndarray:
 
 
 def _to_int8(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric quantisation of each token (the last axis) by its largest magnitude; an all-zero token has scale 0."""
+    """Symmetric quantization of each token (the last axis) by its largest magnitude; an all-zero token has scale 0."""
     scale = np.abs(values).max(axis=-1) / np.float32(_INT8_LARGEST)
     finite = np.where(np.isfinite(scale) & (scale > 0), scale, np.float32(1))
     steps = np.rint(np.nan_to_num(values / finite[..., None], posinf=0, neginf=0))

@@ -30,4 +30,4 @@ class NonFiniteError(StoreError):
 
 
 class TooManyRejectedError(StoreError):
-    """More pictures were rejected than the caller allows."""
+    """More images were rejected than the caller allows."""

@@ -1,4 +1,4 @@
-"""The row index: one line for each picture of a store, in stored order."""
+"""The row index: one line for each image of a store, in stored order."""
 
 import hashlib
 import io

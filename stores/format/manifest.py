@@ -20,7 +20,7 @@ class Manifest:
     """manifest.json; what comes after `status` is None until the store is complete.
 
     `created_unix_seconds` is when it was planned, which no repair or copy changes; nothing is derived from it but what
-    is newest. `row_fingerprint` is the hash of what makes a row of its picture, `rows_sha256` that of the rows whatever
+    is newest. `row_fingerprint` is the hash of what makes a row of its image, `rows_sha256` that of the rows whatever
     their order: by these a store finds rows that older stores hold.
     """
 

@@ -12,7 +12,7 @@ _ROUNDS = 4
 
 
 def mix64(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, figure 16), as uint64."""
+    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, metric 16), as uint64."""
     mixed = np.asarray(values).astype(np.uint64) + np.uint64(((seed + 1) * _GOLDEN) & _MASK64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_FIRST)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)

@@ -50,7 +50,7 @@ def channel_sums(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarra
 
 
 def _byte_sums(values: np.ndarray, ok: np.ndarray) -> Sums:
-    """The same for uint8 (rows, ..., W, C), a whole line of a picture at a time: adding up 3 channels alone is slow.
+    """The same for uint8 (rows, ..., W, C), a whole line of an image at a time: adding up 3 channels alone is slow.
 
     Sums of 256 squares of bytes stay below 2^24, so float32 holds them exactly.
     """

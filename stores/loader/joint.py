@@ -22,7 +22,7 @@ class JointLoader:
     """A `Loader` of each store in step: a batch has the arrays of both, "row", and "label" of the first.
 
     Rows, order, resume and ranks are as `Loader` promises; a random view of each is drawn for itself, so that a
-    mirrored picture meets every caption. `residency` "auto" has one budget for both; the larger store streams first.
+    mirrored image meets every caption. `residency` "auto" has one budget for both; the larger store streams first.
     The order is a full shuffle unless one streams. Then shards are shuffled, those of the second store if it streams
     (captions are the larger ones), else those of the first; the other store is read in the same order, in a few long
     runs, since its rows are the same. Each store's values are gathered by its own loader; nothing is copied twice.

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 RESIDENCIES = ("auto", "device", "ram", "stream")
-# What is left stays for the model, its optimiser, other processes and the page cache.
+# What is left stays for the model, its optimizer, other processes and the page cache.
 DEVICE_SHARE = 0.4
 RAM_SHARE = 0.5
 

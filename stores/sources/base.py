@@ -1,4 +1,4 @@
-"""The contract of a picture source: list the pictures once, then read any of them from its index row."""
+"""The contract of an image source: list the images once, then read any of them from its index row."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from stores.sources.labels import RawLabel, resolve_labels
 from stores.sources.paths import SourceError, contained_path
 
-__all__ = ["MAX_PICTURE_BYTES", "UNKNOWN_BYTES", "Listing", "Source", "SourceError", "SourceItem"]
+__all__ = ["MAX_IMAGE_BYTES", "UNKNOWN_BYTES", "Listing", "Source", "SourceError", "SourceItem"]
 
-# A file above this is no picture; reading it would only fill the memory of every reading thread.
-MAX_PICTURE_BYTES = 256 * 1024 * 1024
-# The size of a picture that is known only once it is read (a Parquet value, a missing file).
+# A file above this is no image; reading it would only fill the memory of every reading thread.
+MAX_IMAGE_BYTES = 256 * 1024 * 1024
+# The size of an image that is known only once it is read (a Parquet value, a missing file).
 UNKNOWN_BYTES = -1
 
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One picture: what it is called and where its bytes lie.
+    """One image: what it is called and where its bytes lie.
 
     `source` is the file that holds it, relative to the source's root with "/" between parts; `offset` is the byte
     offset in a tar, the row number in a Parquet file, 0 otherwise; `num_bytes` is `UNKNOWN_BYTES` where only reading
@@ -38,14 +38,14 @@ class SourceItem:
 
 @dataclass(frozen=True)
 class Listing:
-    """All pictures of a source in the order they lie on disk; `class_names[label]` where classes have names."""
+    """All images of a source in the order they lie on disk; `class_names[label]` where classes have names."""
 
     items: list[SourceItem]
     class_names: list[str] | None
 
 
 class Source(ABC):
-    """A set of pictures under one root folder.
+    """A set of images under one root folder.
 
     A source holds only where it is and of which kind, so it pickles to any worker; files are opened when read, and
     `read` may be called from many threads at once.
@@ -56,11 +56,11 @@ class Source(ABC):
 
     @abstractmethod
     def entries(self) -> Iterator[tuple[SourceItem, RawLabel]]:
-        """Yield each picture with its label as it was written; `list_items` turns these into label ids."""
+        """Yield each image with its label as it was written; `list_items` turns these into label ids."""
 
     @abstractmethod
     def read(self, source: str, offset: int, num_bytes: int) -> bytes:
-        """The picture's bytes, from the `source`, `offset` and `num_bytes` of its index row.
+        """The image's bytes, from the `source`, `offset` and `num_bytes` of its index row.
 
         Raises `SourceError` when the row points outside the root, or when the file is gone or has changed.
         """
@@ -70,7 +70,7 @@ class Source(ABC):
         return None
 
     def container(self, source: str) -> Path:
-        """The file on disk whose change means that the pictures in it may have changed."""
+        """The file on disk whose change means that the images in it may have changed."""
         return contained_path(self.root, source)
 
     @property
@@ -79,13 +79,13 @@ class Source(ABC):
         return self.root
 
     def list_items(self) -> Listing:
-        """Every picture, with label ids: integers as they are, names numbered in sorted order.
+        """Every image, with label ids: integers as they are, names numbered in sorted order.
 
-        Raises `SourceError` for no picture at all, two with one key, or labels of mixed kinds.
+        Raises `SourceError` for no image at all, two with one key, or labels of mixed kinds.
         """
         pairs = list(self.entries())
         if not pairs:
-            raise SourceError(f"{self.place}: expected pictures in this {self.kind} source, found none; check the path")
+            raise SourceError(f"{self.place}: expected images in this {self.kind} source, found none; check the path")
         refuse_equal_keys([item for item, _ in pairs])
         labels, names = resolve_labels([label for _, label in pairs], self.declared_class_names(), where=self.place)
         items = [replace(item, label=label) for (item, _), label in zip(pairs, labels, strict=True)]
@@ -93,7 +93,7 @@ class Source(ABC):
 
 
 class FilesSource(Source):
-    """A source of files that hold many pictures each: `names` below `root`; `alone` when one was named itself."""
+    """A source of files that hold many images each: `names` below `root`; `alone` when one was named itself."""
 
     names: tuple[str, ...]
     alone: bool
@@ -104,12 +104,12 @@ class FilesSource(Source):
 
 
 def refuse_equal_keys(items: list[SourceItem]) -> None:
-    """Raise `SourceError` when two pictures have one key, naming both files."""
+    """Raise `SourceError` when two images have one key, naming both files."""
     seen: dict[str, str] = {}
     for item in items:
         if item.key in seen:
             raise SourceError(
-                f"expected one picture per key, but {item.key!r} is in {seen[item.key]} and again in {item.source}; "
+                f"expected one image per key, but {item.key!r} is in {seen[item.key]} and again in {item.source}; "
                 "rename one of them"
             )
         seen[item.key] = item.source
@@ -125,15 +125,15 @@ def check_size(data: bytes, num_bytes: int, name: str) -> bytes:
 
 
 def read_whole_file(root: str, source: str, num_bytes: int) -> bytes:
-    """The bytes of the regular file `source` below `root`, at most `MAX_PICTURE_BYTES`."""
+    """The bytes of the regular file `source` below `root`, at most `MAX_IMAGE_BYTES`."""
     path = contained_path(root, source)
     if not path.is_file():
-        raise SourceError(f"{path}: expected a picture file, found {'something else' if path.exists() else 'nothing'}")
+        raise SourceError(f"{path}: expected an image file, found {'something else' if path.exists() else 'nothing'}")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_PICTURE_BYTES + 1)
+            data = file.read(MAX_IMAGE_BYTES + 1)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_PICTURE_BYTES:
-        raise SourceError(f"{path}: expected a picture of at most {MAX_PICTURE_BYTES} bytes, found a larger file")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise SourceError(f"{path}: expected an image of at most {MAX_IMAGE_BYTES} bytes, found a larger file")
     return check_size(data, num_bytes, str(path))

@@ -1,4 +1,4 @@
-"""Remembers the sha256 of pictures whose files have not changed, the way git's index does."""
+"""Remembers the sha256 of images whose files have not changed, the way git's index does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Identity(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """Size and sha256 (32 bytes) of one picture."""
+    """Size and sha256 (32 bytes) of one image."""
 
     num_bytes: int
     sha256: bytes

@@ -1,4 +1,4 @@
-"""A folder tree of pictures whose first folder level, below an optional split folder, is the class."""
+"""A folder tree of images whose first folder level, below an optional split folder, is the class."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from stores.sources.base import Source, SourceItem, read_whole_file
 from stores.sources.labels import RawLabel
-from stores.sources.paths import class_and_split, is_picture, safe_name, walk
+from stores.sources.paths import class_and_split, is_image, safe_name, walk
 
 
 @dataclass(frozen=True)
 class FolderSource(Source):
-    """Pictures at any depth below `root`; a flat folder has no labels."""
+    """Images at any depth below `root`; a flat folder has no labels."""
 
     root: str
     kind = "folder"
 
     def entries(self) -> Iterator[tuple[SourceItem, RawLabel]]:
         for name, entry in walk(self.root):
-            if is_picture(name):
+            if is_image(name):
                 key = safe_name(name, self.root)
                 class_name, split = class_and_split(key)
                 yield SourceItem(key, None, None, split, key, 0, entry.stat().st_size), class_name

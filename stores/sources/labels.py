@@ -21,7 +21,7 @@ def first_present(record: Mapping[str, object], columns: Sequence[str]) -> objec
 
 
 def parse_label(value: object, where: str) -> RawLabel:
-    """A label as written: an integer, a class name, or None (empty, NaN, or negative as in unlabelled test sets)."""
+    """A label as written: an integer, a class name, or None (empty, NaN, or negative as in unlabeled test sets)."""
     if isinstance(value, float):
         value = int(value) if value.is_integer() else (None if value != value else value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from stores.sources.paths import SourceError, is_hidden, is_picture, safe_name
+from stores.sources.paths import SourceError, is_hidden, is_image, safe_name
 
 
 class Member(NamedTuple):
@@ -20,13 +20,13 @@ def list_members(path: Path, shown: Path) -> dict[str, Member]:
     """The regular, unhidden members of an uncompressed tar in the order they lie; the last counts of two with one name.
 
     `shown` is the file that messages name (a compressed tar is read through its unpacked copy). Raises `SourceError`
-    for a file that is no tar or ends early, for names that lead outside, and for pictures stored as links or sparse.
+    for a file that is no tar or ends early, for names that lead outside, and for images stored as links or sparse.
     """
     members: dict[str, Member] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             while (info := tar.next()) is not None:
-                # Tarfile would keep a kilobyte a picture.
+                # Tarfile would keep a kilobyte an image.
                 tar.members = []  # type: ignore[attr-defined]
                 # A negative size leads back to an earlier header, round and round (CVE-2025-8194).
                 if tar.offset <= info.offset or info.size < 0:
@@ -50,7 +50,7 @@ def add_member(members: dict[str, Member], info: tarfile.TarInfo, where: str) ->
     if info.isreg() and not info.issparse():
         members.pop(name, None)
         members[name] = Member(info.offset_data, info.size)
-    elif is_picture(name):
+    elif is_image(name):
         raise SourceError(
             f"{where}: expected plain files, found {name!r} as a link, a sparse or a special file; "
             "pack again with tar --dereference --hard-dereference"

@@ -1,4 +1,4 @@
-"""Parquet files with a column of picture bytes, in the layout that Hugging Face datasets use."""
+"""Parquet files with a column of image bytes, in the layout that Hugging Face datasets use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class ParquetSource(FilesSource):
-    """The Parquet files `names` below `root`: picture bytes or struct{bytes, path}; label, caption or text, split.
+    """The Parquet files `names` below `root`: image bytes or struct{bytes, path}; label, caption or text, split.
 
     `alone`: one file that was named itself, so keys need no file name before them. A row is found by its number in the
     file; its whole row group is read and kept for the rows beside it, so read rows in stored order where you can.
@@ -78,7 +78,7 @@ class ParquetSource(FilesSource):
             raise SourceError(f"{where}: expected so many rows as the file's footer says; found {len(column)}")
         data = column[place].as_py()
         if data is None:
-            raise SourceError(f"{where}: expected the picture's bytes in column {layout.image!r}, found null")
+            raise SourceError(f"{where}: expected the image's bytes in column {layout.image!r}, found null")
         return check_size(data, num_bytes, where)
 
     def declared_class_names(self) -> list[str] | None:
@@ -133,13 +133,13 @@ class ParquetSource(FilesSource):
 
 
 def image_column(schema: Any, where: str) -> str:
-    """The path of the column that holds picture bytes ("image.bytes", "jpg"); one named image is preferred."""
+    """The path of the column that holds image bytes ("image.bytes", "jpg"); one named image is preferred."""
     found = {name: path for name in schema.names if (path := _bytes_path(schema.field(name)))}
     if "image" in found:
         return found["image"]
     if len(found) != 1:
         raise SourceError(
-            f"{where}: expected one column of picture bytes or one named 'image', found {sorted(found) or 'none'} "
+            f"{where}: expected one column of image bytes or one named 'image', found {sorted(found) or 'none'} "
             f"among {schema.names}; keep or rename one"
         )
     return next(iter(found.values()))

@@ -1,4 +1,4 @@
-"""Names and paths: what counts as a picture, what a path says about class and split, and what may not be opened."""
+"""Names and paths: what counts as an image, what a path says about class and split, and what may not be opened."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"}
 )
@@ -15,7 +15,7 @@ SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(("val", "valid"
 
 
 class SourceError(ValueError):
-    """A picture source that cannot be used as it is; the message says what was expected and what to do."""
+    """An image source that cannot be used as it is; the message says what was expected and what to do."""
 
 
 def is_hidden(name: str) -> bool:
@@ -23,9 +23,9 @@ def is_hidden(name: str) -> bool:
     return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
 
 
-def is_picture(name: str) -> bool:
-    """Whether a path is a picture by its suffix, and neither hidden nor an archiver's by-product."""
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not is_hidden(name)
+def is_image(name: str) -> bool:
+    """Whether a path is an image by its suffix, and neither hidden nor an archiver's by-product."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not is_hidden(name)
 
 
 def safe_name(name: str, where: str) -> str:

@@ -1,4 +1,4 @@
-"""Keeps what was opened recently, so that reading picture after picture does not reopen the same file."""
+"""Keeps what was opened recently, so that reading image after image does not reopen the same file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads every picture of a source once and gives the index columns: key, label, split, place and sha256."""
+"""Reads every image of a source once and gives the index columns: key, label, split, place and sha256."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stores.sources.base import Source, SourceItem
 from stores.sources.digests import Digest, Identity, Known, identify, load_digests, save_digests
 from stores.sources.paths import SourceError
 
-# Pictures handed to the threads at a time: enough to keep them busy, few enough to report progress often.
+# Images handed to the threads at a time: enough to keep them busy, few enough to report progress often.
 WINDOW = 256
 
 SCAN_SCHEMA = pa.schema(
@@ -39,9 +39,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`table`: one row per picture (`SCAN_SCHEMA`), sorted by key; `unreadable`: key → reason where no bytes came.
+    """`table`: one row per image (`SCAN_SCHEMA`), sorted by key; `unreadable`: key → reason where no bytes came.
 
-    An unreadable picture has its row too, with the digest of no bytes, so that it ends up in the index as rejected.
+    An unreadable image has its row too, with the digest of no bytes, so that it ends up in the index as rejected.
     """
 
     table: Any
@@ -58,11 +58,11 @@ def scan(
     progress: Progress | None = None,
     cache: str | Path | None = None,
 ) -> ScanResult:
-    """Hash every picture's bytes and lay out the index columns.
+    """Hash every image's bytes and lay out the index columns.
 
-    A picture without a split of its own is "val" for the share `holdout` of contents, "train" otherwise. `limit` keeps
-    the pictures with the smallest sha256. `progress(done, total)` counts pictures. `cache` names a file that remembers
-    the digests of unchanged files. The pictures in memory at once are at most `threads`, whatever their number.
+    An image without a split of its own is "val" for the share `holdout` of contents, "train" otherwise. `limit` keeps
+    the images with the smallest sha256. `progress(done, total)` counts images. `cache` names a file that remembers
+    the digests of unchanged files. The images in memory at once are at most `threads`, whatever their number.
     Raises `ValueError` for settings out of range and `SourceError` for a source that cannot be listed.
     """
     _check_settings(holdout, threads, limit)
@@ -90,13 +90,13 @@ def _check_settings(holdout: float, threads: int, limit: int | None) -> None:
     if threads < 1:
         raise ValueError(f"threads: expected at least 1, got {threads}")
     if limit is not None and limit < 1:
-        raise ValueError(f"limit: expected at least 1 picture, got {limit}")
+        raise ValueError(f"limit: expected at least 1 image, got {limit}")
 
 
 def _hash_all(
     source: Source, items: list[SourceItem], threads: int, progress: Progress | None, cache: Path | None
 ) -> tuple[dict[str, Digest], dict[str, str]]:
-    """Digests by key, and reasons for pictures without one; what was done is saved even when this is interrupted."""
+    """Digests by key, and reasons for images without one; what was done is saved even when this is interrupted."""
     started_ns = time.time_ns()
     old = load_digests(cache, source.root) if cache else {}
     fresh: Known = {}
@@ -121,7 +121,7 @@ def _hash_all(
 def _outcomes(
     source: Source, items: list[SourceItem], old: Known, threads: int, progress: Progress | None
 ) -> Iterator[tuple[SourceItem, Identity | None, Digest | str]]:
-    """Yield each picture with its file's identity and its digest, or the reason why there is none."""
+    """Yield each image with its file's identity and its digest, or the reason why there is none."""
     identities: dict[str, Identity | None] = {}
 
     def digest(item: SourceItem) -> Digest | str:

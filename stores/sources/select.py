@@ -1,4 +1,4 @@
-"""Looks at what a path holds and opens the picture source of that kind."""
+"""Looks at what a path holds and opens the image source of that kind."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from stores.sources.base import Source
 from stores.sources.folder import FolderSource
 from stores.sources.parquet import ParquetSource
-from stores.sources.paths import SourceError, contained_path, is_picture, walk
+from stores.sources.paths import SourceError, contained_path, is_image, walk
 from stores.sources.table import TABLE_SUFFIXES, TableSource, has_file_column
 from stores.sources.tar import TAR_SUFFIXES, TarSource
 
 ACCEPTED = (
-    "a folder of pictures, a .csv or .jsonl table beside its pictures, a tar file (also .tar.gz, .tgz, .tar.bz2, "
+    "a folder of images, a .csv or .jsonl table beside its images, a tar file (also .tar.gz, .tgz, .tar.bz2, "
     ".tar.xz), a Parquet file, or a folder or pattern ('shards/*.tar') of tar or Parquet files"
 )
 
 
 def open_source(path: str, *, labels: str | None = None, cache: str | None = None) -> Source:
-    """The picture source at `path`, its kind decided by what is there.
+    """The image source at `path`, its kind decided by what is there.
 
-    `labels` names a CSV or JSONL table for a folder of pictures; without it a folder's own table is used when it has
+    `labels` names a CSV or JSONL table for a folder of images; without it a folder's own table is used when it has
     exactly one that names files. `cache` is a folder for the unpacked copies that compressed tars need.
     Raises `SourceError` when nothing or more than one kind of source is there.
     """
@@ -41,7 +41,7 @@ def open_source(path: str, *, labels: str | None = None, cache: str | None = Non
 def _table_source(folder: Path, labels: str) -> Source:
     if not folder.is_dir():
         raise SourceError(
-            f"{folder}: expected a folder of pictures to go with the table {labels}, found none; leave it out"
+            f"{folder}: expected a folder of images to go with the table {labels}, found none; leave it out"
         )
     if not labels.lower().endswith(TABLE_SUFFIXES) or not os.path.isfile(labels):
         raise SourceError(f"{labels}: expected a .csv or .jsonl table of labels; check the path")
@@ -53,14 +53,14 @@ def _open_folder(folder: str, cache: str | None) -> Source:
     if table is not None:
         return TableSource(folder, table)
     names = [name for name, _ in walk(folder)]
-    held = {kind: tuple(name for name in names if kind_of(name) == kind) for kind in ("pictures", "tar", "parquet")}
+    held = {kind: tuple(name for name in names if kind_of(name) == kind) for kind in ("images", "tar", "parquet")}
     kinds = [kind for kind, files in held.items() if files]
     if len(kinds) != 1:
         raise SourceError(
-            f"{folder}: expected pictures, tar files or Parquet files, found {' and '.join(kinds) or 'none of them'}; "
+            f"{folder}: expected images, tar files or Parquet files, found {' and '.join(kinds) or 'none of them'}; "
             "name the ones you mean, as in 'shards/*.tar'"
         )
-    return FolderSource(folder) if kinds == ["pictures"] else _open_files(folder, held[kinds[0]], cache, alone=False)
+    return FolderSource(folder) if kinds == ["images"] else _open_files(folder, held[kinds[0]], cache, alone=False)
 
 
 def _own_table(folder: str) -> str | None:
@@ -75,10 +75,10 @@ def _own_table(folder: str) -> str | None:
 
 
 def kind_of(name: str) -> str | None:
-    """What a file is by its name: "pictures", "tar", "parquet", "table" or None."""
+    """What a file is by its name: "images", "tar", "parquet", "table" or None."""
     lower = name.lower()
-    if is_picture(name):
-        return "pictures"
+    if is_image(name):
+        return "images"
     suffixes = {"tar": TAR_SUFFIXES, "parquet": (".parquet",), "table": TABLE_SUFFIXES}
     return next((kind for kind, endings in suffixes.items() if lower.endswith(endings)), None)
 

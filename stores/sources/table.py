@@ -1,4 +1,4 @@
-"""A folder of pictures with a CSV or JSONL table that gives each file its label, captions or split."""
+"""A folder of images with a CSV or JSONL table that gives each file its label, captions or split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLE_SUFFIXES = (".csv", ".jsonl")
 
 @dataclass(frozen=True)
 class TableSource(Source):
-    """The pictures that `table` names, relative to `root`; files it does not name are left out.
+    """The images that `table` names, relative to `root`; files it does not name are left out.
 
     Columns (any case): file_name/file/filename/path/image, label/class/class_index, caption/captions/text, split. A
     file on several rows has several captions. A file that is named but missing is listed: reading it says so.

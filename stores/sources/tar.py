@@ -1,4 +1,4 @@
-"""Tar files of pictures, read in place by byte offset; labels from WebDataset siblings or from folders in the tar."""
+"""Tar files of images, read in place by byte offset; labels from WebDataset siblings or from folders in the tar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stores.sources.base import MAX_PICTURE_BYTES, FilesSource, SourceItem, check_size
+from stores.sources.base import MAX_IMAGE_BYTES, FilesSource, SourceItem, check_size
 from stores.sources.labels import (
     CAPTION_COLUMNS,
     LABEL_COLUMNS,
@@ -19,7 +19,7 @@ from stores.sources.labels import (
     parse_split,
 )
 from stores.sources.members import Member, list_members
-from stores.sources.paths import SPLITS, SourceError, class_and_split, contained_path, container_split, is_picture
+from stores.sources.paths import SPLITS, SourceError, class_and_split, contained_path, container_split, is_image
 from stores.sources.recent import Recent
 from stores.sources.table import parse_json_object
 from stores.sources.unpack import is_compressed, unpacked
@@ -64,16 +64,14 @@ class TarSource(FilesSource):
         siblings = {name: sibling_table(held) for name, held in members.items()}
         folders_are_classes = not any(siblings.values())
         for name, held in members.items():
-            for member in filter(is_picture, held):
+            for member in filter(is_image, held):
                 fields = self._sibling_fields(name, member, siblings[name])
                 yield self._entry(name, member.removeprefix(wrapper), held[member], fields, folders_are_classes)
 
     def read(self, source: str, offset: int, num_bytes: int) -> bytes:
         where = f"{self.root}/{source}, byte {offset}"
-        if offset < 0 or not 0 <= num_bytes <= MAX_PICTURE_BYTES:
-            raise SourceError(
-                f"{where}: expected an offset ≥ 0 and a size up to {MAX_PICTURE_BYTES}, found {num_bytes}"
-            )
+        if offset < 0 or not 0 <= num_bytes <= MAX_IMAGE_BYTES:
+            raise SourceError(f"{where}: expected an offset ≥ 0 and a size up to {MAX_IMAGE_BYTES}, found {num_bytes}")
         try:
             return check_size(pread(self._open.get(source).number, num_bytes, offset), num_bytes, where)
         except OSError as error:
@@ -98,17 +96,17 @@ class TarSource(FilesSource):
         item = SourceItem(full_key, None, captions, split, name, place.offset, place.num_bytes)
         return item, class_name if folders_are_classes else label
 
-    def _sibling_fields(self, name: str, picture: str, siblings: dict[tuple[str, str], Member]) -> dict[str, object]:
-        """What the files beside a picture say: .json fields, .cls as "label", the lines of .txt as "captions"."""
+    def _sibling_fields(self, name: str, image: str, siblings: dict[tuple[str, str], Member]) -> dict[str, object]:
+        """What the files beside an image say: .json fields, .cls as "label", the lines of .txt as "captions"."""
         fields: dict[str, object] = {}
         for suffix in ("json", "cls", "txt"):
-            member = next((siblings[stem, suffix] for stem in stems(picture) if (stem, suffix) in siblings), None)
+            member = next((siblings[stem, suffix] for stem in stems(image) if (stem, suffix) in siblings), None)
             if member is not None:
-                fields |= parse_sibling(suffix, self._text(name, picture, member), f"{name}, {picture}")
+                fields |= parse_sibling(suffix, self._text(name, image, member), f"{name}, {image}")
         return fields
 
-    def _text(self, name: str, picture: str, member: Member) -> str:
-        where = f"{self.root}/{name}, the text beside {picture}"
+    def _text(self, name: str, image: str, member: Member) -> str:
+        where = f"{self.root}/{name}, the text beside {image}"
         if member.num_bytes > MAX_SIBLING_BYTES:
             raise SourceError(f"{where}: expected at most {MAX_SIBLING_BYTES} bytes, found {member.num_bytes}")
         try:
@@ -132,15 +130,15 @@ def parse_sibling(suffix: str, text: str, where: str) -> dict[str, object]:
     return {"label": text.strip()} if suffix == "cls" else {"captions": text.splitlines()}
 
 
-def stems(picture: str) -> tuple[str, str]:
-    """What a picture's siblings may be called: its name without the suffix, or (WebDataset) up to the first dot."""
-    folder, _, file_name = picture.rpartition("/")
-    return os.path.splitext(picture)[0], f"{folder}/{file_name.split('.')[0]}".lstrip("/")
+def stems(image: str) -> tuple[str, str]:
+    """What an image's siblings may be called: its name without the suffix, or (WebDataset) up to the first dot."""
+    folder, _, file_name = image.rpartition("/")
+    return os.path.splitext(image)[0], f"{folder}/{file_name.split('.')[0]}".lstrip("/")
 
 
 def sibling_table(members: dict[str, Member]) -> dict[tuple[str, str], Member]:
-    """The .json, .cls and .txt members that stand beside a picture, by (stem, suffix)."""
-    wanted = {stem for name in members if is_picture(name) for stem in stems(name)}
+    """The .json, .cls and .txt members that stand beside an image, by (stem, suffix)."""
+    wanted = {stem for name in members if is_image(name) for stem in stems(name)}
     texts = {
         (os.path.splitext(name)[0], os.path.splitext(name)[1][1:].lower()): member for name, member in members.items()
     }
@@ -148,13 +146,13 @@ def sibling_table(members: dict[str, Member]) -> dict[tuple[str, str], Member]:
 
 
 def wrapper_folder(names: list[str]) -> str:
-    """The one top folder ("imagenette2/") that holds nothing but the folders of all pictures, or ""."""
-    pictures = [name.split("/") for name in names if is_picture(name)]
-    tops = {parts[0] for parts in pictures}
-    if len(tops) != 1 or any(len(parts) < 3 for parts in pictures) or next(iter(tops)).lower() in SPLITS:
+    """The one top folder ("imagenette2/") that holds nothing but the folders of all images, or ""."""
+    images = [name.split("/") for name in names if is_image(name)]
+    tops = {parts[0] for parts in images}
+    if len(tops) != 1 or any(len(parts) < 3 for parts in images) or next(iter(tops)).lower() in SPLITS:
         return ""
     # One folder in one folder may just as well be the only class.
-    return f"{next(iter(tops))}/" if len({parts[1] for parts in pictures}) > 1 else ""
+    return f"{next(iter(tops))}/" if len({parts[1] for parts in images}) > 1 else ""
 
 
 def strip_suffix(name: str) -> str:

@@ -38,7 +38,7 @@ def unpacked(path: Path, cache: str | None) -> Path:
     """
     if cache is None:
         raise SourceError(
-            f"{path}: expected a cache folder with room for the unpacked copy of a compressed tar (its pictures cannot "
+            f"{path}: expected a cache folder with room for the unpacked copy of a compressed tar (its images cannot "
             "be reached one by one), found none; give one, or unpack the tar with gunzip, bunzip2 or unxz"
         )
     stat = path.stat()

@@ -1,4 +1,4 @@
-"""Growth: the order of a picture set that contains an older one, and rows that are copied instead of computed again."""
+"""Growth: the order of an image set that contains an older one, and rows that are copied instead of computed again."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def donors_of(parent: Place, stores: list[Relative], planned: Manifest) -> list[
 def grown_order(table: pa.Table, base: pa.Table, seed: int) -> pa.Table | None:
     """The rows in the order of `base`, then the new ones in the seeded order; None when a row of `base` is missing.
 
-    table: an index sorted by key. A picture is the same when its bytes are; a key that fits as well goes first.
+    table: an index sorted by key. An image is the same when its bytes are; a key that fits as well goes first.
     """
     position = _match(table, base)
     if len(np.unique(position[position >= 0])) < base.num_rows:
@@ -92,7 +92,7 @@ def _has_index(store: Store) -> bool:
 
 
 def _match(table: pa.Table, base: pa.Table) -> np.ndarray:
-    """int64: the row of `base` that holds each row's picture, -1 for none; no row of `base` comes twice."""
+    """int64: the row of `base` that holds each row's image, -1 for none; no row of `base` comes twice."""
     named = pc.index_in(_key_and_digest(table), _key_and_digest(base)).fill_null(-1).to_numpy().astype(np.int64)
     left = np.setdiff1d(np.arange(base.num_rows), named)
     free: dict[str, list[int]] = defaultdict(list)

@@ -110,7 +110,7 @@ class ShardBuild:
         culprits = bad & ~np.isfinite(given)
         place = np.argwhere(culprits if culprits.any() else bad)[0]
         row, view, channel, value = self.rows.start + int(place[0]), int(place[1]), int(place[-1]), given[tuple(place)]
-        hint = "the encoder produced it; encode in float32, or look at this row's picture"
+        hint = "the encoder produced it; encode in float32, or look at this row's image"
         if np.isfinite(value):
             largest = 65504.0 if spec.dtype == "float16" else float(np.finfo(np.float32).max)
             hint = f"it is beyond {spec.dtype}'s range of ±{largest:g}: store this array as bfloat16 or float32"

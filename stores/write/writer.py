@@ -1,4 +1,4 @@
-"""Writing a store: plan it, commit shard after shard in any order and from any process, then finalise."""
+"""Writing a store: plan it, commit shard after shard in any order and from any process, then finalize."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -66,8 +66,8 @@ class StoreWriter:
         layout are added here. `attributes` is free JSON that does not. Rows are put in a seeded order unless `permute`
         is False (stores whose rows follow another store's). When the folder is there already, its manifest counts.
 
-        `row_ingredients` are what decides a row's values besides its picture's bytes (by default all `ingredients`).
-        Rows of pictures that a complete store beside this one holds, made with the same ones, are copied from there:
+        `row_ingredients` are what decides a row's values besides its image's bytes (by default all `ingredients`).
+        Rows of images that a complete store beside this one holds, made with the same ones, are copied from there:
         see `take_over` and `kept_rows`. When that store's rows are all among these, they keep their positions.
 
         Raises:
@@ -134,7 +134,7 @@ class StoreWriter:
 
     @property
     def complete(self) -> bool:
-        """Whether the store is finalised."""
+        """Whether the store is finalized."""
         return self.manifest.status == COMPLETE
 
     @property
@@ -213,7 +213,7 @@ class StoreWriter:
         self.blobs.write(commit_key(shard), record.to_bytes())
         return record
 
-    def finalise(self, max_rejected: float = 0.01) -> Store:
+    def finalize(self, max_rejected: float = 0.01) -> Store:
         """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.
 
         Raises:
@@ -259,7 +259,7 @@ class StoreWriter:
         self.manifest = found
 
     def _adopt(self, table: pa.Table) -> None:
-        """Go on with the store that is there; pictures that moved since are looked for in their new place."""
+        """Go on with the store that is there; images that moved since are looked for in their new place."""
         self._check_same()
         if not self.complete and not self._has_index(table):
             self.blobs.write(INDEX, indexing.index_to_bytes(table))

@@ -1,7 +1,7 @@
 """What an evaluation takes: `python tests/bench/evaluate.py vectors`, `python tests/bench/evaluate.py extractor`.
 
 vectors: Fréchet distances (at five counts, and extended to infinitely many) of feature vectors that lie in two stores.
-extractor: pictures a second of a pass over a set, beside the bare network over the same batches in memory, as many
+extractor: images a second of a pass over a set, beside the bare network over the same batches in memory, as many
 passes side by side in both; pairs are interleaved, the ratio is the median over them. Processor seconds vary less than
 wall seconds where others work on the machine; all the decoding counts in them.
 """
@@ -19,10 +19,10 @@ import torch
 from machine import machine_facts
 
 from fae.metrics.facts import Extractor, ExtractorFacts
-from fae.metrics.figures import set_figures
 from fae.metrics.measured import Accumulator, Measured
+from fae.metrics.scores import set_metrics
 from jobs.evaluation.extractor_pass import Pass, measure
-from jobs.evaluation.image_sets import NpzPictures, PictureSet, file_pictures
+from jobs.evaluation.image_sets import ImageSet, NpzImages, file_images
 from jobs.executors.devices import use_threads
 from jobs.executors.inference_pool import Passes
 from stores import ArraySpec, Store, StoreWriter, new_index
@@ -46,16 +46,16 @@ def vectors(rows: int, width: int, threads: int, folder: Path | None) -> None:
     facts = ExtractorFacts("vectors", "FD", "00" * 32, "none", "features")
     with tempfile.TemporaryDirectory(dir=folder) as place:
         real, made = (write_vectors(Path(place), name, rows, width, seed) for seed, name in enumerate(("real", "made")))
-        before, figures = peak_bytes(), []
+        before, metrics = peak_bytes(), []
 
         def evaluate() -> None:
             reference = measured(real, facts, points=1)
-            figures.extend(set_figures(facts, measured(made, facts, points=5), reference))
+            metrics.extend(set_metrics(facts, measured(made, facts, points=5), reference))
 
         seconds, cpu_seconds = timed(evaluate)
     click.echo(machine_facts())
-    for figure in figures:
-        click.echo(f"{figure.metric}: {figure.value:.4f} {figure.note}")
+    for metric in metrics:
+        click.echo(f"{metric.metric}: {metric.value:.4f} {metric.note}")
     click.echo(
         f"2 x {rows:,} vectors of {width:,}: {seconds:.1f} s (goal 60), {cpu_seconds:.1f} processor seconds, "
         f"peak memory {peak_bytes() / 1e9:.2f} GB of which {before / 1e9:.2f} before it began (goal 1)"
@@ -80,7 +80,7 @@ def write_vectors(folder: Path, name: str, rows: int, width: int, seed: int) -> 
         values = generator.standard_normal((count, width), np.float32) * scales
         values += generator.standard_normal((count, 1), np.float32) + 1
         writer.write_shard(shard, {"features": values[:, None]})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def measured(store: Store, facts: ExtractorFacts, points: int) -> Measured:
@@ -98,24 +98,24 @@ def peak_bytes() -> int:
 
 
 @main.command()
-@click.option("--data", help="Folder or tar of pictures, which are decoded; else an .npz of noise, which is not.")
-@click.option("--pictures", default=256, show_default=True)
+@click.option("--data", help="Folder or tar of images, which are decoded; else an .npz of noise, which is not.")
+@click.option("--images", default=256, show_default=True)
 @click.option("--size", default=224, show_default=True)
 @click.option("--network", default="lite0", show_default=True, help="lite0 or dinov2.")
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--pairs", default=5, show_default=True)
 @click.option("--threads", default=0, help="0 = all processors.")
 def extractor(
-    data: str | None, pictures: int, size: int, network: str, batch_size: int, pairs: int, threads: int
+    data: str | None, images: int, size: int, network: str, batch_size: int, pairs: int, threads: int
 ) -> None:
     # With the networks come timm and all that it imports, which an evaluation of vectors does without.
     from fae.metrics.extractors import ExtractorSettings, build_extractor
 
     count = use_threads(threads)
     built = build_extractor(network, ExtractorSettings())
-    how = Pass(batch_size, pictures, 0.01, torch.device("cpu"), count, growing=True)
+    how = Pass(batch_size, images, 0.01, torch.device("cpu"), count, growing=True)
     with tempfile.TemporaryDirectory() as folder:
-        shown = picture_set(data, pictures, size, Path(folder), count)
+        shown = image_set(data, images, size, Path(folder), count)
         total = shown.total
         batches = [batch.pixels.copy() for batch in shown.batches(batch_size)]
         runs = {
@@ -128,18 +128,18 @@ def extractor(
         ratios = [pair["bare"][place] / pair["pass"][place] for pair in rounds]
         rates = {name: total / min(pair[name][place] for pair in rounds) for name in runs}
         click.echo(
-            f"{network}, {total} pictures of {size} px, {'decoded' if data else 'not decoded'}, {clock} seconds: "
+            f"{network}, {total} images of {size} px, {'decoded' if data else 'not decoded'}, {clock} seconds: "
             f"bare {rates['bare']:.1f}/s, pass {rates['pass']:.1f}/s, "
             f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; goal 0.9)"
         )
 
 
-def picture_set(data: str | None, count: int, size: int, folder: Path, threads: int) -> PictureSet:
+def image_set(data: str | None, count: int, size: int, folder: Path, threads: int) -> ImageSet:
     if data is not None:
         cache = folder / "digests.parquet"
-        return file_pictures(open_source(data), size=size, split=None, count=count, cache=cache, threads=threads)
+        return file_images(open_source(data), size=size, split=None, count=count, cache=cache, threads=threads)
     np.savez(folder / "a.npz", arr_0=np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
-    return NpzPictures(folder / "a.npz")
+    return NpzImages(folder / "a.npz")
 
 
 def bare(built: Extractor, batches: list[np.ndarray], how: Pass) -> None:

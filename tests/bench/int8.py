@@ -38,12 +38,12 @@ def make(root: Path, data: str, limit: int, steps: int, dtype: str) -> tuple[Sto
     assert features is not None
     autoencoder = stages.train_ae(features)
     assert autoencoder is not None
-    return features, autoencoder.record["figures"]["relative_squared_error"]
+    return features, autoencoder.record["metrics"]["relative_squared_error"]
 
 
 @click.command()
 @click.option("--data", default="../shared/data/imagenette_224.tar", show_default=True)
-@click.option("--limit", default=800, show_default=True, help="Pictures.")
+@click.option("--limit", default=800, show_default=True, help="Images.")
 @click.option("--steps", default=250, show_default=True)
 def main(data: str, limit: int, steps: int) -> None:
     click.echo(machine_facts())

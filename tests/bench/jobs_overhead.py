@@ -70,7 +70,7 @@ def features_of(folder: Path, rows: int, dim: int, grid: int = 16) -> Store:
     for shard in writer.missing_shards():
         shape = (len(writer.shard_rows(shard)), 1, grid, grid, dim)
         writer.write_shard(shard, {"features": generator.standard_normal(shape, np.float32).astype(np.float16)})
-    return writer.finalise()
+    return writer.finalize()
 
 
 @click.group()
@@ -124,7 +124,7 @@ def encode(rows: int, dim: int, batch_size: int, pairs: int) -> None:
             run_shards(
                 lambda made=worker: made, writer.missing_shards(), RuntimeConfig(executor="local"), lambda _: None
             )
-            writer.finalise()
+            writer.finalize()
             made = rows / (time.perf_counter() - started)
             ratios.append(made / bare)
             click.echo(f"bare {bare:.1f}/s   encode {made:.1f}/s   ratio {ratios[-1]:.3f}")

@@ -30,7 +30,7 @@ def make_store(folder: Path, kind: str, arrays: list[ArraySpec], views: int, row
     for shard in writer.missing_shards():
         shape = (len(writer.shard_rows(shard)), views)
         writer.write_shard(shard, {spec.name: _noise(random, (*shape, *spec.row_shape), spec.dtype) for spec in arrays})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -30,7 +30,7 @@ def make_store(folder: Path, rows: int) -> tuple[Store, np.ndarray]:
     for shard in writer.missing_shards():
         span = writer.shard_rows(shard)
         writer.write_shard(shard, {"latents": values[span.start : span.stop, None]})
-    return writer.finalise(), values
+    return writer.finalize(), values
 
 
 def ours(store: Store, prefetch: int) -> Iterator[object]:

@@ -1,6 +1,6 @@
 """MMDiT against diffusers' own way with the same weights' shapes, and against the bare kernels of its layers.
 
-Training beside `SD3Transformer2DModel` with the same loss, optimiser and average; sampling beside
+Training beside `SD3Transformer2DModel` with the same loss, optimizer and average; sampling beside
 `StableDiffusion3Pipeline`, whose text encoders and autoencoder are left out. All captions are as long as can be, so
 that no one has less to do. The bounds are as in model_step.py, and the forward pass's for a step of sampling.
 Run: python tests/bench/mmdit.py [--size S]
@@ -51,11 +51,11 @@ def bf16(work: Work) -> Work:
 
 def peer_training(theirs: SD3Transformer2DModel, x: torch.Tensor, t: torch.Tensor, told: Captions) -> Work:
     """The same step by diffusers' model as it comes."""
-    pictures = x.permute(0, 3, 1, 2).contiguous()
+    images = x.permute(0, 3, 1, 2).contiguous()
 
     def loss() -> torch.Tensor:
-        velocity = theirs(pictures, told.states, told.pooled, t * TIME_SCALE, return_dict=False)[0]
-        return (velocity - pictures).square().mean()
+        velocity = theirs(images, told.states, told.pooled, t * TIME_SCALE, return_dict=False)[0]
+        return (velocity - images).square().mean()
 
     return works_of(theirs, loss, Kernels())["step"]
 
@@ -79,7 +79,7 @@ def peer_sampling(theirs: SD3Transformer2DModel, told: Captions) -> Work:
 
 
 @click.command()
-@click.option("--rows", default=8, show_default=True, help="Pictures in a batch, 256 tokens each.")
+@click.option("--rows", default=8, show_default=True, help="Images in a batch, 256 tokens each.")
 @click.option("--tokens", default=32, show_default=True, help="Tokens of a caption.")
 @click.option("--size", type=click.Choice(sorted(MMDIT)), default="S", show_default=True)
 @click.option("--rounds", default=3, show_default=True)

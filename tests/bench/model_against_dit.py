@@ -1,4 +1,4 @@
-"""Training samples/s of LightningDiT against diffusers' DiT of the same width, depth, optimiser and average.
+"""Training samples/s of LightningDiT against diffusers' DiT of the same width, depth, optimizer and average.
 
 Run: python tests/bench/model_against_dit.py
 """
@@ -22,7 +22,7 @@ TARGET = 1.3
 
 
 def training_step(model: nn.Module, rows: int, device: torch.device) -> Work:
-    """Forward, backward, optimiser and average on one fixed batch of 16×16×32 latents under bf16 autocast."""
+    """Forward, backward, optimizer and average on one fixed batch of 16×16×32 latents under bf16 autocast."""
     model.to(device).train()
     optimizer, ema, transport = make_optimizer(model), EMA(model), Transport()
     latents = torch.randn(rows, 16, 16, 32, device=device)

@@ -1,4 +1,4 @@
-"""Peak memory of a training step against what it must hold: weights, gradients, optimiser, average, stored activations.
+"""Peak memory of a training step against what it must hold: weights, gradients, optimizer, average, stored activations.
 
 The peak is at most the sum when no copy is kept without need: activations go as gradients come. On Linux the process's
 own high-water mark is read, so that temporaries inside torch's kernels count too.
@@ -84,7 +84,7 @@ def main(size: str, rows: int, checkpointing: bool) -> None:
     held = {
         "weights": bytes_of(list(model.parameters())),
         "gradients": bytes_of([value.grad for value in model.parameters() if value.grad is not None]),
-        "optimiser": bytes_of(moments),
+        "optimizer": bytes_of(moments),
         "average": bytes_of(list(ema.average.values())),
     }
     optimizer.zero_grad(set_to_none=True)

@@ -1,8 +1,8 @@
-"""Rebuild held-out Imagenette-224 pictures from real ViT-S block-8 features: the autoencoder against PCA-32.
+"""Rebuild held-out Imagenette-224 images from real ViT-S block-8 features: the autoencoder against PCA-32.
 
 Trains the feature autoencoder and the pixel decoder of the imagenette224 recipe for a short while, then fine-tunes the
 same noised decoder once on the autoencoder's features and once on those of PCA with as many channels, and prints every
-figure for both. A finished part is not done again. The grid's lines: originals, autoencoder, PCA.
+metric for both. A finished part is not done again. The grid's lines: originals, autoencoder, PCA.
 Run: python tests/bench/model_reconstruct.py --data ../shared/data/imagenette_224.tar
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from machine import machine_facts
 
-from fae.images import picture_grid, save_png, to_float, to_uint8
+from fae.images import image_grid, save_png, to_float, to_uint8
 from fae.losses.perceptual import LPIPS
 from fae.metrics import psnr, ssim
 from fae.metrics.lite0 import Lite0Features, fd_lite0, lite0_moments
@@ -38,7 +38,7 @@ Rebuild = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass
 class PCA:
-    """The best linear compression of normalised tokens to as many channels, from exact training statistics."""
+    """The best linear compression of normalized tokens to as many channels, from exact training statistics."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -83,7 +83,7 @@ def tuned_on_pca(root: Path, features: Store, noised: RunFolder, pca: PCA, confi
 
 @torch.inference_mode()
 def rebuilt(features: Store, rows: np.ndarray, rebuild: Rebuild, run: RunFolder) -> tuple[dict[str, float], np.ndarray]:
-    """Errors of rebuilt features in the normalised scale, and the pictures (N, H, W, 3) painted from them."""
+    """Errors of rebuilt features in the normalized scale, and the images (N, H, W, 3) painted from them."""
     decoder, lpips = load_model(PixelDecoder, run.model_path, CPU), LPIPS("vgg")
     error = energy = 0.0
     sums = dict.fromkeys(("cosine", "PSNR dB", "SSIM", "LPIPS-VGG"), 0.0)
@@ -97,13 +97,13 @@ def rebuilt(features: Store, rows: np.ndarray, rebuild: Rebuild, run: RunFolder)
         error += float((normal_hat - normal).square().sum())
         energy += float(normal.square().sum())
         painted.append(to_uint8(decoder(x_hat)))
-        picture = to_float(painted[-1])
+        image = to_float(painted[-1])
         sums["cosine"] += float(torch.cosine_similarity(normal, normal_hat, dim=-1).mean(dim=(1, 2)).sum())
-        sums["PSNR dB"] += float(psnr(picture, target).sum())
-        sums["SSIM"] += float(ssim(picture, target).sum())
-        sums["LPIPS-VGG"] += float(lpips(picture, target).sum())
-    figures = {"relative squared feature error": error / energy}
-    return figures | {name: value / len(rows) for name, value in sums.items()}, np.concatenate(painted)
+        sums["PSNR dB"] += float(psnr(image, target).sum())
+        sums["SSIM"] += float(ssim(image, target).sum())
+        sums["LPIPS-VGG"] += float(lpips(image, target).sum())
+    metrics = {"relative squared feature error": error / energy}
+    return metrics | {name: value / len(rows) for name, value in sums.items()}, np.concatenate(painted)
 
 
 def settings(data: str, limit: int | None, ae_steps: int, decoder_steps: int, finetune_steps: int) -> Recipe:
@@ -126,7 +126,7 @@ def settings(data: str, limit: int | None, ae_steps: int, decoder_steps: int, fi
 
 @click.command()
 @click.option("--data", default="../shared/data/imagenette_224.tar", show_default=True)
-@click.option("--limit", type=int, help="Use only this many pictures, for a trial.")
+@click.option("--limit", type=int, help="Use only this many images, for a trial.")
 @click.option("--root", default="fae-runs/bench-reconstruct", show_default=True, type=click.Path(path_type=Path))
 @click.option("--ae-steps", default=800, show_default=True)
 @click.option("--decoder-steps", default=900, show_default=True)
@@ -158,16 +158,16 @@ def main(data: str, limit: int | None, root: Path, ae_steps: int, decoder_steps:
         table[name]["FD-Lite0"] = fd_lite0(real, lite0_moments([painted], extractor))
         grids.append(painted[:16])
     report(table, len(rows))
-    click.echo(save_png(picture_grid(np.concatenate(grids), 16), root / "reconstruct.png"))
+    click.echo(save_png(image_grid(np.concatenate(grids), 16), root / "reconstruct.png"))
 
 
 def report(table: dict[str, dict[str, float]], count: int) -> None:
     click.echo(machine_facts())
-    click.echo(f"{count} held-out pictures, never trained on (FD-Lite0 of fewer than 2,000 says little)")
-    for figure, ours in table["autoencoder"].items():
-        theirs = table["PCA"][figure]
-        better = (ours > theirs) == (figure in ("cosine", "PSNR dB", "SSIM"))
-        click.echo(f"{figure:>31}: autoencoder {ours:9.4f}  PCA {theirs:9.4f}  {'ahead' if better else 'BEHIND'}")
+    click.echo(f"{count} held-out images, never trained on (FD-Lite0 of fewer than 2,000 says little)")
+    for metric, ours in table["autoencoder"].items():
+        theirs = table["PCA"][metric]
+        better = (ours > theirs) == (metric in ("cosine", "PSNR dB", "SSIM"))
+        click.echo(f"{metric:>31}: autoencoder {ours:9.4f}  PCA {theirs:9.4f}  {'ahead' if better else 'BEHIND'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A whole training step in bf16 on the CPU against three times the bare GEMMs and attentions of its forward pass.
 
 Three times, because a backward pass has twice the arithmetic of the forward one. The table then says where the rest
-goes: what torch's kernels need for both passes, the elementwise parts and casts of ours, the optimiser, the average.
+goes: what torch's kernels need for both passes, the elementwise parts and casts of ours, the optimizer, the average.
 Run: python tests/bench/model_step.py [--compile]
 """
 
@@ -70,7 +70,7 @@ def works_of(model: nn.Module, loss: Loss, kernels: Kernels) -> dict[str, Work]:
         "kernels": kernels.forward_and_backward,
         "step": step,
         "passes": gradients,
-        "optimiser": optimizer.step,
+        "optimizer": optimizer.step,
         "average": lambda: ema.update(model, 1),
     }
 
@@ -106,7 +106,7 @@ def report(name: str, seconds: dict[str, float], goal: float = TARGET) -> None:
         "3 x bare forward": floor,
         "torch's backward of these kernels beyond 2 x forward": seconds["kernels"] - floor,
         "norms, gates, SwiGLU, rotation, casts, loss": seconds["passes"] - seconds["kernels"],
-        "optimiser": seconds["optimiser"],
+        "optimizer": seconds["optimizer"],
         "average": seconds["average"],
     }
     for part, value in parts.items():

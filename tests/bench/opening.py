@@ -58,7 +58,7 @@ def main(rows: int, rounds: int, folder: Path | None) -> None:
         writer = StoreWriter.create(Path(scratch), "latents", "bench", [ArraySpec("latents", (1, 1, 4))], index, {})
         for shard in writer.missing_shards():
             writer.write_shard(shard, {"latents": np.ones((len(writer.shard_rows(shard)), 1, 1, 1, 4), np.float16)})
-        store = writer.finalise()
+        store = writer.finalize()
         report(f"{rows:,} rows opened", [measure(str(store.path)) for _ in range(rounds)])
     report("100,000,000 rows planned", [measure("100000000") for _ in range(rounds)])
 

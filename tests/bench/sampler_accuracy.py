@@ -11,8 +11,8 @@ WEIGHTS, MEANS, STDS = torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 1.2]), torc
 
 def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
     """Exact velocity of a mixture of two Gaussians on a line."""
-    centre, variance = (1 - t) * MEANS, (1 - t) ** 2 * STDS**2 + t**2
-    z = x[..., None] - centre
+    center, variance = (1 - t) * MEANS, (1 - t) ** 2 * STDS**2 + t**2
+    z = x[..., None] - center
     shares = torch.softmax(WEIGHTS.log() - 0.5 * variance.log() - 0.5 * z**2 / variance, dim=-1)
     return (shares * ((t - (1 - t) * STDS**2) / variance * z - MEANS)).sum(dim=-1)
 

@@ -1,6 +1,6 @@
-"""How well a streaming loader shuffles pictures that lie sorted by class: `python tests/bench/shuffle.py`.
+"""How well a streaming loader shuffles images that lie sorted by class: `python tests/bench/shuffle.py`.
 
-ImageNet's shape in small: 1,000 classes in a row, as folders and tars hold them. Two figures against a full shuffle of
+ImageNet's shape in small: 1,000 classes in a row, as folders and tars hold them. Two metrics against a full shuffle of
 all rows: distinct classes in a batch of 256, and the total variation distance of the classes in a window of 16,384 rows
 from the whole set's.
 """
@@ -44,18 +44,18 @@ def main(rows: int, rows_per_shard: int, epochs: int) -> None:
         writer = StoreWriter.create(Path(scratch), "latents", "bench", arrays, index, {}, rows_per_shard=rows_per_shard)
         for shard in writer.missing_shards():
             writer.write_shard(shard, {"latents": np.zeros((len(writer.shard_rows(shard)), 1, 1, 1, 2), np.float16)})
-        loader = Loader(writer.finalise(), batch_size=BATCH, residency="stream")
+        loader = Loader(writer.finalize(), batch_size=BATCH, residency="stream")
         orders: dict[str, Callable[[int], np.ndarray]] = {
             "as it lies": lambda epoch: labels,
             "full shuffle": lambda epoch: np.random.default_rng(epoch).permutation(labels),
             "streamed": lambda epoch: np.concatenate([batch["label"].numpy() for batch in loader.epoch(epoch)]),
         }
-        figures = {}
+        metrics = {}
         for name, order in orders.items():
             seen = [order(epoch) for epoch in range(epochs)]
-            figures[name] = (np.mean([distinct(part) for part in seen]), np.mean([variation(part) for part in seen]))
-    for name, (classes, distance) in figures.items():
-        full = figures["full shuffle"]
+            metrics[name] = (np.mean([distinct(part) for part in seen]), np.mean([variation(part) for part in seen]))
+    for name, (classes, distance) in metrics.items():
+        full = metrics["full shuffle"]
         click.echo(
             f"{name:14s} {classes:7.2f} classes a batch ({classes / full[0] - 1:+.2%})   "
             f"total variation {distance:.4f} ({distance / full[1] - 1:+.2%})"

@@ -99,7 +99,7 @@ def bf16(work: Work) -> Work:
 
 
 @click.command()
-@click.option("--rows", default=8, show_default=True, help="Pictures in a batch, 256 tokens each.")
+@click.option("--rows", default=8, show_default=True, help="Images in a batch, 256 tokens each.")
 @click.option("--size", type=click.Choice(sorted(STARFLOW)), default="B", show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)

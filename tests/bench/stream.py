@@ -29,7 +29,7 @@ def make_store(folder: Path, rows: int) -> Store:
     values = np.random.default_rng(0).standard_normal((256, 1, 16, 16, 1536), np.float32).astype(np.float16)
     for shard in writer.missing_shards():
         writer.write_shard(shard, {"features": values[: len(writer.shard_rows(shard))]})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def drop_cache(files: list[Path]) -> None:

@@ -31,7 +31,7 @@ def latents_in(root: Path) -> None:
     for shard in writer.missing_shards():
         shape = (len(writer.shard_rows(shard)), 1, 4, 4, 8)
         writer.write_shard(shard, {"latents": random.standard_normal(shape).astype(np.float16)})
-    writer.finalise()
+    writer.finalize()
 
 
 def command(root: Path, workers: int) -> float:

@@ -28,7 +28,7 @@ def latents_in(folder: Path, rows: int) -> Store:
     for shard in writer.missing_shards():
         shape = (len(writer.shard_rows(shard)), 1, 16, 16, 32)
         writer.write_shard(shard, {"latents": random.standard_normal(shape, np.float32).astype(np.float16)})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def wait_share(

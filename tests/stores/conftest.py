@@ -51,7 +51,7 @@ def make_writer(tmp_path: Path) -> MakeWriter:
     """A planned store of 50 rows, 2 views and shards of 8 rows; every argument can be replaced."""
 
     def make(rows: int = ROWS, **changes: Any) -> StoreWriter:
-        keys = [f"picture-{row:03d}" for row in range(rows)]
+        keys = [f"image-{row:03d}" for row in range(rows)]
         splits = ["val" if row % 10 == 0 else "train" for row in range(rows)]
         index = new_index(keys, label=[row % 3 for row in range(rows)], split=splits)
         options: dict[str, Any] = {
@@ -72,16 +72,16 @@ def make_writer(tmp_path: Path) -> MakeWriter:
 def store(make_writer: MakeWriter) -> Store:
     """The same store, complete, with rows 3 and 17 rejected."""
     writer = make_writer()
-    _fill(writer, rejected={3: "truncated file", 17: "no picture"})
-    return writer.finalise(max_rejected=0.1)
+    _fill(writer, rejected={3: "truncated file", 17: "no image"})
+    return writer.finalize(max_rejected=0.1)
 
 
 @pytest.fixture(scope="module")
 def module_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, np.ndarray]:
     """One unharmed store for many examples, and its values (rows, views, ...)."""
     spec = ArraySpec("features", (2, 2, 4))
-    index = new_index([f"picture-{row:03d}" for row in range(ROWS)])
+    index = new_index([f"image-{row:03d}" for row in range(ROWS)])
     folder = tmp_path_factory.mktemp("stores")
     writer = StoreWriter.create(folder, "features", "shared", [spec], index, {}, views=2, rows_per_shard=8)
     _fill(writer)
-    return writer.finalise(), _values_of(range(ROWS), spec, 2)
+    return writer.finalize(), _values_of(range(ROWS), spec, 2)

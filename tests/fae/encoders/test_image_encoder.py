@@ -28,8 +28,8 @@ TINY = "vit_tiny_patch16_224"
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
 
 
-def pictures(count: int = 2, size: int = 64, seed: int = 0) -> torch.Tensor:
-    """Smooth random pictures, uint8 (N, size, size, 3)."""
+def images(count: int = 2, size: int = 64, seed: int = 0) -> torch.Tensor:
+    """Smooth random images, uint8 (N, size, size, 3)."""
     coarse = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
     smooth = F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -83,7 +83,7 @@ def test_tokens_are_timms_own(tmp_path: Path, preset: str, size: int) -> None:
     theirs = timm.create_model(
         name, pretrained=True, img_size=size, pretrained_cfg_overlay={"file": str(path)}, num_classes=0
     ).eval()
-    pixels = pictures(1, size)
+    pixels = images(1, size)
     with torch.no_grad():
         expected = theirs.forward_features(timm_input(pixels, theirs))[:, theirs.num_prefix_tokens :]
     torch.testing.assert_close(encoder(pixels), expected.reshape(1, *encoder.grid, 384), atol=2e-5, rtol=0)
@@ -101,7 +101,7 @@ def test_the_original_dinov2_layout_loads(tmp_path: Path) -> None:
     path = tmp_path / "dinov2_vits14_pretrain.pth"
     torch.save(model.state_dict() | {"mask_token": torch.zeros(1, 384)}, path)
     spec = EncoderSpec(DINOV2, weights=str(path), layer=0, norm="off", input_size=28)
-    assert build_encoder(spec)(pictures(1, 28)).shape == (1, 2, 2, 384)
+    assert build_encoder(spec)(images(1, 28)).shape == (1, 2, 2, 384)
 
 
 @pytest.mark.parametrize(("layer", "block"), [(0, 0), (3, 3), (None, 11)])
@@ -110,14 +110,14 @@ def test_the_tapped_block_is_the_one_asked_for(tiny: EncoderSpec, layer: int | N
     whole = build_encoder(tiny).model
     outputs: list[torch.Tensor] = []
     whole.blocks[block].register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    whole.forward_features(encoder.preprocess(pictures()))
+    whole.forward_features(encoder.preprocess(images()))
     assert len(encoder.model.blocks) == block + 1
-    torch.testing.assert_close(encoder(pictures()), outputs[0][:, 1:].reshape(2, 4, 4, 192))
+    torch.testing.assert_close(encoder(images()), outputs[0][:, 1:].reshape(2, 4, 4, 192))
 
 
 def test_norms(tiny: EncoderSpec) -> None:
     raw, free, own = (
-        build_encoder(EncoderSpec(TINY, weights=tiny.weights, norm=norm, input_size=64))(pictures())
+        build_encoder(EncoderSpec(TINY, weights=tiny.weights, norm=norm, input_size=64))(images())
         for norm in ("off", "affine-free", "model")
     )
     model = build_encoder(EncoderSpec(TINY, weights=tiny.weights, norm="model", input_size=64)).model
@@ -126,8 +126,8 @@ def test_norms(tiny: EncoderSpec) -> None:
     assert not torch.allclose(own, free, atol=0.1)
 
 
-def test_pictures_are_resized_as_pillow_does(tiny: EncoderSpec) -> None:
-    pixels = pictures(3, 96)
+def test_images_are_resized_as_pillow_does(tiny: EncoderSpec) -> None:
+    pixels = images(3, 96)
     small = np.stack(
         [np.asarray(Image.fromarray(x.numpy()).resize((64, 64), Image.Resampling.BICUBIC)) for x in pixels]
     )
@@ -137,7 +137,7 @@ def test_pictures_are_resized_as_pillow_does(tiny: EncoderSpec) -> None:
 
 
 def test_bfloat16_stays_close(tiny: EncoderSpec) -> None:
-    full, half = build_encoder(tiny)(pictures()), build_encoder(tiny, dtype=torch.bfloat16)(pictures())
+    full, half = build_encoder(tiny)(images()), build_encoder(tiny, dtype=torch.bfloat16)(images())
     assert half.dtype == torch.float32
     assert 0 < (half - full).norm() / full.norm() < 0.02
 
@@ -146,12 +146,12 @@ def test_nothing_trains(tiny: EncoderSpec) -> None:
     encoder = build_encoder(tiny).train()
     assert not encoder.model.training
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
-    assert not encoder(pictures()).requires_grad
+    assert not encoder(images()).requires_grad
 
 
 @given(rows=st.integers(1, 4), first=st.integers(0, 3))
 def test_tokens_do_not_depend_on_the_batch(tiny_encoder: object, rows: int, first: int) -> None:
-    batch = pictures(8)
+    batch = images(8)
     together = tiny_encoder(batch)[first : first + rows]  # type: ignore[operator]
     alone = tiny_encoder(batch[first : first + rows])  # type: ignore[operator]
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
@@ -184,7 +184,7 @@ def test_a_timm_folder_brings_its_own_mean_and_std(tmp_path: Path) -> None:
     encoder = build_encoder(spec)
     assert encoder.mean == (0.1, 0.2, 0.3)
     assert describe(spec, resolve_weights(spec))["mean"] == [0.1, 0.2, 0.3]
-    assert encoder(pictures()).shape == (2, 4, 4, 192)
+    assert encoder(images()).shape == (2, 4, 4, 192)
     with pytest.raises(EncoderError, match="expected a vit_small_patch14_dinov2"):
         build_encoder(EncoderSpec.from_preset("dinov2-s", weights=f"local-dir:{tmp_path}"))
 
@@ -192,7 +192,7 @@ def test_a_timm_folder_brings_its_own_mean_and_std(tmp_path: Path) -> None:
 def test_a_saved_head_is_left_out(tmp_path: Path) -> None:
     save_file(timm.create_model(TINY, img_size=64).state_dict(), tmp_path / "head.safetensors")
     spec = EncoderSpec(TINY, weights=str(tmp_path / "head.safetensors"), input_size=64)
-    assert build_encoder(spec)(pictures()).shape == (2, 4, 4, 192)
+    assert build_encoder(spec)(images()).shape == (2, 4, 4, 192)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "other model"])
@@ -232,6 +232,6 @@ def test_impossible_specs_are_refused(field: dict[str, object]) -> None:
         EncoderSpec("dinov2-s", **field)  # type: ignore[arg-type]
 
 
-def test_float_pictures_are_refused(tiny: EncoderSpec) -> None:
+def test_float_images_are_refused(tiny: EncoderSpec) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\), got torch.float32"):
         build_encoder(tiny)(torch.zeros(1, 64, 64, 3))

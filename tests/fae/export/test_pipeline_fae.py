@@ -60,9 +60,9 @@ def test_the_pipeline_makes_the_generators_latents(pipe, guidance):
     latents = run(pipe, [0, 1, -1], seeds=[7, 8, 9], guidance=guidance, output_type="latent")
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
-        pictures = decoder(autoencoder.decode(expected)) / 2 + 0.5
+        images = decoder(autoencoder.decode(expected)) / 2 + 0.5
     found = run(pipe, [0, 1, -1], seeds=[7, 8, 9], guidance=guidance)
-    torch.testing.assert_close(found, pictures.clamp(0, 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found, images.clamp(0, 1), atol=1e-3, rtol=0)
 
 
 def test_a_folder_goes_round(pipe, tmp_path):
@@ -118,14 +118,14 @@ def test_an_export_is_whole_and_never_over_something(pipe, tmp_path):
     assert torch.equal(run(quiet(FAEPipeline.from_pretrained(folder)), [0]), run(pipe, [0]))
 
 
-def test_a_seed_gives_its_picture_whatever_the_batch(pipe):
+def test_a_seed_gives_its_image_whatever_the_batch(pipe):
     together = run(pipe, [0, 1, 2], seeds=[5, 6, 7], guidance=2.0)
     alone = torch.cat([run(pipe, [k], seeds=[5 + k], guidance=2.0) for k in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert float((together[0] - together[1]).abs().max()) > 0.01
 
 
-def test_generators_give_the_same_pictures_whatever_the_batch(pipe):
+def test_generators_give_the_same_images_whatever_the_batch(pipe):
     def one():
         return torch.Generator().manual_seed(3)
 
@@ -137,7 +137,7 @@ def test_generators_give_the_same_pictures_whatever_the_batch(pipe):
 
 def test_output_types(pipe):
     pil, array, tensor = (run(pipe, [0, 1], output_type=kind) for kind in ("pil", "np", "pt"))
-    assert all(isinstance(picture, Image.Image) and picture.size == (16, 16) for picture in pil)
+    assert all(isinstance(image, Image.Image) and image.size == (16, 16) for image in pil)
     assert array.shape == (2, 16, 16, 3)
     assert tensor.shape == (2, 3, 16, 16)
     np.testing.assert_allclose(array, tensor.permute(0, 2, 3, 1).numpy())
@@ -186,7 +186,7 @@ def test_a_callback_may_stop(pipe):
     assert pipe.num_timesteps == STEPS
 
 
-def test_a_compiled_transformer_makes_the_same_pictures(pipe):
+def test_a_compiled_transformer_makes_the_same_images(pipe):
     expected = run(pipe, [0, 1], guidance=2.0)
     compiled = quiet(FAEPipeline.from_parts(*parts()))
     # "eager" traces the whole graph as any backend does and needs no compiler.
@@ -217,8 +217,8 @@ def test_the_scheduler_has_the_solvers_shift():
         ({"class_labels": ["cat"]}, "expected a name of this model .* received 'cat'"),
         ({"class_labels": [3]}, r"ids from 0 to 2, or -1 for none; received \[3\]"),
         ({"class_labels": []}, "class_labels"),
-        ({"class_labels": [0], "seeds": [1, 2]}, "seeds: expected one for each of 1 pictures; received 2"),
-        ({"class_labels": [0, 1], "generator": [torch.Generator()]}, "expected one for each of 2 pictures; received 1"),
+        ({"class_labels": [0], "seeds": [1, 2]}, "seeds: expected one for each of 1 images; received 2"),
+        ({"class_labels": [0, 1], "generator": [torch.Generator()]}, "expected one for each of 2 images; received 1"),
         ({"class_labels": [0], "output_type": "jpeg"}, "output_type: expected one of pil, np, pt, latent"),
         ({"class_labels": [0], "callback_on_step_end_tensor_inputs": ["noise"]}, "received noise"),
         ({"class_labels": [0], "guidance": [(0.5, 0.9, 2.0)]}, "t_hi >= t_lo"),
@@ -260,7 +260,7 @@ def test_a_flow_needs_no_scheduler_and_makes_its_generators_latents(flow, guidan
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_an_exported_flow_makes_the_same_pictures(flow, tmp_path):
+def test_an_exported_flow_makes_the_same_images(flow, tmp_path):
     _, pipe = flow
     export_pipeline(pipe, tmp_path / "flow", "card")
     loaded = quiet(FAEPipeline.from_pretrained(tmp_path / "flow"))

@@ -99,7 +99,7 @@ def test_guidance_of_no_words_changes_nothing(text):
     assert float((run(pipe, ["a dog"], guidance=4.0) - run(pipe, ["a dog"])).abs().max()) > 1e-3
 
 
-def test_a_prompt_alone_is_one_picture_and_longer_ones_are_cut(text):
+def test_a_prompt_alone_is_one_image_and_longer_ones_are_cut(text):
     pipe = pipe_of(generator_of("lightning-dit", text), text)
     settings = {"seeds": [5], "num_inference_steps": STEPS, "output_type": "latent"}
     assert torch.equal(pipe(prompt="a dog", **settings).images, run(pipe, ["a dog"]))
@@ -125,7 +125,7 @@ def test_half_precision_takes_prompts(text):
         ({"class_labels": [0], "prompt": ["a dog"]}, "prompt: expected captions, and no class_labels"),
         ({"prompt": []}, r"prompt: expected a text or several; received \[\]"),
         ({"prompt": [3]}, r"prompt: expected a text or several; received \[3\]"),
-        ({"prompt": ["a dog"], "seeds": [1, 2]}, "seeds: expected one for each of 1 pictures; received 2"),
+        ({"prompt": ["a dog"], "seeds": [1, 2]}, "seeds: expected one for each of 1 images; received 2"),
     ],
 )
 def test_wrong_calls_are_named(text, settings, message):

@@ -9,7 +9,7 @@ from fae.optim.optimizers import learning_rate, make_optimizer
 from fae.sampling.guidance import GuidanceInterval
 from fae.sampling.transport import Transport
 
-CENTRES = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
+CENTERS = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
 SPREAD = 0.25
 
 
@@ -33,13 +33,13 @@ class TokenMLP(nn.Module):
 
 def toy_batch(count, generator):
     y = torch.randint(0, 2, (count,), generator=generator)
-    latents = CENTRES[y][:, None, None] + SPREAD * torch.randn(count, 2, 2, 2, generator=generator)
+    latents = CENTERS[y][:, None, None] + SPREAD * torch.randn(count, 2, 2, 2, generator=generator)
     return {"latents": latents, "label": y}
 
 
 def toy_generator(**transport):
-    mixture_std = (CENTRES.var(dim=0, correction=0) + SPREAD**2).sqrt()
-    return DiffusionGenerator(TokenMLP(), Transport(**transport), CENTRES.mean(dim=0), mixture_std)
+    mixture_std = (CENTERS.var(dim=0, correction=0) + SPREAD**2).sqrt()
+    return DiffusionGenerator(TokenMLP(), Transport(**transport), CENTERS.mean(dim=0), mixture_std)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_tiny_model_learns_a_distribution_of_two_classes(trained):
     latents = trained.sample(trained.classes(y), range(400), steps=50)
     for label in range(2):
         tokens = latents[y == label].reshape(-1, 2)
-        torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.1, rtol=0)
+        torch.testing.assert_close(tokens.mean(dim=0), CENTERS[label], atol=0.1, rtol=0)
         torch.testing.assert_close(tokens.std(dim=0), torch.full((2,), SPREAD), atol=0.08, rtol=0)
 
 
@@ -72,7 +72,7 @@ def test_the_other_solvers_reach_the_classes_too(trained, solver, steps):
     latents = trained.sample(trained.classes(y), range(400), steps=steps, solver=solver)
     for label in range(2):
         tokens = latents[y == label].reshape(-1, 2)
-        torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.12, rtol=0)
+        torch.testing.assert_close(tokens.mean(dim=0), CENTERS[label], atol=0.12, rtol=0)
         torch.testing.assert_close(tokens.std(dim=0), torch.full((2,), SPREAD), atol=0.1, rtol=0)
 
 
@@ -106,7 +106,7 @@ def test_a_sample_depends_on_its_own_seed_and_label_alone(trained):
 
 def test_guidance_scales_zero_and_one_are_no_label_and_the_label(trained):
     y, none = torch.arange(8) % 2, torch.full((8,), -1)
-    plain, unlabelled = (
+    plain, unlabeled = (
         trained.sample(trained.classes(y), range(8), steps=10),
         trained.sample(trained.classes(none), range(8), steps=10),
     )
@@ -114,18 +114,18 @@ def test_guidance_scales_zero_and_one_are_no_label_and_the_label(trained):
         scale: trained.sample(trained.classes(y), range(8), steps=10, guidance=(GuidanceInterval(1.0, 0.0, scale),))
         for scale in (0.0, 1.0, 3.0)
     }
-    torch.testing.assert_close(by_scale[0.0], unlabelled)
+    torch.testing.assert_close(by_scale[0.0], unlabeled)
     torch.testing.assert_close(by_scale[1.0], plain)
     assert not torch.allclose(by_scale[3.0], plain, atol=0.01)
 
 
-def test_latents_are_normalised_and_back():
+def test_latents_are_normalized_and_back():
     generator = toy_generator()
     latents = toy_batch(4000, torch.Generator().manual_seed(1))["latents"]
-    normalised = generator.normalise(latents)
-    torch.testing.assert_close(normalised.mean(dim=(0, 1, 2)), torch.zeros(2), atol=0.05, rtol=0)
-    torch.testing.assert_close(normalised.std(dim=(0, 1, 2)), torch.ones(2), atol=0.05, rtol=0)
-    torch.testing.assert_close(generator.denormalise(normalised), latents)
+    normalized = generator.normalize(latents)
+    torch.testing.assert_close(normalized.mean(dim=(0, 1, 2)), torch.zeros(2), atol=0.05, rtol=0)
+    torch.testing.assert_close(normalized.std(dim=(0, 1, 2)), torch.ones(2), atol=0.05, rtol=0)
+    torch.testing.assert_close(generator.denormalize(normalized), latents)
 
 
 def test_statistics_travel_with_the_weights():

@@ -11,24 +11,24 @@ from fae.optim.ema import EMA
 from fae.optim.optimizers import learning_rate, make_optimizer
 from fae.sampling.guidance import GuidanceInterval
 
-CENTRES = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
+CENTERS = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
 SPREAD = 0.25
 
 
 def toy_batch(count, generator):
     y = torch.randint(0, 2, (count,), generator=generator)
-    latents = CENTRES[y][:, None, None] + SPREAD * torch.randn(count, 2, 2, 2, generator=generator)
+    latents = CENTERS[y][:, None, None] + SPREAD * torch.randn(count, 2, 2, 2, generator=generator)
     return {"latents": latents, "label": y}
 
 
 def toy_generator(noise_std=0.1, mean=None, std=None, **settings):
     torch.manual_seed(0)
     model = StarFlow(2, (2, 2), 2, 32, deep_depth=2, num_blocks=2, shallow_depth=1, num_heads=2, noise_std=noise_std)
-    mixture_std = (CENTRES.var(dim=0, correction=0) + SPREAD**2).sqrt()
+    mixture_std = (CENTERS.var(dim=0, correction=0) + SPREAD**2).sqrt()
     return FlowGenerator(
         model,
         FlowLoss(**settings),
-        CENTRES.mean(dim=0) if mean is None else mean,
+        CENTERS.mean(dim=0) if mean is None else mean,
         mixture_std if std is None else std,
     )
 
@@ -52,7 +52,7 @@ def test_a_tiny_flow_learns_a_distribution_of_two_classes(trained):
     latents = trained.sample(trained.classes(y), range(400))
     for label in range(2):
         tokens = latents[y == label].reshape(-1, 2)
-        torch.testing.assert_close(tokens.mean(dim=0), CENTRES[label], atol=0.1, rtol=0)
+        torch.testing.assert_close(tokens.mean(dim=0), CENTERS[label], atol=0.1, rtol=0)
         torch.testing.assert_close(tokens.std(dim=0), torch.full((2,), SPREAD), atol=0.08, rtol=0)
 
 
@@ -101,12 +101,12 @@ def test_a_guided_interval_is_a_span_of_tokens(trained):
     assert not torch.allclose(last, outside, atol=0.01)
 
 
-def test_the_loss_is_likelihood_and_regulariser():
+def test_the_loss_is_likelihood_and_regularizer():
     generator, batch = toy_generator(inner_norm_weight=0.5), toy_batch(64, torch.Generator().manual_seed(2))
     losses = generator.loss(batch, torch.Generator().manual_seed(3))
     expected = losses["bits_per_dim"] * math.log(2) + 0.5 * losses["inner_norm"]
     torch.testing.assert_close(losses["loss"], expected)
-    # A fresh flow is the identity: between its two blocks are the normalised, noised latents.
+    # A fresh flow is the identity: between its two blocks are the normalized, noised latents.
     assert losses["inner_norm"].item() == pytest.approx(1.01, abs=0.1)
 
 

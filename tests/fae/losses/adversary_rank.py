@@ -16,7 +16,7 @@ def judge() -> Adversary:
 
 
 def halves() -> tuple[torch.Tensor, torch.Tensor]:
-    """Real and painted pictures; each rank has two of the four."""
+    """Real and painted images; each rank has two of the four."""
     draws = torch.Generator().manual_seed(5)
     return torch.randn(4, 3, 4, 4, generator=draws), torch.randn(4, 3, 4, 4, generator=draws)
 
@@ -25,7 +25,7 @@ def main(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     adversary = judge()
     mine = slice(2 * rank, 2 * rank + 2)
-    adversary._train(*(pictures[mine] for pictures in halves()), None)
+    adversary._train(*(images[mine] for images in halves()), None)
     save_file(adversary.state_dict(), f"{folder}/{rank}.safetensors")
     distributed.destroy_process_group()
 

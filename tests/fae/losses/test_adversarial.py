@@ -16,7 +16,7 @@ from fae.losses.discriminators import PatchGAN, ViTDiscriminator
 
 
 class Painter(nn.Module):
-    """A decoder of one colour for each of its inputs."""
+    """A decoder of one color for each of its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -26,13 +26,13 @@ class Painter(nn.Module):
         return self.final_layer(x)[:, :, None, None].expand(-1, 3, 16, 16)
 
 
-class ColourJudge(nn.Module):
+class ColorJudge(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(3, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
 
-    def forward(self, pictures):
-        return self.layers(pictures.mean(dim=(2, 3)))
+    def forward(self, images):
+        return self.layers(images.mean(dim=(2, 3)))
 
 
 def patchgan():
@@ -51,10 +51,10 @@ def step(adversary, number, painter=None, seed=0):
     torch.manual_seed(seed)
     painter = painter or Painter()
     painted = painter(torch.randn(4, 2))
-    pictures = torch.rand(4, 3, 16, 16) * 2 - 1
-    reconstruction = {"loss": (painted - pictures).abs().mean()}
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    reconstruction = {"loss": (painted - images).abs().mean()}
     losses = adversary.losses(
-        reconstruction, painted, pictures, painter.final_layer.weight, number, torch.Generator().manual_seed(number)
+        reconstruction, painted, images, painter.final_layer.weight, number, torch.Generator().manual_seed(number)
     )
     return losses, painter
 
@@ -82,8 +82,8 @@ def test_r1_of_a_linear_judge_is_its_squared_weight():
             super().__init__()
             self.weight = nn.Parameter(torch.randn(3, 4, 4))
 
-        def forward(self, pictures):
-            return (pictures * self.weight).sum(dim=(1, 2, 3))[:, None]
+        def forward(self, images):
+            return (images * self.weight).sum(dim=(1, 2, 3))[:, None]
 
     judge = Linear()
     penalty = r1_penalty(judge, torch.randn(5, 3, 4, 4))
@@ -164,24 +164,24 @@ def test_the_discriminator_learns_to_tell_apart():
     assert float(adversary.averages[0]) > float(adversary.averages[1])
 
 
-def test_a_painter_follows_its_judge_to_the_real_colour():
+def test_a_painter_follows_its_judge_to_the_real_color():
     torch.manual_seed(0)
-    colour = torch.tensor([0.5, -0.3, 0.1])
+    color = torch.tensor([0.5, -0.3, 0.1])
     painter, adversary = (
         Painter(),
-        Adversary(ColourJudge(), AdversarialConfig(1.0, False, augment=(), learning_rate=5e-3)),
+        Adversary(ColorJudge(), AdversarialConfig(1.0, False, augment=(), learning_rate=5e-3)),
     )
     optimizer = torch.optim.Adam(painter.parameters(), lr=5e-3, betas=(0.5, 0.9))
-    start = float((painter.final_layer.bias.detach() - colour).norm())
+    start = float((painter.final_layer.bias.detach() - color).norm())
     for number in range(400):
         painted = painter(torch.zeros(16, 2))
-        real = (colour + 0.05 * torch.randn(16, 3))[:, :, None, None].expand(-1, 3, 16, 16)
+        real = (color + 0.05 * torch.randn(16, 3))[:, :, None, None].expand(-1, 3, 16, 16)
         reconstruction = {"loss": 0 * painted.sum()}
         losses = adversary.losses(reconstruction, painted, real, painter.final_layer.weight, number)
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-    assert float((painter.final_layer.bias.detach() - colour).norm()) < 0.3 * start
+    assert float((painter.final_layer.bias.detach() - color).norm()) < 0.3 * start
 
 
 @pytest.mark.parametrize("make", [patchgan, vit_judge])

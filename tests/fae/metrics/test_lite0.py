@@ -26,43 +26,43 @@ def extractor() -> Lite0Features:
     return Lite0Features()
 
 
-def pictures(count: int, seed: int = 0) -> torch.Tensor:
+def images(count: int, seed: int = 0) -> torch.Tensor:
     coarse = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
     smooth = F.interpolate(coarse, (64, 64), mode="bicubic").clamp(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def test_features_are_what_the_classifier_reads(extractor: Lite0Features) -> None:
-    features = extractor.train()(pictures(3))
+    features = extractor.train()(images(3))
     assert features.shape == (3, DIM)
     assert not features.requires_grad
-    torch.testing.assert_close(extractor.model.classifier(features), extractor.logits(pictures(3)))
+    torch.testing.assert_close(extractor.model.classifier(features), extractor.logits(images(3)))
 
 
-def test_a_picture_does_not_depend_on_its_batch(extractor: Lite0Features) -> None:
-    torch.testing.assert_close(extractor(pictures(4))[1:2], extractor(pictures(4)[1:2].numpy()), atol=1e-4, rtol=1e-4)
+def test_an_image_does_not_depend_on_its_batch(extractor: Lite0Features) -> None:
+    torch.testing.assert_close(extractor(images(4))[1:2], extractor(images(4)[1:2].numpy()), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.skipif(not IMAGENET.is_file(), reason="needs the ImageNet sample in ../shared/data")
-def test_real_pictures_are_recognised(extractor: Lite0Features) -> None:
-    """Every 20th class of the ImageNet sample, cut to its centre: top-1 was 89 % over 300 pictures."""
+def test_real_images_are_recognized(extractor: Lite0Features) -> None:
+    """Every 20th class of the ImageNet sample, cut to its center: top-1 was 89 % over 300 images."""
     with tarfile.open(IMAGENET) as tar:
         index = tar.extractfile("index.csv")
         assert index is not None
         rows = list(csv.DictReader(io.TextIOWrapper(index)))[::20]
-        batch = np.stack([centre(Image.open(io.BytesIO(tar.extractfile(row["path"]).read()))) for row in rows])  # type: ignore[union-attr]
+        batch = np.stack([center(Image.open(io.BytesIO(tar.extractfile(row["path"]).read()))) for row in rows])  # type: ignore[union-attr]
     predicted = extractor.logits(batch).argmax(dim=1).tolist()
     correct = [guess == int(row["class_index"]) for guess, row in zip(predicted, rows, strict=True)]
     assert np.mean(correct) > 0.75
 
 
-def centre(image: Image.Image) -> np.ndarray:
+def center(image: Image.Image) -> np.ndarray:
     left, top = (image.width - 224) // 2, (image.height - 224) // 2
     return np.asarray(image.convert("RGB").crop((left, top, left + 224, top + 224)))
 
 
 def test_the_distance_grows_with_damage(extractor: Lite0Features) -> None:
-    clean = pictures(24)
+    clean = images(24)
     noise = np.random.default_rng(0).normal(0, 1, clean.shape)
     noisy = [torch.from_numpy((clean.numpy() + s * noise).clip(0, 255).astype(np.uint8)) for s in (10, 40)]
     real = lite0_moments(clean.split(10), extractor)
@@ -77,6 +77,6 @@ def test_weights_of_another_model_are_refused(extractor: Lite0Features) -> None:
         load_efficientnet_lite0(path, {"conv_stem.weight": torch.zeros(1)})
 
 
-def test_float_pictures_are_refused(extractor: Lite0Features) -> None:
+def test_float_images_are_refused(extractor: Lite0Features) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\)"):
         extractor(torch.zeros(1, 3, 8, 8))

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from fae.metrics import psnr, ssim
 
 
-def pictures(count: int = 3, size: int = 24, seed: int = 0) -> torch.Tensor:
+def images(count: int = 3, size: int = 24, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -21,8 +21,8 @@ def test_psnr_of_a_constant_error_is_its_formula(error: float) -> None:
     assert psnr(target + error, target).tolist() == pytest.approx([expected] * 2, abs=1e-3)
 
 
-def test_psnr_is_per_picture() -> None:
-    target = pictures(2)
+def test_psnr_is_per_image() -> None:
+    target = images(2)
     noisy = target.clone()
     noisy[1] += 0.1
     values = psnr(noisy, target)
@@ -48,20 +48,20 @@ def scipy_ssim(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("noise", [0.05, 0.3, 1.0])
 def test_ssim_equals_scipy(noise: float) -> None:
-    target = pictures(2)
+    target = images(2)
     noisy = target + noise * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
     expected = [scipy_ssim(a, b) for a, b in zip(noisy.numpy(), target.numpy(), strict=True)]
     assert ssim(noisy, target).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_ssim_of_equal_pictures_is_one_and_of_inverted_ones_negative() -> None:
-    target = pictures()
+def test_ssim_of_equal_images_is_one_and_of_inverted_ones_negative() -> None:
+    target = images()
     assert ssim(target, target).tolist() == pytest.approx([1.0] * 3, abs=1e-6)
     assert (ssim(-target, target) < 0).all()
 
 
 @pytest.mark.parametrize("measure", [psnr, ssim])
-def test_pictures_that_do_not_fit_are_refused(measure: object) -> None:
+def test_images_that_do_not_fit_are_refused(measure: object) -> None:
     with pytest.raises(ValueError, match="of one shape"):
         measure(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 15))  # type: ignore[operator]
     with pytest.raises(ValueError, match="at least 11 pixels"):

@@ -88,25 +88,25 @@ def test_statistics_set_the_scale():
     model = small()
     model.set_feature_statistics(mean, std)
     features = mean + std * torch.randn(2, 4, 3, 64)
-    torch.testing.assert_close(model.normalise(features), (features - mean) / std)
-    torch.testing.assert_close(model.denormalise(model.normalise(features)), features)
+    torch.testing.assert_close(model.normalize(features), (features - mean) / std)
+    torch.testing.assert_close(model.denormalize(model.normalize(features)), features)
     x, x_hat, posterior = model(features, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(x, model.normalise(features))
+    torch.testing.assert_close(x, model.normalize(features))
     z = posterior.sample(torch.Generator().manual_seed(0))
-    torch.testing.assert_close(model.decode(z), model.denormalise(x_hat))
+    torch.testing.assert_close(model.decode(z), model.denormalize(x_hat))
 
 
-def test_without_normalisation_features_stay_as_they_are():
+def test_without_normalization_features_stay_as_they_are():
     model = small(feature_norm="none")
     model.set_feature_statistics(torch.ones(64), torch.full((64,), 2.0))
     features = torch.randn(2, 4, 3, 64)
-    assert torch.equal(model.normalise(features), features)
+    assert torch.equal(model.normalize(features), features)
 
 
 def test_a_constant_channel_does_not_divide_by_zero():
     model = small()
     model.set_feature_statistics(torch.zeros(64), torch.zeros(64))
-    assert torch.isfinite(model.normalise(torch.randn(1, 4, 3, 64))).all()
+    assert torch.isfinite(model.normalize(torch.randn(1, 4, 3, 64))).all()
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

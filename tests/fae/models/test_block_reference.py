@@ -46,9 +46,9 @@ def pairs_side_by_side():
     return torch.cat([within, DIM + within, torch.arange(DIM) + 2 * DIM])
 
 
-def assembled_like(block, neighbours):
-    reference = AssembledBlock(rotate_half=not neighbours)
-    order = pairs_side_by_side() if neighbours else torch.arange(3 * DIM)
+def assembled_like(block, neighbors):
+    reference = AssembledBlock(rotate_half=not neighbors)
+    order = pairs_side_by_side() if neighbors else torch.arange(3 * DIM)
     weights, biases = block.mlp.w12.weight.chunk(2), block.mlp.w12.bias.chunk(2)
     reference.load_state_dict(
         {
@@ -71,21 +71,21 @@ def assembled_like(block, neighbours):
     return reference
 
 
-def timm_rope(neighbours):
+def timm_rope(neighbors):
     """timm's own 2-D rotary table (T, 2·D) = [sin, cos]; for the half layout its pairs are set apart."""
     sin, cos = build_rotary_pos_embed(GRID, dim=HEAD_DIM, in_pixels=False, temperature=10_000.0)
-    if not neighbours:
+    if not neighbors:
         sin, cos = (torch.cat([table[:, ::2], table[:, 1::2]], dim=1) for table in (sin, cos))
     return torch.cat([sin, cos], dim=-1)
 
 
-@pytest.mark.parametrize("neighbours", [False, True], ids=["half layout", "LightningDiT's neighbours"])
-def test_block_equals_the_assembled_one(neighbours):
+@pytest.mark.parametrize("neighbors", [False, True], ids=["half layout", "LightningDiT's neighbors"])
+def test_block_equals_the_assembled_one(neighbors):
     block = ours()
-    reference = assembled_like(block, neighbours)
+    reference = assembled_like(block, neighbors)
     x, c = torch.randn(2, 12, DIM, requires_grad=True), torch.randn(2, DIM)
     mine = block(x, nn.functional.silu(c), rope_table(GRID, HEADS, HEAD_DIM))
-    theirs = reference(x, c, timm_rope(neighbours))
+    theirs = reference(x, c, timm_rope(neighbors))
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
     target = torch.randn_like(mine)

@@ -16,7 +16,7 @@ FLOW = {"hidden_size": 32, "deep_depth": 2, "num_blocks": 2, "shallow_depth": 1,
 
 
 def awake(model):
-    """Give the zero-initialised layers numbers, so that every part shows in the output."""
+    """Give the zero-initialized layers numbers, so that every part shows in the output."""
     for parameter in model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)

@@ -14,7 +14,7 @@ def small(**changes):
 
 
 def awake(model):
-    """Give the zero-initialised layers numbers, so that every part shows in the output."""
+    """Give the zero-initialized layers numbers, so that every part shows in the output."""
     for parameter in model.parameters():
         if parameter.requires_grad and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)

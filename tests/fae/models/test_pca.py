@@ -23,12 +23,12 @@ def test_it_rebuilds_what_the_svd_does(tokens):
         rebuilt = model.decode(posterior.mean)
         drawn = model.decode(posterior.sample(torch.Generator().manual_seed(0)))
 
-    centred = tokens.double().numpy() - tokens.double().numpy().mean(axis=0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:3]
-    expected = centred[:400] @ axes.T @ axes + tokens.double().numpy().mean(axis=0)
+    centered = tokens.double().numpy() - tokens.double().numpy().mean(axis=0)
+    axes = np.linalg.svd(centered, full_matrices=False)[2][:3]
+    expected = centered[:400] @ axes.T @ axes + tokens.double().numpy().mean(axis=0)
     np.testing.assert_allclose(rebuilt.reshape(400, 8).numpy(), expected, atol=1e-4)
     np.testing.assert_allclose(drawn.numpy(), rebuilt.numpy(), atol=1e-4)
-    np.testing.assert_allclose(posterior.mean.reshape(400, 3).abs().numpy(), np.abs(centred[:400] @ axes.T), atol=1e-4)
+    np.testing.assert_allclose(posterior.mean.reshape(400, 3).abs().numpy(), np.abs(centered[:400] @ axes.T), atol=1e-4)
 
 
 def test_as_many_axes_as_channels_lose_nothing(tokens):

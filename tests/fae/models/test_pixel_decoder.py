@@ -19,7 +19,7 @@ def test_parameter_count_rounds_to_the_papers():
     assert model.num_parameters() == 305_360_896  # the paper: 305.36 M
 
 
-def test_shape_of_pictures():
+def test_shape_of_images():
     assert small()(torch.randn(2, 4, 3, 48)).shape == (2, 3, 16, 12)
 
 
@@ -36,10 +36,10 @@ def test_each_token_paints_its_own_patch():
 
 def test_statistics_set_the_scale():
     model, features = small(), torch.randn(2, 4, 3, 48)
-    pictures = model(features)
+    images = model(features)
     mean, std = torch.randn(48), torch.rand(48) + 0.5
     model.set_feature_statistics(mean, std)
-    torch.testing.assert_close(model(features * std + mean), pictures, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(features * std + mean), images, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("use_rope", [True, False])
@@ -51,13 +51,13 @@ def test_files_bring_back_the_same_model(tmp_path, use_rope):
     assert torch.equal(PixelDecoder.from_pretrained(tmp_path)(features), model(features))
 
 
-def test_overfits_a_picture():
+def test_overfits_an_image():
     model, generator = small(), torch.Generator().manual_seed(0)
     features = torch.randn(2, 4, 3, 48, generator=generator)
-    pictures = torch.rand(2, 3, 16, 12, generator=generator) * 2 - 1
+    images = torch.rand(2, 3, 16, 12, generator=generator) * 2 - 1
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(150):
-        loss = (model(features) - pictures).abs().mean()
+        loss = (model(features) - images).abs().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -66,12 +66,12 @@ def test_overfits_a_picture():
 
 def test_bf16_stays_near_fp32():
     model, features = small(), torch.randn(2, 4, 3, 48)
-    pictures = model(features)
+    images = model(features)
     with torch.autocast("cpu", torch.bfloat16):
         near = model(features)
     assert near.dtype == torch.float32
-    assert (near - pictures).norm() < 0.02 * pictures.norm()
-    assert (model.bfloat16()(features) - pictures).norm() < 0.02 * pictures.norm()
+    assert (near - images).norm() < 0.02 * images.norm()
+    assert (model.bfloat16()(features) - images).norm() < 0.02 * images.norm()
 
 
 def test_checkpointing_changes_no_gradient():

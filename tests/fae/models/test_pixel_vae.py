@@ -14,9 +14,9 @@ def pixels():
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
 
 
-def test_latents_have_the_grid_and_pictures_their_size(pixels):
+def test_latents_have_the_grid_and_images_their_size(pixels):
     torch.manual_seed(0)
-    model = PixelVAE(picture_size=32, grid=(4, 4), latent_channels=6, width=16).eval()
+    model = PixelVAE(image_size=32, grid=(4, 4), latent_channels=6, width=16).eval()
     posterior = model.encode(pixels)
     assert posterior.mean.shape == posterior.std.shape == (2, 4, 4, 6)
     assert model.decode(posterior.mean).shape == (2, 3, 32, 32)
@@ -29,10 +29,10 @@ def test_latents_have_the_grid_and_pictures_their_size(pixels):
     torch.testing.assert_close(model.decode(posterior.mean), painted)
 
 
-def test_it_learns_a_picture(pixels):
+def test_it_learns_an_image(pixels):
     torch.manual_seed(0)
     smooth = pixels[:, :4, :4].repeat_interleave(8, 1).repeat_interleave(8, 2)
-    model = PixelVAE(picture_size=32, grid=(4, 4), latent_channels=6, width=16)
+    model = PixelVAE(image_size=32, grid=(4, 4), latent_channels=6, width=16)
     optimizer, losses = torch.optim.AdamW(model.parameters(), lr=3e-3), []
     for _ in range(25):
         _, painted = model(smooth, torch.Generator().manual_seed(0))
@@ -46,7 +46,7 @@ def test_it_learns_a_picture(pixels):
 
 def test_it_is_saved_and_loaded(pixels, tmp_path):
     torch.manual_seed(0)
-    model = PixelVAE(picture_size=32, grid=(4, 4), latent_channels=6, width=16).eval()
+    model = PixelVAE(image_size=32, grid=(4, 4), latent_channels=6, width=16).eval()
     model.save_pretrained(tmp_path)
     loaded = PixelVAE.from_pretrained(tmp_path, low_cpu_mem_usage=False).eval()
     assert torch.equal(loaded.encode(pixels).mean, model.encode(pixels).mean)
@@ -55,9 +55,9 @@ def test_it_is_saved_and_loaded(pixels, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"picture_size": 48, "grid": (4, 4)}, "expected a power of two times the 4×4 grid"),
-        ({"picture_size": 30, "grid": (4, 4)}, "expected a power of two"),
-        ({"picture_size": 32, "grid": (4, 4), "width": 20}, "vae_width: expected a multiple of 16; received 20"),
+        ({"image_size": 48, "grid": (4, 4)}, "expected a power of two times the 4×4 grid"),
+        ({"image_size": 30, "grid": (4, 4)}, "expected a power of two"),
+        ({"image_size": 32, "grid": (4, 4), "width": 20}, "vae_width: expected a multiple of 16; received 20"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):

@@ -20,7 +20,7 @@ def pairs(rows, seed):
 
 
 def recall(head, latents, texts):
-    return own_caption(head.pictures(latents), head.captions(texts[:, 0]), torch.arange(len(latents)), 39, 0)
+    return own_caption(head.images(latents), head.captions(texts[:, 0]), torch.arange(len(latents)), 39, 0)
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,16 @@ def head() -> AlignmentHead:
     return fit_alignment(*pairs(300, 0), SETTINGS)
 
 
-def test_captions_of_new_pictures_are_recognised(head):
+def test_captions_of_new_images_are_recognized(head):
     found = recall(head, *pairs(100, 1))
     assert found.recall_1.value > 0.5  # 0.025 by chance
     assert found.recall_5.value > 0.9
     assert found.recall_1.low < found.recall_1.value < found.recall_1.high
-    unit = head.pictures(pairs(100, 1)[0]).norm(dim=1)
+    unit = head.images(pairs(100, 1)[0]).norm(dim=1)
     torch.testing.assert_close(unit, torch.ones(100))
 
 
-def test_captions_of_other_pictures_teach_nothing():
+def test_captions_of_other_images_teach_nothing():
     latents, texts = pairs(300, 0)
     shuffled = fit_alignment(latents, texts[torch.randperm(300, generator=torch.Generator().manual_seed(2))], SETTINGS)
     assert recall(shuffled, *pairs(100, 1)).recall_1.value < 0.1
@@ -57,7 +57,7 @@ def test_the_seed_decides_every_weight_and_the_callers_draws_are_left_alone(head
 
 def test_too_few_pairs_are_refused():
     latents, texts = pairs(3, 0)
-    with pytest.raises(ValueError, match="at least 2 pictures"):
+    with pytest.raises(ValueError, match="at least 2 images"):
         fit_alignment(latents[:1], texts[:1], SETTINGS)
     with pytest.raises(ValueError, match="received 2 and 3"):
         fit_alignment(latents[:2], texts, SETTINGS)

@@ -16,9 +16,9 @@ from fae.probes import fit_logistic, load_head, top_k_accuracy
 def clouds(seed: int, distance: float, rows: int = 300, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     """Gaussian clouds of 8 channels of unlike scale and offset, one a class."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, 8, generator=torch.Generator().manual_seed(99)) * distance
+    centers = torch.randn(classes, 8, generator=torch.Generator().manual_seed(99)) * distance
     labels = torch.randint(classes, (rows,), generator=generator)
-    values = centres[labels] + torch.randn(rows, 8, generator=generator)
+    values = centers[labels] + torch.randn(rows, 8, generator=generator)
     return values * torch.logspace(-2, 2, 8) + 5, labels * 3 + 1  # labels 1, 4, 7, 10
 
 

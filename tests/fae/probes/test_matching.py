@@ -6,12 +6,12 @@ import torch
 from fae.probes import agreement, foreground, two_means
 
 
-def disc(centre: tuple[float, float], radius: float = 3.0) -> torch.Tensor:
+def disc(center: tuple[float, float], radius: float = 3.0) -> torch.Tensor:
     rows, columns = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
-    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+    return (rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= radius**2
 
 
-def picture(mask: torch.Tensor, seed: int = 0, noise: float = 0.1) -> torch.Tensor:
+def image(mask: torch.Tensor, seed: int = 0, noise: float = 0.1) -> torch.Tensor:
     """(12, 12, 16) tokens: one direction inside the mask, another outside."""
     directions = torch.eye(16)[:2]
     tokens = directions[mask.long()]
@@ -21,14 +21,14 @@ def picture(mask: torch.Tensor, seed: int = 0, noise: float = 0.1) -> torch.Tens
 @pytest.mark.parametrize("radius", [2.0, 5.0])
 def test_the_foreground_is_what_keeps_from_the_border(radius: float) -> None:
     mask = disc((5.5, 5.5), radius)
-    assert torch.equal(foreground(picture(mask)), mask)
+    assert torch.equal(foreground(image(mask)), mask)
 
 
 def test_the_smaller_cluster_is_the_foreground_when_both_share_the_border() -> None:
     mask = torch.zeros(12, 12, dtype=torch.bool)
     mask[:, :6] = True
     mask[4:8, 6:8] = True  # 80 of 144; both have half of the border
-    assert torch.equal(foreground(picture(mask)), ~mask)
+    assert torch.equal(foreground(image(mask)), ~mask)
 
 
 def test_without_two_kinds_of_patches_all_is_foreground() -> None:
@@ -38,13 +38,13 @@ def test_without_two_kinds_of_patches_all_is_foreground() -> None:
 def test_two_means_ends_at_a_fixed_point() -> None:
     tokens = torch.randn(200, 5, generator=torch.Generator().manual_seed(0)).double()
     side = two_means(tokens)
-    centres = torch.stack([tokens[~side].mean(dim=0), tokens[side].mean(dim=0)])
-    assert torch.equal(torch.cdist(tokens, centres).argmin(dim=1).bool(), side)
+    centers = torch.stack([tokens[~side].mean(dim=0), tokens[side].mean(dim=0)])
+    assert torch.equal(torch.cdist(tokens, centers).argmin(dim=1).bool(), side)
 
 
 def test_the_same_tokens_agree_in_everything() -> None:
     mask = disc((5.5, 5.5))
-    a, b = picture(mask, 1), picture(mask, 2)
+    a, b = image(mask, 1), image(mask, 2)
     found = agreement((a, b), (a, b), (mask, mask))
     assert (found.patches, found.same, found.near) == (int(mask.sum()),) * 3
     assert 0 < found.mutual == found.kept
@@ -53,7 +53,7 @@ def test_the_same_tokens_agree_in_everything() -> None:
 
 def test_a_turned_space_keeps_every_match_and_an_unrelated_one_none() -> None:
     mask = disc((5.5, 5.5))
-    a, b = picture(mask, 1), picture(mask, 2)
+    a, b = image(mask, 1), image(mask, 2)
     turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(3)))[0]
     kept = agreement((a, b), (a @ turn * 7, b @ turn), (mask, mask)).shares()
     assert (kept["same_match"], kept["mutual_kept"]) == (1.0, 1.0)

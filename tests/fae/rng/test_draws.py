@@ -65,8 +65,8 @@ def test_a_generators_loss_is_the_mean_of_its_parts():
         torch.testing.assert_close(torch.stack(cut(loss, cuts)).mean(), whole_loss)
 
 
-def test_augmented_pictures_are_those_of_the_whole_batch():
-    pictures = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    plain = diff_augment(pictures, generator=torch.Generator().manual_seed(11))
-    parts = cut(lambda generator, rows: diff_augment(pictures[rows], generator=generator), CUTS[2])
+def test_augmented_images_are_those_of_the_whole_batch():
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    plain = diff_augment(images, generator=torch.Generator().manual_seed(11))
+    parts = cut(lambda generator, rows: diff_augment(images[rows], generator=generator), CUTS[2])
     torch.testing.assert_close(torch.cat(parts), plain)

@@ -23,7 +23,7 @@ def test_noise_is_standard_normal():
     noise = seeded_noise(range(64), (1000,))
     assert float(noise.mean()) == pytest.approx(0, abs=0.02)
     assert float(noise.std()) == pytest.approx(1, abs=0.02)
-    # Neighbouring seeds are uncorrelated: 0.16 is five deviations of a correlation over 1,000 numbers.
+    # Neighboring seeds are uncorrelated: 0.16 is five deviations of a correlation over 1,000 numbers.
     correlations = torch.corrcoef(noise) - torch.eye(64)
     assert float(correlations.abs().max()) < 0.16
 

@@ -82,8 +82,8 @@ def test_guidance_moves_every_channel_and_batches_the_halves():
     velocity = guided_velocity(model, Classes(y, 9), always(3.0))(x, 0.5)
     assert len(model.calls) == 1
     assert model.calls[0][2] == [0, 1, 9, 9]
-    null, labelled = 9 * 0.5, y.view(-1, 1, 1, 1) * 0.5
-    torch.testing.assert_close(velocity, x + null + 3.0 * (labelled - null))
+    null, labeled = 9 * 0.5, y.view(-1, 1, 1, 1) * 0.5
+    torch.testing.assert_close(velocity, x + null + 3.0 * (labeled - null))
 
 
 def test_equal_halves_need_no_guidance():

@@ -19,8 +19,8 @@ def exact_velocity(data):
     weights, means, stds = (value.double() for value in data)
 
     def velocity(x, t):
-        centre, variance = (1 - t) * means, (1 - t) ** 2 * stds**2 + t**2
-        z = x[..., None] - centre
+        center, variance = (1 - t) * means, (1 - t) ** 2 * stds**2 + t**2
+        z = x[..., None] - center
         shares = torch.softmax(weights.log() - 0.5 * variance.log() - 0.5 * z**2 / variance, dim=-1)
         slopes = (t - (1 - t) * stds**2) / variance * z - means
         return (shares * slopes).sum(dim=-1)

@@ -13,8 +13,8 @@ from fae.metrics.measured import Gaussian, Measured
 from jobs.evaluation.adm_npz import read_statistics, write_statistics
 from stores.exchange.npz import npz_arrays
 
-FACTS = ExtractorFacts("inception", "FID", "ab" * 32, "whole picture to 299x299", "pooled", "logits", "spatial")
-PICTURES = {"kind": "npz", "size": 8}
+FACTS = ExtractorFacts("inception", "FID", "ab" * 32, "whole image to 299x299", "pooled", "logits", "spatial")
+IMAGES = {"kind": "npz", "size": 8}
 
 
 def measured(width: int = 4) -> Measured:
@@ -25,10 +25,10 @@ def measured(width: int = 4) -> Measured:
     return Measured(5, gaussians)
 
 
-def test_statistics_and_pictures_are_read_by_numpy_and_come_back(tmp_path: Path) -> None:
+def test_statistics_and_images_are_read_by_numpy_and_come_back(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     path = tmp_path / "a.npz"
-    write_statistics(path, measured(), FACTS, PICTURES, (5, iter([pixels[:3], pixels[3:]])))
+    write_statistics(path, measured(), FACTS, IMAGES, (5, iter([pixels[:3], pixels[3:]])))
     with np.load(path) as file:
         np.testing.assert_array_equal(file["arr_0"], pixels)
         np.testing.assert_array_equal(file["mu"], np.arange(4.0))
@@ -41,13 +41,13 @@ def test_statistics_and_pictures_are_read_by_numpy_and_come_back(tmp_path: Path)
     assert "arr_0" in npz_arrays(path)
 
 
-def test_pictures_alone_are_no_statistics(tmp_path: Path) -> None:
+def test_images_alone_are_no_statistics(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", arr_0=np.zeros((2, 8, 8, 3), np.uint8))
     assert read_statistics(tmp_path / "a.npz") is None
 
 
 def test_another_network_or_size_is_refused_by_name(tmp_path: Path) -> None:
-    write_statistics(tmp_path / "a.npz", measured(), FACTS, PICTURES)
+    write_statistics(tmp_path / "a.npz", measured(), FACTS, IMAGES)
     found = read_statistics(tmp_path / "a.npz")
     assert found is not None
     with pytest.raises(ValueError, match=r"differ \(there → here\): size: 8 → 16; make both anew"):

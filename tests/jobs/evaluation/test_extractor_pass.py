@@ -1,4 +1,4 @@
-"""A pass over pictures: all extractors see each once, in whatever order threads end, and broken ones are counted."""
+"""A pass over images: all extractors see each once, in whatever order threads end, and broken ones are counted."""
 
 import threading
 from pathlib import Path
@@ -9,14 +9,14 @@ import torch
 
 from fae.metrics.facts import Extractor, ExtractorFacts
 from jobs.evaluation.extractor_pass import Pass, measure
-from jobs.evaluation.image_sets import NpzPictures
+from jobs.evaluation.image_sets import NpzImages
 from stores import TooManyRejectedError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
 
 
 def extractor(name: str, slow: bool = False) -> tuple[Extractor, list[int]]:
-    """Mean colours of the four quarters of a picture, and how many pictures it has seen."""
+    """Mean colors of the four quarters of an image, and how many images it has seen."""
     seen: list[int] = []
     gate = threading.Event()
 
@@ -31,9 +31,9 @@ def extractor(name: str, slow: bool = False) -> tuple[Extractor, list[int]]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> NpzPictures:
+def images(tmp_path: Path) -> NpzImages:
     np.savez(tmp_path / "a.npz", arr_0=PIXELS)
-    return NpzPictures(tmp_path / "a.npz")
+    return NpzImages(tmp_path / "a.npz")
 
 
 def how(**settings: float) -> Pass:
@@ -49,10 +49,10 @@ def how(**settings: float) -> Pass:
     )  # type: ignore[arg-type]
 
 
-def test_every_extractor_sees_each_picture_once(pictures: NpzPictures) -> None:
+def test_every_extractor_sees_each_image_once(images: NpzImages) -> None:
     (first, seen), (second, also) = extractor("a"), extractor("b", slow=True)
     told: list[tuple[int, int | None]] = []
-    found = measure(pictures, [first, second], how(growing=True), lambda done, total, _: told.append((done, total)))
+    found = measure(images, [first, second], how(growing=True), lambda done, total, _: told.append((done, total)))
     assert sum(seen) == sum(also) == 30
     assert told[0] == (0, 30)
     assert told[-1] == (30, 30)
@@ -65,8 +65,8 @@ def test_every_extractor_sees_each_picture_once(pictures: NpzPictures) -> None:
     assert found.pairs == {}
 
 
-def test_too_many_broken_pictures_end_it_with_the_first_reason(pictures: NpzPictures) -> None:
-    pictures.rejected["x.png"] = "cannot be decoded"
-    with pytest.raises(TooManyRejectedError, match=r"1 of 30 pictures .* max_rejected = 0; the first is x.png: cannot"):
-        measure(pictures, [extractor("a")[0]], how(), lambda *_: None)
-    measure(pictures, [extractor("a")[0]], how(max_rejected=0.1), lambda *_: None)
+def test_too_many_broken_images_end_it_with_the_first_reason(images: NpzImages) -> None:
+    images.rejected["x.png"] = "cannot be decoded"
+    with pytest.raises(TooManyRejectedError, match=r"1 of 30 images .* max_rejected = 0; the first is x.png: cannot"):
+        measure(images, [extractor("a")[0]], how(), lambda *_: None)
+    measure(images, [extractor("a")[0]], how(max_rejected=0.1), lambda *_: None)

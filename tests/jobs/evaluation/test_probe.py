@@ -16,7 +16,7 @@ from jobs.evaluation.probe import (
     apply_head,
     classify,
     draw_pairs,
-    labelled_rows,
+    labeled_rows,
     match_pairs,
     pool_split,
     why_no_classes,
@@ -36,7 +36,7 @@ def silent(*_: object) -> None:
 
 
 def tokens(labels: np.ndarray, noise: float) -> np.ndarray:
-    """(N, 1, 4, 4, 8): each class has its own direction; the inner patches of a picture differ from its border."""
+    """(N, 1, 4, 4, 8): each class has its own direction; the inner patches of an image differ from its border."""
     generator = np.random.default_rng(0)
     directions = np.eye(CHANNELS)[labels % CLASSES]
     values = generator.normal(size=(len(labels), 1, GRID, GRID, CHANNELS)) * noise
@@ -60,7 +60,7 @@ def make_store(tmp_path: Path) -> Callable[..., Store]:
         values = tokens(known, noise)
         for shard in writer.missing_shards():
             writer.write_shard(shard, {"features": values[list(writer.shard_rows(shard))]})
-        return writer.finalise()
+        return writer.finalize()
 
     return make
 
@@ -200,12 +200,12 @@ def test_pairs_are_of_one_class_held_out_and_the_seeds(make_store: Callable[...,
 
 def test_what_keeps_classifiers_from_being_probed_is_said(make_store: Callable[..., Store]) -> None:
     assert why_no_classes(make_store()) is None
-    unlabelled = make_store([None] * ROWS, name="unlabelled")
-    assert "held-out rows with labels" in (why_no_classes(unlabelled) or "")
-    assert len(labelled_rows(unlabelled, "train", 0)) == 0
+    unlabeled = make_store([None] * ROWS, name="unlabeled")
+    assert "held-out rows with labels" in (why_no_classes(unlabeled) or "")
+    assert len(labeled_rows(unlabeled, "train", 0)) == 0
     assert "held-out" in (why_no_classes(make_store(name="all", split=["train"] * ROWS)) or "")
     assert "2 classes" in (why_no_classes(make_store([1] * ROWS, name="one")) or "")
-    assert len(labelled_rows(make_store(), "train", 10)) == 10
+    assert len(labeled_rows(make_store(), "train", 10)) == 10
 
 
 def test_a_head_is_applied_to_mean_tokens(store: Store, make_run: Callable[..., RunFolder]) -> None:

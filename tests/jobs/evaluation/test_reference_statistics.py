@@ -18,7 +18,7 @@ from jobs.evaluation.reference_statistics import (
 )
 
 FACTS = ExtractorFacts("lite0", "FD-Lite0", "ab" * 32, "none", "pooled", "logits")
-INGREDIENTS = {"pictures": {"size": 32}, "extractor": FACTS.as_record(), "kept_rows": 3, "format": 1}
+INGREDIENTS = {"images": {"size": 32}, "extractor": FACTS.as_record(), "kept_rows": 3, "format": 1}
 
 
 @pytest.fixture

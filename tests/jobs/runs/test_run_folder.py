@@ -21,7 +21,7 @@ def test_the_same_ingredients_open_the_same_run(tmp_path):
     again = RunFolder.create(tmp_path, "generators", "mine", {"seed": 1}, {}, {})
     assert again.path == first.path == RunFolder.locate(tmp_path, "generators", "mine", {"seed": 1})
     assert again.complete
-    assert again.record["figures"] == {"loss": 0.5}
+    assert again.record["metrics"] == {"loss": 0.5}
     assert make(tmp_path, seed=2).path != first.path
 
 

@@ -70,7 +70,7 @@ def test_missing_shards_alone_are_made(sampled, world, config, tmp_path):
     assert seen[0] == (4, 10)
 
 
-def test_a_seed_decides_the_picture_wherever_it_stands(sampled):
+def test_a_seed_decides_the_image_wherever_it_stands(sampled):
     early, late = sampled("a", classes="3"), sampled("b", classes="3", seed=11)
     difference = np.abs(early.read("pixels", range(4, 10)).astype(int) - late.read("pixels", range(6)).astype(int))
     assert difference.max() <= 8

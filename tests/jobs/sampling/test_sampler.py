@@ -1,4 +1,4 @@
-"""Which pictures to make: classes and seeds."""
+"""Which images to make: classes and seeds."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def test_a_class_that_the_generator_does_not_know_is_refused(text):
         parse_classes(text, 4, None)
 
 
-def test_pictures_go_round_the_classes_with_a_seed_each():
+def test_images_go_round_the_classes_with_a_seed_each():
     plan = plan_classes(SampleConfig(num=5, seed=100, classes="3,1"), 4, None)
     assert plan.labels.tolist() == [3, 1, 3, 1, 3]
     assert plan.seeds == [100, 101, 102, 103, 104]

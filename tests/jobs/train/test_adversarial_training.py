@@ -38,7 +38,7 @@ def features(tmp_path_factory):
         values = rng.standard_normal((rows, 1, GRID, GRID, DIM), np.float32)
         pixels = rng.integers(0, 256, (rows, 1, PIXELS, PIXELS, 3), np.uint8)
         writer.write_shard(shard, {"features": values, "pixels": pixels})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def stop_at(step):

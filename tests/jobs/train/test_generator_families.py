@@ -32,7 +32,7 @@ def latents(tmp_path_factory):
     for shard in range(writer.num_shards):
         shape = (len(writer.shard_rows(shard)), 1, GRID, GRID, CHANNELS)
         writer.write_shard(shard, {"latents": rng.standard_normal(shape, np.float32)})
-    return writer.finalise()
+    return writer.finalize()
 
 
 @pytest.mark.parametrize("model", ["dit", "lightning-dit"])
@@ -62,7 +62,7 @@ def test_a_flows_held_out_likelihood_is_logged_and_falls(latents, tmp_path):
     # Measured after steps 4, 8 and 12, told in the next line.
     told = {line["step"]: line["train_bits_per_dim"] for line in lines if "train_bits_per_dim" in line}
     assert list(told) == [6, 9, 12]
-    assert told[6] > told[9] > told[12] == run.record["figures"]["train_bits_per_dim"]
+    assert told[6] > told[9] > told[12] == run.record["metrics"]["train_bits_per_dim"]
     assert all(line["bits_per_dim"] > 0 for line in lines)
 
 

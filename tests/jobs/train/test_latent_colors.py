@@ -1,10 +1,10 @@
-"""Stores as colours: a square of one colour for each token, and of moments the means alone."""
+"""Stores as colors: a square of one color for each token, and of moments the means alone."""
 
 import numpy as np
 import torch
 
-from fae.probes import PrincipalColours
-from jobs.train.latent_colors import CELL_PIXELS, colours_of, paint_cells
+from fae.probes import PrincipalColors
+from jobs.train.latent_colors import CELL_PIXELS, colors_of, paint_cells
 from stores import ArraySpec, StoreWriter, new_index
 
 
@@ -13,13 +13,13 @@ def store_of(folder, latents, kind):
     writer = StoreWriter.create(folder, "latents", kind, arrays, index, {}, attributes={"latents": kind}, permute=False)
     for shard in writer.missing_shards():
         writer.write_shard(shard, {"latents": latents[list(writer.shard_rows(shard))][:, None]})
-    return writer.finalise()
+    return writer.finalize()
 
 
-def test_tokens_are_squares_in_the_colours_of_their_components(tmp_path):
+def test_tokens_are_squares_in_the_colors_of_their_components(tmp_path):
     latents = np.random.default_rng(0).normal(size=(20, 3, 2, 6)).astype(np.float16)
-    expected = PrincipalColours.fit(torch.from_numpy(latents.reshape(-1, 6)))
-    painted = paint_cells(colours_of(store_of(tmp_path, latents, "mean")), latents[:4])
+    expected = PrincipalColors.fit(torch.from_numpy(latents.reshape(-1, 6)))
+    painted = paint_cells(colors_of(store_of(tmp_path, latents, "mean")), latents[:4])
     assert painted.shape == (4, 3 * CELL_PIXELS, 2 * CELL_PIXELS, 3)
     for row in range(3 * CELL_PIXELS):
         token = torch.from_numpy(latents[2, row // CELL_PIXELS, 1])
@@ -29,5 +29,5 @@ def test_tokens_are_squares_in_the_colours_of_their_components(tmp_path):
 def test_of_moments_the_variances_change_nothing(tmp_path):
     means, others = (np.random.default_rng(seed).normal(size=(20, 2, 2, 4)).astype(np.float16) for seed in (0, 1))
     moments = np.concatenate([means, others * 100], axis=-1)
-    plain = paint_cells(colours_of(store_of(tmp_path, means, "mean")), means)
-    np.testing.assert_array_equal(paint_cells(colours_of(store_of(tmp_path, moments, "moments")), moments), plain)
+    plain = paint_cells(colors_of(store_of(tmp_path, means, "mean")), means)
+    np.testing.assert_array_equal(paint_cells(colors_of(store_of(tmp_path, moments, "moments")), moments), plain)

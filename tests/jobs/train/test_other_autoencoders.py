@@ -29,7 +29,7 @@ def silent(*_: Any) -> None:
     """A progress callback that nobody watches."""
 
 
-def test_pca_rebuilds_what_the_svd_of_the_normalised_tokens_does(noise_stores: Any, tmp_path: Path) -> None:
+def test_pca_rebuilds_what_the_svd_of_the_normalized_tokens_does(noise_stores: Any, tmp_path: Path) -> None:
     features = noise_stores.features
     config = replace(TINY, encoder="pca")
     run = train_autoencoder(tmp_path, "noise", features, config, LOCAL, silent)
@@ -42,10 +42,10 @@ def test_pca_rebuilds_what_the_svd_of_the_normalised_tokens_does(noise_stores: A
     axes = np.linalg.svd(normal - normal.mean(axis=0), full_matrices=False)[2][:8]
     expected = (normal - normal.mean(axis=0)) @ axes.T @ axes + normal.mean(axis=0)
     with torch.no_grad():
-        rebuilt = model.normalise(model.decode(model.encode(torch.from_numpy(x).float().reshape(-1, 4, 4, 64)).mean))
+        rebuilt = model.normalize(model.decode(model.encode(torch.from_numpy(x).float().reshape(-1, 4, 4, 64)).mean))
     np.testing.assert_allclose(rebuilt.reshape(-1, 64).numpy(), expected, atol=2e-4)
     error = float(np.square(expected - normal).sum() / np.square(normal).sum())
-    assert run.record["figures"]["relative_squared_error"] == pytest.approx(error, rel=1e-3)
+    assert run.record["metrics"]["relative_squared_error"] == pytest.approx(error, rel=1e-3)
     assert not (run.path / "checkpoints").exists()
 
 
@@ -69,9 +69,9 @@ def vae(noise_stores: Any, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     return train_autoencoder(root, "noise", noise_stores.features, replace(TINY, encoder="pixel-vae"), LOCAL, silent)
 
 
-def test_a_vae_of_pixels_is_trained_on_pictures_and_resumes(vae: RunFolder, noise_stores: Any, tmp_path: Path) -> None:
+def test_a_vae_of_pixels_is_trained_on_images_and_resumes(vae: RunFolder, noise_stores: Any, tmp_path: Path) -> None:
     assert vae.paints
-    assert {"psnr_db", "kl_nats_per_token", "latent_std"} <= vae.record["figures"].keys()
+    assert {"psnr_db", "kl_nats_per_token", "latent_std"} <= vae.record["metrics"].keys()
     config = replace(TINY, encoder="pixel-vae")
     again = train_autoencoder(tmp_path, "noise", noise_stores.features, config, LOCAL, silent)
     assert again.weights_sha256 == vae.weights_sha256
@@ -96,7 +96,7 @@ def test_its_latents_are_stored_and_painted_by_itself(vae: RunFolder, noise_stor
     repainted = model.repaint(features.read("pixels", rows, view=0))
     assert painted.shape == (4, 32, 32, 3)
     assert np.abs(painted.astype(int) - repainted.astype(int)).mean() < 2  # the painter may take bf16
-    assert Models(vae, vae, None, None).picture_shape() == (32, 32)
+    assert Models(vae, vae, None, None).image_shape() == (32, 32)
 
 
 def test_who_needs_features_says_that_a_vae_rebuilds_none(vae: RunFolder) -> None:

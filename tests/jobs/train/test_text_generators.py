@@ -26,7 +26,7 @@ FAMILIES = ["lightning-dit", "mmdit", "starflow"]
 TINY = GeneratorConfig(condition="text", size="tiny", steps=3, batch_size=4, warmup_steps=0, precision="fp32")
 
 
-def store(folder, kind, arrays, views, values, ingredients, attributes, what="picture"):
+def store(folder, kind, arrays, views, values, ingredients, attributes, what="image"):
     captions = [[f"{what} {row}, caption {number}" for number in range(CAPTIONS)] for row in range(ROWS)]
     splits = ["val" if row % 6 == 0 else "train" for row in range(ROWS)]
     index = new_index([f"{row:02d}" for row in range(ROWS)], caption=captions, split=splits)
@@ -36,10 +36,10 @@ def store(folder, kind, arrays, views, values, ingredients, attributes, what="pi
     for shard in writer.missing_shards():
         rows = writer.shard_rows(shard)
         writer.write_shard(shard, {name: value[rows.start : rows.stop] for name, value in values.items()})
-    return writer.finalise()
+    return writer.finalize()
 
 
-def text_store(folder, what="picture"):
+def text_store(folder, what="image"):
     """Captions that say whether the row's number is odd, by every state and the pooled vector."""
     random = np.random.default_rng(1)
     odd = (np.arange(ROWS) % 2 * 2.0 - 1)[:, None, None, None]
@@ -106,8 +106,8 @@ def test_a_family_trains_is_saved_and_comes_back(model, pair, tmp_path):
     assert record["inputs"] == {"latents": str(latents.path), "text": str(text.path)}
     assert (record["text_encoder"], record["text_encoder_sha256"], record["max_tokens"]) == ("minilm", "feed", TOKENS)
     assert record["ingredients"]["text_content_id"] == text.content_id
-    figure = "val_bits_per_dim" if model == "starflow" else "val_velocity_mse"
-    assert record["figures"][figure] > 0
+    metric = "val_bits_per_dim" if model == "starflow" else "val_velocity_mse"
+    assert record["metrics"][metric] > 0
 
 
 @pytest.mark.parametrize("model", FAMILIES)
@@ -122,7 +122,7 @@ def test_a_caption_comes_to_matter(model, pair, tmp_path):
     assert float(made[signs > 0].mean() - made[signs < 0].mean()) > 0.8
 
 
-def test_held_out_figures_are_logged_and_previews_say_their_captions(pair, tmp_path):
+def test_held_out_metrics_are_logged_and_previews_say_their_captions(pair, tmp_path):
     latents, _ = pair
     config = replace(TINY, steps=4, preview_every=2, log_every=1, cosine_weight=1.0)
     run = trained(tmp_path, pair, config)
@@ -133,7 +133,7 @@ def test_held_out_figures_are_logged_and_previews_say_their_captions(pair, tmp_p
         captions = json.loads(file.metadata()["captions"])
         labels, made = file.get_tensor("labels"), file.get_tensor("latents")
     held_out = latents.rows("val")
-    assert captions == [f"picture {row}, caption 0" for row in held_out]
+    assert captions == [f"image {row}, caption 0" for row in held_out]
     assert labels.tolist() == list(range(len(held_out))) * 4
     assert made.shape == (len(labels), GRID, GRID, CHANNELS)
 
@@ -199,9 +199,9 @@ def test_diffusion_tells_the_held_out_error_of_classes_too():
 
     generator = DiffusionGenerator(Still(), Transport(cosine_weight=1.0), torch.zeros(1), torch.ones(1))
     batch = {"latents": torch.zeros(4096, 1, 1, 1), "label": torch.zeros(4096, dtype=torch.long)}
-    figures = generator.held_out(batch, torch.Generator().manual_seed(0))
+    metrics = generator.held_out(batch, torch.Generator().manual_seed(0))
     # The velocity is the noise itself.
-    assert float(figures["velocity_mse"]) == pytest.approx(1.0, abs=0.07)
+    assert float(metrics["velocity_mse"]) == pytest.approx(1.0, abs=0.07)
 
 
 @pytest.mark.parametrize("model", FAMILIES)

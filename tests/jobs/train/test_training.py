@@ -91,7 +91,7 @@ def test_stopped_in_the_middle_and_run_again_ends_at_the_same_bytes(world, train
     assert told[0] == 2  # from the checkpoint, not from the beginning
     assert run.path.name == undisturbed.path.name
     assert run.weights_sha256 == undisturbed.weights_sha256
-    assert run.record["figures"] == undisturbed.record["figures"]
+    assert run.record["metrics"] == undisturbed.record["metrics"]
     again = trainings[name](tmp_path / "other", lambda *_: None)
     assert losses_of(run) == losses_of(again)
     assert len(losses_of(run)) == told[-1]
@@ -132,7 +132,7 @@ def test_models_carry_the_stores_exact_statistics(world):
     np.testing.assert_allclose(statistics.mean, values.mean(axis=0), rtol=1e-5, atol=1e-6)
     model = load_model(FeatureAutoencoder, world.made.autoencoder.model_path, CPU)
     x = torch.from_numpy(world.made.features.read("features", np.arange(64))).float()
-    normal = model.normalise(x)
+    normal = model.normalize(x)
     assert normal.mean().abs() < 1e-3
     assert (normal.std() - 1).abs() < 1e-2
     generator = load_generator(world.made.models.generator, CPU)
@@ -141,14 +141,14 @@ def test_models_carry_the_stores_exact_statistics(world):
     torch.testing.assert_close(generator.latent_std, std.float())
 
 
-def test_the_decoder_paints_pictures_of_the_stores_size_and_shows_them(world):
+def test_the_decoder_paints_images_of_the_stores_size_and_shows_them(world):
     decoder = load_model(PixelDecoder, world.made.decoder.model_path, CPU)
     features = torch.from_numpy(world.made.features.read("features", [0, 1])).float()
     with torch.no_grad():
         assert decoder(features).shape == (2, 3, 32, 32)
     (preview,) = sorted((world.made.decoder.path / "previews").glob("*.png"))[-1:]
-    with Image.open(preview) as picture:
-        assert picture.width >= 16 * 32
+    with Image.open(preview) as image:
+        assert image.width >= 16 * 32
 
 
 def test_a_batch_larger_than_the_training_rows_is_refused(world, tmp_path):
@@ -157,8 +157,8 @@ def test_a_batch_larger_than_the_training_rows_is_refused(world, tmp_path):
         train_autoencoder(tmp_path, "tiny", world.made.features, config, world.recipe.runtime, lambda *_: None)
 
 
-def test_a_store_without_pictures_cannot_train_a_decoder(tmp_path, write_folder, extract_from, world):
-    features = extract_from(write_folder(tmp_path / "pictures"), pixels=False)
+def test_a_store_without_images_cannot_train_a_decoder(tmp_path, write_folder, extract_from, world):
+    features = extract_from(write_folder(tmp_path / "images"), pixels=False)
     with pytest.raises(ValueError, match="fae-pipe extract --pixels"):
         train_decoder(tmp_path, "x", features, None, world.recipe.decoder, world.recipe.runtime, lambda *_: None)
     assert siblings(tmp_path, "decoders", "x") == []

@@ -1,9 +1,9 @@
-"""Where a recipe's pictures are looked for, and what a dry run may touch."""
+"""Where a recipe's images are looked for, and what a dry run may touch."""
 
 import pytest
 
 from jobs.config.stages import DataConfig
-from pipeline.artifacts.data_paths import picture_path, scratch_of
+from pipeline.artifacts.data_paths import image_path, scratch_of
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def working_folder(tmp_path, monkeypatch):
 
 
 def found(path, root):
-    return picture_path(DataConfig(path=path), root).path
+    return image_path(DataConfig(path=path), root).path
 
 
 @pytest.mark.parametrize("place", ["work", "work/data", "shared/data"])

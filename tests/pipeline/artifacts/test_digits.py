@@ -6,20 +6,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fae.images import decode_picture
+from fae.images import decode_image
 from pipeline.artifacts.digits import Half, as_digits, as_record, judge, write_digits
 
 
 @pytest.fixture(scope="module")
 def halves():
-    """Two halves of the real digits as 32x32 pictures."""
+    """Two halves of the real digits as 32x32 images."""
     from sklearn.datasets import load_digits
 
     digits, labels = load_digits(return_X_y=True)
-    grey = np.round(digits.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    pictures = np.repeat(grey.repeat(4, axis=1).repeat(4, axis=2)[..., None], 3, axis=-1)
+    gray = np.round(digits.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    images = np.repeat(gray.repeat(4, axis=1).repeat(4, axis=2)[..., None], 3, axis=-1)
     order = np.random.default_rng(0).permutation(len(labels))
-    return [Half(pictures[part], labels[part].astype(np.int64)) for part in (order[::2], order[1::2])]
+    return [Half(images[part], labels[part].astype(np.int64)) for part in (order[::2], order[1::2])]
 
 
 def test_the_file_is_the_same_every_time_and_holds_every_digit(tmp_path):
@@ -37,12 +37,12 @@ def test_a_file_that_is_there_is_left_alone(tmp_path):
     assert write_digits(file).read_bytes() == b"mine"
 
 
-def test_pictures_hold_the_original_values(tmp_path):
+def test_images_hold_the_original_values(tmp_path):
     from sklearn.datasets import load_digits
 
     originals = load_digits(return_X_y=True)[0][:20]
     images = pq.read_table(write_digits(tmp_path / "digits.parquet"))["image"].to_pylist()[:20]
-    small = np.stack([decode_picture(image["bytes"], 8) for image in images])
+    small = np.stack([decode_image(image["bytes"], 8) for image in images])
     np.testing.assert_allclose(as_digits(small), originals, atol=0.04)
     large = small.repeat(8, axis=1).repeat(8, axis=2)
     np.testing.assert_allclose(as_digits(large), originals, atol=0.04)
@@ -50,52 +50,52 @@ def test_pictures_hold_the_original_values(tmp_path):
 
 def test_real_digits_pass_as_samples(halves):
     train, heldout = halves
-    figures = judge(train, heldout, guided=train, unguided=train, reconstructed=heldout)
-    assert figures.classifier_on_other_half > 0.97
-    assert figures.guided_recognised > 0.97
-    assert figures.unguided_recognised > 0.97
-    assert figures.reconstructions_recognised > 0.97
-    assert figures.recall_unguided == 1.0  # the very same pictures
-    assert 0.8 < figures.recall_heldout < 1.0
-    assert figures.copies_unguided > 0.95  # they are copies, and are told so
-    assert (figures.samples_guided, figures.samples_unguided) == (len(train.labels), len(train.labels))
+    metrics = judge(train, heldout, guided=train, unguided=train, reconstructed=heldout)
+    assert metrics.classifier_on_other_half > 0.97
+    assert metrics.guided_recognized > 0.97
+    assert metrics.unguided_recognized > 0.97
+    assert metrics.reconstructions_recognized > 0.97
+    assert metrics.recall_unguided == 1.0  # the very same images
+    assert 0.8 < metrics.recall_heldout < 1.0
+    assert metrics.copies_unguided > 0.95  # they are copies, and are told so
+    assert (metrics.samples_guided, metrics.samples_unguided) == (len(train.labels), len(train.labels))
 
 
 def test_other_real_digits_have_the_recall_of_held_out_ones_and_are_no_copies(halves):
     train, heldout = halves
     half = len(heldout.labels) // 2
-    samples = Half(heldout.pictures[:half], heldout.labels[:half])
-    rest = Half(heldout.pictures[half:], heldout.labels[half:])
-    figures = judge(train, rest, guided=samples, unguided=samples, reconstructed=rest)
-    assert 0.93 < figures.recall_ratio < 1.07
-    assert figures.copies_unguided < 0.2
-    assert figures.unguided_recognised > 0.94
+    samples = Half(heldout.images[:half], heldout.labels[:half])
+    rest = Half(heldout.images[half:], heldout.labels[half:])
+    metrics = judge(train, rest, guided=samples, unguided=samples, reconstructed=rest)
+    assert 0.93 < metrics.recall_ratio < 1.07
+    assert metrics.copies_unguided < 0.2
+    assert metrics.unguided_recognized > 0.94
 
 
 def test_noise_and_wrong_labels_do_not_pass(halves):
     train, heldout = halves
     noise = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), np.uint8)
     made = Half(noise, np.arange(500) % 10)
-    shifted = Half(train.pictures, (train.labels + 1) % 10)
-    figures = judge(train, heldout, guided=shifted, unguided=made, reconstructed=made)
-    assert figures.guided_recognised < 0.02
-    assert figures.unguided_recognised < 0.25
-    assert figures.reconstructions_recognised < 0.25
-    assert figures.recall_unguided < 0.1
+    shifted = Half(train.images, (train.labels + 1) % 10)
+    metrics = judge(train, heldout, guided=shifted, unguided=made, reconstructed=made)
+    assert metrics.guided_recognized < 0.02
+    assert metrics.unguided_recognized < 0.25
+    assert metrics.reconstructions_recognized < 0.25
+    assert metrics.recall_unguided < 0.1
 
 
-def test_one_picture_a_class_has_little_recall(halves):
+def test_one_image_a_class_has_little_recall(halves):
     train, heldout = halves
     first = [int(np.flatnonzero(train.labels == digit)[0]) for digit in range(10)]
-    collapsed = Half(train.pictures[first].repeat(50, axis=0), np.arange(10).repeat(50))
-    figures = judge(train, heldout, guided=collapsed, unguided=collapsed, reconstructed=heldout)
-    assert figures.unguided_recognised > 0.95
-    assert figures.recall_ratio < 0.4
+    collapsed = Half(train.images[first].repeat(50, axis=0), np.arange(10).repeat(50))
+    metrics = judge(train, heldout, guided=collapsed, unguided=collapsed, reconstructed=heldout)
+    assert metrics.unguided_recognized > 0.95
+    assert metrics.recall_ratio < 0.4
 
 
-def test_figures_are_plain_numbers_for_json(halves):
+def test_metrics_are_plain_numbers_for_json(halves):
     train, heldout = halves
-    figures = judge(train, heldout, train, train, heldout)
-    record = as_record(figures)
-    assert record.keys() == asdict(figures).keys()
+    metrics = judge(train, heldout, train, train, heldout)
+    record = as_record(metrics)
+    assert record.keys() == asdict(metrics).keys()
     assert all(type(value) in (int, float) for value in record.values())

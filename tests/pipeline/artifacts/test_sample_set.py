@@ -1,4 +1,4 @@
-"""Many pictures: files of each format from one store, written in one step, resumed and not made twice."""
+"""Many images: files of each format from one store, written in one step, resumed and not made twice."""
 
 import io
 import json
@@ -40,9 +40,9 @@ def sampled(world, tmp_path):
     return make
 
 
-def test_webdataset_tars_hold_pictures_classes_and_facts(sampled, tmp_path):
+def test_webdataset_tars_hold_images_classes_and_facts(sampled, tmp_path):
     made, _ = sampled(out=str(tmp_path / "out"))
-    pictures, labels = made.read()
+    images, labels = made.read()
     (path,) = (tmp_path / "out").glob("*.tar")
     with tarfile.open(path) as tar:
         files = {entry.name: tar.extractfile(entry).read() for entry in tar}
@@ -50,17 +50,17 @@ def test_webdataset_tars_hold_pictures_classes_and_facts(sampled, tmp_path):
     assert [int(files[f"{row:09d}.cls"]) for row in range(10)] == labels.tolist()
     assert json.loads(files["000000003.json"])["key"] == f"000003-class{labels[3]}-seed3"
     for row in range(10):
-        with Image.open(io.BytesIO(files[f"{row:09d}.png"])) as picture:
-            np.testing.assert_array_equal(np.asarray(picture), pictures[row])
+        with Image.open(io.BytesIO(files[f"{row:09d}.png"])) as image:
+            np.testing.assert_array_equal(np.asarray(image), images[row])
 
 
 def test_npz_is_what_adms_suite_reads(sampled):
     made, _ = sampled(format="npz")
-    pictures, labels = made.read()
+    images, labels = made.read()
     assert made.path.name == f"{made.writer.path.name}-npz"
     (path,) = made.path.glob("*.npz")
     with np.load(path) as archive:
-        np.testing.assert_array_equal(archive["arr_0"], pictures)
+        np.testing.assert_array_equal(archive["arr_0"], images)
         np.testing.assert_array_equal(archive["arr_1"], labels)
         assert archive["arr_0"].dtype == np.uint8
         assert archive["arr_0"].shape == (10, 32, 32, 3)
@@ -68,11 +68,11 @@ def test_npz_is_what_adms_suite_reads(sampled):
 
 def test_png_files_and_the_index_that_names_them(sampled):
     made, _ = sampled(format="png")
-    pictures, labels = made.read()
+    images, labels = made.read()
     files = sorted((made.path / "pixels").iterdir())
     assert [file.name for file in files] == [f"{row:09d}.png" for row in range(10)]
-    with Image.open(files[7]) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), pictures[7])
+    with Image.open(files[7]) as image:
+        np.testing.assert_array_equal(np.asarray(image), images[7])
     assert pq.read_table(made.path / "index.parquet")["label"].to_pylist() == labels.tolist()
     with Image.open(made.grid) as grid:
         assert grid.width == 5 * 32 + 4 * 2
@@ -86,7 +86,7 @@ def test_the_second_time_nothing_is_made_and_another_format_reads_the_same_store
     assert {file: file.stat().st_mtime_ns for file in first.path.parent.rglob("*")} == times
 
     def refuse(*_):
-        raise AssertionError("pictures were made again")
+        raise AssertionError("images were made again")
 
     monkeypatch.setattr("jobs.sampling.sample_store.SampleWorker.run", refuse)
     other, outcome = sampled(format="webdataset")
@@ -94,7 +94,7 @@ def test_the_second_time_nothing_is_made_and_another_format_reads_the_same_store
     assert other.writer.path == first.writer.path
 
 
-def test_other_files_in_the_folder_are_refused_before_any_picture_is_made(sampled, tmp_path):
+def test_other_files_in_the_folder_are_refused_before_any_image_is_made(sampled, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Generated pictures on disk: the same whatever the batch, made once, shown in a grid."""
+"""Generated images on disk: the same whatever the batch, made once, shown in a grid."""
 
 from dataclasses import replace
 
@@ -33,31 +33,31 @@ def test_the_second_time_nothing_is_made(sampled):
 
 
 def width_of(file):
-    with Image.open(file) as picture:
-        return picture.width
+    with Image.open(file) as image:
+        return image.width
 
 
-def test_a_grid_of_other_columns_is_drawn_from_the_same_pictures(sampled):
+def test_a_grid_of_other_columns_is_drawn_from_the_same_images(sampled):
     folder, _ = sampled(num=6, columns=3)
     wide = width_of(folder.grid)
-    pictures = {file: file.stat().st_mtime_ns for file in (folder.path / "pictures").iterdir()}
+    images = {file: file.stat().st_mtime_ns for file in (folder.path / "images").iterdir()}
     again, outcome = sampled(num=6, columns=2)
     assert again.path == folder.path
     assert outcome.done_before
     assert width_of(folder.grid) < wide
-    assert {file: file.stat().st_mtime_ns for file in (folder.path / "pictures").iterdir()} == pictures
+    assert {file: file.stat().st_mtime_ns for file in (folder.path / "images").iterdir()} == images
 
 
 def test_classes_seeds_and_files_are_those_asked_for(sampled):
     folder, _ = sampled(num=4, classes="3,7", seed=50)
-    entries = folder.record()["pictures"]
+    entries = folder.record()["images"]
     assert [(entry["label"], entry["seed"]) for entry in entries] == [(3, 50), (7, 51), (3, 52), (7, 53)]
     assert entries[0]["file"] == "000000-class3-seed50.png"
-    assert sorted(file.name for file in (folder.path / "pictures").iterdir()) == [entry["file"] for entry in entries]
+    assert sorted(file.name for file in (folder.path / "images").iterdir()) == [entry["file"] for entry in entries]
     assert folder.read()[0].shape == (4, 32, 32, 3)
 
 
-def test_a_seed_decides_the_picture_wherever_it_stands(sampled):
+def test_a_seed_decides_the_image_wherever_it_stands(sampled):
     early, _ = sampled(num=3, classes="3", seed=50)
     late, _ = sampled(num=2, classes="3", seed=51)
     difference = np.abs(early.read()[0][1:].astype(int) - late.read()[0].astype(int))
@@ -87,7 +87,7 @@ def test_the_null_class_is_asked_only_where_guidance_is_not_one(sampled, monkeyp
     assert seen == batches
 
 
-def test_whatever_decides_the_pictures_makes_another_folder(world, tmp_path):
+def test_whatever_decides_the_images_makes_another_folder(world, tmp_path):
     def place(**settings):
         return locate_samples(tmp_path, "x", world.made.models, replace(world.recipe.sample, **settings)).path
 
@@ -113,6 +113,6 @@ def test_previews_of_the_training_were_painted(world):
         "step-00000002-latents.png",
         "step-00000002.png",
     }
-    with Image.open(previews / "step-00000002.png") as picture:
-        assert picture.convert("L").getextrema() != (0, 0)
+    with Image.open(previews / "step-00000002.png") as image:
+        assert image.convert("L").getextrema() != (0, 0)
     assert paint_previews(world.made.models, world.recipe.runtime) == []

@@ -26,7 +26,7 @@ RECORD = {
     "state": "running",
     "done": 4,
     "total": 10,
-    "unit": "pictures",
+    "unit": "images",
     "per_second": 2.0,
     "per_second_now": 3.0,
     "seconds_left": 3.0,
@@ -104,7 +104,7 @@ def test_a_killed_driver_is_stale(writer):
 def test_a_complete_store(writer):
     for shard in (1, 2):
         write(writer, shard)
-    writer.finalise()
+    writer.finalize()
     status = status_of(str(writer.path), writer.path)
     assert (status.state, status.done, status.shards_done, status.holder) == ("complete", 10, 3, None)
 

@@ -30,7 +30,7 @@ SIZE = 32
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each forward pass saw, of a cheap extractor that stands for all of them."""
+    """How many images each forward pass saw, of a cheap extractor that stands for all of them."""
     seen: list[int] = []
 
     def build(name: str, settings: ExtractorSettings, device: Any) -> Extractor:
@@ -46,20 +46,20 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def quarters(pixels: np.ndarray) -> torch.Tensor:
-    """Mean grey of the four quarters of pictures (N, S, S, 3) -> (N, 4), in [0, 1]."""
+    """Mean gray of the four quarters of images (N, S, S, 3) -> (N, 4), in [0, 1]."""
     count, size = len(pixels), pixels.shape[1]
-    grey = pixels.astype(np.float32).mean(axis=3).reshape(count, 2, size // 2, 2, size // 2) / 255
-    return torch.from_numpy(grey.mean(axis=(2, 4)).reshape(count, 4))
+    gray = pixels.astype(np.float32).mean(axis=3).reshape(count, 2, size // 2, 2, size // 2) / 255
+    return torch.from_numpy(gray.mean(axis=(2, 4)).reshape(count, 4))
 
 
 def digits(folder: Path, first: int, count: int = 40, size: int = SIZE) -> np.ndarray:
-    """Real digits as PNG files, two folders of them: the pictures uint8 (N, S, S, 3) in the order of their names."""
+    """Real digits as PNG files, two folders of them: the images uint8 (N, S, S, 3) in the order of their names."""
     from sklearn.datasets import load_digits
 
-    grey = (load_digits().images[first : first + count] * 15.9).astype(np.uint8)
+    gray = (load_digits().images[first : first + count] * 15.9).astype(np.uint8)
     found = []
-    for number, picture in enumerate(grey):
-        image = Image.fromarray(picture).resize((size, size)).convert("RGB")
+    for number, image in enumerate(gray):
+        image = Image.fromarray(image).resize((size, size)).convert("RGB")
         file = folder / str(number % 2) / f"{number:04d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         image.save(file)
@@ -76,7 +76,7 @@ def run(*words: str | Path, code: int = 0) -> Any:
 
 
 def value(record: dict[str, Any], name: str) -> float:
-    return next(figure["value"] for figure in record["figures"] if figure["metric"] == name)
+    return next(metric["value"] for metric in record["metrics"] if metric["metric"] == name)
 
 
 def expected_distance(made: np.ndarray, real: np.ndarray) -> float:
@@ -93,7 +93,7 @@ def test_two_folders_are_compared_and_the_reference_is_kept(passes: list[int], t
     (kept,) = (tmp_path / "runs" / "references").iterdir()
     assert kept.name.startswith("real-")
     passes.clear()
-    assert run(*words)["figures"] == record["figures"]
+    assert run(*words)["metrics"] == record["metrics"]
     assert not passes  # the same evaluation is there
     again = run(*words, "--seed", "1")
     assert sum(passes) == 40  # the reference was not looked at again
@@ -110,13 +110,13 @@ def test_a_changed_reference_is_measured_anew_and_said(passes: list[int], tmp_pa
     passes.clear()
     outcome = CliRunner().invoke(main, [*map(str, words), "--reference-count", "30"])
     assert outcome.exit_code == 0, outcome.output
-    assert "reference: changed: pictures.count: 40 → 30" in outcome.output
+    assert "reference: changed: images.count: 40 → 30" in outcome.output
     assert sum(passes) == 70
     assert "FD-lite0" in outcome.stdout
     assert "precision on lite0" in outcome.stdout
 
 
-def test_the_record_tells_all_that_made_the_figures(passes: list[int], tmp_path: Path) -> None:
+def test_the_record_tells_all_that_made_the_metrics(passes: list[int], tmp_path: Path) -> None:
     digits(tmp_path / "made", 0)
     digits(tmp_path / "real", 100)
     record = run(
@@ -124,35 +124,35 @@ def test_the_record_tells_all_that_made_the_figures(passes: list[int], tmp_path:
         *("--extractors", "lite0,dinov2", "--count", "25"),
     )
     made, real = record["evaluated"], record["reference"]
-    assert (made["place"], made["pictures"]["count"], real["pictures"]["count"]) == (str(tmp_path / "made"), 25, 40)
-    assert (made["pictures"]["size"], made["pictures"]["crop"]) == (SIZE, "ADM centre crop")
+    assert (made["place"], made["images"]["count"], real["images"]["count"]) == (str(tmp_path / "made"), 25, 40)
+    assert (made["images"]["size"], made["images"]["crop"]) == (SIZE, "ADM center crop")
     assert record["counts"] == {"evaluated": {"lite0": 25, "dinov2": 25}, "reference": {"lite0": 40, "dinov2": 40}}
     assert record["ingredients"]["extractors"]["dinov2"]["weights_sha256"] == "cd" * 32
     assert record["settings"]["seed"] == 0
     assert {"python", "torch", "numpy"} <= record["versions"].keys()
     assert record["command"].startswith("fae-pipe ")
-    intervals = [figure for figure in record["figures"] if figure["low"] is not None]
-    assert {figure["metric"] for figure in intervals} == {
+    intervals = [metric for metric in record["metrics"] if metric["low"] is not None]
+    assert {metric["metric"] for metric in intervals} == {
         f"{name} on {network}" for name in ("KID", "precision", "recall") for network in ("lite0", "dinov2")
     }
-    assert all(figure["low"] <= figure["high"] for figure in intervals)
+    assert all(metric["low"] <= metric["high"] for metric in intervals)
 
 
 def test_an_npz_goes_out_and_comes_in_as_both_sides(passes: list[int], tmp_path: Path) -> None:
     made, real = digits(tmp_path / "made", 0), digits(tmp_path / "real", 100)
     npz, root = tmp_path / "out" / "made.npz", ["--root", tmp_path / "runs"]
-    run(tmp_path / "made", *root, "--export-npz", npz, "--export-pictures")
+    run(tmp_path / "made", *root, "--export-npz", npz, "--export-images")
     with np.load(npz) as file:
-        assert {picture.tobytes() for picture in file["arr_0"]} == {picture.tobytes() for picture in made}
+        assert {image.tobytes() for image in file["arr_0"]} == {image.tobytes() for image in made}
         np.testing.assert_allclose(file["mu"], quarters(made).double().mean(dim=0), rtol=1e-6)
     expected = expected_distance(made, real)
-    # With pictures in it, it is measured; its statistics alone serve as a reference.
+    # With images in it, it is measured; its statistics alone serve as a reference.
     assert value(run(npz, "--reference", tmp_path / "real", *root), "FD-lite0") == pytest.approx(expected)
     alone = tmp_path / "alone.npz"
     run(tmp_path / "made", *root, "--export-npz", alone)
     record = run(tmp_path / "real", "--reference", alone, *root)
     assert value(record, "FD-lite0") == pytest.approx(expected)
-    assert not [figure for figure in record["figures"] if figure["metric"].startswith("KID")]
+    assert not [metric for metric in record["metrics"] if metric["metric"].startswith("KID")]
     both = run(alone, "--reference", tmp_path / "real", *root)
     assert value(both, "FD-lite0") == pytest.approx(expected)
 
@@ -161,11 +161,11 @@ def test_statistics_of_unequal_provenance_are_refused(passes: list[int], tmp_pat
     digits(tmp_path / "made", 0)
     digits(tmp_path / "small", 0, size=16)
     root = ["--root", tmp_path / "runs"]
-    run(tmp_path / "small", *root, "--export-npz", tmp_path / "small.npz", "--export-pictures")
+    run(tmp_path / "small", *root, "--export-npz", tmp_path / "small.npz", "--export-images")
     message = run(tmp_path / "made", "--reference", tmp_path / "small.npz", *root, code=2)
     assert "size: 16 → 32" in message
     assert "make both anew" in message
-    # Its pictures may be shown to another network, beside which its statistics are not used.
+    # Its images may be shown to another network, beside which its statistics are not used.
     other = run(
         *(tmp_path / "made", "--reference", tmp_path / "small.npz", "--extractors", "dinov2", "--size", "16"), *root
     )
@@ -194,27 +194,27 @@ def test_statistics_that_say_nothing_are_compared_by_inception_alone(
     assert record["reference"]["statistics"]["provenance"] == "not recorded"
 
 
-def test_broken_pictures_are_told_or_end_it(passes: list[int], tmp_path: Path) -> None:
+def test_broken_images_are_told_or_end_it(passes: list[int], tmp_path: Path) -> None:
     digits(tmp_path / "made", 0)
     digits(tmp_path / "real", 100)
-    (tmp_path / "made" / "0" / "0004.png").write_text("no picture")
+    (tmp_path / "made" / "0" / "0004.png").write_text("no image")
     words = [tmp_path / "made", "--reference", tmp_path / "real", "--root", tmp_path / "runs"]
-    assert "1 of 40 pictures could not be read" in run(*words, code=1)
+    assert "1 of 40 images could not be read" in run(*words, code=1)
     record = run(*words, "--max-rejected", "0.1")
     assert list(record["evaluated"]["rejected"]) == ["0/0004.png"]
     assert record["counts"]["evaluated"] == {"lite0": 39}
 
 
-def test_what_is_not_there_or_no_pictures_is_refused(passes: list[int], world: Any, tmp_path: Path) -> None:
+def test_what_is_not_there_or_no_images_is_refused(passes: list[int], world: Any, tmp_path: Path) -> None:
     root = ["--root", tmp_path / "runs"]
     assert "expected 'nothing' in one of" in run("nothing", *root, code=2)
     generator = world.made.models.generator.path
     assert "a generator is judged by its samples" in run(generator, *root, code=2)
     np.savez(tmp_path / "other.npz", values=np.zeros(3))
-    assert "expected arr_0 (pictures) or mu and sigma" in run(tmp_path / "other.npz", *root, code=2)
+    assert "expected arr_0 (images) or mu and sigma" in run(tmp_path / "other.npz", *root, code=2)
     digits(tmp_path / "made", 0)
     message = run(tmp_path / "made", "--reference", world.made.autoencoder.path, *root, code=2)
-    assert "expected pictures; a model has none" in message
+    assert "expected images; a model has none" in message
 
 
 def test_samples_by_name_against_the_feature_store(
@@ -226,11 +226,11 @@ def test_samples_by_name_against_the_feature_store(
     told = CliRunner().invoke(
         main, ["eval", "tiny", "--reference", "tiny", "--reference-split", "train", "--root", str(root)]
     )
-    assert "10 pictures of 32 px, labels balanced, seed 0, steps 3, solver euler, guidance_scale 1.0" in told.stdout
+    assert "10 images of 32 px, labels balanced, seed 0, steps 3, solver euler, guidance_scale 1.0" in told.stdout
     assert "eval: up to date" in told.stdout
     sampled = record["evaluated"]["made_by"]["sample"]
     assert (sampled["num"], sampled["steps"], sampled["seed"], sampled["guidance_scale"]) == (10, 3, 0, 1.0)
-    assert record["reference"]["pictures"]["kind"] == "store of features"
+    assert record["reference"]["images"]["kind"] == "store of features"
     features = world.made.features
     real, (made, _) = features.read("pixels", features.rows("train")), world.made.samples.read()
     assert value(record, "FD-lite0") == pytest.approx(expected_distance(made, real), rel=1e-6)
@@ -243,7 +243,7 @@ def test_a_store_of_samples_and_its_files_are_one(passes: list[int], world: Any,
     made = replace(stages, recipe=recipe).sample_many(world.made.models, config)
     words = ["--reference", world.made.features.path, "--root", tmp_path / "runs"]
     of_store, of_files = run(made.writer.path, *words), run(made.path, *words)
-    assert of_store["evaluated"]["pictures"] == of_files["evaluated"]["pictures"]
+    assert of_store["evaluated"]["images"] == of_files["evaluated"]["images"]
     assert of_files["evaluated"]["made_by"]["labels"] == "balanced"
     assert Path(of_files["file"]).parent == made.path
 
@@ -255,21 +255,21 @@ def test_reconstructions_are_judged_one_by_one(kind: str, passes: list[int], wor
     root = world_copy("decoders", "autoencoders", "features")
     run_path = root / f"{kind}s" / getattr(world.made, kind).path.name
     record = run(run_path, "--root", root)
-    names = [figure["metric"] for figure in record["figures"]]
+    names = [metric["metric"] for metric in record["metrics"]]
     assert names[:4] == ["PSNR (dB)", "SSIM", "LPIPS (alex)", "rFD-lite0"]
     features = world.made.features
     rows = features.rows("val")
-    table = pq.read_table(record["pictures"])
+    table = pq.read_table(record["images"])
     assert table.column_names == ["row", "key", "PSNR (dB)", "SSIM", "LPIPS (alex)"]
     assert table["row"].to_pylist() == list(rows)
     assert table["key"].to_pylist() == [features.index["key"][int(row)].as_py() for row in rows]
-    assert value(record, "PSNR (dB)") == pytest.approx(world.made.decoder.record["figures"]["psnr_db"], rel=1e-5)
+    assert value(record, "PSNR (dB)") == pytest.approx(world.made.decoder.record["metrics"]["psnr_db"], rel=1e-5)
     assert np.mean(table["SSIM"].to_numpy()) == pytest.approx(value(record, "SSIM"))
     assert record["evaluated"]["made_by"]["autoencoder"] is not None
-    assert record["reference"]["pictures"]["split"] == "val"
+    assert record["reference"]["images"]["split"] == "val"
 
 
-def test_a_recipe_with_a_reference_ends_with_the_figures_of_its_samples(
+def test_a_recipe_with_a_reference_ends_with_the_metrics_of_its_samples(
     passes: list[int], world: Any, world_copy: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = world_copy("features", "autoencoders", "decoders", "latents", "generators", "samples", "data")
@@ -279,7 +279,7 @@ def test_a_recipe_with_a_reference_ends_with_the_figures_of_its_samples(
         assert run_chain(stages) is not None
         last = stages.outcomes[-1]
         assert (last.stage, last.done_before, last.path.name) == ("eval", up_to_date, "evaluation.json")
-        assert last.figures["FD-lite0"] > 0
+        assert last.metrics["FD-lite0"] > 0
         assert "FD-lite0" in capsys.readouterr().out
     assert "reference" in json.loads(last.path.read_text())["evaluations"][0]
     dry = Stages(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
@@ -297,7 +297,7 @@ def test_real_features_of_lite0_offline(tmp_path: Path) -> None:
     (facts,) = record["ingredients"]["extractors"].values()
     assert (facts["title"], len(facts["weights_sha256"])) == ("FD-Lite0", 64)
     assert value(record, "FD-Lite0") > 0
-    assert "12 pictures are too few for 1,280 channels" in record["figures"][0]["note"]
+    assert "12 images are too few for 1,280 channels" in record["metrics"][0]["note"]
     same = run(*words, tmp_path / "made")
     assert value(same, "FD-Lite0") == pytest.approx(0, abs=1e-6)
     assert value(same, "precision on Lite0") == value(same, "recall on Lite0") == 1
@@ -309,8 +309,8 @@ def test_a_person_gets_both_sides_and_a_table(passes: list[int], tmp_path: Path)
     words = ["eval", tmp_path / "made", "--reference", tmp_path / "real", "--root", tmp_path / "runs"]
     outcome = CliRunner().invoke(main, [str(word) for word in words])
     lines = io.StringIO(outcome.stdout).read().splitlines()
-    assert lines[0] == f"evaluated: {tmp_path / 'made'}: 40 pictures of 32 px"
-    assert lines[1] == f"reference: {tmp_path / 'real'}: 40 pictures of 32 px"
+    assert lines[0] == f"evaluated: {tmp_path / 'made'}: 40 images of 32 px"
+    assert lines[1] == f"reference: {tmp_path / 'real'}: 40 images of 32 px"
     assert lines[2].startswith("eval: done in")
-    assert lines[3].split()[:2] == ["figure", "value"]
-    assert any(line.startswith("KID on lite0") and "40 against 40 pictures" in line for line in lines)
+    assert lines[3].split()[:2] == ["metric", "value"]
+    assert any(line.startswith("KID on lite0") and "40 against 40 images" in line for line in lines)

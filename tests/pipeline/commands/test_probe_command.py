@@ -27,16 +27,16 @@ ROWS, CLASSES, GRID, CHANNELS, SIDE = 48, 8, 4, 16, 32
 
 @dataclass(frozen=True)
 class Made:
-    """A root folder with a feature store of pictures in a folder, and an untrained autoencoder, both named tiny."""
+    """A root folder with a feature store of images in a folder, and an untrained autoencoder, both named tiny."""
 
     root: Path
-    pictures: Path
+    images: Path
     features: Store
     autoencoder: RunFolder
 
 
-def write_pictures(folder: Path) -> list[tuple[bytes, np.ndarray]]:
-    """Noisy pictures as PNG files: their bytes and their pixels (32, 32, 3)."""
+def write_images(folder: Path) -> list[tuple[bytes, np.ndarray]]:
+    """Noisy images as PNG files: their bytes and their pixels (32, 32, 3)."""
     generator, found = np.random.default_rng(0), []
     folder.mkdir(parents=True)
     for row in range(ROWS):
@@ -46,7 +46,7 @@ def write_pictures(folder: Path) -> list[tuple[bytes, np.ndarray]]:
     return found
 
 
-def write_features(root: Path, pictures: list[tuple[bytes, np.ndarray]]) -> Store:
+def write_features(root: Path, images: list[tuple[bytes, np.ndarray]]) -> Store:
     """A class has a direction of its own, and inner patches differ from those of the border."""
     labels = np.arange(ROWS) % CLASSES
     values = np.random.default_rng(1).normal(size=(ROWS, 1, GRID, GRID, CHANNELS)) * 0.3
@@ -55,32 +55,32 @@ def write_features(root: Path, pictures: list[tuple[bytes, np.ndarray]]) -> Stor
     index = new_index(
         [f"p{row:02d}" for row in range(ROWS)],
         label=labels.tolist(),
-        caption=[[f"a picture of number {row}"] for row in range(ROWS)],
+        caption=[[f"an image of number {row}"] for row in range(ROWS)],
         split=["val" if row >= ROWS // 2 else "train" for row in range(ROWS)],
         source=[f"{row:02d}.png" for row in range(ROWS)],
-        num_bytes=[len(data) for data, _ in pictures],
-        sha256=[hashlib.sha256(data).hexdigest() for data, _ in pictures],
+        num_bytes=[len(data) for data, _ in images],
+        sha256=[hashlib.sha256(data).hexdigest() for data, _ in images],
     )
     arrays = [ArraySpec("features", (GRID, GRID, CHANNELS)), ArraySpec("pixels", (SIDE, SIDE, 3), "uint8")]
-    ingredients = {"picture_size": SIDE, "encoder": {"norm": "affine-free", "layer": 2}}
+    ingredients = {"image_size": SIDE, "encoder": {"norm": "affine-free", "layer": 2}}
     writer = StoreWriter.create(root / "features", "features", "tiny", arrays, index, ingredients, permute=False)
     for shard in writer.missing_shards():
         rows = list(writer.shard_rows(shard))
-        pixels = np.stack([pictures[row][1] for row in rows])[:, None]
+        pixels = np.stack([images[row][1] for row in rows])[:, None]
         writer.write_shard(shard, {"features": values[rows].astype(np.float16), "pixels": pixels})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def make(root: Path) -> Made:
-    pictures = write_pictures(root / "pictures")
-    features = write_features(root, pictures)
+    images = write_images(root / "images")
+    features = write_features(root, images)
     torch.manual_seed(0)
     config = {"feature_dim": CHANNELS, "latent_channels": 6, "grid": (GRID, GRID), "heads": 1, "head_dim": 16}
     config |= {"decoder_depth": 1, "decoder_head_dim": 8}
     run = RunFolder.create(root, "autoencoders", "tiny", config, config, {})
     FeatureAutoencoder(**config).save_pretrained(run.model_path)
     run.finish({})
-    return Made(root, root / "pictures", open_store(features.path), run)
+    return Made(root, root / "images", open_store(features.path), run)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_probe_is_made_once_with_figures_and_all_that_made_them(made: Made, tm
 
     again = answer(made.root, "tiny", "--out", tmp_path / "out")
     assert again["up_to_date"]
-    (tmp_path / "out/colours.svg").unlink()
+    (tmp_path / "out/colors.svg").unlink()
     assert not answer(made.root, "tiny", "--out", tmp_path / "out")["up_to_date"]
     assert not answer(made.root, "tiny", "--out", tmp_path / "out", "--seed", 1)["up_to_date"]
 
@@ -140,12 +140,10 @@ def figures(made: Made, tmp_path: Path) -> Path:
     return tmp_path / "figures"
 
 
-@pytest.mark.parametrize(
-    ("name", "pictures", "lines"), [("matching", 12, 18), ("similarity", 8, 0), ("colours", 16, 0)]
-)
-def test_figures_hold_what_they_are_to_show(figures: Path, name: str, pictures: int, lines: int) -> None:
+@pytest.mark.parametrize(("name", "images", "lines"), [("matching", 12, 18), ("similarity", 8, 0), ("colors", 16, 0)])
+def test_figures_hold_what_they_are_to_show(figures: Path, name: str, images: int, lines: int) -> None:
     svg = ElementTree.parse(figures / f"{name}.svg").getroot()
-    assert len(svg.findall(f"{SVG}image")) == pictures
+    assert len(svg.findall(f"{SVG}image")) == images
     assert len(svg.findall(f"{SVG}line")) <= lines
     assert (len(svg.findall(f"{SVG}line")) > 0) == (lines > 0)
     title = svg.find(f"{SVG}title")
@@ -192,7 +190,7 @@ def test_a_joint_tower_retrieves_captions_by_features_and_what_is_rebuilt(
     assert "T→I R@10" in outcome.stdout
     record = answer(made.root, *words, "--gallery", 20)
     assert record["up_to_date"]
-    assert (record["retrieval"]["split"], record["retrieval"]["pictures"]) == ("val", 20)
+    assert (record["retrieval"]["split"], record["retrieval"]["images"]) == ("val", 20)
     for kind in ("x", "x_hat"):
         found = record["retrieval"][kind]
         assert 0 <= found["image_to_text_1"] <= found["image_to_text_5"] <= found["image_to_text_10"] < 1
@@ -200,28 +198,28 @@ def test_a_joint_tower_retrieves_captions_by_features_and_what_is_rebuilt(
     assert answer(made.root, "tiny", "--out", tmp_path / "out")["retrieval"] is None
 
 
-def test_pictures_come_from_the_named_set(made: Made, tmp_path: Path) -> None:
-    inputs = probing.ProbeInputs(made.features, made.autoencoder, pictures=made.pictures)
+def test_images_come_from_the_named_set(made: Made, tmp_path: Path) -> None:
+    inputs = probing.ProbeInputs(made.features, made.autoencoder, images=made.images)
     pairs = np.array([[3, 9], [0, 40]])
     stored = made.features.read("pixels", pairs.reshape(-1)).reshape(2, 2, SIDE, SIDE, 3)
-    np.testing.assert_array_equal(probing.pictures_of(inputs, pairs), stored)
-    outcome = run(made.root, "tiny", "--pictures", made.pictures, "--out", tmp_path / "out")
+    np.testing.assert_array_equal(probing.images_of(inputs, pairs), stored)
+    outcome = run(made.root, "tiny", "--images", made.images, "--out", tmp_path / "out")
     assert outcome.exit_code == 0, outcome.output
-    write_pictures(tmp_path / "other")
+    write_images(tmp_path / "other")
     for file in (tmp_path / "other").iterdir():
         file.write_bytes(file.read_bytes()[:-1] + b"?")
-    outcome = run(made.root, "tiny", "--pictures", tmp_path / "other", "--out", tmp_path / "none")
+    outcome = run(made.root, "tiny", "--images", tmp_path / "other", "--out", tmp_path / "none")
     assert outcome.exit_code == 2
     assert "give the set that the features were extracted from" in outcome.stderr
     assert not (tmp_path / "none").exists()
 
 
-def test_without_pictures_figures_have_the_colours_of_tokens(
+def test_without_images_figures_have_the_colors_of_tokens(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "pictures_of", lambda inputs, pairs: None)
+    monkeypatch.setattr(probing, "images_of", lambda inputs, pairs: None)
     answer(made.root, "tiny", "--out", tmp_path / "out")
-    svg = ElementTree.parse(tmp_path / "out/colours.svg").getroot()
+    svg = ElementTree.parse(tmp_path / "out/colors.svg").getroot()
     assert len(svg.findall(f"{SVG}image")) == 12
     assert Image.open(io.BytesIO((tmp_path / "out/matching.png").read_bytes())).size[0] > 100
 

@@ -35,7 +35,7 @@ def fill(writer: StoreWriter) -> Store:
     for shard in writer.missing_shards():
         values = np.random.default_rng(shard).normal(size=(2, 2, 2, 2, 4)).astype(np.float16)
         writer.write_shard(shard, {"latents": values})
-    return writer.finalise()
+    return writer.finalize()
 
 
 @pytest.fixture

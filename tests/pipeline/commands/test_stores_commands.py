@@ -38,7 +38,7 @@ def fill(writer: StoreWriter) -> Store:
     for shard in writer.missing_shards():
         values = np.random.default_rng(shard).normal(size=(2, 2, 2, 2, 4)).astype(np.float16)
         writer.write_shard(shard, {spec.name: values for spec in writer.manifest.arrays})
-    return writer.finalise()
+    return writer.finalize()
 
 
 def age(path: Path) -> None:
@@ -138,12 +138,12 @@ def test_diff_names_ingredients_and_rows(store: Store, tmp_path: Path) -> None:
     assert "the same rows of the same ingredients" in run("diff", store.path, store.path).stdout
 
 
-def test_stats_writes_numbers_and_a_picture(store: Store) -> None:
+def test_stats_writes_numbers_and_an_image(store: Store) -> None:
     record = answer("stats", store.path)["surveys"][0]
     assert (record["array"], record["rows"], record["tokens"]) == ("features", 4, 32)
     assert json.loads(Path(record["numbers"]).read_text())["effective_rank"] == record["effective_rank"]
-    with Image.open(record["plot"]) as picture:
-        assert picture.size == (1600, 1180)
+    with Image.open(record["plot"]) as image:
+        assert image.size == (1600, 1180)
     assert "effective rank" in run("stats", store.path, "--array", "features", "--rows", 2).stdout
     outcome = run("stats", store.path, "--array", "latents")
     assert outcome.exit_code == 2

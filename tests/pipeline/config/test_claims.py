@@ -1,4 +1,4 @@
-"""Claims: read, judged by figures, and refused when they are no comparison."""
+"""Claims: read, judged by metrics, and refused when they are no comparison."""
 
 import pytest
 
@@ -20,7 +20,7 @@ FIGURES = {"fae": {"FD @100": 20.0, "loss": 0.25}, "seed-1": {"loss": 0.5}}
         ("fae[loss] < other[loss]", "-", "not measured"),
     ],
 )
-def test_a_claim_is_judged_by_the_figures(text, measured, outcome):
+def test_a_claim_is_judged_by_the_metrics(text, measured, outcome):
     (line,) = judge_claims({"so it is": text}, FIGURES)
     assert line == {"claim": "so it is", "compared": text, "measured": measured, "outcome": outcome}
 

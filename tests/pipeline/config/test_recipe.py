@@ -154,18 +154,18 @@ def test_a_wrong_override_is_named(key, value, message):
 
 
 def test_a_recipe_file_is_named_by_its_stem_and_finds_data_beside_itself(tmp_path):
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     (tmp_path / "part-0.tar").touch()
     file = tmp_path / "mine.yaml"
-    file.write_text("data: {path: pictures, labels: elsewhere.csv}")
+    file.write_text("data: {path: images, labels: elsewhere.csv}")
     recipe = load_recipe(str(file))
     assert recipe.name == "mine"
-    assert recipe.data.path == str(tmp_path / "pictures")
+    assert recipe.data.path == str(tmp_path / "images")
     assert recipe.data.labels == "elsewhere.csv"
     file.write_text("data: {path: part-*.tar}")
     assert load_recipe(str(file)).data.path == str(tmp_path / "part-*.tar")
-    file.write_text("data: {path: 's3://bucket/pictures'}")
-    assert load_recipe(str(file)).data.path == "s3://bucket/pictures"
+    file.write_text("data: {path: 's3://bucket/images'}")
+    assert load_recipe(str(file)).data.path == "s3://bucket/images"
 
 
 def test_a_missing_recipe_suggests_the_nearest_built_in_one():

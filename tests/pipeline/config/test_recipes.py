@@ -38,7 +38,7 @@ def test_the_settings_of_a_recipe_fit_together(name):
     spec = EncoderSpec.from_preset(config.encoder, layer=config.layer, norm=config.norm, input_size=config.input_size)
     height, width, _ = encoder_shape(spec)
     assert height == width
-    assert config.picture_size % height == 0
+    assert config.image_size % height == 0
     assert config.pixels
     trained = {"train-ae": recipe.autoencoder, "train-decoder": recipe.decoder, "train-gen": recipe.generator}
     for stage in STAGES[: STAGES.index(recipe.until) + 1]:
@@ -66,7 +66,7 @@ def test_a_flow_shares_all_stages_before_it(name):
 
 def test_the_papers_numbers():
     recipe = load_recipe("imagenet256-dinov2-g")
-    assert (recipe.extract.encoder, recipe.extract.picture_size) == ("dinov2-g", 256)
+    assert (recipe.extract.encoder, recipe.extract.image_size) == ("dinov2-g", 256)
     assert encoder_shape(EncoderSpec.from_preset("dinov2-g")) == (16, 16, 1536)
     auto = recipe.autoencoder
     assert (auto.latent_channels, auto.heads * auto.head_dim, auto.decoder_depth) == (32, 6144, 6)

@@ -21,14 +21,14 @@ ERRORS = {
 
 @click.group(cls=FaeGroup)
 def main() -> None:
-    """Pictures become features, and features become pictures."""
+    """Images become features, and features become images."""
 
 
 @main.command("extract")
 @config_options("data", "extract", "runtime", exclude=("extract.seed",))
 @click.option("--out", cls=GroupedOption, group="Store", help="Where to.")
 def extract(settings: Settings, out: str | None) -> None:
-    """Pictures to features."""
+    """Images to features."""
     print("a library talks")
     settings.output.say(f"root {settings.root}, out {out}")
     sections = {"data": vars(settings.recipe.data), "extract": vars(settings.recipe.extract)}

@@ -44,7 +44,7 @@ def test_commands_are_listed_in_the_order_they_were_added():
 def test_help_is_the_answer_to_nothing():
     outcome = run()
     assert outcome.exit_code == 2
-    assert "Pictures become features" in outcome.stderr
+    assert "Images become features" in outcome.stderr
 
 
 @pytest.mark.parametrize(

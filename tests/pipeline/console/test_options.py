@@ -26,7 +26,7 @@ def result_of(*words, **env):
 @pytest.fixture
 def recipe(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("extract: {picture_size: 64, batch_size: 8, encoder: dinov2-s}\n")
+    file.write_text("extract: {image_size: 64, batch_size: 8, encoder: dinov2-s}\n")
     return str(file)
 
 
@@ -37,20 +37,20 @@ def test_defaults_are_the_dataclass_defaults():
 
 
 def test_options_win_over_set_over_recipe_over_defaults(recipe):
-    words = ["--config", recipe, "--set", "extract.batch_size=9", "--set", "extract.picture_size=96"]
-    result = result_of("extract", *words, "--picture-size", "128", "--flip", "--dry-run")
+    words = ["--config", recipe, "--set", "extract.batch_size=9", "--set", "extract.image_size=96"]
+    result = result_of("extract", *words, "--image-size", "128", "--flip", "--dry-run")
     settings = result["extract"]
-    assert (settings["picture_size"], settings["batch_size"], settings["encoder"]) == (128, 9, "dinov2-s")
+    assert (settings["image_size"], settings["batch_size"], settings["encoder"]) == (128, 9, "dinov2-s")
     assert settings["dtype"] == "float16"
     assert settings["flip"] is True
-    assert result["given"] == ["extract.batch_size", "extract.flip", "extract.picture_size"]
+    assert result["given"] == ["extract.batch_size", "extract.flip", "extract.image_size"]
     assert (result["name"], result["source"], result["dry_run"]) == ("mine", recipe, True)
 
 
 def test_an_option_given_its_default_still_wins_over_the_recipe(recipe):
-    result = result_of("extract", "--config", recipe, "--picture-size", "256", "--name", "other")
-    assert result["extract"]["picture_size"] == 256
-    assert result["given"] == ["extract.picture_size", "name"]
+    result = result_of("extract", "--config", recipe, "--image-size", "256", "--name", "other")
+    assert result["extract"]["image_size"] == 256
+    assert result["given"] == ["extract.image_size", "name"]
     assert result["name"] == "other"
 
 
@@ -72,11 +72,11 @@ def test_the_root_comes_from_option_or_environment(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--picture-size", "3"], "'--picture-size': 3 is not in the range x>=8."),
-        (["--picture-size", "big"], "'--picture-size': 'big' is not a valid integer."),
+        (["--image-size", "3"], "'--image-size': 3 is not in the range x>=8."),
+        (["--image-size", "big"], "'--image-size': 'big' is not a valid integer."),
         (["--holdout", "nan"], "'--holdout': expected a finite number; received 'nan'."),
         (["--dtype", "int3"], "'--dtype': 'int3' is not one of 'float16', 'float32', 'bfloat16', 'int8'."),
-        (["--picturesize", "3"], "No such option '--picturesize'"),
+        (["--imagesize", "3"], "No such option '--imagesize'"),
         (["--set", "extract.stepz"], "--set extract.stepz: expected KEY=VALUE"),
         (["--set", "extract.flipp=1"], "--set extract.flipp: unknown key; did you mean 'flip'?"),
         (["--set", "generator.steps=1"], "--set generator.steps: this command reads only data, extract, runtime"),
@@ -94,16 +94,16 @@ def test_a_mistake_names_the_option(words, message):
 
 
 def test_an_unknown_option_suggests_the_nearest():
-    assert "--picture-size" in run("extract", "--picturesize", "3").stderr
+    assert "--image-size" in run("extract", "--imagesize", "3").stderr
 
 
 def test_help_stands_under_headings_with_units_ranges_and_defaults():
     text = run("extract", "--help").stdout
     lines = text.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Pictures:", "Encoder:", "Store:", "Runtime:", "Training on workers:", "Watching:", "General:"]
+    assert headings == ["Images:", "Encoder:", "Store:", "Runtime:", "Training on workers:", "Watching:", "General:"]
     words = " ".join(text.split())
-    assert "--picture-size PIXELS Pixels on a side" in words
+    assert "--image-size PIXELS Pixels on a side" in words
     assert "[default: 256; x>=8]" in words
     assert "--flip / --no-flip" in words
     assert "[default: no-flip]" in words

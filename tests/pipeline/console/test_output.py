@@ -59,6 +59,6 @@ def test_plain_values_survive_json():
 
 
 def test_progress_speaks_the_language_of_the_output(capsys):
-    with Output(json=True).progress("scan", "pictures", total=4) as progress:
+    with Output(json=True).progress("scan", "images", total=4) as progress:
         progress.advance(4)
     assert json.loads(capsys.readouterr().err)["done"] == 4

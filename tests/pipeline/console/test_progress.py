@@ -44,10 +44,10 @@ def test_lines_come_at_most_every_ten_seconds_and_at_the_end(clock, capsys):
         work(progress, clock, 9.9, 990, 1797)
         assert capsys.readouterr().err == ""
         work(progress, clock, 0.1, 1200, 1797, loss=0.123456)
-        assert capsys.readouterr().err == "extract  1,200/1,797 pictures  120/s  5 s left  loss=0.1235\n"
+        assert capsys.readouterr().err == "extract  1,200/1,797 images  120/s  5 s left  loss=0.1235\n"
         work(progress, clock, 5, 1797, 1797)
     captured = capsys.readouterr()
-    assert captured.err == "extract  1,797/1,797 pictures  120/s  loss=0.1235\n"
+    assert captured.err == "extract  1,797/1,797 images  120/s  loss=0.1235\n"
     assert captured.out == ""
 
 
@@ -78,7 +78,7 @@ def test_nothing_done_writes_nothing(clock, capsys):
 def test_an_exception_passes_after_a_last_line(clock, capsys):
     with pytest.raises(RuntimeError, match="boom"):
         fail_after(Progress("encode", clock=clock), clock, done=4)
-    assert capsys.readouterr().err == "encode  4/10 pictures  2.00/s  3 s left  loss=0.5\n"
+    assert capsys.readouterr().err == "encode  4/10 images  2.00/s  3 s left  loss=0.5\n"
 
 
 def test_advancing_from_a_start_without_a_total(clock):
@@ -86,7 +86,7 @@ def test_advancing_from_a_start_without_a_total(clock):
         progress.start(5)
         clock.seconds += 2
         progress.advance(3, source="a.tar")
-        assert progress.line() == "scan  8 pictures  1.50/s  source=a.tar"
+        assert progress.line() == "scan  8 images  1.50/s  source=a.tar"
         assert progress.seconds_left is None
 
 
@@ -115,7 +115,7 @@ def test_a_terminal_shows_a_bar_that_ends_with_the_work(clock, monkeypatch, caps
         fail_after(Progress("extract [a]", clock=clock), clock, done=5)
     shown = capsys.readouterr().err
     assert "extract [a]" in shown
-    assert "5/10 pictures" in shown
+    assert "5/10 images" in shown
     assert "loss=0.5" in shown
     assert shown.rstrip("\n").endswith("\x1b[?25h")  # the cursor is back
 
@@ -128,7 +128,7 @@ def test_the_terminal_shows_shards_rates_and_shares(clock, monkeypatch, capsys):
         shares = {"rows_by_worker": {"a": 30, "b": 10}, "seconds_by_part": {"decode": 1, "encode": 3}}
         work(progress, clock, 10, 40, 100, shards_done=4, shards=10, **shares)
     shown = capsys.readouterr().err
-    for text in ("40/100 pictures", "4/10 shards", "a 75 %  b 25 %", "encode 75 %  decode 25 %", "average 4.00"):
+    for text in ("40/100 images", "4/10 shards", "a 75 %  b 25 %", "encode 75 %  decode 25 %", "average 4.00"):
         assert text in shown, text
 
 
@@ -201,7 +201,7 @@ def test_shares_and_shards_are_short():
 
 
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1,234"), (143.2, "143"), (14.26, "14.3"), (0.518, "0.52")])
-def test_numbers_keep_three_figures(value, text):
+def test_numbers_keep_three_metrics(value, text):
     assert format_number(value) == text
 
 

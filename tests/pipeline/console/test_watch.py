@@ -17,7 +17,7 @@ SHARES = {"rows_by_worker": {"0": 3, "1": 1}, "seconds_by_part": {"decode": 1.5}
 
 
 def record(state="running", **more):
-    return {"progress": "extract", "state": state, "done": 4, "total": 10, "unit": "pictures", **more}
+    return {"progress": "extract", "state": state, "done": 4, "total": 10, "unit": "images", **more}
 
 
 def test_the_file_says_who_works_and_how_far_and_goes_with_the_end(tmp_path):
@@ -100,8 +100,8 @@ def test_metrics_are_served_on_loopback_until_the_end():
         text = read(url)
     after = read(url)
     watch.close()
-    assert 'fae_pipe_done{stage="encode",unit="pictures"} 3.0' in text
-    assert 'fae_pipe_total{stage="encode",unit="pictures"} 9.0' in text
+    assert 'fae_pipe_done{stage="encode",unit="images"} 3.0' in text
+    assert 'fae_pipe_total{stage="encode",unit="images"} 9.0' in text
     assert 'fae_pipe_running{stage="encode"} 1.0' in text
     assert 'fae_pipe_running{stage="encode"} 0.0' in after
     assert 'fae_pipe_part{name="rows_by_worker",part="0",stage="encode"} 3.0' in text

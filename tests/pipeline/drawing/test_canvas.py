@@ -53,7 +53,7 @@ def test_text_is_anchored_and_escaped() -> None:
 def test_enlarged_cells_stay_sharp_and_the_svg_carries_them_as_they_are() -> None:
     cells = np.array([[RED, BLUE], [BLUE, RED]], np.uint8)
     canvas = Canvas(60, 60, "cells")
-    canvas.picture(cells, 10, 10, 40, 40)
+    canvas.image(cells, 10, 10, 40, 40)
     image = opened(canvas)
     assert [image.getpixel(place) for place in ((11, 11), (29, 29), (30, 29), (48, 48))] == [RED, RED, BLUE, RED]
     element = ElementTree.fromstring(canvas.svg()).find(f"{SVG}image")

@@ -1,4 +1,4 @@
-"""The plot of a survey is a picture of the survey's numbers."""
+"""The plot of a survey is an image of the survey's numbers."""
 
 import io
 from typing import Any
@@ -37,14 +37,14 @@ def opened(data: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
-def colours(image: Image.Image) -> set[tuple[int, ...]]:
-    return {colour for _, colour in image.getcolors(maxcolors=1 << 24)}
+def colors(image: Image.Image) -> set[tuple[int, ...]]:
+    return {color for _, color in image.getcolors(maxcolors=1 << 24)}
 
 
 def test_outliers_are_warm_and_only_outliers() -> None:
     norms = (0, HEIGHT + 60, WIDTH, 2 * HEIGHT + 60)
-    assert WARM in colours(opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=6.0), "t")).crop(norms))
-    assert WARM not in colours(opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=None), "t")).crop(norms))
+    assert WARM in colors(opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=6.0), "t")).crop(norms))
+    assert WARM not in colors(opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=None), "t")).crop(norms))
 
 
 def test_the_strongest_position_is_the_darkest() -> None:

@@ -51,7 +51,7 @@ def write_store(root: Path, kind: str, values: np.ndarray, index: Any, **facts: 
     )
     for shard in writer.missing_shards():
         writer.write_shard(shard, {kind: values[list(writer.shard_rows(shard))][:, None]})
-    return writer.finalise()
+    return writer.finalize()
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +83,16 @@ def write_samples(root: Path, tmp_path: Path, joint_tower: Path) -> Callable[...
 
     def write(told: list[str], painted: list[str], **made_by: str) -> Path:
         folder = tmp_path / "samples"
-        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        (folder / "images").mkdir(parents=True, exist_ok=True)
         (run,) = (root / "generators").iterdir()
         ingredients = {"generator_sha256": RunFolder.open(run).weights_sha256, "sample": {}} | made_by
-        grey = np.random.default_rng(3).integers(256, size=(len(told), 32, 32, 3), dtype=np.uint8)
+        gray = np.random.default_rng(3).integers(256, size=(len(told), 32, 32, 3), dtype=np.uint8)
         entries = []
-        for number, (caption, pixels) in enumerate(zip(told, grey, strict=True)):
-            Image.fromarray(pixels).save(folder / "pictures" / f"{number}.png")
+        for number, (caption, pixels) in enumerate(zip(told, gray, strict=True)):
+            Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
             entries.append({"file": f"{number}.png", "label": -1, "seed": number, "caption": caption})
         save_file({"latents": latents_of(painted, joint_tower, 4)}, folder / "latents.safetensors")
-        (folder / "samples.json").write_text(json.dumps({"ingredients": ingredients, "pictures": entries}))
+        (folder / "samples.json").write_text(json.dumps({"ingredients": ingredients, "images": entries}))
         return folder
 
     return write
@@ -121,7 +121,7 @@ def evaluate(*words: object, code: int = 0) -> Any:
 
 
 def values(record: dict[str, Any]) -> dict[str, float]:
-    return {figure["metric"]: figure["value"] for figure in record["figures"]}
+    return {metric["metric"]: metric["value"] for metric in record["metrics"]}
 
 
 def test_a_head_knows_samples_that_show_their_captions(root: Path, write_samples: Callable[..., Path]) -> None:
@@ -133,9 +133,9 @@ def test_a_head_knows_samples_that_show_their_captions(root: Path, write_samples
     assert found["caption recall@5"] > 0.7
     assert found["caption mean rank"] < 10
     assert found["real held-out caption recall@1"] > 0.3
-    notes = {figure["metric"]: figure["note"] for figure in record["figures"]}
+    notes = {metric["metric"]: metric["note"] for metric in record["metrics"]}
     assert notes["caption recall@1"] == (
-        "chance 0.0167 among 60, 60 pictures of 60 captions; proxy: a head trained on 180 real pairs"
+        "chance 0.0167 among 60, 60 images of 60 captions; proxy: a head trained on 180 real pairs"
     )
     assert evaluate(folder, "--root", root)["up_to_date"]
     strangers = write_samples(texts, texts[7:] + texts[:7])
@@ -163,12 +163,12 @@ def test_a_store_of_samples_is_judged_alike(
         rows = list(writer.shard_rows(shard))
         pixels = np.zeros((len(rows), 1, 32, 32, 3), np.uint8)
         writer.write_shard(shard, {"pixels": pixels, "latents": latents[rows][:, None]})
-    found = values(evaluate(writer.finalise().path, "--root", root))
+    found = values(evaluate(writer.finalize().path, "--root", root))
     for name in ("caption recall@1", "caption mean rank", "real held-out caption recall@5"):
         assert found[name] == pytest.approx(expected[name]), name
 
 
-def test_a_joint_model_sees_the_pictures_themselves(
+def test_a_joint_model_sees_the_images_themselves(
     root: Path, write_samples: Callable[..., Path], joint_tower: Path
 ) -> None:
     import transformers
@@ -190,5 +190,5 @@ def test_who_cannot_judge_says_so(root: Path, write_samples: Callable[..., Path]
     assert "captions: not judged" in outcome.stdout
     assert "caption recall@1" not in outcome.stdout
     assert "caption recall@1" in values(evaluate(folder, "--root", root, "--latents", "tiny", "--text", "tiny"))
-    plain = folder / "pictures"
+    plain = folder / "images"
     assert "expected samples with captions" in evaluate(plain, "--root", root, "--text", "tiny", code=2)

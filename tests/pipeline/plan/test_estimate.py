@@ -18,7 +18,7 @@ from stores import ArraySpec, StoreWriter, new_index
 DEPLOY = Path(__file__).parents[3] / "deploy" / "README.md"
 # `$ fae-pipe plan …` and what it prints, in blocks of text.
 SHOWN = re.findall(r"```\n\$ fae-pipe (plan [^\n]*)\n(.*?)```", DEPLOY.read_text(), re.DOTALL)
-MACHINES = Machines(gpus=8, rate=250.0, storage_rate=8e9, picture_bytes=1e5, classes=1000)
+MACHINES = Machines(gpus=8, rate=250.0, storage_rate=8e9, image_bytes=1e5, classes=1000)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def stages(plan):
 
 
 def test_bytes_are_those_of_a_store(tmp_path, recipe):
-    changed = override(recipe, {"extract.encoder": "dinov2-s", "extract.picture_size": "32", "extract.flip": "true"})
+    changed = override(recipe, {"extract.encoder": "dinov2-s", "extract.image_size": "32", "extract.flip": "true"})
     plan = make_plan(changed, 150, MACHINES)
     arrays = [ArraySpec("features", (16, 16, 384)), ArraySpec("pixels", (32, 32, 3), "uint8")]
     index = new_index([f"{row}" for row in range(150)])
@@ -50,7 +50,7 @@ def test_bytes_are_those_of_a_store(tmp_path, recipe):
         assert (need.shards, need.rows_per_shard) == (len(files), writer.manifest.rows_per_shard)
 
 
-def test_extraction_takes_pictures_over_rate_and_gpus(recipe):
+def test_extraction_takes_images_over_rate_and_gpus(recipe):
     plan = make_plan(recipe, 1_281_167, MACHINES)
     assert stages(plan)["extract"].seconds == pytest.approx(1_281_167 / (250 * 8))
     assert stages(plan)["extract"].bound_by == "arithmetic"
@@ -58,7 +58,7 @@ def test_extraction_takes_pictures_over_rate_and_gpus(recipe):
     assert stages(flipped)["extract"].seconds == pytest.approx(2 * stages(plan)["extract"].seconds)
 
 
-def test_trainings_do_not_depend_on_the_pictures_and_halve_with_twice_the_gpus(recipe):
+def test_trainings_do_not_depend_on_the_images_and_halve_with_twice_the_gpus(recipe):
     plan, more = make_plan(recipe, 10**6, MACHINES), make_plan(recipe, 10**8, MACHINES)
     twice = make_plan(recipe, 10**6, replace(MACHINES, gpus=16))
     for name in ("train-ae", "train-decoder", "train-gen"):
@@ -92,7 +92,7 @@ def test_the_plans_of_the_readme_are_what_the_commands_print(line, expected, cap
     assert captured.out == expected
 
 
-def test_the_readme_shows_imagenet_on_8_gpus_and_400_million_pictures_on_64():
+def test_the_readme_shows_imagenet_on_8_gpus_and_400_million_images_on_64():
     asked = [(line.split()[1], re.search(r"--gpus (\d+)", line)[1]) for line, _ in SHOWN]
     assert asked == [("imagenet256-dinov2-g", "8"), ("imagenet256-dinov2-g", "64")]
 
@@ -101,7 +101,7 @@ def test_programs_get_the_plan_as_one_object(capsys):
     words = [
         "plan",
         "digits",
-        "--pictures",
+        "--images",
         "1797",
         "--gpus",
         "1",
@@ -135,7 +135,7 @@ def test_sizes_of_the_papers_generators_stand_beside_what_it_says(capsys):
 
 @pytest.mark.parametrize("words", [["--rate", "0"], ["--gpus", "0"], ["--set", "generator.size=XXL"]])
 def test_mistakes_are_named(words, capsys):
-    base = ["plan", "digits", "--pictures", "10", "--gpus", "1", "--rate", "30"]
+    base = ["plan", "digits", "--images", "10", "--gpus", "1", "--rate", "30"]
     code, captured = run(capsys, *base, *words)
     assert code == 2
     assert "error:" in captured.err

@@ -74,12 +74,12 @@ def test_halves_of_the_autoencoder_add_up_and_the_decoder_grows_with_its_size():
         ({"guidance_scale": 2.0, "guidance_interval": "0.45,0"}, 14),
     ],
 )
-def test_evaluations_of_a_picture(settings, expected):
+def test_evaluations_of_an_image(settings, expected):
     config = GeneratorConfig(size="tiny", shift=1.0)
     assert evaluations(SampleConfig(steps=10, **settings), (4, 4, 8), 3, config) == expected
 
 
-def test_a_flows_picture_costs_a_pass_with_its_deep_block_twice_and_a_gradient():
+def test_a_flows_image_costs_a_pass_with_its_deep_block_twice_and_a_gradient():
     config = GeneratorConfig(model="starflow", size="S")  # 8 layers, and 3 times 2
     assert evaluations(SampleConfig(), (4, 4, 8), 3, config) == pytest.approx(3)
     assert evaluations(SampleConfig(guidance_scale=2.0), (4, 4, 8), 3, config) == pytest.approx(3 + 8 / 14)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from markupsafe import Markup
 from PIL import Image
 
-from jobs.sampling.report_images import nearest_pictures
+from jobs.sampling.report_images import nearest_images
 from pipeline.cli import main
 from pipeline.report import image_sections as showcase
 from pipeline.report import records
@@ -21,7 +21,7 @@ from pipeline.report.page import Section, render_page, table
 from pipeline.report.subjects import open_subject
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-QUICK = ["--scales", "1,2", "--grid-steps", "2,3", "--pictures", "4"]
+QUICK = ["--scales", "1,2", "--grid-steps", "2,3", "--images", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def page(world, tmp_path_factory):
 def test_every_section_is_there(page):
     file, record = page
     assert [title.split(" of ")[0] for title in record["sections"]] == [
-        "Lineage", "Figures", "Training", "Training", "Training", "Latents", "Reconstructions",
-        "Samples along the training", "Samples", "Guidance and steps", "Nearest training pictures", "Settings",
+        "Lineage", "Metrics", "Training", "Training", "Training", "Latents", "Reconstructions",
+        "Samples along the training", "Samples", "Guidance and steps", "Nearest training images", "Settings",
     ]  # fmt: skip
     assert record["num_bytes"] == file.stat().st_size < 10e6
 
@@ -134,15 +134,15 @@ def test_names_are_text_and_never_markup(world):
     assert "<script" not in lineage_graph([subject])
 
 
-def test_a_copy_is_found_and_does_not_count_as_its_own_neighbour(world):
+def test_a_copy_is_found_and_does_not_count_as_its_own_neighbor(world):
     features = world.made.features
     rows = features.rows("train")
     copies = features.read("pixels", rows[[3, 5]], view=0)
-    found = nearest_pictures(copies, features, rows)
+    found = nearest_images(copies, features, rows)
     assert found.rows.tolist() == rows[[3, 5]].tolist()
     np.testing.assert_allclose(found.distances, 0, atol=1e-6)
-    np.testing.assert_array_equal(found.pictures, copies)
-    others = nearest_pictures(copies, features, rows, others=True)
+    np.testing.assert_array_equal(found.images, copies)
+    others = nearest_images(copies, features, rows, others=True)
     assert (others.distances > 1e-3).all()
     assert not set(others.rows.tolist()) & set(rows[[3, 5]].tolist())
 
@@ -159,22 +159,22 @@ def test_curves_are_those_of_the_metrics(world):
     assert drawn["spectrum of the covariance over channels"].renderers[0].data_source.data["y"] == [2.0, 1e-12]
 
 
-def test_figures_say_how_they_were_made(world):
+def test_metrics_say_how_they_were_made(world):
     subject = open_subject(world.root, str(world.made.models.generator.path))
     rows = records.merit_rows(world.root, [subject])
     assert rows
     assert all(row["how"] for row in rows)
-    assert {"psnr db", "relative squared error"} <= {row["figure"] for row in rows}
+    assert {"psnr db", "relative squared error"} <= {row["metric"] for row in rows}
 
 
-def test_large_pictures_become_jpeg_and_small_ones_stay_as_they_are():
+def test_large_images_become_jpeg_and_small_ones_stay_as_they_are():
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
-    assert "data:image/jpeg" in showcase.picture(noise, "noise")
-    small = showcase.picture(noise[:8, :8], "a corner")
+    assert "data:image/jpeg" in showcase.image_tag(noise, "noise")
+    small = showcase.image_tag(noise[:8, :8], "a corner")
     assert "data:image/png" in small
     assert 'alt="a corner"' in small
     assert "pixelated" in small
-    assert 'alt="&#34;x"' in showcase.picture(Image.new("RGB", (4, 4)), '"x')
+    assert 'alt="&#34;x"' in showcase.image_tag(Image.new("RGB", (4, 4)), '"x')
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_a_browser_draws_the_page_without_complaint(browser):
     assert len(images) > 10
     assert all(width > 0 and text for width, text in images)
     plots = browser.execute_script("return Bokeh.documents.flatMap(d => d.roots()).length")
-    assert plots == browser.execute_script("return document.querySelectorAll('.curves figure').length") > 10
+    assert plots == browser.execute_script("return document.querySelectorAll('.curves metric').length") > 10
     assert browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
 
 

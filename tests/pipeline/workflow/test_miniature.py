@@ -1,4 +1,4 @@
-"""A tiny miniature: variants share stages, a second run does nothing, a stopped one goes on, figures lead to claims."""
+"""A tiny miniature: variants share stages, a second run does nothing, a stopped one goes on, metrics lead to claims."""
 
 import json
 from pathlib import Path
@@ -79,10 +79,10 @@ def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(miniature, tmp_pa
         ("sample", False),
         ("eval", False),
     }
-    figures = {one["variant"]: one["figures"] for one in found["variants"]}
-    assert figures["pca"]["relative_squared_error"] < figures["fae"]["relative_squared_error"]
-    assert {"probe x", "probe z", "probe x_hat", "match z"} <= figures["pca"].keys()
-    assert {"FD-Lite0", "FD-Lite0 @2", "KID on Lite0", "PSNR (dB) rebuilt"} <= figures["vae"].keys()
+    metrics = {one["variant"]: one["metrics"] for one in found["variants"]}
+    assert metrics["pca"]["relative_squared_error"] < metrics["fae"]["relative_squared_error"]
+    assert {"probe x", "probe z", "probe x_hat", "match z"} <= metrics["pca"].keys()
+    assert {"FD-Lite0", "FD-Lite0 @2", "KID on Lite0", "PSNR (dB) rebuilt"} <= metrics["vae"].keys()
     (decoder,) = {s["path"] for one in found["variants"] for s in one["stages"] if s["stage"] == "train-decoder"}
     assert [claim["outcome"] for claim in found["claims"]] == ["holds", "does not hold"]
     text = results.read_text()
@@ -100,7 +100,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(miniature, tmp_pa
     assert run(*command, "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert {stage["up_to_date"] for one in again["variants"] for stage in one["stages"]} == {True}
-    assert {one["variant"]: one["figures"] for one in again["variants"]} == figures
+    assert {one["variant"]: one["metrics"] for one in again["variants"]} == metrics
     assert [path.name for path in (root / "decoders").iterdir()] == [Path(decoder).name]
 
 

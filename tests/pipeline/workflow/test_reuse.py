@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("minilm")
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory, digit_pngs, tiny_recipe):
     """Twelve digits with a class and a caption each."""
-    folder, lines = tmp_path_factory.mktemp("pictures"), []
+    folder, lines = tmp_path_factory.mktemp("images"), []
     for number, (name, digit, data) in enumerate(digit_pngs):
         (folder / f"{name}.png").write_bytes(data)
         split = "val" if number % 3 == 0 else "train"
@@ -45,7 +45,7 @@ def recipe(tmp_path_factory, digit_pngs, tiny_recipe):
 
 @pytest.fixture
 def work(monkeypatch):
-    """What was done, counted where it is done: pictures and captions encoded, shards of latents, training steps."""
+    """What was done, counted where it is done: images and captions encoded, shards of latents, training steps."""
     done: Counter[str] = Counter()
 
     def counted(owner, method, what, amount):
@@ -57,7 +57,7 @@ def work(monkeypatch):
 
         monkeypatch.setattr(owner, method, count)
 
-    counted(_Filler, "_encode", "pictures", lambda pixels, features: len(pixels))
+    counted(_Filler, "_encode", "images", lambda pixels, features: len(pixels))
     counted(TextWorker, "_encode", "captions", lambda texts, start, arrays: len(texts))
     counted(EncodeWorker, "run", "latent shards", lambda shard: 1)
     counted(Trainer, "update", "steps", lambda *args: 1)
@@ -76,7 +76,7 @@ def test_a_change_costs_the_new_work_alone(recipe, tmp_path, work):
     assert everything == set(recipe.stages)
     views = first.features.views
     shards = work["latent shards"]
-    assert work == {"pictures": ROWS * views, "latent shards": shards, "steps": 3 * STEPS}
+    assert work == {"images": ROWS * views, "latent shards": shards, "steps": 3 * STEPS}
 
     assert run({})[0] == set()
     assert not work
@@ -85,7 +85,7 @@ def test_a_change_costs_the_new_work_alone(recipe, tmp_path, work):
     assert run({"generator.model": "starflow"})[0] == {"train-gen", "sample"}
     assert work == {"steps": STEPS}
 
-    # Another condition: captions are encoded once, and no picture or latent is.
+    # Another condition: captions are encoded once, and no image or latent is.
     assert run(TEXT)[0] == {"extract-text", "train-gen", "sample"}
     assert work == {"captions": ROWS, "steps": STEPS}
     assert run(TEXT | {"generator.model": "mmdit"})[0] == {"train-gen", "sample"}
@@ -94,7 +94,7 @@ def test_a_change_costs_the_new_work_alone(recipe, tmp_path, work):
     # Another block of the encoder: all but the captions.
     redone, other = run(TEXT | {"extract.layer": "3"})
     assert redone == set(recipe.stages)
-    assert work == {"pictures": ROWS * views, "latent shards": shards, "steps": 3 * STEPS}
+    assert work == {"images": ROWS * views, "latent shards": shards, "steps": 3 * STEPS}
     assert other.features.content_id != first.features.content_id
 
     # And back: nothing at all.

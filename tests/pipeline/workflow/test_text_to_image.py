@@ -1,4 +1,4 @@
-"""Captions to pictures, end to end: digits with captions, MiniLM, and a generator that is told what they say."""
+"""Captions to images, end to end: digits with captions, MiniLM, and a generator that is told what they say."""
 
 import json
 from dataclasses import replace
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("minilm")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory, digit_pngs):
+def images(tmp_path_factory, digit_pngs):
     """Twelve digits, each with two captions and no class."""
     folder = tmp_path_factory.mktemp("captioned")
     lines = []
@@ -50,11 +50,11 @@ def pictures(tmp_path_factory, digit_pngs):
 
 
 @pytest.fixture(scope="module")
-def recipe(tiny_recipe, pictures):
+def recipe(tiny_recipe, images):
     settings = {
         "name": "told",
-        "data.path": str(pictures),
-        "data.labels": str(pictures / "labels.jsonl"),
+        "data.path": str(images),
+        "data.labels": str(images / "labels.jsonl"),
         "data.holdout": "0",
         "data.limit": "null",
         "text.captions": "2",
@@ -114,7 +114,7 @@ def test_a_dry_run_names_what_is_to_come(told, recipe, capsys):
 
 def test_samples_of_a_recipe_show_the_held_out_captions(told):
     _, made = told
-    entries = made.samples.record()["pictures"]
+    entries = made.samples.record()["images"]
     expected = held_out_captions(made.latents)
     assert [entry["caption"] for entry in entries] == (expected * 2)[:6]
     assert [(entry["label"], entry["seed"]) for entry in entries] == [(-1, seed) for seed in range(6)]
@@ -125,7 +125,7 @@ def test_samples_of_a_recipe_show_the_held_out_captions(told):
 
 def test_grids_have_room_for_the_captions(told):
     _, made = told
-    with Image.open(made.samples.grid) as grid, Image.open(next(made.samples.path.glob("pictures/*"))) as one:
+    with Image.open(made.samples.grid) as grid, Image.open(next(made.samples.path.glob("images/*"))) as one:
         times = grid.width // 4 // one.width
         captions = np.asarray(grid.convert("L"))[one.height * times : one.height * times + 12, : one.width * times]
     assert times == 4
@@ -134,9 +134,9 @@ def test_grids_have_room_for_the_captions(told):
     previews = made.models.generator.path / "previews"
     with (
         Image.open(previews / "step-00000002.png") as preview,
-        Image.open(previews / "step-00000002-latents.png") as colours,
+        Image.open(previews / "step-00000002-latents.png") as colors,
     ):
-        assert preview.width > colours.width
+        assert preview.width > colors.width
 
 
 @pytest.fixture
@@ -161,9 +161,9 @@ def sampled(told, tmp_path):
     return make
 
 
-def test_prompts_are_taken_in_turn_and_decide_the_pictures(sampled):
+def test_prompts_are_taken_in_turn_and_decide_the_images(sampled):
     both = sampled(prompt=("a handwritten two", "a handwritten zero"), num=3, prompts="held-out")
-    assert [entry["caption"][14:] for entry in both.record()["pictures"]] == ["two", "zero", "two"]
+    assert [entry["caption"][14:] for entry in both.record()["images"]] == ["two", "zero", "two"]
     other = sampled(prompt=("a handwritten one",), num=3)
     assert both.path != other.path
     same_seeds = load_file(both.path / "latents.safetensors"), load_file(other.path / "latents.safetensors")
@@ -186,7 +186,7 @@ def test_prompts_longer_than_the_captions_are_cut_with_a_warning(sampled, caplog
 def test_a_file_of_prompts_makes_what_the_same_prompts_make(sampled, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     folder = sampled(prompts=str(tmp_path / name))
-    assert [entry["caption"] for entry in folder.record()["pictures"]] == ["a handwritten two", "the digit zero"]
+    assert [entry["caption"] for entry in folder.record()["images"]] == ["a handwritten two", "the digit zero"]
     assert sampled(prompt=("a handwritten two", "the digit zero")).path == folder.path
 
 
@@ -230,7 +230,7 @@ def test_commands_take_prompts_and_a_text_store_by_name(told, world_of_links):
     outcome = fae_pipe(world_of_links, "sample", *words)
     assert outcome.exit_code == 0, outcome.stderr
     folder = Path(json.loads(outcome.stdout)["path"])
-    entries = json.loads((folder / "samples.json").read_text())["pictures"]
+    entries = json.loads((folder / "samples.json").read_text())["images"]
     assert [entry["caption"][14:] for entry in entries] == ["two", "one", "two"]
     text = told[1].models.generator.record["inputs"]["text"]
     settings = ["--condition", "text", "--size", "tiny", "--steps", 2, "--dry-run"]
@@ -281,7 +281,7 @@ def test_an_exported_pipeline_makes_the_latents_of_the_samples(told, tmp_path):
     assert "minilm" in card
     pipe = FAEPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
-    entries, config = made.samples.record()["pictures"], told[0].recipe.sample
+    entries, config = made.samples.record()["images"], told[0].recipe.sample
     found = pipe(
         prompt=[entry["caption"] for entry in entries],
         seeds=[entry["seed"] for entry in entries],
@@ -296,11 +296,11 @@ def test_an_exported_pipeline_makes_the_latents_of_the_samples(told, tmp_path):
         pipe([0])
 
 
-def test_figures_and_a_report_are_made_of_it(told, tmp_path):
+def test_metrics_and_a_report_are_made_of_it(told, tmp_path):
     stages, made = told
     models = find_models(stages.root, "told")
     assert models.generator.path == made.models.generator.path
-    showing = Showing(pictures=2, cell=2, scales=(1.0, 1.5), steps=(2,))
+    showing = Showing(images=2, cell=2, scales=(1.0, 1.5), steps=(2,))
     record = write_report(stages.root, ["told"], tmp_path / "r.html", showing, stages.recipe.runtime, lambda line: None)
     page = (tmp_path / "r.html").read_text()
     assert record["num_bytes"] == len(page.encode())
@@ -313,12 +313,10 @@ def test_a_report_without_the_captions_says_so(told, tmp_path):
     subject = open_subject(told[0].root, "told")
     assert subject.text is not None
     lost = replace(subject, text=None)
-    gallery = Gallery(
-        told[0].root, lost, Showing(pictures=2, cell=2), torch.device("cpu"), told[0].recipe.runtime, print
-    )
+    gallery = Gallery(told[0].root, lost, Showing(images=2, cell=2), torch.device("cpu"), told[0].recipe.runtime, print)
     titles = [section.title for section in gallery.sections()]
     assert "Samples" in titles
-    assert not {"Guidance and steps", "Nearest training pictures"} & set(titles)
+    assert not {"Guidance and steps", "Nearest training images"} & set(titles)
     generator = subject.generator
     record = generator.record | {"inputs": generator.record["inputs"] | {"text": str(tmp_path / "gone")}}
     with pytest.raises(StoreError):

@@ -9,7 +9,7 @@ from jobs.runs.run_folder import RunFolder
 from pipeline.cli import main
 from pipeline.config.recipe import dump, parse_recipe
 from pipeline.config.values import RecipeError
-from pipeline.workflow.variants import Variant, figure_table, variants_of, with_variants
+from pipeline.workflow.variants import Variant, metric_table, variants_of, with_variants
 
 
 def run(*words):
@@ -54,7 +54,7 @@ def test_a_sweep_shares_the_features_and_shows_what_the_values_do(sweep, capsys)
 
     assert run("run", str(file), "--root", str(root), "--json") == 0
     found = json.loads(capsys.readouterr().out)["variants"]
-    weak, strong = (point["figures"]["kl_nats_per_token"] for point in found)
+    weak, strong = (point["metrics"]["kl_nats_per_token"] for point in found)
     assert strong < weak
     assert [stage["up_to_date"] for point in found for stage in point["stages"]] == [True] * 4
 
@@ -96,12 +96,12 @@ def test_a_mistake_in_a_variant_is_named_before_anything_is_run(text, message):
         parse_recipe(text)
 
 
-def test_a_table_has_a_line_for_each_figure_of_any_variant():
+def test_a_table_has_a_line_for_each_metric_of_any_variant():
     records = [
-        {"variant": "a", "values": {}, "figures": {"loss": 1.0}},
-        {"variant": "b", "values": {}, "figures": {"loss": 2.0, "KID": 3.0}},
+        {"variant": "a", "values": {}, "metrics": {"loss": 1.0}},
+        {"variant": "b", "values": {}, "metrics": {"loss": 2.0, "KID": 3.0}},
     ]
-    assert figure_table(records) == [{"figure": "loss", "a": 1.0, "b": 2.0}, {"figure": "KID", "a": None, "b": 3.0}]
+    assert metric_table(records) == [{"metric": "loss", "a": 1.0, "b": 2.0}, {"metric": "KID", "a": None, "b": 3.0}]
 
 
 def test_until_ends_a_run_early(tiny_recipe, world_copy, tmp_path, capsys):

@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def files_of(root: Path) -> dict[str, int]:
-    """Every artefact's file with the time of its last change; remembered digests of pictures are no artefact."""
+    """Every artefact's file with the time of its last change; remembered digests of images are no artefact."""
     files = [file for file in root.rglob("*") if file.is_file() and file.parent.name != "cache"]
     return {str(file.relative_to(root)): file.stat().st_mtime_ns for file in files}
 
@@ -89,7 +89,7 @@ def recipe_file(world: Any, tmp_path: Path) -> Path:
     return file
 
 
-def test_train_ae_needs_neither_pictures_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
+def test_train_ae_needs_neither_images_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
     root = world_copy("features")
     done = fae_pipe(
         "train-ae", "--config", recipe_file, "--root", root, "--seed", "1",
@@ -99,7 +99,7 @@ def test_train_ae_needs_neither_pictures_nor_the_encoder(world: Any, world_copy:
     assert "train-ae: done" in done.stdout
 
 
-def test_encode_needs_neither_pictures_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
+def test_encode_needs_neither_images_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
     root = world_copy("features", "autoencoders")
     done = fae_pipe(
         "encode", "--config", recipe_file, "--root", root, "--executor", "local",
@@ -126,19 +126,19 @@ def test_sample_needs_no_encoder_and_gives_one_json_object(world: Any, recipe_fi
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
-    names = sorted(file.name for file in (Path(record["path"]) / "pictures").iterdir())
+    names = sorted(file.name for file in (Path(record["path"]) / "images").iterdir())
     assert names == [f"00000{k}-class7-seed{k}.png" for k in range(3)]
     with Image.open(record["grid"]) as grid:
         assert grid.size == (3 * 32 + 2 * 2, 32)
 
 
-def test_pictures_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
+def test_images_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
     config = replace(world.recipe.sample, num=4, batch_size=4)
     together = Stages(tmp_path / "a", world.recipe, Output(json=True)).sample_few(world.made.models, config)
     one_by_one = replace(config, batch_size=1)
     alone = Stages(tmp_path / "b", world.recipe, Output(json=True)).sample_few(world.made.models, one_by_one)
     first, second = together.read()[0].astype(int), alone.read()[0].astype(int)
-    # bf16 rounds differently in other batch shapes: a few grey levels at most.
+    # bf16 rounds differently in other batch shapes: a few gray levels at most.
     assert np.abs(first - second).max() <= 8
     assert np.abs(first - second).mean() < 0.5
 
@@ -154,9 +154,9 @@ def test_a_mistake_is_named_with_exit_code_two(tmp_path: Path) -> None:
 def halves(tmp_path: Path) -> tuple[Half, Half]:
     from sklearn.datasets import load_digits
 
-    pictures, labels = load_digits(return_X_y=True)
-    grey = (pictures.reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8).repeat(2, 1).repeat(2, 2)
-    rgb = np.repeat(grey[..., None], 3, axis=-1)
+    images, labels = load_digits(return_X_y=True)
+    gray = (images.reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    rgb = np.repeat(gray[..., None], 3, axis=-1)
     return Half(rgb[::2], labels[::2]), Half(rgb[1::2], labels[1::2])
 
 
@@ -164,13 +164,13 @@ def test_judges_tell_real_digits_from_noise(tmp_path: Path) -> None:
     train, heldout = halves(tmp_path)
     real = judge(train, heldout, heldout, heldout, heldout)
     assert real.classifier_on_other_half > 0.95
-    assert real.guided_recognised == 1.0  # the classifier of the held-out half knows these very digits
+    assert real.guided_recognized == 1.0  # the classifier of the held-out half knows these very digits
     assert real.recall_ratio == pytest.approx(1.0)
     assert real.copies_unguided < 0.03
-    noise = Half(np.random.default_rng(0).integers(0, 256, heldout.pictures.shape, np.uint8), heldout.labels)
+    noise = Half(np.random.default_rng(0).integers(0, 256, heldout.images.shape, np.uint8), heldout.labels)
     bad = judge(train, heldout, noise, noise, noise)
-    assert bad.guided_recognised < 0.3
-    assert bad.reconstructions_recognised < 0.3
+    assert bad.guided_recognized < 0.3
+    assert bad.reconstructions_recognized < 0.3
     assert bad.recall_ratio < 0.05
     assert judge(train, heldout, train, train, train).copies_unguided > 0.9
 

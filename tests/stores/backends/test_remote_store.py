@@ -14,22 +14,22 @@ from stores import ArraySpec, LeaseHeldError, Loader, StoreWriter, new_index, op
 @pytest.fixture
 def remote(s3_url: str, fill: Any) -> Any:
     def make(finish: bool = True) -> Any:
-        index = new_index([f"picture-{row:03d}" for row in range(50)], label=list(range(50)))
+        index = new_index([f"image-{row:03d}" for row in range(50)], label=list(range(50)))
         spec = ArraySpec("features", (2, 2, 4))
         writer = StoreWriter.create(s3_url, "features", "remote", [spec], index, {}, views=2, rows_per_shard=8)
         fill(writer)
-        return writer.finalise() if finish else writer
+        return writer.finalize() if finish else writer
 
     return make
 
 
 def test_it_holds_the_same_content_as_a_local_one(remote: Any, tmp_path: Any, fill: Any, values_of: Any) -> None:
     store = remote()
-    index = new_index([f"picture-{row:03d}" for row in range(50)], label=list(range(50)))
+    index = new_index([f"image-{row:03d}" for row in range(50)], label=list(range(50)))
     spec = ArraySpec("features", (2, 2, 4))
     local = StoreWriter.create(tmp_path, "features", "remote", [spec], index, {}, views=2, rows_per_shard=8)
     fill(local)
-    assert local.finalise().content_id == store.content_id
+    assert local.finalize().content_id == store.content_id
     opened = open_store(store.url)
     assert opened.fingerprint == store.fingerprint
     rows = np.array([44, 3, 17])
@@ -39,7 +39,7 @@ def test_it_holds_the_same_content_as_a_local_one(remote: Any, tmp_path: Any, fi
 
 def test_writing_goes_on_after_an_interruption(s3_url: str, fill: Any) -> None:
     def create() -> StoreWriter:
-        index = new_index([f"picture-{row:03d}" for row in range(50)])
+        index = new_index([f"image-{row:03d}" for row in range(50)])
         arrays = [ArraySpec("features", (2, 2, 4))]
         return StoreWriter.create(s3_url, "features", "remote", arrays, index, {}, rows_per_shard=8)
 
@@ -50,7 +50,7 @@ def test_writing_goes_on_after_an_interruption(s3_url: str, fill: Any) -> None:
         with pytest.raises(LeaseHeldError), create().lease():
             pytest.fail("two drivers wrote one store")
         fill(writer)
-        assert len(writer.finalise().rows()) == 50
+        assert len(writer.finalize().rows()) == 50
     assert create().complete
     assert not writer.blobs.exists("lease.json")
 

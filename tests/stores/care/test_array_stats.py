@@ -24,7 +24,7 @@ def make(parent: Path, values: np.ndarray, rejected: tuple[int, ...] = (), dtype
         rows = writer.shard_rows(shard)
         why = {row: "lost" for row in rejected if row in rows}
         writer.write_shard(shard, {"features": values[rows.start : rows.stop]}, why)
-    return writer.finalise(max_rejected=0.5)
+    return writer.finalize(max_rejected=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ def make(parent: Path, rows: dict[str, tuple[str, int | None, str]], layer: int 
     arrays = [ArraySpec("values", (4,), "uint8")]
     writer = StoreWriter.create(parent, "features", "small", arrays, index, {"encoder": {"layer": layer}})
     writer.write_shard(0, {"values": np.zeros((len(rows), 1, 4), np.uint8)})
-    return writer.finalise()
+    return writer.finalize()
 
 
 ROWS = {"a": ("1", 0, "train"), "b": ("2", 1, "train"), "c": ("3", None, "val")}
@@ -69,7 +69,7 @@ def test_a_rejected_row_is_a_changed_status(tmp_path: Path, first: Store, make_w
     for name, rejected in (("whole", {}), ("holed", {3: "truncated"})):
         writer = make_writer(name=name)
         fill(writer, rejected=rejected)
-        stores.append(writer.finalise(max_rejected=0.1))
+        stores.append(writer.finalize(max_rejected=0.1))
     found = diff(*stores)
     assert found.changed["status"] == [stores[0].index["key"][3].as_py()]
     assert not found.same_values

@@ -27,7 +27,7 @@ def make(root: Path, kind: str, layer: int, *, finished: bool = True, age: float
         aged(writer.path, age)
         return writer
     writer.write_shard(0, {"values": _zeros(layer)})
-    store = writer.finalise()
+    store = writer.finalize()
     aged(store.path, age)
     return store
 

@@ -28,7 +28,7 @@ def many(make_writer: Any, fill: Any) -> Store:
     """Every dtype, two rejected rows, a short last shard."""
     writer = make_writer(rows=20, arrays=ARRAYS)
     fill(writer, rejected={3: "lost", 19: "lost"})
-    return writer.finalise(max_rejected=0.2)
+    return writer.finalize(max_rejected=0.2)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,7 +104,7 @@ def test_any_damage_of_an_archive_is_noticed(many: Store, tmp_path: Path) -> Non
 def test_names_of_an_archive_cannot_leave_the_folder(make_writer: Any, fill: Any, tmp_path: Path) -> None:
     writer = make_writer()
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     archive = pack(store, tmp_path / "archive")
     text = replace(store.manifest, name="../../outside").to_bytes()
     (archive.path / "store-manifest.json").write_bytes(text)

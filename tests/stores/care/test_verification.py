@@ -16,7 +16,7 @@ from stores.care.repairs import repair
 from stores.care.verification import Report, verify
 from stores.core.lease import Lease
 
-REJECTED = {3: "truncated file", 17: "no picture"}
+REJECTED = {3: "truncated file", 17: "no image"}
 FLIPS = 200
 
 
@@ -39,7 +39,7 @@ def mend(store: Store, report: Report, make_writer: Any, fill: Any) -> list[int]
     missing = writer.missing_shards()
     assert missing == done.recompute
     fill(writer, rejected=REJECTED)
-    writer.finalise(max_rejected=0.1)
+    writer.finalize(max_rejected=0.1)
     return missing
 
 
@@ -154,7 +154,7 @@ def test_both_manifests_gone_means_planning_anew(store: Store, make_writer: Any,
     writer = make_writer()
     assert writer.missing_shards() == [0]  # the other records are good and kept
     fill(writer, rejected=REJECTED)
-    writer.finalise(max_rejected=0.1)
+    writer.finalize(max_rejected=0.1)
     assert undated(contents(store.path)) == undated(good)
 
 
@@ -205,14 +205,14 @@ def test_an_unfinished_store_is_checked_as_far_as_it_is(make_writer: Any, fill: 
     again = make_writer()
     assert again.missing_shards() == [1, 2, 3, 4, 5, 6]
     fill(again, rejected=REJECTED)
-    assert verify(again.finalise(max_rejected=0.1).path).sound
+    assert verify(again.finalize(max_rejected=0.1).path).sound
 
 
 def test_int8_and_pixels_are_verified_part_by_part(make_writer: Any, fill: Any) -> None:
     arrays = [ArraySpec("features", (2, 2, 4), "int8"), ArraySpec("pixels", (2, 2, 3), "uint8")]
     writer = make_writer(arrays=arrays)
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     scale = store.path / "data.zarr/features_scale/c.1.0.0.0"
     flip(scale, 3, 6)
     (store.path / "commits/2.json").unlink()
@@ -224,7 +224,7 @@ def test_int8_and_pixels_are_verified_part_by_part(make_writer: Any, fill: Any) 
     assert repair(store.path, report).recompute == [1]
     again = make_writer(arrays=arrays)
     fill(again)
-    assert again.finalise().content_id == store.content_id
+    assert again.finalize().content_id == store.content_id
 
 
 def test_the_spelling_of_a_record_counts(store: Store) -> None:
@@ -258,7 +258,7 @@ def test_a_store_at_a_url_is_verified_and_mended(make_writer: Any, fill: Any) ->
     options: dict[str, Any] = {**settings, "index": local.index, "ingredients": {"encoder": {"layer": 8}}}
     writer = StoreWriter.create(url, **options)
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     assert verify(store.blobs.url).problems == []
     key = "data.zarr/features/c.3.0.0.0.0"
     store.blobs.write(key, store.blobs.read(key)[:-1] + b"?")

@@ -25,7 +25,7 @@ def latents(make_writer: Any, fill: Any) -> Store:
         kind="latents", arrays=[ArraySpec("latents", (2, 3, 4))], attributes={"class_names": list("abc")}
     )
     fill(writer, rejected={3: "lost", 17: "lost"})
-    return writer.finalise(max_rejected=0.1)
+    return writer.finalize(max_rejected=0.1)
 
 
 def members(path: Path) -> dict[str, bytes]:
@@ -75,7 +75,7 @@ def test_webdataset_captions_and_missing_labels(make_writer: Any, fill: Any, tmp
 
     writer = make_writer(rows=2, index=new_index(["../a.b", "c"], caption=[["one", "two"], None]), rows_per_shard=2)
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     found = members(export(store, tmp_path / "out", "webdataset")[0])
     row = store.index["key"].to_pylist().index("../a.b")
     assert found[f"{row:09d}.txt"] == b"one\ntwo"
@@ -102,7 +102,7 @@ def test_parquet_folder(latents: Store, tmp_path: Path) -> None:
 def test_int8_is_written_as_values(make_writer: Any, fill: Any, tmp_path: Path) -> None:
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), "int8")])
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     part = load_file(export(store, tmp_path / "out", "lightningdit")[0])
     np.testing.assert_array_equal(part["latents"].transpose(0, 2, 3, 1), store.read("features", range(50)))
     assert part["latents"].dtype == np.float32
@@ -127,13 +127,13 @@ def test_refusals(latents: Store, tmp_path: Path, make_writer: Any, fill: Any) -
     flat = make_writer(name="flat", arrays=[ArraySpec("features", (4,))])
     fill(flat)
     with pytest.raises(StoreError, match="height, width, channel"):
-        export(flat.finalise(), tmp_path / "out", "lightningdit")
+        export(flat.finalize(), tmp_path / "out", "lightningdit")
     from stores import new_index
 
     nameless = make_writer(name="nameless", rows=8, index=new_index([str(n) for n in range(8)]))
     fill(nameless)
     with pytest.raises(StoreError, match="a label for every row"):
-        export(nameless.finalise(), tmp_path / "out", "lightningdit")
+        export(nameless.finalize(), tmp_path / "out", "lightningdit")
     assert not (tmp_path / "out").exists()
 
 

@@ -60,7 +60,7 @@ def test_what_is_not_finite_is_found_in_every_dtype(make_writer, dtype: str, bad
 def test_statistics_are_of_the_values_not_of_the_bits(make_writer, fill, dtype: str) -> None:
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), dtype)])
     fill(writer, rejected={11: "bad"})
-    store = writer.finalise(max_rejected=0.1)
+    store = writer.finalize(max_rejected=0.1)
     values = np.stack([store.read("features", store.rows(), view) for view in (0, 1)]).astype(np.float64).reshape(-1, 4)
     found = store.statistics("features")
     np.testing.assert_allclose(found.mean, values.mean(0), rtol=1e-13)

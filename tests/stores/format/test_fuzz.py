@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for shard in range(writer.num_shards):
         values = np.random.default_rng(shard).standard_normal((8, 2, 2, 3))
         writer.write_shard(shard, {"features": values}, {9: "broken"} if shard == 1 else {})
-    return writer.finalise(max_rejected=0.1).path
+    return writer.finalize(max_rejected=0.1).path
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def read_with_tensorstore(folder: Path) -> np.ndarray:
 def mixed(make_writer: Any, fill: Any) -> Store:
     writer = make_writer(arrays=SPECS)
     fill(writer, rejected={40: "broken"})
-    return writer.finalise(max_rejected=0.1)
+    return writer.finalize(max_rejected=0.1)
 
 
 @pytest.mark.parametrize("read", [read_with_zarr, read_with_dask, read_with_tensorstore])
@@ -62,7 +62,7 @@ def test_a_flipped_bit_is_an_error_in_zarr_too(mixed: Store) -> None:
 def test_bfloat16_says_what_its_bits_mean(make_writer: Any, fill: Any) -> None:
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), "bfloat16")])
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     array = zarr.open_array(store.path / "data.zarr/features", mode="r")
     assert array.dtype == np.uint16
     assert array.attrs["dtype"] == "bfloat16"

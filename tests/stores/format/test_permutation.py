@@ -33,7 +33,7 @@ def test_seeds_give_unrelated_orders(size: int) -> None:
     assert abs(np.corrcoef(first, np.arange(size))[0, 1]) < 0.1
 
 
-def test_neighbours_are_spread_like_a_random_order() -> None:
+def test_neighbors_are_spread_like_a_random_order() -> None:
     size = 100_000
     steps = np.abs(np.diff(Permutation(size, 3)(np.arange(size))))
     assert steps.mean() == pytest.approx(size / 3, rel=0.02)  # E|X - Y| of two uniform draws

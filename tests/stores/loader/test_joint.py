@@ -23,7 +23,7 @@ def pair(make_writer: Any, fill: Any) -> tuple[Store, Store]:
     second = make_writer(kind="text", arrays=TEXT, views=CAPTIONS, rows_per_shard=5, permute=False)
     for writer in (first, second):
         fill(writer, rejected={3: "truncated file"})
-    return first.finalise(max_rejected=0.1), second.finalise(max_rejected=0.1)
+    return first.finalize(max_rejected=0.1), second.finalize(max_rejected=0.1)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_the_order_in_memory_is_that_of_the_first_store_alone(joint_of: Any, pai
     assert [batch["row"].tolist() for batch in joint_of().epoch(1)] == alone
 
 
-def test_every_mirrored_picture_meets_every_caption(joint_of: Any) -> None:
+def test_every_mirrored_image_meets_every_caption(joint_of: Any) -> None:
     loader = joint_of(batch_size=49)
     drawn = np.concatenate([views_of(loader.epoch(epoch)) for epoch in range(40)])
     counts = np.bincount(drawn[:, 0] * CAPTIONS + drawn[:, 1], minlength=VIEWS * CAPTIONS)
@@ -136,7 +136,7 @@ def test_stores_of_other_rows_are_refused(pair: tuple[Store, Store], make_writer
     writer = make_writer(rows=20, kind="text", name="other", arrays=TEXT)
     fill(writer)
     with pytest.raises(ValueError, match=r"expected the 50 rows of .*; received 20"):
-        JointLoader(pair[0], writer.finalise())
+        JointLoader(pair[0], writer.finalize())
 
 
 def test_an_old_loaders_state_is_still_its_own(pair: tuple[Store, Store]) -> None:

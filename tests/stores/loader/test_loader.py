@@ -133,7 +133,7 @@ def test_dropped_buffers_are_used_again(loader_of: Any) -> None:
 def test_arrays_are_read_together(make_writer: Any, fill: Any) -> None:
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), "float32"), ArraySpec("pixels", (4, 4, 3), "uint8")])
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     batch = next(iter(Loader(store, ("features", "pixels"), batch_size=16, view=1)))
     rows = batch["row"].numpy()
     assert np.array_equal(batch["features"].numpy(), store.read("features", rows, 1))
@@ -231,7 +231,7 @@ def test_damage_is_found_when_records_are_read(loader_of: Any, store: Store, res
 def test_batches_hold_the_values_of_every_dtype(make_writer: Any, fill: Any, dtype: str, residency: str) -> None:
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), dtype)])
     fill(writer)
-    store = writer.finalise()
+    store = writer.finalize()
     loader = Loader(store, ("features",), batch_size=10, view=1, residency=residency)
     for batch in loader.epoch(0):
         assert batch["features"].dtype == (torch.bfloat16 if dtype == "bfloat16" else torch.float32)

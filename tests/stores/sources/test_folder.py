@@ -102,7 +102,7 @@ def test_a_changed_file_is_noticed(tmp_path):
 
 
 def test_a_huge_file_is_not_read_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("stores.sources.base.MAX_PICTURE_BYTES", 3)
+    monkeypatch.setattr("stores.sources.base.MAX_IMAGE_BYTES", 3)
     write(tmp_path, "a.jpg", data=b"1234")
     with pytest.raises(SourceError, match="at most 3 bytes"):
         open_source(str(tmp_path)).read("a.jpg", 0, 4)
@@ -146,7 +146,7 @@ def test_a_named_file_that_is_missing_is_listed_and_says_so_when_read(tmp_path):
     source = open_source(str(tmp_path))
     (item,) = source.list_items().items
     assert item.num_bytes == -1
-    with pytest.raises(SourceError, match=r"gone.jpg: expected a picture file, found nothing"):
+    with pytest.raises(SourceError, match=r"gone.jpg: expected an image file, found nothing"):
         source.read(item.source, item.offset, item.num_bytes)
 
 

@@ -74,7 +74,7 @@ def test_captions_text_and_splits(tmp_path):
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 def test_rows_are_found_across_row_groups_in_any_order(tmp_path, kind):
-    values = [f"picture {number}".encode() for number in range(11)]
+    values = [f"image {number}".encode() for number in range(11)]
     path = write(tmp_path / "x.parquet", {"image": pa.array(values, type=kind)}, rows_per_group=3)
     source = open_source(path)
     items = source.list_items().items
@@ -84,7 +84,7 @@ def test_rows_are_found_across_row_groups_in_any_order(tmp_path, kind):
 
 def test_rows_without_bytes_or_out_of_range_say_so(tmp_path):
     source = open_source(write(tmp_path / "x.parquet", {"image": images(b"a", None)}))
-    with pytest.raises(SourceError, match=r"row 1: expected the picture's bytes in column 'image.bytes', found null"):
+    with pytest.raises(SourceError, match=r"row 1: expected the image's bytes in column 'image.bytes', found null"):
         source.read("x.parquet", 1, -1)
     for row in (2, -1):
         with pytest.raises(SourceError, match="expected a row below 2"):
@@ -99,7 +99,7 @@ def test_rows_without_bytes_or_out_of_range_say_so(tmp_path):
         ({"image": ["a.jpg"]}, "found none among"),
     ],
 )
-def test_the_picture_column_must_be_clear(tmp_path, columns, message):
+def test_the_image_column_must_be_clear(tmp_path, columns, message):
     path = write(tmp_path / "x.parquet", columns)
     with pytest.raises(SourceError, match=message):
         listed(path)

@@ -1,4 +1,4 @@
-"""The scan: one row per picture with its digest, splits by content, and the cache of digests."""
+"""The scan: one row per image with its digest, splits by content, and the cache of digests."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from stores.sources.folder import FolderSource
 from stores.sources.scanning import SCAN_SCHEMA, scan, split_of
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real picture sets not found at ../shared/data")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real image sets not found at ../shared/data")
 LONG_AGO = 1_600_000_000_000_000_000
 
 
@@ -26,7 +26,7 @@ def write(root: Path, name: str, data: bytes, mtime_ns: int = LONG_AGO) -> None:
 @pytest.fixture
 def folder(tmp_path):
     for number in range(40):
-        write(tmp_path / "set", f"{'cat' if number % 2 else 'dog'}/{number:02d}.jpg", f"picture {number}".encode())
+        write(tmp_path / "set", f"{'cat' if number % 2 else 'dog'}/{number:02d}.jpg", f"image {number}".encode())
     return tmp_path / "set"
 
 
@@ -66,7 +66,7 @@ def test_number_of_threads_changes_nothing(folder):
 
 def test_holdout_goes_by_content_so_that_copies_stay_together(folder):
     for number in range(40):
-        write(folder, f"copies/{number:02d}.jpg", f"picture {number}".encode())
+        write(folder, f"copies/{number:02d}.jpg", f"image {number}".encode())
     rows = scan(open_source(str(folder)), holdout=0.3).table.to_pylist()
     split = {row["sha256"]: row["split"] for row in rows}
     assert all(split[row["sha256"]] == row["split"] for row in rows)
@@ -102,7 +102,7 @@ def test_settings_out_of_range_are_named(folder, bad):
         scan(open_source(str(folder)), **bad)
 
 
-def test_pictures_without_bytes_have_a_row_and_a_reason(folder):
+def test_images_without_bytes_have_a_row_and_a_reason(folder):
     (folder / "x.csv").write_text("file,label\ncat/01.jpg,0\ngone.jpg,1\n")
     result = scan(open_source(str(folder)))
     assert result.table.column("key").to_pylist() == ["cat/01.jpg", "gone.jpg"]
@@ -127,7 +127,7 @@ def test_changed_new_and_replaced_files_are_read_again(folder, tmp_path, reads):
     source = open_source(str(folder))
     scan(source, cache=cache)
     reads.clear()
-    write(folder, "cat/01.jpg", b"PICTURE 1")  # the same size, and its old time put back
+    write(folder, "cat/01.jpg", b"IMAGE 1")  # the same size, and its old time put back
     write(folder, "cat/03.jpg", b"longer than before")
     write(folder, "cat/new.jpg", b"new")
     (folder / "cat" / "05.jpg").unlink()

@@ -1,4 +1,4 @@
-"""What every picture source promises, and how `open_source` tells them apart."""
+"""What every image source promises, and how `open_source` tells them apart."""
 
 import pickle
 import tarfile
@@ -11,7 +11,7 @@ import pytest
 
 from stores.sources import SourceError, open_source
 
-PICTURES = {
+IMAGES = {
     "train/cat/a.jpg": b"cat a",
     "train/cat/b.png": b"cat bb",
     "train/dog/a.jpg": b"dog aaa",
@@ -21,7 +21,7 @@ CLASSES = {"train/cat/a.jpg": 0, "train/cat/b.png": 0, "train/dog/a.jpg": 1, "te
 
 
 def write_folder(root: Path) -> str:
-    for name, data in PICTURES.items():
+    for name, data in IMAGES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     return str(root)
@@ -35,19 +35,19 @@ def as_table(folder: Path) -> str:
 
 
 def as_tar(folder: Path, suffix: str = "tar", mode: str = "w") -> str:
-    write_folder(folder / "pictures")
+    write_folder(folder / "images")
     path = folder / f"set.{suffix}"
     with tarfile.open(path, mode) as tar:
-        tar.add(folder / "pictures", arcname=".")
+        tar.add(folder / "images", arcname=".")
     return str(path)
 
 
 def as_parquet(folder: Path) -> str:
     for split in ("train", "test"):
-        names = [name for name in PICTURES if name.startswith(split)]
+        names = [name for name in IMAGES if name.startswith(split)]
         table = pa.table(
             {
-                "image": [{"bytes": PICTURES[name], "path": Path(name).name} for name in names],
+                "image": [{"bytes": IMAGES[name], "path": Path(name).name} for name in names],
                 "label": [("cat", "dog")[CLASSES[name]] for name in names],
             }
         )
@@ -76,15 +76,15 @@ def test_labels_splits_and_bytes_are_the_same_for_every_kind(source):
     listing = source.list_items()
     assert listing.class_names == ["cat", "dog"]
     read = {source.read(item.source, item.offset, item.num_bytes): item for item in listing.items}
-    assert set(read) == set(PICTURES.values())
-    for name, data in PICTURES.items():
+    assert set(read) == set(IMAGES.values())
+    for name, data in IMAGES.items():
         assert read[data].label == CLASSES[name]
         assert read[data].split == ("val" if name.startswith("test") else "train")
         assert read[data].caption is None
         assert read[data].num_bytes in (-1, len(data))
         if source.kind != "parquet":
             assert read[data].key == name
-    assert len({item.key for item in listing.items}) == len(PICTURES)
+    assert len({item.key for item in listing.items}) == len(IMAGES)
 
 
 def test_a_pickled_source_reads_the_same_rows(source):
@@ -101,8 +101,8 @@ def test_many_threads_read_at_once(source):
     items = source.list_items().items * 50
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda item: source.read(item.source, item.offset, item.num_bytes), items))
-    assert read == [read[number % len(PICTURES)] for number in range(len(read))]
-    assert set(read) == set(PICTURES.values())
+    assert read == [read[number % len(IMAGES)] for number in range(len(read))]
+    assert set(read) == set(IMAGES.values())
 
 
 @pytest.mark.parametrize("name", ["../outside.jpg", "/etc/passwd", "a/../../outside.jpg", "C:\\x.jpg", "..\\x.jpg"])
@@ -133,7 +133,7 @@ def test_kinds_are_told_apart(tmp_path):
         assert open_source(make(tmp_path / name), cache=str(tmp_path)).kind == name.split(".")[0]
 
 
-def test_a_pattern_and_a_folder_of_tars_name_the_same_pictures(tmp_path):
+def test_a_pattern_and_a_folder_of_tars_name_the_same_images(tmp_path):
     (tmp_path / "one").mkdir()
     Path(as_tar(tmp_path / "one")).rename(tmp_path / "one.tar")
     (tmp_path / "shards").mkdir()
@@ -141,7 +141,7 @@ def test_a_pattern_and_a_folder_of_tars_name_the_same_pictures(tmp_path):
     by_pattern = open_source(str(tmp_path / "shards" / "*.tar")).list_items()
     by_folder = open_source(str(tmp_path / "shards")).list_items()
     assert by_pattern == by_folder
-    assert sorted(item.key for item in by_folder.items) == sorted(f"val-0/{name}" for name in PICTURES)
+    assert sorted(item.key for item in by_folder.items) == sorted(f"val-0/{name}" for name in IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_pattern_and_a_folder_of_tars_name_the_same_pictures(tmp_path):
         (lambda root: None, "*.tar", "no file that fits"),
         (lambda root: (root / "a.zip").write_bytes(b""), "a.zip", "found other files"),
         (lambda root: None, ".", "found none of them"),
-        (lambda root: (write_folder(root), as_tar(root)), ".", "found pictures and tar"),
+        (lambda root: (write_folder(root), as_tar(root)), ".", "found images and tar"),
         (lambda root: (as_tar(root / "x"), as_parquet(root / "x")), "x/*e*[rt]", "files of one kind"),
     ],
 )

@@ -110,7 +110,7 @@ def test_names_that_lead_outside_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_pictures_that_are_links_or_devices_are_refused(tmp_path, kind):
+def test_images_that_are_links_or_devices_are_refused(tmp_path, kind):
     info = tarfile.TarInfo("cat/link.jpg")
     info.type, info.linkname = kind, "/etc/passwd"
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_tar_is_refused(tmp_path):
         (("a.json", b'{"label": [1]}'), "integer or a class name"),
     ],
 )
-def test_broken_siblings_name_their_picture(tmp_path, sibling, message):
+def test_broken_siblings_name_their_image(tmp_path, sibling, message):
     path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x", sibling[0]: sibling[1]})
     with pytest.raises(SourceError, match=message) as caught:
         listed(path)

@@ -15,10 +15,10 @@ SPEC = ArraySpec("features", (4, 4, 64))
 
 
 def plan(folder: Path, rows: int) -> StoreWriter:
-    """The store of the first `rows` pictures; a picture's bytes are its number's."""
-    keys = [f"picture-{row:03d}" for row in range(rows)]
+    """The store of the first `rows` images; an image's bytes are its number's."""
+    keys = [f"image-{row:03d}" for row in range(rows)]
     index = new_index(keys, sha256=[f"{row:064x}" for row in range(rows)], label=[row % 7 for row in range(rows)])
-    ingredients = {"encoder": "e", "pictures": rows}
+    ingredients = {"encoder": "e", "images": rows}
     return StoreWriter.create(
         folder,
         "features",
@@ -33,7 +33,7 @@ def plan(folder: Path, rows: int) -> StoreWriter:
 
 
 def values(writer: StoreWriter, shard: int) -> np.ndarray:
-    """(rows, 2, 4, 4, 64), by the pictures' numbers and not by their places."""
+    """(rows, 2, 4, 4, 64), by the images' numbers and not by their places."""
     rows = writer.shard_rows(shard)
     keys = writer.index["key"].slice(rows.start, len(rows)).to_pylist()
     numbers = np.array([int(key.rpartition("-")[2]) for key in keys])
@@ -42,14 +42,14 @@ def values(writer: StoreWriter, shard: int) -> np.ndarray:
 
 
 def fill(writer: StoreWriter) -> None:
-    """Take over what older stores hold, write what is missing, finalise: what extract does."""
+    """Take over what older stores hold, write what is missing, finalize: what extract does."""
     if not writer.complete:
         with writer.lease():
             writer.take_over()
             for shard in writer.missing_shards():
                 writer.write_shard(shard, {"features": values(writer, shard)}, kept=writer.kept_rows(shard))
-            writer.finalise()
-    writer.finalise()
+            writer.finalize()
+    writer.finalize()
 
 
 def write(folder: Path) -> None:
@@ -57,14 +57,14 @@ def write(folder: Path) -> None:
     fill(plan(folder, ROWS))
 
 
-def finalise(folder: Path) -> None:
+def finalize(folder: Path) -> None:
     """The end of a store whose shards are all there, again and again, so that a kill meets it."""
     writer = plan(folder, ROWS)
     while True:
         with writer.lease():
             if writer.complete:
                 _reopen(writer)
-            writer.finalise()
+            writer.finalize()
         time.sleep(0.001)
 
 
@@ -91,5 +91,5 @@ def _reopen(writer: StoreWriter) -> None:
 
 if __name__ == "__main__":
     print("begun", flush=True)
-    {"write": write, "finalise": finalise, "append": append, "mend": mend}[sys.argv[1]](Path(sys.argv[2]))
+    {"write": write, "finalize": finalize, "append": append, "mend": mend}[sys.argv[1]](Path(sys.argv[2]))
     print("done", flush=True)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of writing, finalising, appending and mending: nothing is lost, doubled, wrong or left."""
+"""kill -9 at random moments of writing, finalizing, appending and mending: nothing is lost, doubled, wrong or left."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from stores import Store, find_manifests, open_store
 from stores.care.verification import verify
 
 SCRIPT = Path(__file__).with_name("killed.py")
-PHASES = ("write", "finalise", "append", "mend")
+PHASES = ("write", "finalize", "append", "mend")
 DAMAGED = ("data.zarr/features/c.2.0.0.0.0", "data.zarr/features/c.7.0.0.0.0", "commits/4.json", "index.parquet")
 
 
@@ -70,7 +70,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     damage(stores_of(damaged)[0], 0)
     seconds["mend"] = finish("mend", damaged)
     ids = {store.num_rows: store.content_id for store in stores_of(folder)}
-    return folder / "small", {**seconds, "finalise": 0.5}, ids
+    return folder / "small", {**seconds, "finalize": 0.5}, ids
 
 
 def stores_of(folder: Path) -> list[Store]:
@@ -85,10 +85,10 @@ def prepare(phase: str, folder: Path, small: Path, seed: int) -> None:
 
 
 def check_whole(store: Store, content_id: str) -> None:
-    """Every row once, with its own picture's values, and nothing in the folder that does not belong there."""
+    """Every row once, with its own image's values, and nothing in the folder that does not belong there."""
     assert store.content_id == content_id
     keys = store.index["key"].to_pylist()
-    assert sorted(keys) == [f"picture-{row:03d}" for row in range(store.num_rows)]
+    assert sorted(keys) == [f"image-{row:03d}" for row in range(store.num_rows)]
     numbers = np.array([int(key.rpartition("-")[2]) for key in keys], np.float16)
     for view in (0, 1):
         found = store.read("features", np.arange(store.num_rows), view=view)
@@ -103,7 +103,7 @@ def run_trial(phase: str, folder: Path, seed: int, undisturbed: tuple[Path, dict
     small, seconds, ids = undisturbed
     prepare(phase, folder, small, seed)
     met = kill(phase, folder, random.Random(seed).uniform(0, seconds[phase]))
-    finish("write" if phase == "finalise" else phase, folder)
+    finish("write" if phase == "finalize" else phase, folder)
     stores = stores_of(folder)
     assert [store.num_rows for store in stores] == ([60, 90] if phase == "append" else [60])
     for store in stores:

@@ -1,4 +1,4 @@
-"""A grown, renamed or shrunk picture set takes the rows it needs from older stores, and computes the rest alone."""
+"""A grown, renamed or shrunk image set takes the rows it needs from older stores, and computes the rest alone."""
 
 import hashlib
 import shutil
@@ -14,18 +14,18 @@ SPEC = ArraySpec("features", (2, 3), "int8")
 
 
 def values_for(digests: list[str]) -> np.ndarray:
-    """(rows, 2 views, 2, 3): what the "encoder" makes of each picture."""
+    """(rows, 2 views, 2, 3): what the "encoder" makes of each image."""
     seeds = [int(digest[:8], 16) for digest in digests]
     return np.stack([np.random.default_rng(seed).standard_normal((2, 2, 3)) for seed in seeds])
 
 
 class Extraction:
-    """Fills a store as the extract job does, and remembers which pictures it had to encode."""
+    """Fills a store as the extract job does, and remembers which images it had to encode."""
 
-    def __init__(self, parent: Path, pictures: dict[str, str], **changes: Any) -> None:
-        keys = list(pictures)
-        digests = [hashlib.sha256(pictures[key].encode()).hexdigest() for key in keys]
-        index = new_index(keys, sha256=digests, label=[len(pictures[key]) for key in keys])
+    def __init__(self, parent: Path, images: dict[str, str], **changes: Any) -> None:
+        keys = list(images)
+        digests = [hashlib.sha256(images[key].encode()).hexdigest() for key in keys]
+        index = new_index(keys, sha256=digests, label=[len(images[key]) for key in keys])
         options: dict[str, Any] = {"name": "set", "ingredients": {"encoder": 1}, "views": 2, "rows_per_shard": None}
         self.writer = StoreWriter.create(parent, "features", arrays=[SPEC], index=index, **{**options, **changes})
         self.encoded: list[str] = []
@@ -43,15 +43,15 @@ class Extraction:
                 values[~kept.mask] = values_for(new) if new else 0
                 bad = {row: why for row, why in (rejected or {}).items() if row in rows}
                 writer.write_shard(shard, {"features": values}, bad, kept=kept)
-            return writer.finalise(max_rejected=0.5)
+            return writer.finalize(max_rejected=0.5)
 
 
-def pictures(count: int, first: int = 0) -> dict[str, str]:
-    return {f"picture-{n:04d}": f"content {n}" for n in range(first, first + count)}
+def images(count: int, first: int = 0) -> dict[str, str]:
+    return {f"image-{n:04d}": f"content {n}" for n in range(first, first + count)}
 
 
 def check_values(store: Store) -> None:
-    """Every row holds what the encoder makes of its picture, as int8 holds it."""
+    """Every row holds what the encoder makes of its image, as int8 holds it."""
     rows = store.rows()
     expected = values_for(store.index["sha256"].take(rows).to_pylist())
     for view in (0, 1):
@@ -60,9 +60,9 @@ def check_values(store: Store) -> None:
         assert (np.abs(found - expected[:, view]) <= 0.51 * step).all()
 
 
-def test_only_new_pictures_are_encoded_and_rows_keep_their_positions(tmp_path: Path) -> None:
-    old = Extraction(tmp_path, pictures(150)).run()
-    grown = Extraction(tmp_path, pictures(220))
+def test_only_new_images_are_encoded_and_rows_keep_their_positions(tmp_path: Path) -> None:
+    old = Extraction(tmp_path, images(150)).run()
+    grown = Extraction(tmp_path, images(220))
     store = grown.run()
     assert store.path != old.path
     assert len(grown.encoded) == 70
@@ -75,46 +75,46 @@ def test_only_new_pictures_are_encoded_and_rows_keep_their_positions(tmp_path: P
     assert not (store.path / "reuse.parquet").exists()
     shutil.rmtree(old.path)
     check_values(store)
-    assert Extraction(tmp_path, pictures(220)).writer.complete
+    assert Extraction(tmp_path, images(220)).writer.complete
 
 
 def test_growing_ends_where_an_undisturbed_run_does(tmp_path: Path) -> None:
     for parent in (tmp_path / "one", tmp_path / "two"):
-        Extraction(parent, pictures(150)).run()
-    undisturbed = Extraction(tmp_path / "one", pictures(220)).run()
-    interrupted = Extraction(tmp_path / "two", pictures(220))
+        Extraction(parent, images(150)).run()
+    undisturbed = Extraction(tmp_path / "one", images(220)).run()
+    interrupted = Extraction(tmp_path / "two", images(220))
     interrupted.writer.take_over()
-    again = Extraction(tmp_path / "two", pictures(220))
+    again = Extraction(tmp_path / "two", images(220))
     assert again.writer.path == interrupted.writer.path
     assert again.writer.missing_shards() == [2, 3]
     assert again.run().content_id == undisturbed.content_id
 
 
-def test_renamed_and_duplicated_pictures_are_not_encoded_again(tmp_path: Path) -> None:
-    Extraction(tmp_path, pictures(100)).run()
-    renamed = {f"folder/{key}": content for key, content in pictures(100).items()}
+def test_renamed_and_duplicated_images_are_not_encoded_again(tmp_path: Path) -> None:
+    Extraction(tmp_path, images(100)).run()
+    renamed = {f"folder/{key}": content for key, content in images(100).items()}
     moved = Extraction(tmp_path, renamed)
     check_values(moved.run())
     assert moved.encoded == []
     assert moved.taken == 100
-    doubled = Extraction(tmp_path, {**pictures(100), **{f"copy of {key}": text for key, text in pictures(30).items()}})
+    doubled = Extraction(tmp_path, {**images(100), **{f"copy of {key}": text for key, text in images(30).items()}})
     check_values(doubled.run())
     assert doubled.encoded == []
 
 
-def test_removed_pictures_leave_rows_that_are_copied(tmp_path: Path) -> None:
-    Extraction(tmp_path, pictures(100)).run()
-    fewer = Extraction(tmp_path, pictures(90, first=10))
+def test_removed_images_leave_rows_that_are_copied(tmp_path: Path) -> None:
+    Extraction(tmp_path, images(100)).run()
+    fewer = Extraction(tmp_path, images(90, first=10))
     check_values(fewer.run())
     assert fewer.encoded == []
-    other = Extraction(tmp_path, pictures(90, first=50))
+    other = Extraction(tmp_path, images(90, first=50))
     check_values(other.run())
     assert len(other.encoded) == 40
 
 
-def test_rejected_pictures_are_tried_again(tmp_path: Path) -> None:
-    Extraction(tmp_path, pictures(100)).run(rejected={5: "unreadable", 70: "unreadable"})
-    grown = Extraction(tmp_path, pictures(101))
+def test_rejected_images_are_tried_again(tmp_path: Path) -> None:
+    Extraction(tmp_path, images(100)).run(rejected={5: "unreadable", 70: "unreadable"})
+    grown = Extraction(tmp_path, images(101))
     check_values(grown.run())
     assert len(grown.encoded) == 3
 
@@ -123,8 +123,8 @@ def test_rejected_pictures_are_tried_again(tmp_path: Path) -> None:
     "change", [{"ingredients": {"encoder": 2}}, {"arrays": [ArraySpec("features", (2, 3))]}, {"kind": "latents"}]
 )
 def test_rows_made_otherwise_are_not_taken(tmp_path: Path, change: dict) -> None:
-    Extraction(tmp_path, pictures(80)).run()
-    keys = list(pictures(80))
+    Extraction(tmp_path, images(80)).run()
+    keys = list(images(80))
     options = {"kind": "features", "arrays": [SPEC], "ingredients": {"encoder": 1}, **change}
     writer = StoreWriter.create(tmp_path, name="set", index=new_index(keys), views=2, **options)
     assert writer.take_over() == 0
@@ -139,13 +139,13 @@ def test_derived_rows_are_taken_when_what_decides_them_is_the_same(tmp_path: Pat
             row_ingredients={"encoder": 1, "autoencoder": autoencoder},
         )  # fmt: skip
 
-    old = Extraction(tmp_path / "features", pictures(100)).run()
+    old = Extraction(tmp_path / "features", images(100)).run()
     writer = latents(old, "a")
     for shard in writer.missing_shards():
         digests = writer.index["sha256"].to_pylist()[slice(*_ends(writer.shard_rows(shard)))]
         writer.write_shard(shard, {"features": values_for(digests)})
-    writer.finalise()
-    grown = Extraction(tmp_path / "features", pictures(120)).run()
+    writer.finalize()
+    grown = Extraction(tmp_path / "features", images(120)).run()
     second = latents(grown, "a")
     assert second.take_over() == 64
     assert second.kept_rows(1).mask.tolist() == [True] * 36 + [False] * 20
@@ -157,8 +157,8 @@ def _ends(rows: range) -> tuple[int, int]:
 
 
 def test_a_damaged_or_missing_donor_costs_time_but_no_row(tmp_path: Path) -> None:
-    old = Extraction(tmp_path, pictures(100)).run()
-    grown = Extraction(tmp_path, pictures(130))
+    old = Extraction(tmp_path, images(100)).run()
+    grown = Extraction(tmp_path, images(130))
     shard = old.path / "data.zarr/features/c.1.0.0.0"
     data = bytearray(shard.read_bytes())
     data[3] ^= 1
@@ -167,12 +167,12 @@ def test_a_damaged_or_missing_donor_costs_time_but_no_row(tmp_path: Path) -> Non
     assert len(grown.encoded) == 66  # the 30 new ones and the damaged shard's 36
     check_values(store)
     shutil.rmtree(old.path)
-    check_values(Extraction(tmp_path, pictures(160)).run())
+    check_values(Extraction(tmp_path, images(160)).run())
 
 
 def test_a_damaged_plan_of_what_to_take_costs_time_but_no_row(tmp_path: Path) -> None:
-    Extraction(tmp_path, pictures(100)).run()
-    grown = Extraction(tmp_path, pictures(130))
+    Extraction(tmp_path, images(100)).run()
+    grown = Extraction(tmp_path, images(130))
     (grown.writer.path / "reuse.parquet").write_bytes(b"no parquet")
     store = grown.run()
     assert len(grown.encoded) == 130
@@ -180,9 +180,9 @@ def test_a_damaged_plan_of_what_to_take_costs_time_but_no_row(tmp_path: Path) ->
 
 
 def test_growth_of_growth_keeps_every_position(tmp_path: Path) -> None:
-    stores = [Extraction(tmp_path, pictures(count)).run() for count in (70, 110, 190)]
+    stores = [Extraction(tmp_path, images(count)).run() for count in (70, 110, 190)]
     keys = [store.index["key"].to_pylist() for store in stores]
     assert keys[2][:110] == keys[1]
     assert keys[1][:70] == keys[0]
     check_values(stores[2])
-    assert Extraction(tmp_path, pictures(110)).writer.path == stores[1].path
+    assert Extraction(tmp_path, images(110)).writer.path == stores[1].path

@@ -1,4 +1,4 @@
-"""Planning, committing, resuming and finalising a store."""
+"""Planning, committing, resuming and finalizing a store."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_zarr_reads_every_value_back(make_writer: Any, fill: Any, values_of: Any
     spec = ArraySpec("features", (2, 2, 4), dtype)
     writer = make_writer(arrays=[spec, PIXELS])
     fill(writer, rejected={9: "broken"})
-    writer.finalise(max_rejected=0.1)
+    writer.finalize(max_rejected=0.1)
     group = zarr.open_group(writer.path / "data.zarr", mode="r")
     for array in (spec, PIXELS):
         stored, expected = group[array.name][:], values_of(range(50), array, 2)
@@ -76,7 +76,7 @@ def test_metadata_is_what_zarr_writes_and_shards_can_be_exchanged(
 def test_order_of_work_and_restarts_do_not_change_a_byte(make_writer: Any, fill: Any, tmp_path: Path) -> None:
     straight = make_writer(name="straight")
     fill(straight)
-    first = straight.finalise()
+    first = straight.finalize()
     crooked = make_writer(name="crooked")
     fill(crooked, shards=[5, 0])
     fill(StoreWriter.open(crooked.path), shards=[3])
@@ -84,7 +84,7 @@ def test_order_of_work_and_restarts_do_not_change_a_byte(make_writer: Any, fill:
     assert again.path == crooked.path
     assert again.missing_shards() == [1, 2, 4, 6]
     fill(again)
-    second = again.finalise()
+    second = again.finalize()
     assert first.content_id == second.content_id
     one, two = files_of(first.path), files_of(second.path)
     assert one.keys() == two.keys()
@@ -104,13 +104,13 @@ def test_the_record_means_done_not_the_file(make_writer: Any, fill: Any) -> None
     (writer.path / "data.zarr/features/c.6.0.0.0.0").unlink()
     assert writer.missing_shards() == [2, 3, 4, 5, 6]
     with pytest.raises(IncompleteStoreError, match=r"5 of 7 shards are missing, the first is 2"):
-        writer.finalise()
+        writer.finalize()
 
 
 def test_a_complete_store_is_reused_and_a_changed_ingredient_makes_another(make_writer: Any, fill: Any) -> None:
     writer = make_writer()
     fill(writer)
-    writer.finalise()
+    writer.finalize()
     assert make_writer().complete
     assert make_writer(attributes={"device": "cuda"}).path == writer.path
     others = [
@@ -135,7 +135,7 @@ def test_the_folder_is_named_by_the_fingerprint(make_writer: Any) -> None:
     assert record["status"] == "writing"
 
 
-def test_pictures_that_moved_are_found_on_resume(make_writer: Any) -> None:
+def test_images_that_moved_are_found_on_resume(make_writer: Any) -> None:
     keys = ["a", "b", "c"]
     first = make_writer(index=new_index(keys, source=["old.tar"] * 3, offset=[0, 1, 2]))
     moved = make_writer(index=new_index(keys, source=["new.tar"] * 3, offset=[5, 6, 7]))
@@ -143,16 +143,16 @@ def test_pictures_that_moved_are_found_on_resume(make_writer: Any) -> None:
     assert StoreWriter.open(first.path).index["source"].to_pylist() == ["new.tar"] * 3
 
 
-def test_finalise_keeps_reasons_and_limits_rejections(make_writer: Any, fill: Any) -> None:
+def test_finalize_keeps_reasons_and_limits_rejections(make_writer: Any, fill: Any) -> None:
     writer = make_writer()
-    fill(writer, rejected={3: "truncated file", 17: "no picture"})
+    fill(writer, rejected={3: "truncated file", 17: "no image"})
     keys = writer.index["key"].to_pylist()
     with pytest.raises(TooManyRejectedError, match=rf"2 of 50.*{keys[3]}: truncated file.*--max-rejected"):
-        writer.finalise(max_rejected=0.01)
+        writer.finalize(max_rejected=0.01)
     assert writer.missing_shards() == []
-    store = writer.finalise(max_rejected=0.05)
+    store = writer.finalize(max_rejected=0.05)
     assert store.index["status"].to_pylist().count("rejected") == 2
-    assert store.index["reason"][17].as_py() == "no picture"
+    assert store.index["reason"][17].as_py() == "no image"
     assert 3 not in store.rows()
     assert len(store.rows()) == 48
 
@@ -161,7 +161,7 @@ def test_all_rejected_is_never_a_store(make_writer: Any, fill: Any) -> None:
     writer = make_writer()
     fill(writer, rejected=dict.fromkeys(range(50), "gone"))
     with pytest.raises(TooManyRejectedError):
-        writer.finalise(max_rejected=1.0)
+        writer.finalize(max_rejected=1.0)
 
 
 def test_values_beyond_float16_are_named(make_writer: Any) -> None:
@@ -230,7 +230,7 @@ def test_shard_sizes(kind: str, rows: int, views: int, row_shape: tuple, expecte
 def test_opening_by_path_finds_the_same_store(make_writer: Any, fill: Any) -> None:
     writer = make_writer()
     fill(writer)
-    written = writer.finalise()
+    written = writer.finalize()
     opened = open_store(str(writer.path))
     assert opened.fingerprint == written.fingerprint
     assert opened.content_id == written.content_id

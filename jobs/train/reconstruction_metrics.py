@@ -16,10 +16,10 @@ EVALUATION_ROWS = 1024
 
 
 @torch.inference_mode()
-def autoencoder_figures(model: FeatureAutoencoder, features: Store, device: torch.device) -> dict[str, Any]:
-    """Figures of held-out rows (training rows when none are held out), as they lie in the store's first view.
+def autoencoder_metrics(model: FeatureAutoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+    """Metrics of held-out rows (training rows when none are held out), as they lie in the store's first view.
 
-    `relative_squared_error` = Σ(x - x̂)²/Σx² of normalised features and mean `cosine` of tokens, both from the
+    `relative_squared_error` = Σ(x - x̂)²/Σx² of normalized features and mean `cosine` of tokens, both from the
     posterior's mean; `error_of_draws`, the same error from a draw; `kl_nats_per_token`; `latent_std` and
     `posterior_std`, of the means and around them, averaged over channels; `effective_rank` of the means' covariance.
     """
@@ -49,9 +49,9 @@ def _batch_sums(
     model: FeatureAutoencoder, batch: Tensor, generator: torch.Generator, moments: Tensor
 ) -> dict[str, float]:
     """Sums over the tokens of a batch (N, h, w, C); adds Σz and Σzzᵀ of the means to `moments` (1 + c, c)."""
-    x, posterior = model.normalise(batch), model.encode(batch)
-    rebuilt = model.normalise(model.decode(posterior.mean))
-    drawn = model.normalise(model.decode(posterior.sample(generator)))
+    x, posterior = model.normalize(batch), model.encode(batch)
+    rebuilt = model.normalize(model.decode(posterior.mean))
+    drawn = model.normalize(model.decode(posterior.sample(generator)))
     means = posterior.mean.flatten(0, 2).double().cpu()  # (N, h, w, c) -> (N*h*w, c)
     moments[0] += means.sum(dim=0)
     moments[1:] += means.T @ means

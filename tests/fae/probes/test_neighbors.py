@@ -5,12 +5,12 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from fae.probes import knn_classify, neighbours
+from fae.probes import knn_classify, neighbors
 
 
 @pytest.mark.parametrize("chunk", [1024, 7])
 def test_predictions_are_scikit_learns(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    monkeypatch.setattr(neighbors, "CHUNK", chunk)
     generator = torch.Generator().manual_seed(0)
     rows, queries = torch.randn(400, 6, generator=generator), torch.randn(150, 6, generator=generator)
     labels = torch.randint(5, (400,), generator=generator) * 2
@@ -26,7 +26,7 @@ def test_length_does_not_count_and_ties_go_to_the_smaller_label() -> None:
     assert (nearest.tolist(), tie.tolist()) == ([8], [3])
 
 
-def test_more_neighbours_than_rows_are_refused() -> None:
+def test_more_neighbors_than_rows_are_refused() -> None:
     rows = torch.ones(3, 2)
     with pytest.raises(ValueError, match="from 1 to 3"):
         knn_classify(rows, torch.arange(3), rows, (1, 4))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from fae.metrics import copy_share, knn_precision, knn_recall, nearest_distances, neighbours
+from fae.metrics import copy_share, knn_precision, knn_recall, nearest_distances, neighbors
 
 
 def rows(count: int, dim: int = 5, seed: int = 0, shift: float = 0.0) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_a_generator_far_away_has_neither() -> None:
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = rows(50), rows(45, seed=1, shift=0.5)
     whole = knn_precision(real, generated), knn_recall(real, generated)
-    monkeypatch.setattr(neighbours, "CHUNK", 7)
+    monkeypatch.setattr(neighbors, "CHUNK", 7)
     assert (knn_precision(real, generated), knn_recall(real, generated)) == whole
 
 

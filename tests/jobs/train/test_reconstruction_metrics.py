@@ -1,4 +1,4 @@
-"""Figures of an autoencoder, against the plain formulas over all rows at once."""
+"""Metrics of an autoencoder, against the plain formulas over all rows at once."""
 
 import numpy as np
 import torch
@@ -6,18 +6,18 @@ import torch
 from fae.models.autoencoder import FeatureAutoencoder
 from jobs.runs.models import load_model
 from jobs.train import autoencoder_metrics as module
-from jobs.train.autoencoder_metrics import autoencoder_figures
+from jobs.train.reconstruction_metrics import autoencoder_metrics
 
 
 @torch.inference_mode()
-def test_figures_are_those_of_all_rows_at_once(world):
+def test_metrics_are_those_of_all_rows_at_once(world):
     model = load_model(FeatureAutoencoder, world.made.autoencoder.model_path, torch.device("cpu"))
-    found = autoencoder_figures(model, world.made.features, torch.device("cpu"))
+    found = autoencoder_metrics(model, world.made.features, torch.device("cpu"))
     rows = world.made.features.rows("val")[: module.EVALUATION_ROWS]
     raw = torch.from_numpy(world.made.features.read("features", rows, view=0)).float()
-    x, posterior = model.normalise(raw), model.encode(raw)
-    rebuilt = model.normalise(model.decode(posterior.mean))
-    drawn = model.normalise(model.decode(posterior.sample(torch.Generator().manual_seed(0))))
+    x, posterior = model.normalize(raw), model.encode(raw)
+    rebuilt = model.normalize(model.decode(posterior.mean))
+    drawn = model.normalize(model.decode(posterior.sample(torch.Generator().manual_seed(0))))
     means = posterior.mean.flatten(0, 2).double().numpy()
     eigenvalues = np.linalg.eigvalsh(np.cov(means.T, bias=True))
     shares = eigenvalues / eigenvalues.sum()

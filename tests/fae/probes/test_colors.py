@@ -1,9 +1,9 @@
-"""Colours are a pure function of the tokens, whatever signs the eigenvectors come with."""
+"""Colors are a pure function of the tokens, whatever signs the eigenvectors come with."""
 
 import pytest
 import torch
 
-from fae.probes import PrincipalColours
+from fae.probes import PrincipalColors
 
 
 @pytest.fixture
@@ -12,13 +12,13 @@ def tokens() -> torch.Tensor:
 
 
 def test_the_strongest_components_have_unit_variance(tokens: torch.Tensor) -> None:
-    components = PrincipalColours.fit(tokens).components(tokens)
+    components = PrincipalColors.fit(tokens).components(tokens)
     torch.testing.assert_close(torch.cov(components.T), torch.eye(3, dtype=torch.float64))
-    assert [int(column.abs().argmax()) for column in PrincipalColours.fit(tokens).directions.T] == [4, 1, 2]
+    assert [int(column.abs().argmax()) for column in PrincipalColors.fit(tokens).directions.T] == [4, 1, 2]
 
 
 def test_signs_do_not_depend_on_the_solver(tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = PrincipalColours.fit(tokens).paint(tokens)
+    expected = PrincipalColors.fit(tokens).paint(tokens)
     solve = torch.linalg.eigh
 
     def other_signs(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,24 +26,24 @@ def test_signs_do_not_depend_on_the_solver(tokens: torch.Tensor, monkeypatch: py
         return values, -vectors
 
     monkeypatch.setattr(torch.linalg, "eigh", other_signs)
-    assert torch.equal(PrincipalColours.fit(tokens).paint(tokens), expected)
+    assert torch.equal(PrincipalColors.fit(tokens).paint(tokens), expected)
 
 
 def test_a_turned_copy_is_turned_back(tokens: torch.Tensor) -> None:
     turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))[0]
-    colours, target = PrincipalColours.fit(tokens @ turn), PrincipalColours.fit(tokens)
-    turned = colours.turned_to(tokens @ turn, target.components(tokens))
+    colors, target = PrincipalColors.fit(tokens @ turn), PrincipalColors.fit(tokens)
+    turned = colors.turned_to(tokens @ turn, target.components(tokens))
     torch.testing.assert_close(turned.components(tokens @ turn), target.components(tokens), atol=1e-4, rtol=1e-4)
 
 
-def test_the_mean_is_grey_and_far_tokens_are_clipped(tokens: torch.Tensor) -> None:
-    colours = PrincipalColours.fit(tokens)
-    assert set(colours.paint(colours.mean).tolist()) <= {127, 128}
-    assert colours.paint(tokens * 1000).double().sub(127.5).abs().median() == 127.5
-    assert colours.paint(torch.ones(2, 3, 6)).shape == (2, 3, 3)
+def test_the_mean_is_gray_and_far_tokens_are_clipped(tokens: torch.Tensor) -> None:
+    colors = PrincipalColors.fit(tokens)
+    assert set(colors.paint(colors.mean).tolist()) <= {127, 128}
+    assert colors.paint(tokens * 1000).double().sub(127.5).abs().median() == 127.5
+    assert colors.paint(torch.ones(2, 3, 6)).shape == (2, 3, 3)
 
 
 def test_equal_tokens_and_few_channels() -> None:
-    assert set(PrincipalColours.fit(torch.ones(10, 4)).paint(torch.ones(4)).tolist()) <= {127, 128}
+    assert set(PrincipalColors.fit(torch.ones(10, 4)).paint(torch.ones(4)).tolist()) <= {127, 128}
     with pytest.raises(ValueError, match="at least 3 channels"):
-        PrincipalColours.fit(torch.ones(10, 2))
+        PrincipalColors.fit(torch.ones(10, 2))

@@ -17,7 +17,7 @@ def knn_classify(rows: Tensor, labels: Tensor, queries: Tensor, ks: tuple[int, .
         ValueError: a k beyond 1 to N, or widths that differ.
     """
     if not all(1 <= k <= len(rows) for k in ks):
-        raise ValueError(f"k: expected neighbours from 1 to {len(rows)} (the training rows); received {ks}")
+        raise ValueError(f"k: expected neighbors from 1 to {len(rows)} (the training rows); received {ks}")
     if rows.ndim != 2 or queries.ndim != 2 or rows.shape[1] != queries.shape[1]:
         raise ValueError(f"expected rows of one width; received {tuple(rows.shape)} and {tuple(queries.shape)}")
     classes, targets = torch.unique(labels, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Nearest neighbours between real and generated rows: precision, recall, and copies of training rows."""
+"""Nearest neighbors between real and generated rows: precision, recall, and copies of training rows."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ def knn_precision(real: Rows, generated: Rows, k: int = 3) -> float:
     """Share of generated rows inside the real manifold (fidelity), 0 to 1.
 
     Kynkäänniemi et al. 2019 (arXiv 1904.06991, equations 1 and 2): a manifold is the union of balls around its rows,
-    each reaching to the row's k-th nearest neighbour among the others. Rows are (N, D) features or flattened pixels,
+    each reaching to the row's k-th nearest neighbor among the others. Rows are (N, D) features or flattened pixels,
     N > k; distances are Euclidean, in float64.
     """
     return _share_inside(generated, real, k)
@@ -59,9 +59,9 @@ def _distances(rows: torch.Tensor, others: torch.Tensor) -> Iterator[torch.Tenso
 
 
 def check_k(k: int, rows: torch.Tensor) -> None:
-    """Raise ValueError when the rows have no k-th neighbours."""
+    """Raise ValueError when the rows have no k-th neighbors."""
     if not 1 <= k < len(rows):
-        raise ValueError(f"k: expected a neighbour from 1 to {len(rows) - 1} (rows - 1), got {k}")
+        raise ValueError(f"k: expected a neighbor from 1 to {len(rows) - 1} (rows - 1), got {k}")
 
 
 def as_pair(first: Rows, second: Rows, dtype: torch.dtype | None = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
