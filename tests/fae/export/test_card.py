@@ -62,7 +62,7 @@ def test_a_card_of_captions_names_the_text_encoder_and_gives_a_prompt():
 
 
 @pytest.mark.parametrize(
-    ("name", "licence"),
+    ("name", "license"),
     [
         ("dinov2-g", "apache-2.0"),
         ("dinov3-b", "dinov3"),

@@ -79,5 +79,5 @@ def test_color_keeps_an_images_contents_up_to_brightness_saturation_and_contrast
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(ValueError, match="expected any of color, translation, cutout; received color"):
-        diff_augment(images(1), ["color"])
+    with pytest.raises(ValueError, match="expected any of color, translation, cutout; received hue"):
+        diff_augment(images(1), ["hue"])

@@ -5,7 +5,7 @@ import torch
 
 from fae.models.autoencoder import FeatureAutoencoder
 from jobs.runs.models import load_model
-from jobs.train import autoencoder_metrics as module
+from jobs.train import reconstruction_metrics as module
 from jobs.train.reconstruction_metrics import autoencoder_metrics
 
 
