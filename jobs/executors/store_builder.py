@@ -39,7 +39,7 @@ def fill_stores(
         with ExitStack() as leases:
             for writer in unfinished:
                 leases.enter_context(writer.lease())
-                writer.take_over()
+                writer.reuse_shards()
             coarsest = max(writers, key=lambda writer: writer.manifest.rows_per_shard)
             missing = _missing_units(unfinished, coarsest.manifest.rows_per_shard)
             try:

@@ -159,7 +159,7 @@ class TextWorker:
     def run(self, shard: int) -> ShardResult:
         """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
         span, clock = self.writer.shard_rows(shard), Laps()
-        kept = self.writer.kept_rows(shard)
+        kept = self.writer.reused_rows(shard)
         rows = self.captions.slice(span.start, len(span)).to_pylist()
         texts = [text for row in rows for text in row_captions(row, self.config.captions)]  # row after row
         arrays = self._arrays(len(texts))
@@ -170,7 +170,7 @@ class TextWorker:
         clock.lap("encode")
         # (rows * K, ...) -> (rows, K, ...)
         shaped = {name: values.reshape(len(rows), -1, *values.shape[1:]) for name, values in arrays.items()}
-        self.writer.write_shard(shard, shaped, kept=kept)
+        self.writer.write_shard(shard, shaped, reused=kept)
         clock.lap("write")
         return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": clock.seconds}
 

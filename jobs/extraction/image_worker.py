@@ -14,7 +14,7 @@ from jobs.executors import Laps, Passes, ShardResult, pick_device, pick_dtype
 from jobs.extraction.decoders import Decoders, Decoding
 from stores import StoreWriter
 from stores.sources import Source, SourceError
-from stores.write import KeptRows
+from stores.write import ReusedRows
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Part:
 
     filler: "_Filler"
     shard: int
-    kept: KeptRows
+    kept: ReusedRows
 
     def new_rows(self) -> np.ndarray:
         span = self.filler.writer.shard_rows(self.shard)
@@ -130,7 +130,7 @@ class _Filler:
         """What is missing of the shards of these rows."""
         size = self.writer.manifest.rows_per_shard
         shards = self.writer.missing_shards(range(span.start // size, -(-span.stop // size)))
-        return [_Part(self, shard, self.writer.kept_rows(shard)) for shard in shards]
+        return [_Part(self, shard, self.writer.reused_rows(shard)) for shard in shards]
 
     def fill(self, part: _Part, images: _Images, clock: Laps) -> None:
         """Encode and commit one shard."""
@@ -152,7 +152,7 @@ class _Filler:
         arrays = {"features": kept.spread(features.numpy())}
         if self.config.pixels:
             arrays["pixels"] = kept.spread(images.of(rows))
-        self.writer.write_shard(part.shard, arrays, rejected=rejected, kept=kept)
+        self.writer.write_shard(part.shard, arrays, rejected=rejected, reused=kept)
         clock.lap("write")
 
     def _encode(self, pixels: np.ndarray, features: torch.Tensor) -> None:

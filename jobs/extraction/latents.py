@@ -100,13 +100,13 @@ class EncodeWorker:
         """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
         span = self.writer.shard_rows(shard)
         rows = np.arange(span.start, span.stop)
-        kept = self.writer.kept_rows(shard)
+        kept = self.writer.reused_rows(shard)
         ok = self.features.ok[rows]
         stored = self.writer.manifest.array("latents").row_shape
         latents = np.full((len(rows), self.features.views, *stored), np.nan, np.float32)
         clock = Laps()
         self._fill(latents, rows, np.flatnonzero(ok & ~kept.mask), clock)
-        self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]), kept=kept)
+        self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]), reused=kept)
         clock.lap("write")
         return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum()), "seconds": clock.seconds}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from jobs.runs import KINDS, RunFolder
 from pipeline.console import readable
-from stores.backends import Place, inside, is_url, name_of
-from stores.care import folder_bytes, place_bytes, texts_in
+from stores.backends import Location, inside, is_url, name_of
+from stores.care import folder_bytes, location_bytes, texts_in
 from stores.core import list_manifests, open_store
 from stores.format import COMPLETE
 from stores.write import StoreWriter
@@ -20,7 +20,7 @@ INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
 class Artefact:
     """A store or a model: where it is, what it was made from (paths), how large and how far it is."""
 
-    path: Place
+    path: Location
     kind: str
     made_from: list[str]
     num_bytes: int
@@ -40,7 +40,7 @@ class Artefact:
         }
 
 
-def inventory(root: Place) -> list[Artefact]:
+def inventory(root: Location) -> list[Artefact]:
     """Every artefact below `root`, each below the one it was made from; at a URL there are stores alone."""
     runs = [] if is_url(root) else _runs(Path(root))
     found = [
@@ -65,10 +65,10 @@ def _tree(by_parent: dict[str, list[Artefact]], parent: str, depth: int) -> list
     return rows
 
 
-def _stores(root: Place, kind: str) -> list[Artefact]:
+def _stores(root: Location, kind: str) -> list[Artefact]:
     artefacts = []
     for place, manifest in list_manifests(inside(root, kind)):
-        size = place_bytes(place)
+        size = location_bytes(place)
         if manifest is None:
             artefacts.append(Artefact(place, kind, [], size, "damaged"))
             continue
@@ -78,7 +78,7 @@ def _stores(root: Place, kind: str) -> list[Artefact]:
     return artefacts
 
 
-def _progress(place: Place) -> str:
+def _progress(place: Location) -> str:
     writer = StoreWriter.open(place)
     return f"{writer.num_shards - len(writer.missing_shards())}/{writer.num_shards} shards"
 

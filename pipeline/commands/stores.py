@@ -12,7 +12,7 @@ from pipeline.console import FaeGroup, Settings, config_options
 
 @click.group("stores", cls=FaeGroup)
 def stores_group() -> None:
-    """Look at feature and latent stores and at what was made from them; check, mend, compare and tidy them."""
+    """Look at feature and latent stores and at what was made from them; check, repair, compare and clean up them."""
 
 
 @stores_group.command("ls")

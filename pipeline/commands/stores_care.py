@@ -19,7 +19,7 @@ STORE = PlaceType("store", exists=True)
 
 @click.command("verify", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
-@click.option("--repair", is_flag=True, cls=GroupedOption, group="Mending", help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, cls=GroupedOption, group="Repair", help="Repair what can be repaired.")
 @config_options(recipe="none", root=False)
 def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     """Read every byte of a store and compare it with its checksums, digests and records.
@@ -28,12 +28,12 @@ def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     from what else the store holds; a shard whose values are lost is made missing, and the command that writes the
     store then writes exactly these again.
     """
-    from stores.care import repair as mend
+    from stores.care import repair as repair_store
     from stores.care import verify
 
     with settings.output.progress("verify", "shards") as progress:
         report = verify(store, lambda done, total: progress(done, total, {}))
-    done = mend(store, report) if repair and not report.sound else None
+    done = repair_store(store, report) if repair and not report.sound else None
     sound = report.sound or (done is not None and not done.unfinished)
     _say_report(settings, report)
     if done is not None:
@@ -46,7 +46,7 @@ def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
 def _say_report(settings: Settings, report: "Report") -> None:
     say = settings.output.say
     for problem in report.problems[:_SHOWN]:
-        say(f"{problem.key}: {problem.what}{'' if problem.mend else ' (harmless)'}")
+        say(f"{problem.key}: {problem.what}{'' if problem.repair else ' (harmless)'}")
     if len(report.problems) > _SHOWN:
         say(f"… and {len(report.problems) - _SHOWN} more (--json lists all)")
     state = "complete" if report.complete else f"unfinished, {report.missing_shards} shards to come"
@@ -54,7 +54,7 @@ def _say_report(settings: Settings, report: "Report") -> None:
     if report.sound:
         say(f"{report.url}: sound ({state}; {looked_at})", style="green")
     else:
-        damaged = len([problem for problem in report.problems if problem.mend])
+        damaged = len([problem for problem in report.problems if problem.repair])
         say(f"{report.url}: {damaged} damaged files ({state}; {looked_at})", style="bold red")
 
 

@@ -54,15 +54,15 @@ def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...],
 
 def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[str, Any]:
     from pipeline.drawing import survey_plot
-    from stores.care import SurveyConfig, survey, write_survey
+    from stores.care import StatsConfig, compute_stats, write_stats
 
     with settings.output.progress("stats", "arrays", total=1) as progress:
-        record = survey(store, name, SurveyConfig(rows=rows or None))
+        record = compute_stats(store, name, StatsConfig(rows=rows or None))
         progress.advance(array=name)
     title = (
         f"{name} of {store.name}: {record['rows']:,} rows, {record['tokens']:,} tokens of {record['channels']} channels"
     )
-    plot, numbers = write_survey(store, record, survey_plot(record, title))
+    plot, numbers = write_stats(store, record, survey_plot(record, title))
     return {**record, "plot": f"{store.blobs.url}/{plot}", "numbers": f"{store.blobs.url}/{numbers}"}
 
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, load_recipe, override
 from pipeline.console.option_types import FiniteNumber, GroupedOption, OrWord, PlaceType, WholeNumber
 from pipeline.console.output import Output
-from stores.backends import Place, is_url
+from stores.backends import Location, is_url
 
 DEFAULT_ROOT = Path("fae-runs")
 Callback = Callable[..., Any]
@@ -30,7 +30,7 @@ class Settings:
     recipe: Recipe
     given: frozenset[str]
     source: str | None
-    place: Place
+    place: Location
     dry_run: bool
     debug: bool
     output: Output

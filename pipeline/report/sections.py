@@ -15,9 +15,9 @@ from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.page import Section, folded, plots, table, wide
 from pipeline.report.subjects import Subject
 from stores import Store, explain_difference
-from stores.care import SurveyConfig, read_survey, survey
+from stores.care import StatsConfig, compute_stats, read_stats
 
-SURVEY_ROWS = 2048
+STATS_ROWS = 2048
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Sections:
         return made
 
     def _survey(self, store: Store, name: str) -> dict[str, Any]:
-        return read_survey(store, name) or survey(store, name, SurveyConfig(rows=SURVEY_ROWS))
+        return read_stats(store, name) or compute_stats(store, name, StatsConfig(rows=STATS_ROWS))
 
     def _plotted(self, title: str, found: dict[str, Any], note: str) -> Section:
         """A section whose plots are put in when the page is made; their names stand in for them until then."""

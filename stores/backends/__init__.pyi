@@ -8,10 +8,10 @@ from .fileio import new_version as new_version
 from .fileio import replace_file as replace_file
 from .fileio import temporary_beside as temporary_beside
 from .local import LocalByteStore as LocalByteStore
-from .locations import Place as Place
-from .locations import beside as beside
+from .locations import Location as Location
 from .locations import inside as inside
 from .locations import is_url as is_url
 from .locations import local_folder as local_folder
 from .locations import name_of as name_of
 from .locations import open_bytestore as open_bytestore
+from .locations import sibling as sibling

@@ -84,7 +84,7 @@ class ByteStore(ABC):
         got lost. Of several processes that swap the same expected value for values of their own, exactly one succeeds.
         """
 
-    def leftovers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Names of what interrupted writes left behind; backends whose writes are atomic have none."""
         return []
 

@@ -68,8 +68,8 @@ class FaultyByteStore(ByteStore):
     def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
         return self._run(f"swap {key}", lambda: self.inner.swap(key, expected, new))
 
-    def leftovers(self) -> list[str]:
-        return self.inner.leftovers()
+    def orphans(self) -> list[str]:
+        return self.inner.orphans()
 
     def sweep(self) -> list[str]:
         return self._run("sweep", self.inner.sweep)

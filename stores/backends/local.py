@@ -89,12 +89,12 @@ class LocalByteStore(ByteStore):
             self.delete(key) if new is None else self.write(key, new)
             return True
 
-    def leftovers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         found = [path for path in self.root.rglob(".*") if path.is_file() and is_temporary(path.name)]
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def sweep(self) -> list[str]:
-        found = self.leftovers()
+        found = self.orphans()
         for name in found:
             (self.root / name).unlink(missing_ok=True)
         return found

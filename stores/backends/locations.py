@@ -5,15 +5,15 @@ from pathlib import Path
 from stores.backends.bytestore import ByteStore
 from stores.backends.local import LocalByteStore
 
-Place = Path | str
+Location = Path | str
 
 
-def is_url(place: Place) -> bool:
+def is_url(place: Location) -> bool:
     """Whether a place is a URL rather than a path of this machine."""
     return isinstance(place, str) and "://" in place
 
 
-def open_bytestore(place: Place) -> ByteStore:
+def open_bytestore(place: Location) -> ByteStore:
     """The byte store of a folder or of a URL (s3://, gs://, az://, memory://); nothing is looked up yet.
 
     Raises:
@@ -39,17 +39,17 @@ def local_folder(blobs: ByteStore) -> Path:
     return path
 
 
-def beside(blobs: ByteStore, name: str) -> Place:
+def sibling(blobs: ByteStore, name: str) -> Location:
     """A folder next to a byte store's own."""
     folder = blobs.local_path()
     return folder.parent / name if folder is not None else f"{blobs.url.rpartition('/')[0]}/{name}"
 
 
-def name_of(place: Place) -> str:
+def name_of(place: Location) -> str:
     """The last part of a path or URL."""
     return str(place).rstrip("/").rpartition("/")[2]
 
 
-def inside(place: Place, name: str) -> Place:
+def inside(place: Location, name: str) -> Location:
     """A folder below a place."""
     return f"{str(place).rstrip('/')}/{name}" if is_url(place) else Path(place) / name

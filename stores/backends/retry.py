@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from stores.backends.bytestore import ByteStore
 
 Result = TypeVar("Result")
-# What another try cannot mend.
+# What another attempt cannot change.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
@@ -51,8 +51,8 @@ class RetryingByteStore(ByteStore):
         # Backends count "it already is `new`" as success, so an attempt whose answer got lost may be repeated.
         return self._try(lambda: self.inner.swap(key, expected, new))
 
-    def leftovers(self) -> list[str]:
-        return self._try(self.inner.leftovers)
+    def orphans(self) -> list[str]:
+        return self._try(self.inner.orphans)
 
     def sweep(self) -> list[str]:
         return self._try(self.inner.sweep)

@@ -1,12 +1,12 @@
-from .array_stats import SurveyConfig as SurveyConfig
+from .array_stats import StatsConfig as StatsConfig
+from .array_stats import compute_stats as compute_stats
 from .array_stats import effective_rank as effective_rank
-from .array_stats import read_survey as read_survey
-from .array_stats import survey as survey
-from .array_stats import write_survey as write_survey
+from .array_stats import read_stats as read_stats
+from .array_stats import write_stats as write_stats
 from .differences import diff as diff
 from .garbage import folder_bytes as folder_bytes
 from .garbage import gc as gc
-from .garbage import place_bytes as place_bytes
+from .garbage import location_bytes as location_bytes
 from .garbage import texts_in as texts_in
 from .packing import pack as pack
 from .packing import read_kind as read_kind

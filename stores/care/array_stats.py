@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stores.care.verify_files import survey_bytes, survey_record
+from stores.care.verify_files import parse_stats, stats_bytes
 from stores.core import Store
-from stores.format import SURVEY, mix64
+from stores.format import STATS, mix64
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -23,7 +23,7 @@ _BINS = 64
 
 
 @dataclass(frozen=True)
-class SurveyConfig:
+class StatsConfig:
     """`rows`: how many ok rows are read, evenly spaced (None: all); `percentile_tokens`: how many tokens are sorted;
     `block_rows`: rows in memory at a time for each of `threads`.
     """
@@ -69,7 +69,7 @@ class _Reader:
         return np.stack(views, axis=1)[(slice(None), *rest)]  # V x (n, *row_shape) -> (n, V, *row_shape)
 
 
-def survey(store: Store, name: str, config: SurveyConfig | None = None) -> dict[str, Any]:
+def compute_stats(store: Store, name: str, config: StatsConfig | None = None) -> dict[str, Any]:
     """Measure an array; JSON values.
 
     `mean` and `std` per channel are exact, over all rows. Over the rows that were read: `min`, `max` and `percentiles`
@@ -84,7 +84,7 @@ def survey(store: Store, name: str, config: SurveyConfig | None = None) -> dict[
     """
     import dask
 
-    config = config or SurveyConfig()
+    config = config or StatsConfig()
     rows = _spaced(store.rows(), config.rows)
     exact = store.statistics(name)
     values = dask_array(store, name, rows, config.block_rows)
@@ -119,22 +119,22 @@ def survey(store: Store, name: str, config: SurveyConfig | None = None) -> dict[
     }
 
 
-def write_survey(store: Store, record: dict[str, Any], plot: bytes) -> list[str]:
+def write_stats(store: Store, record: dict[str, Any], plot: bytes) -> list[str]:
     """Put a survey (`survey`'s result) and its plot (a PNG) into the store, outside of what the content id covers."""
     name = record["array"]
     files = {
-        f"{SURVEY}/{name}.png": plot,
-        f"{SURVEY}/{name}.json": survey_bytes({**record, "plot_sha256": hashlib.sha256(plot).hexdigest()}),
+        f"{STATS}/{name}.png": plot,
+        f"{STATS}/{name}.json": stats_bytes({**record, "plot_sha256": hashlib.sha256(plot).hexdigest()}),
     }
     for key, data in files.items():
         store.blobs.write(key, data)
     return list(files)
 
 
-def read_survey(store: Store, name: str) -> dict[str, Any] | None:
+def read_stats(store: Store, name: str) -> dict[str, Any] | None:
     """What was found out about an array's present content, None when nothing was."""
     try:
-        record = survey_record(store.blobs.read(f"{SURVEY}/{name}.json"))
+        record = parse_stats(store.blobs.read(f"{STATS}/{name}.json"))
     except FileNotFoundError:
         return None
     return record if record is not None and record["content_id"] == store.content_id else None

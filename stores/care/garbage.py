@@ -11,7 +11,7 @@ from typing import Any
 from stores.backends import (
     ByteStore,
     LocalByteStore,
-    Place,
+    Location,
     fsync_directory,
     inside,
     is_temporary,
@@ -20,7 +20,7 @@ from stores.backends import (
     open_bytestore,
     temporary_beside,
 )
-from stores.core import STALE_SECONDS, Lease, list_manifests, store_places
+from stores.core import STALE_SECONDS, Lease, list_manifests, store_locations
 from stores.format import COMMITS, COMPLETE, DATA, INDEX, LEASE, MANIFEST, LeaseHeldError, Manifest
 
 
@@ -28,14 +28,14 @@ from stores.format import COMMITS, COMPLETE, DATA, INDEX, LEASE, MANIFEST, Lease
 class Garbage:
     """Something that may go: a store or an unfinished file below the root, its size, and why it may go."""
 
-    path: Place
+    path: Location
     num_bytes: int
     why: str
 
 
 @dataclass(frozen=True)
 class _Found:
-    place: Place
+    place: Location
     kind_folder: str
     manifest: Manifest
 
@@ -44,7 +44,7 @@ class _Found:
         return open_bytestore(self.place)
 
 
-def gc(root: Place, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
+def gc(root: Location, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
     """What may go below `root`, a folder or a URL; it is removed when `dry_run` is False.
 
     A store stays when it is the newest of its name (finished or not, each), when something names it, or when a store
@@ -72,12 +72,12 @@ def folder_bytes(path: Path) -> int:
     return sum((Path(at) / name).lstat().st_size for at, _, names in os.walk(path) for name in names)
 
 
-def place_bytes(place: Place) -> int:
+def location_bytes(place: Location) -> int:
     """Bytes of everything in a folder or at a URL."""
     return open_bytestore(place).num_bytes() if is_url(place) else folder_bytes(Path(place))
 
 
-def _old_stores(root: Place, references: Iterable[str]) -> list[Garbage]:
+def _old_stores(root: Location, references: Iterable[str]) -> list[Garbage]:
     found = list(_stores(root))
     named = {name_of(text) for text in references}
     kept = {store.place for store in found if _is_newest(store, found) or _names_of(store) & named}
@@ -93,7 +93,7 @@ def _old_stores(root: Place, references: Iterable[str]) -> list[Garbage]:
 def _as_garbage(store: _Found) -> Garbage:
     state = "store" if store.manifest.status == COMPLETE else "unfinished store"
     why = f"{state} of {store.manifest.kind} that nothing was made from, older than another one of its name"
-    return Garbage(store.place, place_bytes(store.place), why)
+    return Garbage(store.place, location_bytes(store.place), why)
 
 
 def _is_newest(store: _Found, found: list[_Found]) -> bool:
@@ -129,7 +129,7 @@ def texts_in(value: Any) -> Iterator[str]:
             yield from texts_in(item)
 
 
-def _stores(root: Place) -> Iterator[_Found]:
+def _stores(root: Location) -> Iterator[_Found]:
     """Stores at `root/<kind>/<name>-<fingerprint12>` with a readable manifest."""
     for kind in open_bytestore(root).folders():
         for place, manifest in list_manifests(inside(root, kind)):
@@ -138,7 +138,7 @@ def _stores(root: Place) -> Iterator[_Found]:
 
 
 def _store_folders(root: Path) -> list[Path]:
-    folders = [Path(place) for kind in open_bytestore(root).folders() for place in store_places(inside(root, kind))]
+    folders = [Path(place) for kind in open_bytestore(root).folders() for place in store_locations(inside(root, kind))]
     return [path for path in folders if _is_inside(path, root)]
 
 
@@ -205,7 +205,7 @@ def _remove_store(path: Path) -> bool:
     return True
 
 
-def _remove_remote(place: Place) -> bool:
+def _remove_remote(place: Location) -> bool:
     """The manifest first, so that no half a store is ever found; False when it is in use by now."""
     blobs = open_bytestore(place)
     try:

@@ -12,15 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from stores.backends import ByteStore, LocalByteStore, Place, fsync_directory, inside, open_bytestore, temporary_beside
+from stores.backends import (
+    ByteStore,
+    LocalByteStore,
+    Location,
+    fsync_directory,
+    inside,
+    open_bytestore,
+    temporary_beside,
+)
 from stores.care.verify_files import metadata_files, read_commit, read_or_none
 from stores.core import Lease, Store, open_store
 from stores.format import (
+    BACKUP,
     COMPLETE,
     DATA,
     INDEX,
     MANIFEST,
-    SPARE,
     ArraySpec,
     CommitRecord,
     CorruptStoreError,
@@ -93,7 +101,7 @@ def pack(
     return Archive(out, store.content_id, before, after)
 
 
-def unpack(archive: Path | str, parent: Place, progress: Progress | None = None) -> Store:
+def unpack(archive: Path | str, parent: Location, progress: Progress | None = None) -> Store:
     """Make the store `parent/<name>-<fingerprint12>` out of an archive: the same values, content id and shard files.
 
     When the store is there and complete, nothing is done.
@@ -117,7 +125,7 @@ def unpack(archive: Path | str, parent: Place, progress: Progress | None = None)
         table = _checked(source, files, INDEX)
         metadata = {key: data for key, data in metadata_files(manifest).items() if key != MANIFEST}
         # The manifest comes last: it says that the rest is there.
-        for key, data in {INDEX: table, f"{SPARE}/{INDEX}": table, **metadata, MANIFEST: manifest.to_bytes()}.items():
+        for key, data in {INDEX: table, f"{BACKUP}/{INDEX}": table, **metadata, MANIFEST: manifest.to_bytes()}.items():
             blobs.write(key, data)
     return open_store(target)
 

@@ -1,10 +1,10 @@
-"""Mend a store: restore what the rest of it tells, and make damaged shards missing so that they are written anew."""
+"""Repair of a store: files are restored from the rest of it, shards that cannot be are made missing again."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from stores.backends import ByteStore, Place, open_bytestore
+from stores.backends import ByteStore, Location, open_bytestore
 from stores.care.verification import Report, read_either_manifest
 from stores.care.verify_files import (
     RECOMPUTE,
@@ -20,13 +20,13 @@ from stores.care.verify_files import (
 )
 from stores.core import Lease
 from stores.format import (
+    BACKUP,
     COMMITS,
     COMPLETE,
     INDEX,
     LEASE,
     MANIFEST,
     REJECTED,
-    SPARE,
     CommitRecord,
     CorruptStoreError,
     FileCommit,
@@ -55,8 +55,8 @@ class Repair:
         return self.replan or bool(self.recompute)
 
 
-def repair(place: Place, report: Report) -> Repair:
-    """Mend what `verify` found. Damage is never hidden: a shard that cannot be restored loses its commit record.
+def repair(place: Location, report: Report) -> Repair:
+    """Repair what `verify` found. Damage is never hidden: a shard that cannot be restored loses its commit record.
 
     Metadata, the index and containers of values are rewritten from the manifest, the spare copies and the values;
     a lost commit record is worked out from its shard and counts when the content id proves it. The command that
@@ -67,14 +67,14 @@ def repair(place: Place, report: Report) -> Repair:
     """
     blobs = open_bytestore(place)
     with Lease(blobs, on_enter=blobs.sweep):
-        removed = [problem.key for problem in report.problems if problem.mend == REMOVE and problem.key != LEASE]
+        removed = [problem.key for problem in report.problems if problem.repair == REMOVE and problem.key != LEASE]
         for key in removed:
             blobs.delete(key)
-        if any(problem.mend == REPLAN for problem in report.problems):
+        if any(problem.repair == REPLAN for problem in report.problems):
             return _replan(blobs, removed, report)
         manifest, _ = read_either_manifest(blobs)
         assert manifest is not None, "verify would have asked to plan anew"
-        return _mend(blobs, manifest, report.problems, removed)
+        return _repair(blobs, manifest, report.problems, removed)
 
 
 def _replan(blobs: ByteStore, removed: list[str], report: Report) -> Repair:
@@ -82,22 +82,22 @@ def _replan(blobs: ByteStore, removed: list[str], report: Report) -> Repair:
     damaged = sorted({p.shard for p in report.problems if p.shard is not None})
     for shard in damaged:
         blobs.delete(commit_key(shard))
-    for key in (f"{SPARE}/{MANIFEST}", f"{SPARE}/{INDEX}", MANIFEST):
+    for key in (f"{BACKUP}/{MANIFEST}", f"{BACKUP}/{INDEX}", MANIFEST):
         blobs.delete(key)
     return Repair([], [*removed, MANIFEST], damaged, replan=True)
 
 
-def _mend(blobs: ByteStore, manifest: Manifest, problems: list[Problem], removed: list[str]) -> Repair:
-    restore = [problem for problem in problems if problem.mend == RESTORE]
+def _repair(blobs: ByteStore, manifest: Manifest, problems: list[Problem], removed: list[str]) -> Repair:
+    restore = [problem for problem in problems if problem.repair == RESTORE]
     restored = _restore_metadata(blobs, manifest, restore) + _restore_index(blobs, restore)
-    recompute = {problem.shard for problem in problems if problem.mend == RECOMPUTE and problem.shard is not None}
+    recompute = {problem.shard for problem in problems if problem.repair == RECOMPUTE and problem.shard is not None}
     restored += _restore_containers(blobs, manifest, [p for p in restore if p.shard not in recompute])
     lost = {p.shard for p in restore if p.key.startswith(f"{COMMITS}/") and p.shard is not None} - recompute
     if _restore_commits(blobs, manifest, sorted(lost)):
         restored += [commit_key(shard) for shard in sorted(lost)]
     else:
         recompute |= lost
-    _make_missing(blobs, manifest, sorted(recompute), {p.key for p in problems if p.mend == RECOMPUTE})
+    _make_missing(blobs, manifest, sorted(recompute), {p.key for p in problems if p.repair == RECOMPUTE})
     return Repair(restored, removed, sorted(recompute))
 
 
@@ -121,7 +121,7 @@ def _restore_metadata(blobs: ByteStore, manifest: Manifest, problems: list[Probl
 
 def _restore_index(blobs: ByteStore, problems: list[Problem]) -> list[str]:
     """The good copy over the damaged one."""
-    other = {INDEX: f"{SPARE}/{INDEX}", f"{SPARE}/{INDEX}": INDEX}
+    other = {INDEX: f"{BACKUP}/{INDEX}", f"{BACKUP}/{INDEX}": INDEX}
     keys = [problem.key for problem in problems if problem.key in other]
     for key in keys:
         blobs.write(key, blobs.read(other[key]))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from stores.backends import ByteStore, Place, is_temporary, open_bytestore
+from stores.backends import ByteStore, Location, is_temporary, open_bytestore
 from stores.care.verify_files import (
     REMOVE,
     REPLAN,
@@ -14,12 +14,13 @@ from stores.care.verify_files import (
     check_index,
     check_metadata,
     check_shard,
-    check_survey,
+    check_stats,
     files_of_shard,
     read_commit,
 )
 from stores.core import Lease
 from stores.format import (
+    BACKUP,
     COMMITS,
     COMPLETE,
     DATA,
@@ -27,8 +28,7 @@ from stores.format import (
     LEASE,
     MANIFEST,
     PROGRESS,
-    SPARE,
-    SURVEY,
+    STATS,
     CommitRecord,
     CorruptStoreError,
     ForeignStoreError,
@@ -57,11 +57,11 @@ class Report:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing has to be mended; strange files that no store writes do no harm."""
-        return not any(problem.mend for problem in self.problems)
+        """Whether nothing has to be repaired; strange files that no store writes do no harm."""
+        return not any(problem.repair for problem in self.problems)
 
 
-def verify(place: Place, progress: Progress | None = None) -> Report:
+def verify(place: Location, progress: Progress | None = None) -> Report:
     """Read every file of a store (a folder or URL), finished or not, and compare it with what must be in it.
 
     Shard files: size, the crc32c of every record, the shard's index, the digest of the values. Commit records, the
@@ -84,7 +84,7 @@ def verify(place: Place, progress: Progress | None = None) -> Report:
     problems += found
     if not problems and manifest.status == COMPLETE:
         problems += _check_totals(blobs, manifest)
-    problems += check_survey(blobs) + list(_strangers(blobs, manifest))
+    problems += check_stats(blobs) + list(_unexpected_files(blobs, manifest))
     complete = manifest.status == COMPLETE
     return Report(blobs.url, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems)
 
@@ -92,7 +92,7 @@ def verify(place: Place, progress: Progress | None = None) -> Report:
 def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[Problem]]:
     """The manifest, or its spare copy when it is damaged, and what is wrong with the first."""
     problems = []
-    for key in (MANIFEST, f"{SPARE}/{MANIFEST}"):
+    for key in (MANIFEST, f"{BACKUP}/{MANIFEST}"):
         try:
             manifest = Manifest.from_bytes(blobs.read(key), blobs.url)
         except FileNotFoundError:
@@ -141,22 +141,22 @@ def _statistics(manifest: Manifest, records: list[CommitRecord]) -> dict[str, ob
     return parsed
 
 
-def _strangers(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
+def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
     """Files that this store did not write; those in its own folders, and unfinished ones, may be removed."""
     parts = {f"{DATA}/{part.name}/zarr.json" for part in manifest.parts}
-    known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{SPARE}/{MANIFEST}", f"{SPARE}/{INDEX}", f"{DATA}/zarr.json", *parts}
+    known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{BACKUP}/{MANIFEST}", f"{BACKUP}/{INDEX}", f"{DATA}/zarr.json", *parts}
     for shard in range(manifest.num_shards):
         known |= {commit_key(shard), *files_of_shard(manifest, shard)}
     for key in blobs.keys():  # noqa: SIM118 - not a dict
-        if key in known or key.startswith(f"{SURVEY}/"):
+        if key in known or key.startswith(f"{STATS}/"):
             continue
-        ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{SPARE}/"))
+        ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{BACKUP}/"))
         yield Problem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
     if not Lease(blobs).is_held():
-        yield from (Problem(key, "left behind by an interrupted write", REMOVE) for key in leftovers(blobs))
+        yield from (Problem(key, "left behind by an interrupted write", REMOVE) for key in orphans(blobs))
 
 
-def leftovers(blobs: ByteStore) -> list[str]:
+def orphans(blobs: ByteStore) -> list[str]:
     """Unfinished files of interrupted writes, and a lease whose owner is gone, when nobody writes the store."""
     root = blobs.local_path()
     if root is None:

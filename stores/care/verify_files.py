@@ -9,12 +9,12 @@ import numpy as np
 
 from stores.backends import ByteStore
 from stores.format import (
+    BACKUP,
     COMPLETE,
     DATA,
     INDEX,
     MANIFEST,
-    SPARE,
-    SURVEY,
+    STATS,
     CommitRecord,
     CorruptStoreError,
     Manifest,
@@ -30,7 +30,7 @@ from stores.format import (
     shard_key,
 )
 
-# How `repair` mends a problem: from what else the store holds; by making a shard missing; by removing a file; by
+# How `repair` treats a problem: from what else the store holds; by making a shard missing; by removing a file; by
 # letting the command that writes the store plan it anew.
 RESTORE, RECOMPUTE, REMOVE, REPLAN = "restore", "recompute", "remove", "replan"
 MISSING = "expected the file; it is missing"
@@ -38,11 +38,11 @@ MISSING = "expected the file; it is missing"
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file (its key in the store), and how it is mended; None: it does no harm."""
+    """What is wrong with one file (its key in the store), and how it is repaired; None: it does no harm."""
 
     key: str
     what: str
-    mend: str | None
+    repair: str | None
     shard: int | None = None
 
 
@@ -59,7 +59,7 @@ def metadata_files(manifest: Manifest) -> dict[str, bytes]:
     """Key and content of every file that is a pure function of the manifest."""
     files = {MANIFEST: manifest.to_bytes()}
     if manifest.status == COMPLETE:
-        files[f"{SPARE}/{MANIFEST}"] = manifest.to_bytes()
+        files[f"{BACKUP}/{MANIFEST}"] = manifest.to_bytes()
     files[f"{DATA}/zarr.json"] = group_metadata({"fae_store_fingerprint": manifest.fingerprint})
     sizes = (manifest.num_rows, manifest.views, manifest.rows_per_shard)
     for spec in manifest.arrays:
@@ -81,10 +81,10 @@ def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
 
 def check_index(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
     """index.parquet, and its spare copy in a complete store."""
-    keys = [INDEX, f"{SPARE}/{INDEX}"] if manifest.status == COMPLETE else [INDEX]
+    keys = [INDEX, f"{BACKUP}/{INDEX}"] if manifest.status == COMPLETE else [INDEX]
     states = {key: _index_problem(blobs, manifest, key) for key in keys}
-    mend = REPLAN if all(states.values()) else RESTORE
-    return [Problem(key, what, mend) for key, what in states.items() if what]
+    repair = REPLAN if all(states.values()) else RESTORE
+    return [Problem(key, what, repair) for key, what in states.items() if what]
 
 
 def _index_problem(blobs: ByteStore, manifest: Manifest, key: str) -> str | None:
@@ -125,8 +125,8 @@ def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
             return ShardCheck(unfinished=True)
         problem = Problem(commit_key(shard), MISSING, RESTORE, shard)
     except CorruptStoreError as error:
-        mend = RESTORE if manifest.status == COMPLETE else RECOMPUTE
-        problem = Problem(commit_key(shard), str(error).partition(".json: ")[2], mend, shard)
+        repair = RESTORE if manifest.status == COMPLETE else RECOMPUTE
+        problem = Problem(commit_key(shard), str(error).partition(".json: ")[2], repair, shard)
     problems = [problem] if problem else []
     num_bytes = 0
     for part in manifest.parts:
@@ -152,8 +152,8 @@ def _check_file(
     damaged = form.damaged(records, np.arange(len(records)))
     good_values = digest == values_digest(form, records) if digest else not len(damaged)
     wrong = list(_wrong(form, data, rows, damaged, good_values))
-    mend = RESTORE if good_values else RECOMPUTE
-    return ([Problem(key, "; ".join(wrong), mend, shard)] if wrong else []), len(data)
+    repair = RESTORE if good_values else RECOMPUTE
+    return ([Problem(key, "; ".join(wrong), repair, shard)] if wrong else []), len(data)
 
 
 def _wrong(form: ShardFormat, data: bytes, rows: int, damaged: np.ndarray, good_values: bool) -> Iterator[str]:
@@ -182,12 +182,12 @@ def files_of_shard(manifest: Manifest, shard: int) -> set[str]:
     return {shard_key(part, shard) for part in manifest.parts}
 
 
-def check_survey(blobs: ByteStore) -> list[Problem]:
+def check_stats(blobs: ByteStore) -> list[Problem]:
     """What `stores stats` wrote: each JSON file holds its own digest and that of its plot."""
     problems, plots = [], {}
-    keys = list(blobs.keys(f"{SURVEY}/"))
+    keys = list(blobs.keys(f"{STATS}/"))
     for key in (key for key in keys if key.endswith(".json")):
-        record = survey_record(blobs.read(key))
+        record = parse_stats(blobs.read(key))
         if record is None:
             problems.append(Problem(key, "expected a survey with its own digest; the file was damaged", REMOVE))
         else:
@@ -198,18 +198,18 @@ def check_survey(blobs: ByteStore) -> list[Problem]:
     return problems
 
 
-def survey_bytes(record: dict[str, object]) -> bytes:
+def stats_bytes(record: dict[str, object]) -> bytes:
     """The file of a survey; `survey_sha256` is over everything else."""
     rest = {name: value for name, value in record.items() if name != "survey_sha256"}
     digest = hashlib.sha256(canonical_json(rest)).hexdigest()
     return json.dumps({**rest, "survey_sha256": digest}, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def survey_record(data: bytes) -> dict[str, object] | None:
+def parse_stats(data: bytes) -> dict[str, object] | None:
     """The survey of a file, None when a byte of it is not as written."""
     try:
         record = json.loads(data)
-        whole = isinstance(record, dict) and "plot_sha256" in record and survey_bytes(record) == data
+        whole = isinstance(record, dict) and "plot_sha256" in record and stats_bytes(record) == data
     except (ValueError, RecursionError):
         return None
     return record if whole else None

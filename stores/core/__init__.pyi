@@ -8,7 +8,7 @@ from .lease import Lease as Lease
 from .lease import is_alive as is_alive
 from .lease import this_process as this_process
 from .listing import list_manifests as list_manifests
-from .listing import store_places as store_places
+from .listing import store_locations as store_locations
 from .reader import Store as Store
 from .reader import open_store as open_store
 from .reader import read_manifest as read_manifest

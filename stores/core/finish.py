@@ -6,9 +6,9 @@ import pyarrow as pa
 
 from stores.backends import ByteStore
 from stores.format import (
+    BACKUP,
     INDEX,
     MANIFEST,
-    SPARE,
     CommitRecord,
     CorruptStoreError,
     IncompleteStoreError,
@@ -75,7 +75,7 @@ def write_finished(blobs: ByteStore, manifest: Manifest, index: pa.Table, max_re
     }
     finished = manifest.completed(content_id(manifest, records), statistics, hashlib.sha256(table).hexdigest())
     # The manifest in its place says that the store is complete: it comes last.
-    for key, data in ((INDEX, table), (f"{SPARE}/{INDEX}", table), (f"{SPARE}/{MANIFEST}", finished.to_bytes())):
+    for key, data in ((INDEX, table), (f"{BACKUP}/{INDEX}", table), (f"{BACKUP}/{MANIFEST}", finished.to_bytes())):
         blobs.write(key, data)
     blobs.write(MANIFEST, finished.to_bytes())
     return finished
@@ -88,5 +88,5 @@ def _check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rej
     first = "; ".join(f"{keys[row].as_py()}: {reason}" for row, reason in sorted(rejected.items())[:5])
     raise TooManyRejectedError(
         f"{url}: {len(rejected)} of {index.num_rows} images were rejected, more than the allowed share "
-        f"{max_rejected:g}: {first}; mend or remove them, or allow more (--max-rejected); the others are kept"
+        f"{max_rejected:g}: {first}; repair or remove them, or allow more (--max-rejected); the others are kept"
     )

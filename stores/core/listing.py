@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from stores.backends import Place, inside, open_bytestore
+from stores.backends import Location, inside, open_bytestore
 from stores.core.reader import read_manifest
 from stores.format import MANIFEST, Manifest, StoreError
 
 _FOLDER = re.compile(r"(.+)-[0-9a-f]{12}")
 
 
-def store_places(parent: Place, name: str | None = None) -> Iterator[Place]:
+def store_locations(parent: Location, name: str | None = None) -> Iterator[Location]:
     """Every `parent/<name>-<fingerprint12>`, of any name when it is None, whatever it holds."""
     for folder in open_bytestore(parent).folders():
         found = _FOLDER.fullmatch(folder)
@@ -18,13 +18,13 @@ def store_places(parent: Place, name: str | None = None) -> Iterator[Place]:
             yield inside(parent, folder)
 
 
-def list_manifests(parent: Place, name: str | None = None) -> list[tuple[Place, Manifest | None]]:
+def list_manifests(parent: Location, name: str | None = None) -> list[tuple[Location, Manifest | None]]:
     """(place, manifest) of every store below `parent`, finished or not, oldest first.
 
     None stands for a manifest that cannot be read; such stores come first.
     """
-    found: list[tuple[Place, Manifest | None]] = []
-    for place in store_places(parent, name):
+    found: list[tuple[Location, Manifest | None]] = []
+    for place in store_locations(parent, name):
         blobs = open_bytestore(place)
         if not blobs.exists(MANIFEST):
             continue
@@ -35,7 +35,7 @@ def list_manifests(parent: Place, name: str | None = None) -> list[tuple[Place, 
     return sorted(found, key=lambda entry: (entry[1].created_unix_seconds if entry[1] else 0.0, str(entry[0])))
 
 
-def find_manifests(parent: Place, name: str | None = None) -> list[tuple[Place, Manifest]]:
+def find_manifests(parent: Location, name: str | None = None) -> list[tuple[Location, Manifest]]:
     """(place, manifest) of every store below `parent`, finished or not, oldest first.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stores.backends import ByteStore, Place, local_folder, open_bytestore
+from stores.backends import ByteStore, Location, local_folder, open_bytestore
 from stores.core.blocks import Memory, new_memory, read_blocks
 from stores.format import (
     COMPLETE,
@@ -187,7 +187,7 @@ class Store:
             raise IndexError(f"{self.blobs.url}: expected a view below {self.views}; received {view}")
 
 
-def open_store(place: Place) -> Store:
+def open_store(place: Location) -> Store:
     """Open a complete store by its folder or URL.
 
     Raises:

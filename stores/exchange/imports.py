@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stores.backends import Place
+from stores.backends import Location
 from stores.core import Store
 from stores.format import ArraySpec, new_index
 from stores.write import StoreWriter
@@ -33,7 +33,7 @@ class SafetensorsFile:
 
 
 def import_latents(
-    source: Path | str, parent: Place, name: str, dtype: str = "float16", progress: Progress | None = None
+    source: Path | str, parent: Location, name: str, dtype: str = "float16", progress: Progress | None = None
 ) -> Store:
     """Make (or go on with) the latent store of the folder's *.safetensors files; the same files make the same store.
 

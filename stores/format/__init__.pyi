@@ -23,6 +23,7 @@ from .index import index_from_bytes as index_from_bytes
 from .index import index_to_bytes as index_to_bytes
 from .index import new_index as new_index
 from .index import with_row_numbers as with_row_numbers
+from .layout import BACKUP as BACKUP
 from .layout import COMMITS as COMMITS
 from .layout import DATA as DATA
 from .layout import INDEX as INDEX
@@ -32,8 +33,7 @@ from .layout import MANIFEST as MANIFEST
 from .layout import PROGRESS as PROGRESS
 from .layout import REUSE as REUSE
 from .layout import SMALLEST_SHARD_ROWS as SMALLEST_SHARD_ROWS
-from .layout import SPARE as SPARE
-from .layout import SURVEY as SURVEY
+from .layout import STATS as STATS
 from .layout import array_metadata as array_metadata
 from .layout import commit_key as commit_key
 from .layout import default_rows_per_shard as default_rows_per_shard

@@ -17,9 +17,9 @@ PROGRESS = "progress.json"
 # Which rows are copied from older stores; there while the store is unfinished.
 REUSE = "reuse.parquet"
 # Second copies of the manifest and the index, which nothing else in a store could restore.
-SPARE = "spare"
+BACKUP = "spare"
 # What `stores stats` found out; not part of the content.
-SURVEY = "survey"
+STATS = "survey"
 
 FEATURE_SHARD_BYTES = 192 << 20
 SHARD_BYTES = 128 << 20

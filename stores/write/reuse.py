@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stores.backends import Place, inside, open_bytestore
+from stores.backends import Location, inside, open_bytestore
 from stores.core import Store, read_manifest
 from stores.format import COMPLETE, Manifest, Permutation, StoreError, with_row_numbers
 
@@ -21,25 +21,25 @@ REUSE_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Relative:
+class SiblingStore:
     """A store beside the planned one (its folder's name), finished or not."""
 
     folder: str
     manifest: Manifest
 
 
-def find_stores(parent: Place) -> list[Relative]:
+def sibling_stores(parent: Location) -> list[SiblingStore]:
     """Every store directly below `parent` whose manifest can be read."""
     found = []
     for folder in open_bytestore(parent).folders():
         try:
-            found.append(Relative(folder, read_manifest(open_bytestore(inside(parent, folder)))))
+            found.append(SiblingStore(folder, read_manifest(open_bytestore(inside(parent, folder)))))
         except (StoreError, OSError, ValueError):
             continue  # No store, or a damaged one: nothing is taken from it.
     return found
 
 
-def donors_of(parent: Place, stores: list[Relative], planned: Manifest) -> list[tuple[str, Store]]:
+def reusable_stores(parent: Location, stores: list[SiblingStore], planned: Manifest) -> list[tuple[str, Store]]:
     """Complete stores whose rows were made as the planned ones are: same encoder, arrays and views; largest first."""
     chosen = [one for one in stores if one.manifest.status == COMPLETE and _makes_same_rows(one.manifest, planned)]
     chosen.sort(key=lambda one: (-one.manifest.num_rows, one.folder))

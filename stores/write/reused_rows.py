@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stores.backends import ByteStore, beside, check_key, open_bytestore
+from stores.backends import ByteStore, check_key, open_bytestore, sibling
 from stores.core import Store, read_manifest, read_record
 from stores.format import COMPLETE, REUSE, CommitRecord, Manifest, Parts, StoreError
 from stores.write.reuse import REUSE_SCHEMA
 
 
 @dataclass(frozen=True)
-class KeptRows:
+class ReusedRows:
     """Rows of a shard that need no computing: `mask` bool (rows,), `parts` name -> (kept rows, views, *row_shape)."""
 
     mask: np.ndarray
@@ -30,14 +30,14 @@ class KeptRows:
         return spread
 
 
-class Keeper:
+class ReuseReader:
     """Finds and reads the rows that the plan says are to be copied; a donor that is gone or damaged gives none."""
 
     def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
         self.blobs, self.manifest = blobs, manifest
         self._donors: dict[str, Store | None] = {}
 
-    def rows(self, shard: int) -> KeptRows:
+    def rows(self, shard: int) -> ReusedRows:
         """The kept rows of a shard, every checksum compared."""
         rows = self.manifest.shard_rows(shard)
         mask = np.zeros(len(rows), bool)
@@ -54,7 +54,7 @@ class Keeper:
             mask[places] = True
             for name, values in found.items():
                 parts[name][places] = values
-        return KeptRows(mask, {name: values[mask] for name, values in parts.items()})
+        return ReusedRows(mask, {name: values[mask] for name, values in parts.items()})
 
     def covers(self, shard: int) -> bool:
         """Whether the plan says that every row of a shard is to be copied."""
@@ -97,7 +97,7 @@ class Keeper:
 
     def _open(self, folder: str) -> Store | None:
         try:
-            blobs = open_bytestore(beside(self.blobs, check_key(folder)))
+            blobs = open_bytestore(sibling(self.blobs, check_key(folder)))
             manifest = read_manifest(blobs)
         except (StoreError, OSError, ValueError):
             return None

@@ -21,7 +21,7 @@ from stores.format import (
     decode,
     encode,
 )
-from stores.write.reused_rows import KeptRows
+from stores.write.reused_rows import ReusedRows
 
 _THREADS = 1
 
@@ -39,7 +39,7 @@ class ShardBuild:
         shard: int,
         arrays: Mapping[str, np.ndarray],
         rejected: dict[int, str],
-        kept: KeptRows | None = None,
+        reused: ReusedRows | None = None,
     ) -> None:
         self.manifest, self.shard, self.rejected = manifest, shard, rejected
         self.rows = manifest.shard_rows(shard)
@@ -48,7 +48,7 @@ class ShardBuild:
         _check_arguments(manifest, self.rows, set(arrays), self.given, rejected)
         self.stored: Parts = {}
         for spec in manifest.arrays:
-            self.stored |= self._stored(spec, kept)
+            self.stored |= self._stored(spec, reused)
 
     def __enter__(self) -> "ShardBuild":
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="shard-checks")
@@ -81,15 +81,15 @@ class ShardBuild:
         rows = self.rows
         return CommitRecord(self.manifest.fingerprint, self.shard, rows.start, rows.stop, files, sums, self.rejected)
 
-    def _stored(self, spec: ArraySpec, kept: KeptRows | None) -> Parts:
+    def _stored(self, spec: ArraySpec, reused: ReusedRows | None) -> Parts:
         """What is stored: cast to the dtype, contiguous, kept rows as they were, rejected rows at the fill value."""
         given = self.given[spec.name]
         parts = encode(spec, given)
-        for part in spec.parts if self.rejected or kept else ():
+        for part in spec.parts if self.rejected or reused else ():
             values = parts[part.name]
             values = values.copy() if np.shares_memory(values, given) else values
-            if kept:
-                values[kept.mask] = kept.parts[part.name]
+            if reused:
+                values[reused.mask] = reused.parts[part.name]
             values[~self.ok] = part.fill
             parts[part.name] = values
         return parts
@@ -131,10 +131,10 @@ def _check_arguments(
     expected_names = {spec.name for spec in manifest.arrays}
     if names != expected_names:
         raise ValueError(f"write_shard: expected the arrays {sorted(expected_names)}; received {sorted(names)}")
-    strangers = [row for row in rejected if row not in rows]
-    if strangers:
+    unexpected = [row for row in rejected if row not in rows]
+    if unexpected:
         raise ValueError(
-            f"write_shard: rejected: expected rows {rows.start} to {rows.stop - 1}; received {strangers[0]}"
+            f"write_shard: rejected: expected rows {rows.start} to {rows.stop - 1}; received {unexpected[0]}"
         )
     for spec in manifest.arrays:
         given, expected = arrays[spec.name], (len(rows), manifest.views, *spec.row_shape)

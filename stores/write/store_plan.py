@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stores.backends import Place, inside, open_bytestore
+from stores.backends import Location, inside, open_bytestore
 from stores.format import (
     COMPLETE,
     INDEX,
@@ -21,24 +21,24 @@ from stores.format import (
     fingerprint,
 )
 from stores.format import index as indexing
-from stores.write.reuse import Relative, donors_of, find_stores, grown_order, plan_reuse
+from stores.write.reuse import SiblingStore, grown_order, plan_reuse, reusable_stores, sibling_stores
 
 
 @dataclass(frozen=True)
 class StorePlan:
     """A store to be: `reuse` names the rows that are copied from stores beside it (`growth.REUSE_SCHEMA`)."""
 
-    place: Place
+    place: Location
     manifest: Manifest
     index: pa.Table
     reuse: pa.Table
 
 
 @dataclass(frozen=True)
-class StoreRequest:
+class StoreSpec:
     """What the caller of `StoreWriter.plan` asks for; see there."""
 
-    parent: Place
+    parent: Location
     kind: str
     name: str
     arrays: tuple[ArraySpec, ...]
@@ -88,7 +88,7 @@ class StoreRequest:
         return base if base is not None and large_enough else usual
 
 
-def plan_store(request: StoreRequest, index: pa.Table) -> StorePlan:
+def plan_store(request: StoreSpec, index: pa.Table) -> StorePlan:
     """The store that these rows and ingredients already have, or a new one that takes over what older stores hold.
 
     Rows whose order is free come in the seeded order; when an older store holds a part of them, they keep its order and
@@ -102,11 +102,11 @@ def plan_store(request: StoreRequest, index: pa.Table) -> StorePlan:
     rows_sha256 = indexing.index_digest(table)
     ordered = indexing.permuted_index(table, request.seed) if request.permute else table
     manifest = request.manifest(ordered, rows_sha256)
-    stores = find_stores(request.parent)
+    stores = sibling_stores(request.parent)
     twin = _twin(request, stores, manifest, table)
     if twin is not None:
         return twin
-    donors = donors_of(request.parent, stores, manifest)
+    donors = reusable_stores(request.parent, stores, manifest)
     for folder, donor in donors if request.permute else []:
         same_seed = donor.manifest.ingredients["store"]["seed"] == request.seed
         grown = grown_order(table, donor.index, request.seed) if same_seed else None
@@ -118,7 +118,7 @@ def plan_store(request: StoreRequest, index: pa.Table) -> StorePlan:
     return StorePlan(place, manifest, ordered, plan_reuse(ordered, donors))
 
 
-def _twin(request: StoreRequest, stores: list[Relative], planned: Manifest, table: pa.Table) -> StorePlan | None:
+def _twin(request: StoreSpec, stores: list[SiblingStore], planned: Manifest, table: pa.Table) -> StorePlan | None:
     """A store of the same name, rows and ingredients, whatever the order of its rows; finished ones first."""
     same = [
         one
@@ -133,14 +133,14 @@ def _twin(request: StoreRequest, stores: list[Relative], planned: Manifest, tabl
     return None
 
 
-def _fixed(request: StoreRequest, manifest: Manifest) -> dict[str, Any]:
+def _fixed(request: StoreSpec, manifest: Manifest) -> dict[str, Any]:
     """The ingredients without what an older store may decide: the order of the rows and, when left open, shard size."""
     free = {"index_sha256"} | ({"rows_per_shard"} if request.rows_per_shard is None else set())
     store = {name: value for name, value in manifest.ingredients["store"].items() if name not in free}
     return {**manifest.ingredients, "store": store, "rows_sha256": manifest.rows_sha256}
 
 
-def _ordered_like(place: Place, manifest: Manifest, table: pa.Table) -> pa.Table | None:
+def _ordered_like(place: Location, manifest: Manifest, table: pa.Table) -> pa.Table | None:
     """The rows in the order in which a store has them; None when its index cannot be read."""
     blobs = open_bytestore(place)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stores.backends import ByteStore, Place, local_folder, open_bytestore
+from stores.backends import ByteStore, Location, local_folder, open_bytestore
 from stores.core import Lease, Store, done_record, read_manifest, write_finished
 from stores.format import (
     COMPLETE,
@@ -32,9 +32,9 @@ from stores.format import (
     shard_key,
 )
 from stores.format import index as indexing
-from stores.write.reused_rows import Keeper, KeptRows, reuse_to_bytes
+from stores.write.reused_rows import ReusedRows, ReuseReader, reuse_to_bytes
 from stores.write.shard_build import ShardBuild
-from stores.write.store_plan import StorePlan, StoreRequest, plan_store
+from stores.write.store_plan import StorePlan, StoreSpec, plan_store
 
 
 class StoreWriter:
@@ -47,7 +47,7 @@ class StoreWriter:
     @classmethod
     def plan(
         cls,
-        parent: Place,
+        parent: Location,
         kind: str,
         name: str,
         arrays: Sequence[ArraySpec],
@@ -68,13 +68,13 @@ class StoreWriter:
 
         `row_ingredients` are what decides a row's values besides its image's bytes (by default all `ingredients`).
         Rows of images that a complete store beside this one holds, made with the same ones, are copied from there:
-        see `take_over` and `kept_rows`. When that store's rows are all among these, they keep their positions.
+        see `reuse_shards` and `reused_rows`. When that store's rows are all among these, they keep their positions.
 
         Raises:
             ValueError: a malformed index, array or ingredient.
             ForeignStoreError: the folder holds another store.
         """
-        request = StoreRequest(
+        request = StoreSpec(
             parent=parent,
             kind=kind,
             name=name,
@@ -113,7 +113,7 @@ class StoreWriter:
         return self.blobs.exists(MANIFEST)
 
     @classmethod
-    def open(cls, place: Place) -> "StoreWriter":
+    def open(cls, place: Location) -> "StoreWriter":
         """Open a planned store by its folder or URL; cheap, for workers.
 
         Raises:
@@ -176,7 +176,7 @@ class StoreWriter:
         if self.begun:
             self.blobs.write(MANIFEST, self.manifest.to_bytes())
 
-    def take_over(self) -> int:
+    def reuse_shards(self) -> int:
         """Copy the missing shards whose rows older stores hold, by a second name for the file where that goes.
 
         Returns the number of rows; call it under the lease, before the missing shards are given to workers.
@@ -186,7 +186,7 @@ class StoreWriter:
             rows += len(self.shard_rows(shard)) if self._take_over(shard) else 0
         return rows
 
-    def kept_rows(self, shard: int) -> KeptRows:
+    def reused_rows(self, shard: int) -> ReusedRows:
         """The rows of a shard that need no computing; pass them to `write_shard`."""
         return self._keeper.rows(shard)
 
@@ -195,7 +195,7 @@ class StoreWriter:
         shard: int,
         arrays: Mapping[str, np.ndarray],
         rejected: Mapping[int, str] | None = None,
-        kept: KeptRows | None = None,
+        reused: ReusedRows | None = None,
     ) -> CommitRecord:
         """Write one shard's files, then its record; a pure function of its arguments, safe to repeat.
 
@@ -206,7 +206,7 @@ class StoreWriter:
             ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
             NonFiniteError: a NaN or infinity in a row that is not rejected, or a value beyond the stored dtype's range.
         """
-        with ShardBuild(self.manifest, shard, arrays, dict(rejected or {}), kept) as build:
+        with ShardBuild(self.manifest, shard, arrays, dict(rejected or {}), reused) as build:
             for part in self.manifest.parts:
                 self.blobs.write(shard_key(part, shard), build.file(part), before_visible=build.check)
             record = build.record()
@@ -229,7 +229,7 @@ class StoreWriter:
 
     def _tidy(self) -> None:
         """Remove what a process left that was killed between its last write and its end."""
-        if self.blobs.leftovers() or self.blobs.exists(LEASE):
+        if self.blobs.orphans() or self.blobs.exists(LEASE):
             # Whoever holds the lease sweeps for itself.
             with suppress(LeaseHeldError), Lease(self.blobs):
                 self.blobs.sweep()
@@ -272,8 +272,8 @@ class StoreWriter:
             return False
 
     @cached_property
-    def _keeper(self) -> Keeper:
-        return Keeper(self.blobs, self.manifest)
+    def _keeper(self) -> ReuseReader:
+        return ReuseReader(self.blobs, self.manifest)
 
     def _take_over(self, shard: int) -> bool:
         whole = self._keeper.whole_shard(shard)
@@ -288,12 +288,12 @@ class StoreWriter:
             return True
         if not self._keeper.covers(shard):
             return False
-        kept = self.kept_rows(shard)
-        if not kept.mask.all():
+        reused = self.reused_rows(shard)
+        if not reused.mask.all():
             return False
         empty = {
-            spec.name: np.zeros((len(kept.mask), self.manifest.views, *spec.row_shape), spec.given_dtype)
+            spec.name: np.zeros((len(reused.mask), self.manifest.views, *spec.row_shape), spec.given_dtype)
             for spec in self.manifest.arrays
         }
-        self.write_shard(shard, empty, kept=kept)
+        self.write_shard(shard, empty, reused=reused)
         return True

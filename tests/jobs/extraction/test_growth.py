@@ -72,7 +72,7 @@ def test_encode_computes_new_rows_alone(world_copy: Any, world: Any, monkeypatch
     rest = {name: value for name, value in manifest.ingredients.items() if name not in ("kind", "store")}
     shared = {"kind": "features", "name": "part", "views": full.views, "seed": manifest.seed, "rows_per_shard": 16}
     writer = StoreWriter.create(root / "features", arrays=list(manifest.arrays), index=part, ingredients=rest, **shared)
-    assert writer.take_over() == 48
+    assert writer.reuse_shards() == 48
     before = writer.finalize()
     assert set(before.index["key"].to_pylist()) == set(keys)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stores import ArraySpec, Store, StoreWriter, new_index
-from stores.care.array_stats import SurveyConfig, dask_array, effective_rank, read_survey, survey, write_survey
+from stores.care.array_stats import StatsConfig, compute_stats, dask_array, effective_rank, read_stats, write_stats
 from stores.care.verification import verify
 
 RANK = 3
@@ -43,7 +43,7 @@ def full(values: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_it_agrees_with_numpy(full: Store, values: np.ndarray) -> None:
-    found = survey(full, "features", SurveyConfig(rows=None, block_rows=7))
+    found = compute_stats(full, "features", StatsConfig(rows=None, block_rows=7))
     tokens = values.reshape(-1, 8).astype(np.float64)
     assert (found["rows"], found["tokens"], found["channels"]) == (40, 720, 8)
     np.testing.assert_allclose(found["mean"], tokens.mean(axis=0), rtol=1e-6)
@@ -60,7 +60,7 @@ def test_it_agrees_with_numpy(full: Store, values: np.ndarray) -> None:
 
 
 def test_the_outlier_is_found_at_its_place(full: Store) -> None:
-    outliers = survey(full, "features")["outliers"]
+    outliers = compute_stats(full, "features")["outliers"]
     first = outliers["largest"][0]
     assert (first["row"], first["view"], first["position"]) == (11, 1, [2, 0])
     assert first["norm"] > outliers["limit"]
@@ -70,17 +70,17 @@ def test_the_outlier_is_found_at_its_place(full: Store) -> None:
 
 def test_rejected_rows_are_left_out(values: np.ndarray, tmp_path: Path) -> None:
     store = make(tmp_path, values, rejected=(11, 12))
-    found = survey(store, "features")
+    found = compute_stats(store, "features")
     assert found["rows"] == 38
     assert found["outliers"]["share"] == 0
     assert found["effective_rank"] == pytest.approx(RANK, rel=0.05)
 
 
 def test_a_sample_of_rows_and_tokens(full: Store) -> None:
-    found = survey(full, "features", SurveyConfig(rows=10, percentile_tokens=33))
+    found = compute_stats(full, "features", StatsConfig(rows=10, percentile_tokens=33))
     assert (found["rows"], found["tokens"], found["percentile_tokens"]) == (10, 180, 33)
     with pytest.raises(ValueError, match="at least 1"):
-        survey(full, "features", SurveyConfig(rows=0))
+        compute_stats(full, "features", StatsConfig(rows=0))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16", "float16"])
@@ -94,7 +94,7 @@ def test_dask_reads_every_dtype_decoded(values: np.ndarray, tmp_path: Path, dtyp
 
 
 def test_constant_values_have_no_rank_and_no_outliers(tmp_path: Path) -> None:
-    found = survey(make(tmp_path, np.ones((5, 1, 4), np.float32)), "features")
+    found = compute_stats(make(tmp_path, np.ones((5, 1, 4), np.float32)), "features")
     assert found["effective_rank"] == 0
     assert found["outliers"]["limit"] is None
     assert found["outliers"]["largest"][0]["position"] == []
@@ -106,15 +106,15 @@ def test_effective_rank_of_equal_eigenvalues_is_their_number() -> None:
 
 def test_a_written_survey_is_read_back_and_verified(values: np.ndarray, tmp_path: Path) -> None:
     store = make(tmp_path, values)
-    assert read_survey(store, "features") is None
-    record = survey(store, "features")
-    assert write_survey(store, record, b"a plot") == ["survey/features.png", "survey/features.json"]
-    read: Any = read_survey(store, "features")
+    assert read_stats(store, "features") is None
+    record = compute_stats(store, "features")
+    assert write_stats(store, record, b"a plot") == ["survey/features.png", "survey/features.json"]
+    read: Any = read_stats(store, "features")
     assert {name: read[name] for name in record} == record
     assert verify(store.path).problems == []
     (store.path / "survey/features.png").write_bytes(b"another")
     assert [problem.key for problem in verify(store.path).problems] == ["survey/features.png"]
     text = (store.path / "survey/features.json").read_text()
     (store.path / "survey/features.json").write_text(text.replace('"rows": 40', '"rows": 41'))
-    assert read_survey(store, "features") is None
-    assert {problem.mend for problem in verify(store.path).problems} == {"remove"}
+    assert read_stats(store, "features") is None
+    assert {problem.repair for problem in verify(store.path).problems} == {"remove"}

@@ -1,4 +1,4 @@
-"""Every flipped bit, cut, lost or strange file is found, and mended without touching what is good."""
+"""Every flipped bit, cut, lost or strange file is found, and repaired without touching what is good."""
 
 import json
 import random
@@ -30,7 +30,7 @@ def flip(path: Path, byte: int, bit: int) -> None:
     path.write_bytes(data)
 
 
-def mend(store: Store, report: Report, make_writer: Any, fill: Any) -> list[int]:
+def repair_and_refill(store: Store, report: Report, make_writer: Any, fill: Any) -> list[int]:
     """Repair, and run the command that writes the store when it asks for it; returns the shards written anew."""
     done = repair(store.path, report)
     if not done.unfinished:
@@ -55,21 +55,21 @@ def test_a_good_store_is_sound(store: Store) -> None:
     assert report.num_bytes == sum(file.stat().st_size for file in shards)
 
 
-def test_every_flipped_bit_is_found_and_mended(store: Store, make_writer: Any, fill: Any) -> None:
+def test_every_flipped_bit_is_found_and_repaired(store: Store, make_writer: Any, fill: Any) -> None:
     good = contents(store.path)
     files = sorted(good)
     sizes = [len(good[name]) for name in files]
     draw = random.Random(7)
-    mended = 0
+    repaired = 0
     for name in [*draw.choices(files, sizes, k=FLIPS - 2 * len(files)), *files, *files]:
         flip(store.path / name, draw.randrange(len(good[name])), draw.randrange(8))
         report = verify(store.path)
         assert not report.sound, name
         assert name in {problem.key for problem in report.problems}
-        mend(store, report, make_writer, fill)
+        repair_and_refill(store, report, make_writer, fill)
         assert contents(store.path) == good, name
-        mended += 1
-    assert mended == FLIPS
+        repaired += 1
+    assert repaired == FLIPS
 
 
 def test_only_shards_with_lost_values_are_written_anew(store: Store, make_writer: Any, fill: Any) -> None:
@@ -80,13 +80,13 @@ def test_only_shards_with_lost_values_are_written_anew(store: Store, make_writer
     (store.path / "commits/4.json").unlink()
     flip(store.path / "data.zarr/features/c.5.0.0.0.0", 0, 3)  # in a value
     report = verify(store.path)
-    by_key = {problem.key: (problem.mend, problem.shard) for problem in report.problems}
+    by_key = {problem.key: (problem.repair, problem.shard) for problem in report.problems}
     assert by_key == {
         "data.zarr/features/c.2.0.0.0.0": ("restore", 2),
         "commits/4.json": ("restore", 4),
         "data.zarr/features/c.5.0.0.0.0": ("recompute", 5),
     }
-    assert mend(store, report, make_writer, fill) == [5]
+    assert repair_and_refill(store, report, make_writer, fill) == [5]
     assert verify(store.path).sound
     assert open_store(store.path).content_id == store.content_id
 
@@ -95,7 +95,7 @@ def test_a_damaged_record_of_a_damaged_shard_is_not_made_up(store: Store, make_w
     flip(store.path / "commits/4.json", 30, 1)
     flip(store.path / "data.zarr/features/c.4.0.0.0.0", 40, 1)
     (store.path / "commits/1.json").unlink()
-    assert mend(store, verify(store.path), make_writer, fill) == [1, 4]
+    assert repair_and_refill(store, verify(store.path), make_writer, fill) == [1, 4]
     assert open_store(store.path).content_id == store.content_id
 
 
@@ -117,10 +117,10 @@ def test_cut_and_lost_files_are_found(store: Store, make_writer: Any, fill: Any,
     shard = store.path / "data.zarr/features/c.6.0.0.0.0"
     shard.write_bytes(shard.read_bytes()[:-cut]) if cut else shard.unlink()
     report = verify(store.path)
-    assert [(problem.key, problem.mend) for problem in report.problems] == [
+    assert [(problem.key, problem.repair) for problem in report.problems] == [
         ("data.zarr/features/c.6.0.0.0.0", "recompute")
     ]
-    assert mend(store, report, make_writer, fill) == [6]
+    assert repair_and_refill(store, report, make_writer, fill) == [6]
     assert verify(store.path).sound
 
 
@@ -138,8 +138,8 @@ def test_both_copies_of_the_index_gone_means_planning_anew(store: Store, make_wr
     (store.path / "index.parquet").unlink()
     flip(store.path / "spare/index.parquet", 50, 2)
     report = verify(store.path)
-    assert {problem.mend for problem in report.problems} == {"replan"}
-    assert mend(store, report, make_writer, fill) == []
+    assert {problem.repair for problem in report.problems} == {"replan"}
+    assert repair_and_refill(store, report, make_writer, fill) == []
     assert undated(contents(store.path)) == undated(good)
 
 
@@ -164,7 +164,7 @@ def test_strange_files_and_leftovers(store: Store) -> None:
     (store.path / "data.zarr/features/c.7.0.0.0.0").write_bytes(b"old")
     (store.path / "commits/.3.json.abc.tmp").write_bytes(b"half")
     report = verify(store.path)
-    assert {problem.key: problem.mend for problem in report.problems} == {
+    assert {problem.key: problem.repair for problem in report.problems} == {
         "notes.txt": None,
         "commits/99.json": "remove",
         "data.zarr/features/c.7.0.0.0.0": "remove",
@@ -197,7 +197,7 @@ def test_an_unfinished_store_is_checked_as_far_as_it_is(make_writer: Any, fill: 
     index = writer.path / "index.parquet"
     index.write_bytes(index.read_bytes()[:-10])
     report = verify(writer.path)
-    assert {problem.key: problem.mend for problem in report.problems} == {
+    assert {problem.key: problem.repair for problem in report.problems} == {
         "commits/3.json": "recompute",
         "index.parquet": "replan",
     }
@@ -217,7 +217,7 @@ def test_int8_and_pixels_are_verified_part_by_part(make_writer: Any, fill: Any) 
     flip(scale, 3, 6)
     (store.path / "commits/2.json").unlink()
     report = verify(store.path)
-    assert {problem.key: problem.mend for problem in report.problems} == {
+    assert {problem.key: problem.repair for problem in report.problems} == {
         "data.zarr/features_scale/c.1.0.0.0": "recompute",
         "commits/2.json": "restore",
     }
@@ -245,12 +245,12 @@ def test_a_manifest_without_its_digest_is_restored_from_the_spare_one(store: Sto
     del record["manifest_sha256"]
     path.write_text(json.dumps(record))
     report = verify(store.path)
-    assert [(problem.key, problem.mend) for problem in report.problems] == [("manifest.json", "restore")]
+    assert [(problem.key, problem.repair) for problem in report.problems] == [("manifest.json", "restore")]
     repair(store.path, report)
     assert path.read_bytes() == good
 
 
-def test_a_store_at_a_url_is_verified_and_mended(make_writer: Any, fill: Any) -> None:
+def test_a_store_at_a_url_is_verified_and_repaired(make_writer: Any, fill: Any) -> None:
     pytest.importorskip("obstore")
     url = f"memory://{uuid.uuid4().hex}/features"
     local = make_writer()
@@ -265,7 +265,7 @@ def test_a_store_at_a_url_is_verified_and_mended(make_writer: Any, fill: Any) ->
     store.blobs.delete("commits/5.json")
     store.blobs.write("commits/77.json", b"{}")
     report = verify(store.blobs.url)
-    assert {problem.key: problem.mend for problem in report.problems} == {
+    assert {problem.key: problem.repair for problem in report.problems} == {
         key: "restore",
         "commits/5.json": "restore",
         "commits/77.json": "remove",
@@ -298,5 +298,5 @@ def test_a_repair_cut_short_never_vouches_for_damage(
             repair(store.path, report)
     report = verify(store.path)
     assert not report.sound
-    assert mend(store, report, make_writer, fill) == [5]
+    assert repair_and_refill(store, report, make_writer, fill) == [5]
     assert contents(store.path) == good

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stores import ArraySpec, StoreWriter, new_index, open_store
-from stores.care.repairs import repair
+from stores.care.repairs import repair as repair_store
 from stores.care.verification import verify
 
 ROWS, GROWN, ROWS_PER_SHARD = 60, 90, 4
@@ -45,9 +45,9 @@ def fill(writer: StoreWriter) -> None:
     """Take over what older stores hold, write what is missing, finalize: what extract does."""
     if not writer.complete:
         with writer.lease():
-            writer.take_over()
+            writer.reuse_shards()
             for shard in writer.missing_shards():
-                writer.write_shard(shard, {"features": values(writer, shard)}, kept=writer.kept_rows(shard))
+                writer.write_shard(shard, {"features": values(writer, shard)}, reused=writer.reused_rows(shard))
             writer.finalize()
     writer.finalize()
 
@@ -73,11 +73,11 @@ def append(folder: Path) -> None:
     fill(plan(folder, GROWN))
 
 
-def mend(folder: Path) -> None:
+def repair(folder: Path) -> None:
     """Verify and repair a damaged store, then write what was lost."""
     writer = plan(folder, ROWS)
     place = writer.path
-    repair(place, verify(place))
+    repair_store(place, verify(place))
     fill(plan(folder, ROWS))
 
 
@@ -91,5 +91,5 @@ def _reopen(writer: StoreWriter) -> None:
 
 if __name__ == "__main__":
     print("begun", flush=True)
-    {"write": write, "finalize": finalize, "append": append, "mend": mend}[sys.argv[1]](Path(sys.argv[2]))
+    {"write": write, "finalize": finalize, "append": append, "repair": repair}[sys.argv[1]](Path(sys.argv[2]))
     print("done", flush=True)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of writing, finalizing, appending and mending: nothing is lost, doubled, wrong or left."""
+"""kill -9 at random moments of writing, finalizing, appending and repairing: nothing is lost, doubled or wrong."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from stores import Store, find_manifests, open_store
 from stores.care.verification import verify
 
 SCRIPT = Path(__file__).with_name("killed.py")
-PHASES = ("write", "finalize", "append", "mend")
+PHASES = ("write", "finalize", "append", "repair")
 DAMAGED = ("data.zarr/features/c.2.0.0.0.0", "data.zarr/features/c.7.0.0.0.0", "commits/4.json", "index.parquet")
 
 
@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     damaged = folder / "damaged"
     shutil.copytree(folder / "small", damaged)
     damage(stores_of(damaged)[0], 0)
-    seconds["mend"] = finish("mend", damaged)
+    seconds["repair"] = finish("repair", damaged)
     ids = {store.num_rows: store.content_id for store in stores_of(folder)}
     return folder / "small", {**seconds, "finalize": 0.5}, ids
 
@@ -80,7 +80,7 @@ def stores_of(folder: Path) -> list[Store]:
 def prepare(phase: str, folder: Path, small: Path, seed: int) -> None:
     if phase != "write":
         shutil.copytree(small, folder, dirs_exist_ok=True)
-    if phase == "mend":
+    if phase == "repair":
         damage(stores_of(folder)[0], seed)
 
 

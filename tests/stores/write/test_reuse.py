@@ -34,15 +34,15 @@ class Extraction:
     def run(self, rejected: dict[int, str] | None = None) -> Store:
         writer, digests = self.writer, self.writer.index["sha256"].to_pylist()
         with writer.lease():
-            self.taken = writer.take_over()
+            self.taken = writer.reuse_shards()
             for shard in writer.missing_shards():
-                rows, kept = writer.shard_rows(shard), writer.kept_rows(shard)
+                rows, kept = writer.shard_rows(shard), writer.reused_rows(shard)
                 values = np.full((len(rows), 2, 2, 3), np.nan)
                 new = [digests[row] for row, known in zip(rows, kept.mask, strict=True) if not known]
                 self.encoded += new
                 values[~kept.mask] = values_for(new) if new else 0
                 bad = {row: why for row, why in (rejected or {}).items() if row in rows}
-                writer.write_shard(shard, {"features": values}, bad, kept=kept)
+                writer.write_shard(shard, {"features": values}, bad, reused=kept)
             return writer.finalize(max_rejected=0.5)
 
 
@@ -83,7 +83,7 @@ def test_growing_ends_where_an_undisturbed_run_does(tmp_path: Path) -> None:
         Extraction(parent, images(150)).run()
     undisturbed = Extraction(tmp_path / "one", images(220)).run()
     interrupted = Extraction(tmp_path / "two", images(220))
-    interrupted.writer.take_over()
+    interrupted.writer.reuse_shards()
     again = Extraction(tmp_path / "two", images(220))
     assert again.writer.path == interrupted.writer.path
     assert again.writer.missing_shards() == [2, 3]
@@ -127,8 +127,8 @@ def test_rows_made_otherwise_are_not_taken(tmp_path: Path, change: dict) -> None
     keys = list(images(80))
     options = {"kind": "features", "arrays": [SPEC], "ingredients": {"encoder": 1}, **change}
     writer = StoreWriter.create(tmp_path, name="set", index=new_index(keys), views=2, **options)
-    assert writer.take_over() == 0
-    assert not writer.kept_rows(0).mask.any()
+    assert writer.reuse_shards() == 0
+    assert not writer.reused_rows(0).mask.any()
 
 
 def test_derived_rows_are_taken_when_what_decides_them_is_the_same(tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_derived_rows_are_taken_when_what_decides_them_is_the_same(tmp_path: Pat
     writer.finalize()
     grown = Extraction(tmp_path / "features", images(120)).run()
     second = latents(grown, "a")
-    assert second.take_over() == 64
-    assert second.kept_rows(1).mask.tolist() == [True] * 36 + [False] * 20
-    assert latents(grown, "b").take_over() == 0
+    assert second.reuse_shards() == 64
+    assert second.reused_rows(1).mask.tolist() == [True] * 36 + [False] * 20
+    assert latents(grown, "b").reuse_shards() == 0
 
 
 def _ends(rows: range) -> tuple[int, int]:
