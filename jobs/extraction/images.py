@@ -14,7 +14,7 @@ from jobs.executors import OnProgress, dtype_name, fill_stores, pick_device, set
 from jobs.extraction.encoder_batch import encoder_batch_size
 from jobs.extraction.image_worker import ExtractWorker, Target
 from stores import ArraySpec, Store, StoreWriter, fingerprint
-from stores.sources import ScanResult, Source, open_source, scan
+from stores.sources import ScanResult, Source, SourceOptions, open_source, scan
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def plan_features(
     if data.path is None:
         raise ValueError("data.path: expected a folder, tar or Parquet file of images; received none; pass --data PATH")
     device = pick_device(runtime.device)
-    source = open_source(data.path, labels=data.labels, cache=str(cache / "unpacked"))
+    source = open_source(data.path, SourceOptions(labels=data.labels), cache=str(cache / "unpacked"))
     encoders = [_describe(config) for config in configs]
     # The images come last: reading them all may take an hour, and a mistake in the settings is said before.
     digests = cache / f"digests-{fingerprint({'root': str(Path(data.path).absolute())})[:12]}.parquet"

@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 ROWS_PER_FILE = 10_000  # as LightningDiT's extract_features.py
 FILE_BYTES = 256 << 20
 # Our splits by the names that load_dataset gives them.
-_SPLITS = {"train": "train", "val": "validation"}
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)

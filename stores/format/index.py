@@ -16,7 +16,7 @@ from stores.format.permutation import Permutation
 
 OK = "ok"
 REJECTED = "rejected"
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 
 SCHEMA = pa.schema(
     [
@@ -64,7 +64,7 @@ def complete_index(table: pa.Table) -> pa.Table:
     """The table with all columns of SCHEMA in order: `row` counted, `status` "ok" and `reason` null where absent.
 
     Raises:
-        ValueError: a missing column, a repeated key, a null, a split other than "train" or "val", an unfit type.
+        ValueError: a missing column, a repeated key, a null, a split outside SPLITS, an unfit type.
     """
     count = table.num_rows
     given = {name: table[name] for name in table.column_names}

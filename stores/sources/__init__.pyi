@@ -1,5 +1,14 @@
+from .base import Listing as Listing
 from .base import Source as Source
+from .items import SourceItem as SourceItem
+from .options import SourceOptions as SourceOptions
 from .paths import SourceError as SourceError
 from .scanning import ScanResult as ScanResult
 from .scanning import scan as scan
 from .select import open_source as open_source
+from .summary import ClassCount as ClassCount
+from .summary import DataSummary as DataSummary
+from .summary import DataWarning as DataWarning
+from .summary import FileKind as FileKind
+from .summary import Problem as Problem
+from .summary import TableUse as TableUse

@@ -7,41 +7,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.labels import RawLabel, resolve_labels
 from stores.sources.paths import SourceError, contained_path
+from stores.sources.summary import DataSummary, summarize_rows
 
 __all__ = ["MAX_IMAGE_BYTES", "UNKNOWN_BYTES", "Listing", "Source", "SourceError", "SourceItem"]
 
 # A file above this is no image; reading it would only fill the memory of every reading thread.
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
-# The size of an image that is known only once it is read (a Parquet value, a missing file).
-UNKNOWN_BYTES = -1
-
-
-@dataclass(frozen=True, slots=True)
-class SourceItem:
-    """One image: what it is called and where its bytes lie.
-
-    `source` is the file that holds it, relative to the source's root with "/" between parts; `offset` is the byte
-    offset in a tar, the row number in a Parquet file, 0 otherwise; `num_bytes` is `UNKNOWN_BYTES` where only reading
-    tells it.
-    """
-
-    key: str
-    label: int | None
-    caption: list[str] | None
-    split: str | None
-    source: str
-    offset: int
-    num_bytes: int
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a source in the order they lie on disk; `class_names[label]` where classes have names."""
+    """All images of a source in the order they lie on disk; `class_names[label]` where classes have names.
+
+    `summary` says how the source was understood.
+    """
 
     items: list[SourceItem]
     class_names: list[str] | None
+    summary: DataSummary
 
 
 class Source(ABC):
@@ -89,7 +75,8 @@ class Source(ABC):
         refuse_equal_keys([item for item, _ in pairs])
         labels, names = resolve_labels([label for _, label in pairs], self.declared_class_names(), where=self.place)
         items = [replace(item, label=label) for (item, _), label in zip(pairs, labels, strict=True)]
-        return Listing(items, names)
+        empty = DataSummary(self.place, self.kind, self.kind, f"images of a {self.kind} source")
+        return Listing(items, names, summarize_rows(empty, items, names))
 
 
 class FilesSource(Source):

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from stores.sources.base import Source, SourceItem
 from stores.sources.digests import Digest, Identity, Known, identify, load_digests, save_digests
 from stores.sources.paths import SourceError
+from stores.sources.summary import DataSummary, summarize_rows
 
 # Images handed to the threads at a time: enough to keep them busy, few enough to report progress often.
 WINDOW = 256
@@ -42,11 +43,14 @@ class ScanResult:
     """`table`: one row per image (`SCAN_SCHEMA`), sorted by key; `unreadable`: key → reason where no bytes came.
 
     An unreadable image has its row too, with the digest of no bytes, so that it ends up in the index as rejected.
+    `summary` says how the source was understood, with the rows as they are here: after `limit`, and with the split of
+    each.
     """
 
     table: Any
     class_names: list[str] | None
     unreadable: dict[str, str]
+    summary: DataSummary
 
 
 def scan(
@@ -72,7 +76,9 @@ def scan(
     if limit is not None:
         found = sorted(found, key=lambda pair: (pair[1].sha256, pair[0].key))[:limit]
     found.sort(key=lambda pair: pair[0].key)
-    return ScanResult(_to_table(found, holdout), listing.class_names, unreadable)
+    found = [(replace(item, split=item.split or split_of(digest.sha256, holdout)), digest) for item, digest in found]
+    summary = summarize_rows(listing.summary, (item for item, _ in found), listing.class_names)
+    return ScanResult(_to_table(found), listing.class_names, unreadable, summary)
 
 
 def split_of(sha256: bytes, holdout: float) -> str:
@@ -157,12 +163,12 @@ def _digest(source: Source, item: SourceItem) -> Digest | str:
     return Digest(len(data), hashlib.sha256(data).digest())
 
 
-def _to_table(found: list[tuple[SourceItem, Digest]], holdout: float) -> Any:
+def _to_table(found: list[tuple[SourceItem, Digest]]) -> Any:
     columns = {
         "key": [item.key for item, _ in found],
         "label": [item.label for item, _ in found],
         "caption": [item.caption for item, _ in found],
-        "split": [item.split or split_of(digest.sha256, holdout) for item, digest in found],
+        "split": [item.split for item, _ in found],
         "source": [item.source for item, _ in found],
         "offset": [item.offset for item, _ in found],
         "num_bytes": [digest.num_bytes for _, digest in found],

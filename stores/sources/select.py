@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stores.sources.base import Source
 from stores.sources.folder import FolderSource
+from stores.sources.options import SourceOptions
 from stores.sources.parquet import ParquetSource
 from stores.sources.paths import SourceError, contained_path, is_image, walk
 from stores.sources.table import TABLE_SUFFIXES, TableSource, has_file_column
@@ -18,17 +19,23 @@ ACCEPTED = (
     ".tar.xz), a Parquet file, or a folder or pattern ('shards/*.tar') of tar or Parquet files"
 )
 
+NO_OPTIONS = SourceOptions()
 
-def open_source(path: str, *, labels: str | None = None, cache: str | None = None) -> Source:
+
+def open_source(path: str, options: SourceOptions = NO_OPTIONS, *, cache: str | None = None) -> Source:
     """The image source at `path`, its kind decided by what is there.
 
-    `labels` names a CSV or JSONL table for a folder of images; without it a folder's own table is used when it has
-    exactly one that names files. `cache` is a folder for the unpacked copies that compressed tars need.
-    Raises `SourceError` when nothing or more than one kind of source is there.
+    Args:
+        path: a folder, a file, or a pattern of files.
+        options: what the user says about the layout.
+        cache: folder for the unpacked copies that compressed tars need.
+
+    Raises:
+        SourceError: nothing or more than one kind of source is there, or the options do not fit it.
     """
     place = Path(path)
-    if labels is not None:
-        return _table_source(place, labels)
+    if options.labels is not None:
+        return _table_source(place, options.labels)
     if place.is_dir():
         return _open_folder(str(place), cache)
     if place.is_file():

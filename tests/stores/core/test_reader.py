@@ -27,7 +27,7 @@ def test_rows_splits_and_labels(store: Store) -> None:
     assert np.array_equal(val, (numbers % 10 == 0) & ok)
     assert np.array_equal(np.sort(np.concatenate([store.rows("train"), store.rows("val")])), store.rows())
     with pytest.raises(ValueError, match=r"split.*'test'"):
-        store.rows("test")
+        store.rows("dev")
 
 
 def test_statistics_are_exact_over_ok_rows(store: Store, values_of: Any) -> None:

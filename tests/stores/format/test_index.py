@@ -66,7 +66,7 @@ def test_the_digest_ignores_where_the_bytes_lie() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"split": ["test", "train", "train"]}, r"split.*test"),
+        ({"split": ["dev", "train", "train"]}, r"split.*dev"),
         ({"label": ["cat", "dog", None]}, r"index: .*'dog'"),
         ({"labels": [1, 2, 3]}, r"received \['labels'\]"),
         ({"sha256": ["0", None, "1"]}, r"sha256.*null"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores.sources import SourceError, open_source
+from stores.sources import SourceError, SourceOptions, open_source
 from stores.sources.table import read_table
 
 
@@ -175,7 +175,7 @@ def test_broken_tables_name_the_line_and_what_was_expected(tmp_path, name, text,
     write(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / name).write_text(text)
     with pytest.raises(SourceError, match=message):
-        open_source(str(tmp_path), labels=str(tmp_path / name)).list_items()
+        open_source(str(tmp_path), SourceOptions(labels=str(tmp_path / name))).list_items()
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stores.sources import SourceError, open_source
+from stores.sources import SourceError, SourceOptions, open_source
 
 IMAGES = {
     "train/cat/a.jpg": b"cat a",
@@ -165,9 +165,9 @@ def test_paths_that_are_no_source_say_what_was_expected(tmp_path, make, argument
 def test_labels_need_a_folder_and_a_table(tmp_path):
     write_folder(tmp_path)
     with pytest.raises(SourceError, match="check the path"):
-        open_source(str(tmp_path), labels=str(tmp_path / "none.csv"))
+        open_source(str(tmp_path), SourceOptions(labels=str(tmp_path / "none.csv")))
     with pytest.raises(SourceError, match="expected a folder"):
-        open_source(str(tmp_path / "a.tar"), labels=str(tmp_path / "none.csv"))
+        open_source(str(tmp_path / "a.tar"), SourceOptions(labels=str(tmp_path / "none.csv")))
 
 
 def test_two_tables_need_a_choice(tmp_path):
@@ -176,7 +176,7 @@ def test_two_tables_need_a_choice(tmp_path):
     (tmp_path / "notes.csv").write_text("city,people\nBasel,200000\n")
     with pytest.raises(SourceError, match=r"labels\.csv.*other\.jsonl"):
         open_source(str(tmp_path))
-    listing = open_source(str(tmp_path), labels=str(tmp_path / "other.jsonl")).list_items()
+    listing = open_source(str(tmp_path), SourceOptions(labels=str(tmp_path / "other.jsonl"))).list_items()
     assert [(item.key, item.caption) for item in listing.items] == [("train/cat/a.jpg", ["a cat"])]
 
 
