@@ -117,7 +117,7 @@ def unpack(archive: Path | str, parent: Location, progress: Progress | None = No
     blobs = open_bytestore(target)
     if blobs.exists(MANIFEST) and open_store(target).content_id == manifest.content_id:
         return open_store(target)
-    with Lease(blobs, on_enter=blobs.sweep):
+    with Lease(blobs, on_enter=blobs.sweep) as lease:
         for shard in range(manifest.num_shards):
             _unpack_shard(source, files, blobs, manifest, shard)
             if progress is not None:
@@ -126,7 +126,7 @@ def unpack(archive: Path | str, parent: Location, progress: Progress | None = No
         metadata = {key: data for key, data in metadata_files(manifest).items() if key != MANIFEST}
         # The manifest comes last: it says that the rest is there.
         for key, data in {INDEX: table, f"{BACKUP}/{INDEX}": table, **metadata, MANIFEST: manifest.to_bytes()}.items():
-            blobs.write(key, data)
+            blobs.write(key, data, before_visible=lease.check)
     return open_store(target)
 
 

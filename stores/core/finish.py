@@ -1,6 +1,7 @@
 """Finishing a store: which shards are done, and the one replacement that makes them a complete store."""
 
 import hashlib
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -52,8 +53,17 @@ def _is_whole(blobs: ByteStore, manifest: Manifest, part: Part, shard: int, reco
         return False
 
 
-def write_finished(blobs: ByteStore, manifest: Manifest, index: pa.Table, max_rejected: float) -> Manifest:
+def write_finished(
+    blobs: ByteStore,
+    manifest: Manifest,
+    index: pa.Table,
+    max_rejected: float,
+    check_lease: Callable[[], object] | None = None,
+) -> Manifest:
     """Write row statuses, statistics and content id of a store whose shards are done; returns its complete manifest.
+
+    Args:
+        check_lease: called right before each file appears; what it raises stops the finish.
 
     Raises:
         IncompleteStoreError: shards are missing.
@@ -76,8 +86,8 @@ def write_finished(blobs: ByteStore, manifest: Manifest, index: pa.Table, max_re
     finished = manifest.completed(content_id(manifest, records), statistics, hashlib.sha256(table).hexdigest())
     # The manifest in its place says that the store is complete: it comes last.
     for key, data in ((INDEX, table), (f"{BACKUP}/{INDEX}", table), (f"{BACKUP}/{MANIFEST}", finished.to_bytes())):
-        blobs.write(key, data)
-    blobs.write(MANIFEST, finished.to_bytes())
+        blobs.write(key, data, before_visible=check_lease)
+    blobs.write(MANIFEST, finished.to_bytes(), before_visible=check_lease)
     return finished
 
 

@@ -70,12 +70,28 @@ class Lease:
         self._stop.set()
         self._thread.join()
         self.blobs.swap(LEASE, self._written, None)
+        self._written = None
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether this object is between `with` and its end."""
+        return self._written is not None
 
     def check(self) -> None:
-        """Raise LeaseHeldError when the lease was taken over, for example after this machine slept."""
-        if self._lost.is_set():
+        """Read the lease file and confirm that it is still this one's; call it before a write that must not be late.
+
+        A process that was paused (SIGSTOP, a laptop's sleep, a frozen virtual machine) may have lost its lease without
+        its heartbeat having noticed yet.
+
+        Raises:
+            LeaseHeldError: the lease was taken over or removed, or it was never taken.
+        """
+        found = _read(self.blobs)
+        if self._lost.is_set() or found is None or _parse(found).get("id") != self._owner["id"]:
+            self._lost.set()
             raise LeaseHeldError(
-                f"{self.blobs.url}/{LEASE}: another process took this lease over; what was done is kept, run this again"
+                f"{self.blobs.url}/{LEASE}: expected the lease of this process; it was taken over by another; "
+                "what was done is kept: run this again"
             )
 
     def owner(self) -> dict[str, Any] | None:

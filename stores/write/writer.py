@@ -43,6 +43,7 @@ class StoreWriter:
     def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
         self.blobs, self.manifest = blobs, manifest
         self._planned: StorePlan | None = None
+        self._lease: Lease | None = None
 
     @classmethod
     def plan(
@@ -163,7 +164,8 @@ class StoreWriter:
 
     def lease(self) -> Lease:
         """One driver writes at a time: `with writer.lease(): ...`; what a killed one left unfinished is swept away."""
-        return Lease(self.blobs, on_enter=self.blobs.sweep)
+        self._lease = Lease(self.blobs, on_enter=self.blobs.sweep)
+        return self._lease
 
     def missing_shards(self, among: Iterable[int] | None = None) -> list[int]:
         """Shards (of these, by default of all) without a valid record of files that are there in full length."""
@@ -219,9 +221,11 @@ class StoreWriter:
         Raises:
             IncompleteStoreError: shards are missing.
             TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
+            LeaseHeldError: another process took over the lease of this writer while it was paused.
         """
         if not self.complete:
-            self.manifest = write_finished(self.blobs, self.manifest, self.index, max_rejected)
+            check = self._lease.check if self._lease is not None and self._lease.is_entered else None
+            self.manifest = write_finished(self.blobs, self.manifest, self.index, max_rejected, check)
             self.__dict__.pop("index", None)
         self.blobs.delete(REUSE)
         self._tidy()

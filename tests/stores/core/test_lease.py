@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stores import LeaseHeldError
+from stores import LeaseHeldError, StoreWriter
 from stores.backends.local import LocalByteStore
 from stores.core import lease as leases
 from stores.core.lease import Lease, is_alive, this_process
@@ -109,3 +111,52 @@ def test_a_process_without_a_heartbeat_is_not_at_work() -> None:
     me = {**this_process(), "heartbeat_boot_seconds": time.clock_gettime(time.CLOCK_BOOTTIME)}
     assert is_alive(me)
     assert not is_alive({**me, "heartbeat_boot_seconds": me["heartbeat_boot_seconds"] - 61})
+
+
+def test_a_lease_that_was_taken_over_or_removed_does_not_pass_its_check(blobs: LocalByteStore) -> None:
+    with Lease(blobs) as mine:
+        mine.check()
+        elsewhere(blobs, time.time())
+        with pytest.raises(LeaseHeldError, match=r"lease\.json: expected the lease of this process"):
+            mine.check()
+        blobs.delete("lease.json")
+        with pytest.raises(LeaseHeldError, match="taken over"):
+            mine.check()
+    with pytest.raises(LeaseHeldError):
+        Lease(blobs).check()
+
+
+DRIVER = """
+import sys
+from stores import LeaseHeldError, StoreWriter
+writer = StoreWriter.open(sys.argv[1])
+with writer.lease():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        writer.finalize()
+    except LeaseHeldError:
+        print("refused", flush=True)
+"""
+
+
+def test_a_driver_that_was_paused_and_lost_its_lease_does_not_finish_the_store(make_writer: Any, fill: Any) -> None:
+    writer = make_writer()
+    fill(writer)
+    command = [sys.executable, "-c", DRIVER, str(writer.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "ready\n"
+        driver.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 60
+        while (taker := Lease(writer.blobs, stale_seconds=0.2)).is_held():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with taker:
+            driver.send_signal(signal.SIGCONT)
+            driver.stdin.write("go\n")
+            driver.stdin.flush()
+            assert driver.stdout.readline() == "refused\n"
+    assert not StoreWriter.open(writer.path).complete
+    writer.finalize()
