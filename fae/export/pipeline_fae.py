@@ -17,6 +17,7 @@ from fae.export.pipeline_inputs import (
     check_choices,
     class_ids,
     guidance_intervals,
+    image_count,
     image_seeds,
     prompt_captions,
 )
@@ -34,7 +35,7 @@ def make_scheduler(transport: Transport) -> FlowMatchEulerDiscreteScheduler:
 
 
 class FAEPipeline(DiffusionPipeline):
-    """Images of classes or captions: noise → latents → features → pixels (FAE, arXiv 2512.07829).
+    """Images of classes, of captions or of no condition: noise → latents → features → pixels (FAE, arXiv 2512.07829).
 
     Args:
         transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,) or captions) → velocity, such as
@@ -126,8 +127,9 @@ class FAEPipeline(DiffusionPipeline):
         callback_on_step_end: OnStepEnd | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
-        """One image for each label or prompt.
+        """One image for each label or prompt; `batch_size` images of an unconditional model.
 
         Args:
             class_labels: ids or names; -1 = without a class.
@@ -143,19 +145,27 @@ class FAEPipeline(DiffusionPipeline):
                 steps; may return other latents. Setting `pipeline._interrupt` ends the loop.
             callback_on_step_end_tensor_inputs: what it is handed; latents alone.
             prompt: captions, for a model that knows these and no classes; "" = without one.
+            batch_size: images of an unconditional model, which takes neither labels nor prompts nor guidance; the
+                number of seeds, latents or generators when absent, else 1.
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
 
         Raises:
             ValueError: an unknown class, output type or callback input, classes where captions are known or the other
-                way round, or numbers of labels, seeds and generators that differ.
+                way round, any of them or guidance where neither is known, or numbers of labels, seeds and generators
+                that differ.
         """
         check_choices(output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        intervals = guidance_intervals(guidance)
+        if self._unconditional:
+            self._check_unconditional(class_labels, prompt, intervals)
+            class_labels = [-1] * image_count(batch_size, generator, seeds, latents)
+        elif batch_size is not None:
+            raise ValueError("batch_size: expected none; there is an image for each label or prompt")
         conditions = self._conditions(class_labels, prompt)
         x = self._noise(len(conditions), generator, seeds) if latents is None else latents
         x = x.to(self._execution_device, torch.float32)
-        intervals = guidance_intervals(guidance)
         if self.scheduler is None:
             x = self.transformer.generate(x, conditions.inputs, intervals)
         else:
@@ -198,8 +208,20 @@ class FAEPipeline(DiffusionPipeline):
     def _num_classes(self) -> int:
         return int(self.transformer.num_classes)
 
+    @property
+    def _unconditional(self) -> bool:
+        return self.text_encoder is None and self._num_classes == 0
+
     def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
         return self.transformer(x.to(self.transformer.dtype), t, y)
+
+    @staticmethod
+    def _check_unconditional(class_labels: Labels | None, prompt: str | Sequence[str] | None, spans: Guidance) -> None:
+        if class_labels is not None or prompt is not None:
+            raise ValueError("class_labels, prompt: expected neither: this model is unconditional; give batch_size")
+        scales = [span.scale for span in spans if span.scale != 1]
+        if scales:
+            raise ValueError(f"guidance: expected 1, since this model is unconditional; received {scales[0]:g}")
 
     def _conditions(self, class_labels: Labels | None, prompt: str | Sequence[str] | None) -> Conditions:
         """What the model is told of each image.

@@ -30,6 +30,16 @@ def class_ids(class_labels: Labels, names: Mapping[str, int], num_classes: int) 
     return ids
 
 
+def image_count(
+    batch_size: int | None, generator: Generators, seeds: Sequence[int] | None, latents: torch.Tensor | None
+) -> int:
+    """Images of an unconditional model: `batch_size`, else the number of seeds, latents or generators, else 1."""
+    if batch_size is not None:
+        return batch_size
+    known = next((given for given in (seeds, latents) if given is not None), generator)
+    return 1 if known is None or isinstance(known, torch.Generator) else len(known)
+
+
 def prompt_captions(encoder: TextEncoder, prompts: Sequence[str], max_tokens: int) -> Captions:
     """Prompts as a generator is told them, beside the empty caption; longer ones are cut after `max_tokens` tokens.
 

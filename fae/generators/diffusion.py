@@ -36,8 +36,9 @@ class Generator(nn.Module, ABC):
     """A model of latents given a condition; latents go in and come out as the autoencoder has them.
 
     Args:
-        model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class; one
-            that takes captions also with their `context_dim` and `pooled_dim`.
+        model: with `grid` = (h, w), `in_channels` = c and `num_classes`, which is also the label of the null class (0
+            classes: an unconditional generator); one that takes captions also with their `context_dim` and
+            `pooled_dim`.
         latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
             (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalize per channel.
         nothing: the empty caption, filled up to the length that the model is trained on; without it conditions are
@@ -106,6 +107,11 @@ class Generator(nn.Module, ABC):
         return {}
 
     @property
+    def unconditional(self) -> bool:
+        """Whether there is the null class alone, so that every sample has the same, empty condition."""
+        return not self.takes_text and self.num_classes == 0
+
+    @property
     def nothing(self) -> EmptyCaption | None:
         """The empty caption, where conditions are captions."""
         if not self.takes_text:
@@ -113,10 +119,14 @@ class Generator(nn.Module, ABC):
         return EmptyCaption(*(self.get_buffer(f"empty_{name}") for name in EMPTY_PARTS))
 
     def conditions(self, batch: Batch) -> Conditions:
-        """Of a batch's `label` (N,) int64, negative = without one; or of `states`, `length` (N, 1) and `pooled`."""
+        """Of a batch's `label` (N,) int64, negative = without one; or of `states`, `length` (N, 1) and `pooled`.
+
+        An unconditional generator reads no labels.
+        """
         if self.takes_text:
             return self.captions(batch["states"], batch["length"].squeeze(1), batch["pooled"])
-        return self.classes(batch["label"])
+        labels = batch["label"]
+        return self.classes(torch.full_like(labels, -1) if self.unconditional else labels)
 
     def captions(self, states: torch.Tensor, lengths: torch.Tensor, pooled: torch.Tensor) -> Captions:
         """Conditions of captions as the text encoder left them: states (N, L, D), lengths (N,), pooled (N, P).
@@ -128,9 +138,7 @@ class Generator(nn.Module, ABC):
         """
         nothing = self.nothing
         if nothing is None:
-            raise ValueError(
-                f"captions: expected classes from 0 to {self.num_classes - 1}; the generator takes no text"
-            )
+            raise ValueError(f"captions: expected {self._known_classes()}; the generator takes no text")
         _check_widths(self.model, states, pooled)
         tokens = len(nothing.states)
         # (N, L, D) -> (N, tokens, D)
@@ -165,10 +173,11 @@ class Generator(nn.Module, ABC):
             expected = "captions" if self.takes_text else "classes"
             raise ValueError(f"conditions: expected {expected}, as the model was trained; received {conditions!r:.40}")
         if isinstance(conditions, Classes) and len(seeds) and int(conditions.labels.max()) >= self.num_classes:
-            raise ValueError(
-                f"conditions: expected classes from 0 to {self.num_classes - 1}, or -1 for none; "
-                f"received {int(conditions.labels.max())}"
-            )
+            received = int(conditions.labels.max())
+            raise ValueError(f"conditions: expected {self._known_classes()}, or -1 for none; received {received}")
+
+    def _known_classes(self) -> str:
+        return "no classes" if self.unconditional else f"classes from 0 to {self.num_classes - 1}"
 
 
 class DiffusionGenerator(Generator):

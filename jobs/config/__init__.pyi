@@ -1,3 +1,6 @@
+from .class_ids import format_ids as format_ids
+from .class_ids import parse_classes as parse_classes
+from .class_ids import parse_ids as parse_ids
 from .evaluation import EvalConfig as EvalConfig
 from .models import PIXEL_VAE as PIXEL_VAE
 from .models import AutoencoderConfig as AutoencoderConfig

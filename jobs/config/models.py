@@ -150,7 +150,7 @@ class DecoderConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class GeneratorConfig(TrainConfig):
-    """The generator that learns latents of a class or a caption."""
+    """The generator that learns latents of a class, of a caption, or of all images."""
 
     model: str = setting(
         "lightning-dit",
@@ -160,10 +160,10 @@ class GeneratorConfig(TrainConfig):
         group="Model",
     )
     condition: str = setting(
-        "class",
-        "What the generator is told: the rows' classes, or their captions out of a text store (mmdit: text alone; dit: "
-        "class alone).",
-        choices=("class", "text"),
+        "auto",
+        "What the generator is told: the rows' classes, their captions out of a text store (mmdit: text alone; dit: no "
+        "text), or nothing (none: unconditional); auto = class, or none where no row has a label.",
+        choices=("auto", "class", "text", "none"),
         group="Model",
     )
     size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")

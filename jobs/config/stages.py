@@ -152,7 +152,11 @@ class SampleConfig:
     """Which images to make."""
 
     classes: str | None = setting(
-        None, "Class ids or names: 0,3,7 or 0-9; every class in turn when absent.", metavar="LIST", group="What"
+        None,
+        "Class ids or names: 0,3,7 or 0-9 (id:3 or name:3 where names are numbers); every class that had training "
+        "images, in turn, when absent.",
+        metavar="LIST",
+        group="What",
     )
     prompt: tuple[str, ...] = setting(
         (),

@@ -4,6 +4,7 @@ from .captions import STATES as STATES
 from .captions import empty_caption as empty_caption
 from .captions import extract_text as extract_text
 from .captions import plan_text as plan_text
+from .captions import refuse_no_captions as refuse_no_captions
 from .captions import row_captions as row_captions
 from .captions import text_arrays as text_arrays
 from .captions import text_writer as text_writer

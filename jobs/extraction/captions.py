@@ -41,6 +41,16 @@ def row_captions(captions: Sequence[str] | None, count: int) -> list[str]:
     return [given[number % len(given)] if given else "" for number in range(count)]
 
 
+def refuse_no_captions(captions: Sequence[Sequence[str] | None], where: str) -> None:
+    """Raise ValueError when no row has a caption: a generator would learn the empty one alone."""
+    if not any(captions):
+        raise ValueError(
+            f"{where}: expected rows with captions; received {len(captions)} rows without any; extract images "
+            "that have captions: a .txt beside each image, a table with a column such as caption, text or prompt "
+            "(--caption-column names another one), or a caption field in WebDataset or Parquet"
+        )
+
+
 @dataclass(frozen=True)
 class TextPlan:
     """What a text store will hold: its arrays, how many captions were cut, and the encoded empty caption."""
@@ -52,7 +62,9 @@ class TextPlan:
     empty: dict[str, Any]
 
 
-def plan_text(rows: pa.Table, config: TextConfig, device: torch.device, cache: Path | None = None) -> TextPlan:
+def plan_text(
+    rows: pa.Table, config: TextConfig, device: torch.device, cache: Path | None = None, where: str = "rows"
+) -> TextPlan:
     """Count tokens, so that no caption is padded beyond the longest, and encode the empty caption.
 
     A store's records have one size, so shorter captions are filled up with zeros; see README for what that costs. What
@@ -60,9 +72,12 @@ def plan_text(rows: pa.Table, config: TextConfig, device: torch.device, cache: P
 
     Raises:
         WeightsError: no such text encoder.
+        ValueError: no row has a caption.
     """
+    captions = rows["caption"].to_pylist()
+    refuse_no_captions(captions, where)
     folder = find_text_encoder(config.text_encoder)
-    texts = sorted({text for row in rows["caption"].to_pylist() for text in row_captions(row, config.captions)} | {""})
+    texts = sorted({text for row in captions for text in row_captions(row, config.captions)} | {""})
     made_from = {"texts": texts, "encoder": text_encoder_sha256(folder), "max_tokens": config.max_tokens}
     file = None if cache is None else cache / f"{fingerprint({**made_from, 'device': device.type})}.json"
     counted = _kept_count(file)

@@ -1,5 +1,6 @@
 from .prompts import HELD_OUT as HELD_OUT
 from .prompts import PromptEncoder as PromptEncoder
+from .prompts import is_unconditional as is_unconditional
 from .prompts import numbered as numbered
 from .prompts import recorded_text_encoder as recorded_text_encoder
 from .prompts import takes_text as takes_text
@@ -12,6 +13,7 @@ from .report_images import nearest_images as nearest_images
 from .report_images import rebuilt_images as rebuilt_images
 from .sample_plan import SamplePlan as SamplePlan
 from .sample_plan import plan_samples as plan_samples
+from .sample_plan import with_fitting_guidance as with_fitting_guidance
 from .sample_store import PIXELS as PIXELS
 from .sample_store import make_sample_store as make_sample_store
 from .sample_store import sample_ingredients as sample_ingredients

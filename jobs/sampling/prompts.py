@@ -21,9 +21,19 @@ HELD_OUT = "held-out"
 BATCH_TEXTS = 64
 
 
+def condition_of(generator: RunFolder) -> str:
+    """What a generator was trained on: class, text, or none."""
+    return str(generator.record["config"].get("condition", "class"))
+
+
 def takes_text(generator: RunFolder) -> bool:
-    """Whether a generator was trained on captions; otherwise on classes."""
-    return bool(generator.record["config"].get("condition") == "text")
+    """Whether a generator was trained on captions."""
+    return condition_of(generator) == "text"
+
+
+def is_unconditional(generator: RunFolder) -> bool:
+    """Whether a generator was trained without classes and captions."""
+    return condition_of(generator) == "none"
 
 
 def prompt_texts(config: SampleConfig, generator: RunFolder) -> list[str]:

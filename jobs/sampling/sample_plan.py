@@ -1,13 +1,13 @@
-"""Which images to make: a class or a caption, and a seed, for each."""
+"""Which images to make: a class, a caption or no condition, and a seed, for each."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from jobs.config import SampleConfig
-from jobs.runs import Models
-from jobs.sampling.prompts import prompt_texts, takes_text
+from jobs.config import SampleConfig, parse_classes, parse_ids
+from jobs.runs import Models, RunFolder
+from jobs.sampling.prompts import condition_of, is_unconditional, prompt_texts, takes_text
 
 ENCODER = "text_encoder_sha256"
 
@@ -20,15 +20,22 @@ class SamplePlan:
     seeds: list[int]
     captions: list[str] | None = None
 
+    @property
+    def unconditional(self) -> bool:
+        """Whether no image has a class or a caption."""
+        return self.captions is None and bool((self.labels < 0).all())
+
     def name(self, number: int) -> str:
-        """What an image is called: `000012-class3-seed12`, or `000012-seed12` of a caption."""
-        told = f"class{self.labels[number]}-" if self.captions is None else ""
+        """What an image is called: `000012-class3-seed12`, or `000012-seed12` of a caption or no condition."""
+        told = f"class{self.labels[number]}-" if self.labels[number] >= 0 else ""
         return f"{number:06d}-{told}seed{self.seeds[number]}"
 
     def told(self, class_names: list[str] | None) -> list[str]:
-        """What each image is to show, in words."""
+        """What each image is to show, in words; of no condition its seed."""
         if self.captions is not None:
             return self.captions
+        if self.unconditional:
+            return [f"seed {seed}" for seed in self.seeds]
         return [class_names[label] if class_names else str(label) for label in self.labels]
 
 
@@ -40,11 +47,13 @@ def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
             knows captions, or a weaker generator that is told something else.
     """
     generator, weak = models.generator, models.weak
-    if weak is not None and weak.record.get(ENCODER) != generator.record.get(ENCODER):
+    if weak is not None and _condition(weak) != _condition(generator):
         raise ValueError(
-            f"autoguidance: expected a generator that is told classes or captions just as {generator.path} is; "
-            f"{weak.path} is not"
+            f"autoguidance: expected a generator that is told classes, captions or nothing just as {generator.path} "
+            f"is; {weak.path} is not"
         )
+    if is_unconditional(generator):
+        return _plan_unconditional(config, generator)
     if takes_text(generator):
         if config.classes is not None:
             raise ValueError(
@@ -58,16 +67,34 @@ def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
             f"prompts: {generator.path} is told classes and knows no captions; give --classes "
             f"({num_classes} of them: {known})"
         )
-    return plan_classes(config, num_classes, models.class_names)
+    return plan_classes(config, num_classes, models.class_names, trained_ids(generator))
 
 
-def plan_classes(config: SampleConfig, num_classes: int, class_names: list[str] | None) -> SamplePlan:
+def with_fitting_guidance(config: SampleConfig, models: Models) -> SampleConfig:
+    """The settings with guidance off where nothing can guide: an unconditional generator and no weaker one."""
+    if models.weak is not None or not is_unconditional(models.generator):
+        return config
+    return replace(config, guidance_scale=1.0, guidance_interval=SampleConfig.guidance_interval)
+
+
+def trained_ids(generator: RunFolder) -> list[int] | None:
+    """Ids of the classes that a generator had training rows of; None in records that do not say."""
+    text = generator.record.get("class_ids")
+    return None if text is None else parse_ids(text)
+
+
+def plan_classes(
+    config: SampleConfig, num_classes: int, class_names: list[str] | None, trained: list[int] | None = None
+) -> SamplePlan:
     """`config.num` images: the classes in turn, or each drawn by the seed.
+
+    Where `config` names no classes these are the `trained` ones, all when absent: ids without images make nothing.
 
     Raises:
         ValueError: a class that the generator does not know.
     """
-    classes = np.array(parse_classes(config.classes, num_classes, class_names), np.int64)
+    whole = trained if config.classes is None and trained else None
+    classes = np.array(whole or parse_classes(config.classes, num_classes, class_names), np.int64)
     return SamplePlan(classes[_numbers(config, len(classes))], _seeds(config))
 
 
@@ -77,23 +104,17 @@ def plan_prompts(config: SampleConfig, texts: list[str]) -> SamplePlan:
     return SamplePlan(np.full(config.num, -1, np.int64), _seeds(config), captions)
 
 
-def parse_classes(text: str | None, num_classes: int, class_names: list[str] | None) -> list[int]:
-    """Class ids from `0,3,7`, `0-9`, names, or all of them when absent."""
-    if text is None:
-        return list(range(num_classes))
-    names = {name: number for number, name in enumerate(class_names or [])}
-    classes: list[int] = []
-    for part in (piece.strip() for piece in text.split(",")):
-        span = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
-        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
-        if part in names:
-            first = last = names[part]
-        if first > last:
-            raise ValueError(f"classes: expected ids such as 0,3,7 or 0-9, or class names; received {part!r}")
-        if last >= num_classes:
-            raise ValueError(f"classes: expected ids below {num_classes}; received {last}")
-        classes.extend(range(first, last + 1))
-    return classes
+def _plan_unconditional(config: SampleConfig, generator: RunFolder) -> SamplePlan:
+    if config.classes is not None or config.prompt or config.prompts is not None:
+        raise ValueError(
+            f"classes, prompts: {generator.path} is unconditional; expected neither; leave them out, its images differ "
+            "by their seeds"
+        )
+    return SamplePlan(np.full(config.num, -1, np.int64), _seeds(config))
+
+
+def _condition(generator: RunFolder) -> tuple[str, Any]:
+    return condition_of(generator), generator.record.get(ENCODER)
 
 
 def _numbers(config: SampleConfig, count: int) -> np.ndarray:

@@ -97,13 +97,17 @@ class Sampler:
         return Asked(self.prompts(texts), numbers)
 
     def make(self, conditions: Conditions, seeds: list[int], config: SampleConfig) -> Made:
-        """Samples of these conditions and seeds, made at once; each depends on its own alone."""
+        """Samples of these conditions and seeds, made at once; each depends on its own alone.
+
+        Guidance is off where the generator is unconditional and no weaker one is there.
+        """
+        guided = self.weak is not None or not self.generator.unconditional
         with torch.inference_mode(), autocast(self.painter.device, pick_dtype("auto", self.painter.device))():
             latents = self.generator.sample(
                 conditions,
                 seeds,
                 steps=config.steps,
-                guidance=parse_guidance(config.guidance_interval, config.guidance_scale),
+                guidance=parse_guidance(config.guidance_interval, config.guidance_scale) if guided else (),
                 solver=config.solver,
                 weak=None if self.weak is None else self.weak.model,
             )

@@ -1,6 +1,8 @@
 from .autoencoder import autoencoder_ingredients as autoencoder_ingredients
 from .autoencoder import train_autoencoder as train_autoencoder
 from .conditioning import check_same_rows as check_same_rows
+from .conditioning import condition_notes as condition_notes
+from .conditioning import with_condition as with_condition
 from .decoder_losses import Rebuild as Rebuild
 from .families import new_model as new_model
 from .families import with_model as with_model

@@ -1,19 +1,77 @@
-"""What a generator is told: its latents' classes, or the captions of a text store with the same rows."""
+"""What a generator is told: its latents' classes, the captions of a text store with the same rows, or nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from fae.generators import EMPTY_PARTS
 from fae.sampling import EmptyCaption
-from jobs.config import GeneratorConfig
-from jobs.extraction import LENGTH, POOLED, STATES, empty_caption
+from jobs.config import GeneratorConfig, format_ids
+from jobs.extraction import LENGTH, POOLED, STATES, empty_caption, refuse_no_captions
 from stores import Store
 
+MOST_ID_CHARACTERS = 60
 TEXT_ARRAYS = (STATES, LENGTH, POOLED)
 EMPTY_CAPTION_FILE = "empty_caption.safetensors"
+
+
+def with_condition(latents: Store, config: GeneratorConfig) -> GeneratorConfig:
+    """The settings with `condition` auto resolved: class, or none where no training row has a label."""
+    if config.condition != "auto":
+        return config
+    return replace(config, condition="class" if trained_classes(latents) else "none")
+
+
+def trained_classes(latents: Store) -> list[int]:
+    """Ids of the classes that training rows have, ascending."""
+    labels = latents.labels[latents.rows("train")]
+    return [int(label) for label in np.unique(labels[labels >= 0])]
+
+
+def condition_notes(latents: Store, config: GeneratorConfig) -> list[str]:
+    """What a person should know of the condition before hours of training: that there is none, or classes without rows.
+
+    Args:
+        latents: the store to train on.
+        config: as it was set, before `with_condition`.
+    """
+    condition = with_condition(latents, config).condition
+    if condition == "none" and config.condition == "auto":
+        return [
+            f"no training row of {latents.url} has a label: the generator is unconditional (as with --condition none)"
+        ]
+    known = trained_classes(latents)
+    if condition != "class" or not known:
+        return []
+    ids = range(count_classes(latents))
+    unseen = sorted(set(ids) - set(known))
+    if not unseen:
+        return []
+    return [
+        f"labels {known[0]} … {known[-1]}, {len(known)} different; {len(unseen)} of {len(ids)} class ids have no "
+        f"training image ({_shortened(format_ids(unseen))}) and are left out of samples of every class"
+    ]
+
+
+def condition_facts(latents: Store, text: Store | None, config: GeneratorConfig) -> dict[str, Any]:
+    """What a run's record keeps for sampling: the text encoder of captions, or the ids of the trained classes."""
+    if config.condition == "class":
+        return {"class_ids": format_ids(trained_classes(latents))}
+    return text_record(text)
+
+
+def count_classes(latents: Store) -> int:
+    """Number of classes of the store; ids without rows count, since a label is its row of the embedding."""
+    names = latents.attributes.get("class_names")
+    return max(int(latents.labels.max(initial=-1)) + 1, len(names or []))
+
+
+def _shortened(ids: str) -> str:
+    return ids if len(ids) <= MOST_ID_CHARACTERS else ids[:MOST_ID_CHARACTERS].rpartition(",")[0] + ",…"
 
 
 def check_condition(latents: Store, text: Store | None, config: GeneratorConfig) -> None:
@@ -22,7 +80,13 @@ def check_condition(latents: Store, text: Store | None, config: GeneratorConfig)
         expected = "a text store; run `fae-pipe extract-text` first" if text is None else "no text store"
         received = "none" if text is None else str(text.path)
         raise ValueError(f"generator.condition {config.condition}: expected {expected}; received {received}")
+    if config.condition == "class" and not trained_classes(latents):
+        raise ValueError(
+            f"{latents.url}: generator.condition class: expected training rows with a label; received none; extract "
+            "from labeled images, or train an unconditional generator (none) or one of captions (text)"
+        )
     if text is not None:
+        refuse_no_captions(text.index["caption"].to_pylist(), text.url)
         check_same_rows(latents, text)
 
 

@@ -36,13 +36,15 @@ class Family:
         Raises:
             ValueError: the family cannot be told such a condition.
         """
-        if condition not in self.model_classes:
-            families = [name for name, family in FAMILIES.items() if condition in family.model_classes]
+        # A generator of no condition has the model of classes, with the null class alone.
+        key = "class" if condition == "none" else condition
+        if key not in self.model_classes:
+            families = [name for name, family in FAMILIES.items() if key in family.model_classes]
             raise ValueError(
                 f"generator.condition: expected {' or '.join(self.model_classes)} with this generator.model; received "
                 f"{condition}, which can be told to {', '.join(families)}"
             )
-        module, name = self.model_classes[condition]
+        module, name = self.model_classes[key]
         found: type[ModelMixin] = getattr(import_module(module), name)
         return found
 

@@ -20,10 +20,12 @@ from jobs.runs import RunError, RunFolder, checkpoints, load_model, load_parts, 
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
     check_condition,
+    condition_facts,
+    count_classes,
     load_empty_caption,
     nothing_of,
     save_empty_caption,
-    text_record,
+    with_condition,
 )
 from jobs.train.families import FAMILIES, decisive_settings, new_model, with_model
 from jobs.train.generator_metrics import held_out_metrics
@@ -39,8 +41,11 @@ def generator_ingredients(latents: Store, config: GeneratorConfig, text: Store |
     Raises:
         ValueError: a text store that is missing, not wanted, or of other rows than the latents.
     """
+    config = with_condition(latents, config)
     check_condition(latents, text, config)
     told = {} if text is None else {"text_content_id": text.content_id}
+    if config.condition == "none":
+        told = {"condition": "none"}
     return {"latents_content_id": latents.content_id, **told, "generator": decisive_settings(config), "format": 1}
 
 
@@ -61,10 +66,12 @@ def train_generator(
     Raises:
         ValueError: rows without a class, a text store that does not fit, or a batch larger than the training rows.
     """
+    config = with_condition(latents, config)
     ingredients = generator_ingredients(latents, config, text)
     stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
     inputs = {role: str(store.path) for role, store in stores.items()}
-    run = RunFolder.create(root, "generators", name, ingredients, asdict(config), inputs, text_record(text))
+    facts = condition_facts(latents, text, config)
+    run = RunFolder.create(root, "generators", name, ingredients, asdict(config), inputs, facts)
     if run.complete:
         return run
     return launch(partial(_train, run, latents, text, config), run, config, runtime, on_progress)
@@ -89,7 +96,7 @@ def _train(
     if ranks.lead:
         assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
-        sizes = {} if averaged.takes_text else {"classes": averaged.num_classes}
+        sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}
         sizes["parameters"] = sum(p.numel() for p in averaged.parameters())
         run.finish(sizes | held_out_metrics(averaged, latents, text))
 
@@ -98,8 +105,9 @@ def build_generator(latents: Store, config: GeneratorConfig, text: Store | None 
     """A fresh generator for the store's grid, channels and classes or captions, with its exact channel statistics."""
     height, width, stored = latents.arrays["latents"].row_shape
     channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
-    nothing = nothing_of(text)
-    model = new_model((height, width, channels), 0 if text else count_classes(latents), config, nothing)
+    nothing, config = nothing_of(text), with_condition(latents, config)
+    num_classes = count_classes(latents) if config.condition == "class" else 0
+    model = new_model((height, width, channels), num_classes, config, nothing)
     return with_model(model, config, *latent_statistics(latents, channels), nothing)
 
 
@@ -113,22 +121,6 @@ def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torc
     if len(statistics.mean) == 2 * channels:
         variance = variance + np.exp(statistics.mean[channels:] + statistics.std[channels:] ** 2 / 2)
     return torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance))
-
-
-def count_classes(latents: Store) -> int:
-    """Number of classes of the store.
-
-    Raises:
-        ValueError: no row has a class.
-    """
-    names = latents.attributes.get("class_names")
-    most = int(latents.labels.max(initial=-1)) + 1
-    if most == 0:
-        raise ValueError(
-            f"{latents.path}: expected rows with a class; found none; extract from labeled images, or tell the "
-            "generator captions (generator.condition: text)"
-        )
-    return max(most, len(names or []))
 
 
 def generator_loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
@@ -153,8 +145,8 @@ def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None 
     Raises:
         RunError: there is no such checkpoint.
     """
-    known = GeneratorConfig.__dataclass_fields__.keys() & run.record["config"].keys()
-    config = GeneratorConfig(**{name: run.record["config"][name] for name in known})
+    saved = {"condition": "class"} | run.record["config"]
+    config = GeneratorConfig(**{name: saved[name] for name in GeneratorConfig.__dataclass_fields__.keys() & saved})
     statistics = load_file(run.model_path / STATISTICS_FILE)
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
     nothing = load_empty_caption(run.model_path)

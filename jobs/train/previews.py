@@ -12,7 +12,7 @@ from fae.images import image_grid, save_png
 from fae.sampling import Conditions, parse_guidance
 from jobs.extraction import row_captions
 from jobs.loop import Preview, evaluation_rows
-from jobs.train.conditioning import text_batch
+from jobs.train.conditioning import text_batch, trained_classes
 from jobs.train.latent_colors import colors_of, paint_cells
 from stores import Store
 
@@ -24,6 +24,8 @@ STEPS = 30
 def previewer(latents: Store, folder: Path, text: Store | None = None) -> Preview:
     """Saves latents of some classes, or of the first captions of held-out rows, and an image in the store's colors.
 
+    Classes without training rows are left out; of an unconditional generator there are samples of different seeds.
+
     `latents` (N, h, w, c) come with `labels` (N,): the class, or the caption's number in the metadata `captions`, a
     JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` paints the saved latents.
     """
@@ -31,8 +33,9 @@ def previewer(latents: Store, folder: Path, text: Store | None = None) -> Previe
     def preview(model: nn.Module, step: int) -> None:
         assert isinstance(model, Generator)
         conditions, labels, texts = _shown(model, latents, text)
+        guidance = () if model.unconditional else parse_guidance("1,0", 2.0)
         made = model.sample(
-            conditions, range(len(labels)), steps=STEPS, guidance=parse_guidance("1,0", 2.0), solver="euler", weak=None
+            conditions, range(len(labels)), steps=STEPS, guidance=guidance, solver="euler", weak=None
         ).cpu()
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
@@ -45,8 +48,10 @@ def previewer(latents: Store, folder: Path, text: Store | None = None) -> Previe
 
 def _shown(model: Generator, latents: Store, text: Store | None) -> tuple[Conditions, torch.Tensor, list[str]]:
     """Conditions, each several times; their numbers; and the captions, if that is what they are."""
+    if model.unconditional:
+        return model.classes(torch.full((CONDITIONS * EACH,), -1)), torch.arange(CONDITIONS).repeat(EACH), []
     if text is None:
-        labels = torch.arange(min(CONDITIONS, model.num_classes)).repeat(EACH)
+        labels = torch.tensor(trained_classes(latents)[:CONDITIONS]).repeat(EACH)
         return model.classes(labels), labels, []
     _, rows = evaluation_rows(latents, CONDITIONS)
     numbers = torch.arange(len(rows)).repeat(EACH)

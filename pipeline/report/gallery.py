@@ -108,10 +108,11 @@ class Gallery:
         if models is None or sampler is None or plan is None:
             return None
         self.say("report: sampling")
-        found = guidance_grid(sampler, plan, SampleConfig(), showing.scales, showing.steps)
+        scales = (1.0,) if plan.unconditional else showing.scales
+        found = guidance_grid(sampler, plan, SampleConfig(), scales, showing.steps)
         names = plan.told(models.class_names)
-        what = "Classes " + ", ".join(names) if plan.captions is None else f"“{'”, “'.join(names)}”"
-        note = f"{what} with seeds 0 to {len(names) - 1} in every cell; Euler, guided at all times."
+        note = f"{_in_words(plan, names)} with seeds 0 to {len(names) - 1} in every cell; Euler"
+        note += "." if plan.unconditional else ", guided at all times."
         return Section("Guidance and steps", showcase.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
@@ -159,6 +160,12 @@ class Gallery:
             return None
         names = self.subject.latents.attributes.get("class_names") if self.subject.latents is not None else None
         return Models(generator, autoencoder, decoder, names)
+
+
+def _in_words(plan: SamplePlan, names: list[str]) -> str:
+    if plan.unconditional:
+        return "Unconditional samples"
+    return "Classes " + ", ".join(names) if plan.captions is None else f"“{'”, “'.join(names)}”"
 
 
 def _step(file: Path) -> int:

@@ -9,7 +9,7 @@ import torch
 from fae.export import CardFacts, FAEPipeline, export_pipeline, model_card
 from fae.models import PixelDecoder
 from jobs.runs import Models, RunFolder, load_feature_autoencoder, load_model
-from jobs.sampling import PromptEncoder, takes_text
+from jobs.sampling import PromptEncoder, is_unconditional, takes_text
 from jobs.train import load_generator
 from pipeline.artifacts import latents_of
 from stores import Store, open_store
@@ -33,7 +33,7 @@ def export(models: Models, folder: Path, terms: str) -> Path:
         generator,
         load_feature_autoencoder(models.autoencoder, cpu),
         load_model(PixelDecoder, models.decoder.model_path, cpu),
-        None if text else models.class_names,
+        models.class_names if generator.num_classes else None,
         text,
     )
     return export_pipeline(pipe, folder, model_card(card_facts(models, folder.name, terms)))
@@ -62,6 +62,7 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
         lineage=lineage,
         metrics=metrics,
         class_names=models.class_names or (),
+        unconditional=is_unconditional(models.generator),
         **_told(models.generator, latents),
         data=terms,
     )

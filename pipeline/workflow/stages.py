@@ -46,7 +46,9 @@ class Stages(Maker):
 
         config, runtime = self.recipe.text, self.recipe.runtime
         with scratch_of(self.root, self.dry_run) as place:
-            plan = plan_text(source.index, config, pick_device(runtime.device), place / "cache" / "captions")
+            plan = plan_text(
+                source.index, config, pick_device(runtime.device), place / "cache" / "captions", source.url
+            )
         writer = text_writer(source, self.root / "text", self.recipe.name, plan, config, runtime)
         if plan.cut:
             self.output.say(f"extract-text: {plan.cut} different captions are cut after {plan.max_tokens} tokens")
@@ -94,9 +96,11 @@ class Stages(Maker):
 
     def train_gen(self, latents: Store, text: Store | None = None) -> RunFolder | None:
         """Latent store (and text store of its captions) → generator."""
-        from jobs.train import generator_ingredients, train_generator
+        from jobs.train import condition_notes, generator_ingredients, train_generator
 
         config, name, runtime = self.recipe.generator, self.recipe.name, self.recipe.runtime
+        for note in condition_notes(latents, config):
+            self.output.say(f"train-gen: {note}")
         return self.run(
             "train-gen",
             "generators",
@@ -110,9 +114,14 @@ class Stages(Maker):
 
         With `checkpoint` those of the generator as it was after so many steps, always below the root.
         """
+        from jobs.sampling import with_fitting_guidance
+
         config = self.recipe.sample
         if checkpoint is not None:
             config = replace(config, checkpoint=checkpoint, out=None)
+        asked, config = config, with_fitting_guidance(config, models)
+        if config != asked:
+            self.output.say(f"sample: {models.generator.path.name} is unconditional: guidance is off (1)")
         return self.sample_many(models, config) if config.format or config.out else self.sample_few(models, config)
 
     def sample_many(self, models: Models, config: SampleConfig) -> "SampleSet":

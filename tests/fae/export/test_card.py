@@ -76,3 +76,10 @@ def test_encoders_have_their_licenses(name, license):
 
 def test_an_unknown_license_is_not_guessed():
     assert encoder_license("no_such_model").startswith("not stated")
+
+
+def test_a_card_of_an_unconditional_model_gives_seeds_alone():
+    card = model_card(replace(FACTS, class_names=(), unconditional=True))
+    assert "pipe(seeds=[0], guidance=" in card
+    assert "- unconditional-image-generation" in card
+    assert "## Classes" not in card

@@ -266,3 +266,32 @@ def test_an_exported_flow_makes_the_same_images(flow, tmp_path):
     loaded = quiet(FAEPipeline.from_pretrained(tmp_path / "flow"))
     assert isinstance(loaded.transformer, StarFlow)
     assert torch.equal(run(loaded, [0, 1]), run(pipe, [0, 1]))
+
+
+@pytest.mark.parametrize("family", [LightningDiT, StarFlow])
+def test_an_unconditional_model_takes_seeds_alone(family):
+    generator, autoencoder, decoder = parts()
+    torch.manual_seed(0)
+    sizes = {"deep_depth": 1, "num_blocks": 2, "shallow_depth": 1} if family is StarFlow else {"depth": 2}
+    model = family(4, (2, 2), num_classes=0, hidden_size=32, num_heads=2, **sizes)
+    settings = FlowLoss() if family is StarFlow else Transport()
+    kind = FlowGenerator if family is StarFlow else DiffusionGenerator
+    generator = kind(model, settings, generator.latent_mean, generator.latent_std).eval()
+    pipe = quiet(FAEPipeline.from_parts(generator, autoencoder, decoder))
+    asked = {"num_inference_steps": STEPS, "output_type": "latent"}
+    made = pipe(seeds=[7, 8], **asked).images
+    expected = generator.sample(generator.classes(torch.tensor([-1, -1])), [7, 8], steps=STEPS, guidance=())
+    torch.testing.assert_close(made, expected)
+    assert len(pipe(batch_size=3, **asked).images) == 3
+    assert len(pipe(**asked).images) == 1
+    assert len(pipe(generator=[torch.Generator().manual_seed(n) for n in range(2)], **asked).images) == 2
+    for wrong in ({"class_labels": [0]}, {"prompt": "a dog"}):
+        with pytest.raises(ValueError, match="class_labels, prompt: expected neither: this model is unconditional"):
+            pipe(**wrong, **asked)
+    with pytest.raises(ValueError, match="guidance: expected 1, since this model is unconditional; received 2"):
+        pipe(seeds=[0], guidance=2.0, **asked)
+
+
+def test_labels_alone_say_how_many_images_there_are(pipe):
+    with pytest.raises(ValueError, match="batch_size: expected none"):
+        pipe([0, 1], batch_size=2)

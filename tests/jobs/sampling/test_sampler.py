@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.config.class_ids import format_ids, parse_classes, parse_ids
 from jobs.config.stages import SampleConfig
-from jobs.sampling.sample_plan import parse_classes, plan_classes
+from jobs.sampling.sample_plan import plan_classes
 
 NAMES = ["tench", "english-springer", "church", "7"]
 
@@ -20,7 +21,9 @@ NAMES = ["tench", "english-springer", "church", "7"]
         ("0,2-3", [0, 2, 3]),
         ("church,tench", [2, 0]),
         ("english-springer", [1]),
-        ("7", [3]),  # a class of that name comes before the number
+        ("7", [3]),  # no id, but a class of that name
+        ("name:7,id:2", [3, 2]),
+        ("id:0-1", [0, 1]),
         ("1,1", [1, 1]),
     ],
 )
@@ -38,6 +41,36 @@ def test_other_text_is_refused(text):
 def test_a_class_that_the_generator_does_not_know_is_refused(text):
     with pytest.raises(ValueError, match="classes: expected ids below 4; received"):
         parse_classes(text, 4, None)
+
+
+def test_numbers_that_are_ids_and_names_of_other_classes_are_refused():
+    folders = [str(number) for number in range(1, 13)]  # ids 0 to 11
+    for text in ("3", "0,3", "0-2", "11"):
+        with pytest.raises(
+            ValueError, match=r"class names are numbers other than their ids; write id:\S+ for ids, name:"
+        ):
+            parse_classes(text, 12, folders)
+    assert parse_classes("12", 12, folders) == [11]
+    assert parse_classes("name:3,id:3,id:0-1", 12, folders) == [2, 3, 0, 1]
+    assert parse_classes("3,0-2", 4, ["0", "1", "2", "3"]) == [3, 0, 1, 2]
+
+
+def test_a_name_may_hold_commas():
+    assert parse_classes("tench, Tinca tinca", 2, ["goldfish", "tench, Tinca tinca"]) == [1]
+
+
+def test_ids_are_kept_as_short_text():
+    assert format_ids([7, 0, 1, 2, 9, 10]) == "0-2,7,9-10"
+    assert parse_ids("0-2,7,9-10") == [0, 1, 2, 7, 9, 10]
+    assert format_ids([]) == ""
+    assert parse_ids("") == []
+
+
+def test_every_class_in_turn_leaves_out_ids_without_images():
+    assert plan_classes(SampleConfig(num=5), 6, None, [1, 4]).labels.tolist() == [1, 4, 1, 4, 1]
+    drawn = plan_classes(SampleConfig(num=50, labels="random"), 6, None, [1, 4]).labels
+    assert set(drawn.tolist()) == {1, 4}
+    assert plan_classes(SampleConfig(num=2, classes="0"), 6, None, [1, 4]).labels.tolist() == [0, 0]
 
 
 def test_images_go_round_the_classes_with_a_seed_each():

@@ -171,8 +171,8 @@ def test_a_family_that_cannot_be_told_captions_says_which_can(pair):
     latents, text = pair
     with pytest.raises(ValueError, match=r"expected class with this .* told to lightning-dit, mmdit, starflow"):
         build_generator(latents, replace(TINY, model="dit"), text)
-    with pytest.raises(ValueError, match="expected rows with a class"):
-        build_generator(latents, replace(TINY, condition="class"))
+    with pytest.raises(ValueError, match="expected training rows with a label; received none"):
+        generator_ingredients(latents, replace(TINY, condition="class"))
 
 
 def test_class_generators_keep_their_fingerprints(pair):
