@@ -26,7 +26,7 @@ from pipeline.config.claims import parse_claim
 from pipeline.config.values import RecipeError, checked, describe, from_node, from_text, require_known, suggest, unknown
 from pipeline.config.yaml_nodes import compose, entries, word
 
-BUILTIN_FOLDER = Path(__file__).parent / "recipes"
+BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 EXTRACT_TEXT = "extract-text"
 STAGES = ("extract", "train-ae", "train-decoder", "encode", EXTRACT_TEXT, "train-gen", "sample")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
