@@ -1,8 +1,8 @@
 from .data_paths import image_path as image_path
-from .data_paths import scratch_of as scratch_of
-from .digits import Half as Half
+from .data_paths import scratch_folder as scratch_folder
+from .digits import DigitSet as DigitSet
 from .digits import as_record as as_record
-from .digits import judge as judge
+from .digits import measure_digits as measure_digits
 from .lineage import autoencoder_of as autoencoder_of
 from .lineage import decoder_for as decoder_for
 from .lineage import find_models as find_models
@@ -18,8 +18,8 @@ from .sample_set import make_set as make_set
 from .sampling import LATENTS_FILE as LATENTS_FILE
 from .sampling import RECORD as RECORD
 from .sampling import SampleFolder as SampleFolder
+from .sampling import decode_previews as decode_previews
 from .sampling import locate_samples as locate_samples
 from .sampling import make_samples as make_samples
-from .sampling import paint_previews as paint_previews
 from .status import Status as Status
 from .status import status_of as status_of

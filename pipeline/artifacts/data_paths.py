@@ -12,16 +12,18 @@ from jobs.config import DataConfig
 from pipeline.artifacts.digits import write_digits
 
 SKLEARN_DIGITS = "sklearn:digits"
-DATA_FOLDERS = (".", "data", "../shared/data")
+DATA_VARIABLE = "FAE_PIPE_DATA"
 
 
 def image_path(data: DataConfig, root: Path) -> DataConfig:
-    """The data section with a path that exists; a relative one is looked for in FAE_PIPE_DATA and the usual folders.
+    """Resolve `data.path` to one that exists: a relative path counts from `FAE_PIPE_DATA`, then the working folder.
 
-    `sklearn:digits` becomes a Parquet file below `root`, written once.
+    Args:
+        data: The recipe's data section. Globs and an absent path are left as they are.
+        root: `sklearn:digits` becomes a Parquet file below it, written once.
 
     Raises:
-        FileNotFoundError: it is in none of them; the message names them all.
+        FileNotFoundError: The path is in none of these folders; the message names them.
     """
     if data.path is None:
         return data
@@ -29,20 +31,18 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
         return replace(data, path=str(write_digits(root / "data" / "digits.parquet")))
     if any(sign in data.path for sign in "*?["):
         return data
-    folders = [os.environ["FAE_PIPE_DATA"]] if "FAE_PIPE_DATA" in os.environ else []
-    places = [Path(folder) / data.path for folder in [*folders, *DATA_FOLDERS]]
-    for place in places:
-        if place.exists():
-            return replace(data, path=str(place))
+    folders = [Path(folder) for folder in (os.environ.get(DATA_VARIABLE), ".") if folder]
+    for folder in folders:
+        if (folder / data.path).exists():
+            return replace(data, path=str(folder / data.path))
     raise FileNotFoundError(
-        f"data.path: expected {data.path!r} in one of {', '.join(map(str, (place.parent for place in places)))}; "
-        "found none. "
-        "Pass --data PATH or set FAE_PIPE_DATA to the folder that holds it"
+        f"data.path: expected {data.path!r} in one of {', '.join(map(str, folders))}; it is in none of them; "
+        f"pass --data PATH or set {DATA_VARIABLE} to the folder that holds it"
     )
 
 
 @contextmanager
-def scratch_of(root: Path, dry_run: bool) -> Iterator[Path]:
+def scratch_folder(root: Path, dry_run: bool) -> Iterator[Path]:
     """Where packaged images, digests and unpacked tars lie: `root`; in a dry run a folder that is thrown away.
 
     The thrown-away one begins with the root's digests and unpacked tars, so that images are not read twice.

@@ -1,4 +1,4 @@
-"""The demo's images, scikit-learn's 1,797 real handwritten digits, and independent judges of generated ones."""
+"""The demo's images, scikit-learn's 1,797 real handwritten digits, and independent classifiers of generated ones."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -40,7 +40,7 @@ def _png(image: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def as_digits(images: np.ndarray) -> np.ndarray:
+def digit_pixels(images: np.ndarray) -> np.ndarray:
     """uint8 (N, H, W, 3) -> float (N, 64) in [0, 16]: gray values averaged over the original 8x8 pixels."""
     count, size = len(images), images.shape[1]
     cell = size // DIGIT_PIXELS
@@ -50,7 +50,7 @@ def as_digits(images: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Half:
+class DigitSet:
     """Real digits of one half: images uint8 (N, H, W, 3) and labels int64 (N,)."""
 
     images: np.ndarray
@@ -73,7 +73,9 @@ class DigitMetrics:
     samples_unguided: int
 
 
-def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructed: Half, seed: int = 0) -> DigitMetrics:
+def measure_digits(
+    train: DigitSet, heldout: DigitSet, guided: DigitSet, unguided: DigitSet, reconstructed: DigitSet, seed: int = 0
+) -> DigitMetrics:
     """Measure generated digits (labels = the classes asked for) and rebuilt held-out digits against the real ones.
 
     Generated digits are judged by a classifier trained on the held-out half, which no stage of the pipeline has seen;
@@ -81,8 +83,8 @@ def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructe
     with as many held-out digits as there are unguided samples.
     """
     on_heldout, on_train = _classifier(heldout, seed), _classifier(train, seed)
-    real, other = as_digits(train.images), as_digits(heldout.images)
-    made = as_digits(unguided.images)
+    real, other = digit_pixels(train.images), digit_pixels(heldout.images)
+    made = digit_pixels(unguided.images)
     order = np.random.default_rng(seed).permutation(max(len(made), len(other)))
     count = min(len(made), len(other))
     made_part, other_part = made[order[order < len(made)][:count]], other[order[order < len(other)][:count]]
@@ -101,14 +103,14 @@ def judge(train: Half, heldout: Half, guided: Half, unguided: Half, reconstructe
     )
 
 
-def _classifier(half: Half, seed: int):  # type: ignore[no-untyped-def]
+def _classifier(half: DigitSet, seed: int):  # type: ignore[no-untyped-def]
     from sklearn.svm import SVC
 
-    return SVC(gamma=0.001, C=10.0, random_state=seed).fit(as_digits(half.images), half.labels)
+    return SVC(gamma=0.001, C=10.0, random_state=seed).fit(digit_pixels(half.images), half.labels)
 
 
-def _accuracy(classifier, half: Half) -> float:  # type: ignore[no-untyped-def]
-    return float((classifier.predict(as_digits(half.images)) == half.labels).mean())
+def _accuracy(classifier, half: DigitSet) -> float:  # type: ignore[no-untyped-def]
+    return float((classifier.predict(digit_pixels(half.images)) == half.labels).mean())
 
 
 def as_record(metrics: DigitMetrics) -> dict[str, float]:

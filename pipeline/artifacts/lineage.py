@@ -1,4 +1,4 @@
-"""Find artefacts by name or path, and walk from one to those it was made from."""
+"""Find artifacts by name or path, and walk from one to those it was made from."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from jobs.runs import Models, RunError, RunFolder, newest
 from stores import Store, StoreError, find_manifests, open_store
 from stores.format import COMPLETE
 
-MAKERS = {"features": "extract", "latents": "encode", "text": "extract-text"}
+COMMANDS = {"features": "extract", "latents": "encode", "text": "extract-text"}
 
 
 def find_store(root: Path, kind: str, name: str) -> Store:
@@ -23,7 +23,8 @@ def find_store(root: Path, kind: str, name: str) -> Store:
     complete = [(path, manifest) for path, manifest in find_manifests(root / kind, name) if manifest.status == COMPLETE]
     if not complete:
         raise StoreError(
-            f"{root / kind}: expected a complete store named {name!r}; found none; run `fae-pipe {MAKERS[kind]}` first"
+            f"{root / kind}: expected a complete store named {name!r}; received none; "
+            f"run `fae-pipe {COMMANDS[kind]}` first"
         )
     return open_store(complete[-1][0])
 
@@ -91,9 +92,12 @@ def find_models(root: Path, generator: str, decoder: str | None = None, weak: st
         RunError: one of them is missing, or the weaker generator is of other latents.
     """
     run = find_run(root, "generators", generator)
-    weaker = find_run(root, "generators", weak) if weak else None
-    if weaker and weaker.record["ingredients"]["latents_content_id"] != run.record["ingredients"]["latents_content_id"]:
-        raise RunError(f"{weaker.path}: expected a generator of the same latents as {run.path}; it is of others")
+    guide_model = find_run(root, "generators", weak) if weak else None
+    if (
+        guide_model
+        and guide_model.record["ingredients"]["latents_content_id"] != run.record["ingredients"]["latents_content_id"]
+    ):
+        raise RunError(f"{guide_model.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
     features = latents.manifest.ingredients["features_content_id"]
@@ -102,4 +106,4 @@ def find_models(root: Path, generator: str, decoder: str | None = None, weak: st
         painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
     elif decoder:
         raise RunError(f"--decoder {decoder}: expected none, since the latents of {run.path} are painted by their VAE")
-    return Models(run, autoencoder, painter, latents.attributes.get("class_names"), weaker)
+    return Models(run, autoencoder, painter, latents.attributes.get("class_names"), guide_model)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.runs import KINDS, RunFolder
-from pipeline.console import readable
+from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
 from stores.core import list_manifests, open_store
@@ -17,7 +17,7 @@ INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
 
 
 @dataclass(frozen=True)
-class Artefact:
+class ArtifactRow:
     """A store or a model: where it is, what it was made from (paths), how large and how far it is."""
 
     path: Location
@@ -33,65 +33,65 @@ class Artefact:
     def as_cells(self) -> dict[str, Any]:
         indent = "" if self.depth == 0 else "   " * (self.depth - 1) + "└─ "
         return {
-            "artefact": f"{indent}{name_of(self.path)}",
+            "artifact": f"{indent}{name_of(self.path)}",
             "kind": self.kind,
-            "size": readable(self.num_bytes),
+            "size": format_bytes(self.num_bytes),
             "status": self.status,
         }
 
 
-def inventory(root: Location) -> list[Artefact]:
-    """Every artefact below `root`, each below the one it was made from; at a URL there are stores alone."""
+def inventory(root: Location) -> list[ArtifactRow]:
+    """Every artifact below `root`, each below the one it was made from; at a URL there are stores alone."""
     runs = [] if is_url(root) else _runs(Path(root))
     found = [
         *_stores(root, "features"),
         *runs,
         *(one for kind in ("latents", "text", "samples") for one in _stores(root, kind)),
     ]
-    by_parent: dict[str, list[Artefact]] = {}
-    known = {name_of(artefact.path) for artefact in found}
-    for artefact in found:
+    by_parent: dict[str, list[ArtifactRow]] = {}
+    known = {name_of(artifact.path) for artifact in found}
+    for artifact in found:
         # The last input is the nearest: latents name their features and then their autoencoder.
-        parents = [name_of(path) for path in artefact.made_from if name_of(path) in known]
-        by_parent.setdefault(parents[-1] if parents else "", []).append(artefact)
+        parents = [name_of(path) for path in artifact.made_from if name_of(path) in known]
+        by_parent.setdefault(parents[-1] if parents else "", []).append(artifact)
     return _tree(by_parent, "", 0)
 
 
-def _tree(by_parent: dict[str, list[Artefact]], parent: str, depth: int) -> list[Artefact]:
+def _tree(by_parent: dict[str, list[ArtifactRow]], parent: str, depth: int) -> list[ArtifactRow]:
     rows = []
-    for artefact in by_parent.get(parent, []):
-        rows.append(Artefact(**{**artefact.__dict__, "depth": depth}))
-        rows += _tree(by_parent, name_of(artefact.path), depth + 1)
+    for artifact in by_parent.get(parent, []):
+        rows.append(ArtifactRow(**{**artifact.__dict__, "depth": depth}))
+        rows += _tree(by_parent, name_of(artifact.path), depth + 1)
     return rows
 
 
-def _stores(root: Location, kind: str) -> list[Artefact]:
-    artefacts = []
-    for place, manifest in list_manifests(inside(root, kind)):
-        size = location_bytes(place)
+def _stores(root: Location, kind: str) -> list[ArtifactRow]:
+    artifacts = []
+    for location, manifest in list_manifests(inside(root, kind)):
+        size = location_bytes(location)
         if manifest is None:
-            artefacts.append(Artefact(place, kind, [], size, "damaged"))
+            artifacts.append(ArtifactRow(location, kind, [], size, "damaged"))
             continue
         parents = [manifest.attributes[key] for key in INPUTS if key in manifest.attributes]
-        status = manifest.status if manifest.status == COMPLETE else _progress(place)
-        artefacts.append(Artefact(place, kind, parents, size, status))
-    return artefacts
+        status = manifest.status if manifest.status == COMPLETE else _progress(location)
+        artifacts.append(ArtifactRow(location, kind, parents, size, status))
+    return artifacts
 
 
-def _progress(place: Location) -> str:
-    writer = StoreWriter.open(place)
+def _progress(location: Location) -> str:
+    writer = StoreWriter.open(location)
     return f"{writer.num_shards - len(writer.missing_shards())}/{writer.num_shards} shards"
 
 
-def _runs(root: Path) -> list[Artefact]:
-    artefacts = []
+def _runs(root: Path) -> list[ArtifactRow]:
+    artifacts = []
     for kind in KINDS:
         for file in sorted((root / kind).glob("*/run.json")):
             run = RunFolder.open(file.parent)
             # The nearest last: a generator belongs to its latents, whatever it was told of them.
             inputs = [path for _, path in sorted(run.record["inputs"].items(), key=lambda one: one[0] != "text")]
-            artefacts.append(Artefact(run.path, kind, inputs, folder_bytes(run.path), run.record["status"]))
-    return artefacts
+            artifacts.append(ArtifactRow(run.path, kind, inputs, folder_bytes(run.path), run.record["status"]))
+    return artifacts
 
 
 def run_references(root: Path) -> set[str]:
@@ -124,7 +124,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "rejected": len(rejected),
         "views": store.views,
         "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
-        "size": readable(store.blobs.num_bytes()),
+        "size": format_bytes(store.blobs.num_bytes()),
         "classes": len(store.attributes.get("class_names") or []) or None,
     }
     arrays = {

@@ -49,7 +49,7 @@ class SampleSet:
         store = open_store(self.writer.path)
         return store.read(PIXELS, store.rows()), store.labels[store.rows()].astype(np.int64)
 
-    def check_place(self) -> None:
+    def check_location(self) -> None:
         """Raise ValueError when other files lie where these are to go; before any image is made."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
@@ -118,7 +118,7 @@ def make_set(
     made: SampleSet, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> SampleSet:
     """Fill the store, or go on with it, then write its files."""
-    made.check_place()
+    made.check_location()
     store = make_sample_store(made.writer, models, config, runtime, on_progress)
     made.write_files(store, config.columns, on_progress)
     return made

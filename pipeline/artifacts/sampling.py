@@ -101,7 +101,7 @@ def _save_images(folder: Path, made: Made, plan: SamplePlan, first: int) -> list
     return entries
 
 
-def paint_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
+def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
     """Paint the latents that train-gen saved as previews and that have no image yet; returns the new files."""
     folder = models.generator.path / "previews"
     waiting = [file for file in sorted(folder.glob("step-*.safetensors")) if not file.with_suffix(".png").exists()]

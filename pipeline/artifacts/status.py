@@ -97,8 +97,8 @@ def find_folder(name: str, root: Path) -> Path:
     Raises:
         ValueError: there is none, or there are several.
     """
-    places = [Path(name), *sorted(root.glob(f"*/{name}") if "/" not in name and name not in ("", ".", "..") else [])]
-    found = [place for place in places if (place / MANIFEST).exists() or (place / "run.json").exists()]
+    folders = [Path(name), *sorted(root.glob(f"*/{name}") if "/" not in name and name not in ("", ".", "..") else [])]
+    found = [folder for folder in folders if (folder / MANIFEST).exists() or (folder / "run.json").exists()]
     if len(found) == 1 or (found and found[0] == Path(name)):
         return found[0]
     several = f"; there are several: {', '.join(map(str, found))}" if found else ""
@@ -108,8 +108,8 @@ def find_folder(name: str, root: Path) -> Path:
     )
 
 
-def _store_status(place: Path | str) -> Status:
-    writer = StoreWriter.open(place)
+def _store_status(location: Path | str) -> Status:
+    writer = StoreWriter.open(location)
     folder = writer.blobs.local_path()
     record = read_status_file(folder) if folder is not None else None
     lease = writer.lease().owner()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
+from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
 from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
@@ -37,7 +37,7 @@ from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 @click.option(
     "--export-images", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the images into that file too."
 )
-@config_options("eval", "runtime", exclude=(*ELSEWHERE, "checkpoints", "rebuilt"))
+@config_options("eval", "runtime", exclude=(*DISTRIBUTED_KEYS, "checkpoints", "rebuilt"))
 def eval_command(
     settings: Settings,
     samples: str,

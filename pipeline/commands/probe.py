@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stages import ELSEWHERE, input_option, watch_of
+from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
 from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -46,7 +46,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
 )
-@config_options("probe", "runtime", exclude=(*ELSEWHERE, "in_run"))
+@config_options("probe", "runtime", exclude=(*DISTRIBUTED_KEYS, "in_run"))
 def probe_command(
     settings: Settings,
     features: str,
@@ -75,7 +75,7 @@ def probe_command(
     inputs = ProbeInputs(store, run, stored, head, text_tower, images, settings.root / "cache" / "unpacked")
     folder = out or run.path / "probe"
     record = finished_probe(folder, inputs.ingredients(config, runtime.device))
-    done_before = record is not None
+    up_to_date = record is not None
     if record is None and settings.dry_run:
         output.say(f"probe: would be made: {folder}")
         output.result({"stage": "probe", "path": folder, "up_to_date": False})
@@ -94,5 +94,5 @@ def probe_command(
     output.table(score_rows(record))
     output.table(retrieval_rows(record))
     output.table(match_rows(record))
-    output.say(f"probe: {'up to date' if done_before else 'done'}: {folder}")
-    output.result({"stage": "probe", "path": folder, "up_to_date": done_before, **record})
+    output.say(f"probe: {'up to date' if up_to_date else 'done'}: {folder}")
+    output.result({"stage": "probe", "path": folder, "up_to_date": up_to_date, **record})

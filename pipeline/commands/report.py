@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.stages import ELSEWHERE
+from pipeline.commands.stages import DISTRIBUTED_KEYS
 from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
 
 
@@ -29,7 +29,7 @@ class Numbers(click.ParamType):
 
 
 @click.command("report", cls=FaeCommand)
-@click.argument("places", metavar="RUN|STORE...", nargs=-1, required=True)
+@click.argument("locations", metavar="RUN|STORE...", nargs=-1, required=True)
 @click.option(
     "-o",
     "--out",
@@ -78,10 +78,10 @@ class Numbers(click.ParamType):
     group="What",
     help="Held-out images to rebuild, and samples to look for copies of.",
 )
-@config_options("runtime", recipe="none", exclude=ELSEWHERE)
+@config_options("runtime", recipe="none", exclude=DISTRIBUTED_KEYS)
 def report_command(
     settings: Settings,
-    places: tuple[str, ...],
+    locations: tuple[str, ...],
     out: Path,
     sampling: bool,
     scales: tuple[float, ...],
@@ -94,10 +94,10 @@ def report_command(
     lineage, settings, curves, latent statistics, reconstructions, samples along the training and by guidance and
     steps, the nearest training images, and every metric with how it was made.
     """
-    from pipeline.report import Showing, write_report
+    from pipeline.report import ReportOptions, write_report
 
-    showing = Showing(images=images, scales=scales, steps=grid_steps, sampling=sampling)
+    options = ReportOptions(images=images, scales=scales, steps=grid_steps, sampling=sampling)
     output = settings.output
-    record = write_report(settings.root, places, out, showing, settings.recipe.runtime, output.say)
+    record = write_report(settings.root, locations, out, options, settings.recipe.runtime, output.say)
     output.say(f"report: {out} ({record['num_bytes'] / 1e6:.1f} MB, {record['seconds']:.1f} s)", "bold")
     output.result(record)

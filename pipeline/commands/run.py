@@ -38,7 +38,7 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
     the ingredient that changed is named. A recipe with variants or a sweep is run once for each variant with each
     combination of the sweep's values, and ends with a table.
     """
-    from pipeline.workflow import run_chain
+    from pipeline.workflow import run_workflow
 
     if until is not None:
         settings = replace(settings, recipe=replace(settings.recipe, until=until))
@@ -48,7 +48,7 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
     if only is not None or results is not None:
         raise RecipeError(f"{settings.source}: expected a recipe with variants or a sweep with --only and --results")
     stages = stages_of(settings)
-    made = run_chain(stages)
+    made = run_workflow(stages)
     summary: dict[str, Any] = {"stages": [outcome.as_record() for outcome in stages.outcomes]}
     if made is not None and not settings.dry_run:
         settings.output.say(f"grid: {made.samples.grid}", "bold")
@@ -57,7 +57,7 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
 
 
 def _run_variants(settings: Settings, only: str | None, results: Path | None) -> None:
-    from pipeline.config import judge_claims
+    from pipeline.config import check_claims
     from pipeline.workflow import metrics_of, run_variants, with_variants, write_results
 
     recipe, started = settings.recipe, time.perf_counter()
@@ -67,7 +67,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     if results is not None and not settings.dry_run:
         write_results(results, recipe, records, time.perf_counter() - started)
         settings.output.say(f"results: {results}", "bold")
-    settings.output.result({"variants": records, "claims": judge_claims(recipe.claims, metrics_of(records))})
+    settings.output.result({"variants": records, "claims": check_claims(recipe.claims, metrics_of(records))})
 
 
 @click.command("demo", cls=FaeCommand)

@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.commands.stages import TRAINERS, input_option, stages_of
+from pipeline.commands.stages import TRAIN_GROUP_KEYS, input_option, stages_of
 from pipeline.console import FaeCommand, Settings, config_options
 
 
@@ -10,7 +10,7 @@ from pipeline.console import FaeCommand, Settings, config_options
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
 @click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
-@config_options("sample", "runtime", exclude=TRAINERS)
+@config_options("sample", "runtime", exclude=TRAIN_GROUP_KEYS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
     """Make images: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.
 
@@ -18,13 +18,13 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     With --out or --format many images are made: --workers share a store of samples between them, which a stopped
     command goes on with, and when it is complete its images are written as PNG files, WebDataset tars or one .npz.
     """
-    from pipeline.artifacts import find_models, paint_previews
+    from pipeline.artifacts import decode_previews, find_models
 
     stages, output = stages_of(settings), settings.output
     models = find_models(settings.root, generator or settings.recipe.name, decoder, settings.recipe.sample.autoguidance)
     folder = stages.sample(models)
     if not settings.dry_run:
-        for file in paint_previews(models, settings.recipe.runtime) if previews else []:
+        for file in decode_previews(models, settings.recipe.runtime) if previews else []:
             output.say(f"preview: {file}")
         output.say(f"grid: {folder.grid}")
     output.result({**stages.outcomes[-1].as_record(), "grid": folder.grid})

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pipeline.workflow import Stages
 
 # What of the runtime's settings is no concern of training, and what is of it alone.
-ACTORS = ("executor", "workers", "dashboard")
-TRAINERS = ("train_workers", "max_train_workers", "parallel", "max_failures")
+ACTOR_KEYS = ("executor", "workers", "dashboard")
+TRAIN_GROUP_KEYS = ("train_workers", "max_train_workers", "parallel", "max_failures")
 # All that a command in this process alone has no use for.
-ELSEWHERE = (*ACTORS, *TRAINERS, "address", "cpus_per_worker", "gpus_per_worker", "placement")
+DISTRIBUTED_KEYS = (*ACTOR_KEYS, *TRAIN_GROUP_KEYS, "address", "cpus_per_worker", "gpus_per_worker", "placement")
 # A command that only trains needs no longer names.
 FLAGS = {"train_workers": "--workers", "max_train_workers": "--max-workers"}
 
@@ -81,7 +81,7 @@ def report(stages: "Stages") -> None:
     multiple=True,
     help="Block whose tokens are kept, counted from 0; given more than once, each fills a store.",
 )
-@config_options("data", "extract", "runtime", exclude=("encoder", "layer", *TRAINERS))
+@config_options("data", "extract", "runtime", exclude=("encoder", "layer", *TRAIN_GROUP_KEYS))
 def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple[int, ...]) -> None:
     """Run the frozen encoder once over every image and keep its features.
 
@@ -113,7 +113,7 @@ def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tup
 
 @click.command("extract-text", cls=FaeCommand)
 @input_option("--features", "Feature store whose rows have captions")
-@config_options("text", "runtime", exclude=TRAINERS)
+@config_options("text", "runtime", exclude=TRAIN_GROUP_KEYS)
 def extract_text_command(settings: Settings, features: str | None) -> None:
     """Run a frozen text encoder once over the captions of a store's rows.
 
@@ -129,7 +129,7 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
 
 @click.command("train-ae", cls=FaeCommand)
 @input_option("--features", "Feature store")
-@config_options("autoencoder", "runtime", exclude=ACTORS, flags=FLAGS)
+@config_options("autoencoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
 def train_ae_command(settings: Settings, features: str | None) -> None:
     """Train the feature autoencoder on a feature store.
 
@@ -146,7 +146,7 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
 @click.command("train-decoder", cls=FaeCommand)
 @input_option("--features", "Feature store with images")
 @input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
-@config_options("decoder", "runtime", exclude=ACTORS, flags=FLAGS)
+@config_options("decoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
 def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
     """Train the pixel decoder that turns features back into images.
 
@@ -166,7 +166,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
 @click.command("encode", cls=FaeCommand)
 @input_option("--features", "Feature store")
 @input_option("--autoencoder", "Autoencoder that compresses the features")
-@config_options("encode", "runtime", exclude=TRAINERS)
+@config_options("encode", "runtime", exclude=TRAIN_GROUP_KEYS)
 def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
     """Compress a feature store to a latent store, 16×16×32 numbers an image for the paper's models.
 
@@ -183,7 +183,7 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 @click.command("train-gen", cls=FaeCommand)
 @input_option("--latents", "Latent store")
 @input_option("--text", "Text store of the same rows, for --condition text")
-@config_options("generator", "runtime", exclude=ACTORS, flags=FLAGS)
+@config_options("generator", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
 def train_gen_command(settings: Settings, latents: str | None, text: str | None) -> None:
     """Train a generator on a latent store.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status", cls=FaeCommand)
-@click.argument("place", metavar="STORE|RUN")
+@click.argument("location", metavar="STORE|RUN")
 @click.option("--watch", is_flag=True, cls=GroupedOption, group="Watching", help="Look again until nobody works on it.")
 @click.option(
     "--every",
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     help="Time between two looks of --watch.",
 )
 @config_options(recipe="none")
-def status_command(settings: Settings, place: str, watch: bool, every: float) -> None:
+def status_command(settings: Settings, location: str, watch: bool, every: float) -> None:
     """Say how far a store or a run is, how fast it goes, who works on it, and what went wrong last.
 
     STORE|RUN is a folder, a store's URL, or a folder's name below --root. Watched for a program (--json), each look is
@@ -35,11 +35,11 @@ def status_command(settings: Settings, place: str, watch: bool, every: float) ->
     from pipeline.artifacts import status_of
     from pipeline.console import RUNNING
 
-    status = status_of(place, settings.root)
+    status = status_of(location, settings.root)
     while watch and status.state == RUNNING:
         _show(settings, status)
         time.sleep(every)
-        status = status_of(place, settings.root)
+        status = status_of(location, settings.root)
     if watch:
         _show(settings, status)
     else:

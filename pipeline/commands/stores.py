@@ -21,11 +21,11 @@ def ls_command(settings: Settings) -> None:
     """List stores and models in the order in which they were made from each other. The root may be a URL."""
     from pipeline.artifacts import inventory
 
-    rows = inventory(settings.place)
+    rows = inventory(settings.location)
     if not rows:
-        settings.output.say(f"{settings.place}: nothing yet; start with `fae-pipe extract` or `fae-pipe demo`")
+        settings.output.say(f"{settings.location}: nothing yet; start with `fae-pipe extract` or `fae-pipe demo`")
     settings.output.table([row.as_cells() for row in rows])
-    settings.output.result({"root": settings.place, "artefacts": [row.as_record() for row in rows]})
+    settings.output.result({"root": settings.location, "artifacts": [row.as_record() for row in rows]})
 
 
 @stores_group.command("show")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.console import FaeCommand, GroupedOption, PlaceType, Settings, config_options
+from pipeline.console import FaeCommand, GroupedOption, LocationType, Settings, config_options
 
 if TYPE_CHECKING:
     from stores.care import Repair, Report
@@ -14,7 +14,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
 
 
-STORE = PlaceType("store", exists=True)
+STORE = LocationType("store", exists=True)
 
 
 @click.command("verify", cls=FaeCommand)
@@ -111,23 +111,25 @@ def gc_command(settings: Settings, delete: bool, models: tuple[Path, ...]) -> No
     removed, nor is anything that is being written.
     """
     from pipeline.artifacts import run_references
-    from pipeline.console import readable
+    from pipeline.console import format_bytes
     from stores.backends import is_url
     from stores.care import gc
 
-    if is_url(settings.place) and not models:
+    if is_url(settings.location) and not models:
         raise click.UsageError(
-            f"--root {settings.place}: no models lie at a URL; pass --models DIR for each root of them"
+            f"--root {settings.location}: no models lie at a URL; pass --models DIR for each root of them"
         )
-    roots = models if is_url(settings.place) else (settings.root, *models)
+    roots = models if is_url(settings.location) else (settings.root, *models)
     references = set[str]().union(*[run_references(root) for root in roots])
-    found = gc(settings.place, references, dry_run=not delete)
-    settings.output.table([{"path": item.path, "size": readable(item.num_bytes), "why": item.why} for item in found])
-    total = readable(sum(item.num_bytes for item in found))
+    found = gc(settings.location, references, dry_run=not delete)
+    settings.output.table(
+        [{"path": item.path, "size": format_bytes(item.num_bytes), "why": item.why} for item in found]
+    )
+    total = format_bytes(sum(item.num_bytes for item in found))
     if not found:
-        settings.output.say(f"{settings.place}: nothing to remove")
+        settings.output.say(f"{settings.location}: nothing to remove")
     elif delete:
         settings.output.say(f"removed {total}")
     else:
         settings.output.say(f"{total} would be freed; --delete removes them")
-    settings.output.result({"root": settings.place, "deleted": delete, "garbage": [vars(item) for item in found]})
+    settings.output.result({"root": settings.location, "deleted": delete, "garbage": [vars(item) for item in found]})

@@ -75,7 +75,7 @@ def import_command(settings: Settings, source: Path, store_name: str, dtype: str
     from stores.backends import inside
     from stores.exchange import import_latents
 
-    parent = inside(settings.place, "latents")
+    parent = inside(settings.location, "latents")
     with settings.output.progress("import", "shards") as progress:
         store = import_latents(
             source, parent, check_name(store_name, "--name"), dtype, lambda done, total: progress(done, total, {})
@@ -95,7 +95,7 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
 
     zarr-python reads it as it is; `fae-pipe stores unpack` makes the store again, with the same content id.
     """
-    from pipeline.console import readable
+    from pipeline.console import format_bytes
     from stores import open_store
     from stores.care import pack
 
@@ -103,7 +103,7 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
         made = pack(open_store(store), out, compressor, level, lambda done, total: progress(done, total, {}))
     share = made.num_bytes / made.num_bytes_before
     settings.output.say(
-        f"{made.path}: {readable(made.num_bytes)}, {share:.0%} of {readable(made.num_bytes_before)}; "
+        f"{made.path}: {format_bytes(made.num_bytes)}, {share:.0%} of {format_bytes(made.num_bytes_before)}; "
         "the store is still there"
     )
     settings.output.result(vars(made))
@@ -117,7 +117,7 @@ def unpack_command(settings: Settings, archive: Path) -> None:
     from stores.backends import inside
     from stores.care import read_kind, unpack
 
-    parent = inside(settings.place, read_kind(archive))
+    parent = inside(settings.location, read_kind(archive))
     with settings.output.progress("unpack", "shards") as progress:
         store = unpack(archive, parent, lambda done, total: progress(done, total, {}))
     settings.output.say(f"{store.blobs.url}: {store.num_rows:,} rows, content id {store.content_id[:12]}")

@@ -1,4 +1,4 @@
-from .claims import judge_claims as judge_claims
+from .claims import check_claims as check_claims
 from .recipe import EXTRACT_TEXT as EXTRACT_TEXT
 from .recipe import SECTIONS as SECTIONS
 from .recipe import STAGES as STAGES

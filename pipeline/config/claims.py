@@ -41,7 +41,7 @@ class Claim:
     sign: str
     right: Quantity
 
-    def judged(self, metrics: Metrics) -> dict[str, Any]:
+    def check(self, metrics: Metrics) -> dict[str, Any]:
         """The two values as `measured`, and the `outcome`: holds, does not hold, or not measured."""
         left, right = self.left.value(metrics), self.right.value(metrics)
         if left is None or right is None:
@@ -75,9 +75,9 @@ def _quantity(found: re.Match[str], number: int) -> Quantity:
     return Quantity(float(factor or 1), found[f"variant{number}"], found[f"metric{number}"])
 
 
-def judge_claims(claims: Mapping[str, str], metrics: Metrics) -> list[dict[str, Any]]:
+def check_claims(claims: Mapping[str, str], metrics: Metrics) -> list[dict[str, Any]]:
     """A line for each claim: the sentence, what was compared, the values and the outcome."""
     return [
-        {"claim": sentence, "compared": text, **parse_claim(text, sentence).judged(metrics)}
+        {"claim": sentence, "compared": text, **parse_claim(text, sentence).check(metrics)}
         for sentence, text in claims.items()
     ]

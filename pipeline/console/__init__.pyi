@@ -1,15 +1,15 @@
+from .formats import format_bytes as format_bytes
 from .formats import format_fact as format_fact
 from .formats import format_facts as format_facts
 from .formats import format_number as format_number
 from .formats import format_seconds as format_seconds
 from .formats import format_shares as format_shares
-from .formats import readable as readable
 from .group import FaeCommand as FaeCommand
 from .group import FaeGroup as FaeGroup
 from .machine import machine_facts as machine_facts
 from .option_types import FiniteNumber as FiniteNumber
 from .option_types import GroupedOption as GroupedOption
-from .option_types import PlaceType as PlaceType
+from .option_types import LocationType as LocationType
 from .option_types import WholeNumber as WholeNumber
 from .options import Settings as Settings
 from .options import config_options as config_options

@@ -40,7 +40,7 @@ def format_shares(parts: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {100 * value / whole:.0f} %" for name, value in ordered) if whole > 0 else ""
 
 
-def readable(num_bytes: float) -> str:
+def format_bytes(num_bytes: float) -> str:
     """1.5 GB, 320 kB."""
     value = float(num_bytes)
     for unit in ("B", "kB", "MB", "GB"):

@@ -12,7 +12,7 @@ import click
 
 from pipeline.console.option_types import GENERAL
 
-USER_MISTAKES = (
+USER_ERRORS = (
     click.ClickException,
     ValueError,  # StoreError, RecipeError, RunError, …: every ValueError of the project is about what was given
     FileNotFoundError,
@@ -21,7 +21,7 @@ USER_MISTAKES = (
     IsADirectoryError,
     PermissionError,
 )
-MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
 
 class FaeCommand(click.Command):
@@ -92,13 +92,13 @@ def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = Fals
         result = run()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        return MISTAKE
+        return USAGE_ERROR
     except click.Abort as error:  # click's wrapping of Ctrl-C; who caught the signal may have said how to go on
         return _report(error.__cause__ or error, "stopped", INTERRUPTED, as_json, debug)
-    except USER_MISTAKES as error:
+    except USER_ERRORS as error:
         if _is_about_images(error):
             return _report(error, "failed", FAILURE, as_json, debug)
-        return _report(error, "error", MISTAKE, as_json, debug)
+        return _report(error, "error", USAGE_ERROR, as_json, debug)
     except Exception as error:
         return _report(error, "failed", FAILURE, as_json, debug)
     return result if isinstance(result, int) else 0

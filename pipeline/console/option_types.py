@@ -21,7 +21,7 @@ class GroupedOption(click.Option):
         self.group, self.setting = group, setting
 
 
-class PlaceType(click.ParamType):
+class LocationType(click.ParamType):
     """A folder, which with `exists` must be there, or a URL."""
 
     def __init__(self, name: str, exists: bool = False) -> None:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, load_recipe, override
-from pipeline.console.option_types import FiniteNumber, GroupedOption, OrWord, PlaceType, WholeNumber
+from pipeline.console.option_types import FiniteNumber, GroupedOption, LocationType, OrWord, WholeNumber
 from pipeline.console.output import Output
 from stores.backends import Location, is_url
 
@@ -24,13 +24,13 @@ class Settings:
     """What a person asked for: defaults, then the recipe, then --set, then options.
 
     `given` holds the keys (`section.key`, `name`) that were set on the command line; `source` is the recipe's
-    path or name, None when there is none. `place` is the folder or URL of all stores and models.
+    path or name, None when there is none. `location` is the folder or URL of all stores and models.
     """
 
     recipe: Recipe
     given: frozenset[str]
     source: str | None
-    place: Location
+    location: Location
     dry_run: bool
     debug: bool
     output: Output
@@ -42,12 +42,12 @@ class Settings:
         Raises:
             RecipeError: it was given as a URL.
         """
-        if is_url(self.place):
+        if is_url(self.location):
             raise RecipeError(
-                f"--root {self.place}: expected a folder; URLs are for stores ls, gc, import and unpack, "
+                f"--root {self.location}: expected a folder; URLs are for stores ls, gc, import and unpack, "
                 "and wherever a command takes a store"
             )
-        return Path(self.place)
+        return Path(self.location)
 
     @property
     def json(self) -> bool:
@@ -164,9 +164,9 @@ def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
 
 def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
     option = functools.partial(click.option, cls=GroupedOption)
-    place = option(
+    location = option(
         "--root",
-        type=PlaceType("place"),
+        type=LocationType("location"),
         metavar="DIR",
         default=DEFAULT_ROOT,
         show_default=True,
@@ -175,7 +175,7 @@ def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
         help="Folder of all stores and models.",
     )
     return [
-        *([place] if root else []),
+        *([location] if root else []),
         option("--json", is_flag=True, help="Print one JSON object on stdout, messages as JSON lines on stderr."),
         option("--debug", is_flag=True, help="Show the traceback of an error."),
     ]
@@ -206,7 +206,7 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
         recipe=recipe,
         given=frozenset(given),
         source=source,
-        place=parameters.pop("root", DEFAULT_ROOT),
+        location=parameters.pop("root", DEFAULT_ROOT),
         dry_run=parameters.pop("dry_run", False),
         debug=parameters.pop("debug"),
         output=Output(json=parameters.pop("json")),

@@ -15,10 +15,10 @@ from rich.live import Live
 
 from pipeline.console.formats import format_facts, format_number, format_seconds
 from pipeline.console.live_table import live_table
-from pipeline.console.pace import Pace
+from pipeline.console.throughput import Throughput
 
 LINE_SECONDS = 10.0
-TELL_SECONDS = 1.0
+NOTIFY_SECONDS = 1.0
 
 Record = dict[str, Any]
 # Is told a record at most once a second, and a last one whose "state" is not "running".
@@ -49,11 +49,11 @@ class Progress:
         self.clock, self.watchers = clock, watchers
         self.done = 0
         self.facts: dict[str, Any] = {}
-        self.pace = Pace(clock())
+        self.throughput = Throughput(clock())
         self._begun = False
         self._written_done: int | None = None
         self._written = clock()
-        self._told: float | None = None
+        self._notified: float | None = None
         self._live: Live | None = None
         self._lock = threading.RLock()  # the heart beats in a thread of its own
         self._ended = threading.Event()
@@ -64,15 +64,15 @@ class Progress:
             now = self.clock()
             if not self._begun or done < self.done:  # the first call, or a second round that counts from anew
                 self._begun = True
-                self.pace.start(now, done)
+                self.throughput.start(now, done)
             else:
-                self.pace.add(now, done)
+                self.throughput.add(now, done)
             self.done, self.total = done, total
             self.facts |= facts
             if self._live is None and now - self._written >= LINE_SECONDS:
                 self._write_line()
-            if self._told is None or now - self._told >= TELL_SECONDS:
-                self._tell(RUNNING)
+            if self._notified is None or now - self._notified >= NOTIFY_SECONDS:
+                self._notify(RUNNING)
 
     def start(self, done: int) -> None:
         """Say what an earlier run has done already; only for those who then `advance`."""
@@ -87,12 +87,12 @@ class Progress:
     @property
     def per_second(self) -> float:
         """Rate of this run, without what was done before; 0 while nothing is."""
-        return self.pace.per_second(self.clock())
+        return self.throughput.per_second(self.clock())
 
     @property
     def seconds_left(self) -> float | None:
         """Time left at that rate; None while there is no rate or no total."""
-        return self.pace.seconds_left(self.clock(), self.total)
+        return self.throughput.seconds_left(self.clock(), self.total)
 
     def line(self) -> str:
         """`extract  1,200/1,797 images  143/s  4 s left`, then the facts."""
@@ -113,13 +113,13 @@ class Progress:
                 "total": self.total,
                 "unit": self.unit,
                 "per_second": round(self.per_second, 3),
-                "per_second_now": round(self.pace.per_second_now(now), 3),
+                "per_second_now": round(self.throughput.per_second_now(now), 3),
                 "seconds_left": None if left is None else round(left, 1),
                 "facts": {name: _json_fact(value) for name, value in self.facts.items()},
             }
 
     def __enter__(self) -> "Progress":
-        self.pace.start(self.clock(), 0)
+        self.throughput.start(self.clock(), 0)
         self._written = self.clock()
         if sys.stderr.isatty() and not self.json:
             # What is printed to a stdout that is the same terminal appears above the table.
@@ -144,19 +144,19 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        elif self.done > self.pace.first and self.done != self._written_done:
+        elif self.done > self.throughput.first and self.done != self._written_done:
             self._write_line()
         with self._lock:
-            self._tell(DONE if error is None else FAILED if isinstance(error, Exception) else STOPPED, error)
+            self._notify(DONE if error is None else FAILED if isinstance(error, Exception) else STOPPED, error)
 
     def _beat(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
             with self._lock:
                 if not self._ended.is_set():
-                    self._tell(RUNNING)
+                    self._notify(RUNNING)
 
-    def _tell(self, state: str, error: BaseException | None = None) -> None:
-        self._told = self.clock()
+    def _notify(self, state: str, error: BaseException | None = None) -> None:
+        self._notified = self.clock()
         record = self.record(state)
         if error is not None:
             record["error"] = f"{type(error).__name__}: {error}".rstrip(": ")

@@ -34,9 +34,9 @@ class Watch:
         if runtime is not None and runtime.progress_json is not None:
             self._lines = open(runtime.progress_json, "a")  # noqa: SIM115 - closed by `close`
 
-    def watchers(self, places: Sequence[Path] = ()) -> list[Watcher]:
-        """For one stage; `places` are the folders of what it makes, in the order in which they are made."""
-        found: list[Watcher] = [StatusFile(places)] if places else []
+    def watchers(self, folders: Sequence[Path] = ()) -> list[Watcher]:
+        """For one stage; `folders` are the folders of what it makes, in the order in which they are made."""
+        found: list[Watcher] = [StatusFile(folders)] if folders else []
         if self._lines is not None:
             found.append(self._write_line)
         return found + ([self._page.update] if self._page is not None else [])
@@ -59,13 +59,13 @@ class StatusFile:
     It lies in the last of the folders that was begun: a stage may make two models one after the other.
     """
 
-    def __init__(self, places: Sequence[Path]) -> None:
-        self.places = places
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
 
     def __call__(self, record: Record) -> None:
-        begun = [place for place in self.places if place.is_dir() and not _is_anothers(place)]
-        for place in begun[: None if record["state"] == DONE else -1]:
-            (place / PROGRESS).unlink(missing_ok=True)
+        begun = [folder for folder in self.folders if folder.is_dir() and not _is_anothers(folder)]
+        for folder in begun[: None if record["state"] == DONE else -1]:
+            (folder / PROGRESS).unlink(missing_ok=True)
         if begun and record["state"] != DONE:
             facts = {**record, **this_process(), "heartbeat_unix_seconds": round(time.time(), 3)}
             file = begun[-1] / PROGRESS
@@ -78,10 +78,10 @@ class StatusFile:
                 temporary.unlink(missing_ok=True)
 
 
-def read_status_file(place: Path) -> dict[str, Any] | None:
+def read_status_file(folder: Path) -> dict[str, Any] | None:
     """What a driver wrote last, with `alive`: whether it still works on it; None when there is nothing to read."""
     try:
-        record = json.loads((place / PROGRESS).read_text())
+        record = json.loads((folder / PROGRESS).read_text())
     except (OSError, ValueError):
         return None
     return (
@@ -89,7 +89,7 @@ def read_status_file(place: Path) -> dict[str, Any] | None:
     )
 
 
-def _is_anothers(place: Path) -> bool:
+def _is_anothers(folder: Path) -> bool:
     """Whether another driver is at work there; this one will be refused, and must not say that the work failed."""
-    found, mine = read_status_file(place), this_process()
+    found, mine = read_status_file(folder), this_process()
     return found is not None and found["alive"] and any(found.get(name) != mine[name] for name in mine)

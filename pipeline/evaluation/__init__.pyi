@@ -2,11 +2,11 @@ from .evaluation import Export as Export
 from .evaluation import evaluate as evaluate
 from .image_locations import RUN as RUN
 from .probe_tables import match_rows as match_rows
-from .probe_tables import probe_figures as probe_figures
+from .probe_tables import probe_metrics as probe_metrics
 from .probe_tables import retrieval_rows as retrieval_rows
 from .probe_tables import score_rows as score_rows
 from .probing import ProbeInputs as ProbeInputs
 from .probing import finished_probe as finished_probe
 from .probing import probe as probe
 from .record import FILE as FILE
-from .record import evaluations as evaluations
+from .record import read_evaluations as read_evaluations

@@ -14,13 +14,13 @@ from jobs.evaluation import Captioned, HeadJudge, StoreImages, TowerJudge
 from jobs.runs import RunFolder
 from jobs.sampling import text_of
 from pipeline.artifacts import LATENTS_FILE, RECORD, find_store, latents_of
-from pipeline.evaluation.image_locations import Side
+from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import Store
 
 
 def caption_judge(
     root: Path,
-    made: Side,
+    made: EvaluatedSet,
     config: EvalConfig,
     device: torch.device,
     say: Callable[[str], object],
@@ -37,7 +37,9 @@ def caption_judge(
     samples = captioned(made)
     if samples is None:
         if config.text_tower or latents or text:
-            raise ValueError(f"{made.place}: expected samples with captions; found none; make them with --prompts FILE")
+            raise ValueError(
+                f"{made.location}: expected samples with captions; received none; make them with --prompts FILE"
+            )
         return None
     if config.text_tower:
         return TowerJudge(Path(config.text_tower), samples, device, config.seed)
@@ -51,7 +53,7 @@ def caption_judge(
     return HeadJudge(real, captions, samples, device, config.seed)
 
 
-def captioned(made: Side) -> Captioned | None:
+def captioned(made: EvaluatedSet) -> Captioned | None:
     """Samples of captions, from their store or their folder; None for all other images."""
     if isinstance(made.images, StoreImages) and made.images.store.kind == "samples":
         return _of_store(made.images.store, made.images.rows)
@@ -88,7 +90,7 @@ def _of_folder(folder: Path) -> Captioned | None:
     return Captioned([entry["caption"] for entry in entries], latents, images)
 
 
-def _generator_of(root: Path, made: Side) -> RunFolder | None:
+def _generator_of(root: Path, made: EvaluatedSet) -> RunFolder | None:
     """The finished run below `root` whose weights made the samples."""
     digest = made.made_by.get("generator_sha256")
     for file in sorted((root / "generators").glob("*/run.json")):

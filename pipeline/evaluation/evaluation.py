@@ -26,12 +26,12 @@ from jobs.evaluation import (
 from jobs.executors import pick_device, use_threads
 from pipeline.console import Output, Watcher
 from pipeline.evaluation.caption_judges import caption_judge
-from pipeline.evaluation.image_locations import Side, open_sides
+from pipeline.evaluation.image_locations import EvaluatedSet, open_sets
 from pipeline.evaluation.record import (
     evaluation_file,
     evaluation_record,
-    evaluations,
     metric_rows,
+    read_evaluations,
     write_evaluation,
     write_pairs,
 )
@@ -50,7 +50,7 @@ class Export:
 
 def evaluate(
     root: Path,
-    place: str,
+    location: str,
     config: EvalConfig,
     runtime: RuntimeConfig,
     output: Output,
@@ -70,7 +70,7 @@ def evaluate(
         ValueError, FileNotFoundError: sides that are not there or must not be compared; each message says what to do.
     """
     threads, device = use_threads(runtime.threads), pick_device(runtime.device)
-    made, reference = open_sides(root, place, config, device, threads, features, decoder)
+    made, reference = open_sets(root, location, config, device, threads, features, decoder)
     judge = caption_judge(root, made, config, device, output.say, latents, text)
     record = Evaluator(root, config, device, threads, output, watchers, judge).evaluate(made, reference, export)
     output.table(metric_rows(record))
@@ -90,18 +90,20 @@ class Evaluator:
     judge: TowerJudge | HeadJudge | None = None
     """Tells whether samples show their captions."""
 
-    def evaluate(self, made: Side, reference: Side | None, export: Export | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, made: EvaluatedSet, reference: EvaluatedSet | None, export: Export | None = None
+    ) -> dict[str, Any]:
         """The record of this evaluation, as evaluation.json holds it, with its `file` and whether it was `up_to_date`.
 
         Raises:
             ValueError: nothing to compare with, or two sides that must not be compared.
         """
         if reference is not None and None not in (made.size, reference.size):
-            refuse_unequal({"size": reference.size}, {"size": made.size}, reference.place)
+            refuse_unequal({"size": reference.size}, {"size": made.size}, reference.location)
         extractors = self._extractors([side for side in (made, reference) if side is not None])
         ingredients = self._ingredients(made, reference, extractors)
         file = evaluation_file(self.root, made)
-        known = next((one for one in evaluations(file) if one["fingerprint"] == fingerprint(ingredients)), None)
+        known = next((one for one in read_evaluations(file) if one["fingerprint"] == fingerprint(ingredients)), None)
         for role, side in (("evaluated", made), ("reference", reference)):
             if side is not None:
                 self.output.say(f"{role}: {side.describe()}")
@@ -133,7 +135,7 @@ class Evaluator:
         self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
         return {**record, "file": str(file), "up_to_date": False}
 
-    def _extractors(self, sides: Sequence[Side]) -> list[Extractor]:
+    def _extractors(self, sides: Sequence[EvaluatedSet]) -> list[Extractor]:
         """The networks of the settings; where these name none, those that a file of statistics can be compared by."""
         config = self.config
         weights = Path(config.inception_weights) if config.inception_weights else None
@@ -142,7 +144,9 @@ class Evaluator:
         fitting = [extractor for extractor in built if all(side.is_seen_by(extractor.facts) for side in sides)]
         return fitting if fitting and config.extractors is None else built
 
-    def _ingredients(self, made: Side, reference: Side | None, extractors: Sequence[Extractor]) -> dict[str, Any]:
+    def _ingredients(
+        self, made: EvaluatedSet, reference: EvaluatedSet | None, extractors: Sequence[Extractor]
+    ) -> dict[str, Any]:
         captions = {} if self.judge is None else {"captions": self.judge.ingredients}
         return {
             "evaluated": made.identity,
@@ -160,13 +164,13 @@ class Evaluator:
         config = self.config
         return Pass(config.batch_size, config.pair_rows, config.max_rejected, self.device, self.threads)
 
-    def _reference(self, side: Side, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
+    def _reference(self, side: EvaluatedSet, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
         def progress() -> Any:
             return self.output.progress("reference", "images", watchers=self.watchers)
 
         return measure_reference(self.root, side, extractors, self._pass, size, self.output.say, progress)
 
-    def _measure(self, made: Side, extractors: Sequence[Extractor], reference: Side | None) -> Seen:
+    def _measure(self, made: EvaluatedSet, extractors: Sequence[Extractor], reference: EvaluatedSet | None) -> Seen:
         if made.images is None:
             assert made.statistics is not None
             size = reference.size if reference else None
@@ -176,7 +180,7 @@ class Evaluator:
             return measure(made.images, extractors, replace(self._pass, growing=True), report, pairs)
 
     def _metrics(
-        self, made: Side, extractors: Sequence[Extractor], seen: Seen, references: dict[str, Measured]
+        self, made: EvaluatedSet, extractors: Sequence[Extractor], seen: Seen, references: dict[str, Measured]
     ) -> list[Metric]:
         metrics = [_mean(name, values) for name, values in seen.pairs.items()]
         for extractor in extractors:
@@ -187,15 +191,15 @@ class Evaluator:
             with self.output.progress("captions", "steps", watchers=self.watchers) as report:
                 metrics += self.judge.metrics(report)
         if not metrics:
-            raise ValueError(f"{made.place}: expected a set to compare it with; received none; pass --reference SET")
+            raise ValueError(f"{made.location}: expected a set to compare it with; received none; pass --reference SET")
         return metrics
 
     def _export(
-        self, export: Export, made: Side, extractors: Sequence[Extractor], measured: dict[str, Measured]
+        self, export: Export, made: EvaluatedSet, extractors: Sequence[Extractor], measured: dict[str, Measured]
     ) -> None:
         """Statistics by InceptionV3, or without it by the first extractor."""
         if made.images is None:
-            raise ValueError(f"--export-npz: expected images to evaluate; {made.place} holds statistics alone")
+            raise ValueError(f"--export-npz: expected images to evaluate; {made.location} holds statistics alone")
         facts = min(extractors, key=lambda extractor: extractor.facts.name != "inception").facts
         found = measured[facts.name]
         assert found.count is not None

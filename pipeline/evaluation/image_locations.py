@@ -35,7 +35,7 @@ TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interva
 
 
 @dataclass(frozen=True)
-class Choice:
+class ImageSelection:
     """Which images of a set count: a split, so many, and the size to which files are cropped (None: their own)."""
 
     split: str | None
@@ -45,14 +45,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Side:
+class EvaluatedSet:
     """One side of a comparison: images, or statistics of images, or both.
 
-    `name` may stand in the name of a folder; `folder` is the artefact's own, None when the images are somebody
+    `name` may stand in the name of a folder; `folder` is the artifact's own, None when the images are somebody
     else's; `made_by` holds what is recorded of their making.
     """
 
-    place: str
+    location: str
     name: str
     images: ImageSet | None
     statistics: Statistics | None = None
@@ -80,16 +80,14 @@ class Side:
     def describe(self) -> str:
         """What it is, in a line; of samples how they were made, since guidance, steps and labels move every metric."""
         if self.images is None:
-            return (
-                f"{self.place}: statistics alone, {'provenance recorded' if self.size else 'provenance not recorded'}"
-            )
+            return f"{self.location}: statistics only, provenance {'recorded' if self.size else 'not recorded'}"
         parts = [f"{self.images.total:,} images of {self.images.size} px"]
         sampled = self.made_by.get("sample", {})
         parts += [f"{name} {sampled[name]}" for name in TOLD if name in sampled]
-        return f"{self.place}: {', '.join(parts)}"
+        return f"{self.location}: {', '.join(parts)}"
 
 
-def open_sides(
+def open_sets(
     root: Path,
     text: str,
     config: EvalConfig,
@@ -97,7 +95,7 @@ def open_sides(
     threads: int,
     features: str | None = None,
     decoder: str | None = None,
-) -> tuple[Side, Side | None]:
+) -> tuple[EvaluatedSet, EvaluatedSet | None]:
     """What is evaluated (see `open_side`, or a run and its reconstructions) and what the settings compare it with.
 
     Reconstructions are compared with what they rebuild when the settings name nothing else.
@@ -105,31 +103,31 @@ def open_sides(
     Raises:
         ValueError, FileNotFoundError: a side that holds no images, or a run that makes none.
     """
-    choice, reference = Choice(config.split, config.count, config.size, threads), None
+    selection, reference = ImageSelection(config.split, config.count, config.size, threads), None
     if (Path(text) / RUN).is_file():
-        made = open_reconstructions(root, RunFolder.open(Path(text)), features, decoder, choice, device)
+        made = open_reconstructions(root, RunFolder.open(Path(text)), features, decoder, selection, device)
         reference = originals_of(made)
     else:
-        made = open_side(root, text, "samples", choice)
+        made = open_set(root, text, "samples", selection)
     if config.reference is not None:
-        wanted = Choice(config.reference_split, config.reference_count, config.size or made.size, threads)
-        reference = open_side(root, config.reference, "features", wanted)
+        wanted = ImageSelection(config.reference_split, config.reference_count, config.size or made.size, threads)
+        reference = open_set(root, config.reference, "features", wanted)
     return made, reference
 
 
-def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:
+def open_set(root: Path, text: str, kind: str, selection: ImageSelection) -> EvaluatedSet:
     """What a name (of the newest store of this kind below `root`) or a path means.
 
     Raises:
         ValueError, FileNotFoundError: nothing that holds images is there.
     """
     if is_url(text) or (Path(text) / MANIFEST).is_file():
-        return _of_store(text, open_store(text), choice)
+        return _of_store(text, open_store(text), selection)
     path = Path(text)
     if (path / RECORD).is_file():
-        return _of_samples(root, path, choice)
+        return _of_samples(root, path, selection)
     if path.suffix == ".npz" and path.is_file():
-        return _of_npz(path, choice)
+        return _of_npz(path, selection)
     if (path / RUN).is_file():
         raise ValueError(
             f"{path}: expected images; a model has none: evaluate what `fae-pipe sample` makes with it, "
@@ -137,13 +135,18 @@ def open_side(root: Path, text: str, kind: str, choice: Choice) -> Side:
         )
     newest = None if path.exists() else _newest(root / kind, text)
     if newest is not None:
-        return open_side(root, str(newest), kind, choice)
-    return _of_files(root, text, choice)
+        return open_set(root, str(newest), kind, selection)
+    return _of_files(root, text, selection)
 
 
 def open_reconstructions(
-    root: Path, run: RunFolder, features: str | None, decoder: str | None, choice: Choice, device: torch.device
-) -> Side:
+    root: Path,
+    run: RunFolder,
+    features: str | None,
+    decoder: str | None,
+    selection: ImageSelection,
+    device: torch.device,
+) -> EvaluatedSet:
     """What a decoder's run paints of the images of its feature store (its autoencoder in between, if it has one).
 
     An autoencoder's run is judged through the newest decoder made for it. `features` and `decoder` name others.
@@ -163,14 +166,14 @@ def open_reconstructions(
         painter, known = run, run.record["inputs"].get("autoencoder")
         autoencoder = RunFolder.open(Path(known)) if known else None
     store = _features_of(root, run, features)
-    originals = StoreImages(store, choice.split or "val", choice.count)
+    originals = StoreImages(store, selection.split or "val", selection.count)
     made_by = {
         "decoder": str(painter.path) if painter else None,
         "autoencoder": str(autoencoder.path) if autoencoder else None,
         "features": store.url,
     }
     images = Reconstructions(originals, painter, autoencoder, device)
-    return Side(str(run.path), run.path.name, images, None, run.path, made_by)
+    return EvaluatedSet(str(run.path), run.path.name, images, None, run.path, made_by)
 
 
 def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunFolder:
@@ -179,11 +182,11 @@ def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunF
     return decoder_for(root, autoencoder, autoencoder.record["ingredients"]["features_content_id"])
 
 
-def originals_of(side: Side) -> Side:
+def originals_of(side: EvaluatedSet) -> EvaluatedSet:
     """What reconstructions are compared with: the very images that were to be rebuilt."""
     assert isinstance(side.images, Reconstructions)
     originals = side.images.originals
-    return Side(originals.store.url, name_of(originals.store.url), originals)
+    return EvaluatedSet(originals.store.url, name_of(originals.store.url), originals)
 
 
 def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
@@ -204,57 +207,57 @@ def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
     return store
 
 
-def _of_store(text: str, store: Store, choice: Choice) -> Side:
+def _of_store(text: str, store: Store, selection: ImageSelection) -> EvaluatedSet:
     made_by = {name: value for name, value in store.manifest.ingredients.items() if name != "store"}
     made_by |= {"labels": store.attributes["labels"]} if "labels" in store.attributes else {}
-    images = StoreImages(store, choice.split, choice.count)
-    return Side(text, name_of(text), images, None, None if is_url(text) else Path(text), made_by)
+    images = StoreImages(store, selection.split, selection.count)
+    return EvaluatedSet(text, name_of(text), images, None, None if is_url(text) else Path(text), made_by)
 
 
-def _of_samples(root: Path, folder: Path, choice: Choice) -> Side:
+def _of_samples(root: Path, folder: Path, selection: ImageSelection) -> EvaluatedSet:
     """A folder of samples: the store that its files were written from, or the PNG files of a few samples."""
     record = json.loads((folder / RECORD).read_text())
     if "store" in record:
         store = open_store(Path(record["store"]))
         if store.content_id != record["content_id"]:
             raise StoreError(f"{store.url}: expected the store that {folder} was written from; it has changed since")
-        side = _of_store(record["store"], store, choice)
-        return Side(str(folder), side.name, side.images, None, folder, side.made_by)
-    images = _read_files(root, folder / "images", choice)
-    return Side(str(folder), folder.name, images, None, folder, record["ingredients"])
+        side = _of_store(record["store"], store, selection)
+        return EvaluatedSet(str(folder), side.name, side.images, None, folder, side.made_by)
+    images = _read_files(root, folder / "images", selection)
+    return EvaluatedSet(str(folder), folder.name, images, None, folder, record["ingredients"])
 
 
-def _of_npz(path: Path, choice: Choice) -> Side:
+def _of_npz(path: Path, selection: ImageSelection) -> EvaluatedSet:
     statistics = read_statistics(path)
-    images = NpzImages(path, choice.count) if "arr_0" in npz_arrays(path) else None
+    images = NpzImages(path, selection.count) if "arr_0" in npz_arrays(path) else None
     if statistics is None and images is None:
         raise ValueError(
             f"{path}: expected arr_0 (images) or mu and sigma (statistics), as ADM's evaluation suite has them; "
             f"found {', '.join(npz_arrays(path))}"
         )
-    return Side(str(path), _plain(path.stem), images, statistics)
+    return EvaluatedSet(str(path), _plain(path.stem), images, statistics)
 
 
-def _of_files(root: Path, text: str, choice: Choice) -> Side:
+def _of_files(root: Path, text: str, selection: ImageSelection) -> EvaluatedSet:
     found = image_path(DataConfig(path=text), root).path
     assert found is not None
-    return Side(found, _plain(name_of(found).partition(".")[0]), _read_files(root, Path(found), choice))
+    return EvaluatedSet(found, _plain(name_of(found).partition(".")[0]), _read_files(root, Path(found), selection))
 
 
-def _read_files(root: Path, place: Path, choice: Choice) -> FileImages:
-    digests = root / "cache" / f"digests-{fingerprint({'root': str(place.absolute())})[:12]}.parquet"
+def _read_files(root: Path, location: Path, selection: ImageSelection) -> FileImages:
+    digests = root / "cache" / f"digests-{fingerprint({'root': str(location.absolute())})[:12]}.parquet"
     return file_images(
-        open_source(str(place), cache=str(root / "cache" / "unpacked")),
-        size=choice.size,
-        split=choice.split,
-        count=choice.count,
+        open_source(str(location), cache=str(root / "cache" / "unpacked")),
+        size=selection.size,
+        split=selection.split,
+        count=selection.count,
         cache=digests,
-        threads=choice.threads,
+        threads=selection.threads,
     )
 
 
 def _newest(parent: Path, name: str) -> Path | None:
-    """The newest finished artefact `parent/<name>-<fingerprint12>`."""
+    """The newest finished artifact `parent/<name>-<fingerprint12>`."""
     folders = [path for path in parent.glob(f"{name}-*") if re.fullmatch(re.escape(name) + "-[0-9a-f]{12}", path.name)]
     made = {folder: max(_times(folder), default=0.0) for folder in folders}
     return max((folder for folder in folders if made[folder]), key=lambda folder: made[folder], default=None)

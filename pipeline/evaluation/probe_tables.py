@@ -39,7 +39,7 @@ def retrieval_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def probe_figures(record: dict[str, Any]) -> dict[str, float]:
+def probe_metrics(record: dict[str, Any]) -> dict[str, float]:
     """A record's held-out accuracies of the linear probe by kind of token; shares of patches matched as by x."""
     scores = record["classification"] or {}
     found = {f"probe {kind}": scores[kind]["linear_top1"] for kind in scores}

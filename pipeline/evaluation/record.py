@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from fae.metrics import Metric
 from jobs.evaluation import Reconstructions
 from pipeline.console import plain
-from pipeline.evaluation.image_locations import Side
+from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
 
@@ -27,8 +27,8 @@ LIBRARIES = ("fae-pipe", "torch", "torchvision", "timm", "numpy", "pillow", "tor
 
 
 def evaluation_record(
-    made: Side,
-    reference: Side | None,
+    made: EvaluatedSet,
+    reference: EvaluatedSet | None,
     metrics: list[Metric],
     ingredients: dict[str, Any],
     **facts: Any,
@@ -47,12 +47,12 @@ def evaluation_record(
     }
 
 
-def evaluation_file(root: Path, side: Side) -> Path:
-    """evaluation.json in the artefact's folder; for other images a file of their name below `root`."""
+def evaluation_file(root: Path, side: EvaluatedSet) -> Path:
+    """evaluation.json in the artifact's folder; for other images a file of their name below `root`."""
     return side.folder / FILE if side.folder is not None else root / "evaluations" / side.name / FILE
 
 
-def evaluations(file: Path) -> list[dict[str, Any]]:
+def read_evaluations(file: Path) -> list[dict[str, Any]]:
     """The records in an evaluation.json, oldest first; none where there is no such file.
 
     Raises:
@@ -69,7 +69,7 @@ def evaluations(file: Path) -> list[dict[str, Any]]:
 
 def write_evaluation(file: Path, record: dict[str, Any]) -> None:
     """Put a record last; one of the same fingerprint is replaced, all others stay."""
-    others = [one for one in evaluations(file) if one["fingerprint"] != record["fingerprint"]]
+    others = [one for one in read_evaluations(file) if one["fingerprint"] != record["fingerprint"]]
     make_folder(file.absolute().parent)
     replace_file(file, json.dumps({"evaluations": [*others, plain(record)]}, indent=1, ensure_ascii=False).encode())
 
@@ -98,9 +98,9 @@ def write_pairs(file: Path, name: str, images: Reconstructions, pairs: Mapping[s
     return path
 
 
-def _about(side: Side) -> dict[str, Any]:
+def _about(side: EvaluatedSet) -> dict[str, Any]:
     rejected = side.images.rejected if side.images is not None else {}
-    return {"place": side.place, **side.identity, "made_by": side.made_by, "rejected": rejected}
+    return {"location": side.location, **side.identity, "made_by": side.made_by, "rejected": rejected}
 
 
 def _versions() -> dict[str, str]:

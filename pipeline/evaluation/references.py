@@ -18,13 +18,13 @@ from jobs.evaluation import (
 )
 from jobs.executors import OnProgress
 from pipeline.console import Progress
-from pipeline.evaluation.image_locations import Side
+from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import explain_difference
 
 
 def measure_reference(
     root: Path,
-    side: Side,
+    side: EvaluatedSet,
     extractors: Sequence[Extractor],
     how: Pass,
     size: int | None,
@@ -55,7 +55,7 @@ def measure_reference(
 
 
 def _kept(
-    root: Path, side: Side, images: ImageSet, extractor: Extractor, how: Pass, say: Callable[[str], object]
+    root: Path, side: EvaluatedSet, images: ImageSet, extractor: Extractor, how: Pass, say: Callable[[str], object]
 ) -> Measured | None:
     """Statistics on disk of these images by this extractor; without them it says what differs from the newest."""
     ingredients = reference_ingredients(images, extractor.facts, how.kept_rows)

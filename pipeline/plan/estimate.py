@@ -14,9 +14,9 @@ from pipeline.plan.model_costs import (
     blank_caption,
     decoder_cost,
     encoder_cost,
-    evaluations,
     generator_cost,
     meta_encoder,
+    num_function_evaluations,
     text_needs,
 )
 from pipeline.plan.records import GeneratorNeed, Machines, ModelNeed, Plan, StageNeed, StoreNeed
@@ -54,7 +54,7 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     texts = _store("text", text.arrays, images, recipe.text.captions, recipe.text.rows_per_shard) if text else []
     work = _Work(machines, machines.rate * costs["frozen encoder"].flops)
     row_bytes = {spec.name: spec.record_bytes for spec in [*features, *latents]}
-    runs = evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator, caption)
+    runs = num_function_evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator, caption)
     stages = _stages(recipe, images * views, images, work, costs, runs, row_bytes, stores)
     if text:
         stages = _with_text(stages, work, recipe, images, text, sum(store.num_bytes for store in texts))

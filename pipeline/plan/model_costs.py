@@ -127,7 +127,7 @@ def generator_cost(
     return _cost(generator.model, lambda: generator.evaluate(x, conditions))
 
 
-def evaluations(
+def num_function_evaluations(
     config: SampleConfig,
     shape: tuple[int, int, int],
     num_classes: int,

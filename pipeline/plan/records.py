@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.console import format_number, format_seconds, readable
+from pipeline.console import format_bytes, format_number, format_seconds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class StoreNeed:
             "row": self.row,
             "rows a shard": f"{self.rows_per_shard:,}",
             "shards": f"{self.shards:,}",
-            "bytes": readable(self.num_bytes),
+            "bytes": format_bytes(self.num_bytes),
         }
 
 
@@ -60,8 +60,8 @@ class ModelNeed:
             "model": self.model,
             "parameters": f"{self.parameters / 1e6:,.1f} M",
             "GFLOP an image": format_number(self.flops / 1e9),
-            "a GPU's memory, DDP": readable(self.ddp_bytes or 0) if trained else "",
-            "FSDP": readable(self.fsdp_bytes or 0) if trained else "",
+            "a GPU's memory, DDP": format_bytes(self.ddp_bytes or 0) if trained else "",
+            "FSDP": format_bytes(self.fsdp_bytes or 0) if trained else "",
         }
 
 
@@ -86,8 +86,8 @@ class GeneratorNeed:
             "parameters": f"{self.parameters:,}",
             "the paper": self.published,
             "GFLOP a pass": format_number(self.flops / 1e9),
-            "a GPU's memory, DDP": readable(self.ddp_bytes),
-            "FSDP": readable(self.fsdp_bytes),
+            "a GPU's memory, DDP": format_bytes(self.ddp_bytes),
+            "FSDP": format_bytes(self.fsdp_bytes),
         }
 
 
@@ -109,8 +109,8 @@ class StageNeed:
             "time": format_seconds(self.seconds),
             "GPU hours": format_number(self.gpu_hours),
             "bound by": self.bound_by,
-            "reads": f"{readable(self.bytes_read / self.seconds)}/s",
-            "writes": f"{readable(self.bytes_written / self.seconds)}/s",
+            "reads": f"{format_bytes(self.bytes_read / self.seconds)}/s",
+            "writes": f"{format_bytes(self.bytes_written / self.seconds)}/s",
         }
 
 
@@ -165,7 +165,7 @@ class Plan:
         """The totals in words."""
         lines = [
             f"in all: {format_seconds(self.seconds)} on {self.machines.gpus} GPUs, "
-            f"{format_number(self.gpu_hours)} GPU hours, {readable(self.num_bytes)} of stores"
+            f"{format_number(self.gpu_hours)} GPU hours, {format_bytes(self.num_bytes)} of stores"
         ]
         if self.gpu_cost is not None:
             lines.append(f"cost of the GPUs: {self.gpu_cost:,.0f}")

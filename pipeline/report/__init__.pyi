@@ -1,2 +1,2 @@
-from .gallery import Showing as Showing
+from .gallery import ReportOptions as ReportOptions
 from .write import write_report as write_report

@@ -20,9 +20,8 @@ from jobs.sampling import (
     rebuilt_images,
     takes_text,
 )
-from pipeline.artifacts import SampleFolder, paint_previews
-from pipeline.report import image_sections as showcase
-from pipeline.report import records
+from pipeline.artifacts import SampleFolder, decode_previews
+from pipeline.report import image_html, records
 from pipeline.report.page import Section, film
 from pipeline.report.subjects import Subject
 
@@ -30,7 +29,7 @@ MOST_PREVIEWS = 6
 
 
 @dataclass(frozen=True)
-class Showing:
+class ReportOptions:
     """How much is painted: held-out images, samples in a cell, guidance scales and solver steps."""
 
     images: int = 16
@@ -46,7 +45,7 @@ class Gallery:
 
     root: Path
     subject: Subject
-    showing: Showing
+    options: ReportOptions
     device: torch.device
     runtime: RuntimeConfig
     say: Callable[[str], None]
@@ -66,13 +65,13 @@ class Gallery:
             else None
         )
         self.say("report: rebuilding images")
-        found = rebuilt_images(features, usable, decoder, self.showing.images, self.device)
+        found = rebuilt_images(features, usable, decoder, self.options.images, self.device)
         words = "held out" if found.split == "val" else "of the training set, as none are held out"
         note = (
             f"{len(found.keys)} images {words}, each beside what {decoder.path.name} paints of it: PSNR and SSIM. "
             f"Means: {np.mean(found.psnr_db):.2f} dB, {np.mean(found.ssim):.3f}."
         )
-        return Section("Reconstructions", showcase.rebuilt_grid(found), note)
+        return Section("Reconstructions", image_html.rebuilt_grid(found), note)
 
     def _previews(self) -> Section | None:
         run = self.subject.generator
@@ -80,14 +79,14 @@ class Gallery:
             return None
         models = self._models()
         if models is not None:
-            paint_previews(models, self.runtime)
+            decode_previews(models, self.runtime)
         painted = [file for file in sorted((run.path / "previews").glob("step-*.png")) if file.stem[5:].isdigit()]
         files = painted or sorted((run.path / "previews").glob("step-*-latents.png"))
         if not files:
             return None
         chosen = [files[at] for at in sorted(set(np.linspace(0, len(files) - 1, MOST_PREVIEWS).round().astype(int)))]
         shown = {
-            f"step {_step(file):,}": showcase.image_file(file, f"samples at step {_step(file)}") for file in chosen
+            f"step {_step(file):,}": image_html.image_file(file, f"samples at step {_step(file)}") for file in chosen
         }
         note = "The same conditions and seeds at each step" + ("." if painted else ", in the store's latent colors.")
         return Section("Samples along the training", film(shown), note)
@@ -99,27 +98,27 @@ class Gallery:
             if folder.complete:
                 config = folder.record()["ingredients"]["sample"]
                 text = f"{config['steps']} steps, guidance {config['guidance_scale']:g}, seed {config['seed']}"
-                shown[f"{path.name}: {text}"] = showcase.image_file(folder.grid, f"grid of samples, {text}")
+                shown[f"{path.name}: {text}"] = image_html.image_file(folder.grid, f"grid of samples, {text}")
         return Section("Samples", film(shown), "Grids that were made before.") if shown else None
 
     def _guidance(self) -> Section | None:
-        models, sampler, showing = self._models(), self._sampler, self.showing
-        plan = self._plan(showing.cell)
+        models, sampler, options = self._models(), self._sampler, self.options
+        plan = self._plan(options.cell)
         if models is None or sampler is None or plan is None:
             return None
         self.say("report: sampling")
-        scales = (1.0,) if plan.unconditional else showing.scales
-        found = guidance_grid(sampler, plan, SampleConfig(), scales, showing.steps)
+        scales = (1.0,) if plan.unconditional else options.scales
+        found = guidance_grid(sampler, plan, SampleConfig(), scales, options.steps)
         names = plan.told(models.class_names)
         note = f"{_in_words(plan, names)} with seeds 0 to {len(names) - 1} in every cell; Euler"
         note += "." if plan.unconditional else ", guided at all times."
-        return Section("Guidance and steps", showcase.guidance_table(found, names), note)
+        return Section("Guidance and steps", image_html.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
-        sampler, features, plan = self._sampler, self.subject.features, self._plan(self.showing.images)
+        sampler, features, plan = self._sampler, self.subject.features, self._plan(self.options.images)
         if sampler is None or plan is None or features is None or "pixels" not in features.arrays:
             return None
-        scale, steps = self.showing.scales[0], self.showing.steps[-1]
+        scale, steps = self.options.scales[0], self.options.steps[-1]
         found = guidance_grid(sampler, plan, SampleConfig(), [scale], [steps])
         samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
@@ -130,13 +129,13 @@ class Gallery:
             real = features.read("pixels", held_out[: len(samples)], view=0)
             note += f"; real held-out images: {np.median(nearest_images(real, features, train).distances):.3f}"
         note += f". Samples at guidance {scale:g}, {steps} steps; a copy would be far nearer than a held-out image."
-        return Section("Nearest training images", showcase.nearest_grid(samples, nearest, keys), note)
+        return Section("Nearest training images", image_html.nearest_grid(samples, nearest, keys), note)
 
     def _probe(self) -> Section | None:
         shown = {}
         for folder in records.probe_folders(self.subject):
             for file in sorted(folder.glob("*.png")):
-                shown[f"{file.stem} ({folder.parent.name})"] = showcase.image_file(file, f"probe figure: {file.stem}")
+                shown[f"{file.stem} ({folder.parent.name})"] = image_html.image_file(file, f"probe figure: {file.stem}")
         return Section("Preserved semantics", film(shown), "Metrics of fae-pipe probe.") if shown else None
 
     def _plan(self, count: int) -> SamplePlan | None:
@@ -149,7 +148,7 @@ class Gallery:
 
     @cached_property
     def _sampler(self) -> Sampler | None:
-        models = self._models() if self.showing.sampling else None
+        models = self._models() if self.options.sampling else None
         return None if models is None else Sampler.load(models, self.device)
 
     def _models(self) -> Models | None:

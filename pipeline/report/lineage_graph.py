@@ -27,17 +27,17 @@ class Node:
 def lineage_graph(subjects: Sequence[Subject]) -> Markup:
     """An inline SVG; what several subjects share is drawn once."""
     nodes = {node.name: node for subject in subjects for node in _nodes(subject)}
-    places = _places(list(nodes.values()))
-    width = (max(column for column, _ in places.values()) + 1) * (BOX_WIDTH + GAP_X) - GAP_X
-    height = (max(row for _, row in places.values()) + 1) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    positions = _positions(list(nodes.values()))
+    width = (max(column for column, _ in positions.values()) + 1) * (BOX_WIDTH + GAP_X) - GAP_X
+    height = (max(row for _, row in positions.values()) + 1) * (BOX_HEIGHT + GAP_Y) - GAP_Y
     edges = [
-        _edge(_corner(places[parent]), _corner(places[node.name]))
+        _edge(_corner(positions[parent]), _corner(positions[node.name]))
         for node in nodes.values()
         for parent in node.made_from
-        if parent in places
+        if parent in positions
     ]
     asked = {subject.title for subject in subjects}
-    boxes = [_box(node, _corner(places[node.name]), node.name in asked) for node in nodes.values()]
+    boxes = [_box(node, _corner(positions[node.name]), node.name in asked) for node in nodes.values()]
     label = "; ".join(
         f"{node.name} ({node.kind})" + (f" from {' and '.join(node.made_from)}" if node.made_from else "")
         for node in nodes.values()
@@ -60,21 +60,21 @@ def _nodes(subject: Subject) -> list[Node]:
     return found
 
 
-def _places(nodes: list[Node]) -> dict[str, tuple[int, int]]:
+def _positions(nodes: list[Node]) -> dict[str, tuple[int, int]]:
     """(column, row) of each node: a column for each stage, rows as they come."""
     filled: dict[int, int] = {}
-    places = {}
+    positions = {}
     for node in sorted(nodes, key=lambda node: node.kind in LAST_ROWS):
         column = COLUMNS[node.kind]
         row = max(filled.values(), default=0) if node.kind in LAST_ROWS else filled.get(column, 0)
-        places[node.name] = (column, row)
+        positions[node.name] = (column, row)
         filled[column] = row + 1
     used = sorted(filled)
-    return {name: (used.index(column), row) for name, (column, row) in places.items()}
+    return {name: (used.index(column), row) for name, (column, row) in positions.items()}
 
 
-def _corner(place: tuple[int, int]) -> tuple[int, int]:
-    return place[0] * (BOX_WIDTH + GAP_X), place[1] * (BOX_HEIGHT + GAP_Y)
+def _corner(position: tuple[int, int]) -> tuple[int, int]:
+    return position[0] * (BOX_WIDTH + GAP_X), position[1] * (BOX_HEIGHT + GAP_Y)
 
 
 def _edge(start: tuple[int, int], end: tuple[int, int]) -> Markup:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.runs import RunFolder
 from pipeline.artifacts import RECORD as SAMPLES
-from pipeline.evaluation import FILE, evaluations
+from pipeline.evaluation import FILE, read_evaluations
 from pipeline.report.subjects import Subject
 from stores import Store
 from stores.core import list_manifests
@@ -16,8 +16,8 @@ PROBE = "probe.json"
 RUN = "run.json"
 
 
-def merit_rows(root: Path, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
-    """Metrics of merit with how each was made: those of the trainings and those of `fae-pipe eval` and `probe`."""
+def recorded_metrics(root: Path, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """Metrics with how each was made: those of the trainings and those of `fae-pipe eval` and `probe`."""
     rows = []
     for folder in _unique(folder for subject in subjects for folder in subject.folders):
         if (folder / RUN).exists():
@@ -37,9 +37,9 @@ def sample_folders(root: Path, subject: Subject) -> list[Path]:
     for file in sorted((root / "samples").glob(f"*/{SAMPLES}")):
         if json.loads(file.read_text())["ingredients"]["generator_sha256"] == run.weights_sha256:
             found.append(file.parent)
-    for place, manifest in list_manifests(root / "samples"):
+    for location, manifest in list_manifests(root / "samples"):
         if manifest is not None and manifest.ingredients.get("generator_sha256") == run.weights_sha256:
-            found.append(Path(place))
+            found.append(Path(location))
     return found
 
 
@@ -70,7 +70,7 @@ def _training_rows(run: RunFolder) -> list[dict[str, Any]]:
 
 def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
     rows = []
-    for record in evaluations(folder / FILE):
+    for record in read_evaluations(folder / FILE):
         for one in record["metrics"]:
             spread = "" if one["low"] is None else f"; 95 %: {one['low']:.4g} to {one['high']:.4g}"
             rows.append(_row(folder.name, one["metric"], one["value"], f"{one['note']}{spread}; {record['command']}"))

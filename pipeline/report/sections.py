@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from jobs.config import RuntimeConfig
 from pipeline.report import curves, records
-from pipeline.report.gallery import Gallery, Showing
+from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.page import Section, folded, plots, table, wide
 from pipeline.report.subjects import Subject
@@ -26,7 +26,7 @@ class Sections:
 
     root: Path
     subjects: Sequence[Subject]
-    showing: Showing
+    options: ReportOptions
     device: torch.device
     runtime: RuntimeConfig
     say: Callable[[str], None]
@@ -36,7 +36,7 @@ class Sections:
         """The sections that have something to show, in the page's order; texts of plots come with `embed`."""
         made: list[Section] = [self._lineage(), self._merit(), *self._curves(), *self._latents()]
         for subject in self.subjects:
-            gallery = Gallery(self.root, subject, self.showing, self.device, self.runtime, self.say)
+            gallery = Gallery(self.root, subject, self.options, self.device, self.runtime, self.say)
             made += [self._named(subject, section) for section in gallery.sections()]
         return [*made, *self._comparison(), self._settings()]
 
@@ -52,8 +52,8 @@ class Sections:
 
     def _merit(self) -> Section:
         return Section(
-            "Metrics of merit",
-            table(records.merit_rows(self.root, self.subjects)),
+            "Metrics",
+            table(records.recorded_metrics(self.root, self.subjects)),
             "Each with how it was made; fae-pipe eval and fae-pipe probe add theirs here.",
         )
 

@@ -47,16 +47,16 @@ class Subject:
         return [Path(part.path) for part in parts if part is not None]
 
 
-def open_subject(root: Path, place: str) -> Subject:
+def open_subject(root: Path, location: str) -> Subject:
     """The run or store at a path, or the newest finished generator of that name.
 
     Raises:
         RunError, StoreError: there is none.
     """
-    path = Path(place)
+    path = Path(location)
     if (path / "manifest.json").exists():
         return _of_store(root, open_store(path))
-    run = RunFolder.open(path) if path.is_dir() else newest(root, "generators", place)
+    run = RunFolder.open(path) if path.is_dir() else newest(root, "generators", location)
     subject = Subject(run.path, run.record["kind"], run.record["name"])
     assert subject.kind in KINDS, subject.kind
     {"autoencoders": _from_autoencoder, "decoders": _from_decoder, "generators": _from_generator}[subject.kind](

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.config import RuntimeConfig
 from jobs.executors import pick_device, use_threads
 from pipeline.report import curves
-from pipeline.report.gallery import Showing
+from pipeline.report.gallery import ReportOptions
 from pipeline.report.page import render_page
 from pipeline.report.sections import Sections, with_plots
 from pipeline.report.subjects import open_subject
@@ -19,9 +19,9 @@ from stores.backends import make_folder, replace_file
 
 def write_report(
     root: Path,
-    places: Sequence[str],
+    locations: Sequence[str],
     file: Path,
-    showing: Showing,
+    options: ReportOptions,
     runtime: RuntimeConfig,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def write_report(
     """
     started = time.perf_counter()
     use_threads(runtime.threads)
-    subjects = [open_subject(root, place) for place in places]
-    maker = Sections(root, subjects, showing, pick_device(runtime.device), runtime, say)
+    subjects = [open_subject(root, location) for location in locations]
+    maker = Sections(root, subjects, options, pick_device(runtime.device), runtime, say)
     found = maker.all()
     script, elements = curves.embed(maker.drawn)
     sections = with_plots(found, elements)

@@ -57,11 +57,11 @@ class RowImages:
     @cached_property
     def _features(self) -> Store | None:
         """The store that this one was encoded from: the same rows in the same order."""
-        place = self.store.attributes.get("features")
-        if place is None or not Path(place).exists():
+        location = self.store.attributes.get("features")
+        if location is None or not Path(location).exists():
             return None
         try:
-            found = open_store(place)
+            found = open_store(location)
         except StoreError:
             return None
         wanted = self.store.manifest.ingredients.get("features_content_id")

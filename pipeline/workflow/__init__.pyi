@@ -1,6 +1,6 @@
-from .chain import run_chain as run_chain
 from .demo import run_demo as run_demo
 from .exporting import export as export
+from .recipe_workflow import run_workflow as run_workflow
 from .results import write_results as write_results
 from .stages import Stages as Stages
 from .variants import metrics_of as metrics_of

@@ -1,4 +1,4 @@
-"""The demo: the digits recipe, then what independent judges say of its images."""
+"""The demo: the digits recipe, then what independent classifiers say of its images."""
 
 import json
 from dataclasses import replace
@@ -13,11 +13,11 @@ from jobs.config import RuntimeConfig
 from jobs.executors import pick_device
 from jobs.runs import load_model
 from jobs.train import rebuilder, reconstruct
-from pipeline.artifacts import Half, SampleFolder, as_record, judge
+from pipeline.artifacts import DigitSet, SampleFolder, as_record, measure_digits
 from pipeline.config import load_recipe
 from pipeline.console import Output, Watch
-from pipeline.report import Showing, write_report
-from pipeline.workflow.chain import Made, run_chain
+from pipeline.report import ReportOptions, write_report
+from pipeline.workflow.recipe_workflow import RecipeResult, run_workflow
 from pipeline.workflow.stages import Stages
 from stores import Store, fingerprint
 from stores.backends import replace_file
@@ -30,16 +30,16 @@ GRID_ROWS = 40
 
 def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, watch: Watch) -> None:
     """Run every stage of the family's recipe that is out of date, judge the result (once), print paths and metrics."""
-    name, place = DEMOS[model]
+    name, folder_name = DEMOS[model]
     recipe = replace(load_recipe(name), runtime=runtime)
     stages = Stages(root, recipe, output, watch=watch)
-    made = run_chain(stages)
+    made = run_workflow(stages)
     assert made is not None
     config = replace(recipe.sample, num=SAMPLES, classes=None)
     guided = stages.sample_few(made.models, config)
     unguided = stages.sample_few(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
-    folder = root / place
-    metrics = judged(folder, made, guided, unguided)
+    folder = root / folder_name
+    metrics = demo_metrics(folder, made, guided, unguided)
     _show(output, made, folder, metrics)
     page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(stages))
     output.say(f"report:          {page}", "bold")
@@ -54,7 +54,7 @@ def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, wat
     )
 
 
-def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
+def demo_metrics(folder: Path, made: RecipeResult, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
     """The metrics of these very images: read from metrics.json, or measured and written there."""
     assert made.decoder is not None
     made_of = fingerprint(
@@ -71,29 +71,31 @@ def judged(folder: Path, made: Made, guided: SampleFolder, unguided: SampleFolde
     columns = GRID_ROWS // 2
     lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
     save_png(image_grid(np.concatenate(lines), columns), folder / "reconstructions.png")
-    judges = judge(train, heldout, Half(*guided.read()), Half(*unguided.read()), Half(rebuilt, heldout.labels))
-    metrics = as_record(judges)
+    classifiers = measure_digits(
+        train, heldout, DigitSet(*guided.read()), DigitSet(*unguided.read()), DigitSet(rebuilt, heldout.labels)
+    )
+    metrics = as_record(classifiers)
     replace_file(file, json.dumps({"made_of": made_of, "metrics": metrics}, indent=1).encode())
     return metrics
 
 
-def reported(file: Path, root: Path, made: Made, runtime: RuntimeConfig, output: Output, renew: bool) -> Path:
+def reported(file: Path, root: Path, made: RecipeResult, runtime: RuntimeConfig, output: Output, renew: bool) -> Path:
     """The report on the demo's generator; written when it is not there, or anything was made anew."""
     if renew or not file.exists():
-        write_report(root, [str(made.models.generator.path)], file, Showing(), runtime, output.say)
+        write_report(root, [str(made.models.generator.path)], file, ReportOptions(), runtime, output.say)
     return file
 
 
 def _up_to_date(stages: Stages) -> bool:
-    return all(outcome.done_before for outcome in stages.outcomes)
+    return all(outcome.up_to_date for outcome in stages.outcomes)
 
 
-def _half(features: Store, split: str) -> Half:
+def _half(features: Store, split: str) -> DigitSet:
     rows = features.rows(split)
-    return Half(features.read("pixels", rows), features.labels[rows])
+    return DigitSet(features.read("pixels", rows), features.labels[rows])
 
 
-def _show(output: Output, made: Made, folder: Path, metrics: dict[str, Any]) -> None:
+def _show(output: Output, made: RecipeResult, folder: Path, metrics: dict[str, Any]) -> None:
     output.table([{"metric": name.replace("_", " "), "value": value} for name, value in metrics.items()])
     output.say(f"samples:         {made.samples.grid}", "bold")
     output.say(f"reconstructions: {folder / 'reconstructions.png'}", "bold")

@@ -63,12 +63,12 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
         metrics=metrics,
         class_names=models.class_names or (),
         unconditional=is_unconditional(models.generator),
-        **_told(models.generator, latents),
+        **_text_facts(models.generator, latents),
         data=terms,
     )
 
 
-def _told(generator: RunFolder, latents: Store) -> dict[str, Any]:
+def _text_facts(generator: RunFolder, latents: Store) -> dict[str, Any]:
     """Of a generator of captions: its text encoder, and a caption that it may have seen."""
     if not takes_text(generator):
         return {}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Recipe, judge_claims
+from pipeline.config import Recipe, check_claims
 from pipeline.console import format_seconds, machine_facts
 from pipeline.workflow.variants import metric_table, metrics_of, numbers_of
 from stores.backends import make_folder, replace_file
@@ -40,7 +40,7 @@ def results_text(recipe: Recipe, records: Sequence[Mapping[str, Any]], seconds: 
         f"Seeds: {', '.join(f'{name} {seed}' for name, seed in seeds(recipe).items())}; what a variant sets instead "
         "stands below. All other settings are the recipe's.",
         "## Claims",
-        markdown_table(judge_claims(recipe.claims, metrics_of(records))),
+        markdown_table(check_claims(recipe.claims, metrics_of(records))),
         "## Variants",
         markdown_table([{"variant": one["variant"], "sets": _settings(one["values"])} for one in records]),
     ]

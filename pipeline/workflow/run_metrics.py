@@ -7,13 +7,13 @@ from pathlib import Path
 from jobs.executors import use_threads
 from jobs.runs import RunFolder
 from pipeline.config import Recipe, RecipeError
-from pipeline.evaluation import FILE, RUN, ProbeInputs, evaluate, finished_probe, probe, probe_figures
+from pipeline.evaluation import FILE, RUN, ProbeInputs, evaluate, finished_probe, probe, probe_metrics
 from pipeline.workflow.stage_runner import Outcome
 from pipeline.workflow.stages import Stages
 from stores import Store
 
 
-def evaluate_images(stages: Stages, place: Path, features: Store, what: str = "") -> None:
+def evaluate_images(stages: Stages, location: Path, features: Store, what: str = "") -> None:
     """Samples → metrics beside the recipe's reference; one of the recipe's name is this feature store.
 
     Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the metrics' names.
@@ -21,13 +21,13 @@ def evaluate_images(stages: Stages, place: Path, features: Store, what: str = ""
     config, recipe = stages.recipe.eval, stages.recipe
     if stages.dry_run:
         # Whether it is there is known only once images and networks were read.
-        stages.output.say(f"eval: would be made if it is not there: {place / FILE}")
+        stages.output.say(f"eval: would be made if it is not there: {location / FILE}")
         return
-    if (place / RUN).is_file():
+    if (location / RUN).is_file():
         config = replace(config, reference=None)
     elif config.reference == recipe.name:
         config = replace(config, reference=str(features.path))
-    record = evaluate(stages.root, str(place), config, recipe.runtime, stages.output, stages.watch.watchers())
+    record = evaluate(stages.root, str(location), config, recipe.runtime, stages.output, stages.watch.watchers())
     # Those of fewer images (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
     found = [metric for metric in record["metrics"] if " at " not in metric["metric"]]
     metrics = {metric["metric"] + what: metric["value"] for metric in found}
@@ -51,7 +51,7 @@ def probe_autoencoder(stages: Stages, features: Store, autoencoder: RunFolder) -
             lambda stage, unit: stages.output.progress(stage, unit, watchers=watchers),
         )
         outcome.seconds = time.perf_counter() - started
-    outcome.metrics = probe_figures(record) if record else {}
+    outcome.metrics = probe_metrics(record) if record else {}
     stages.note(outcome)
 
 

@@ -21,7 +21,7 @@ class Outcome:
 
     stage: str
     path: Path
-    done_before: bool
+    up_to_date: bool
     why: list[str] = field(default_factory=list)
     seconds: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Outcome:
         return {
             "stage": self.stage,
             "path": str(self.path),
-            "up_to_date": self.done_before,
+            "up_to_date": self.up_to_date,
             "why": self.why,
             "seconds": round(self.seconds, 2),
             "metrics": self.metrics,
@@ -39,7 +39,7 @@ class Outcome:
 
 
 @dataclass
-class Maker:
+class StageRunner:
     """Makes what a recipe lacks below one root folder. With `dry_run` nothing is written and nothing is trained."""
 
     root: Path
@@ -58,15 +58,15 @@ class Maker:
     ) -> list[Store | None]:
         """The stores, made together when any is unfinished; None for those that a dry run does not make."""
         outcomes = [Outcome(stage, writer.path, writer.complete, _why(writer)) for writer in writers]
-        to_do = [outcome for outcome in outcomes if not outcome.done_before]
+        to_do = [outcome for outcome in outcomes if not outcome.up_to_date]
         for outcome in outcomes:
-            if outcome.done_before:
+            if outcome.up_to_date:
                 self.note(outcome)
         stores: Sequence[Store | None] | None = self._work_all(to_do, "images", make) if to_do else None
         if stores is None:
             return [writer.finalize() if writer.complete else None for writer in writers]
         for outcome, store in zip(outcomes, stores, strict=True):
-            if store is not None and not outcome.done_before:
+            if store is not None and not outcome.up_to_date:
                 rejected = store.num_rows - len(store.rows())
                 outcome.metrics = {"rows": store.num_rows, "rejected": rejected, "content_id": store.content_id}
         return list(stores)
@@ -78,7 +78,7 @@ class Maker:
         name: str,
         ingredients: dict[str, Any],
         make: Callable[[OnProgress], RunFolder],
-        places: Sequence[Path] = (),
+        folders: Sequence[Path] = (),
     ) -> RunFolder | None:
         """The trained run of these ingredients; None when a dry run does not make it."""
         path = RunFolder.locate(self.root, kind, name, ingredients)
@@ -89,23 +89,23 @@ class Maker:
         newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
         why = explain_difference(newest.record["ingredients"], ingredients) if newest else []
         outcome = Outcome(stage, path, False, why)
-        run_or_none = self.work(outcome, "steps", make, places)
+        run_or_none = self.work(outcome, "steps", make, folders)
         if run_or_none is not None:
             outcome.metrics = run_or_none.record["metrics"]
         return run_or_none
 
     def work(
-        self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
+        self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T], folders: Sequence[Path] = ()
     ) -> T | None:
-        """Make the result of one outcome, in folders of these `places` when they are not its own."""
-        return self._work_all([outcome], unit, make, places)
+        """Make the result of one outcome, in folders of these `folders` when they are not its own."""
+        return self._work_all([outcome], unit, make, folders)
 
     def _work_all(
-        self, outcomes: Sequence[Outcome], unit: str, make: Callable[[OnProgress], T], places: Sequence[Path] = ()
+        self, outcomes: Sequence[Outcome], unit: str, make: Callable[[OnProgress], T], folders: Sequence[Path] = ()
     ) -> T | None:
         """Say why, then make the results of one stage while others watch; in a dry run only say it.
 
-        `places` are the folders that it makes when they are not the outcomes' own.
+        `folders` are the folders that it makes when they are not the outcomes' own.
         """
         for outcome in outcomes:
             for line in outcome.why:
@@ -113,7 +113,7 @@ class Maker:
         result, seconds = None, 0.0
         if not self.dry_run:
             started = time.perf_counter()
-            watchers = self.watch.watchers(places or [outcome.path for outcome in outcomes])
+            watchers = self.watch.watchers(folders or [outcome.path for outcome in outcomes])
             with self.output.progress(outcomes[0].stage, unit, watchers=watchers) as report:
                 result = make(report)
             seconds = time.perf_counter() - started
@@ -127,7 +127,7 @@ class Maker:
         self.outcomes.append(outcome)
         state = (
             "up to date"
-            if outcome.done_before
+            if outcome.up_to_date
             else "would be made"
             if self.dry_run
             else f"done in {outcome.seconds:.1f} s"

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from jobs.config import ExtractConfig, SampleConfig
 from jobs.runs import Models, RunFolder
-from pipeline.artifacts import image_path, scratch_of
-from pipeline.workflow.stage_runner import Maker, Outcome
+from pipeline.artifacts import image_path, scratch_folder
+from pipeline.workflow.stage_runner import Outcome, StageRunner
 from stores import Store
 
 if TYPE_CHECKING:
     from pipeline.artifacts import SampleFolder, SampleSet
 
 
-class Stages(Maker):
+class Stages(StageRunner):
     """The stages of one recipe under one root folder.
 
     Each stage imports its own job, so a stage cannot load what is not its business: the frozen encoder is known to
@@ -30,11 +30,11 @@ class Stages(Maker):
         from jobs.extraction import extract, plan_features
 
         recipe, parent = self.recipe, self.root / "features"
-        with scratch_of(self.root, self.dry_run) as place:
-            data = image_path(recipe.data, place)
+        with scratch_folder(self.root, self.dry_run) as folder:
+            data = image_path(recipe.data, folder)
             with self.output.progress("scan", "images") as scanned:
                 plans = plan_features(
-                    data, configs, recipe.runtime, place / "cache", lambda done, total: scanned(done, total, {})
+                    data, configs, recipe.runtime, folder / "cache", lambda done, total: scanned(done, total, {})
                 )
             writers = [plan.writer(parent, recipe.name) for plan in plans]
             return self.stores("extract", writers, lambda report: extract(writers, plans, data, recipe.runtime, report))
@@ -45,9 +45,9 @@ class Stages(Maker):
         from jobs.extraction import extract_text, plan_text, text_writer
 
         config, runtime = self.recipe.text, self.recipe.runtime
-        with scratch_of(self.root, self.dry_run) as place:
+        with scratch_folder(self.root, self.dry_run) as folder:
             plan = plan_text(
-                source.index, config, pick_device(runtime.device), place / "cache" / "captions", source.url
+                source.index, config, pick_device(runtime.device), folder / "cache" / "captions", source.url
             )
         writer = text_writer(source, self.root / "text", self.recipe.name, plan, config, runtime)
         if plan.cut:
@@ -145,7 +145,7 @@ class Stages(Maker):
 
         folder = locate_samples(self.root, self.recipe.name, models, config)
         outcome = Outcome("sample", folder.path, folder.complete)
-        if outcome.done_before:
+        if outcome.up_to_date:
             if not self.dry_run:
                 folder.draw_grid(config.columns)
             self.note(outcome)

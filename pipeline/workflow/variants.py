@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config import Recipe, RecipeError, judge_claims, override, unknown
+from pipeline.config import Recipe, RecipeError, check_claims, override, unknown
 from pipeline.console import Output
-from pipeline.workflow.chain import run_chain
+from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 
 NOT_COMPARED = {"rows", "rejected", "content_id", "split", "classes", "images", "store"}
@@ -54,11 +54,11 @@ def run_variants(recipe: Recipe, stages_of: Callable[[Recipe], Stages], output: 
         settings = ", ".join(f"{key}={value}" for key, value in variant.values.items())
         output.say(f"{variant.name or 'sweep'}: {settings or 'as the recipe is'}", "bold")
         stages = stages_of(variant.recipe)
-        run_chain(stages)
+        run_workflow(stages)
         made = [outcome.as_record() for outcome in stages.outcomes]
         records.append({"variant": variant.name, "values": variant.values, "stages": made, "metrics": numbers_of(made)})
     output.table(metric_table(records))
-    output.table(judge_claims(recipe.claims, metrics_of(records)))
+    output.table(check_claims(recipe.claims, metrics_of(records)))
     return records
 
 

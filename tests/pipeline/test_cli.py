@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fae.sampling.transport import Transport
 from pipeline.cli import main
 from pipeline.config.recipe import dump, override
-from pipeline.workflow.chain import STAGES
+from pipeline.workflow.recipe_workflow import STAGES
 
 
 def fae_pipe(*words, **environment):
@@ -153,7 +153,7 @@ def test_too_many_broken_images_end_with_their_names_and_the_store_is_kept(image
 
 def test_json_is_one_object_on_stdout_and_lines_on_stderr(world):
     outcome = fae_pipe("stores", "ls", "--root", world.root, "--json")
-    assert {Path(row["path"]).name for row in json.loads(outcome.stdout)["artefacts"]} >= {
+    assert {Path(row["path"]).name for row in json.loads(outcome.stdout)["artifacts"]} >= {
         world.made.features.path.name,
         world.made.latents.path.name,
     }

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.config.stages import DataConfig
-from pipeline.artifacts.data_paths import image_path, scratch_of
+from pipeline.artifacts.data_paths import image_path, scratch_folder
 
 
 @pytest.fixture
@@ -19,10 +19,9 @@ def found(path, root):
     return image_path(DataConfig(path=path), root).path
 
 
-@pytest.mark.parametrize("place", ["work", "work/data", "shared/data"])
-def test_a_name_is_looked_for_in_the_usual_folders(working_folder, tmp_path, place):
-    folder = tmp_path / place / "set"
-    folder.mkdir(parents=True)
+def test_a_relative_path_counts_from_the_working_folder(working_folder, tmp_path):
+    folder = working_folder / "set"
+    folder.mkdir()
     assert (working_folder / found("set", tmp_path)).resolve() == folder
 
 
@@ -42,9 +41,9 @@ def test_globs_and_none_are_left_to_the_source(working_folder, tmp_path):
     assert found(None, tmp_path) is None
 
 
-def test_a_path_that_is_nowhere_names_the_places_and_what_to_do(working_folder, tmp_path, monkeypatch):
+def test_a_path_that_is_nowhere_names_the_folders_and_what_to_do(working_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("FAE_PIPE_DATA", "/elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"'sett' in one of /elsewhere, \., data, .*--data PATH"):
+    with pytest.raises(FileNotFoundError, match=r"'sett' in one of /elsewhere, \.; .*--data PATH"):
         found("sett", tmp_path)
 
 
@@ -59,14 +58,14 @@ def test_a_dry_run_reads_the_cache_and_throws_its_own_away(tmp_path):
     (root / "cache" / "unpacked").mkdir(parents=True)
     (root / "cache" / "digests-0.parquet").write_bytes(b"digests")
     (root / "cache" / "unpacked" / "set.tar").write_bytes(b"tar")
-    with scratch_of(root, dry_run=True) as place:
-        assert place != root
-        assert (place / "cache" / "digests-0.parquet").read_bytes() == b"digests"
-        assert (place / "cache" / "unpacked" / "set.tar").read_bytes() == b"tar"
-        (place / "cache" / "digests-0.parquet").write_bytes(b"changed")
-        (place / "cache" / "unpacked" / "set.tar").unlink()
-    assert not place.exists()
+    with scratch_folder(root, dry_run=True) as location:
+        assert location != root
+        assert (location / "cache" / "digests-0.parquet").read_bytes() == b"digests"
+        assert (location / "cache" / "unpacked" / "set.tar").read_bytes() == b"tar"
+        (location / "cache" / "digests-0.parquet").write_bytes(b"changed")
+        (location / "cache" / "unpacked" / "set.tar").unlink()
+    assert not location.exists()
     assert (root / "cache" / "digests-0.parquet").read_bytes() == b"digests"
     assert (root / "cache" / "unpacked" / "set.tar").exists()
-    with scratch_of(root, dry_run=False) as place:
-        assert place == root
+    with scratch_folder(root, dry_run=False) as location:
+        assert location == root

@@ -1,4 +1,4 @@
-"""The demo's digits and its judges: real digits pass, noise does not."""
+"""The demo's digits and its classifiers: real digits pass, noise does not."""
 
 from dataclasses import asdict
 
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fae.images import decode_image
-from pipeline.artifacts.digits import Half, as_digits, as_record, judge, write_digits
+from pipeline.artifacts.digits import DigitSet, as_record, digit_pixels, measure_digits, write_digits
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def halves():
     gray = np.round(digits.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     images = np.repeat(gray.repeat(4, axis=1).repeat(4, axis=2)[..., None], 3, axis=-1)
     order = np.random.default_rng(0).permutation(len(labels))
-    return [Half(images[part], labels[part].astype(np.int64)) for part in (order[::2], order[1::2])]
+    return [DigitSet(images[part], labels[part].astype(np.int64)) for part in (order[::2], order[1::2])]
 
 
 def test_the_file_is_the_same_every_time_and_holds_every_digit(tmp_path):
@@ -43,14 +43,14 @@ def test_images_hold_the_original_values(tmp_path):
     originals = load_digits(return_X_y=True)[0][:20]
     images = pq.read_table(write_digits(tmp_path / "digits.parquet"))["image"].to_pylist()[:20]
     small = np.stack([decode_image(image["bytes"], 8) for image in images])
-    np.testing.assert_allclose(as_digits(small), originals, atol=0.04)
+    np.testing.assert_allclose(digit_pixels(small), originals, atol=0.04)
     large = small.repeat(8, axis=1).repeat(8, axis=2)
-    np.testing.assert_allclose(as_digits(large), originals, atol=0.04)
+    np.testing.assert_allclose(digit_pixels(large), originals, atol=0.04)
 
 
 def test_real_digits_pass_as_samples(halves):
     train, heldout = halves
-    metrics = judge(train, heldout, guided=train, unguided=train, reconstructed=heldout)
+    metrics = measure_digits(train, heldout, guided=train, unguided=train, reconstructed=heldout)
     assert metrics.classifier_on_other_half > 0.97
     assert metrics.guided_recognized > 0.97
     assert metrics.unguided_recognized > 0.97
@@ -64,9 +64,9 @@ def test_real_digits_pass_as_samples(halves):
 def test_other_real_digits_have_the_recall_of_held_out_ones_and_are_no_copies(halves):
     train, heldout = halves
     half = len(heldout.labels) // 2
-    samples = Half(heldout.images[:half], heldout.labels[:half])
-    rest = Half(heldout.images[half:], heldout.labels[half:])
-    metrics = judge(train, rest, guided=samples, unguided=samples, reconstructed=rest)
+    samples = DigitSet(heldout.images[:half], heldout.labels[:half])
+    rest = DigitSet(heldout.images[half:], heldout.labels[half:])
+    metrics = measure_digits(train, rest, guided=samples, unguided=samples, reconstructed=rest)
     assert 0.93 < metrics.recall_ratio < 1.07
     assert metrics.copies_unguided < 0.2
     assert metrics.unguided_recognized > 0.94
@@ -75,9 +75,9 @@ def test_other_real_digits_have_the_recall_of_held_out_ones_and_are_no_copies(ha
 def test_noise_and_wrong_labels_do_not_pass(halves):
     train, heldout = halves
     noise = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), np.uint8)
-    made = Half(noise, np.arange(500) % 10)
-    shifted = Half(train.images, (train.labels + 1) % 10)
-    metrics = judge(train, heldout, guided=shifted, unguided=made, reconstructed=made)
+    made = DigitSet(noise, np.arange(500) % 10)
+    shifted = DigitSet(train.images, (train.labels + 1) % 10)
+    metrics = measure_digits(train, heldout, guided=shifted, unguided=made, reconstructed=made)
     assert metrics.guided_recognized < 0.02
     assert metrics.unguided_recognized < 0.25
     assert metrics.reconstructions_recognized < 0.25
@@ -87,15 +87,15 @@ def test_noise_and_wrong_labels_do_not_pass(halves):
 def test_one_image_a_class_has_little_recall(halves):
     train, heldout = halves
     first = [int(np.flatnonzero(train.labels == digit)[0]) for digit in range(10)]
-    collapsed = Half(train.images[first].repeat(50, axis=0), np.arange(10).repeat(50))
-    metrics = judge(train, heldout, guided=collapsed, unguided=collapsed, reconstructed=heldout)
+    collapsed = DigitSet(train.images[first].repeat(50, axis=0), np.arange(10).repeat(50))
+    metrics = measure_digits(train, heldout, guided=collapsed, unguided=collapsed, reconstructed=heldout)
     assert metrics.unguided_recognized > 0.95
     assert metrics.recall_ratio < 0.4
 
 
 def test_metrics_are_plain_numbers_for_json(halves):
     train, heldout = halves
-    metrics = judge(train, heldout, train, train, heldout)
+    metrics = measure_digits(train, heldout, train, train, heldout)
     record = as_record(metrics)
     assert record.keys() == asdict(metrics).keys()
     assert all(type(value) in (int, float) for value in record.values())

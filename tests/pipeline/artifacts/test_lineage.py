@@ -1,4 +1,4 @@
-"""Artefacts found by name or path, and the chain from a generator back to what made its latents."""
+"""Artifacts found by name or path, and the chain from a generator back to what made its latents."""
 
 import json
 import shutil

@@ -1,10 +1,10 @@
-"""What lies below a root: every artefact below the one it was made from."""
+"""What lies below a root: every artifact below the one it was made from."""
 
 import numpy as np
 import pytest
 
 from pipeline.artifacts.listing import describe_store, folder_bytes, inventory
-from pipeline.console.formats import readable
+from pipeline.console.formats import format_bytes
 from stores import ArraySpec, StoreError, StoreWriter, new_index
 
 
@@ -23,7 +23,7 @@ def test_artefacts_hang_below_what_they_were_made_from(world):
     }
     assert all(row.num_bytes == folder_bytes(row.path) > 0 for row in rows)
     assert rows[0].path == made.features.path
-    assert rows[-1].as_cells()["artefact"].lstrip(" └─").startswith("tiny")
+    assert rows[-1].as_cells()["artifact"].lstrip(" └─").startswith("tiny")
 
 
 def test_an_unfinished_store_shows_its_shards(tmp_path):
@@ -67,4 +67,4 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path):
     ],
 )
 def test_sizes_for_people(num_bytes, text):
-    assert readable(num_bytes) == text
+    assert format_bytes(num_bytes) == text

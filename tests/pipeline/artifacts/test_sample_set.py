@@ -82,7 +82,7 @@ def test_the_second_time_nothing_is_made_and_another_format_reads_the_same_store
     first, before = sampled(format="npz")
     times = {file: file.stat().st_mtime_ns for file in first.path.parent.rglob("*")}
     _, again = sampled(format="npz")
-    assert (before.done_before, again.done_before) == (False, True)
+    assert (before.up_to_date, again.up_to_date) == (False, True)
     assert {file: file.stat().st_mtime_ns for file in first.path.parent.rglob("*")} == times
 
     def refuse(*_):
@@ -90,7 +90,7 @@ def test_the_second_time_nothing_is_made_and_another_format_reads_the_same_store
 
     monkeypatch.setattr("jobs.sampling.sample_store.SampleWorker.run", refuse)
     other, outcome = sampled(format="webdataset")
-    assert not outcome.done_before
+    assert not outcome.up_to_date
     assert other.writer.path == first.writer.path
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fae.models.lightning_dit import LightningDiT
-from pipeline.artifacts.sampling import locate_samples, paint_previews
+from pipeline.artifacts.sampling import decode_previews, locate_samples
 from pipeline.console.output import Output
 from pipeline.workflow.stages import Stages
 
@@ -28,7 +28,7 @@ def test_the_second_time_nothing_is_made(sampled):
     first, before = sampled(num=3)
     times = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
     second, after = sampled(num=3)
-    assert (before.done_before, after.done_before) == (False, True)
+    assert (before.up_to_date, after.up_to_date) == (False, True)
     assert {file: file.stat().st_mtime_ns for file in second.path.rglob("*")} == times
 
 
@@ -43,7 +43,7 @@ def test_a_grid_of_other_columns_is_drawn_from_the_same_images(sampled):
     images = {file: file.stat().st_mtime_ns for file in (folder.path / "images").iterdir()}
     again, outcome = sampled(num=6, columns=2)
     assert again.path == folder.path
-    assert outcome.done_before
+    assert outcome.up_to_date
     assert width_of(folder.grid) < wide
     assert {file: file.stat().st_mtime_ns for file in (folder.path / "images").iterdir()} == images
 
@@ -88,12 +88,12 @@ def test_the_null_class_is_asked_only_where_guidance_is_not_one(sampled, monkeyp
 
 
 def test_whatever_decides_the_images_makes_another_folder(world, tmp_path):
-    def place(**settings):
+    def location(**settings):
         return locate_samples(tmp_path, "x", world.made.models, replace(world.recipe.sample, **settings)).path
 
-    assert place(batch_size=3, columns=4) == place()
+    assert location(batch_size=3, columns=4) == location()
     for changed in ({"seed": 1}, {"steps": 4}, {"num": 11}, {"classes": "1"}, {"guidance_scale": 2.0}):
-        assert place(**changed) != place(), changed
+        assert location(**changed) != location(), changed
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_previews_of_the_training_were_painted(world):
     }
     with Image.open(previews / "step-00000002.png") as image:
         assert image.convert("L").getextrema() != (0, 0)
-    assert paint_previews(world.made.models, world.recipe.runtime) == []
+    assert decode_previews(world.made.models, world.recipe.runtime) == []

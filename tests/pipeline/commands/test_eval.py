@@ -22,7 +22,7 @@ from fae.metrics.facts import Extractor, ExtractorFacts
 from jobs.config.stages import EvalConfig
 from pipeline.cli import main
 from pipeline.console.output import Output
-from pipeline.workflow.chain import run_chain
+from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 
 SIZE = 32
@@ -124,7 +124,7 @@ def test_the_record_tells_all_that_made_the_metrics(passes: list[int], tmp_path:
         *("--extractors", "lite0,dinov2", "--count", "25"),
     )
     made, real = record["evaluated"], record["reference"]
-    assert (made["place"], made["images"]["count"], real["images"]["count"]) == (str(tmp_path / "made"), 25, 40)
+    assert (made["location"], made["images"]["count"], real["images"]["count"]) == (str(tmp_path / "made"), 25, 40)
     assert (made["images"]["size"], made["images"]["crop"]) == (SIZE, "ADM center crop")
     assert record["counts"] == {"evaluated": {"lite0": 25, "dinov2": 25}, "reference": {"lite0": 40, "dinov2": 40}}
     assert record["ingredients"]["extractors"]["dinov2"]["weights_sha256"] == "cd" * 32
@@ -276,14 +276,14 @@ def test_a_recipe_with_a_reference_ends_with_the_metrics_of_its_samples(
     recipe = replace(world.recipe, eval=EvalConfig(reference="tiny", reference_split="val", pair_rows=20))
     for up_to_date in (False, True):
         stages = Stages(root, recipe, Output())
-        assert run_chain(stages) is not None
+        assert run_workflow(stages) is not None
         last = stages.outcomes[-1]
-        assert (last.stage, last.done_before, last.path.name) == ("eval", up_to_date, "evaluation.json")
+        assert (last.stage, last.up_to_date, last.path.name) == ("eval", up_to_date, "evaluation.json")
         assert last.metrics["FD-lite0"] > 0
         assert "FD-lite0" in capsys.readouterr().out
     assert "reference" in json.loads(last.path.read_text())["evaluations"][0]
     dry = Stages(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
-    run_chain(dry)
+    run_workflow(dry)
     assert "eval: would be made if it is not there: " in capsys.readouterr().out
 
 

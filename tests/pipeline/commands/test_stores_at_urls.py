@@ -25,10 +25,10 @@ def answer(*words: object, code: int = 0) -> Any:
 
 def plan(root: str | Path, layer: int = 8) -> StoreWriter:
     index = new_index([f"p{row}" for row in range(4)], label=[0, 1, 1, 2], split=["train", "train", "val", "val"])
-    place = root / "latents" if isinstance(root, Path) else f"{root}/latents"
+    location = root / "latents" if isinstance(root, Path) else f"{root}/latents"
     arrays = [ArraySpec("latents", (2, 2, 4))]
     ingredients = {"encoder": {"layer": layer}}
-    return StoreWriter.create(place, "latents", "small", arrays, index, ingredients, views=2, rows_per_shard=2)
+    return StoreWriter.create(location, "latents", "small", arrays, index, ingredients, views=2, rows_per_shard=2)
 
 
 def fill(writer: StoreWriter) -> Store:
@@ -45,7 +45,7 @@ def remote(s3_url: str) -> Store:
 
 def test_ls_and_show(remote: Store, s3_url: str) -> None:
     unfinished = plan(s3_url, layer=9)
-    listed = {row["path"]: row for row in answer("ls", "--root", s3_url)["artefacts"]}
+    listed = {row["path"]: row for row in answer("ls", "--root", s3_url)["artifacts"]}
     assert listed[remote.blobs.url]["status"] == "complete"
     assert listed[unfinished.blobs.url]["status"] == "0/2 shards"
     total = sum(remote.blobs.size(key) for key in list(remote.blobs.keys()))
@@ -55,22 +55,22 @@ def test_ls_and_show(remote: Store, s3_url: str) -> None:
 
 
 def test_verify_finds_and_mends(remote: Store) -> None:
-    place = remote.blobs.url
-    assert run("verify", place).exit_code == 0
+    location = remote.blobs.url
+    assert run("verify", location).exit_code == 0
     index = bytearray(remote.blobs.read("index.parquet"))
     index[9] ^= 1
     remote.blobs.write("index.parquet", bytes(index))
-    assert "index.parquet" in run("verify", place).stdout
-    assert run("verify", place, "--repair").exit_code == 0
-    assert run("verify", place).exit_code == 0
+    assert "index.parquet" in run("verify", location).stdout
+    assert run("verify", location, "--repair").exit_code == 0
+    assert run("verify", location).exit_code == 0
 
 
 def test_diff_stats_export_and_pack(remote: Store, s3_url: str, tmp_path: Path) -> None:
-    place, local = remote.blobs.url, fill(plan(tmp_path))
-    assert answer("diff", place, local.path)["equal"] is True
-    assert answer("stats", place)["surveys"][0]["plot"] == f"{place}/survey/latents.png"
-    assert len(answer("export", place, "--format", "lightningdit", "--out", tmp_path / "out")["files"]) > 0
-    assert run("pack", place, "--out", tmp_path / "archive").exit_code == 0
+    location, local = remote.blobs.url, fill(plan(tmp_path))
+    assert answer("diff", location, local.path)["equal"] is True
+    assert answer("stats", location)["surveys"][0]["plot"] == f"{location}/survey/latents.png"
+    assert len(answer("export", location, "--format", "lightningdit", "--out", tmp_path / "out")["files"]) > 0
+    assert run("pack", location, "--out", tmp_path / "archive").exit_code == 0
     back = answer("unpack", tmp_path / "archive", "--root", f"{s3_url}/other")
     assert back["path"].startswith(f"{s3_url}/other/latents/small-")
     assert open_store(back["path"]).content_id == remote.content_id
@@ -100,7 +100,7 @@ def test_gc_removes_the_older_store_of_a_name_and_keeps_what_models_name(
     found = answer("gc", "--root", s3_url, "--models", tmp_path / "none", "--delete")["garbage"]
     assert [item["path"] for item in found] == [remote.blobs.url]
     assert list(open_bytestore(remote.blobs.url).keys()) == []
-    assert [row["path"] for row in answer("ls", "--root", s3_url)["artefacts"]] == [newer.blobs.url]
+    assert [row["path"] for row in answer("ls", "--root", s3_url)["artifacts"]] == [newer.blobs.url]
 
 
 def test_the_loader_reads_by_url(remote: Store) -> None:

@@ -96,7 +96,7 @@ def test_lost_manifests_are_planned_anew(store: Store) -> None:
 
 def test_a_damaged_store_is_listed_as_such(store: Store, tmp_path: Path) -> None:
     damage(store, "manifest.json")
-    assert [row["status"] for row in answer("ls", "--root", tmp_path)["artefacts"]] == ["damaged"]
+    assert [row["status"] for row in answer("ls", "--root", tmp_path)["artifacts"]] == ["damaged"]
 
 
 def test_places_may_be_urls(store: Store, tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ def test_places_may_be_urls(store: Store, tmp_path: Path) -> None:
         views=2,
         rows_per_shard=2,
     )
-    place = fill(there).blobs.url
-    assert run("verify", place).exit_code == 0
-    assert answer("show", place)["facts"]["rows"] == 4
-    assert answer("diff", place, store.path)["equal"] is True
-    assert answer("stats", place)["surveys"][0]["plot"] == f"{place}/survey/features.png"
-    assert len(answer("export", place, "--format", "webdataset", "--out", tmp_path / "out")["files"]) == 1
-    assert run("pack", place, "--out", tmp_path / "archive").exit_code == 0
+    location = fill(there).blobs.url
+    assert run("verify", location).exit_code == 0
+    assert answer("show", location)["facts"]["rows"] == 4
+    assert answer("diff", location, store.path)["equal"] is True
+    assert answer("stats", location)["surveys"][0]["plot"] == f"{location}/survey/features.png"
+    assert len(answer("export", location, "--format", "webdataset", "--out", tmp_path / "out")["files"]) == 1
+    assert run("pack", location, "--out", tmp_path / "archive").exit_code == 0
 
 
 def test_many_problems_are_cut_short_for_people_alone(store: Store) -> None:

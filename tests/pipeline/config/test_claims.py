@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config.claims import judge_claims, parse_claim
+from pipeline.config.claims import check_claims, parse_claim
 from pipeline.config.values import RecipeError
 
 FIGURES = {"fae": {"FD @100": 20.0, "loss": 0.25}, "seed-1": {"loss": 0.5}}
@@ -21,7 +21,7 @@ FIGURES = {"fae": {"FD @100": 20.0, "loss": 0.25}, "seed-1": {"loss": 0.5}}
     ],
 )
 def test_a_claim_is_judged_by_the_metrics(text, measured, outcome):
-    (line,) = judge_claims({"so it is": text}, FIGURES)
+    (line,) = check_claims({"so it is": text}, FIGURES)
     assert line == {"claim": "so it is", "compared": text, "measured": measured, "outcome": outcome}
 
 

@@ -16,9 +16,9 @@ from pipeline.plan.model_costs import (
     block_sizes,
     decoder_cost,
     encoder_cost,
-    evaluations,
     generator_cost,
     meta_encoder,
+    num_function_evaluations,
 )
 
 SHAPE = (16, 16, 1536)
@@ -76,14 +76,14 @@ def test_halves_of_the_autoencoder_add_up_and_the_decoder_grows_with_its_size():
 )
 def test_evaluations_of_an_image(settings, expected):
     config = GeneratorConfig(size="tiny", shift=1.0)
-    assert evaluations(SampleConfig(steps=10, **settings), (4, 4, 8), 3, config) == expected
+    assert num_function_evaluations(SampleConfig(steps=10, **settings), (4, 4, 8), 3, config) == expected
 
 
 def test_a_flows_image_costs_a_pass_with_its_deep_block_twice_and_a_gradient():
     config = GeneratorConfig(model="starflow", size="S")  # 8 layers, and 3 times 2
-    assert evaluations(SampleConfig(), (4, 4, 8), 3, config) == pytest.approx(3)
-    assert evaluations(SampleConfig(guidance_scale=2.0), (4, 4, 8), 3, config) == pytest.approx(3 + 8 / 14)
-    assert evaluations(SampleConfig(), (4, 4, 8), 3, replace(config, noise_std=0.0)) == pytest.approx(1)
+    assert num_function_evaluations(SampleConfig(), (4, 4, 8), 3, config) == pytest.approx(3)
+    assert num_function_evaluations(SampleConfig(guidance_scale=2.0), (4, 4, 8), 3, config) == pytest.approx(3 + 8 / 14)
+    assert num_function_evaluations(SampleConfig(), (4, 4, 8), 3, replace(config, noise_std=0.0)) == pytest.approx(1)
     assert generator_cost((16, 16, 32), 1000, replace(config, size="XL")).parameters == 1_415_093_888
 
 

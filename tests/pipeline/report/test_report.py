@@ -13,8 +13,7 @@ from PIL import Image
 
 from jobs.sampling.report_images import nearest_images
 from pipeline.cli import main
-from pipeline.report import image_sections as showcase
-from pipeline.report import records
+from pipeline.report import image_html, records
 from pipeline.report.curves import channel_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.page import Section, render_page, table
@@ -109,10 +108,10 @@ def test_two_runs_stand_side_by_side(world, tmp_path):
     record = json.loads((other / "run.json").read_text())
     record["ingredients"]["generator"]["seed"] = 7
     (other / "run.json").write_text(json.dumps(record))
-    places = [str(world.made.models.generator.path), str(other)]
+    locations = [str(world.made.models.generator.path), str(other)]
     file = tmp_path / "both.html"
     result = CliRunner().invoke(
-        main, ["report", *places, "--root", str(world.root), "-o", str(file), "--no-sampling", "--json"]
+        main, ["report", *locations, "--root", str(world.root), "-o", str(file), "--no-sampling", "--json"]
     )
     assert result.exit_code == 0, result.output
     text = file.read_text()
@@ -161,7 +160,7 @@ def test_curves_are_those_of_the_metrics(world):
 
 def test_metrics_say_how_they_were_made(world):
     subject = open_subject(world.root, str(world.made.models.generator.path))
-    rows = records.merit_rows(world.root, [subject])
+    rows = records.recorded_metrics(world.root, [subject])
     assert rows
     assert all(row["how"] for row in rows)
     assert {"psnr db", "relative squared error"} <= {row["metric"] for row in rows}
@@ -169,12 +168,12 @@ def test_metrics_say_how_they_were_made(world):
 
 def test_large_images_become_jpeg_and_small_ones_stay_as_they_are():
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
-    assert "data:image/jpeg" in showcase.image_tag(noise, "noise")
-    small = showcase.image_tag(noise[:8, :8], "a corner")
+    assert "data:image/jpeg" in image_html.image_tag(noise, "noise")
+    small = image_html.image_tag(noise[:8, :8], "a corner")
     assert "data:image/png" in small
     assert 'alt="a corner"' in small
     assert "pixelated" in small
-    assert 'alt="&#34;x"' in showcase.image_tag(Image.new("RGB", (4, 4)), '"x')
+    assert 'alt="&#34;x"' in image_html.image_tag(Image.new("RGB", (4, 4)), '"x')
 
 
 @pytest.fixture(scope="module")

@@ -21,17 +21,17 @@ def test_every_demo_has_its_recipe_and_its_command():
 
 
 @pytest.fixture
-def judged(world, tmp_path):
+def demo_metrics(world, tmp_path):
     """() -> metrics of the world's models, measured below a folder of this test."""
     stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=10)
     guided = stages.sample_few(world.made.models, config)
     unguided = stages.sample_few(world.made.models, replace(config, seed=500))
-    return lambda: demo.judged(tmp_path / "demo", world.made, guided, unguided)
+    return lambda: demo.demo_metrics(tmp_path / "demo", world.made, guided, unguided)
 
 
-def test_metrics_are_measured_once_and_saved(judged, tmp_path, monkeypatch):
-    metrics = judged()
+def test_metrics_are_measured_once_and_saved(demo_metrics, tmp_path, monkeypatch):
+    metrics = demo_metrics()
     assert 0 <= metrics["reconstructions_recognized"] <= 1
     assert (metrics["samples_guided"], metrics["samples_unguided"]) == (10, 10)
     saved = json.loads((tmp_path / "demo" / "metrics.json").read_text())
@@ -41,11 +41,11 @@ def test_metrics_are_measured_once_and_saved(judged, tmp_path, monkeypatch):
         raise AssertionError("judged again")
 
     monkeypatch.setattr(demo, "judge", refuse)
-    assert judged() == metrics
+    assert demo_metrics() == metrics
 
 
-def test_reconstructions_stand_below_their_originals(judged, world, tmp_path):
-    judged()
+def test_reconstructions_stand_below_their_originals(demo_metrics, world, tmp_path):
+    demo_metrics()
     count = len(world.made.features.rows("val"))
     with Image.open(tmp_path / "demo" / "reconstructions.png") as grid:
         columns = min(count, demo.GRID_ROWS // 2)
@@ -53,12 +53,12 @@ def test_reconstructions_stand_below_their_originals(judged, world, tmp_path):
         assert grid.height >= 2 * 32
 
 
-def test_metrics_of_other_images_are_measured_anew(judged, world, tmp_path, monkeypatch):
-    judged()
+def test_metrics_of_other_images_are_measured_anew(demo_metrics, world, tmp_path, monkeypatch):
+    demo_metrics()
     file = tmp_path / "demo" / "metrics.json"
     record = json.loads(file.read_text())
     file.write_text(json.dumps({**record, "made_of": "others", "metrics": {}}))
-    assert judged()["samples_guided"] == 10
+    assert demo_metrics()["samples_guided"] == 10
 
 
 def test_the_report_is_written_once_and_anew_after_changes(world, tmp_path):

@@ -129,19 +129,19 @@ def test_too_many_broken_images_are_a_failure_that_names_them(images: Path, tmp_
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """(options) -> a file system of its own in memory, mounted with these options; again: changed to others."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    location = tmp_path / "disk"
+    location.mkdir()
 
     def mount(options: str) -> Path:
-        changed = ["-o", f"remount,{options}"] if place.is_mount() else ["-t", "tmpfs", "-o", options, "tmpfs"]
-        done = subprocess.run(["mount", *changed, str(place)], capture_output=True, text=True, check=False)
+        changed = ["-o", f"remount,{options}"] if location.is_mount() else ["-t", "tmpfs", "-o", options, "tmpfs"]
+        done = subprocess.run(["mount", *changed, str(location)], capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"this process may not mount: {done.stderr.strip()}")
-        return place
+        return location
 
     yield mount
-    if place.is_mount():
-        subprocess.run(["umount", str(place)], check=True)
+    if location.is_mount():
+        subprocess.run(["umount", str(location)], check=True)
 
 
 def test_a_full_disk_is_named_and_with_room_the_same_command_goes_on(

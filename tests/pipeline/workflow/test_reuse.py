@@ -11,7 +11,7 @@ from jobs.extraction.latents import EncodeWorker
 from jobs.loop.trainer import Trainer
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
-from pipeline.workflow.chain import run_chain
+from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 
 ROWS, STEPS = 12, 2
@@ -68,9 +68,9 @@ def test_a_change_costs_the_new_work_alone(recipe, tmp_path, work):
     def run(settings):
         work.clear()
         stages = Stages(tmp_path, override(recipe, settings), Output(json=True))
-        made = run_chain(stages)
+        made = run_workflow(stages)
         assert made is not None
-        return {outcome.stage for outcome in stages.outcomes if not outcome.done_before}, made
+        return {outcome.stage for outcome in stages.outcomes if not outcome.up_to_date}, made
 
     everything, first = run({})
     assert everything == set(recipe.stages)

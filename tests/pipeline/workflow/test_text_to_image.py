@@ -20,12 +20,12 @@ from pipeline.artifacts.lineage import find_models
 from pipeline.cli import main
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
-from pipeline.report.gallery import Gallery, Showing
+from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.subjects import open_subject
 from pipeline.report.write import write_report
 from pipeline.view.rows import Rows
-from pipeline.workflow.chain import run_chain
 from pipeline.workflow.exporting import export
+from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 from stores import StoreError, open_store
 
@@ -80,7 +80,7 @@ def recipe(tiny_recipe, images):
 def told(tmp_path_factory, recipe, minilm):
     """(stages, what they made) of one run."""
     stages = Stages(tmp_path_factory.mktemp("told") / "runs", recipe, Output(json=True))
-    made = run_chain(stages)
+    made = run_workflow(stages)
     assert made is not None
     return stages, made
 
@@ -99,13 +99,13 @@ def test_text_is_encoded_between_the_latents_and_the_generator(told):
 
 def test_a_second_run_does_nothing(told, recipe):
     stages = Stages(told[0].root, recipe, Output(json=True))
-    run_chain(stages)
-    assert all(outcome.done_before for outcome in stages.outcomes)
+    run_workflow(stages)
+    assert all(outcome.up_to_date for outcome in stages.outcomes)
 
 
 def test_a_dry_run_names_what_is_to_come(told, recipe, capsys):
     stages = Stages(told[0].root, override(recipe, {"text.captions": "1"}), Output(), dry_run=True)
-    assert run_chain(stages) is None
+    assert run_workflow(stages) is None
     said = capsys.readouterr().out
     assert "extract-text: changed: captions: 2 → 1\n" in said
     assert "extract-text: would be made" in said
@@ -300,8 +300,8 @@ def test_metrics_and_a_report_are_made_of_it(told, tmp_path):
     stages, made = told
     models = find_models(stages.root, "told")
     assert models.generator.path == made.models.generator.path
-    showing = Showing(images=2, cell=2, scales=(1.0, 1.5), steps=(2,))
-    record = write_report(stages.root, ["told"], tmp_path / "r.html", showing, stages.recipe.runtime, lambda line: None)
+    options = ReportOptions(images=2, cell=2, scales=(1.0, 1.5), steps=(2,))
+    record = write_report(stages.root, ["told"], tmp_path / "r.html", options, stages.recipe.runtime, lambda line: None)
     page = (tmp_path / "r.html").read_text()
     assert record["num_bytes"] == len(page.encode())
     text = Path(made.models.generator.record["inputs"]["text"])
@@ -313,7 +313,9 @@ def test_a_report_without_the_captions_says_so(told, tmp_path):
     subject = open_subject(told[0].root, "told")
     assert subject.text is not None
     lost = replace(subject, text=None)
-    gallery = Gallery(told[0].root, lost, Showing(images=2, cell=2), torch.device("cpu"), told[0].recipe.runtime, print)
+    gallery = Gallery(
+        told[0].root, lost, ReportOptions(images=2, cell=2), torch.device("cpu"), told[0].recipe.runtime, print
+    )
     titles = [section.title for section in gallery.sections()]
     assert "Samples" in titles
     assert not {"Guidance and steps", "Nearest training images"} & set(titles)

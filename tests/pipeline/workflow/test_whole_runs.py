@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.artifacts.digits import Half, judge, write_digits
+from pipeline.artifacts.digits import DigitSet, judge, write_digits
 from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
-from pipeline.workflow.chain import run_chain
+from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 
 NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources", "ray")
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def files_of(root: Path) -> dict[str, int]:
-    """Every artefact's file with the time of its last change; remembered digests of images are no artefact."""
+    """Every artifact's file with the time of its last change; remembered digests of images are no artifact."""
     files = [file for file in root.rglob("*") if file.is_file() and file.parent.name != "cache"]
     return {str(file.relative_to(root)): file.stat().st_mtime_ns for file in files}
 
@@ -49,14 +49,14 @@ def forbid(*modules: str) -> str:
 
 def test_every_stage_ran_once(world: Any) -> None:
     assert tuple(outcome.stage for outcome in world.outcomes) == world.recipe.stages
-    assert not any(outcome.done_before for outcome in world.outcomes)
+    assert not any(outcome.up_to_date for outcome in world.outcomes)
 
 
 def test_a_second_run_does_nothing(world: Any) -> None:
     before = files_of(world.root)
     stages = Stages(world.root, world.recipe, Output(json=True))
-    run_chain(stages)
-    assert [outcome.done_before for outcome in stages.outcomes] == [True] * len(world.recipe.stages)
+    run_workflow(stages)
+    assert [outcome.up_to_date for outcome in stages.outcomes] == [True] * len(world.recipe.stages)
     assert files_of(world.root) == before
 
 
@@ -67,8 +67,8 @@ def test_a_changed_setting_does_only_what_hangs_on_it(
     recipe = override(world.recipe, {"generator.shift": "0.9"})
     stages = Stages(root, recipe, Output())
     stages.encode = lambda *_: world.made.latents  # type: ignore[method-assign]  # its inputs' folders were copied
-    run_chain(stages)
-    done = [outcome.stage for outcome in stages.outcomes if not outcome.done_before]
+    run_workflow(stages)
+    done = [outcome.stage for outcome in stages.outcomes if not outcome.up_to_date]
     assert done == ["train-gen", "sample"]
     assert "train-gen: changed: generator.shift: 0.4 → 0.9" in capsys.readouterr().out
 
@@ -76,7 +76,7 @@ def test_a_changed_setting_does_only_what_hangs_on_it(
 def test_a_dry_run_writes_nothing(world: Any) -> None:
     before = files_of(world.root)
     stages = Stages(world.root, override(world.recipe, {"extract.layer": "5"}), Output(json=True), dry_run=True)
-    assert run_chain(stages) is None
+    assert run_workflow(stages) is None
     assert [outcome.stage for outcome in stages.outcomes] == ["extract"]
     assert stages.outcomes[0].why == ["encoder.layer: 8 → 5"]
     assert files_of(world.root) == before
@@ -151,13 +151,13 @@ def test_a_mistake_is_named_with_exit_code_two(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def halves(tmp_path: Path) -> tuple[Half, Half]:
+def halves(tmp_path: Path) -> tuple[DigitSet, DigitSet]:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     gray = (images.reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8).repeat(2, 1).repeat(2, 2)
     rgb = np.repeat(gray[..., None], 3, axis=-1)
-    return Half(rgb[::2], labels[::2]), Half(rgb[1::2], labels[1::2])
+    return DigitSet(rgb[::2], labels[::2]), DigitSet(rgb[1::2], labels[1::2])
 
 
 def test_judges_tell_real_digits_from_noise(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_judges_tell_real_digits_from_noise(tmp_path: Path) -> None:
     assert real.guided_recognized == 1.0  # the classifier of the held-out half knows these very digits
     assert real.recall_ratio == pytest.approx(1.0)
     assert real.copies_unguided < 0.03
-    noise = Half(np.random.default_rng(0).integers(0, 256, heldout.images.shape, np.uint8), heldout.labels)
+    noise = DigitSet(np.random.default_rng(0).integers(0, 256, heldout.images.shape, np.uint8), heldout.labels)
     bad = judge(train, heldout, noise, noise, noise)
     assert bad.guided_recognized < 0.3
     assert bad.reconstructions_recognized < 0.3

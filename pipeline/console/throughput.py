@@ -5,7 +5,7 @@ from collections import deque
 RECENT_SECONDS = 60.0
 
 
-class Pace:
+class Throughput:
     """Takes in how much was done at what second; what an earlier run did counts in no rate."""
 
     def __init__(self, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.runs import Models, RunFolder
-from pipeline.artifacts import SampleFolder, SampleSet, find_run, paint_previews
+from pipeline.artifacts import SampleFolder, SampleSet, decode_previews, find_run
 from pipeline.config import EXTRACT_TEXT, STAGES, RecipeError
 from pipeline.workflow.run_metrics import evaluate_images, evaluated_checkpoints, probe_autoencoder
 from pipeline.workflow.stages import Stages
@@ -11,7 +11,7 @@ from stores import Store
 
 
 @dataclass(frozen=True)
-class Made:
+class RecipeResult:
     """What a recipe's stages made; no pixel decoder where the autoencoder paints."""
 
     features: Store
@@ -22,7 +22,7 @@ class Made:
     samples: SampleFolder | SampleSet
 
 
-def run_chain(stages: Stages) -> Made | None:
+def run_workflow(stages: Stages) -> RecipeResult | None:
     """Run what is out of date, up to the recipe's last stage; samples are evaluated where the recipe has a reference.
 
     Returns None when it ends before `sample`: there, or in a dry run at the first stage whose result is not there.
@@ -49,8 +49,8 @@ def run_chain(stages: Stages) -> Made | None:
     if stages.recipe.eval.reference is not None:
         evaluate_images(stages, samples.path, features)
     if not stages.dry_run:
-        paint_previews(trained, stages.recipe.runtime)
-    return Made(features, trained.autoencoder, trained.decoder, latents, trained, samples)
+        decode_previews(trained, stages.recipe.runtime)
+    return RecipeResult(features, trained.autoencoder, trained.decoder, latents, trained, samples)
 
 
 def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
@@ -71,8 +71,12 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
     if not paintable or latents is None or generator is None:
         return None
     weak = stages.recipe.sample.autoguidance
-    weaker = find_run(stages.root, "generators", weak) if weak else None
-    return features, latents, Models(generator, autoencoder, decoder, latents.attributes.get("class_names"), weaker)
+    guide_model = find_run(stages.root, "generators", weak) if weak else None
+    return (
+        features,
+        latents,
+        Models(generator, autoencoder, decoder, latents.attributes.get("class_names"), guide_model),
+    )
 
 
 def _generator(stages: Stages, features: Store, latents: Store) -> RunFolder | None:
