@@ -13,7 +13,6 @@ from .image_sets import ImageSet as ImageSet
 from .image_sets import NpzImages as NpzImages
 from .image_sets import StoreImages as StoreImages
 from .image_sets import file_images as file_images
-from .pair_metrics import pair_metrics as pair_metrics
 from .probe import NEIGHBORS as NEIGHBORS
 from .probe import Pair as Pair
 from .probe import apply_head as apply_head
@@ -22,6 +21,7 @@ from .probe import draw_pairs as draw_pairs
 from .probe import match_pairs as match_pairs
 from .probe import pool_split as pool_split
 from .probe import why_no_classes as why_no_classes
+from .reconstruction_pairs import pair_metrics as pair_metrics
 from .reconstructions import Reconstructions as Reconstructions
 from .reference_statistics import load_reference as load_reference
 from .reference_statistics import newest_other as newest_other

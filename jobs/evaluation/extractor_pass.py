@@ -10,7 +10,7 @@ import torch
 
 from fae.metrics import POINTS, Accumulator, Extractor, Measured
 from jobs.evaluation.image_sets import Batch, ImageSet
-from jobs.evaluation.pair_metrics import PairMetrics
+from jobs.evaluation.reconstruction_pairs import PairMetrics
 from jobs.executors import OnProgress, Passes
 from stores import TooManyRejectedError
 
