@@ -76,7 +76,7 @@ def collect(root: Path) -> dict[str, Any]:
         losses = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
         found[_name(file)] = {
             "weights_sha256": record["weights_sha256"],
-            "metrics": record["metrics"],
+            "metrics": record.get("metrics") or record["figures"],
             "losses": [{name: value for name, value in line.items() if name not in CLOCK} for line in losses],
             "previews": _digest(file.parent.glob("previews/*.png")),
         }

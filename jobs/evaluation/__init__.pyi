@@ -1,12 +1,12 @@
-from .adm_npz import Statistics as Statistics
+from .adm_npz import StatisticsFile as StatisticsFile
 from .adm_npz import read_statistics as read_statistics
 from .adm_npz import refuse_unequal as refuse_unequal
 from .adm_npz import write_statistics as write_statistics
 from .caption_agreement import Captioned as Captioned
 from .caption_agreement import HeadJudge as HeadJudge
 from .caption_agreement import TowerJudge as TowerJudge
-from .extractor_pass import Pass as Pass
-from .extractor_pass import Seen as Seen
+from .extractor_pass import Measurements as Measurements
+from .extractor_pass import PassSettings as PassSettings
 from .extractor_pass import measure as measure
 from .image_sets import FileImages as FileImages
 from .image_sets import ImageSet as ImageSet

@@ -22,7 +22,7 @@ INCEPTION = "inception"
 
 
 @dataclass(frozen=True)
-class Statistics:
+class StatisticsFile:
     """Means and covariances of a file; `provenance` is what our own export says of them, None in files of others."""
 
     path: Path
@@ -86,7 +86,7 @@ def refuse_unequal(theirs: dict[str, Any], ours: dict[str, Any], where: str) -> 
         )
 
 
-def read_statistics(path: Path) -> Statistics | None:
+def read_statistics(path: Path) -> StatisticsFile | None:
     """The statistics in a .npz; None when it holds images alone.
 
     Raises:
@@ -99,7 +99,7 @@ def read_statistics(path: Path) -> Statistics | None:
         main = _gaussian(file, MAIN, path)
         spatial = _gaussian(file, SPATIAL, path) if set(SPATIAL) <= held.keys() else None
         provenance = json.loads(file[PROVENANCE].tobytes()) if PROVENANCE in held else None
-    return Statistics(path, main, spatial, provenance)
+    return StatisticsFile(path, main, spatial, provenance)
 
 
 def write_statistics(

@@ -11,14 +11,14 @@ import torch
 from fae.metrics import POINTS, Accumulator, Extractor, Measured
 from jobs.evaluation.image_sets import Batch, ImageSet
 from jobs.evaluation.reconstruction_pairs import PairMetrics
-from jobs.executors import OnProgress, Passes
+from jobs.executors import InferencePool, OnProgress
 from stores import TooManyRejectedError
 
 Features = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Pass:
+class PassSettings:
     """How to go over a set: images in a forward pass, rows that are kept for comparisons of pairs, and limits."""
 
     batch_size: int
@@ -31,7 +31,7 @@ class Pass:
 
 
 @dataclass
-class Seen:
+class Measurements:
     """What came of a pass: by extractor's name what it measured, and (n,) values of each image by metric's name."""
 
     measured: dict[str, Measured]
@@ -39,7 +39,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class _Running:
+class _RunningBatch:
     """A batch whose features are on their way."""
 
     batch: Batch
@@ -50,22 +50,22 @@ class _Running:
 def measure(
     images: ImageSet,
     extractors: Sequence[Extractor],
-    how: Pass,
+    how: PassSettings,
     on_progress: OnProgress,
     pairs: PairMetrics | None = None,
-) -> Seen:
+) -> Measurements:
     """Show every readable image to the extractors; `pairs` compares images that rebuild others with these.
 
     Raises:
         TooManyRejectedError: more than `how.max_rejected` of the images could not be read.
         ValueError: NaN or inf among the features, or fewer than 2 images.
     """
-    passes, running = Passes(how.device, how.threads), deque[_Running]()
+    inference_pool, running = InferencePool(how.device, how.threads), deque[_RunningBatch]()
     counts = POINTS if how.growing else 1
     sums = [Accumulator(extractor.facts, images.total, how.kept_rows, counts) for extractor in extractors]
     values: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
 
-    def take(one: _Running) -> None:
+    def take(one: _RunningBatch) -> None:
         for accumulator, features in zip(sums, one.features, strict=True):
             accumulator.update(features.result(), one.batch.numbers)
         if one.pairs is not None:
@@ -74,9 +74,9 @@ def measure(
     done = 0
     on_progress(0, images.total, {})
     for batch in images.batches(how.batch_size):
-        running.append(_start(batch, extractors, pairs, passes))
+        running.append(_start(batch, extractors, pairs, inference_pool))
         # In the order of the batches, whichever is ready first: sums must not depend on the threads.
-        while running and (len(running) > passes.count or all(future.done() for future in running[0].features)):
+        while running and (len(running) > inference_pool.count or all(future.done() for future in running[0].features)):
             take(running.popleft())
         done += len(batch.numbers)
         on_progress(done, images.total, {"rejected": len(images.rejected)} if images.rejected else {})
@@ -84,15 +84,17 @@ def measure(
         take(one)
     _check_rejected(images, how.max_rejected)
     measured = {extractor.facts.name: found.result() for extractor, found in zip(extractors, sums, strict=True)}
-    return Seen(measured, _in_order(values))
+    return Measurements(measured, _in_order(values))
 
 
-def _start(batch: Batch, extractors: Sequence[Extractor], pairs: PairMetrics | None, passes: Passes) -> _Running:
-    features = [passes.submit(extractor.extract, batch.pixels) for extractor in extractors]
+def _start(
+    batch: Batch, extractors: Sequence[Extractor], pairs: PairMetrics | None, inference_pool: InferencePool
+) -> _RunningBatch:
+    features = [inference_pool.submit(extractor.extract, batch.pixels) for extractor in extractors]
     compared = None
     if pairs is not None and batch.originals is not None:
-        compared = passes.submit(pairs, batch.pixels, batch.originals)
-    return _Running(batch, features, compared)
+        compared = inference_pool.submit(pairs, batch.pixels, batch.originals)
+    return _RunningBatch(batch, features, compared)
 
 
 def _in_order(values: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from jobs.executors import OnProgress, Passes, autocast, pick_device, pick_dtype
+from jobs.executors import InferencePool, OnProgress, autocast, pick_device, pick_dtype
 from jobs.runs import RunFolder, load_feature_autoencoder
 from stores import Store
 
@@ -45,7 +45,7 @@ class Representations:
         self.autocast = autocast(self.device, pick_dtype(precision, self.device))
         self.model = load_feature_autoencoder(autoencoder, self.device)
         self._check_width(autoencoder.path)
-        self.passes = Passes(self.device, torch.get_num_threads())
+        self.inference_pool = InferencePool(self.device, torch.get_num_threads())
 
     def tokens(self, rows: np.ndarray) -> Tokens:
         """All three of rows in the given order, in the scale of the stores, on the CPU."""
@@ -92,8 +92,8 @@ class Representations:
         """`reduce` of each batch's tokens, in order; a few batches are in work at a time."""
         waiting: list[Future[Tokens]] = []
         for start in range(0, len(rows), self.batch_size):
-            waiting.append(self.passes.submit(self._pass, rows[start : start + self.batch_size], reduce))
-            if len(waiting) > 2 * self.passes.count:
+            waiting.append(self.inference_pool.submit(self._pass, rows[start : start + self.batch_size], reduce))
+            if len(waiting) > 2 * self.inference_pool.count:
                 yield waiting.pop(0).result()
         for done in waiting:
             yield done.result()

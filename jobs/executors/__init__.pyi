@@ -8,13 +8,12 @@ from .devices import pick_device as pick_device
 from .devices import pick_dtype as pick_dtype
 from .devices import training_device as training_device
 from .devices import use_threads as use_threads
-from .inference_pool import Passes as Passes
+from .inference_pool import InferencePool as InferencePool
 from .pool import call_on_worker as call_on_worker
 from .ray_pool import cluster_address as cluster_address
 from .ray_pool import environment_defaults as environment_defaults
 from .ray_pool import ray_session as ray_session
-from .stage_timer import Laps as Laps
-from .store_builder import fill_store as fill_store
-from .store_builder import fill_stores as fill_stores
+from .stage_timer import StageTimer as StageTimer
+from .store_builder import write_missing_shards as write_missing_shards
 from .worker import OnProgress as OnProgress
 from .worker import ShardResult as ShardResult

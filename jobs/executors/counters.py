@@ -6,7 +6,7 @@ from typing import Any
 from jobs.executors.worker import ShardResult
 
 
-class Tally:
+class ShardCounters:
     """Counts shards and rejected rows, the rows of each worker, and the seconds that each part of the work took.
 
     total, missing: shards of the store, and those that this run has to do.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from jobs.executors.shard_queue import LOSSES, Ledger
+from jobs.executors.shard_queue import LOSSES, ShardQueue
 from jobs.executors.worker import ShardResult
 
 StartActor = Callable[[], ray.actor.ActorHandle]
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 30.0
 STOP_SECONDS = 20.0
 
 
-def hand_out(start: StartActor, count: int, shards: list[int]) -> Iterator[ShardResult]:
+def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterator[ShardResult]:
     """Yield each shard's result once.
 
     Work begins with the actors that live; others wait for a node with room. A lost actor is replaced.
@@ -26,17 +26,17 @@ def hand_out(start: StartActor, count: int, shards: list[int]) -> Iterator[Shard
         ShardFailed: a shard failed on every try.
         ValueError: a worker met a user's mistake.
     """
-    crew, ledger = _Crew(start, count), Ledger(shards)
+    pool, queue = _ActorPool(start, count), ShardQueue(shards)
     try:
-        while not ledger.finished:
-            for slot, shard in ledger.deal(sorted(crew.alive)):
-                crew.give(slot, shard)
-            yield from crew.results(ledger)
+        while not queue.finished:
+            for slot, shard in queue.assign(sorted(pool.alive)):
+                pool.give(slot, shard)
+            yield from pool.results(queue)
     finally:
-        crew.stop()
+        pool.stop()
 
 
-class _Crew:
+class _ActorPool:
     """Actors by slot; `calls` are what they were asked: a shard, or None for a sign of life."""
 
     def __init__(self, start: StartActor, count: int) -> None:
@@ -44,7 +44,7 @@ class _Crew:
         self.actors: list[ray.actor.ActorHandle] = [None] * count
         self.alive: set[int] = set()
         self.calls: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle, int | None]] = {}
-        self.stillborn = 0
+        self.failed_starts = 0
         self.began, self.warned = time.monotonic(), False
         for slot in range(count):
             self._fill(slot)
@@ -53,7 +53,7 @@ class _Crew:
         actor = self.actors[slot]
         self.calls[actor.run.remote(shard)] = (slot, actor, shard)
 
-    def results(self, ledger: Ledger) -> Iterator[ShardResult]:
+    def results(self, queue: ShardQueue) -> Iterator[ShardResult]:
         """Wait a little for any call to end and note what became of it."""
         ended, _ = ray.wait(list(self.calls), num_returns=1, timeout=LOOK_SECONDS)
         if not self.alive:
@@ -65,15 +65,15 @@ class _Crew:
             except RayTaskError as error:
                 if isinstance(error.cause, ValueError) or shard is None:
                     raise error.cause from None
-                ledger.fail(shard, slot, error.cause)
+                queue.fail(shard, slot, error.cause)
             except RayActorError as error:
                 self._lost(slot, actor, born=shard is not None, error=error)
                 if shard is not None:
-                    ledger.lose(shard, slot, error)
+                    queue.lose(shard, slot, error)
             else:
                 if shard is None:
                     self.alive.add(slot)
-                elif ledger.finish(shard, slot):
+                elif queue.finish(shard, slot):
                     yield {**result, "worker": str(slot)}
 
     def stop(self) -> None:
@@ -88,8 +88,8 @@ class _Crew:
         self.calls[actor.__ray_ready__.remote()] = (slot, actor, None)
 
     def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: RayActorError) -> None:
-        self.stillborn = 0 if born else self.stillborn + 1
-        if self.stillborn >= LOSSES:
+        self.failed_starts = 0 if born else self.failed_starts + 1
+        if self.failed_starts >= LOSSES:
             raise RuntimeError(f"{LOSSES} workers in a row ended before they began: {error}") from error
         if self.actors[slot] is actor:
             self.alive.discard(slot)

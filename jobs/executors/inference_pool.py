@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 AHEAD = 2  # batches that are ready before a pass is free
 
 
-class Passes:
+class InferencePool:
     """Runs batches through a model: on a processor as many side by side as there are `threads`, on a GPU one at a time.
 
     Matrix products sum in another order with another number of threads (bf16 most visibly), so a pass on a processor

@@ -14,7 +14,7 @@ from ray._private import ray_constants
 
 from jobs.config import RuntimeConfig
 from jobs.executors.devices import use_threads
-from jobs.executors.dispatch import hand_out
+from jobs.executors.dispatch import dispatch_shards
 from jobs.executors.worker import IN_FLIGHT, ShardResult, ShardWorker, WorkerFactory
 
 Result = TypeVar("Result")
@@ -106,7 +106,7 @@ def _check_dashboard(address: str | None) -> None:
 
 
 def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
-    """Yield each shard's result; see `hand_out` for what becomes of failures and lost workers."""
+    """Yield each shard's result; see `dispatch_shards` for what becomes of failures and lost workers."""
     with ray_session(runtime):
         # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
         maker = ray.remote(
@@ -116,7 +116,7 @@ def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
             scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
         )(_Actor)
         start = partial(maker.remote, factory, _threads(runtime))
-        yield from hand_out(start, min(runtime.workers, len(shards)), shards)
+        yield from dispatch_shards(start, min(runtime.workers, len(shards)), shards)
 
 
 def call_on_ray(function: Callable[..., Result], arguments: tuple[Any, ...], runtime: RuntimeConfig) -> Result:

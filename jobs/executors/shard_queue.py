@@ -14,7 +14,7 @@ STRAGGLING = 2.0
 ENOUGH_TO_JUDGE = 3
 
 
-class Ledger:
+class ShardQueue:
     """Hands every shard out once; again when it failed, or when it straggles and a worker has nothing to do.
 
     Workers are numbers. Of two copies of a shard the first result counts: both write the same bytes.
@@ -35,7 +35,7 @@ class Ledger:
         """Whether every shard is done; a second copy may still be running."""
         return len(self.done) == self._left
 
-    def deal(self, workers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    def assign(self, workers: Iterable[int]) -> Iterator[tuple[int, int]]:
         """(worker, shard) pairs to start now: one each before anybody gets a second, IN_FLIGHT each at most."""
         workers = list(workers)
         for load in range(IN_FLIGHT):

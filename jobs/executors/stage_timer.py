@@ -3,7 +3,7 @@
 import time
 
 
-class Laps:
+class StageTimer:
     """A stopwatch that adds the seconds since the last lap to a named part."""
 
     def __init__(self) -> None:

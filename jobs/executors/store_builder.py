@@ -4,20 +4,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from jobs.config import RuntimeConfig
-from jobs.executors.counters import Tally
+from jobs.executors.counters import ShardCounters
 from jobs.executors.pool import run_shards
 from jobs.executors.worker import OnProgress, ShardResult, WorkerFactory
 from stores import Store, StoreWriter
 
 
-def fill_store(
-    writer: StoreWriter, factory: WorkerFactory, runtime: RuntimeConfig, on_progress: OnProgress, max_rejected: float
-) -> Store:
-    """`fill_stores` for one store."""
-    return fill_stores([writer], factory, runtime, on_progress, max_rejected)[0]
-
-
-def fill_stores(
+def write_missing_shards(
     writers: Sequence[StoreWriter],
     factory: WorkerFactory,
     runtime: RuntimeConfig,
@@ -60,13 +53,13 @@ def _missing_units(writers: Sequence[StoreWriter], unit_rows: int) -> list[int]:
 def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -> Callable[[ShardResult], None]:
     """A function of shard results that reports rows done out of all, and what they amount to."""
     done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
-    tally = Tally(writer.num_shards, len(missing))
-    on_progress(done, writer.num_rows, tally.facts())
+    counters = ShardCounters(writer.num_shards, len(missing))
+    on_progress(done, writer.num_rows, counters.facts())
 
     def count(result: ShardResult) -> None:
         nonlocal done
         done += result["rows"]
-        tally.add(result)
-        on_progress(done, writer.num_rows, tally.facts())
+        counters.add(result)
+        on_progress(done, writer.num_rows, counters.facts())
 
     return count

@@ -16,16 +16,16 @@ import torch
 from fae.encoders import EncodedText, TextEncoder, find_text_encoder, lasting_name, text_encoder_sha256
 from jobs.config import RuntimeConfig, TextConfig
 from jobs.executors import (
-    Laps,
+    InferencePool,
     OnProgress,
-    Passes,
     ShardResult,
+    StageTimer,
     autocast,
     dtype_name,
-    fill_store,
     pick_device,
     pick_dtype,
     use_threads,
+    write_missing_shards,
 )
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.backends import make_folder, replace_file
@@ -169,25 +169,25 @@ class TextWorker:
         self.encoder = TextEncoder.load(folder, self.device)
         self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
         self.captions = self.writer.index["caption"]
-        self.passes = Passes(self.device, torch.get_num_threads())
+        self.inference_pool = InferencePool(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
         """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
-        span, clock = self.writer.shard_rows(shard), Laps()
+        span, timer = self.writer.shard_rows(shard), StageTimer()
         kept = self.writer.reused_rows(shard)
         rows = self.captions.slice(span.start, len(span)).to_pylist()
         texts = [text for row in rows for text in row_captions(row, self.config.captions)]  # row after row
         arrays = self._arrays(len(texts))
         starts = range(0, len(texts), self.config.batch_size)
-        done = [self.passes.submit(self._encode, texts, start, arrays) for start in starts]
+        done = [self.inference_pool.submit(self._encode, texts, start, arrays) for start in starts]
         for batch in done:
             batch.result()
-        clock.lap("encode")
+        timer.lap("encode")
         # (rows * K, ...) -> (rows, K, ...)
         shaped = {name: values.reshape(len(rows), -1, *values.shape[1:]) for name, values in arrays.items()}
         self.writer.write_shard(shard, shaped, reused=kept)
-        clock.lap("write")
-        return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": clock.seconds}
+        timer.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": timer.seconds}
 
     def _arrays(self, count: int) -> dict[str, np.ndarray]:
         specs = [self.writer.manifest.array(name) for name in (STATES, LENGTH, POOLED)]
@@ -211,7 +211,7 @@ def extract_text(
     """Encode every caption once; does nothing when the store is complete."""
     use_threads(runtime.threads)
     factory = partial(TextWorker, writer.url, plan.folder, config, runtime.device)
-    return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)
+    return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=1.0)[0]
 
 
 def empty_caption(text: Store) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder
 from fae.images import ImageError, decode_image
 from jobs.config import ExtractConfig
-from jobs.executors import Laps, Passes, ShardResult, pick_device, pick_dtype
+from jobs.executors import InferencePool, ShardResult, StageTimer, pick_device, pick_dtype
 from jobs.extraction.decoders import Decoders, Decoding
 from stores import StoreWriter
 from stores.sources import Source, SourceError
@@ -27,15 +27,15 @@ class Target:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PendingShard:
     """A shard of one target that is to be written, and the rows of it that need no computing."""
 
-    filler: "_Filler"
+    builder: "_StoreBuilder"
     shard: int
     kept: ReusedRows
 
     def new_rows(self) -> np.ndarray:
-        span = self.filler.writer.shard_rows(self.shard)
+        span = self.builder.writer.shard_rows(self.shard)
         return np.arange(span.start, span.stop)[~self.kept.mask]
 
 
@@ -52,25 +52,25 @@ class ExtractWorker:
         # As many as the process has threads: the share of the processors that belongs to this worker.
         threads = torch.get_num_threads()
         self.decoders = Decoders(max(2, threads), self.config.decode_seconds)
-        passes = Passes(place, threads)
-        self.fillers = [_Filler(target, place, passes) for target in targets]
+        inference_pool = InferencePool(place, threads)
+        self.builders = [_StoreBuilder(target, place, inference_pool) for target in targets]
         self.coarsest = max(
-            (filler.writer for filler in self.fillers), key=lambda writer: writer.manifest.rows_per_shard
+            (builder.writer for builder in self.builders), key=lambda writer: writer.manifest.rows_per_shard
         )
 
     def run(self, unit: int) -> ShardResult:
         """Extract and commit what is missing of a unit; `seconds` of the result tells what this call waited for."""
         span = self.coarsest.shard_rows(unit)
-        parts = [part for filler in self.fillers for part in filler.missing(span)]
+        parts = [part for builder in self.builders for part in builder.missing(span)]
         rows = np.unique(np.concatenate([np.empty(0, np.int64), *(part.new_rows() for part in parts)]))
         size, views = self.config.image_size, self.coarsest.manifest.views
         pixels = np.zeros((len(rows), views, size, size, 3), np.uint8)
-        clock = Laps()
+        timer = StageTimer()
         images = _Images(rows, pixels, self._start_decoding(rows, pixels), self.decoders)
         for part in parts:
-            part.filler.fill(part, images, clock)
+            part.builder.write(part, images, timer)
         rejected = len(images.reasons(rows))
-        return {"shard": unit, "rows": len(span), "rejected": rejected, "seconds": clock.seconds}
+        return {"shard": unit, "rows": len(span), "rejected": rejected, "seconds": timer.seconds}
 
     def _start_decoding(self, rows: np.ndarray, pixels: np.ndarray) -> list[Decoding]:
         """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the images lie in their files."""
@@ -117,22 +117,22 @@ class _Images:
         return self.pixels[places]
 
 
-class _Filler:
+class _StoreBuilder:
     """One encoder and the store that it fills."""
 
-    def __init__(self, target: Target, device: torch.device, passes: Passes) -> None:
-        self.writer, self.config, self.passes = StoreWriter.open(target.store), target.config, passes
+    def __init__(self, target: Target, device: torch.device, inference_pool: InferencePool) -> None:
+        self.writer, self.config, self.inference_pool = StoreWriter.open(target.store), target.config, inference_pool
         self.encoder: FrozenEncoder = build_encoder(target.spec, device, pick_dtype(target.config.precision, device))
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes["batch_size"])
 
-    def missing(self, span: range) -> list[_Part]:
+    def missing(self, span: range) -> list[_PendingShard]:
         """What is missing of the shards of these rows."""
         size = self.writer.manifest.rows_per_shard
         shards = self.writer.missing_shards(range(span.start // size, -(-span.stop // size)))
-        return [_Part(self, shard, self.writer.reused_rows(shard)) for shard in shards]
+        return [_PendingShard(self, shard, self.writer.reused_rows(shard)) for shard in shards]
 
-    def fill(self, part: _Part, images: _Images, clock: Laps) -> None:
+    def write(self, part: _PendingShard, images: _Images, timer: StageTimer) -> None:
         """Encode and commit one shard."""
         rows, kept = part.new_rows(), part.kept
         manifest = self.writer.manifest
@@ -143,17 +143,17 @@ class _Filler:
         for start in range(0, len(rows), self.batch_size):
             batch = slice(start, start + self.batch_size)
             rejected |= images.reasons(rows[batch])
-            clock.lap("decode")
-            encoded.append(self.passes.submit(self._encode, images.of(rows[batch]), features[batch]))
-            clock.lap("encode")
+            timer.lap("decode")
+            encoded.append(self.inference_pool.submit(self._encode, images.of(rows[batch]), features[batch]))
+            timer.lap("encode")
         for done in encoded:
             done.result()
-        clock.lap("encode")
+        timer.lap("encode")
         arrays = {"features": kept.spread(features.numpy())}
         if self.config.pixels:
             arrays["pixels"] = kept.spread(images.of(rows))
         self.writer.write_shard(part.shard, arrays, rejected=rejected, reused=kept)
-        clock.lap("write")
+        timer.lap("write")
 
     def _encode(self, pixels: np.ndarray, features: torch.Tensor) -> None:
         """uint8 (N, V, H, W, 3) -> `features` (N, V, h, w, C), float16 when that is stored, else float32.

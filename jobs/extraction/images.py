@@ -10,7 +10,7 @@ import torch
 
 from fae.encoders import EncoderSpec, describe, encoder_shape, resolve_weights
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
-from jobs.executors import OnProgress, dtype_name, fill_stores, pick_device, settle_batch_size
+from jobs.executors import OnProgress, dtype_name, pick_device, settle_batch_size, write_missing_shards
 from jobs.extraction.encoder_batch import encoder_batch_size
 from jobs.extraction.image_worker import ExtractWorker, Target
 from stores import ArraySpec, Store, StoreWriter, fingerprint
@@ -131,7 +131,7 @@ def extract(
         targets = [Target(writer.url, plan.spec, plan.config) for writer, plan in group]
         if group:
             factory = partial(ExtractWorker, targets, plans[0].source, runtime.device)
-            fill_stores([writer for writer, _ in group], factory, runtime, on_progress, data.max_rejected)
+            write_missing_shards([writer for writer, _ in group], factory, runtime, on_progress, data.max_rejected)
     return [writer.finalize() for writer in writers]
 
 

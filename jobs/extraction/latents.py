@@ -11,16 +11,16 @@ import torch
 from fae.rng import seeded_noise
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.executors import (
-    Laps,
+    InferencePool,
     OnProgress,
-    Passes,
     ShardResult,
+    StageTimer,
     autocast,
     dtype_name,
-    fill_store,
     pick_device,
     pick_dtype,
     settle_batch_size,
+    write_missing_shards,
 )
 from jobs.runs import RunFolder, load_autoencoder
 from stores import ArraySpec, Store, StoreWriter, open_store
@@ -94,7 +94,7 @@ class EncodeWorker:
         self.model = load_autoencoder(model, self.device)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes.get("batch_size", config.batch_size))
-        self.passes = Passes(self.device, torch.get_num_threads())
+        self.inference_pool = InferencePool(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
         """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
@@ -104,25 +104,25 @@ class EncodeWorker:
         ok = self.features.ok[rows]
         stored = self.writer.manifest.array("latents").row_shape
         latents = np.full((len(rows), self.features.views, *stored), np.nan, np.float32)
-        clock = Laps()
-        self._fill(latents, rows, np.flatnonzero(ok & ~kept.mask), clock)
+        timer = StageTimer()
+        self._fill(latents, rows, np.flatnonzero(ok & ~kept.mask), timer)
         self.writer.write_shard(shard, {"latents": latents}, rejected=self._rejected(rows[~ok]), reused=kept)
-        clock.lap("write")
-        return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum()), "seconds": clock.seconds}
+        timer.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": int((~ok).sum()), "seconds": timer.seconds}
 
-    def _fill(self, latents: np.ndarray, rows: np.ndarray, places: np.ndarray, clock: Laps) -> None:
+    def _fill(self, latents: np.ndarray, rows: np.ndarray, places: np.ndarray, timer: StageTimer) -> None:
         """Put the latents of rows[places] into `latents` (rows, V, h, w, C), view after view."""
         encoded: list[Future[None]] = []
         for view in range(self.features.views):
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
                 values = torch.from_numpy(self.features.read(self.model.reads, rows[batch], view=view))
-                clock.lap("read")
-                encoded.append(self.passes.submit(self._encode, values, latents, batch, rows[batch], view))
-                clock.lap("encode")
+                timer.lap("read")
+                encoded.append(self.inference_pool.submit(self._encode, values, latents, batch, rows[batch], view))
+                timer.lap("encode")
         for done in encoded:
             done.result()
-        clock.lap("encode")
+        timer.lap("encode")
 
     @torch.inference_mode()
     def _encode(
@@ -165,4 +165,4 @@ def encode(
     if not writer.complete:
         settle_batch_size(writer, config.batch_size, lambda: config.batch_size)
     factory = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config, runtime.device)
-    return fill_store(writer, factory, runtime, on_progress, max_rejected=1.0)
+    return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=1.0)[0]

@@ -7,7 +7,7 @@ from .trainer import Evaluation as Evaluation
 from .trainer import Preview as Preview
 from .trainer import Stateful as Stateful
 from .trainer import Trainer as Trainer
-from .trainer import fit as fit
+from .trainer import train as train
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
 from .training_inputs import evaluation_rows as evaluation_rows

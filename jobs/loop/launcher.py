@@ -2,7 +2,7 @@
 
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import OnProgress, training_device
-from jobs.loop.ranks import ALONE, Training
+from jobs.loop.ranks import SINGLE_PROCESS, Training
 from jobs.runs import RunFolder
 from stores.backends import LocalByteStore
 from stores.core import Lease
@@ -32,11 +32,11 @@ def _train(
 
         train_on_ray(training, run, config, runtime, on_progress)
     else:
-        _check_alone(runtime)
-        training(training_device(runtime.device, runtime.threads), ALONE, on_progress)
+        _check_single_process(runtime)
+        training(training_device(runtime.device, runtime.threads), SINGLE_PROCESS, on_progress)
 
 
-def _check_alone(runtime: RuntimeConfig) -> None:
+def _check_single_process(runtime: RuntimeConfig) -> None:
     if runtime.parallel != "ddp":
         raise ValueError(
             f"runtime.parallel: expected ddp without workers; received {runtime.parallel!r}; "

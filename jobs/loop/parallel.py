@@ -36,7 +36,7 @@ class LossModule(nn.Module):
 def with_loss(model: nn.Module, loss_function: LossFunction, ranks: Ranks) -> nn.Module:
     """(batch, generator) -> losses; its backward pass averages the gradients over the ranks."""
     module = LossModule(model, loss_function)
-    return module if ranks.alone or ranks.sharded else DistributedDataParallel(module, **KEEP_BUFFERS)
+    return module if ranks.is_single_process or ranks.sharded else DistributedDataParallel(module, **KEEP_BUFFERS)
 
 
 def on_this_rank(module: nn.Module, more: bool) -> AbstractContextManager[None]:
@@ -73,7 +73,7 @@ def own_parts(tensors: Mapping[str, torch.Tensor], ranks: Ranks) -> Tensors:
     found = {}
     for name, value in tensors.items():
         local = value.to_local() if isinstance(value, DTensor) else value
-        if (isinstance(value, DTensor) and local.numel()) or (not isinstance(value, DTensor) and ranks.lead):
+        if (isinstance(value, DTensor) and local.numel()) or (not isinstance(value, DTensor) and ranks.is_main):
             found[name] = local
     return found
 

@@ -21,12 +21,12 @@ class Ranks:
     parallel: str = "ddp"
 
     @property
-    def lead(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes what is written once."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
+    def is_single_process(self) -> bool:
         """Whether there is no process group."""
         return self.world_size == 1 and self.parallel == "ddp"
 
@@ -46,11 +46,11 @@ class Ranks:
 
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""
-        if not self.alone:
+        if not self.is_single_process:
             distributed.barrier()
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 # Trains, and on the leading rank finishes the run's folder; called on every rank with its device.
 Training = Callable[[torch.device, Ranks, OnProgress], None]

@@ -17,11 +17,11 @@ class EmbeddedTrainer(DataParallelTrainer):
         return [callback for callback in super()._create_default_callbacks() if type(callback).__name__ not in LEFT_OUT]
 
 
-class _TogetherVisible(Backend):
+class _SharedGpusBackend(Backend):
     share_cuda_visible_devices = True
 
 
-class TogetherVisible(BackendConfig):
+class SharedGpusConfig(BackendConfig):
     """The workers of a node see each other's GPUs, as nccl wants it.
 
     Unlike Ray's TorchConfig it needs no torch in the controller, which costs seconds at the start of every training.
@@ -30,4 +30,4 @@ class TogetherVisible(BackendConfig):
     @property
     def backend_cls(self) -> type[Backend]:
         """What Ray calls at the group's start and end."""
-        return _TogetherVisible
+        return _SharedGpusBackend

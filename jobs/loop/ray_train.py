@@ -19,8 +19,8 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import OnProgress, cluster_address, environment_defaults, ray_session
 from jobs.loop.ranks import Training
-from jobs.loop.ray_backend import EmbeddedTrainer, TogetherVisible
-from jobs.loop.ray_worker import MISTAKES, work
+from jobs.loop.ray_backend import EmbeddedTrainer, SharedGpusConfig
+from jobs.loop.ray_worker import USER_ERRORS, train_worker
 from jobs.loop.stopping import TrainingStopped, stop_signals
 from jobs.runs import RunFolder, newest_metrics, newest_step
 
@@ -60,14 +60,14 @@ def train_on_ray(
         _ray_folder(run) as folder,
     ):
         trainer = (DataParallelTrainer if on_cluster else EmbeddedTrainer)(
-            work,
+            train_worker,
             train_loop_config={
                 "training": ray.put(training),  # so that the controller hands it on without loading the models' modules
                 "runtime": runtime,
                 "threads": _threads(runtime, most),
                 "folder": os.getcwd(),
             },
-            backend_config=TogetherVisible(),
+            backend_config=SharedGpusConfig(),
             scaling_config=_scaling(runtime),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,  # never Ray's own state of an earlier run: the run's folder has the checkpoints
@@ -172,7 +172,7 @@ def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
     except WorkerGroupError as error:
         failures = [_bare(failure) for _, failure in sorted(error.worker_failures.items())]
         for failure in failures:
-            if isinstance(failure, MISTAKES):
+            if isinstance(failure, USER_ERRORS):
                 return failure
         told = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
         raise RuntimeError(

@@ -19,10 +19,10 @@ from jobs.loop.finite import TrainingDiverged
 from jobs.loop.ranks import Ranks
 
 # Another try would end in the same way.
-MISTAKES = (ValueError, TrainingDiverged)
+USER_ERRORS = (ValueError, TrainingDiverged)
 
 
-def work(settings: dict[str, Any]) -> Exception | None:
+def train_worker(settings: dict[str, Any]) -> Exception | None:
     """One rank's training; a mistake is returned, so that Ray does not try it again."""
     runtime: RuntimeConfig = settings["runtime"]
     context = ray.train.get_context()
@@ -32,16 +32,16 @@ def work(settings: dict[str, Any]) -> Exception | None:
     try:
         training = ray.get(settings["training"])
         device = _device(runtime, settings["threads"])
-        if not ranks.alone:
-            _meet(ranks, device)
+        if not ranks.is_single_process:
+            _init_process_group(ranks, device)
         training(device, ranks, lambda *_: begun.set())
-    except MISTAKES as error:
+    except USER_ERRORS as error:
         # All ranks meet the same mistake before the first step, and divergence always; anything else one of them alone.
         if begun.is_set() and not isinstance(error, TrainingDiverged):
             raise
-        _part()  # a rank that waits for this one ends too
+        _destroy_process_group()  # a rank that waits for this one ends too
         return error
-    _part()
+    _destroy_process_group()
     return None
 
 
@@ -54,16 +54,16 @@ def _device(runtime: RuntimeConfig, threads: int) -> torch.device:
     return device
 
 
-def _meet(ranks: Ranks, device: torch.device) -> None:
+def _init_process_group(ranks: Ranks, device: torch.device) -> None:
     """Form torch's process group around a store of the leading rank, which listens on its node's address alone."""
-    listener = _listen() if ranks.lead else None
+    listener = _listen() if ranks.is_main else None
     host, port = broadcast_from_rank_zero(listener.getsockname()[:2] if listener else None)
     _keep_to_loopback(host)
     store = distributed.TCPStore(
         host,
         port,
         ranks.world_size,
-        is_master=ranks.lead,
+        is_master=ranks.is_main,
         master_listen_fd=listener.detach() if listener else None,
     )
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -84,6 +84,6 @@ def _keep_to_loopback(host: str) -> None:
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
 
 
-def _part() -> None:
+def _destroy_process_group() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()

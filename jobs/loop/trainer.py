@@ -26,12 +26,12 @@ from jobs.loop.parallel import (
     whole_tensor,
     with_loss,
 )
-from jobs.loop.ranks import ALONE, Ranks
+from jobs.loop.ranks import SINGLE_PROCESS, Ranks
 from jobs.loop.stopping import TrainingStopped, stop_signals
 from jobs.runs import CheckpointWriter, MetricsLog, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
 from stores import JointLoader, Loader
 
-__all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "fit", "step_seed"]
+__all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed", "train"]
 Preview = Callable[[nn.Module, int], None]
 Evaluation = Callable[[nn.Module], dict[str, float]]
 
@@ -57,7 +57,7 @@ class Trainer:
     loader: Loader | JointLoader
     device: torch.device
     extras: dict[str, Stateful] = field(default_factory=dict)
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
     step: int = 0
     ema: EMA = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -75,7 +75,7 @@ class Trainer:
     def resume(self) -> dict[str, Any] | None:
         """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""
         folder = self.run.path / "checkpoints"
-        if self.ranks.lead:
+        if self.ranks.is_main:
             sweep(folder)
         self.ranks.wait_for_all()
         found = load_newest(folder, torch.device("cpu") if self.ranks.sharded else self.device)
@@ -109,7 +109,7 @@ class Trainer:
 
     def save(self, writer: CheckpointWriter, metrics: dict[str, Any], loss: float | None) -> None:
         """Hand the whole state to the writer; it is written while training goes on."""
-        if not (self.ranks.lead or self.ranks.sharded):
+        if not (self.ranks.is_main or self.ranks.sharded):
             return
         parts = {
             "model": self.model.state_dict(),
@@ -128,7 +128,7 @@ class Trainer:
         }
         writer.submit(self.step, parts, state)
 
-    def gradients(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> Losses:
+    def forward_backward(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> Losses:
         """Add up the gradients of the global batch, part by part; returns the losses' means over all of its rows.
 
         Every draw is one of the global batch's, seeded by (seed, step), whatever rank and part a row is in.
@@ -142,15 +142,15 @@ class Trainer:
             self._generator.start(seed, first, rows, self.config.batch_size)
             with on_this_rank(module, more=number + 1 < count):
                 with self._precision():
-                    found = module(part, self._generator)
-                (found["loss"] / count).backward()
-            for name, value in found.items():
+                    part_losses = module(part, self._generator)
+                (part_losses["loss"] / count).backward()
+            for name, value in part_losses.items():
                 share = value.detach() / count
                 losses[name] = losses[name] + share if name in losses else share
         return self.ranks.mean(losses)
 
-    def update(self, losses: Losses) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clip, optimizer and average; returns the gradient norm and whether the step was left out.
+    def optimizer_step(self, losses: Losses) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clip, optimizer and average; returns the gradient norm and whether the step was skipped.
 
         Nothing waits for the device.
         """
@@ -161,14 +161,14 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        left_out = self.guard.check(losses["loss"], norm, self.step + 1)
+        skipped = self.guard.check(losses["loss"], norm, self.step + 1)
         # The fused AdamW reads this as it would a gradient scaler's finding: 1 = change nothing.
-        self.optimizer.found_inf = left_out  # type: ignore[attr-defined]
+        self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.ema.update(self.model, self.step)
-        return norm, left_out
+        return norm, skipped
 
     def averaged(self) -> nn.Module:
         """A copy of the model in eval mode with the averaged weights; every rank must ask."""
@@ -178,7 +178,7 @@ class Trainer:
         return self._unsharded.to(self.device).eval()
 
 
-def fit(
+def train(
     trainer: Trainer,
     loss_function: LossFunction,
     on_progress: OnProgress,
@@ -200,7 +200,7 @@ def fit(
     metrics = trainer.resume()
     module = with_loss(trainer.model, loss_function, ranks)
     with (
-        MetricsLog(run.path, trainer.step, config.batch_size, writes=ranks.lead) as log,
+        MetricsLog(run.path, trainer.step, config.batch_size, writes=ranks.is_main) as log,
         stop_signals() as stopped,
         trainer.writer() as writer,
         closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
@@ -212,23 +212,23 @@ def fit(
             started = time.perf_counter()
             batch = next(batches)
             waited_seconds = time.perf_counter() - started
-            losses = trainer.gradients(module, batch)
-            norm, left_out = trainer.update(losses)
-            log.add(losses, norm, left_out, waited_seconds)
+            losses = trainer.forward_backward(module, batch)
+            norm, skipped = trainer.optimizer_step(losses)
+            log.add(losses, norm, skipped, waited_seconds)
             writer.check()
             last = trainer.step == config.steps
             due = config.preview_every > 0 and trainer.step % config.preview_every == 0
             averaged = trainer.averaged() if due and (preview or evaluation) else None
-            if evaluation and averaged is not None and ranks.lead:
+            if evaluation and averaged is not None and ranks.is_main:
                 log.add_metrics(evaluation(averaged))
             if trainer.step % config.log_every == 0 or last:
-                skipped = trainer.guard.verdict(str(run.path))
-                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped)
+                skipped_steps = trainer.guard.verdict(str(run.path))
+                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped_steps)
                 on_progress(trainer.step, config.steps, facts)
             if trainer.step % config.save_every == 0 or last or stopped.is_set():
                 trainer.guard.verdict(str(run.path))
                 trainer.save(writer, log.state_dict(), log.loss)
-            if preview and averaged is not None and ranks.lead and not last:
+            if preview and averaged is not None and ranks.is_main and not last:
                 preview(averaged, trainer.step)
             if stopped.is_set() and not last:
                 writer.wait()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jobs.config import TrainConfig
-from jobs.loop.ranks import ALONE, Ranks
+from jobs.loop.ranks import SINGLE_PROCESS, Ranks
 from stores import JointLoader, Loader, Store
 
 # These settings change how a run is watched or fed, never its weights (but for the order of sums).
@@ -48,7 +48,7 @@ def batches(
     arrays: Sequence[str],
     config: TrainConfig,
     device: torch.device,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     beside: tuple[Store, Sequence[str]] | None = None,
 ) -> Loader | JointLoader:
     """The training rows of a store in the order of (seed, epoch), a random view at each visit; this rank's of each.

@@ -37,12 +37,12 @@ class MetricsLog:
         self,
         losses: dict[str, torch.Tensor],
         gradient_norm: torch.Tensor,
-        left_out: torch.Tensor,
+        skipped: torch.Tensor,
         waited_seconds: float,
     ) -> None:
-        """Take in a step; one that was left out (1.0) counts in no mean."""
-        for name, value in {**losses, "gradient_norm": gradient_norm, COUNT: torch.ones_like(left_out)}.items():
-            value = torch.where(left_out > 0, 0.0, value.detach().float())
+        """Take in a step; one that was skipped (1.0) counts in no mean."""
+        for name, value in {**losses, "gradient_norm": gradient_norm, COUNT: torch.ones_like(skipped)}.items():
+            value = torch.where(skipped > 0, 0.0, value.detach().float())
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.timed += 1
         self.waited_seconds += waited_seconds

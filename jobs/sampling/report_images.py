@@ -63,7 +63,7 @@ def guidance_grid(
     """A plan's samples for each scale and number of steps; one number where steps do nothing."""
     # A flow solves nothing: whatever the steps, its samples are the same.
     steps = list({sampler.generator.evaluations(number, (), config.solver): number for number in steps}.values())
-    conditions = sampler.asked(plan).part(slice(None))
+    conditions = sampler.conditions(plan).part(slice(None))
 
     def cell(scale: float, step: int) -> np.ndarray:
         return sampler.make(conditions, plan.seeds, replace(config, guidance_scale=scale, steps=step)).images

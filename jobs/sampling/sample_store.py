@@ -9,7 +9,15 @@ import numpy as np
 import torch
 
 from jobs.config import RuntimeConfig, SampleConfig
-from jobs.executors import Laps, OnProgress, Passes, ShardResult, dtype_name, fill_store, pick_device
+from jobs.executors import (
+    InferencePool,
+    OnProgress,
+    ShardResult,
+    StageTimer,
+    dtype_name,
+    pick_device,
+    write_missing_shards,
+)
 from jobs.runs import Models
 from jobs.sampling.sample_plan import SamplePlan, plan_samples
 from jobs.sampling.sampler import Sampler
@@ -82,25 +90,26 @@ class SampleWorker:
     def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config = StoreWriter.open(store), config
         self.sampler = Sampler.load(models, pick_device(device), config.checkpoint)
-        self.passes = Passes(self.sampler.painter.device, torch.get_num_threads())
+        self.inference_pool = InferencePool(self.sampler.painter.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
         """Make and commit one shard; `seconds` of the result tells what this call waited for."""
-        rows, clock, size = self.writer.shard_rows(shard), Laps(), self.config.batch_size
+        rows, timer, size = self.writer.shard_rows(shard), StageTimer(), self.config.batch_size
         plan = self._plan(rows)
-        asked = self.sampler.asked(plan)
+        conditions = self.sampler.conditions(plan)
         parts = [slice(start, start + size) for start in range(0, len(rows), size)]
         waiting = [
-            self.passes.submit(self.sampler.make, asked.part(part), plan.seeds[part], self.config) for part in parts
+            self.inference_pool.submit(self.sampler.make, conditions.part(part), plan.seeds[part], self.config)
+            for part in parts
         ]
         made = [batch.result() for batch in waiting]
         found = {PIXELS: [one.images for one in made], LATENTS: [one.latents for one in made]}
-        clock.lap("sample")
+        timer.lap("sample")
         # (n, ...) -> (n, 1, ...)
         arrays = {spec.name: np.concatenate(found[spec.name])[:, None] for spec in self.writer.manifest.arrays}
         self.writer.write_shard(shard, arrays)
-        clock.lap("write")
-        return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": clock.seconds}
+        timer.lap("write")
+        return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": timer.seconds}
 
     def _plan(self, rows: range) -> SamplePlan:
         """What the index says of these rows."""
@@ -115,7 +124,7 @@ def make_sample_store(
 ) -> Store:
     """Fill the missing shards and finalize the store; does nothing when it is complete."""
     factory = partial(SampleWorker, writer.path, models, config, runtime.device)
-    return fill_store(writer, factory, runtime, on_progress, max_rejected=0.0)
+    return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=0.0)[0]
 
 
 def _latent_shape(models: Models) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ class Painter:
 
 
 @dataclass(frozen=True)
-class Made:
+class SampledBatch:
     """Samples: latents (n, h, w, c) float32 and images uint8 (n, H, W, 3)."""
 
     latents: np.ndarray
@@ -53,8 +53,8 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What samples are asked to show: each different condition once, and which of them each sample has (N,)."""
+class SampleConditions:
+    """What samples are to show: each different condition once, and which of them each sample has (N,)."""
 
     different: Conditions
     numbers: torch.Tensor
@@ -88,15 +88,17 @@ class Sampler:
             PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None,
         )
 
-    def asked(self, plan: SamplePlan) -> Asked:
+    def conditions(self, plan: SamplePlan) -> SampleConditions:
         """The conditions of a plan's images; each caption is encoded once, however often it is painted."""
         if plan.captions is None:
-            return Asked(self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels)))
+            return SampleConditions(
+                self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels))
+            )
         assert self.prompts is not None
         texts, numbers = numbered(plan.captions)
-        return Asked(self.prompts(texts), numbers)
+        return SampleConditions(self.prompts(texts), numbers)
 
-    def make(self, conditions: Conditions, seeds: list[int], config: SampleConfig) -> Made:
+    def make(self, conditions: Conditions, seeds: list[int], config: SampleConfig) -> SampledBatch:
         """Samples of these conditions and seeds, made at once; each depends on its own alone.
 
         Guidance is off where the generator is unconditional and no weaker one is there.
@@ -111,14 +113,14 @@ class Sampler:
                 solver=config.solver,
                 weak=None if self.weak is None else self.weak.model,
             )
-        return Made(latents.float().cpu().numpy(), self.painter.paint(latents))
+        return SampledBatch(latents.float().cpu().numpy(), self.painter.paint(latents))
 
 
-def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[Made]:
+def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[SampledBatch]:
     """Yield batches of samples in order."""
-    total, asked = len(plan.seeds), sampler.asked(plan)
+    total, conditions = len(plan.seeds), sampler.conditions(plan)
     on_progress(0, total, {})
     for start in range(0, total, config.batch_size):
         part = slice(start, start + config.batch_size)
-        yield sampler.make(asked.part(part), plan.seeds[part], config)
+        yield sampler.make(conditions.part(part), plan.seeds[part], config)
         on_progress(min(start + config.batch_size, total), total, {})

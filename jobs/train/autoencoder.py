@@ -12,7 +12,7 @@ from fae.losses import fae_loss
 from fae.models import PixelVAE
 from jobs.config import PIXEL_VAE, AutoencoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.loop import Losses, LossFunction, Ranks, Trainer, batches, decisive, fit, launch, prepare
+from jobs.loop import Losses, LossFunction, Ranks, Trainer, batches, decisive, launch, prepare, train
 from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
 from jobs.train.pca import fit_pca
 from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
@@ -45,8 +45,8 @@ def train_autoencoder(
     """Train, or go on, or return the finished run of these ingredients."""
     ingredients = autoencoder_ingredients(features, config)
     run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
-    train = fit_pca if config.encoder == "pca" else _train
-    return run if run.complete else launch(partial(train, run, features, config), run, config, runtime, on_progress)
+    training = fit_pca if config.encoder == "pca" else _train
+    return run if run.complete else launch(partial(training, run, features, config), run, config, runtime, on_progress)
 
 
 def _train(
@@ -63,8 +63,8 @@ def _train(
     prepare(fresh, config)
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config.kl_weight, config.reduction)
     loader = batches(features, [fresh.reads], config, device, ranks)
-    model = fit(Trainer(run, config, fresh, loader, device, ranks=ranks), loss, on_progress)
-    if ranks.lead:
+    model = train(Trainer(run, config, fresh, loader, device, ranks=ranks), loss, on_progress)
+    if ranks.is_main:
         assert isinstance(model, Autoencoder)
         model.save_pretrained(run.model_path)
         run.finish(_metrics(model, features, device))

@@ -15,7 +15,7 @@ from fae.generators import Generator
 from fae.optim import EMA
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.loop import Evaluation, Losses, Ranks, Trainer, batches, fit, launch, prepare
+from jobs.loop import Evaluation, Losses, Ranks, Trainer, batches, launch, prepare, train
 from jobs.runs import RunError, RunFolder, checkpoints, load_model, load_parts, step_of
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
@@ -92,8 +92,8 @@ def _train(
     loader = batches(latents, ["latents"], config, device, ranks, (text, TEXT_ARRAYS) if text else None)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
     preview, evaluation = previewer(latents, run.path / "previews", text), _evaluator(latents, text)
-    averaged = fit(trainer, generator_loss, on_progress, preview, evaluation)
-    if ranks.lead:
+    averaged = train(trainer, generator_loss, on_progress, preview, evaluation)
+    if ranks.is_main:
         assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
         sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}

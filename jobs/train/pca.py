@@ -23,7 +23,7 @@ def fit_pca(
     on_progress: OnProgress,
 ) -> None:
     """Set the principal axes of all training tokens, in every view, and finish the run; the leading rank does it."""
-    if not ranks.lead:
+    if not ranks.is_main:
         return
     model = build_autoencoder(features, config).to(device)
     moments = token_moments(model, features, on_progress)

@@ -15,7 +15,7 @@ from fae.models import PIXEL_DECODER, PixelDecoder
 from fae.rng import normal
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.loop import Ranks, Stateful, Trainer, batches, decisive, evaluation_rows, fit, launch, prepare
+from jobs.loop import Ranks, Stateful, Trainer, batches, decisive, evaluation_rows, launch, prepare, train
 from jobs.runs import RunFolder, load_feature_autoencoder, load_model
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from stores import Store
@@ -115,8 +115,8 @@ def _train(
     trainer = Trainer(run, config, model, loader, device, extras, ranks)
     loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
     preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
-    averaged = fit(trainer, loss, on_progress, preview)
-    if ranks.lead:
+    averaged = train(trainer, loss, on_progress, preview)
+    if ranks.is_main:
         assert isinstance(averaged, PixelDecoder)
         averaged.save_pretrained(run.model_path)
         preview(averaged, config.steps)

@@ -15,7 +15,7 @@ from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
 from jobs.runs import Models
-from jobs.sampling import Made, Painter, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
+from jobs.sampling import Painter, SampledBatch, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
 from pipeline.drawing import sample_grid
 from stores import fingerprint
 from stores.backends import replace_file
@@ -90,7 +90,7 @@ def make_samples(
     return folder
 
 
-def _save_images(folder: Path, made: Made, plan: SamplePlan, first: int) -> list[dict[str, Any]]:
+def _save_images(folder: Path, made: SampledBatch, plan: SamplePlan, first: int) -> list[dict[str, Any]]:
     """Write a batch that begins with the plan's image `first`; returns what the record says of each."""
     entries = []
     for number, image in enumerate(made.images, first):

@@ -14,9 +14,9 @@ from fae.metrics import Extractor, ExtractorSettings, Measured, Metric, build_ex
 from jobs.config import EvalConfig, RuntimeConfig
 from jobs.evaluation import (
     HeadJudge,
-    Pass,
+    Measurements,
+    PassSettings,
     Reconstructions,
-    Seen,
     TowerJudge,
     measure,
     pair_metrics,
@@ -160,9 +160,9 @@ class Evaluator:
         }
 
     @property
-    def _pass(self) -> Pass:
+    def _pass(self) -> PassSettings:
         config = self.config
-        return Pass(config.batch_size, config.pair_rows, config.max_rejected, self.device, self.threads)
+        return PassSettings(config.batch_size, config.pair_rows, config.max_rejected, self.device, self.threads)
 
     def _reference(self, side: EvaluatedSet, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
         def progress() -> Any:
@@ -170,17 +170,21 @@ class Evaluator:
 
         return measure_reference(self.root, side, extractors, self._pass, size, self.output.say, progress)
 
-    def _measure(self, made: EvaluatedSet, extractors: Sequence[Extractor], reference: EvaluatedSet | None) -> Seen:
+    def _measure(
+        self, made: EvaluatedSet, extractors: Sequence[Extractor], reference: EvaluatedSet | None
+    ) -> Measurements:
         if made.images is None:
             assert made.statistics is not None
             size = reference.size if reference else None
-            return Seen({extractor.facts.name: made.statistics.of(extractor.facts, size) for extractor in extractors})
+            return Measurements(
+                {extractor.facts.name: made.statistics.of(extractor.facts, size) for extractor in extractors}
+            )
         pairs = pair_metrics(self.config.lpips, self.device) if isinstance(made.images, Reconstructions) else None
         with self.output.progress("eval", "images", watchers=self.watchers) as report:
             return measure(made.images, extractors, replace(self._pass, growing=True), report, pairs)
 
     def _metrics(
-        self, made: EvaluatedSet, extractors: Sequence[Extractor], seen: Seen, references: dict[str, Measured]
+        self, made: EvaluatedSet, extractors: Sequence[Extractor], seen: Measurements, references: dict[str, Measured]
     ) -> list[Metric]:
         metrics = [_mean(name, values) for name, values in seen.pairs.items()]
         for extractor in extractors:

@@ -16,7 +16,7 @@ from jobs.evaluation import (
     ImageSet,
     NpzImages,
     Reconstructions,
-    Statistics,
+    StatisticsFile,
     StoreImages,
     file_images,
     read_statistics,
@@ -55,7 +55,7 @@ class EvaluatedSet:
     location: str
     name: str
     images: ImageSet | None
-    statistics: Statistics | None = None
+    statistics: StatisticsFile | None = None
     folder: Path | None = None
     made_by: dict[str, Any] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fae.metrics import Extractor, Measured
 from jobs.evaluation import (
     ImageSet,
-    Pass,
+    PassSettings,
     load_reference,
     measure,
     newest_other,
@@ -26,7 +26,7 @@ def measure_reference(
     root: Path,
     side: EvaluatedSet,
     extractors: Sequence[Extractor],
-    how: Pass,
+    how: PassSettings,
     size: int | None,
     say: Callable[[str], object],
     progress: Callable[[], Progress],
@@ -55,7 +55,12 @@ def measure_reference(
 
 
 def _kept(
-    root: Path, side: EvaluatedSet, images: ImageSet, extractor: Extractor, how: Pass, say: Callable[[str], object]
+    root: Path,
+    side: EvaluatedSet,
+    images: ImageSet,
+    extractor: Extractor,
+    how: PassSettings,
+    say: Callable[[str], object],
 ) -> Measured | None:
     """Statistics on disk of these images by this extractor; without them it says what differs from the newest."""
     ingredients = reference_ingredients(images, extractor.facts, how.kept_rows)
@@ -72,7 +77,7 @@ def _kept(
 
 
 def _measured(
-    root: Path, name: str, images: ImageSet, extractors: Sequence[Extractor], how: Pass, report: OnProgress
+    root: Path, name: str, images: ImageSet, extractors: Sequence[Extractor], how: PassSettings, report: OnProgress
 ) -> dict[str, Measured]:
     seen = measure(images, extractors, how, report).measured
     for extractor in extractors:

@@ -21,10 +21,10 @@ from machine import machine_facts
 from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.measured import Accumulator, Measured
 from fae.metrics.scores import set_metrics
-from jobs.evaluation.extractor_pass import Pass, measure
+from jobs.evaluation.extractor_pass import PassSettings, measure
 from jobs.evaluation.image_sets import ImageSet, NpzImages, file_images
 from jobs.executors.devices import use_threads
-from jobs.executors.inference_pool import Passes
+from jobs.executors.inference_pool import InferencePool
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.sources import open_source
 
@@ -113,7 +113,7 @@ def extractor(
 
     count = use_threads(threads)
     built = build_extractor(network, ExtractorSettings())
-    how = Pass(batch_size, images, 0.01, torch.device("cpu"), count, growing=True)
+    how = PassSettings(batch_size, images, 0.01, torch.device("cpu"), count, growing=True)
     with tempfile.TemporaryDirectory() as folder:
         shown = image_set(data, images, size, Path(folder), count)
         total = shown.total
@@ -142,9 +142,9 @@ def image_set(data: str | None, count: int, size: int, folder: Path, threads: in
     return NpzImages(folder / "a.npz")
 
 
-def bare(built: Extractor, batches: list[np.ndarray], how: Pass) -> None:
+def bare(built: Extractor, batches: list[np.ndarray], how: PassSettings) -> None:
     """The network alone, as many passes side by side as a pass over a set has."""
-    passes = Passes(how.device, how.threads)
+    passes = InferencePool(how.device, how.threads)
     for running in [passes.submit(built.extract, batch) for batch in batches]:
         running.result()
 

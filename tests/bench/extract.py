@@ -33,9 +33,9 @@ from fae.images import decode_image
 from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.executors.batch_size import settle_batch_size
 from jobs.executors.devices import pick_device, pick_dtype, use_threads
-from jobs.executors.inference_pool import Passes
+from jobs.executors.inference_pool import InferencePool
 from jobs.executors.ray_pool import ray_session
-from jobs.executors.store_builder import fill_store
+from jobs.executors.store_builder import write_missing_shards
 from jobs.executors.worker import ShardResult
 from jobs.extraction.image_worker import ExtractWorker, Target
 from jobs.extraction.images import FeaturePlan, plan_features
@@ -79,7 +79,9 @@ def run_extract(data: DataConfig, config: ExtractConfig, runtime: RuntimeConfig)
         targets = [Target(writer.url, plan.spec, config)]
         factory = partial(WatchedWorker, root, targets, plan.source, runtime.device)
         handed_out: list[np.ndarray] = []
-        fill_store(writer, factory, runtime, lambda *progress: handed_out.append(clocks()), data.max_rejected)
+        write_missing_shards(
+            [writer], factory, runtime, lambda *progress: handed_out.append(clocks()), data.max_rejected
+        )
         ended = clocks()
         build = np.array(json.loads((root / "built.json").read_text())) - handed_out[0]
         parts = Counter[str]({"plan": (planned - started)[0]})
@@ -110,7 +112,7 @@ def preload(plan: FeaturePlan, size: int) -> torch.Tensor:
 
 def run_bare(encoder: FrozenEncoder, images: torch.Tensor, batch_size: int) -> Run:
     """The encoder alone, with as many passes side by side as a worker has."""
-    passes = Passes(encoder.scale.device, torch.get_num_threads())
+    passes = InferencePool(encoder.scale.device, torch.get_num_threads())
     started = clocks()
     done = [passes.submit(lambda part=part: encoder(part).cpu()) for part in images.split(batch_size)]
     for future in done:

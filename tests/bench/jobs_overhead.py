@@ -24,9 +24,9 @@ from machine import machine_facts
 from fae.models.autoencoder import FeatureAutoencoder
 from jobs.config.stages import EncodeConfig, RuntimeConfig
 from jobs.executors.devices import use_threads
-from jobs.executors.inference_pool import Passes
+from jobs.executors.inference_pool import InferencePool
 from jobs.executors.pool import run_shards
-from jobs.executors.store_builder import fill_store
+from jobs.executors.store_builder import write_missing_shards
 from jobs.extraction.latents import EncodeWorker
 from stores import ArraySpec, Store, StoreWriter, new_index
 
@@ -38,7 +38,7 @@ class FreeWorker:
 
     def __init__(self, store: str) -> None:
         self.writer = StoreWriter.open(store)
-        self.passes = Passes(torch.device("cpu"), torch.get_num_threads())
+        self.passes = InferencePool(torch.device("cpu"), torch.get_num_threads())
         rows = self.writer.manifest.rows_per_shard
         self.tokens = torch.randn(rows, 1, *self.writer.manifest.array("features").row_shape).to(torch.float16)
 
@@ -93,7 +93,7 @@ def free_encoder(rows: int, dim: int, rounds: int) -> None:
                 Path(folder), "features", "bench", [ArraySpec("features", (16, 16, dim))], index, {}
             )
             started = time.perf_counter()
-            fill_store(writer, partial(FreeWorker, writer.url), runtime, lambda *_: None, 0.0)
+            write_missing_shards([writer], partial(FreeWorker, writer.url), runtime, lambda *_: None, 0.0)
             rates.append(rows * 256 * dim * 2 / (time.perf_counter() - started) / 1e9)
             click.echo(f"{rates[-1]:.2f} GB/s")
     click.echo(f"median {statistics.median(rates):.2f} GB/s")
@@ -132,7 +132,7 @@ def encode(rows: int, dim: int, batch_size: int, pairs: int) -> None:
 
 
 def _bare_rate(model: FeatureAutoencoder, features: torch.Tensor, batch_size: int, threads: int) -> float:
-    passes = Passes(torch.device("cpu"), threads)
+    passes = InferencePool(torch.device("cpu"), threads)
 
     def run(part: torch.Tensor) -> None:
         with torch.inference_mode():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fae.metrics.facts import Extractor, ExtractorFacts
-from jobs.evaluation.extractor_pass import Pass, measure
+from jobs.evaluation.extractor_pass import PassSettings, measure
 from jobs.evaluation.image_sets import NpzImages
 from stores import TooManyRejectedError
 
@@ -36,8 +36,8 @@ def images(tmp_path: Path) -> NpzImages:
     return NpzImages(tmp_path / "a.npz")
 
 
-def how(**settings: float) -> Pass:
-    return Pass(
+def how(**settings: float) -> PassSettings:
+    return PassSettings(
         **{
             "batch_size": 4,
             "kept_rows": 10,

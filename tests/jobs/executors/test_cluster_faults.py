@@ -24,7 +24,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.config.stages import RuntimeConfig
 from jobs.executors.ray_pool import ray_session
-from jobs.executors.store_builder import fill_store
+from jobs.executors.store_builder import write_missing_shards
 from stores import ArraySpec, StoreWriter, new_index, open_store
 
 pytestmark = pytest.mark.slow
@@ -116,7 +116,7 @@ def test_twenty_kills_and_lost_nodes_lose_nothing_and_double_nothing(cluster: Cl
     pids.mkdir()
     local = RuntimeConfig(executor="local", threads=1)
     calm.begin()
-    expected = fill_store(calm, partial(SlowWorker, calm.path, pids), local, lambda *_: None, 0.0)
+    (expected,) = write_missing_shards([calm], partial(SlowWorker, calm.path, pids), local, lambda *_: None, 0.0)
     (pids / str(os.getpid())).unlink()
 
     writer, counts = planned(tmp_path / "stormy"), []
@@ -125,7 +125,7 @@ def test_twenty_kills_and_lost_nodes_lose_nothing_and_double_nothing(cluster: Cl
     runtime = RuntimeConfig(workers=4, cpus_per_worker=1, placement="spread")
     factory = partial(SlowWorker, writer.path, pids)
     with ThreadPoolExecutor(1) as thread:  # nodes are added from the main thread alone
-        job = thread.submit(fill_store, writer, factory, runtime, lambda done, *_: counts.append(done), 0.0)
+        job = thread.submit(write_missing_shards, writer, factory, runtime, lambda done, *_: counts.append(done), 0.0)
         chaos.rage(until=job)
         store = job.result()
     assert chaos.kills.total() == KILLS, chaos.kills

@@ -6,13 +6,13 @@ import time
 import pytest
 import torch
 
-from jobs.executors.inference_pool import AHEAD, Passes
+from jobs.executors.inference_pool import AHEAD, InferencePool
 
 CPU = torch.device("cpu")
 
 
 def test_each_pass_has_one_thread_and_as_many_run_as_there_are_threads():
-    passes, together = Passes(CPU, 3), threading.Barrier(3)
+    passes, together = InferencePool(CPU, 3), threading.Barrier(3)
 
     def note() -> int:
         together.wait(timeout=60)  # broken, and an error, unless three run at the same time
@@ -25,14 +25,14 @@ def test_the_callers_own_threads_stay_as_they_are():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        Passes(CPU, 2).submit(torch.get_num_threads).result()
+        InferencePool(CPU, 2).submit(torch.get_num_threads).result()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
 def test_no_more_batches_are_ready_than_fit():
-    passes, gate = Passes(CPU, 2), threading.Event()
+    passes, gate = InferencePool(CPU, 2), threading.Event()
     started = []
 
     def fill() -> None:
@@ -40,19 +40,19 @@ def test_no_more_batches_are_ready_than_fit():
             started.append(passes.submit(gate.wait, 60))
             assert number < 10
 
-    filler = threading.Thread(target=fill)
-    filler.start()
+    builder = threading.Thread(target=fill)
+    builder.start()
     while len(started) < 2 + AHEAD:
         time.sleep(0.001)
     time.sleep(0.05)
     assert len(started) == 2 + AHEAD
     gate.set()
-    filler.join()
+    builder.join()
     assert len(started) == 10
 
 
 def test_a_failure_is_the_callers():
-    passes = Passes(CPU, 1)
+    passes = InferencePool(CPU, 1)
     with pytest.raises(ZeroDivisionError):
         passes.submit(lambda: 1 / 0).result()
     assert passes.submit(lambda: 5).result() == 5

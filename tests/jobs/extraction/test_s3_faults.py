@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jobs.config.stages import RuntimeConfig
-from jobs.executors.store_builder import fill_store
+from jobs.executors.store_builder import write_missing_shards
 from stores import ArraySpec, LeaseHeldError, Store, StoreWriter, new_index, open_store
 from stores.backends.locations import open_bytestore
 
@@ -108,9 +108,9 @@ def fill(parent: Path | str) -> Store:
     index = new_index([f"{row:05d}" for row in range(160)])
     arrays = [ArraySpec("features", (8, 8, 16), "float32")]
     writer = StoreWriter.plan(parent, "features", "faults", arrays, index, {}, rows_per_shard=8)
-    return fill_store(
-        writer, partial(RowWorker, writer.url), RuntimeConfig(executor="local", threads=1), lambda *_: None, 0.0
-    )
+    return write_missing_shards(
+        [writer], partial(RowWorker, writer.url), RuntimeConfig(executor="local", threads=1), lambda *_: None, 0.0
+    )[0]
 
 
 @pytest.fixture

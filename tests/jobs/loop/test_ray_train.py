@@ -34,7 +34,7 @@ SETTINGS = {
     "preview_every": 0,
     "precision": "fp32",
 }
-ALONE = RuntimeConfig(threads=1, device="cpu")
+SINGLE_PROCESS = RuntimeConfig(threads=1, device="cpu")
 RUNTIME = RuntimeConfig(threads=1, device="cpu", train_workers=2)
 # A worker sums the gradients of its rows, then the workers' sums are added: another order than one process has. float32
 # rounds at 6e-8; AdamW divides a gradient by its own size, so that where it is nearly 0 a rounding moves a weight by up
@@ -107,12 +107,12 @@ def our_workers(descendants):
 )
 def test_two_workers_end_where_one_process_ends(trainings, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    alone = trainings[name](Path("alone"), ALONE)
+    is_single_process = trainings[name](Path("alone"), SINGLE_PROCESS)
     told = []
     run = trainings[name](Path("two"), RUNTIME, lambda done, total, facts: told.append((done, total)))
     assert run.complete
-    assert run.path.name == alone.path.name  # no ingredient
-    assert_close(run, alone)
+    assert run.path.name == is_single_process.path.name  # no ingredient
+    assert_close(run, is_single_process)
     assert told[0][0] == 0
     assert not (run.path / "ray").exists()
 
@@ -120,20 +120,20 @@ def test_two_workers_end_where_one_process_ends(trainings, tmp_path, monkeypatch
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoencoder", "generator"])
 def test_a_model_spread_over_two_workers_ends_where_one_process_ends(trainings, tmp_path, name):
-    alone = trainings[name](tmp_path / "alone", ALONE)
+    is_single_process = trainings[name](tmp_path / "alone", SINGLE_PROCESS)
     run = trainings[name](tmp_path / "spread", replace(RUNTIME, parallel="fsdp"))
     assert any((run.path / "checkpoints").glob("*/model.00001-of-00002.safetensors"))
-    assert_close(run, alone)
+    assert_close(run, is_single_process)
 
 
 @pytest.mark.slow
 def test_as_many_workers_as_there_is_room_for_end_where_one_process_ends(trainings, tmp_path, descendants):
-    alone, seen = trainings["generator"](tmp_path / "alone", ALONE, steps=30), set()
+    is_single_process, seen = trainings["generator"](tmp_path / "alone", SINGLE_PROCESS, steps=30), set()
     room_for_two = replace(RUNTIME, train_workers=1, max_train_workers=2)
     count = lambda *_: seen.add(len(our_workers(descendants)))  # noqa: E731
     run = trainings["generator"](tmp_path / "elastic", room_for_two, count, steps=30, log_every=1)
     assert max(seen) == 2
-    assert newest(run)[1]["loader"] == newest(alone)[1]["loader"]
+    assert newest(run)[1]["loader"] == newest(is_single_process)[1]["loader"]
 
 
 def test_one_two_and_four_workers_see_the_same_global_batches(noise_stores):
@@ -170,7 +170,7 @@ def test_a_lost_worker_costs_no_step_before_the_newest_checkpoint(trainings, tmp
 
 def test_a_workers_mistake_is_that_of_one_process(trainings, tmp_path):
     mistakes = []
-    for runtime in (ALONE, RUNTIME):
+    for runtime in (SINGLE_PROCESS, RUNTIME):
         with pytest.raises(
             ValueError, match=r"batch_size: expected at most the 64 training rows of .*; received 1000"
         ) as met:

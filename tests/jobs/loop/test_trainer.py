@@ -15,7 +15,7 @@ from fae.rng.draws import normal
 from jobs.config.stages import TrainConfig
 from jobs.loop.finite import TrainingDiverged
 from jobs.loop.stopping import TrainingStopped
-from jobs.loop.trainer import Trainer, fit, step_seed
+from jobs.loop.trainer import Trainer, step_seed, train
 from jobs.runs.checkpoint_listing import checkpoints, read_state, step_of
 from jobs.runs.metrics_log import read_metrics
 from jobs.runs.run_folder import RunFolder
@@ -112,12 +112,12 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 11])
 def test_killed_at_any_step_and_run_again_equals_undisturbed(trainer_at, step):
     undisturbed = trainer_at("undisturbed")
-    fit(undisturbed, loss_function, lambda *_: None)
+    train(undisturbed, loss_function, lambda *_: None)
     killed = trainer_at("killed")
     with pytest.raises(Crash):
-        fit(killed, crash_at(step, killed), lambda *_: None)
+        train(killed, crash_at(step, killed), lambda *_: None)
     again = trainer_at("killed")
-    fit(again, loss_function, lambda *_: None)
+    train(again, loss_function, lambda *_: None)
     assert_same(result_of(again), result_of(undisturbed))
 
 
@@ -125,7 +125,7 @@ def test_killed_at_any_step_and_run_again_equals_undisturbed(trainer_at, step):
 @pytest.mark.parametrize("step", [2, 6])
 def test_stopped_by_a_signal_and_run_again_equals_undisturbed(trainer_at, number, step):
     undisturbed = trainer_at("undisturbed")
-    fit(undisturbed, loss_function, lambda *_: None)
+    train(undisturbed, loss_function, lambda *_: None)
     stopped = trainer_at("stopped")
 
     def signalling(model, batch, generator):
@@ -135,11 +135,11 @@ def test_stopped_by_a_signal_and_run_again_equals_undisturbed(trainer_at, number
 
     before = signal.getsignal(number)
     with pytest.raises(TrainingStopped, match=rf"stopped at step {step + 1} and saved in .*; the same command") as stop:
-        fit(stopped, signalling, lambda *_: None)
+        train(stopped, signalling, lambda *_: None)
     assert (stop.value.step, stop.value.path) == (step + 1, stopped.run.path)
     assert signal.getsignal(number) is before
     again = trainer_at("stopped")
-    fit(again, loss_function, lambda *_: None)
+    train(again, loss_function, lambda *_: None)
     assert_same(result_of(again), result_of(undisturbed))
 
 
@@ -151,12 +151,12 @@ def test_a_signal_in_the_last_step_lets_the_run_finish(trainer_at):
             signal.raise_signal(signal.SIGINT)
         return loss_function(model, batch, generator)
 
-    assert not fit(trainer, signalling, lambda *_: None).training
+    assert not train(trainer, signalling, lambda *_: None).training
 
 
 def test_the_averaged_model_is_returned_in_eval_mode(trainer_at):
     trainer = trainer_at("average")
-    averaged = fit(trainer, loss_function, lambda *_: None)
+    averaged = train(trainer, loss_function, lambda *_: None)
     assert not averaged.training
     for name, value in averaged.named_parameters():
         assert torch.equal(value, trainer.ema.state_dict()[name])
@@ -175,12 +175,12 @@ def bad_loss_at(step, trainer):
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(trainer_at, step):
     trainer = trainer_at("diverged")
     with pytest.raises(TrainingDiverged, match=r"loss.* is not finite at step \d+.*--learning-rate"):
-        fit(trainer, bad_loss_at(step, trainer), lambda *_: None)
+        train(trainer, bad_loss_at(step, trainer), lambda *_: None)
     assert [path.name for path in checkpoints(trainer.run.path / "checkpoints")] == ["step-00000005"]
     undisturbed = trainer_at("undisturbed")
-    fit(undisturbed, loss_function, lambda *_: None)
+    train(undisturbed, loss_function, lambda *_: None)
     again = trainer_at("diverged")
-    fit(again, loss_function, lambda *_: None)
+    train(again, loss_function, lambda *_: None)
     assert_same(result_of(again), result_of(undisturbed))
 
 
@@ -194,40 +194,40 @@ def test_weights_spoilt_by_a_gradient_are_not_saved(trainer_at):
         return {"loss": loss}
 
     with pytest.raises(TrainingDiverged, match="the loss or its gradient is not finite at step 10"):
-        fit(trainer, bad, lambda *_: None)
+        train(trainer, bad, lambda *_: None)
     assert [path.name for path in checkpoints(trainer.run.path / "checkpoints")] == ["step-00000005"]
 
 
 def test_only_the_newest_checkpoints_are_kept(trainer_at):
     trainer = trainer_at("many", save_every=2, keep=3)
-    fit(trainer, loss_function, lambda *_: None)
+    train(trainer, loss_function, lambda *_: None)
     names = [path.name for path in checkpoints(trainer.run.path / "checkpoints")]
     assert names == ["step-00000008", "step-00000010", "step-00000012"]
 
 
 def test_progress_and_previews_come_at_their_steps(trainer_at):
     trainer, told, shown = trainer_at("watched", preview_every=5), [], []
-    fit(trainer, loss_function, lambda *call: told.append(call), lambda model, step: shown.append(step))
+    train(trainer, loss_function, lambda *call: told.append(call), lambda model, step: shown.append(step))
     assert [(done, total) for done, total, _ in told] == [(0, 12), (4, 12), (8, 12), (12, 12)]
     assert told[-1][2].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
     assert shown == [5, 10]
 
 
 def test_a_finished_run_is_not_trained_again(trainer_at):
-    fit(trainer_at("done"), loss_function, lambda *_: None)
+    train(trainer_at("done"), loss_function, lambda *_: None)
 
     def refuse(model, batch, generator):
         raise AssertionError("a step was made")
 
-    fit(trainer_at("done"), refuse, lambda *_: None)
+    train(trainer_at("done"), refuse, lambda *_: None)
 
 
 def test_a_checkpoint_of_another_order_is_refused(trainer_at):
     trainer = trainer_at("order", save_every=3)
     with pytest.raises(Crash):
-        fit(trainer, crash_at(4, trainer), lambda *_: None)
+        train(trainer, crash_at(4, trainer), lambda *_: None)
     with pytest.raises(ValueError, match=r"loader state.*batch_size"):
-        fit(trainer_at("order", batch_size=5), loss_function, lambda *_: None)
+        train(trainer_at("order", batch_size=5), loss_function, lambda *_: None)
 
 
 @given(st.integers(0, 2**63), st.integers(0, 10**7), st.integers(0, 2**63), st.integers(0, 10**7))
@@ -241,8 +241,8 @@ def test_step_seeds_differ_and_fit_a_generator(seed, step, other_seed, other_ste
 @pytest.mark.parametrize("parts", [2, 4])
 def test_gradients_added_up_part_by_part_make_the_same_update(trainer_at, parts):
     whole, cut = trainer_at("whole"), trainer_at("cut", accumulate=parts)
-    fit(whole, loss_function, lambda *_: None)
-    fit(cut, loss_function, lambda *_: None)
+    train(whole, loss_function, lambda *_: None)
+    train(cut, loss_function, lambda *_: None)
     (expected, metrics, position), (found, lines, at) = result_of(whole), result_of(cut)
     assert position == at
     for name, value in expected.items():
@@ -253,7 +253,7 @@ def test_gradients_added_up_part_by_part_make_the_same_update(trainer_at, parts)
 
 def test_a_checkpoint_knows_the_rows_seen_and_the_newest_loss(trainer_at):
     trainer = trainer_at("facts", keep_best=1, keep=1, save_every=4)
-    fit(trainer, loss_function, lambda *_: None)
+    train(trainer, loss_function, lambda *_: None)
     found = checkpoints(trainer.run.path / "checkpoints")
     losses = {line["step"]: line["loss"] for line in read_metrics(trainer.run.path / "metrics.jsonl")}
     best = min(losses, key=losses.__getitem__)
@@ -271,9 +271,9 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(trainer_at, monkeypatc
     monkeypatch.setattr("jobs.runs.checkpoint.save_file", full)
     trainer = trainer_at("full")
     with pytest.raises(OSError, match="No space left"):
-        fit(trainer, loss_function, lambda *_: None)
+        train(trainer, loss_function, lambda *_: None)
     monkeypatch.undo()
     undisturbed, again = trainer_at("undisturbed"), trainer_at("full")
-    fit(undisturbed, loss_function, lambda *_: None)
-    fit(again, loss_function, lambda *_: None)
+    train(undisturbed, loss_function, lambda *_: None)
+    train(again, loss_function, lambda *_: None)
     assert_same(result_of(again), result_of(undisturbed))
