@@ -25,6 +25,7 @@ from fae.generators import DiffusionGenerator, Generator
 from fae.models import FeatureAutoencoder, PixelDecoder
 from fae.rng import seeded_noise
 from fae.sampling import Captions, Classes, Conditions, Guidance, Transport, guided_velocity, shift_to_diffusers
+from fae.weights import align_module
 
 OnStepEnd = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
@@ -66,6 +67,10 @@ class FAEPipeline(DiffusionPipeline):
         max_tokens: int | None = None,
     ) -> None:
         super().__init__()
+        # diffusers and transformers map the files of a folder.
+        for part in (transformer, autoencoder, pixel_decoder, text_encoder):
+            if isinstance(part, torch.nn.Module):
+                align_module(part)
         self.register_modules(
             transformer=transformer,
             scheduler=scheduler,

@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from fae.weights import LPIPSWeights, WeightsError, packaged_lpips
+from fae.weights import LPIPSWeights, WeightsError, align_module, packaged_lpips
 
 # The reference implementation's input scaling, for images in [-1, 1]: ImageNet's mean and deviation in that range.
 SHIFT = (-0.030, -0.088, -0.188)
@@ -35,6 +35,7 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).reshape(1, 3, 1, 1))
         self._load(packaged_lpips(net) if weights is None else weights)
         self.requires_grad_(False).eval()
+        align_module(self)
 
     def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Float (N, 3, H, W) in [-1, 1] twice -> distances (N,), float32; 0 for equal images."""

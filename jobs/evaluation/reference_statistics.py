@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
 
 from fae.metrics import ExtractorFacts, Gaussian, Measured
+from fae.weights import align_tensor
 from jobs.evaluation.image_sets import ImageSet
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
@@ -58,7 +58,7 @@ def load_reference(folder: Path, ingredients: dict[str, Any]) -> Measured | None
         return None
     if record.get("ingredients") != ingredients or record.get("sha256") != hashlib.sha256(data).hexdigest():
         return None
-    tensors: dict[str, torch.Tensor] = load(data)
+    tensors = {name: align_tensor(tensor) for name, tensor in load(data).items()}
     rows = tensors.pop("rows", None)
     names = sorted({name.rpartition(".")[0] for name in tensors})
     gaussians = {name: Gaussian(tensors[f"{name}.mean"], tensors[f"{name}.covariance"]) for name in names}

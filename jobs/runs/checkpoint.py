@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from fae.weights import load_tensors
 from jobs.runs.checkpoint_listing import STATE, checkpoints, read_state, step_of
 from stores.backends import fsync_directory
 
@@ -115,7 +116,7 @@ def load_parts(checkpoint: Path, device: torch.device) -> dict[str, Tensors]:
     parts: dict[str, Tensors] = {}
     for file in files:
         part = parts.setdefault(file.name.partition(".")[0], {})
-        for name, value in load_file(file, device=str(device)).items():
+        for name, value in load_tensors(file, device).items():
             part[name] = torch.cat([part[name], value]) if name in part else value
     return parts
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from fae.generators import EMPTY_PARTS
 from fae.sampling import EmptyCaption
+from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, format_ids
 from jobs.extraction import LENGTH, POOLED, STATES, empty_caption, refuse_no_captions
 from stores import Store
@@ -130,4 +131,4 @@ def save_empty_caption(nothing: EmptyCaption, folder: Path) -> None:
 def load_empty_caption(folder: Path) -> EmptyCaption | None:
     """What `save_empty_caption` put there, if anything."""
     file = folder / EMPTY_CAPTION_FILE
-    return EmptyCaption(**load_file(file)) if file.exists() else None
+    return EmptyCaption(**load_tensors(file)) if file.exists() else None

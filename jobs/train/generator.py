@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from fae.generators import Generator
 from fae.optim import EMA
+from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.loop import Evaluation, Losses, Ranks, Trainer, batches, launch, prepare, train
@@ -147,7 +148,7 @@ def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None 
     """
     saved = {"condition": "class"} | run.record["config"]
     config = GeneratorConfig(**{name: saved[name] for name in GeneratorConfig.__dataclass_fields__.keys() & saved})
-    statistics = load_file(run.model_path / STATISTICS_FILE)
+    statistics = load_tensors(run.model_path / STATISTICS_FILE)
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
     nothing = load_empty_caption(run.model_path)
     generator = with_model(model, config, statistics["mean"], statistics["std"], nothing).to(device).eval()
