@@ -35,7 +35,7 @@ def main() -> None:
 
     The frozen encoder sees each image once, ever; every later stage reads stores. A stage whose inputs have
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
-    Where images have captions, extract-text makes a store of them, encoded once, for train-gen to be told.
+    Where images have captions, extract-text makes a store of them, encoded once, for train-gen to condition on.
     `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`.
     """
 

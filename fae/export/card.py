@@ -32,7 +32,7 @@ class CardFacts:
     unconditional: bool = False
     """Whether the model takes neither classes nor captions."""
     text_encoder: Mapping[str, Any] = field(default_factory=dict)
-    """Of a model that is told captions: what encodes them (name, sha256, max_tokens); empty for one of classes."""
+    """Of a model that takes captions: what encodes them (name, sha256, max_tokens); empty for one of classes."""
     prompt: str = "a photograph"
     """The caption of the example call."""
     guidance: str = "1.0"
@@ -58,7 +58,7 @@ def model_card(facts: CardFacts) -> str:
             f"---\nlibrary_name: diffusers\ntags:\n- fae\n- {tag}\n---",
             f"# {facts.name}\n",
             f"{what} by a Feature Auto-Encoder (arXiv 2512.07829): a generator makes latents, a "
-            "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT paints the image.\n",
+            "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT decodes the image.\n",
             "## Use\n\n```python\n# pip install fae-pipe\nfrom fae.export.pipeline_fae import FAEPipeline\n",
             f'pipe = FAEPipeline.from_pretrained("{facts.name}")',
             f"pipe({condition}seeds=[0], guidance={facts.guidance}, "
@@ -91,8 +91,8 @@ def _condition(facts: CardFacts) -> tuple[str, str, str, str]:
 
 def _captions(text_encoder: Mapping[str, Any]) -> str:
     return (
-        "## Captions\n\nThe generator is told what this frozen text encoder makes of a caption. A copy of it lies in "
-        "`text_encoder/` and `tokenizer/`; its licence is its authors', ask them before you pass it on.\n\n"
+        "## Captions\n\nThe generator is conditioned on a caption's states of this frozen text encoder. A copy of it "
+        "lies in `text_encoder/` and `tokenizer/`; its licence is its authors', ask them before you pass it on.\n\n"
         + _table(("setting", "value"), [(key, str(value)) for key, value in text_encoder.items()])
     )
 

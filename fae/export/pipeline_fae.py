@@ -46,7 +46,7 @@ class FAEPipeline(DiffusionPipeline):
             generators that solve no ODE.
         autoencoder: the feature autoencoder, whose `latent_mean` and `latent_std` denormalize latents.
         pixel_decoder: features (N, h, w, C) → images.
-        tokenizer, text_encoder: transformers' own, for a generator that is told captions; None for one of classes.
+        tokenizer, text_encoder: transformers' own, for a generator that takes captions; None for one of classes.
         id2label: class names by id, the ids as text as JSON has them; optional.
         max_tokens: tokens of a caption beyond which it is cut, as the generator was trained.
     """
@@ -96,7 +96,7 @@ class FAEPipeline(DiffusionPipeline):
 
         Args:
             generator, autoencoder, pixel_decoder: trained on each other.
-            class_names: by id, where the generator is told classes.
+            class_names: by id, where the generator takes classes.
             text: the text encoder that a generator of captions was trained with.
 
         Raises:
@@ -104,18 +104,18 @@ class FAEPipeline(DiffusionPipeline):
                 for a generator of classes or missing for one of captions.
         """
         _check_fit(generator, autoencoder, pixel_decoder)
-        nothing = generator.nothing
-        if (nothing is None) != (text is None):
+        empty_caption = generator.empty_caption
+        if (empty_caption is None) != (text is None):
             raise ValueError(
-                f"text: expected {'no' if nothing is None else 'the'} text encoder for a generator of "
-                f"{'classes' if nothing is None else 'captions'}; received {'none' if text is None else 'one'}"
+                f"text: expected {'no' if empty_caption is None else 'the'} text encoder for a generator of "
+                f"{'classes' if empty_caption is None else 'captions'}; received {'none' if text is None else 'one'}"
             )
         autoencoder.set_latent_statistics(generator.latent_mean.cpu(), generator.latent_std.cpu())
         names = {str(number): name for number, name in enumerate(class_names or [])}
         assert isinstance(generator.model, ModelMixin)
         scheduler = make_scheduler(generator.transport) if isinstance(generator, DiffusionGenerator) else None
         parts = {"tokenizer": text.tokenizer, "text_encoder": text.model} if text else {"id2label": names}
-        max_tokens = None if nothing is None else len(nothing.states)
+        max_tokens = None if empty_caption is None else len(empty_caption.states)
         return cls(generator.model, scheduler, autoencoder, pixel_decoder, max_tokens=max_tokens, **parts)
 
     @torch.no_grad()
@@ -229,18 +229,18 @@ class FAEPipeline(DiffusionPipeline):
             raise ValueError(f"guidance: expected 1, since this model is unconditional; received {scales[0]:g}")
 
     def _conditions(self, class_labels: Labels | None, prompt: str | Sequence[str] | None) -> Conditions:
-        """What the model is told of each image.
+        """The condition of each image.
 
         Raises:
             ValueError: classes for a model that knows captions, captions for one that knows classes, or neither.
         """
         if self.text_encoder is None:
             if class_labels is None or prompt is not None:
-                raise ValueError("class_labels: expected them, and no prompt: this model knows classes alone")
+                raise ValueError("class_labels: expected them, and no prompt: this model takes classes alone")
             ids = class_ids(class_labels, self.class_ids, self._num_classes)
             return Classes(torch.tensor(ids, device=self._execution_device), self._num_classes)
         if prompt is None or class_labels is not None:
-            raise ValueError("prompt: expected captions, and no class_labels: this model knows captions alone")
+            raise ValueError("prompt: expected captions, and no class_labels: this model takes captions alone")
         encoder = TextEncoder(self.tokenizer, self.text_encoder, self._execution_device)
         return prompt_captions(encoder, [prompt] if isinstance(prompt, str) else list(prompt), self.config.max_tokens)
 

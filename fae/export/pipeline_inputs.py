@@ -41,7 +41,7 @@ def image_count(
 
 
 def prompt_captions(encoder: TextEncoder, prompts: Sequence[str], max_tokens: int) -> Captions:
-    """Prompts as a generator is told them, beside the empty caption; longer ones are cut after `max_tokens` tokens.
+    """Prompts as a generator takes them, beside the empty caption; longer ones are cut after `max_tokens` tokens.
 
     Raises:
         ValueError: no prompt, or one that is no text.
@@ -50,8 +50,8 @@ def prompt_captions(encoder: TextEncoder, prompts: Sequence[str], max_tokens: in
         raise ValueError(f"prompt: expected a text or several; received {prompts!r:.80}")
     found, empty = encoder(prompts, max_tokens), encoder([""], max_tokens)
     # (N, L, D) -> (N, max_tokens, D)
-    states, nothing = (F.pad(one.states, (0, 0, 0, max_tokens - one.states.shape[1])) for one in (found, empty))
-    return Captions(states, found.lengths, found.pooled, EmptyCaption(nothing[0], empty.lengths, empty.pooled[0]))
+    states, empty_caption = (F.pad(one.states, (0, 0, 0, max_tokens - one.states.shape[1])) for one in (found, empty))
+    return Captions(states, found.lengths, found.pooled, EmptyCaption(empty_caption[0], empty.lengths, empty.pooled[0]))
 
 
 def guidance_intervals(guidance: float | Guidance | Sequence[Sequence[float]]) -> Guidance:

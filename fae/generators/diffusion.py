@@ -41,8 +41,7 @@ class Generator(nn.Module, ABC):
             `pooled_dim`.
         latent_mean, latent_std: per channel (c,), of the latents that the model is trained on; the model sees
             (z - mean) / std. Not stated in the paper; VA-VAE and LightningDiT normalize per channel.
-        nothing: the empty caption, filled up to the length that the model is trained on; without it conditions are
-            classes.
+        empty_caption: padded to the length that the model is trained on; without it conditions are classes.
 
     Raises:
         ValueError: the statistics have another width than the model, or a deviation is not above 0.
@@ -56,7 +55,7 @@ class Generator(nn.Module, ABC):
         model: nn.Module,
         latent_mean: torch.Tensor,
         latent_std: torch.Tensor,
-        nothing: EmptyCaption | None = None,
+        empty_caption: EmptyCaption | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -71,11 +70,11 @@ class Generator(nn.Module, ABC):
             self.register_buffer(name, values.detach().float().clone())
         if not bool((self.latent_std > 0).all()):
             raise ValueError("latent_std: expected numbers above 0; a channel that never varies cannot be normalized")
-        self.takes_text = nothing is not None
-        if nothing is not None:
+        self.takes_text = empty_caption is not None
+        if empty_caption is not None:
             for name in EMPTY_PARTS:
-                self.register_buffer(f"empty_{name}", getattr(nothing, name), persistent=False)
-            _check_widths(facts, nothing.states, nothing.pooled)
+                self.register_buffer(f"empty_{name}", getattr(empty_caption, name), persistent=False)
+            _check_widths(facts, empty_caption.states, empty_caption.pooled)
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -90,7 +89,7 @@ class Generator(nn.Module, ABC):
         steps: int,
         guidance: Guidance,
         solver: str,
-        weak: nn.Module | None,
+        guide_model: nn.Module | None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch."""
 
@@ -99,7 +98,7 @@ class Generator(nn.Module, ABC):
         """Run the model once on normalized latents x (N, h, w, c): what costs are counted in."""
 
     @abstractmethod
-    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+    def num_function_evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
         """How many runs of the model `sample` takes for an image."""
 
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -112,7 +111,7 @@ class Generator(nn.Module, ABC):
         return not self.takes_text and self.num_classes == 0
 
     @property
-    def nothing(self) -> EmptyCaption | None:
+    def empty_caption(self) -> EmptyCaption | None:
         """The empty caption, where conditions are captions."""
         if not self.takes_text:
             return None
@@ -136,14 +135,14 @@ class Generator(nn.Module, ABC):
         Raises:
             ValueError: the model takes classes, or captions of another text encoder.
         """
-        nothing = self.nothing
-        if nothing is None:
+        empty_caption = self.empty_caption
+        if empty_caption is None:
             raise ValueError(f"captions: expected {self._known_classes()}; the generator takes no text")
         _check_widths(self.model, states, pooled)
-        tokens = len(nothing.states)
+        tokens = len(empty_caption.states)
         # (N, L, D) -> (N, tokens, D)
         fitted = nn.functional.pad(states[:, :tokens], (0, 0, 0, max(0, tokens - states.shape[1])))
-        return Captions(fitted, lengths.long().clamp(max=tokens), pooled, nothing)
+        return Captions(fitted, lengths.long().clamp(max=tokens), pooled, empty_caption)
 
     def classes(self, labels: torch.Tensor) -> Classes:
         """Conditions of labels (N,) int64; negative = without one."""
@@ -157,7 +156,7 @@ class Generator(nn.Module, ABC):
         """Inverse of `normalize`."""
         return latents.float() * self.latent_std + self.latent_mean
 
-    def drawn(self, latents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    def sample_posterior(self, latents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Normalised latents (N, h, w, c) of stored ones, or one draw when mean and log-variance were stored."""
         latents = latents.float()
         if latents.shape[-1] == 2 * self.channels:
@@ -194,9 +193,9 @@ class DiffusionGenerator(Generator):
         transport: Transport,
         latent_mean: torch.Tensor,
         latent_std: torch.Tensor,
-        nothing: EmptyCaption | None = None,
+        empty_caption: EmptyCaption | None = None,
     ) -> None:
-        super().__init__(model, latent_mean, latent_std, nothing)
+        super().__init__(model, latent_mean, latent_std, empty_caption)
         self.transport = transport
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -206,13 +205,13 @@ class DiffusionGenerator(Generator):
             batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; and what `conditions`
                 takes.
         """
-        x0 = self.drawn(batch["latents"], generator)
+        x0 = self.sample_posterior(batch["latents"], generator)
         return self.transport.loss(self.model, x0, self.conditions(batch), generator)
 
     @torch.no_grad()
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """`velocity_mse`: the velocity's squared error for normalized latents, at times drawn as in training."""
-        x0, undropped = self.drawn(batch["latents"], generator), replace(self.transport, label_dropout=0.0)
+        x0, undropped = self.sample_posterior(batch["latents"], generator), replace(self.transport, label_dropout=0.0)
         losses = undropped.loss(self.model, x0, self.conditions(batch), generator)
         return {"velocity_mse": losses.get("velocity_mse", losses["loss"])}
 
@@ -221,7 +220,7 @@ class DiffusionGenerator(Generator):
         velocity: torch.Tensor = self.model(x, x.new_zeros(len(x)), conditions.inputs)
         return velocity
 
-    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+    def num_function_evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
         """Of the velocity: two in a step that is guided, and twice as many by Heun's method."""
         times = (sde_times if solver == "sde" else ode_times)(steps, self.transport.solver_shift)
         counts = [2 if scale_at(guidance, t) not in (0.0, 1.0) else 1 for t in times]
@@ -236,7 +235,7 @@ class DiffusionGenerator(Generator):
         steps: int = 250,
         guidance: Guidance = (),
         solver: str = "euler",
-        weak: nn.Module | None = None,
+        guide_model: nn.Module | None = None,
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
@@ -247,7 +246,7 @@ class DiffusionGenerator(Generator):
             steps: of the solver (the paper: 250).
             guidance: intervals of t with their scale; none = no guidance.
             solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
-            weak: a weaker velocity model of the same latents, to guide by instead of the empty condition.
+            guide_model: a weaker velocity model of the same latents, to guide by instead of the empty condition.
             on_step: called after each step with its number, the time reached and the normalized state.
 
         Raises:
@@ -256,7 +255,7 @@ class DiffusionGenerator(Generator):
         self.check_conditions(conditions, seeds)
         device = self.latent_mean.device
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
-        velocity = guided_velocity(self.model, conditions.to(device), guidance, weak)
+        velocity = guided_velocity(self.model, conditions.to(device), guidance, guide_model)
         return self.denormalize(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
 
 

@@ -37,7 +37,7 @@ class FlowGenerator(Generator):
     Args:
         model: the flow.
         settings: label dropout and regularizer.
-        latent_mean, latent_std, nothing: see `Generator`.
+        latent_mean, latent_std, empty_caption: see `Generator`.
     """
 
     model: StarFlow
@@ -48,9 +48,9 @@ class FlowGenerator(Generator):
         settings: FlowLoss,
         latent_mean: torch.Tensor,
         latent_std: torch.Tensor,
-        nothing: EmptyCaption | None = None,
+        empty_caption: EmptyCaption | None = None,
     ) -> None:
-        super().__init__(model, latent_mean, latent_std, nothing)
+        super().__init__(model, latent_mean, latent_std, empty_caption)
         self.settings = settings
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -63,7 +63,7 @@ class FlowGenerator(Generator):
             `loss`, `bits_per_dim` and `inner_norm`. Scalars, float32.
         """
         x = self._noised(batch, generator)
-        conditions = self.conditions(batch).dropped(self.settings.label_dropout, generator)
+        conditions = self.conditions(batch).with_dropout(self.settings.label_dropout, generator)
         flowed = self.model(x, conditions.inputs)
         inner_norm = flowed.inner_norm.mean()
         bits = bits_per_dim(flowed.log_prob(), x[0].numel()).mean()
@@ -82,7 +82,7 @@ class FlowGenerator(Generator):
         flowed: Flowed = self.model(x, conditions.inputs)
         return flowed
 
-    def evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
+    def num_function_evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
         """Every token passes every layer once, with guidance the deep block's twice; the gradient costs two runs."""
         depths = [len(cast(FlowBlock, block).blocks) for block in self.model.flow_blocks]
         guided = any(scale != 1 for scale in self.model.scales(guidance))
@@ -97,7 +97,7 @@ class FlowGenerator(Generator):
         steps: int = 1,
         guidance: Guidance = (),
         solver: str = "euler",
-        weak: nn.Module | None = None,
+        guide_model: nn.Module | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
 
@@ -107,13 +107,13 @@ class FlowGenerator(Generator):
             steps, solver: of diffusion; a flow has neither.
             guidance: intervals of t with their scale, where the k-th of T tokens to be made has t = 1 - k/T: 1 while
                 all is noise, near 0 at the last one.
-            weak: must be absent: two flows have no inner tokens in common that one could guide the other by.
+            guide_model: must be absent: two flows have no inner tokens in common that one could guide the other by.
 
         Raises:
-            ValueError: an unknown class, conditions and seeds that differ in number, or a weak generator.
+            ValueError: an unknown class, conditions and seeds that differ in number, or a guide model.
         """
         self.check_conditions(conditions, seeds)
-        if weak is not None:
+        if guide_model is not None:
             raise ValueError(
                 "autoguidance: expected none with a flow; use guidance_scale, which the empty condition serves"
             )
@@ -122,5 +122,5 @@ class FlowGenerator(Generator):
         return self.denormalize(self.model.generate(z, conditions.to(device).inputs, guidance))
 
     def _noised(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:
-        x = self.drawn(batch["latents"], generator)
+        x = self.sample_posterior(batch["latents"], generator)
         return x + self.model.noise_std * normal(x.shape, generator, x.device)

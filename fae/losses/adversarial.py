@@ -111,13 +111,13 @@ class Adversary:
         self.network, self.config = network.train(), config
         self.trainable = [value for value in network.parameters() if value.requires_grad]
         self.optimizer = make_optimizer(network, config.learning_rate, config.beta1, config.beta2)
-        # Running means of the logits of real and of painted images.
+        # Running means of the logits of real and of decoded images.
         self.averages = torch.zeros(2, device=self.trainable[0].device)
 
     def losses(
         self,
         reconstruction: Losses,
-        painted: torch.Tensor,
+        decoded: torch.Tensor,
         images: torch.Tensor,
         last_weight: torch.Tensor,
         step: int,
@@ -127,7 +127,7 @@ class Adversary:
 
         Args:
             reconstruction: the decoder's losses, `loss` among them.
-            painted: the decoder's images (N, 3, H, W), with their graph.
+            decoded: the decoder's images (N, 3, H, W), with their graph.
             images: the real ones.
             last_weight: weight of the decoder's last layer, for the adaptive weight.
             step: of the decoder's training, from 0.
@@ -140,10 +140,10 @@ class Adversary:
         """
         if step < self.config.discriminator_start_step:
             return reconstruction
-        losses = {**reconstruction, **self._train(images, painted.detach(), generator)}
+        losses = {**reconstruction, **self._train(images, decoded.detach(), generator)}
         if step < self.config.start_step:
             return losses
-        adversarial = -self._judge(painted, generator).mean()
+        adversarial = -self._judge(decoded, generator).mean()
         weight = torch.full_like(adversarial, self.config.weight)
         if self.config.adaptive:
             weight = weight * adaptive_weight(losses["loss"], adversarial, last_weight)
@@ -172,11 +172,11 @@ class Adversary:
         self.averages.lerp_(now, 1 - self.config.lecam_decay)
         return {name: value.detach() for name, value in facts.items()}
 
-    def _judge(self, painted: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """Logits of painted images, differentiable in these alone."""
+    def _judge(self, decoded: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """Logits of decoded images, differentiable in these alone."""
         for value in self.trainable:
             value.requires_grad_(False)
-        logits = self.network(diff_augment(painted, self.config.augment, generator)).float()
+        logits = self.network(diff_augment(decoded, self.config.augment, generator)).float()
         for value in self.trainable:
             value.requires_grad_(True)
         return logits

@@ -1,4 +1,4 @@
-"""Who tells painted images from real ones: a PatchGAN, and heads on a frozen ViT's features."""
+"""Discriminators of decoded and real images: a PatchGAN, and heads on a frozen ViT's features."""
 
 import torch
 from torch import nn

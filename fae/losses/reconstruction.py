@@ -90,7 +90,7 @@ def pixel_loss(
     """Reconstruction plus weighted perceptual loss of images. The paper states no weights; RAE has L1 + 1·LPIPS.
 
     Args:
-        prediction: painted images (N, 3, H, W) in about [-1, 1].
+        prediction: decoded images (N, 3, H, W) in about [-1, 1].
         target: images of the same shape.
         kind: l1 or l2, averaged over all numbers.
         perceptual: (prediction, target) -> a distance per image (N,), for example LPIPS.

@@ -1,4 +1,4 @@
-"""The pixel decoder: a ViT that paints an image from feature tokens, one patch a token."""
+"""The pixel decoder: a ViT that decodes an image from feature tokens, one patch a token."""
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ class PixelDecoder(ModelMixin, ConfigMixin):
     Args:
         feature_dim: C, channels of a feature token.
         grid: (h, w) of the token grid.
-        patch_size: p, pixels on a side of the patch that a token paints.
+        patch_size: p, pixels on a side of the patch that a token decodes to.
         hidden_size, depth, num_heads, mlp_ratio: the ViT's size; see `fae.models.presets.PIXEL_DECODER`.
         use_rope: rotary positions beside the learned table. Not stated in the paper; no parameters.
 

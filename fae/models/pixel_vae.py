@@ -15,7 +15,7 @@ from fae.nn import Grid
 class PixelVAE(ModelMixin, ConfigMixin):
     """diffusers' AutoencoderKL, channels last, on images as stores keep them: uint8 (N, H, W, 3) ↔ (N, h, w, c).
 
-    It has the interface of `FeatureAutoencoder`, but reads images instead of features and paints by itself.
+    It has the interface of `FeatureAutoencoder`, but reads images instead of features and decodes to pixels by itself.
 
     Args:
         image_size: pixels on a side.

@@ -33,7 +33,7 @@ class StarFlow(ModelMixin, ConfigMixin):
     """Latents of a class ↔ standard normal noise (STARFlow, arXiv 2506.06276, on TARFlow, arXiv 2412.06329).
 
     The blocks take the tokens in raster order and backwards in turns. The one next to the noise is deep, and it alone
-    is told the condition: its sequence begins with a token of the label, or with those of a caption's states, which are
+    sees the condition: its sequence begins with a token of the label, or with those of a caption's states, which are
     zeros behind the last one and count all the same, and one of its pooled vector.
 
     Args:
@@ -165,8 +165,9 @@ class StarFlow(ModelMixin, ConfigMixin):
         if isinstance(y, Captions) != bool(self.context_dim):
             expected = "captions" if self.context_dim else "labels"
             raise ValueError(f"conditions: expected {expected}, as the model was made; received {type(y).__name__}")
-        told = self._text_prefix(y) if isinstance(y, Captions) else self.y_embedder(y).unsqueeze(1)  # (N,) -> (N, 1, D)
-        return [*(start.expand(len(y), 1, -1) for start in self.starts), told]
+        # (N,) -> (N, 1, D)
+        condition = self._text_prefix(y) if isinstance(y, Captions) else self.y_embedder(y).unsqueeze(1)
+        return [*(start.expand(len(y), 1, -1) for start in self.starts), condition]
 
     def _text_prefix(self, captions: Captions) -> Tensor:
         """(N, L + 1, D): the states', and the pooled vector's on top of the null class's."""

@@ -1,4 +1,4 @@
-"""LightningDiT told a caption: its tokens attend to the text's states, and the pooled vector joins the time."""
+"""LightningDiT on captions: tokens attend to the text's states, the pooled vector is added to the time embedding."""
 
 from typing import ClassVar
 

@@ -44,7 +44,7 @@ class PrincipalColors:
         u, _, vh = torch.linalg.svd(self.components(tokens).T @ target)
         return PrincipalColors(self.mean, self.directions @ (u @ vh))
 
-    def paint(self, tokens: Tensor) -> Tensor:
+    def to_rgb(self, tokens: Tensor) -> Tensor:
         """(..., C) → uint8 (..., 3); what lies beyond `DEVIATIONS` is clipped."""
         shares = self.components(tokens) / (2 * DEVIATIONS) + 0.5
         return (shares.clamp(0, 1) * 255).round().to(torch.uint8)

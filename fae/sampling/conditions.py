@@ -27,11 +27,11 @@ class Conditions(ABC):
         """The same, but the empty condition where `empty` (N,) is true."""
 
     @abstractmethod
-    def joined(self, other: Self) -> Self:
+    def cat(self, other: Self) -> Self:
         """These and those of `other` after them."""
 
     @abstractmethod
-    def chosen(self, numbers: Tensor) -> Self:
+    def index_select(self, numbers: Tensor) -> Self:
         """Those of these numbers (M,) int64, in this order; one may be chosen several times."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Conditions(ABC):
         """As many empty conditions."""
         return self.where_empty(torch.ones(len(self), dtype=torch.bool, device=self._device))
 
-    def dropped(self, share: float, generator: torch.Generator | None) -> Self:
+    def with_dropout(self, share: float, generator: torch.Generator | None) -> Self:
         """Each sample's replaced by the empty one with probability `share`, drawn once for a sample."""
         return self.where_empty(uniform((len(self),), generator, self._device) < share)
 
@@ -69,10 +69,10 @@ class Classes(Conditions):
     def where_empty(self, empty: Tensor) -> "Classes":
         return Classes(torch.where(empty, -1, self.labels), self.null_label)
 
-    def joined(self, other: "Classes") -> "Classes":
+    def cat(self, other: "Classes") -> "Classes":
         return Classes(torch.cat([self.labels, other.labels]), self.null_label)
 
-    def chosen(self, numbers: Tensor) -> "Classes":
+    def index_select(self, numbers: Tensor) -> "Classes":
         return Classes(self.labels[numbers], self.null_label)
 
     def to(self, device: torch.device | str) -> "Classes":
@@ -103,7 +103,7 @@ class Captions(Conditions):
     states: Tensor
     lengths: Tensor
     pooled: Tensor
-    nothing: EmptyCaption
+    empty_caption: EmptyCaption
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -125,35 +125,35 @@ class Captions(Conditions):
         if self._device.type != "cpu" or torch.compiler.is_compiling() or not len(self):
             return self
         longest = max(1, int(self.lengths.max()))
-        return Captions(self.states[:, :longest], self.lengths, self.pooled, self.nothing)
+        return Captions(self.states[:, :longest], self.lengths, self.pooled, self.empty_caption)
 
     def where_empty(self, empty: Tensor) -> "Captions":
-        nothing, column = self.nothing, empty.unsqueeze(1)
+        empty_caption, column = self.empty_caption, empty.unsqueeze(1)
         return Captions(
-            torch.where(column.unsqueeze(2), nothing.states.to(self.states.dtype), self.states),
-            torch.where(empty, nothing.length.to(self.lengths.dtype), self.lengths),
-            torch.where(column, nothing.pooled.to(self.pooled.dtype), self.pooled),
-            nothing,
+            torch.where(column.unsqueeze(2), empty_caption.states.to(self.states.dtype), self.states),
+            torch.where(empty, empty_caption.length.to(self.lengths.dtype), self.lengths),
+            torch.where(column, empty_caption.pooled.to(self.pooled.dtype), self.pooled),
+            empty_caption,
         )
 
-    def joined(self, other: "Captions") -> "Captions":
+    def cat(self, other: "Captions") -> "Captions":
         return Captions(
             torch.cat([self.states, other.states]),
             torch.cat([self.lengths, other.lengths]),
             torch.cat([self.pooled, other.pooled]),
-            self.nothing,
+            self.empty_caption,
         )
 
     def clone(self) -> "Captions":
         """A copy, of tensors that autograd may take part in."""
-        return Captions(self.states.clone(), self.lengths.clone(), self.pooled.clone(), self.nothing)
+        return Captions(self.states.clone(), self.lengths.clone(), self.pooled.clone(), self.empty_caption)
 
-    def chosen(self, numbers: Tensor) -> "Captions":
-        return Captions(self.states[numbers], self.lengths[numbers], self.pooled[numbers], self.nothing)
+    def index_select(self, numbers: Tensor) -> "Captions":
+        return Captions(self.states[numbers], self.lengths[numbers], self.pooled[numbers], self.empty_caption)
 
     def to(self, device: torch.device | str) -> "Captions":
         return Captions(
-            self.states.to(device), self.lengths.to(device), self.pooled.to(device), self.nothing.to(device)
+            self.states.to(device), self.lengths.to(device), self.pooled.to(device), self.empty_caption.to(device)
         )
 
     @property

@@ -79,28 +79,28 @@ def scale_at(guidance: Guidance, t: float) -> float:
 
 
 def guided_velocity(
-    model: Model, conditions: Conditions, guidance: Guidance = (), weak: Model | None = None
+    model: Model, conditions: Conditions, guidance: Guidance = (), guide_model: Model | None = None
 ) -> Velocity:
-    """v_weak + scale·(v_y - v_weak) as a function of (x, t), where v_weak is the velocity of the empty condition.
+    """v_guide + scale·(v_y - v_guide) as a function of (x, t), where v_guide is the velocity of the empty condition.
 
     One evaluation of N samples where the scale is 1 (conditions) or 0 (empty ones), else one of 2·N.
 
     Args:
         model: (x (N, ..., c), t (N,), conditions' inputs) -> velocity of x's shape.
         conditions: one for each sample.
-        weak: a smaller or less trained model of the same latents; v_weak then is its velocity for the same conditions
-            (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
+        guide_model: a smaller or less trained model of the same latents; v_guide then is its velocity for the same
+            conditions (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
     """
     empty = conditions.empty()
-    y, null, joined = conditions.inputs, empty.inputs, conditions.joined(empty).inputs
+    y, null, joined = conditions.inputs, empty.inputs, conditions.cat(empty).inputs
 
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
         scale = scale_at(guidance, t)
         times = torch.full((len(x),), t, device=x.device)
         if scale == 1.0:
             return model(x, times, y)
-        if weak is not None:
-            return torch.lerp(weak(x, times, y).float(), model(x, times, y).float(), scale)
+        if guide_model is not None:
+            return torch.lerp(guide_model(x, times, y).float(), model(x, times, y).float(), scale)
         if scale == 0.0:
             return model(x, times, null)
         both = model(torch.cat([x, x]), torch.cat([times, times]), joined)

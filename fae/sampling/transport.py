@@ -114,7 +114,7 @@ class Transport:
         t = self.sample_t(len(x0), generator, x0.device)
         noise = normal(x0.shape, generator, x0.device)
         x_t, velocity = interpolate(x0, noise, t)
-        prediction = model(x_t, t, conditions.dropped(self.label_dropout, generator).inputs).float()
+        prediction = model(x_t, t, conditions.with_dropout(self.label_dropout, generator).inputs).float()
         squared = F.mse_loss(prediction, velocity)
         if not self.cosine_weight:
             return {"loss": squared}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jobs.config.settings import setting
 from jobs.config.training import TrainConfig
 
-PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads images and paints
+PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads images and decodes to pixels
 SIZES = ("tiny", "S", "B", "L", "XL")
 
 
@@ -16,7 +16,7 @@ class AutoencoderConfig(TrainConfig):
     encoder: str = setting(
         "attention",
         "What compresses the features (the paper: attention); pca has a closed form and no steps; pixel-vae is a plain "
-        "convolutional VAE of the store's images, which paints by itself.",
+        "convolutional VAE of the store's images, which decodes to pixels by itself.",
         choices=("attention", "linear", "transformer-6", "none", "pca", PIXEL_VAE),
         group="Model",
     )
@@ -161,7 +161,7 @@ class GeneratorConfig(TrainConfig):
     )
     condition: str = setting(
         "auto",
-        "What the generator is told: the rows' classes, their captions out of a text store (mmdit: text alone; dit: no "
+        "The generator's condition: the rows' classes, their captions out of a text store (mmdit: text alone; dit: no "
         "text), or nothing (none: unconditional); auto = class, or none where no row has a label.",
         choices=("auto", "class", "text", "none"),
         group="Model",

@@ -89,7 +89,7 @@ class ExtractConfig:
     )
     image_size: int = setting(
         256,
-        "Pixels on a side of the center crop; also what the pixel decoder paints.",
+        "Pixels on a side of the center crop; also what the pixel decoder makes.",
         metavar="PIXELS",
         low=8,
         group="Store",
@@ -160,7 +160,7 @@ class SampleConfig:
     )
     prompt: tuple[str, ...] = setting(
         (),
-        "A caption to paint, for generators that are told captions; may be repeated, and then they are taken in turn.",
+        "A caption to sample, for generators that take captions; may be repeated, and then they are taken in turn.",
         metavar="TEXT",
         group="What",
     )

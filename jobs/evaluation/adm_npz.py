@@ -76,7 +76,7 @@ def refuse_unequal(theirs: dict[str, Any], ours: dict[str, Any], where: str) -> 
     """Raise ValueError naming each ingredient in which two statistics differ that were to be compared.
 
     The network, its weights and preprocessing, and the size of the images must be equal. Their counts need not be
-    (the usual metrics compare 50,000 samples with a whole training set), but are told with the metric.
+    (the usual metrics compare 50,000 samples with a whole training set), but are listed with the metric.
     """
     lines = explain_difference(theirs, ours)
     if lines:

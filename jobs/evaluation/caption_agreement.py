@@ -195,10 +195,10 @@ def text_encoder_of(text: Store, device: torch.device) -> TextEncoder:
 def _metrics(name: str, judged: OwnCaption, note: str) -> list[Metric]:
     recalls = (judged.recall_1, judged.recall_5, judged.mean_rank)
     titles = (f"{name} recall@1", f"{name} recall@5", f"{name} mean rank")
-    told = f"among {judged.others + 1}, {judged.images:,} images of {judged.captions:,} captions"
+    pool = f"among {judged.others + 1}, {judged.images:,} images of {judged.captions:,} captions"
     return [
         Metric(
-            title, found.value, found.low, found.high, "; ".join(filter(None, (f"chance {chance:.3g} {told}", note)))
+            title, found.value, found.low, found.high, "; ".join(filter(None, (f"chance {chance:.3g} {pool}", note)))
         )
         for title, found, chance in zip(titles, recalls, judged.chance, strict=True)
     ]

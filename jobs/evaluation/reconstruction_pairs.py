@@ -22,8 +22,8 @@ def pair_metrics(lpips: str, device: torch.device) -> PairMetrics:
     perceptual = LPIPS(lpips).to(device) if lpips != "none" else None
 
     @torch.inference_mode()
-    def metrics(painted: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
-        images, targets = (to_float(pixels).to(device) for pixels in (painted, originals))
+    def metrics(decoded: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
+        images, targets = (to_float(pixels).to(device) for pixels in (decoded, originals))
         found = {"PSNR (dB)": psnr(images, targets), "SSIM": ssim(images, targets)}
         if perceptual is not None:
             found[f"LPIPS ({lpips})"] = perceptual(images, targets)

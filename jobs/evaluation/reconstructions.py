@@ -1,4 +1,4 @@
-"""Held-out images painted anew, as a set of images beside their originals."""
+"""Held-out images decoded again, as a set of images beside their originals."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from jobs.train import Rebuild, rebuilder, reconstruct
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """What a decoder paints of a store's features, through the autoencoder (its mean) when there is one.
+    """What a decoder makes of a store's features, through the autoencoder (its mean) when there is one.
 
-    Without a decoder it is what an autoencoder that paints makes of the images.
+    Without a decoder it is what an autoencoder that decodes to pixels makes of the images.
     """
 
     originals: StoreImages
@@ -51,10 +51,10 @@ class Reconstructions:
         chosen = self.originals.rows
         for start in range(0, len(chosen), rows):
             part = chosen[start : start + rows]
-            originals, painted = self._painted(part)
-            yield Batch(painted, np.arange(start, start + len(part)), originals)
+            originals, decoded = self._decoded(part)
+            yield Batch(decoded, np.arange(start, start + len(part)), originals)
 
-    def _painted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _decoded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         store = self.originals.store
         if self.decoder is None:
             originals = store.read("pixels", rows, view=0)

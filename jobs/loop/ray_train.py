@@ -149,14 +149,14 @@ def _watch(
     fitting: "Future[Any]", run: RunFolder, steps: int, stopped: threading.Event, on_progress: OnProgress
 ) -> None:
     """Tell what the leading rank writes until the group has ended."""
-    told = _saved_step(run)
-    on_progress(told, steps, {})
+    reported = _saved_step(run)
+    on_progress(reported, steps, {})
     while not fitting.done() and not stopped.wait(POLL_SECONDS):
         line = newest_metrics(run.path / "metrics.jsonl")
-        if line is not None and line["step"] != told:
-            told = int(line["step"])
+        if line is not None and line["step"] != reported:
+            reported = int(line["step"])
             facts = {name: value for name, value in line.items() if name not in ("step", "learning_rate")}
-            on_progress(told, steps, facts)
+            on_progress(reported, steps, facts)
     if not fitting.done():
         raise TrainingStopped(_saved_step(run), run.path)
 
@@ -174,9 +174,9 @@ def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
         for failure in failures:
             if isinstance(failure, USER_ERRORS):
                 return failure
-        told = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+        reasons = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
         raise RuntimeError(
-            f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {told}. "
+            f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {reasons}. "
             f"The same command goes on from step {_saved_step(run)}"
         ) from error
     return found

@@ -1,4 +1,4 @@
-"""The autoencoders that latents come from, fresh or finished: of features, or the VAE of pixels, which paints."""
+"""The autoencoders that latents come from, fresh or finished: of features, or the VAE of pixels."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def load_feature_autoencoder(run: RunFolder, device: torch.device) -> FeatureAut
     Raises:
         ValueError: it is a VAE of pixels, which rebuilds no features.
     """
-    if run.paints:
+    if run.decodes_to_pixels:
         raise ValueError(
             f"{run.path}: expected an autoencoder of features; found a VAE of pixels, which rebuilds none; "
             "name another one with --autoencoder"

@@ -1,4 +1,4 @@
-"""Which checkpoints a folder holds, told without loading torch."""
+"""Which checkpoints a folder holds, read without loading torch."""
 
 import json
 from pathlib import Path

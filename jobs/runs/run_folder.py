@@ -85,7 +85,7 @@ class RunFolder:
         return self.record["status"] == "complete" and self.weights_path.exists()
 
     @property
-    def paints(self) -> bool:
+    def decodes_to_pixels(self) -> bool:
         """Whether this is an autoencoder whose decoder makes images, so that no pixel decoder is needed."""
         return self.record["kind"] == "autoencoders" and self.record["config"].get("encoder") == PIXEL_VAE
 
@@ -122,17 +122,17 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Models:
-    """The finished runs that sampling needs, and the class names; no pixel decoder for an autoencoder that paints."""
+    """The finished runs that sampling needs, and the class names; no pixel decoder where the autoencoder has pixels."""
 
     generator: RunFolder
     autoencoder: RunFolder
     decoder: RunFolder | None
     class_names: list[str] | None
-    weak: RunFolder | None = None
+    guide_model: RunFolder | None = None
     """A weaker generator of the same latents to guide by, if any."""
 
     def image_shape(self) -> tuple[int, int]:
-        """Height and width in pixels of what is painted."""
+        """Height and width of the images in pixels."""
         if self.decoder is None:
             size = int(self.autoencoder.model_config()["image_size"])
             return size, size

@@ -18,7 +18,7 @@ from .sample_store import PIXELS as PIXELS
 from .sample_store import make_sample_store as make_sample_store
 from .sample_store import sample_ingredients as sample_ingredients
 from .sample_store import sample_writer as sample_writer
-from .sampler import Painter as Painter
+from .sampler import LatentDecoder as LatentDecoder
 from .sampler import SampledBatch as SampledBatch
 from .sampler import Sampler as Sampler
 from .sampler import sample as sample

@@ -1,4 +1,4 @@
-"""Prompts of a generator that is told captions: where they come from, and what its text encoder makes of them."""
+"""Prompts of a generator that takes captions: where they come from, and what its text encoder makes of them."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def prompt_texts(config: SampleConfig, generator: RunFolder) -> list[str]:
     if config.prompts is not None:
         return read_prompts(Path(config.prompts))
     raise ValueError(
-        f"prompts: {generator.path} is told captions; expected some of them; give --prompt TEXT, --prompts FILE, or "
+        f"prompts: {generator.path} takes captions; expected some of them; give --prompt TEXT, --prompts FILE, or "
         f"--prompts {HELD_OUT} for those of held-out images"
     )
 
@@ -142,9 +142,7 @@ class PromptEncoder:
             LOG.warning("%d of %d prompts are cut after %d tokens", cut, len(texts), self.max_tokens)
         parts = [texts[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
         encoded = [self.encoder(part, self.max_tokens) for part in parts]
-        return reduce(
-            Captions.joined, [self.generator.captions(one.states, one.lengths, one.pooled) for one in encoded]
-        )
+        return reduce(Captions.cat, [self.generator.captions(one.states, one.lengths, one.pooled) for one in encoded])
 
 
 def _caption(line: str, file: Path) -> str:

@@ -62,7 +62,9 @@ def guidance_grid(
 ) -> GuidanceGrid:
     """A plan's samples for each scale and number of steps; one number where steps do nothing."""
     # A flow solves nothing: whatever the steps, its samples are the same.
-    steps = list({sampler.generator.evaluations(number, (), config.solver): number for number in steps}.values())
+    steps = list(
+        {sampler.generator.num_function_evaluations(number, (), config.solver): number for number in steps}.values()
+    )
     conditions = sampler.conditions(plan).part(slice(None))
 
     def cell(scale: float, step: int) -> np.ndarray:

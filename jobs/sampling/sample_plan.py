@@ -14,7 +14,7 @@ ENCODER = "text_encoder_sha256"
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """What to make: a label (-1 = none) and a seed for each image, and its caption where captions are told."""
+    """What to make: a label (-1 = none) and a seed for each image, and its caption where it is conditioned on one."""
 
     labels: np.ndarray
     seeds: list[int]
@@ -27,10 +27,10 @@ class SamplePlan:
 
     def name(self, number: int) -> str:
         """What an image is called: `000012-class3-seed12`, or `000012-seed12` of a caption or no condition."""
-        told = f"class{self.labels[number]}-" if self.labels[number] >= 0 else ""
-        return f"{number:06d}-{told}seed{self.seeds[number]}"
+        label = f"class{self.labels[number]}-" if self.labels[number] >= 0 else ""
+        return f"{number:06d}-{label}seed{self.seeds[number]}"
 
-    def told(self, class_names: list[str] | None) -> list[str]:
+    def condition_names(self, class_names: list[str] | None) -> list[str]:
         """What each image is to show, in words; of no condition its seed."""
         if self.captions is not None:
             return self.captions
@@ -40,31 +40,31 @@ class SamplePlan:
 
 
 def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
-    """`config.num` images of what the generator is told.
+    """`config.num` images of the generator's conditions.
 
     Raises:
         ValueError: a class that the generator does not know, prompts for one that knows classes, classes for one that
-            knows captions, or a weaker generator that is told something else.
+            knows captions, or a weaker generator that takes other conditions.
     """
-    generator, weak = models.generator, models.weak
-    if weak is not None and _condition(weak) != _condition(generator):
+    generator, guide_model = models.generator, models.guide_model
+    if guide_model is not None and _condition(guide_model) != _condition(generator):
         raise ValueError(
-            f"autoguidance: expected a generator that is told classes, captions or nothing just as {generator.path} "
-            f"is; {weak.path} is not"
+            f"autoguidance: expected a generator that takes classes, captions or nothing just as {generator.path} "
+            f"does; {guide_model.path} does not"
         )
     if is_unconditional(generator):
         return _plan_unconditional(config, generator)
     if takes_text(generator):
         if config.classes is not None:
             raise ValueError(
-                f"classes: {generator.path} is told captions and knows no classes; give --prompt TEXT or --prompts FILE"
+                f"classes: {generator.path} takes captions and knows no classes; give --prompt TEXT or --prompts FILE"
             )
         return plan_prompts(config, prompt_texts(config, generator))
     num_classes = generator.model_config()["num_classes"]
     if config.prompt or config.prompts is not None:
         known = ", ".join(models.class_names[:10]) if models.class_names else f"0 to {num_classes - 1}"
         raise ValueError(
-            f"prompts: {generator.path} is told classes and knows no captions; give --classes "
+            f"prompts: {generator.path} takes classes and knows no captions; give --classes "
             f"({num_classes} of them: {known})"
         )
     return plan_classes(config, num_classes, models.class_names, trained_ids(generator))
@@ -72,7 +72,7 @@ def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
 
 def with_fitting_guidance(config: SampleConfig, models: Models) -> SampleConfig:
     """The settings with guidance off where nothing can guide: an unconditional generator and no weaker one."""
-    if models.weak is not None or not is_unconditional(models.generator):
+    if models.guide_model is not None or not is_unconditional(models.generator):
         return config
     return replace(config, guidance_scale=1.0, guidance_interval=SampleConfig.guidance_interval)
 

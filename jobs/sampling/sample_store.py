@@ -41,7 +41,7 @@ def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -
         "generator_sha256": models.generator.weights_sha256,
         "autoencoder_sha256": models.autoencoder.weights_sha256,
         "decoder_sha256": models.decoder.weights_sha256 if models.decoder else None,
-        "weak_sha256": models.weak.weights_sha256 if models.weak else None,
+        "weak_sha256": models.guide_model.weights_sha256 if models.guide_model else None,
         "sample": settings,
         **captions,
     }
@@ -50,7 +50,7 @@ def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -
 def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig, runtime: RuntimeConfig) -> StoreWriter:
     """The writer of a store of kind "samples": array `pixels` uint8 (H, W, 3), one view, a row for each seed.
 
-    Samples of captions keep their `latents` (h, w, c) too, by which it can be told how well they show their captions.
+    Samples of captions keep their `latents` (h, w, c) too, by which their agreement with the captions is measured.
 
     Raises:
         ValueError: a class or prompt that the generator does not know; see `plan_samples`.
@@ -60,17 +60,17 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
     precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
     decisive = {"batch_size": config.batch_size, "precision": precision}
-    told: dict[str, Any] = {"label": plan.labels}
+    index_columns: dict[str, Any] = {"label": plan.labels}
     latents = []
     if plan.captions is not None:
-        told = {"caption": [[text] for text in plan.captions]}
+        index_columns = {"caption": [[text] for text in plan.captions]}
         latents = [ArraySpec(LATENTS, _latent_shape(models), "float32")]
     return StoreWriter.plan(
         parent,
         kind="samples",
         name=name,
         arrays=[ArraySpec(PIXELS, (height, width, 3), "uint8"), *latents],
-        index=new_index([plan.name(number) for number in range(config.num)], **told),
+        index=new_index([plan.name(number) for number in range(config.num)], **index_columns),
         ingredients={**sample_ingredients(models, config, plan), **decisive},
         attributes={
             "class_names": models.class_names,
@@ -85,12 +85,12 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
 
 
 class SampleWorker:
-    """Draws, solves and paints the images of a shard, in batches that begin with the shard, and writes them."""
+    """Draws, solves and decodes the images of a shard, in batches that begin with the shard, and writes them."""
 
     def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config = StoreWriter.open(store), config
         self.sampler = Sampler.load(models, pick_device(device), config.checkpoint)
-        self.inference_pool = InferencePool(self.sampler.painter.device, torch.get_num_threads())
+        self.inference_pool = InferencePool(self.sampler.latent_decoder.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
         """Make and commit one shard; `seconds` of the result tells what this call waited for."""
@@ -113,10 +113,10 @@ class SampleWorker:
 
     def _plan(self, rows: range) -> SamplePlan:
         """What the index says of these rows."""
-        told = self.writer.index.slice(rows.start, len(rows))
+        rows_index = self.writer.index.slice(rows.start, len(rows))
         seeds = [self.config.seed + row for row in rows]
-        captions = [row[0] for row in told["caption"].to_pylist() if row]
-        return SamplePlan(told["label"].fill_null(-1).to_numpy().astype(np.int64), seeds, captions or None)
+        captions = [row[0] for row in rows_index["caption"].to_pylist() if row]
+        return SamplePlan(rows_index["label"].fill_null(-1).to_numpy().astype(np.int64), seeds, captions or None)
 
 
 def make_sample_store(

@@ -19,17 +19,17 @@ from jobs.train import load_generator
 
 
 @dataclass
-class Painter:
-    """Latents to images: the autoencoder's feature decoder and the pixel decoder, or an autoencoder that paints."""
+class LatentDecoder:
+    """Latents to images: by an autoencoder of features and a pixel decoder, or by an autoencoder of pixels."""
 
     autoencoder: Autoencoder
     decoder: PixelDecoder | None
     device: torch.device
 
     @classmethod
-    def load(cls, autoencoder: RunFolder, decoder: RunFolder | None, device: torch.device) -> "Painter":
-        """The models of finished runs; `decoder` is None for an autoencoder that paints."""
-        assert (decoder is None) == autoencoder.paints, (autoencoder.path, decoder)
+    def load(cls, autoencoder: RunFolder, decoder: RunFolder | None, device: torch.device) -> "LatentDecoder":
+        """The models of finished runs; `decoder` is None for an autoencoder that decodes to pixels."""
+        assert (decoder is None) == autoencoder.decodes_to_pixels, (autoencoder.path, decoder)
         return cls(
             load_autoencoder(autoencoder.model_path, device),
             load_model(PixelDecoder, decoder.model_path, device) if decoder else None,
@@ -37,7 +37,7 @@ class Painter:
         )
 
     @torch.inference_mode()
-    def paint(self, latents: torch.Tensor) -> np.ndarray:
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Latents (N, h, w, c) → uint8 (N, H, W, 3)."""
         with autocast(self.device, pick_dtype("auto", self.device))():
             rebuilt = self.autoencoder.decode(latents.to(self.device)).float()
@@ -61,20 +61,20 @@ class SampleConditions:
 
     def part(self, rows: slice) -> Conditions:
         """Of some of the samples."""
-        return self.different.chosen(self.numbers[rows])
+        return self.different.index_select(self.numbers[rows])
 
 
 @dataclass(frozen=True)
 class Sampler:
     """The models that make samples, loaded once.
 
-    `weak` is a weaker generator of the same latents to guide by instead of the empty condition (autoguidance);
-    `prompts` encodes what a generator of captions is told.
+    `guide_model` is a weaker generator of the same latents to guide by instead of the empty condition (autoguidance);
+    `prompts` encodes what a generator of captions takes.
     """
 
     generator: Generator
-    painter: Painter
-    weak: Generator | None = None
+    latent_decoder: LatentDecoder
+    guide_model: Generator | None = None
     prompts: PromptEncoder | None = None
 
     @classmethod
@@ -83,13 +83,13 @@ class Sampler:
         generator = load_generator(models.generator, device, checkpoint)
         return cls(
             generator,
-            Painter.load(models.autoencoder, models.decoder, device),
-            load_generator(models.weak, device) if models.weak else None,
+            LatentDecoder.load(models.autoencoder, models.decoder, device),
+            load_generator(models.guide_model, device) if models.guide_model else None,
             PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None,
         )
 
     def conditions(self, plan: SamplePlan) -> SampleConditions:
-        """The conditions of a plan's images; each caption is encoded once, however often it is painted."""
+        """The conditions of a plan's images; each caption is encoded once, however often it is sampled."""
         if plan.captions is None:
             return SampleConditions(
                 self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels))
@@ -103,17 +103,20 @@ class Sampler:
 
         Guidance is off where the generator is unconditional and no weaker one is there.
         """
-        guided = self.weak is not None or not self.generator.unconditional
-        with torch.inference_mode(), autocast(self.painter.device, pick_dtype("auto", self.painter.device))():
+        guided = self.guide_model is not None or not self.generator.unconditional
+        with (
+            torch.inference_mode(),
+            autocast(self.latent_decoder.device, pick_dtype("auto", self.latent_decoder.device))(),
+        ):
             latents = self.generator.sample(
                 conditions,
                 seeds,
                 steps=config.steps,
                 guidance=parse_guidance(config.guidance_interval, config.guidance_scale) if guided else (),
                 solver=config.solver,
-                weak=None if self.weak is None else self.weak.model,
+                guide_model=None if self.guide_model is None else self.guide_model.model,
             )
-        return SampledBatch(latents.float().cpu().numpy(), self.painter.paint(latents))
+        return SampledBatch(latents.float().cpu().numpy(), self.latent_decoder.decode(latents))
 
 
 def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[SampledBatch]:

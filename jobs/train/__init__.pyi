@@ -9,8 +9,8 @@ from .families import with_model as with_model
 from .generator import generator_ingredients as generator_ingredients
 from .generator import load_generator as load_generator
 from .generator import train_generator as train_generator
+from .latent_colors import color_cells as color_cells
 from .latent_colors import colors_of as colors_of
-from .latent_colors import paint_cells as paint_cells
 from .pixel_decoder import decoder_stages as decoder_stages
 from .pixel_decoder import new_decoder as new_decoder
 from .pixel_decoder import rebuilder as rebuilder

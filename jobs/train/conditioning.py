@@ -1,4 +1,4 @@
-"""What a generator is told: its latents' classes, the captions of a text store with the same rows, or nothing."""
+"""A generator's condition: its latents' classes, the captions of a text store with the same rows, or nothing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +104,7 @@ def check_same_rows(latents: Store, text: Store) -> None:
             )
 
 
-def nothing_of(text: Store | None) -> EmptyCaption | None:
+def empty_caption_of(text: Store | None) -> EmptyCaption | None:
     """A text store's empty caption."""
     return None if text is None else EmptyCaption(**empty_caption(text))
 
@@ -123,9 +123,11 @@ def text_batch(text: Store, rows: Any, device: torch.device) -> dict[str, torch.
     return {name: torch.from_numpy(text.read(name, rows, view=0)).to(device) for name in TEXT_ARRAYS}
 
 
-def save_empty_caption(nothing: EmptyCaption, folder: Path) -> None:
+def save_empty_caption(empty_caption: EmptyCaption, folder: Path) -> None:
     """Put it beside a model's weights."""
-    save_file({name: getattr(nothing, name).cpu().contiguous() for name in EMPTY_PARTS}, folder / EMPTY_CAPTION_FILE)
+    save_file(
+        {name: getattr(empty_caption, name).cpu().contiguous() for name in EMPTY_PARTS}, folder / EMPTY_CAPTION_FILE
+    )
 
 
 def load_empty_caption(folder: Path) -> EmptyCaption | None:

@@ -73,10 +73,10 @@ def decoder_loss(
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         assert isinstance(model, PixelDecoder)
         images = to_float(batch["pixels"])
-        painted = model(rebuild(batch["features"].float(), generator))
-        losses = pixel_loss(painted, images, config.pixel_loss, perceptual, config.perceptual_weight)
+        decoded = model(rebuild(batch["features"].float(), generator))
+        losses = pixel_loss(decoded, images, config.pixel_loss, perceptual, config.perceptual_weight)
         if adversary is None:
             return losses
-        return adversary.losses(losses, painted, images, model.final_layer.weight, trainer.step, generator)
+        return adversary.losses(losses, decoded, images, model.final_layer.weight, trainer.step, generator)
 
     return loss

@@ -20,11 +20,11 @@ class Family:
     """A model, its sizes, and the generator that trains it and samples from it."""
 
     model_classes: Mapping[str, tuple[str, str]]
-    """For each condition it can be told, module and name of the class, made of `in_channels`, `grid`, a preset and
-    `model_settings`; of `num_classes` too where it is told classes, `context_dim` and `pooled_dim` where captions."""
+    """For each kind of condition, module and name of the class, made of `in_channels`, `grid`, a preset and
+    `model_settings`; of `num_classes` too where it takes classes, `context_dim` and `pooled_dim` where captions."""
     sizes: Mapping[str, Mapping[str, int]]
     generator: Callable[[Any, Any, torch.Tensor, torch.Tensor, EmptyCaption | None], Generator]
-    """Of the model, the training, the latents' mean and deviation, and the empty caption where it is told captions."""
+    """Of the model, the training, the latents' mean and deviation, and the empty caption where it takes captions."""
     training: type[Any]
     """A dataclass whose fields are settings of GeneratorConfig."""
     model_settings: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Family:
         """The class, imported when it is needed: diffusers' own brings all of its transformers, a second's work.
 
         Raises:
-            ValueError: the family cannot be told such a condition.
+            ValueError: the family does not take such a condition.
         """
         # A generator of no condition has the model of classes, with the null class alone.
         key = "class" if condition == "none" else condition
@@ -42,7 +42,7 @@ class Family:
             families = [name for name, family in FAMILIES.items() if key in family.model_classes]
             raise ValueError(
                 f"generator.condition: expected {' or '.join(self.model_classes)} with this generator.model; received "
-                f"{condition}, which can be told to {', '.join(families)}"
+                f"{condition}, which is taken by {', '.join(families)}"
             )
         module, name = self.model_classes[key]
         found: type[ModelMixin] = getattr(import_module(module), name)
@@ -77,27 +77,34 @@ FAMILIES = {
 
 
 def new_model(
-    row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig, nothing: EmptyCaption | None = None
+    row_shape: tuple[int, ...], num_classes: int, config: GeneratorConfig, empty_caption: EmptyCaption | None = None
 ) -> Any:
     """A fresh model of latents (h, w, c), given classes, or captions such as the empty one."""
     height, width, channels = row_shape
     family = FAMILIES[config.model]
     own = {name: getattr(config, name) for name in family.model_settings}
-    if nothing is None:
-        told = {"num_classes": num_classes}
+    if empty_caption is None:
+        condition_arguments = {"num_classes": num_classes}
     else:
-        told = {"context_dim": nothing.states.shape[-1], "pooled_dim": nothing.pooled.shape[-1]}
+        condition_arguments = {
+            "context_dim": empty_caption.states.shape[-1],
+            "pooled_dim": empty_caption.pooled.shape[-1],
+        }
     model = family.model(config.condition)
-    return model(in_channels=channels, grid=(height, width), **told, **family.sizes[config.size], **own)
+    return model(in_channels=channels, grid=(height, width), **condition_arguments, **family.sizes[config.size], **own)
 
 
 def with_model(
-    model: Any, config: GeneratorConfig, mean: torch.Tensor, std: torch.Tensor, nothing: EmptyCaption | None = None
+    model: Any,
+    config: GeneratorConfig,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    empty_caption: EmptyCaption | None = None,
 ) -> Generator:
     """The generator of a model, of latents with this mean and deviation per channel (c,)."""
     family = FAMILIES[config.model]
     training = family.training(**{part.name: getattr(config, part.name) for part in fields(family.training)})
-    return family.generator(model, training, mean, std, nothing)
+    return family.generator(model, training, mean, std, empty_caption)
 
 
 def decisive_settings(config: GeneratorConfig) -> dict[str, Any]:

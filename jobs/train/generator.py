@@ -23,8 +23,8 @@ from jobs.train.conditioning import (
     check_condition,
     condition_facts,
     count_classes,
+    empty_caption_of,
     load_empty_caption,
-    nothing_of,
     save_empty_caption,
     with_condition,
 )
@@ -44,10 +44,15 @@ def generator_ingredients(latents: Store, config: GeneratorConfig, text: Store |
     """
     config = with_condition(latents, config)
     check_condition(latents, text, config)
-    told = {} if text is None else {"text_content_id": text.content_id}
+    text_ingredients = {} if text is None else {"text_content_id": text.content_id}
     if config.condition == "none":
-        told = {"condition": "none"}
-    return {"latents_content_id": latents.content_id, **told, "generator": decisive_settings(config), "format": 1}
+        text_ingredients = {"condition": "none"}
+    return {
+        "latents_content_id": latents.content_id,
+        **text_ingredients,
+        "generator": decisive_settings(config),
+        "format": 1,
+    }
 
 
 def train_generator(
@@ -106,10 +111,10 @@ def build_generator(latents: Store, config: GeneratorConfig, text: Store | None 
     """A fresh generator for the store's grid, channels and classes or captions, with its exact channel statistics."""
     height, width, stored = latents.arrays["latents"].row_shape
     channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
-    nothing, config = nothing_of(text), with_condition(latents, config)
+    empty_caption, config = empty_caption_of(text), with_condition(latents, config)
     num_classes = count_classes(latents) if config.condition == "class" else 0
-    model = new_model((height, width, channels), num_classes, config, nothing)
-    return with_model(model, config, *latent_statistics(latents, channels), nothing)
+    model = new_model((height, width, channels), num_classes, config, empty_caption)
+    return with_model(model, config, *latent_statistics(latents, channels), empty_caption)
 
 
 def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,8 +141,8 @@ def save_generator(generator: Generator, folder: Path) -> None:
     assert isinstance(model, ModelMixin)
     model.save_pretrained(folder)
     save_file({"mean": generator.latent_mean.cpu(), "std": generator.latent_std.cpu()}, folder / STATISTICS_FILE)
-    if generator.nothing is not None:
-        save_empty_caption(generator.nothing, folder)
+    if generator.empty_caption is not None:
+        save_empty_caption(generator.empty_caption, folder)
 
 
 def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None = None) -> Generator:
@@ -150,8 +155,8 @@ def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None 
     config = GeneratorConfig(**{name: saved[name] for name in GeneratorConfig.__dataclass_fields__.keys() & saved})
     statistics = load_tensors(run.model_path / STATISTICS_FILE)
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
-    nothing = load_empty_caption(run.model_path)
-    generator = with_model(model, config, statistics["mean"], statistics["std"], nothing).to(device).eval()
+    empty_caption = load_empty_caption(run.model_path)
+    generator = with_model(model, config, statistics["mean"], statistics["std"], empty_caption).to(device).eval()
     return generator if checkpoint is None else _as_after(generator, run, checkpoint, device)
 
 

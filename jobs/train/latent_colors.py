@@ -18,7 +18,7 @@ def colors_of(store: Store, name: str = "latents") -> PrincipalColors:
     return PrincipalColors.fit(torch.from_numpy(values.reshape(-1, channels)))  # (N, h, w, c) -> (N·h·w, c)
 
 
-def paint_cells(colors: PrincipalColors, tokens: np.ndarray) -> np.ndarray:
+def color_cells(colors: PrincipalColors, tokens: np.ndarray) -> np.ndarray:
     """(N, h, w, c) -> uint8 (N, h·4, w·4, 3); channels beyond those of the colors do not count."""
-    pixels = colors.paint(torch.from_numpy(tokens[..., : len(colors.mean)])).numpy()
+    pixels = colors.to_rgb(torch.from_numpy(tokens[..., : len(colors.mean)])).numpy()
     return pixels.repeat(CELL_PIXELS, axis=1).repeat(CELL_PIXELS, axis=2)

@@ -187,11 +187,11 @@ def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: t
     _, rows = evaluation_rows(features, PREVIEW_ROWS)
 
     def preview(model: nn.Module, step: int) -> None:
-        originals, painted = reconstruct(model, features, rows, rebuild, device)
+        originals, decoded = reconstruct(model, features, rows, rebuild, device)
         columns = min(16, len(rows))
         lines = []
         for start in range(0, len(rows), columns):
-            lines += [originals[start : start + columns], painted[start : start + columns]]
+            lines += [originals[start : start + columns], decoded[start : start + columns]]
         save_png(image_grid(np.concatenate(lines), columns), folder / f"step-{step:08d}.png")
 
     return preview
@@ -202,17 +202,17 @@ def reconstruct(
     model: nn.Module, features: Store, rows: Any, rebuild: Rebuild | None, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """(originals, reconstructions) of the rows, uint8 (N, H, W, 3) each, through `rebuild` when given."""
-    originals, painted = [], []
+    originals, decoded = [], []
     for start in range(0, len(rows), 64):
         part = rows[start : start + 64]
         x = torch.from_numpy(features.read("features", part, view=0)).to(device).float()
-        painted.append(to_uint8(model(rebuild(x, None) if rebuild else x)))
+        decoded.append(to_uint8(model(rebuild(x, None) if rebuild else x)))
         originals.append(features.read("pixels", part, view=0))
-    return np.concatenate(originals), np.concatenate(painted)
+    return np.concatenate(originals), np.concatenate(decoded)
 
 
 def image_metrics(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
     """PSNR in dB of held-out reconstructions."""
     split, rows = evaluation_rows(features, EVALUATION_ROWS)
-    originals, painted = reconstruct(model, features, rows, rebuild, device)
-    return {"psnr_db": float(psnr(to_float(painted), to_float(originals)).mean()), "rows": len(rows), "split": split}
+    originals, decoded = reconstruct(model, features, rows, rebuild, device)
+    return {"psnr_db": float(psnr(to_float(decoded), to_float(originals)).mean()), "rows": len(rows), "split": split}

@@ -23,8 +23,8 @@ def pixel_vae_loss(config: AutoencoderConfig, device: torch.device) -> LossFunct
     perceptual = None if name == "none" else LPIPS(name.removeprefix("lpips-")).to(device)
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
-        posterior, painted = model(batch["pixels"], generator)
-        losses = pixel_loss(painted, to_float(batch["pixels"]), "l1", perceptual)
+        posterior, decoded = model(batch["pixels"], generator)
+        losses = pixel_loss(decoded, to_float(batch["pixels"]), "l1", perceptual)
         kl = kl_divergence(posterior).mean()
         return {**losses, "loss": losses["loss"] + config.kl_weight * kl, "kl": kl}
 

@@ -1,4 +1,4 @@
-"""Samples made while a generator trains: the same conditions and seeds each time, as latents that are painted later."""
+"""Samples made while a generator trains: the same conditions and seeds each time, as latents that are decoded later."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from fae.sampling import Conditions, parse_guidance
 from jobs.extraction import row_captions
 from jobs.loop import Preview, evaluation_rows
 from jobs.train.conditioning import text_batch, trained_classes
-from jobs.train.latent_colors import colors_of, paint_cells
+from jobs.train.latent_colors import color_cells, colors_of
 from stores import Store
 
 CONDITIONS = 10
@@ -27,7 +27,7 @@ def previewer(latents: Store, folder: Path, text: Store | None = None) -> Previe
     Classes without training rows are left out; of an unconditional generator there are samples of different seeds.
 
     `latents` (N, h, w, c) come with `labels` (N,): the class, or the caption's number in the metadata `captions`, a
-    JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` paints the saved latents.
+    JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` decodes the saved latents.
     """
 
     def preview(model: nn.Module, step: int) -> None:
@@ -35,12 +35,12 @@ def previewer(latents: Store, folder: Path, text: Store | None = None) -> Previe
         conditions, labels, texts = _shown(model, latents, text)
         guidance = () if model.unconditional else parse_guidance("1,0", 2.0)
         made = model.sample(
-            conditions, range(len(labels)), steps=STEPS, guidance=guidance, solver="euler", weak=None
+            conditions, range(len(labels)), steps=STEPS, guidance=guidance, solver="euler", guide_model=None
         ).cpu()
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
-        cells = paint_cells(colors_of(latents), made.numpy())
+        cells = color_cells(colors_of(latents), made.numpy())
         save_png(image_grid(cells, CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
 
     return preview

@@ -85,14 +85,14 @@ def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) ->
     return max(tuned or noised, key=lambda run: run.record["created_unix_seconds"])
 
 
-def find_models(root: Path, generator: str, decoder: str | None = None, weak: str | None = None) -> Models:
+def find_models(root: Path, generator: str, decoder: str | None = None, autoguidance: str | None = None) -> Models:
     """The generator of that name or path, the models that its latents came from, and the weaker generator if named.
 
     Raises:
         RunError: one of them is missing, or the weaker generator is of other latents.
     """
     run = find_run(root, "generators", generator)
-    guide_model = find_run(root, "generators", weak) if weak else None
+    guide_model = find_run(root, "generators", autoguidance) if autoguidance else None
     if (
         guide_model
         and guide_model.record["ingredients"]["latents_content_id"] != run.record["ingredients"]["latents_content_id"]
@@ -101,9 +101,9 @@ def find_models(root: Path, generator: str, decoder: str | None = None, weak: st
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
     features = latents.manifest.ingredients["features_content_id"]
-    painter = None
-    if not autoencoder.paints:
-        painter = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
+    decoder_run = None
+    if not autoencoder.decodes_to_pixels:
+        decoder_run = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
     elif decoder:
-        raise RunError(f"--decoder {decoder}: expected none, since the latents of {run.path} are painted by their VAE")
-    return Models(run, autoencoder, painter, latents.attributes.get("class_names"), guide_model)
+        raise RunError(f"--decoder {decoder}: expected none, since the latents of {run.path} are decoded by their VAE")
+    return Models(run, autoencoder, decoder_run, latents.attributes.get("class_names"), guide_model)

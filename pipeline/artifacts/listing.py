@@ -88,7 +88,7 @@ def _runs(root: Path) -> list[ArtifactRow]:
     for kind in KINDS:
         for file in sorted((root / kind).glob("*/run.json")):
             run = RunFolder.open(file.parent)
-            # The nearest last: a generator belongs to its latents, whatever it was told of them.
+            # The nearest last: a generator belongs to its latents, whatever its conditions.
             inputs = [path for _, path in sorted(run.record["inputs"].items(), key=lambda one: one[0] != "text")]
             artifacts.append(ArtifactRow(run.path, kind, inputs, folder_bytes(run.path), run.record["status"]))
     return artifacts

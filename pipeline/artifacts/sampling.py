@@ -15,7 +15,7 @@ from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
 from jobs.runs import Models
-from jobs.sampling import Painter, SampledBatch, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
+from jobs.sampling import LatentDecoder, SampledBatch, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
 from pipeline.drawing import sample_grid
 from stores import fingerprint
 from stores.backends import replace_file
@@ -108,12 +108,16 @@ def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
     if not waiting:
         return []
     use_threads(runtime.threads)
-    painter = Painter.load(models.autoencoder, models.decoder, pick_device(runtime.device))
+    latent_decoder = LatentDecoder.load(models.autoencoder, models.decoder, pick_device(runtime.device))
     made = []
     for file in waiting:
         with safe_open(file, "pt") as saved:
             latents, labels = saved.get_tensor("latents"), saved.get_tensor("labels")
             captions = json.loads((saved.metadata() or {}).get("captions", "null"))
-        told = [captions[label] for label in labels] if captions else None
-        made.append(save_png(sample_grid(painter.paint(latents), told, len(labels.unique())), file.with_suffix(".png")))
+        titles = [captions[label] for label in labels] if captions else None
+        made.append(
+            save_png(
+                sample_grid(latent_decoder.decode(latents), titles, len(labels.unique())), file.with_suffix(".png")
+            )
+        )
     return made

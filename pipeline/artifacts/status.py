@@ -1,4 +1,4 @@
-"""How far a store or a run is, who works on it and how fast, told from its folder by another process."""
+"""How far a store or a run is, who works on it and how fast, read from its folder by another process."""
 
 import time
 from collections.abc import Mapping
@@ -172,5 +172,5 @@ def _pace(record: Mapping[str, Any] | None, state: str) -> dict[str, Any]:
     if record is None or state == COMPLETE:
         return {}
     names = ("per_second", "per_second_now", "seconds_left") if state == RUNNING else ()
-    told = {name: record.get(name) for name in names}
-    return {**told, "stage": record.get("progress"), "last_error": record.get("error"), "facts": record.get("facts")}
+    rates = {name: record.get(name) for name in names}
+    return {**rates, "stage": record.get("progress"), "last_error": record.get("error"), "facts": record.get("facts")}

@@ -9,7 +9,7 @@ from pipeline.console import FaeCommand, Settings, config_options
 @click.command("sample", cls=FaeCommand)
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
-@click.option("--previews", is_flag=True, help="Also paint the samples that train-gen saved while training.")
+@click.option("--previews", is_flag=True, help="Also decode the samples that train-gen saved while training.")
 @config_options("sample", "runtime", exclude=TRAIN_GROUP_KEYS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
     """Make images: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.

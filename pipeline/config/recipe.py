@@ -60,7 +60,7 @@ class Recipe:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages of a run: text is encoded for a generator that is told captions, and for no other."""
+        """The stages of a run: text is encoded for a generator that takes captions, and for no other."""
         text = self.generator.condition == "text"
         return tuple(stage for stage in STAGES if text or stage != EXTRACT_TEXT)
 

@@ -35,13 +35,13 @@ class Shown:
         of_x = PrincipalColors.fit(x)
         return {"x": of_x, "x_hat": of_x, "z": PrincipalColors.fit(z).turned_to(z, of_x.components(x))}
 
-    def painted(self, number: int, side: int, kind: str) -> np.ndarray:
+    def token_colors(self, number: int, side: int, kind: str) -> np.ndarray:
         """The tokens of an image (side 0 or 1 of a pair) as colors, uint8 (h, w, 3)."""
-        return self.colors[kind].paint(self.pairs[number].tokens[kind][side]).numpy()
+        return self.colors[kind].to_rgb(self.pairs[number].tokens[kind][side]).numpy()
 
     def ground(self, number: int, side: int, kind: str) -> np.ndarray:
         """What lines are drawn upon: the image, or the colors of its tokens."""
-        return self.painted(number, side, kind) if self.images is None else self.images[number, side]
+        return self.token_colors(number, side, kind) if self.images is None else self.images[number, side]
 
 
 def matching_figure(shown: Shown) -> Canvas:
@@ -101,7 +101,7 @@ def color_figure(shown: Shown) -> Canvas:
     for number in range(len(shown.pairs)):
         top = _line(canvas, number, shown.names[number])
         for side in (0, 1):
-            cells = [shown.painted(number, side, kind) for kind in KINDS]
+            cells = [shown.token_colors(number, side, kind) for kind in KINDS]
             if shown.images is not None:
                 cells = [shown.images[number, side], *cells]
             for column, cell in enumerate(cells):

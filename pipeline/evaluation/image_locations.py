@@ -1,4 +1,4 @@
-"""Which images a name or a path means: samples, stores, files, a .npz, or what a decoder paints of features."""
+"""Which images a name or a path means: samples, stores, files, a .npz, or what a decoder makes of features."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from stores.format import MANIFEST
 from stores.sources import open_source
 
 RUN = "run.json"
-# What samples were made with, as it is told beside their metrics.
+# What samples were made with, as it is listed beside their metrics.
 TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interval")
 
 
@@ -147,7 +147,7 @@ def open_reconstructions(
     selection: ImageSelection,
     device: torch.device,
 ) -> EvaluatedSet:
-    """What a decoder's run paints of the images of its feature store (its autoencoder in between, if it has one).
+    """What a decoder's run makes of the images of its feature store (its autoencoder in between, if it has one).
 
     An autoencoder's run is judged through the newest decoder made for it. `features` and `decoder` name others.
 
@@ -161,18 +161,18 @@ def open_reconstructions(
         )
     if run.record["kind"] == "autoencoders":
         autoencoder: RunFolder | None = run
-        painter = None if run.paints else _decoder_of(root, run, decoder)
+        decoder_run = None if run.decodes_to_pixels else _decoder_of(root, run, decoder)
     else:
-        painter, known = run, run.record["inputs"].get("autoencoder")
+        decoder_run, known = run, run.record["inputs"].get("autoencoder")
         autoencoder = RunFolder.open(Path(known)) if known else None
     store = _features_of(root, run, features)
     originals = StoreImages(store, selection.split or "val", selection.count)
     made_by = {
-        "decoder": str(painter.path) if painter else None,
+        "decoder": str(decoder_run.path) if decoder_run else None,
         "autoencoder": str(autoencoder.path) if autoencoder else None,
         "features": store.url,
     }
-    images = Reconstructions(originals, painter, autoencoder, device)
+    images = Reconstructions(originals, decoder_run, autoencoder, device)
     return EvaluatedSet(str(run.path), run.path.name, images, None, run.path, made_by)
 
 

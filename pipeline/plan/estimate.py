@@ -156,11 +156,11 @@ def _with_text(
     What sample takes for its prompts is left out: each is encoded once.
     """
     encoded = work.stage(EXTRACT_TEXT, images * recipe.text.captions * text.cost.flops, 0.0, written)
-    told = recipe.generator.steps * recipe.generator.batch_size * sum(spec.record_bytes for spec in text.arrays)
+    text_bytes = recipe.generator.steps * recipe.generator.batch_size * sum(spec.record_bytes for spec in text.arrays)
     made = []
     for stage in stages:
         if stage.stage == "train-gen":
-            stage = work.stage(stage.stage, stage.flops, stage.bytes_read + told)
+            stage = work.stage(stage.stage, stage.flops, stage.bytes_read + text_bytes)
             made.append(encoded)
         made.append(stage)
     return made

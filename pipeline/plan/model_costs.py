@@ -136,7 +136,9 @@ def num_function_evaluations(
 ) -> float:
     """Evaluations of the generator's model for one image."""
     guidance = parse_guidance(config.guidance_interval, config.guidance_scale)
-    return _meta_generator(shape, num_classes, generator, caption).evaluations(config.steps, guidance, config.solver)
+    return _meta_generator(shape, num_classes, generator, caption).num_function_evaluations(
+        config.steps, guidance, config.solver
+    )
 
 
 def _meta_generator(

@@ -71,7 +71,7 @@ class GeneratorNeed:
 
     generator: str
     latents: tuple[int, int, int]
-    told: str
+    condition: str
     parameters: int
     published: str
     flops: int
@@ -82,7 +82,7 @@ class GeneratorNeed:
         return {
             "generator": self.generator,
             "latents": "×".join(map(str, self.latents)),
-            "told": self.told,
+            "condition": self.condition,
             "parameters": f"{self.parameters:,}",
             "the paper": self.published,
             "GFLOP a pass": format_number(self.flops / 1e9),

@@ -30,7 +30,7 @@ MOST_PREVIEWS = 6
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How much is painted: held-out images, samples in a cell, guidance scales and solver steps."""
+    """How much is shown: held-out images, samples in a cell, guidance scales and solver steps."""
 
     images: int = 16
     cell: int = 9
@@ -68,7 +68,7 @@ class Gallery:
         found = rebuilt_images(features, usable, decoder, self.options.images, self.device)
         words = "held out" if found.split == "val" else "of the training set, as none are held out"
         note = (
-            f"{len(found.keys)} images {words}, each beside what {decoder.path.name} paints of it: PSNR and SSIM. "
+            f"{len(found.keys)} images {words}, each beside what {decoder.path.name} makes of it: PSNR and SSIM. "
             f"Means: {np.mean(found.psnr_db):.2f} dB, {np.mean(found.ssim):.3f}."
         )
         return Section("Reconstructions", image_html.rebuilt_grid(found), note)
@@ -80,15 +80,15 @@ class Gallery:
         models = self._models()
         if models is not None:
             decode_previews(models, self.runtime)
-        painted = [file for file in sorted((run.path / "previews").glob("step-*.png")) if file.stem[5:].isdigit()]
-        files = painted or sorted((run.path / "previews").glob("step-*-latents.png"))
+        decoded = [file for file in sorted((run.path / "previews").glob("step-*.png")) if file.stem[5:].isdigit()]
+        files = decoded or sorted((run.path / "previews").glob("step-*-latents.png"))
         if not files:
             return None
         chosen = [files[at] for at in sorted(set(np.linspace(0, len(files) - 1, MOST_PREVIEWS).round().astype(int)))]
         shown = {
             f"step {_step(file):,}": image_html.image_file(file, f"samples at step {_step(file)}") for file in chosen
         }
-        note = "The same conditions and seeds at each step" + ("." if painted else ", in the store's latent colors.")
+        note = "The same conditions and seeds at each step" + ("." if decoded else ", in the store's latent colors.")
         return Section("Samples along the training", film(shown), note)
 
     def _samples(self) -> Section | None:
@@ -109,7 +109,7 @@ class Gallery:
         self.say("report: sampling")
         scales = (1.0,) if plan.unconditional else options.scales
         found = guidance_grid(sampler, plan, SampleConfig(), scales, options.steps)
-        names = plan.told(models.class_names)
+        names = plan.condition_names(models.class_names)
         note = f"{_in_words(plan, names)} with seeds 0 to {len(names) - 1} in every cell; Euler"
         note += "." if plan.unconditional else ", guided at all times."
         return Section("Guidance and steps", image_html.guidance_table(found, names), note)
@@ -153,7 +153,7 @@ class Gallery:
 
     def _models(self) -> Models | None:
         generator, autoencoder, decoder = self.subject.generator, self.subject.autoencoder, self.subject.decoder
-        if generator is None or autoencoder is None or (decoder is None and not autoencoder.paints):
+        if generator is None or autoencoder is None or (decoder is None and not autoencoder.decodes_to_pixels):
             return None
         if not all(run.complete for run in (generator, autoencoder, decoder) if run is not None):
             return None

@@ -100,7 +100,7 @@ def _from_latents(root: Path, subject: Subject, latents: Store) -> None:
 def _from_autoencoder(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.autoencoder = run
     _find_features(subject, run)
-    if run.complete and not run.paints:
+    if run.complete and not run.decodes_to_pixels:
         known = run.record["ingredients"].get("features_content_id", "")
         subject.decoder = _try(subject, "pixel decoder", lambda: decoder_for(root, run, known))
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fae.probes import PrincipalColors
-from jobs.train import colors_of, paint_cells
+from jobs.train import color_cells, colors_of
 from stores import Store, StoreError, open_store
 
 PIXELS = "pixels"
@@ -44,15 +44,15 @@ class RowImages:
             raise KeyError(name)
         store = self.sources[name]
         values = store.read(name, np.array([row]))
-        pixels = values[0] if name == PIXELS else self._painted(store, name, values)[0]
+        pixels = values[0] if name == PIXELS else self._decoded(store, name, values)[0]
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "PNG")
         return out.getvalue()
 
-    def _painted(self, store: Store, name: str, values: np.ndarray) -> np.ndarray:
+    def _decoded(self, store: Store, name: str, values: np.ndarray) -> np.ndarray:
         if name not in self._colors:
             self._colors[name] = colors_of(store, name)
-        return paint_cells(self._colors[name], values)
+        return color_cells(self._colors[name], values)
 
     @cached_property
     def _features(self) -> Store | None:

@@ -16,10 +16,10 @@ from stores import Store, open_store
 
 
 def export(models: Models, folder: Path, terms: str) -> Path:
-    """Write the pipeline of these runs into a new or empty folder, with the text encoder where captions are told.
+    """Write the pipeline of these runs into a new or empty folder, with the text encoder where it takes captions.
 
     Raises:
-        ValueError: the folder holds something, the runs do not fit each other, or a VAE of pixels paints.
+        ValueError: the folder holds something, the runs do not fit each other, or a VAE of pixels decodes the latents.
     """
     if models.decoder is None:
         raise ValueError(

@@ -12,7 +12,7 @@ from stores import Store
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """What a recipe's stages made; no pixel decoder where the autoencoder paints."""
+    """What a recipe's stages made; no pixel decoder where the autoencoder decodes to pixels."""
 
     features: Store
     autoencoder: RunFolder
@@ -33,8 +33,8 @@ def run_workflow(stages: Stages) -> RecipeResult | None:
     recipe = stages.recipe
     if recipe.until not in recipe.stages:
         raise RecipeError(
-            f"until: {recipe.until}: expected a stage of this recipe ({', '.join(recipe.stages)}); its generator is "
-            "told classes; set generator.condition to text for one that is told captions"
+            f"until: {recipe.until}: expected a stage of this recipe ({', '.join(recipe.stages)}); its generator "
+            "takes classes; set generator.condition to text for one that takes captions"
         )
     checkpoints = evaluated_checkpoints(recipe)
     models = _models(stages)
@@ -58,20 +58,20 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
     autoencoder = stages.train_ae(features) if features and _wanted(stages, "train-ae") else None
     if features is None or autoencoder is None:
         return None
-    if stages.recipe.probe.in_run and not autoencoder.paints:
+    if stages.recipe.probe.in_run and not autoencoder.decodes_to_pixels:
         probe_autoencoder(stages, features, autoencoder)
     decoder = None
-    if not autoencoder.paints and _wanted(stages, "train-decoder"):
+    if not autoencoder.decodes_to_pixels and _wanted(stages, "train-decoder"):
         decoder = stages.train_decoder(features, autoencoder)
-    paintable = autoencoder.paints or decoder is not None
+    paintable = autoencoder.decodes_to_pixels or decoder is not None
     if stages.recipe.eval.rebuilt and paintable:
         evaluate_images(stages, autoencoder.path, features, " rebuilt")
     latents = stages.encode(features, autoencoder) if _wanted(stages, "encode") else None
     generator = _generator(stages, features, latents) if latents else None
     if not paintable or latents is None or generator is None:
         return None
-    weak = stages.recipe.sample.autoguidance
-    guide_model = find_run(stages.root, "generators", weak) if weak else None
+    autoguidance = stages.recipe.sample.autoguidance
+    guide_model = find_run(stages.root, "generators", autoguidance) if autoguidance else None
     return (
         features,
         latents,
@@ -80,7 +80,7 @@ def _models(stages: Stages) -> tuple[Store, Store, Models] | None:
 
 
 def _generator(stages: Stages, features: Store, latents: Store) -> RunFolder | None:
-    """Trained on latents, and on their captions where the recipe's generator is told captions."""
+    """Trained on latents, and on their captions where the recipe's generator takes captions."""
     tells_captions = EXTRACT_TEXT in stages.recipe.stages
     text = stages.extract_text(features) if tells_captions and _wanted(stages, EXTRACT_TEXT) else None
     if not _wanted(stages, "train-gen") or (tells_captions and text is None):

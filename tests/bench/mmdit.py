@@ -37,8 +37,8 @@ def awake(model: nn.Module) -> nn.Module:
 
 def captions(rows: int, tokens: int) -> Captions:
     states, pooled = torch.randn(rows, tokens, WIDTH), torch.randn(rows, WIDTH)
-    nothing = EmptyCaption(torch.randn(tokens, WIDTH), torch.tensor([tokens]), torch.randn(WIDTH))
-    return Captions(states, torch.full((rows,), tokens), pooled, nothing)
+    empty_caption = EmptyCaption(torch.randn(tokens, WIDTH), torch.tensor([tokens]), torch.randn(WIDTH))
+    return Captions(states, torch.full((rows,), tokens), pooled, empty_caption)
 
 
 def bf16(work: Work) -> Work:
@@ -49,30 +49,30 @@ def bf16(work: Work) -> Work:
     return run
 
 
-def peer_training(theirs: SD3Transformer2DModel, x: torch.Tensor, t: torch.Tensor, told: Captions) -> Work:
+def peer_training(theirs: SD3Transformer2DModel, x: torch.Tensor, t: torch.Tensor, condition: Captions) -> Work:
     """The same step by diffusers' model as it comes."""
     images = x.permute(0, 3, 1, 2).contiguous()
 
     def loss() -> torch.Tensor:
-        velocity = theirs(images, told.states, told.pooled, t * TIME_SCALE, return_dict=False)[0]
+        velocity = theirs(images, condition.states, condition.pooled, t * TIME_SCALE, return_dict=False)[0]
         return (velocity - images).square().mean()
 
     return works_of(theirs, loss, Kernels())["step"]
 
 
-def peer_sampling(theirs: SD3Transformer2DModel, told: Captions) -> Work:
+def peer_sampling(theirs: SD3Transformer2DModel, condition: Captions) -> Work:
     """diffusers' pipeline from given states, with guidance in every step."""
     pipe = StableDiffusion3Pipeline(theirs, FlowMatchEulerDiscreteScheduler(), None, None, None, None, None, None, None)
     pipe.set_progress_bar_config(disable=True)
-    empty, pixels = told.empty(), GRID * pipe.vae_scale_factor
+    empty, pixels = condition.empty(), GRID * pipe.vae_scale_factor
     return lambda: pipe(
         height=pixels,
         width=pixels,
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
-        prompt_embeds=told.states,
+        prompt_embeds=condition.states,
         negative_prompt_embeds=empty.states,
-        pooled_prompt_embeds=told.pooled,
+        pooled_prompt_embeds=condition.pooled,
         negative_pooled_prompt_embeds=empty.pooled,
         output_type="latent",
     )
@@ -95,24 +95,26 @@ def main(rows: int, tokens: int, size: str, rounds: int, threads: int, clock: st
     assert isinstance(ours, MMDiT)
     theirs = SD3Transformer2DModel.from_config(ours.transformer.config)
     theirs.load_state_dict(ours.transformer.state_dict())
-    x, t, told = torch.randn(rows, GRID, GRID, CHANNELS), torch.rand(rows), captions(rows, tokens)
+    x, t, condition = torch.randn(rows, GRID, GRID, CHANNELS), torch.rand(rows), captions(rows, tokens)
     heads = MMDIT[size]["num_heads"]
     shape = (rows, heads, GRID**2 + tokens, MMDIT[size]["hidden_size"] // heads)
-    kernels = kernels_of(ours, lambda: ours(x, t, told), MMDIT[size]["depth"], shape)
-    works = works_of(ours, lambda: (ours(x, t, told) - x).square().mean(), kernels)
-    seconds = interleaved(works | {"peer": peer_training(theirs, x, t, told)}, rounds, clock)
+    kernels = kernels_of(ours, lambda: ours(x, t, condition), MMDIT[size]["depth"], shape)
+    works = works_of(ours, lambda: (ours(x, t, condition) - x).square().mean(), kernels)
+    seconds = interleaved(works | {"peer": peer_training(theirs, x, t, condition)}, rounds, clock)
     report(f"MMDiT-{size}", seconds, BOUND_TARGET)
     compare("training step", seconds["step"], seconds["peer"])
 
-    generator = DiffusionGenerator(ours.eval(), Transport(), torch.zeros(CHANNELS), torch.ones(CHANNELS), told.nothing)
+    generator = DiffusionGenerator(
+        ours.eval(), Transport(), torch.zeros(CHANNELS), torch.ones(CHANNELS), condition.empty_caption
+    )
     guidance = make_guidance([(1.0, 0.0)], GUIDANCE)
     both = (2 * rows, *shape[1:])
     doubled = kernels_of(
-        ours, lambda: generator.sample(told, range(rows), steps=1, guidance=guidance), MMDIT[size]["depth"], both
+        ours, lambda: generator.sample(condition, range(rows), steps=1, guidance=guidance), MMDIT[size]["depth"], both
     )
     sampling = {
-        "ours": bf16(lambda: generator.sample(told, range(rows), steps=STEPS, guidance=guidance)),
-        "peer": bf16(peer_sampling(theirs.eval(), told)),
+        "ours": bf16(lambda: generator.sample(condition, range(rows), steps=STEPS, guidance=guidance)),
+        "peer": bf16(peer_sampling(theirs.eval(), condition)),
         "bound": doubled.bare_forward,
     }
     seconds = interleaved(sampling, rounds, clock)

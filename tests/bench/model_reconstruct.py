@@ -87,7 +87,7 @@ def rebuilt(features: Store, rows: np.ndarray, rebuild: Rebuild, run: RunFolder)
     decoder, lpips = load_model(PixelDecoder, run.model_path, CPU), LPIPS("vgg")
     error = energy = 0.0
     sums = dict.fromkeys(("cosine", "PSNR dB", "SSIM", "LPIPS-VGG"), 0.0)
-    painted = []
+    decoded = []
     for start in range(0, len(rows), 16):
         part = rows[start : start + 16]
         x = torch.from_numpy(features.read("features", part, view=0)).float()
@@ -96,14 +96,14 @@ def rebuilt(features: Store, rows: np.ndarray, rebuild: Rebuild, run: RunFolder)
         normal, normal_hat = ((values - decoder.feature_mean) / decoder.feature_std for values in (x, x_hat))
         error += float((normal_hat - normal).square().sum())
         energy += float(normal.square().sum())
-        painted.append(to_uint8(decoder(x_hat)))
-        image = to_float(painted[-1])
+        decoded.append(to_uint8(decoder(x_hat)))
+        image = to_float(decoded[-1])
         sums["cosine"] += float(torch.cosine_similarity(normal, normal_hat, dim=-1).mean(dim=(1, 2)).sum())
         sums["PSNR dB"] += float(psnr(image, target).sum())
         sums["SSIM"] += float(ssim(image, target).sum())
         sums["LPIPS-VGG"] += float(lpips(image, target).sum())
     metrics = {"relative squared feature error": error / energy}
-    return metrics | {name: value / len(rows) for name, value in sums.items()}, np.concatenate(painted)
+    return metrics | {name: value / len(rows) for name, value in sums.items()}, np.concatenate(decoded)
 
 
 def settings(data: str, limit: int | None, ae_steps: int, decoder_steps: int, finetune_steps: int) -> Recipe:
@@ -154,9 +154,9 @@ def main(data: str, limit: int | None, root: Path, ae_steps: int, decoder_steps:
         ("autoencoder", lambda x: model.decode(model.encode(x).mean), tuned),
         ("PCA", pca, baseline),
     ):
-        table[name], painted = rebuilt(features, rows, rebuild, run)
-        table[name]["FD-Lite0"] = fd_lite0(real, lite0_moments([painted], extractor))
-        grids.append(painted[:16])
+        table[name], decoded = rebuilt(features, rows, rebuild, run)
+        table[name]["FD-Lite0"] = fd_lite0(real, lite0_moments([decoded], extractor))
+        grids.append(decoded[:16])
     report(table, len(rows))
     click.echo(save_png(image_grid(np.concatenate(grids), 16), root / "reconstruct.png"))
 

@@ -50,8 +50,8 @@ def test_a_card_without_metrics_and_names_says_so():
 
 
 def test_a_card_of_captions_names_the_text_encoder_and_gives_a_prompt():
-    told = {"text_encoder": "minilm", "text_encoder_sha256": "cd" * 32, "max_tokens": 24}
-    card = model_card(replace(FACTS, class_names=[], text_encoder=told, prompt='a "small" dog'))
+    text_encoder = {"text_encoder": "minilm", "text_encoder_sha256": "cd" * 32, "max_tokens": 24}
+    card = model_card(replace(FACTS, class_names=[], text_encoder=text_encoder, prompt='a "small" dog'))
     assert yaml.safe_load(card.split("---")[1])["tags"] == ["fae", "text-to-image"]
     assert "| text_encoder | minilm |" in card
     assert "| max_tokens | 24 |" in card

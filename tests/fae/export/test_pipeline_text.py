@@ -1,4 +1,4 @@
-"""The pipeline of a generator that is told captions: the same latents as the generator's own, and prompts alone."""
+"""The pipeline of a generator that takes captions: the same latents as the generator's own, and prompts alone."""
 
 import pytest
 import torch
@@ -37,17 +37,17 @@ def text(tmp_path_factory):
 def generator_of(kind, text):
     """A generator of random weights, which captions move."""
     torch.manual_seed(0)
-    told = {"context_dim": 16, "pooled_dim": 16, "in_channels": 4, "grid": (2, 2), "hidden_size": 32, "num_heads": 2}
+    sizes = {"context_dim": 16, "pooled_dim": 16, "in_channels": 4, "grid": (2, 2), "hidden_size": 32, "num_heads": 2}
     if kind == "starflow":
-        model = StarFlow(**told, num_classes=0, deep_depth=2, num_blocks=2, shallow_depth=1)
+        model = StarFlow(**sizes, num_classes=0, deep_depth=2, num_blocks=2, shallow_depth=1)
     else:
-        model = {"lightning-dit": TextLightningDiT, "mmdit": MMDiT}[kind](**told, depth=2)
+        model = {"lightning-dit": TextLightningDiT, "mmdit": MMDiT}[kind](**sizes, depth=2)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
-    nothing = prompt_captions(text, [""], TOKENS).nothing
+    empty_caption = prompt_captions(text, [""], TOKENS).empty_caption
     mean, std = torch.linspace(-1, 1, 4), torch.linspace(0.5, 2, 4)
     family, training = (FlowGenerator, FlowLoss()) if kind == "starflow" else (DiffusionGenerator, Transport(shift=0.4))
-    return family(model, training, mean, std, nothing).eval()
+    return family(model, training, mean, std, empty_caption).eval()
 
 
 def pipe_of(generator, text):
@@ -75,7 +75,9 @@ def test_prompts_make_the_generators_latents(kind, guidance, text):
     captions = generator.captions(encoded.states, encoded.lengths, encoded.pooled)
     intervals = (GuidanceInterval(1, 0, guidance),) if isinstance(guidance, float) else guidance
     with torch.no_grad():
-        expected = generator.sample(captions, [5, 6, 7], steps=STEPS, guidance=intervals, solver="euler", weak=None)
+        expected = generator.sample(
+            captions, [5, 6, 7], steps=STEPS, guidance=intervals, solver="euler", guide_model=None
+        )
     pipe = pipe_of(generator, text)
     found = run(pipe, PROMPTS, guidance=guidance)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -15,7 +15,7 @@ from fae.losses.adversarial import AdversarialConfig, Adversary, adaptive_weight
 from fae.losses.discriminators import PatchGAN, ViTDiscriminator
 
 
-class Painter(nn.Module):
+class TinyDecoder(nn.Module):
     """A decoder of one color for each of its inputs."""
 
     def __init__(self):
@@ -47,16 +47,16 @@ def vit_judge():
     return ViTDiscriminator(encoder, width=8, taps=2)
 
 
-def step(adversary, number, painter=None, seed=0):
+def step(adversary, number, decoder=None, seed=0):
     torch.manual_seed(seed)
-    painter = painter or Painter()
-    painted = painter(torch.randn(4, 2))
+    decoder = decoder or TinyDecoder()
+    decoded = decoder(torch.randn(4, 2))
     images = torch.rand(4, 3, 16, 16) * 2 - 1
-    reconstruction = {"loss": (painted - images).abs().mean()}
+    reconstruction = {"loss": (decoded - images).abs().mean()}
     losses = adversary.losses(
-        reconstruction, painted, images, painter.final_layer.weight, number, torch.Generator().manual_seed(number)
+        reconstruction, decoded, images, decoder.final_layer.weight, number, torch.Generator().manual_seed(number)
     )
-    return losses, painter
+    return losses, decoder
 
 
 def numbers(losses):
@@ -126,28 +126,28 @@ def test_parts_start_at_their_steps():
 
 def test_the_loss_is_reconstruction_plus_weighted_judgement():
     adversary = Adversary(patchgan(), AdversarialConfig(weight=0.3, adaptive=False))
-    painter = Painter()
-    losses, _ = step(adversary, 0, painter)
-    plain = step(Adversary(patchgan(), AdversarialConfig(discriminator_start_step=9, start_step=9)), 0, painter)[0]
+    decoder = TinyDecoder()
+    losses, _ = step(adversary, 0, decoder)
+    plain = step(Adversary(patchgan(), AdversarialConfig(discriminator_start_step=9, start_step=9)), 0, decoder)[0]
     torch.testing.assert_close(losses["loss"], plain["loss"] + 0.3 * losses["adversarial"])
     assert float(losses["adversarial_weight"].detach()) == pytest.approx(0.3)
 
 
 def test_the_adaptive_weight_multiplies_the_weight():
-    losses, painter = step(Adversary(patchgan(), AdversarialConfig(weight=0.5)), 0)
+    losses, decoder = step(Adversary(patchgan(), AdversarialConfig(weight=0.5)), 0)
     (of_adversarial,) = torch.autograd.grad(
-        losses["adversarial_weight"] * losses["adversarial"], painter.final_layer.weight, retain_graph=True
+        losses["adversarial_weight"] * losses["adversarial"], decoder.final_layer.weight, retain_graph=True
     )
-    (of_all,) = torch.autograd.grad(losses["loss"], painter.final_layer.weight)
+    (of_all,) = torch.autograd.grad(losses["loss"], decoder.final_layer.weight)
     torch.testing.assert_close(of_adversarial.norm(), 0.5 * (of_all - of_adversarial).norm(), rtol=1e-3, atol=1e-6)
 
 
 def test_each_side_gets_only_its_own_gradients():
     adversary = Adversary(patchgan(), AdversarialConfig(r1_weight=1.0))
-    losses, painter = step(adversary, 0)
-    assert painter.final_layer.weight.grad is None
+    losses, decoder = step(adversary, 0)
+    assert decoder.final_layer.weight.grad is None
     losses["loss"].backward()
-    assert painter.final_layer.weight.grad is not None
+    assert decoder.final_layer.weight.grad is not None
     assert all(value.grad is None for value in adversary.network.parameters())
     assert all(value.requires_grad for value in adversary.network.parameters())
     assert not losses["discriminator"].requires_grad
@@ -167,21 +167,21 @@ def test_the_discriminator_learns_to_tell_apart():
 def test_a_painter_follows_its_judge_to_the_real_color():
     torch.manual_seed(0)
     color = torch.tensor([0.5, -0.3, 0.1])
-    painter, adversary = (
-        Painter(),
+    decoder, adversary = (
+        TinyDecoder(),
         Adversary(ColorJudge(), AdversarialConfig(1.0, False, augment=(), learning_rate=5e-3)),
     )
-    optimizer = torch.optim.Adam(painter.parameters(), lr=5e-3, betas=(0.5, 0.9))
-    start = float((painter.final_layer.bias.detach() - color).norm())
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=5e-3, betas=(0.5, 0.9))
+    start = float((decoder.final_layer.bias.detach() - color).norm())
     for number in range(400):
-        painted = painter(torch.zeros(16, 2))
+        decoded = decoder(torch.zeros(16, 2))
         real = (color + 0.05 * torch.randn(16, 3))[:, :, None, None].expand(-1, 3, 16, 16)
-        reconstruction = {"loss": 0 * painted.sum()}
-        losses = adversary.losses(reconstruction, painted, real, painter.final_layer.weight, number)
+        reconstruction = {"loss": 0 * decoded.sum()}
+        losses = adversary.losses(reconstruction, decoded, real, decoder.final_layer.weight, number)
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-    assert float((painter.final_layer.bias.detach() - color).norm()) < 0.3 * start
+    assert float((decoder.final_layer.bias.detach() - color).norm()) < 0.3 * start
 
 
 @pytest.mark.parametrize("make", [patchgan, vit_judge])
@@ -220,11 +220,11 @@ def test_a_foreign_state_is_refused():
 def test_half_precision_trains_too(make):
     adversary = Adversary(make(), AdversarialConfig())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses, painter = step(adversary, 0)
+        losses, decoder = step(adversary, 0)
     losses["loss"].backward()
     assert all(bool(torch.isfinite(value)) for value in losses.values())
     assert losses["loss"].dtype == torch.float32
-    assert painter.final_layer.weight.grad is not None
+    assert decoder.final_layer.weight.grad is not None
 
 
 def test_ranks_keep_one_discriminator(tmp_path):

@@ -26,14 +26,17 @@ def awake(model):
 def models():
     torch.manual_seed(0)
     x, t = torch.randn(2, 4, 3, 16), torch.tensor([0.2, 0.7])
-    nothing = EmptyCaption(torch.randn(5, 6), torch.tensor([2]), torch.randn(4))
-    told = Captions(torch.randn(2, 5, 6), torch.tensor([3, 5]), torch.randn(2, 4), nothing)
+    empty_caption = EmptyCaption(torch.randn(5, 6), torch.tensor([2]), torch.randn(4))
+    captions = Captions(torch.randn(2, 5, 6), torch.tensor([3, 5]), torch.randn(2, 4), empty_caption)
     generator = awake(LightningDiT(16, (4, 3), num_classes=5, **SIZE))
     autoencoder = FeatureAutoencoder(16, 8, (4, 3), heads=2, head_dim=8, decoder_depth=1, decoder_head_dim=8)
     return {
         "generator": (generator, lambda model: model(x, t, torch.tensor([1, 5]))),
-        "mmdit": (awake(MMDiT(6, 4, 16, (4, 3), **SIZE)), lambda model: model(x, t, told)),
-        "generator of captions": (awake(TextLightningDiT(6, 4, 16, (4, 3), **SIZE)), lambda model: model(x, t, told)),
+        "mmdit": (awake(MMDiT(6, 4, 16, (4, 3), **SIZE)), lambda model: model(x, t, captions)),
+        "generator of captions": (
+            awake(TextLightningDiT(6, 4, 16, (4, 3), **SIZE)),
+            lambda model: model(x, t, captions),
+        ),
         "flow": (awake(StarFlow(16, (4, 3), num_classes=5, **FLOW)), lambda model: model(x, torch.tensor([1, 5])).z),
         "encoder": (autoencoder, lambda model: model.encode(x).mean),
         "feature decoder": (autoencoder, lambda model: model.decode(x[..., :8])),

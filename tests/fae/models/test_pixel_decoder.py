@@ -1,4 +1,4 @@
-"""The pixel decoder: its parameter count, where each token paints, and its files."""
+"""The pixel decoder: its parameter count, where each token's patch lies, and its files."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_shape_of_images():
     assert small()(torch.randn(2, 4, 3, 48)).shape == (2, 3, 16, 12)
 
 
-def test_each_token_paints_its_own_patch():
+def test_each_token_decodes_to_its_own_patch():
     model = small(depth=0)
     features = torch.randn(1, 4, 3, 48)
     changed = features.clone()

@@ -20,13 +20,13 @@ def test_latents_have_the_grid_and_images_their_size(pixels):
     posterior = model.encode(pixels)
     assert posterior.mean.shape == posterior.std.shape == (2, 4, 4, 6)
     assert model.decode(posterior.mean).shape == (2, 3, 32, 32)
-    repainted = model.repaint(pixels.numpy())
-    assert (repainted.shape, repainted.dtype) == ((2, 32, 32, 3), np.uint8)
+    decoded_again = model.repaint(pixels.numpy())
+    assert (decoded_again.shape, decoded_again.dtype) == ((2, 32, 32, 3), np.uint8)
     moments = model.vae.encode(to_float(pixels)).latent_dist
     torch.testing.assert_close(posterior.mean, moments.mean.permute(0, 2, 3, 1))
     torch.testing.assert_close(posterior.logvar, moments.logvar.permute(0, 2, 3, 1))
-    painted = model.vae.decode(moments.mean).sample
-    torch.testing.assert_close(model.decode(posterior.mean), painted)
+    decoded = model.vae.decode(moments.mean).sample
+    torch.testing.assert_close(model.decode(posterior.mean), decoded)
 
 
 def test_it_learns_an_image(pixels):
@@ -35,8 +35,8 @@ def test_it_learns_an_image(pixels):
     model = PixelVAE(image_size=32, grid=(4, 4), latent_channels=6, width=16)
     optimizer, losses = torch.optim.AdamW(model.parameters(), lr=3e-3), []
     for _ in range(25):
-        _, painted = model(smooth, torch.Generator().manual_seed(0))
-        loss = pixel_loss(painted, to_float(smooth))["loss"]
+        _, decoded = model(smooth, torch.Generator().manual_seed(0))
+        loss = pixel_loss(decoded, to_float(smooth))["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -35,12 +35,12 @@ def inputs(n=3):
 
 def captions(n=3, tokens=5, seed=2):
     generator = torch.Generator().manual_seed(seed)
-    nothing = EmptyCaption(torch.zeros(tokens, CONTEXT), torch.tensor([1]), torch.zeros(POOLED))
+    empty_caption = EmptyCaption(torch.zeros(tokens, CONTEXT), torch.tensor([1]), torch.zeros(POOLED))
     states = torch.randn(n, tokens, CONTEXT, generator=generator)
-    return Captions(states, torch.full((n,), tokens), torch.randn(n, POOLED, generator=generator), nothing)
+    return Captions(states, torch.full((n,), tokens), torch.randn(n, POOLED, generator=generator), empty_caption)
 
 
-def told(with_text):
+def conditioned(with_text):
     """A small flow, latents, and the conditions that it takes."""
     x, y = inputs()
     return (small(context_dim=CONTEXT, pooled_dim=POOLED), x, captions()) if with_text else (small(), x, y)
@@ -84,7 +84,7 @@ def test_a_fresh_flow_is_the_identity():
 @pytest.mark.parametrize("with_text", [False, True])
 @torch.no_grad()
 def test_back_and_forth_is_the_identity(with_text):
-    model, x, y = told(with_text)
+    model, x, y = conditioned(with_text)
     z = model(x, y).z
     assert (z - x).abs().max() > 0.5
     torch.testing.assert_close(model.inverse(z, y), x, atol=1e-4, rtol=0)
@@ -134,7 +134,7 @@ def test_bits_of_a_standard_normal_are_its_entropy():
 @pytest.mark.parametrize("with_text", [False, True])
 @torch.no_grad()
 def test_sampling_from_the_cache_is_sampling_without(with_text):
-    model, z, y = told(with_text)
+    model, z, y = conditioned(with_text)
     torch.testing.assert_close(model.inverse(z, y), naive_inverse(model, z, y), atol=1e-5, rtol=1e-5)
 
 
@@ -148,13 +148,13 @@ def test_samples_do_not_see_each_other():
 
 @torch.no_grad()
 def test_states_and_pooled_vector_matter_and_guidance_is_by_the_empty_caption():
-    model, z, y = told(with_text=True)
+    model, z, y = conditioned(with_text=True)
     made, other = model.inverse(z, y), captions(seed=3)
     assert not torch.allclose(made, model.inverse(z, replace(y, pooled=other.pooled)), atol=1e-3)
     assert not torch.allclose(made, model.inverse(z, replace(y, states=y.states.flip(1))), atol=1e-3)
     guided = model.inverse(z, y, [2.0] * TOKENS)
     assert not torch.allclose(guided, made, atol=1e-3)
-    another = replace(y, nothing=replace(y.nothing, pooled=torch.ones(POOLED)))
+    another = replace(y, empty_caption=replace(y.empty_caption, pooled=torch.ones(POOLED)))
     assert not torch.allclose(guided, model.inverse(z, another, [2.0] * TOKENS), atol=1e-3)
 
 
@@ -184,8 +184,8 @@ def test_guided_normal_distributions():
     same = guided_gaussian(mean, sigma, null_mean, null_sigma, 1.0)
     assert torch.equal(same[0], mean)
     assert torch.equal(same[1], sigma)
-    nothing = guided_gaussian(mean[:2], sigma[:2], null_mean[:2], null_sigma[:2], 0.0)
-    torch.testing.assert_close(nothing, (null_mean[:2], null_sigma[:2]))
+    unguided = guided_gaussian(mean[:2], sigma[:2], null_mean[:2], null_sigma[:2], 0.0)
+    torch.testing.assert_close(unguided, (null_mean[:2], null_sigma[:2]))
     # p^3 / p_null^2 has the precision 3/σ² - 2/σ_null² and the mean that belongs to it.
     mixed_mean, mixed_sigma = guided_gaussian(mean[:2], sigma[:2], null_mean[:2], null_sigma[:2], 3.0)
     precision = 3 / sigma[:2] ** 2 - 2 / null_sigma[:2] ** 2
@@ -248,4 +248,4 @@ def test_foreign_grids_and_conditions_are_refused():
     with pytest.raises(ValueError, match=r"conditions: expected labels, .* received Captions"):
         model(x, captions())
     with pytest.raises(ValueError, match=r"conditions: expected captions, .* received Tensor"):
-        told(with_text=True)[0](x, y)
+        conditioned(with_text=True)[0](x, y)

@@ -36,7 +36,7 @@ def captions(n=3, seed=0):
 
 def part(of, rows):
     """Some of these captions."""
-    return Captions(of.states[rows], of.lengths[rows], of.pooled[rows], of.nothing)
+    return Captions(of.states[rows], of.lengths[rows], of.pooled[rows], of.empty_caption)
 
 
 def awake(model):

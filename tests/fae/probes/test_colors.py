@@ -18,7 +18,7 @@ def test_the_strongest_components_have_unit_variance(tokens: torch.Tensor) -> No
 
 
 def test_signs_do_not_depend_on_the_solver(tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = PrincipalColors.fit(tokens).paint(tokens)
+    expected = PrincipalColors.fit(tokens).to_rgb(tokens)
     solve = torch.linalg.eigh
 
     def other_signs(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,7 +26,7 @@ def test_signs_do_not_depend_on_the_solver(tokens: torch.Tensor, monkeypatch: py
         return values, -vectors
 
     monkeypatch.setattr(torch.linalg, "eigh", other_signs)
-    assert torch.equal(PrincipalColors.fit(tokens).paint(tokens), expected)
+    assert torch.equal(PrincipalColors.fit(tokens).to_rgb(tokens), expected)
 
 
 def test_a_turned_copy_is_turned_back(tokens: torch.Tensor) -> None:
@@ -38,12 +38,12 @@ def test_a_turned_copy_is_turned_back(tokens: torch.Tensor) -> None:
 
 def test_the_mean_is_gray_and_far_tokens_are_clipped(tokens: torch.Tensor) -> None:
     colors = PrincipalColors.fit(tokens)
-    assert set(colors.paint(colors.mean).tolist()) <= {127, 128}
-    assert colors.paint(tokens * 1000).double().sub(127.5).abs().median() == 127.5
-    assert colors.paint(torch.ones(2, 3, 6)).shape == (2, 3, 3)
+    assert set(colors.to_rgb(colors.mean).tolist()) <= {127, 128}
+    assert colors.to_rgb(tokens * 1000).double().sub(127.5).abs().median() == 127.5
+    assert colors.to_rgb(torch.ones(2, 3, 6)).shape == (2, 3, 3)
 
 
 def test_equal_tokens_and_few_channels() -> None:
-    assert set(PrincipalColors.fit(torch.ones(10, 4)).paint(torch.ones(4)).tolist()) <= {127, 128}
+    assert set(PrincipalColors.fit(torch.ones(10, 4)).to_rgb(torch.ones(4)).tolist()) <= {127, 128}
     with pytest.raises(ValueError, match="at least 3 channels"):
         PrincipalColors.fit(torch.ones(10, 2))

@@ -41,15 +41,15 @@ def test_the_empty_caption_stands_where_it_is_asked_for():
 @pytest.mark.parametrize("kind", [0, 1])
 def test_all_or_none_are_dropped(kind):
     conditions = both(5)[kind]
-    assert same(conditions.dropped(1.0, None), conditions.empty())
-    assert same(conditions.dropped(0.0, None), conditions)
+    assert same(conditions.with_dropout(1.0, None), conditions.empty())
+    assert same(conditions.with_dropout(0.0, None), conditions)
     assert not same(conditions.empty(), conditions)
 
 
 @pytest.mark.parametrize("kind", [0, 1])
 def test_each_sample_is_dropped_by_itself_in_the_stated_share(kind):
     conditions = both(20_000)[kind]
-    dropped = conditions.dropped(0.1, torch.Generator().manual_seed(0))
+    dropped = conditions.with_dropout(0.1, torch.Generator().manual_seed(0))
     empty = dropped.inputs == 99 if kind == 0 else dropped.pooled.flatten() == 5.0
     assert float(empty.float().mean()) == pytest.approx(0.1, abs=0.01)
     if kind == 0:
@@ -63,7 +63,7 @@ def test_each_sample_is_dropped_by_itself_in_the_stated_share(kind):
 @pytest.mark.parametrize("kind", [0, 1])
 def test_joined_are_one_after_the_other(kind):
     conditions = both(3)[kind]
-    joined = conditions.joined(conditions.empty())
+    joined = conditions.cat(conditions.empty())
     assert len(joined) == 6
     if kind == 0:
         assert joined.inputs.tolist() == [0, 1, 2, 99, 99, 99]
@@ -76,8 +76,8 @@ def test_joined_are_one_after_the_other(kind):
 @pytest.mark.parametrize("kind", [0, 1])
 def test_any_may_be_chosen_again_and_again(kind):
     conditions = both(4)[kind]
-    chosen = conditions.chosen(torch.tensor([2, 0, 2]))
+    chosen = conditions.index_select(torch.tensor([2, 0, 2]))
     assert len(chosen) == 3
     first = "labels" if kind == 0 else "lengths"
     assert getattr(chosen, first).tolist() == [getattr(conditions, first).tolist()[number] for number in (2, 0, 2)]
-    assert same(conditions.chosen(torch.arange(4)), conditions)
+    assert same(conditions.index_select(torch.arange(4)), conditions)

@@ -99,11 +99,11 @@ def test_a_negative_label_is_the_null_class():
 
 
 def test_autoguidance_extrapolates_from_the_weak_models_velocity_for_the_same_label():
-    model, weak, x, y = Counting(), Counting(), torch.randn(2, 2, 2, 4), torch.tensor([0, 1])
-    velocity = guided_velocity(model, Classes(y, 9), always(3.0), lambda x, t, y: 0.5 * weak(x, t, y))(x, 0.5)
+    model, guide_model, x, y = Counting(), Counting(), torch.randn(2, 2, 2, 4), torch.tensor([0, 1])
+    velocity = guided_velocity(model, Classes(y, 9), always(3.0), lambda x, t, y: 0.5 * guide_model(x, t, y))(x, 0.5)
     strong = x + y.view(-1, 1, 1, 1) * 0.5
     torch.testing.assert_close(velocity, 0.5 * strong + 3.0 * (strong - 0.5 * strong))
-    assert [call[2] for call in model.calls + weak.calls] == [[0, 1], [0, 1]]
+    assert [call[2] for call in model.calls + guide_model.calls] == [[0, 1], [0, 1]]
 
 
 def test_a_model_guided_by_itself_is_unchanged():
@@ -116,6 +116,6 @@ def test_a_model_guided_by_itself_is_unchanged():
 
 
 def test_the_weak_model_rests_where_the_scale_is_one():
-    weak = Counting()
-    guided_velocity(Counting(), Classes(torch.tensor([0]), 9), always(1.0), weak)(torch.zeros(1, 1, 1, 1), 0.5)
-    assert weak.calls == []
+    guide_model = Counting()
+    guided_velocity(Counting(), Classes(torch.tensor([0]), 9), always(1.0), guide_model)(torch.zeros(1, 1, 1, 1), 0.5)
+    assert guide_model.calls == []

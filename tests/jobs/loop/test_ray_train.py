@@ -108,12 +108,12 @@ def our_workers(descendants):
 def test_two_workers_end_where_one_process_ends(trainings, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     is_single_process = trainings[name](Path("alone"), SINGLE_PROCESS)
-    told = []
-    run = trainings[name](Path("two"), RUNTIME, lambda done, total, facts: told.append((done, total)))
+    reported = []
+    run = trainings[name](Path("two"), RUNTIME, lambda done, total, facts: reported.append((done, total)))
     assert run.complete
     assert run.path.name == is_single_process.path.name  # no ingredient
     assert_close(run, is_single_process)
-    assert told[0][0] == 0
+    assert reported[0][0] == 0
     assert not (run.path / "ray").exists()
 
 
@@ -211,12 +211,12 @@ def test_a_stopped_command_names_the_newest_checkpoint_and_goes_on(trainings, tm
         trainings["generator"](tmp_path, RUNTIME, stop, **settings)
     assert 5 <= stopped.value.step < 400
     assert stopped.value.step % 5 == 0
-    told = []
+    reported = []
 
     def stop_again(done, total, facts):
-        told.append(done)
+        reported.append(done)
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(TrainingStopped):
         trainings["generator"](tmp_path, RUNTIME, stop_again, **settings)
-    assert told[0] >= stopped.value.step
+    assert reported[0] >= stopped.value.step

@@ -206,10 +206,10 @@ def test_only_the_newest_checkpoints_are_kept(trainer_at):
 
 
 def test_progress_and_previews_come_at_their_steps(trainer_at):
-    trainer, told, shown = trainer_at("watched", preview_every=5), [], []
-    train(trainer, loss_function, lambda *call: told.append(call), lambda model, step: shown.append(step))
-    assert [(done, total) for done, total, _ in told] == [(0, 12), (4, 12), (8, 12), (12, 12)]
-    assert told[-1][2].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
+    trainer, reported, shown = trainer_at("watched", preview_every=5), [], []
+    train(trainer, loss_function, lambda *call: reported.append(call), lambda model, step: shown.append(step))
+    assert [(done, total) for done, total, _ in reported] == [(0, 12), (4, 12), (8, 12), (12, 12)]
+    assert reported[-1][2].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
     assert shown == [5, 10]
 
 

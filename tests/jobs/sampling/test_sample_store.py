@@ -31,7 +31,7 @@ def sampled(world, config, tmp_path):
 def test_actors_and_one_process_make_the_same_bytes(sampled, ray_cluster):
     seen = []
     local = sampled("local")
-    on_ray = sampled("ray", RuntimeConfig(executor="ray", workers=2, threads=1), lambda *told: seen.append(told[2]))
+    on_ray = sampled("ray", RuntimeConfig(executor="ray", workers=2, threads=1), lambda *report: seen.append(report[2]))
     assert set(seen[-1]["rows_by_worker"]) <= {"0", "1"}
     assert sum(seen[-1]["rows_by_worker"].values()) == 10
     assert set(seen[-1]["seconds_by_part"]) == {"sample", "write"}

@@ -60,9 +60,9 @@ def test_a_flows_held_out_likelihood_is_logged_and_falls(latents, tmp_path):
     run = train_generator(tmp_path, "g", latents, watched, RuntimeConfig(threads=1, device="cpu"), lambda *_: None)
     lines = read_metrics(run.path / "metrics.jsonl")
     # Measured after steps 4, 8 and 12, told in the next line.
-    told = {line["step"]: line["train_bits_per_dim"] for line in lines if "train_bits_per_dim" in line}
-    assert list(told) == [6, 9, 12]
-    assert told[6] > told[9] > told[12] == run.record["metrics"]["train_bits_per_dim"]
+    reported = {line["step"]: line["train_bits_per_dim"] for line in lines if "train_bits_per_dim" in line}
+    assert list(reported) == [6, 9, 12]
+    assert reported[6] > reported[9] > reported[12] == run.record["metrics"]["train_bits_per_dim"]
     assert all(line["bits_per_dim"] > 0 for line in lines)
 
 

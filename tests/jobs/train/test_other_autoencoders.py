@@ -14,7 +14,7 @@ from jobs.config.stages import AutoencoderConfig, EncodeConfig, RuntimeConfig
 from jobs.extraction.latents import encode, latent_writer
 from jobs.runs.autoencoders import load_autoencoder, load_feature_autoencoder
 from jobs.runs.run_folder import Models, RunFolder
-from jobs.sampling.sampler import Painter
+from jobs.sampling.sampler import LatentDecoder
 from jobs.train.autoencoder import autoencoder_ingredients, train_autoencoder
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def vae(noise_stores: Any, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
 
 
 def test_a_vae_of_pixels_is_trained_on_images_and_resumes(vae: RunFolder, noise_stores: Any, tmp_path: Path) -> None:
-    assert vae.paints
+    assert vae.decodes_to_pixels
     assert {"psnr_db", "kl_nats_per_token", "latent_std"} <= vae.record["metrics"].keys()
     config = replace(TINY, encoder="pixel-vae")
     again = train_autoencoder(tmp_path, "noise", noise_stores.features, config, LOCAL, silent)
@@ -92,10 +92,10 @@ def test_its_latents_are_stored_and_painted_by_itself(vae: RunFolder, noise_stor
         expected = model.encode(torch.from_numpy(features.read("pixels", rows, view=0))).mean.numpy()
     np.testing.assert_allclose(latents.read("latents", rows, view=0), expected, atol=1e-5)
 
-    painted = Painter.load(vae, None, CPU).paint(torch.from_numpy(expected))
-    repainted = model.repaint(features.read("pixels", rows, view=0))
-    assert painted.shape == (4, 32, 32, 3)
-    assert np.abs(painted.astype(int) - repainted.astype(int)).mean() < 2  # the painter may take bf16
+    decoded = LatentDecoder.load(vae, None, CPU).decode(torch.from_numpy(expected))
+    decoded_again = model.repaint(features.read("pixels", rows, view=0))
+    assert decoded.shape == (4, 32, 32, 3)
+    assert np.abs(decoded.astype(int) - decoded_again.astype(int)).mean() < 2  # the decoder may take bf16
     assert Models(vae, vae, None, None).image_shape() == (32, 32)
 
 

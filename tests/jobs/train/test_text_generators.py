@@ -95,12 +95,12 @@ def test_a_family_trains_is_saved_and_comes_back(model, pair, tmp_path):
     assert generator.takes_text
     assert generator.num_classes == 0
     for name, value in empty_caption(text).items():
-        assert torch.equal(getattr(generator.nothing, name), value)
-    told = generator.captions(torch.randn(2, TOKENS, WIDTH), torch.tensor([2, 5]), torch.randn(2, POOLED))
-    assert isinstance(told, Captions)
-    made = generator.sample(told, [1, 2], steps=2, guidance=(), solver="euler", weak=None)
+        assert torch.equal(getattr(generator.empty_caption, name), value)
+    conditions = generator.captions(torch.randn(2, TOKENS, WIDTH), torch.tensor([2, 5]), torch.randn(2, POOLED))
+    assert isinstance(conditions, Captions)
+    made = generator.sample(conditions, [1, 2], steps=2, guidance=(), solver="euler", guide_model=None)
     assert made.shape == (2, GRID, GRID, CHANNELS)
-    again = load_generator(run, CPU).sample(told, [1, 2], steps=2, guidance=(), solver="euler", weak=None)
+    again = load_generator(run, CPU).sample(conditions, [1, 2], steps=2, guidance=(), solver="euler", guide_model=None)
     assert torch.equal(made, again)
     record = RunFolder.open(run.path).record
     assert record["inputs"] == {"latents": str(latents.path), "text": str(text.path)}
@@ -115,10 +115,12 @@ def test_a_caption_comes_to_matter(model, pair, tmp_path):
     config = replace(TINY, model=model, steps=40, batch_size=16, learning_rate=3e-3, ema_decay=0.5, noise_std=0.1)
     generator = load_generator(trained(tmp_path, pair, config), CPU)
     signs = torch.tensor([-1.0, 1.0]).repeat(4)
-    told = generator.captions(
+    conditions = generator.captions(
         signs[:, None, None].expand(-1, TOKENS, WIDTH), torch.full((8,), TOKENS), signs[:, None].expand(-1, POOLED)
     )
-    made = generator.sample(told, range(8), steps=10, guidance=(), solver="euler", weak=None).mean(dim=(1, 2, 3))
+    made = generator.sample(conditions, range(8), steps=10, guidance=(), solver="euler", guide_model=None).mean(
+        dim=(1, 2, 3)
+    )
     assert float(made[signs > 0].mean() - made[signs < 0].mean()) > 0.8
 
 
@@ -167,9 +169,9 @@ def test_rows_that_do_not_belong_together_are_refused(pair, tmp_path):
         generator_ingredients(latents, TINY, other)
 
 
-def test_a_family_that_cannot_be_told_captions_says_which_can(pair):
+def test_a_family_that_does_not_take_captions_says_which_can(pair):
     latents, text = pair
-    with pytest.raises(ValueError, match=r"expected class with this .* told to lightning-dit, mmdit, starflow"):
+    with pytest.raises(ValueError, match=r"expected class with this .* taken by lightning-dit, mmdit, starflow"):
         build_generator(latents, replace(TINY, model="dit"), text)
     with pytest.raises(ValueError, match="expected training rows with a label; received none"):
         generator_ingredients(latents, replace(TINY, condition="class"))

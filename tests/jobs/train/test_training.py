@@ -86,15 +86,15 @@ def test_stopped_in_the_middle_and_run_again_ends_at_the_same_bytes(world, train
     }[name]
     with pytest.raises(Crash):
         trainings[name](tmp_path / "runs", crash)
-    told = []
-    run = trainings[name](tmp_path / "runs", lambda done, total, facts: told.append(done))
-    assert told[0] == 2  # from the checkpoint, not from the beginning
+    reported = []
+    run = trainings[name](tmp_path / "runs", lambda done, total, facts: reported.append(done))
+    assert reported[0] == 2  # from the checkpoint, not from the beginning
     assert run.path.name == undisturbed.path.name
     assert run.weights_sha256 == undisturbed.weights_sha256
     assert run.record["metrics"] == undisturbed.record["metrics"]
     again = trainings[name](tmp_path / "other", lambda *_: None)
     assert losses_of(run) == losses_of(again)
-    assert len(losses_of(run)) == told[-1]
+    assert len(losses_of(run)) == reported[-1]
 
 
 def test_a_finished_run_is_returned_without_a_step(world, trainings):

@@ -45,8 +45,8 @@ def trained(root, latents, config) -> RunFolder:
     return train_generator(root, "g", latents, config, RuntimeConfig(threads=1, device="cpu"), lambda *_: None)
 
 
-def models(run: RunFolder, weak: RunFolder | None = None) -> Models:
-    return Models(run, run, run, None, weak)
+def models(run: RunFolder, guide_model: RunFolder | None = None) -> Models:
+    return Models(run, run, run, None, guide_model)
 
 
 @pytest.mark.parametrize("model", ["lightning-dit", "dit", "starflow"])
@@ -61,7 +61,7 @@ def test_unlabeled_images_train_a_generator_without_a_condition(model, unlabeled
     assert plan.labels.tolist() == [-1] * 3
     assert plan.unconditional
     assert plan.name(2) == "000002-seed2"
-    assert plan.told(None) == ["seed 0", "seed 1", "seed 2"]
+    assert plan.condition_names(None) == ["seed 0", "seed 1", "seed 2"]
     made = generator.sample(generator.classes(torch.from_numpy(plan.labels)), plan.seeds, steps=2)
     assert made.shape == (3, GRID, GRID, CHANNELS)
     with pytest.raises(ValueError, match="expected no classes, or -1 for none; received 0"):
@@ -104,11 +104,11 @@ def test_classes_prompts_and_guidance_mean_nothing_to_an_unconditional_generator
             plan_samples(SampleConfig(num=1, **asked), models(run))
     guided = SampleConfig(num=1, guidance_scale=2.0, guidance_interval="0.7,0")
     assert with_fitting_guidance(guided, models(run)) == SampleConfig(num=1)
-    assert with_fitting_guidance(guided, models(run, weak=run)) == guided
+    assert with_fitting_guidance(guided, models(run, guide_model=run)) == guided
     of_classes = trained(tmp_path, gaps, replace(TINY, preview_every=0))
     assert with_fitting_guidance(guided, models(of_classes)) == guided
-    with pytest.raises(ValueError, match="autoguidance: expected a generator that is told"):
-        plan_samples(SampleConfig(num=1), models(of_classes, weak=run))
+    with pytest.raises(ValueError, match="autoguidance: expected a generator that takes"):
+        plan_samples(SampleConfig(num=1), models(of_classes, guide_model=run))
 
 
 def test_ids_without_images_are_named_and_left_out(gaps, tmp_path):

@@ -124,8 +124,8 @@ def test_a_run_finished_at_work_and_killed(world, world_copy, tmp_path):
     assert (status_of(path.name, root).state, status_of(path.name, root).done) == ("running", 3)
     gone = subprocess.Popen(["true"])
     gone.wait()
-    told = json.loads((path / PROGRESS).read_text())
-    (path / PROGRESS).write_text(json.dumps({**told, "process": gone.pid}))
+    progress = json.loads((path / PROGRESS).read_text())
+    (path / PROGRESS).write_text(json.dumps({**progress, "process": gone.pid}))
     status = status_of(path.name, root)
     assert (status.state, status.per_second, status.holder["alive"]) == ("stale", None, False)
 

@@ -223,11 +223,11 @@ def test_samples_by_name_against_the_feature_store(
     root = world_copy("samples", "features")
     record = run("tiny", "--reference", "tiny", "--reference-split", "train", "--root", root)
     assert Path(record["file"]) == root / "samples" / world.made.samples.path.name / "evaluation.json"
-    told = CliRunner().invoke(
+    repeated = CliRunner().invoke(
         main, ["eval", "tiny", "--reference", "tiny", "--reference-split", "train", "--root", str(root)]
     )
-    assert "10 images of 32 px, labels balanced, seed 0, steps 3, solver euler, guidance_scale 1.0" in told.stdout
-    assert "eval: up to date" in told.stdout
+    assert "10 images of 32 px, labels balanced, seed 0, steps 3, solver euler, guidance_scale 1.0" in repeated.stdout
+    assert "eval: up to date" in repeated.stdout
     sampled = record["evaluated"]["made_by"]["sample"]
     assert (sampled["num"], sampled["steps"], sampled["seed"], sampled["guidance_scale"]) == (10, 3, 0, 1.0)
     assert record["reference"]["images"]["kind"] == "store of features"

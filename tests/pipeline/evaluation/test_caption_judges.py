@@ -81,17 +81,17 @@ def root(tmp_path_factory: pytest.TempPathFactory, joint_tower: Path) -> Path:
 def write_samples(root: Path, tmp_path: Path, joint_tower: Path) -> Callable[..., Path]:
     """(told, painted, generator_sha256) -> a folder of samples told these captions, whose latents show `painted`."""
 
-    def write(told: list[str], painted: list[str], **made_by: str) -> Path:
+    def write(shown: list[str], decoded: list[str], **made_by: str) -> Path:
         folder = tmp_path / "samples"
         (folder / "images").mkdir(parents=True, exist_ok=True)
         (run,) = (root / "generators").iterdir()
         ingredients = {"generator_sha256": RunFolder.open(run).weights_sha256, "sample": {}} | made_by
-        gray = np.random.default_rng(3).integers(256, size=(len(told), 32, 32, 3), dtype=np.uint8)
+        gray = np.random.default_rng(3).integers(256, size=(len(shown), 32, 32, 3), dtype=np.uint8)
         entries = []
-        for number, (caption, pixels) in enumerate(zip(told, gray, strict=True)):
+        for number, (caption, pixels) in enumerate(zip(shown, gray, strict=True)):
             Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
             entries.append({"file": f"{number}.png", "label": -1, "seed": number, "caption": caption})
-        save_file({"latents": latents_of(painted, joint_tower, 4)}, folder / "latents.safetensors")
+        save_file({"latents": latents_of(decoded, joint_tower, 4)}, folder / "latents.safetensors")
         (folder / "samples.json").write_text(json.dumps({"ingredients": ingredients, "images": entries}))
         return folder
 

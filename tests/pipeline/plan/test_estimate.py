@@ -156,6 +156,6 @@ def test_a_recipe_of_captions_counts_their_store_and_its_stage():
     cut = make_plan(override(recipe, {"text.max_tokens": "16"}), 1_000, MACHINES)
     assert {store.array: store.num_bytes for store in cut.stores}["states"] < 0.51 * sizes["states"]
     assert stages(cut)["train-gen"].bytes_read < stages(plan)["train-gen"].bytes_read
-    told = {model.model: model for model in plan.models}
-    assert told["text encoder"].parameters == 22_713_216
-    assert told["text encoder"].ddp_bytes is None
+    costs = {model.model: model for model in plan.models}
+    assert costs["text encoder"].parameters == 22_713_216
+    assert costs["text encoder"].ddp_bytes is None

@@ -12,7 +12,7 @@ from pipeline.console.output import Output
 from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 
-# Of a generator that is told classes.
+# Of a generator that takes classes.
 STAGES = Recipe().stages
 
 

@@ -1,4 +1,4 @@
-"""Captions to images, end to end: digits with captions, MiniLM, and a generator that is told what they say."""
+"""Captions to images, end to end: digits with captions, MiniLM, and a generator conditioned on them."""
 
 import json
 from dataclasses import replace
@@ -52,7 +52,7 @@ def images(tmp_path_factory, digit_pngs):
 @pytest.fixture(scope="module")
 def recipe(tiny_recipe, images):
     settings = {
-        "name": "told",
+        "name": "captioned",
         "data.path": str(images),
         "data.labels": str(images / "labels.jsonl"),
         "data.holdout": "0",
@@ -77,9 +77,9 @@ def recipe(tiny_recipe, images):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, recipe, minilm):
+def captioned(tmp_path_factory, recipe, minilm):
     """(stages, what they made) of one run."""
-    stages = Stages(tmp_path_factory.mktemp("told") / "runs", recipe, Output(json=True))
+    stages = Stages(tmp_path_factory.mktemp("captioned") / "runs", recipe, Output(json=True))
     made = run_workflow(stages)
     assert made is not None
     return stages, made
@@ -89,22 +89,22 @@ def held_out_captions(store):
     return [store.index["caption"][int(row)].as_py()[0] for row in store.rows("val")]
 
 
-def test_text_is_encoded_between_the_latents_and_the_generator(told):
-    stages, made = told
+def test_text_is_encoded_between_the_latents_and_the_generator(captioned):
+    stages, made = captioned
     assert [outcome.stage for outcome in stages.outcomes][3:6] == ["encode", "extract-text", "train-gen"]
     text = open_store(made.models.generator.record["inputs"]["text"])
     assert text.index["key"].to_pylist() == made.latents.index["key"].to_pylist()
     assert text.views == 2
 
 
-def test_a_second_run_does_nothing(told, recipe):
-    stages = Stages(told[0].root, recipe, Output(json=True))
+def test_a_second_run_does_nothing(captioned, recipe):
+    stages = Stages(captioned[0].root, recipe, Output(json=True))
     run_workflow(stages)
     assert all(outcome.up_to_date for outcome in stages.outcomes)
 
 
-def test_a_dry_run_names_what_is_to_come(told, recipe, capsys):
-    stages = Stages(told[0].root, override(recipe, {"text.captions": "1"}), Output(), dry_run=True)
+def test_a_dry_run_names_what_is_to_come(captioned, recipe, capsys):
+    stages = Stages(captioned[0].root, override(recipe, {"text.captions": "1"}), Output(), dry_run=True)
     assert run_workflow(stages) is None
     said = capsys.readouterr().out
     assert "extract-text: changed: captions: 2 → 1\n" in said
@@ -112,8 +112,8 @@ def test_a_dry_run_names_what_is_to_come(told, recipe, capsys):
     assert "then: train-gen, sample\n" in said
 
 
-def test_samples_of_a_recipe_show_the_held_out_captions(told):
-    _, made = told
+def test_samples_of_a_recipe_show_the_held_out_captions(captioned):
+    _, made = captioned
     entries = made.samples.record()["images"]
     expected = held_out_captions(made.latents)
     assert [entry["caption"] for entry in entries] == (expected * 2)[:6]
@@ -123,8 +123,8 @@ def test_samples_of_a_recipe_show_the_held_out_captions(told):
     assert (latents.shape, latents.dtype) == ((6, 4, 4, 8), np.float32)
 
 
-def test_grids_have_room_for_the_captions(told):
-    _, made = told
+def test_grids_have_room_for_the_captions(captioned):
+    _, made = captioned
     with Image.open(made.samples.grid) as grid, Image.open(next(made.samples.path.glob("images/*"))) as one:
         times = grid.width // 4 // one.width
         captions = np.asarray(grid.convert("L"))[one.height * times : one.height * times + 12, : one.width * times]
@@ -140,23 +140,23 @@ def test_grids_have_room_for_the_captions(told):
 
 
 @pytest.fixture
-def world_of_links(told, tmp_path):
+def world_of_links(captioned, tmp_path):
     """A root folder of this test with the run's stores and models."""
     root = tmp_path / "runs"
     root.mkdir()
     for kind in ("features", "autoencoders", "decoders", "latents", "text", "generators"):
-        (root / kind).symlink_to(told[0].root / kind)
+        (root / kind).symlink_to(captioned[0].root / kind)
     return root
 
 
 @pytest.fixture
-def sampled(told, tmp_path):
+def sampled(captioned, tmp_path):
     """(**settings) -> the folder of samples made below a folder of this test."""
 
     def make(**settings):
-        stages = Stages(tmp_path / "runs", told[0].recipe, Output(json=True))
+        stages = Stages(tmp_path / "runs", captioned[0].recipe, Output(json=True))
         config = replace(SampleConfig(num=2, steps=3, guidance_scale=1.5, guidance_interval="0.9,0"), **settings)
-        return stages.sample_few(told[1].models, config)
+        return stages.sample_few(captioned[1].models, config)
 
     return make
 
@@ -193,8 +193,8 @@ def test_a_file_of_prompts_makes_what_the_same_prompts_make(sampled, tmp_path, n
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "is told captions; expected some of them; give --prompt TEXT, --prompts FILE"),
-        ({"prompt": ("a",), "classes": "1"}, "classes: .* is told captions and knows no classes"),
+        ({}, "takes captions; expected some of them; give --prompt TEXT, --prompts FILE"),
+        ({"prompt": ("a",), "classes": "1"}, "classes: .* takes captions and knows no classes"),
         ({"prompts": "no/such/file"}, "prompts: no/such/file: expected a text file, or the word held-out"),
     ],
 )
@@ -214,10 +214,10 @@ def fae_pipe(root, *words):
     return CliRunner().invoke(main, [*map(str, words), "--root", str(root), "--json"], prog_name="fae-pipe")
 
 
-def test_commands_take_prompts_and_a_text_store_by_name(told, world_of_links):
+def test_commands_take_prompts_and_a_text_store_by_name(captioned, world_of_links):
     words = [
         "--name",
-        "told",
+        "captioned",
         "--prompt",
         "a handwritten two",
         "--prompt",
@@ -232,37 +232,37 @@ def test_commands_take_prompts_and_a_text_store_by_name(told, world_of_links):
     folder = Path(json.loads(outcome.stdout)["path"])
     entries = json.loads((folder / "samples.json").read_text())["images"]
     assert [entry["caption"][14:] for entry in entries] == ["two", "one", "two"]
-    text = told[1].models.generator.record["inputs"]["text"]
+    text = captioned[1].models.generator.record["inputs"]["text"]
     settings = ["--condition", "text", "--size", "tiny", "--steps", 2, "--dry-run"]
-    for named in ([], ["--text", "told"], ["--text", text]):
-        outcome = fae_pipe(world_of_links, "train-gen", "--name", "told", *settings, *named)
+    for named in ([], ["--text", "captioned"], ["--text", text]):
+        outcome = fae_pipe(world_of_links, "train-gen", "--name", "captioned", *settings, *named)
         assert outcome.exit_code == 0, outcome.stderr
         assert "train-gen: would be made" in outcome.stderr
 
 
 def test_a_text_store_is_refused_where_classes_are_told(world_of_links):
-    outcome = fae_pipe(world_of_links, "train-gen", "--name", "told", "--size", "tiny", "--text", "told")
+    outcome = fae_pipe(world_of_links, "train-gen", "--name", "captioned", "--size", "tiny", "--text", "captioned")
     assert outcome.exit_code == 2
     assert "--text: expected --condition text with it" in outcome.stderr
 
 
 def test_a_generator_of_classes_takes_no_prompts(world):
-    with pytest.raises(ValueError, match="is told classes and knows no captions; give --classes \\(10 of them: 0 to 9"):
+    with pytest.raises(ValueError, match="takes classes and knows no captions; give --classes \\(10 of them: 0 to 9"):
         plan_samples(SampleConfig(prompt=("a dog",)), world.made.models)
 
 
-def test_another_text_encoder_is_not_taken_for_the_trained_one(told, recipe, tmp_path):
-    models = told[1].models
+def test_another_text_encoder_is_not_taken_for_the_trained_one(captioned, recipe, tmp_path):
+    models = captioned[1].models
     record = models.generator.record | {"text_encoder_sha256": "0" * 64}
     others = replace(models, generator=replace(models.generator, record=record))
     with pytest.raises(ValueError, match=r"expected the one that .* was trained with"):
         Stages(tmp_path, recipe, Output(json=True)).sample_few(others, SampleConfig(prompt=("a",), num=1))
 
 
-def test_a_store_of_samples_has_captions_and_the_same_latents(told, recipe, tmp_path):
-    _, made = told
+def test_a_store_of_samples_has_captions_and_the_same_latents(captioned, recipe, tmp_path):
+    _, made = captioned
     config = replace(recipe.sample, batch_size=2, rows_per_shard=4)
-    writer = sample_writer(tmp_path, "told", made.models, config, recipe.runtime)
+    writer = sample_writer(tmp_path, "captioned", made.models, config, recipe.runtime)
     store = make_sample_store(writer, made.models, config, recipe.runtime, lambda *_: None)
     assert [row[0] for row in store.index["caption"].to_pylist()] == (held_out_captions(made.latents) * 2)[:6]
     assert store.labels.tolist() == [-1] * 6
@@ -272,8 +272,8 @@ def test_a_store_of_samples_has_captions_and_the_same_latents(told, recipe, tmp_
     assert shown["caption"] == [held_out_captions(made.latents)[0]]
 
 
-def test_an_exported_pipeline_makes_the_latents_of_the_samples(told, tmp_path):
-    _, made = told
+def test_an_exported_pipeline_makes_the_latents_of_the_samples(captioned, tmp_path):
+    _, made = captioned
     folder = export(made.models, tmp_path / "model", "digits")
     card = (folder / "README.md").read_text()
     assert "text-to-image" in card
@@ -281,7 +281,7 @@ def test_an_exported_pipeline_makes_the_latents_of_the_samples(told, tmp_path):
     assert "minilm" in card
     pipe = FAEPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
-    entries, config = made.samples.record()["images"], told[0].recipe.sample
+    entries, config = made.samples.record()["images"], captioned[0].recipe.sample
     found = pipe(
         prompt=[entry["caption"] for entry in entries],
         seeds=[entry["seed"] for entry in entries],
@@ -296,12 +296,14 @@ def test_an_exported_pipeline_makes_the_latents_of_the_samples(told, tmp_path):
         pipe([0])
 
 
-def test_metrics_and_a_report_are_made_of_it(told, tmp_path):
-    stages, made = told
-    models = find_models(stages.root, "told")
+def test_metrics_and_a_report_are_made_of_it(captioned, tmp_path):
+    stages, made = captioned
+    models = find_models(stages.root, "captioned")
     assert models.generator.path == made.models.generator.path
     options = ReportOptions(images=2, cell=2, scales=(1.0, 1.5), steps=(2,))
-    record = write_report(stages.root, ["told"], tmp_path / "r.html", options, stages.recipe.runtime, lambda line: None)
+    record = write_report(
+        stages.root, ["captioned"], tmp_path / "r.html", options, stages.recipe.runtime, lambda line: None
+    )
     page = (tmp_path / "r.html").read_text()
     assert record["num_bytes"] == len(page.encode())
     text = Path(made.models.generator.record["inputs"]["text"])
@@ -309,12 +311,17 @@ def test_metrics_and_a_report_are_made_of_it(told, tmp_path):
     assert held_out_captions(made.latents)[0] in page
 
 
-def test_a_report_without_the_captions_says_so(told, tmp_path):
-    subject = open_subject(told[0].root, "told")
+def test_a_report_without_the_captions_says_so(captioned, tmp_path):
+    subject = open_subject(captioned[0].root, "captioned")
     assert subject.text is not None
     lost = replace(subject, text=None)
     gallery = Gallery(
-        told[0].root, lost, ReportOptions(images=2, cell=2), torch.device("cpu"), told[0].recipe.runtime, print
+        captioned[0].root,
+        lost,
+        ReportOptions(images=2, cell=2),
+        torch.device("cpu"),
+        captioned[0].recipe.runtime,
+        print,
     )
     titles = [section.title for section in gallery.sections()]
     assert "Samples" in titles

@@ -58,9 +58,9 @@ def test_a_batch_holds_the_rows_it_names(joint_of: Any, pair: tuple[Store, Store
             ours = [pair[0].read("latents", [row], view)[0] for view in range(VIEWS)]
             assert any(np.array_equal(batch["latents"][number], one) for one in ours)
             theirs = [[pair[1].read(name, [row], view)[0] for name in ("states", "length")] for view in range(CAPTIONS)]
-            told = [batch[name][number].numpy() for name in ("states", "length")]
+            values = [batch[name][number].numpy() for name in ("states", "length")]
             # States and length are of one caption.
-            assert any(all(map(np.array_equal, told, one)) for one in theirs)
+            assert any(all(map(np.array_equal, values, one)) for one in theirs)
     assert len(set(seen)) == len(seen) == 48
     assert set(seen) <= set(pair[0].rows().tolist())
 
