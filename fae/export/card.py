@@ -35,8 +35,8 @@ class CardFacts:
     """Of a model that takes captions: what encodes them (name, sha256, max_tokens); empty for one of classes."""
     prompt: str = "a photograph"
     """The caption of the example call."""
-    guidance: str = "1.0"
-    """The guidance of the example call, as Python."""
+    guidance_scale: float = 1.0
+    """Of the example call."""
     steps: int = 250
     data: str = "not recorded"
     """What it was trained on, and under which terms."""
@@ -61,7 +61,7 @@ def model_card(facts: CardFacts) -> str:
             "light decoder rebuilds the tokens of a frozen vision encoder from them, a ViT decodes the image.\n",
             "## Use\n\n```python\n# pip install fae-pipe\nfrom fae.export.pipeline_fae import FAEPipeline\n",
             f'pipe = FAEPipeline.from_pretrained("{facts.name}")',
-            f"pipe({condition}seeds=[0], guidance={facts.guidance}, "
+            f"pipe({condition}seeds=[0], guidance_scale={facts.guidance_scale}, "
             f'num_inference_steps={facts.steps}).images[0].save("image.png")\n```\n',
             "A seed gives the same image whatever else is in the batch. `DiffusionPipeline.from_pretrained(folder, "
             "custom_pipeline=folder, trust_remote_code=True)` loads it too where fae-pipe is installed.\n",

@@ -122,7 +122,7 @@ class FAEPipeline(DiffusionPipeline):
     def __call__(
         self,
         class_labels: Labels | None = None,
-        guidance: float | Guidance | Sequence[Sequence[float]] = 1.0,
+        guidance_scale: float = 1.0,
         num_inference_steps: int = 250,
         generator: Generators = None,
         seeds: Sequence[int] | None = None,
@@ -133,12 +133,13 @@ class FAEPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
         batch_size: int | None = None,
+        guidance_interval: str | Sequence[Sequence[float]] = "1,0",
     ) -> ImagePipelineOutput | tuple[Any]:
         """One image for each label or prompt; `batch_size` images of an unconditional model.
 
         Args:
             class_labels: ids or names; -1 = without a class.
-            guidance: a scale for all t (1 = none), or intervals (t_hi, t_lo, scale) with t = 1 noise.
+            guidance_scale: classifier-free guidance; 1 = none.
             num_inference_steps: Euler steps (the paper: 250); not used without a scheduler.
             generator: one torch.Generator, or one for each label. Seeds are drawn from it, so the k-th image is the
                 same whatever the number of labels.
@@ -152,6 +153,8 @@ class FAEPipeline(DiffusionPipeline):
             prompt: captions, for a model that knows these and no classes; "" = without one.
             batch_size: images of an unconditional model, which takes neither labels nor prompts nor guidance; the
                 number of seeds, latents or generators when absent, else 1.
+            guidance_interval: where `guidance_scale` applies, (t_hi, t_lo) with t = 1 noise; several, each with a scale
+                of its own where it is a triple; or text as on the command line ("0.9,0", "paper").
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
@@ -162,7 +165,7 @@ class FAEPipeline(DiffusionPipeline):
                 that differ.
         """
         check_choices(output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
-        intervals = guidance_intervals(guidance)
+        intervals = guidance_intervals(guidance_scale, guidance_interval)
         if self._unconditional:
             self._check_unconditional(class_labels, prompt, intervals)
             class_labels = [-1] * image_count(batch_size, generator, seeds, latents)
@@ -226,7 +229,7 @@ class FAEPipeline(DiffusionPipeline):
             raise ValueError("class_labels, prompt: expected neither: this model is unconditional; give batch_size")
         scales = [span.scale for span in spans if span.scale != 1]
         if scales:
-            raise ValueError(f"guidance: expected 1, since this model is unconditional; received {scales[0]:g}")
+            raise ValueError(f"guidance_scale: expected 1, since this model is unconditional; received {scales[0]:g}")
 
     def _conditions(self, class_labels: Labels | None, prompt: str | Sequence[str] | None) -> Conditions:
         """The condition of each image.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from fae.encoders import TextEncoder
-from fae.sampling import Captions, EmptyCaption, Guidance, GuidanceInterval, make_guidance
+from fae.sampling import Captions, EmptyCaption, Guidance, make_guidance, parse_guidance
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -54,17 +54,13 @@ def prompt_captions(encoder: TextEncoder, prompts: Sequence[str], max_tokens: in
     return Captions(states, found.lengths, found.pooled, EmptyCaption(empty_caption[0], empty.lengths, empty.pooled[0]))
 
 
-def guidance_intervals(guidance: float | Guidance | Sequence[Sequence[float]]) -> Guidance:
-    """Intervals of t with their scale, checked; a number is the scale at all times.
+def guidance_intervals(scale: float, interval: str | Sequence[Sequence[float]]) -> Guidance:
+    """Intervals of t with their scale, from text as on the command line or from tuples (t_hi, t_lo[, scale]).
 
     Raises:
         ValueError: intervals that overlap, or ends the wrong way round.
     """
-    if isinstance(guidance, int | float):
-        return (GuidanceInterval(1, 0, guidance),)
-    return make_guidance(
-        [(span.t_hi, span.t_lo, span.scale) if isinstance(span, GuidanceInterval) else span for span in guidance]
-    )
+    return parse_guidance(interval, scale) if isinstance(interval, str) else make_guidance(interval, scale)
 
 
 def image_seeds(count: int, generator: Generators, seeds: Sequence[int] | None) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from fae.rng import uniform, whole
+from fae.rng import randint, uniform
 
 POLICIES = ("color", "translation", "cutout")
 
@@ -42,9 +42,9 @@ def _uniform(images: torch.Tensor, generator: torch.Generator | None) -> torch.T
     return uniform((len(images), 1, 1, 1), generator, images.device)
 
 
-def _whole(images: torch.Tensor, low: int, high: int, generator: torch.Generator | None) -> torch.Tensor:
-    """One whole number from `low` to `high` an image, (N, 1)."""
-    return whole(low, high, (len(images), 1), generator, images.device)
+def _randint(images: torch.Tensor, high: int, generator: torch.Generator | None) -> torch.Tensor:
+    """One integer from 0 to `high` - 1 for each image, (N, 1)."""
+    return randint(0, high, (len(images), 1), generator, images.device)
 
 
 def _color(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -60,8 +60,8 @@ def _translate(images: torch.Tensor, generator: torch.Generator | None) -> torch
     most_down, most_right = round(height / 8), round(width / 8)
     padded = F.pad(images, (most_right, most_right, most_down, most_down)).permute(0, 2, 3, 1)
     # (N, 1) + (H,) -> (N, H): the padded row that each row comes from; the same for columns.
-    rows = _whole(images, 0, 2 * most_down, generator) + torch.arange(height, device=images.device)
-    columns = _whole(images, 0, 2 * most_right, generator) + torch.arange(width, device=images.device)
+    rows = _randint(images, 2 * most_down + 1, generator) + torch.arange(height, device=images.device)
+    columns = _randint(images, 2 * most_right + 1, generator) + torch.arange(width, device=images.device)
     image = torch.arange(count, device=images.device)[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
@@ -69,8 +69,8 @@ def _translate(images: torch.Tensor, generator: torch.Generator | None) -> torch
 def _cut_out(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     height, width = images.shape[2:]
     # The square's center may lie anywhere, so that it may stand out over the edge.
-    rows = _inside(_whole(images, 0, height - 1, generator), height, height // 2)
-    columns = _inside(_whole(images, 0, width - 1, generator), width, width // 2)
+    rows = _inside(_randint(images, height, generator), height, height // 2)
+    columns = _inside(_randint(images, width, generator), width, width // 2)
     square = rows[:, None, :, None] & columns[:, None, None, :]  # (N, 1, H, W)
     return images.masked_fill(square, 0.0)
 

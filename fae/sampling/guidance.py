@@ -33,7 +33,7 @@ class GuidanceInterval:
 Guidance = Sequence[GuidanceInterval]
 EDGE = 1e-6
 
-# FAE, arXiv 2512.07829: 0.9 on [1, 0.9], none on (0.9, 0.7), 2.5 on [0.7, 0].
+# The name of these intervals is "paper". FAE, arXiv 2512.07829: 0.9 on [1, 0.9], none on (0.9, 0.7), 2.5 on [0.7, 0].
 PAPER_GUIDANCE = (GuidanceInterval(1.0, 0.9, 0.9), GuidanceInterval(0.7, 0.0, 2.5))
 
 
@@ -59,12 +59,14 @@ def make_guidance(spans: Iterable[Sequence[float]], scale: float = 1.0) -> tuple
 
 
 def parse_guidance(text: str, scale: float = 1.0) -> tuple[GuidanceInterval, ...]:
-    """Intervals from text such as "0.7,0" (with `scale`) or "1,0.9,0.9; 0.7,0,2.5"."""
+    """Intervals from text such as "0.7,0" (with `scale`) or "1,0.9,0.9; 0.7,0,2.5"; "paper" is the latter."""
+    if text.strip() == "paper":
+        return PAPER_GUIDANCE
     try:
         spans = [[float(number) for number in part.split(",")] for part in text.split(";") if part.strip()]
     except ValueError as error:
         raise ValueError(
-            f"guidance interval: expected t_hi,t_lo or t_hi,t_lo,scale with ; between several; received {text!r}"
+            f"guidance interval: expected paper, t_hi,t_lo or t_hi,t_lo,scale with ; between several; received {text!r}"
         ) from error
     return make_guidance(spans, scale)
 

@@ -189,7 +189,8 @@ class SampleConfig:
     )
     guidance_interval: str = setting(
         "1,0",
-        "Guided span of t as t_hi,t_lo (1 = noise); or several t_hi,t_lo,scale separated by semicolons.",
+        "Guided span of t as t_hi,t_lo (1 = noise); several t_hi,t_lo,scale separated by semicolons; or paper: "
+        "1,0.9,0.9; 0.7,0,2.5, whatever the scale.",
         metavar="SPANS",
         group="How",
     )

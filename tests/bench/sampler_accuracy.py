@@ -3,7 +3,7 @@
 import click
 import torch
 
-from fae.rng.noise import noise_stream
+from fae.rng import noise_stream
 from fae.sampling.samplers import euler_ode, heun_ode, ode_times, solve
 
 WEIGHTS, MEANS, STDS = torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 1.2]), torch.tensor([0.35, 0.5])

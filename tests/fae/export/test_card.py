@@ -12,7 +12,7 @@ FACTS = CardFacts(
     lineage=[("features", "digits-0123456789ab", "f" * 12), ("generator", "digits-ba9876543210", "e" * 12)],
     metrics={"recognized_guided": 0.98765, "steps": 30, "note": "a|b"},
     class_names=["zero", "one"],
-    guidance="[(1.0, 0.9, 0.9)]",
+    guidance_scale=2.5,
     steps=30,
     data="scikit-learn's digits, BSD.",
 )
@@ -28,7 +28,7 @@ def test_the_card_tells_everything_it_was_given():
         "name: digits",
         "scikit-learn's digits, BSD.",
         "ab" * 32,
-        "guidance=[(1.0, 0.9, 0.9)]",
+        "guidance_scale=2.5",
         "num_inference_steps=30",
     ):
         assert text in card
@@ -80,6 +80,6 @@ def test_an_unknown_license_is_not_guessed():
 
 def test_a_card_of_an_unconditional_model_gives_seeds_alone():
     card = model_card(replace(FACTS, class_names=(), unconditional=True))
-    assert "pipe(seeds=[0], guidance=" in card
+    assert "pipe(seeds=[0], guidance_scale=" in card
     assert "- unconditional-image-generation" in card
     assert "## Classes" not in card

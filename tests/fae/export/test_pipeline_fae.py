@@ -16,7 +16,7 @@ from fae.models.dit import DiT
 from fae.models.lightning_dit import LightningDiT
 from fae.models.pixel_decoder import PixelDecoder
 from fae.models.starflow import StarFlow
-from fae.sampling.guidance import PAPER_GUIDANCE, GuidanceInterval
+from fae.sampling.guidance import GuidanceInterval, parse_guidance
 from fae.sampling.transport import Transport
 
 STEPS = 4
@@ -52,23 +52,25 @@ def run(pipe, labels, **settings):
     return pipe(labels, **settings).images
 
 
-@pytest.mark.parametrize("guidance", [1.0, 2.0, PAPER_GUIDANCE])
+@pytest.mark.parametrize("guidance", [{}, {"guidance_scale": 2.0}, {"guidance_interval": "paper"}])
 def test_the_pipeline_makes_the_generators_latents(pipe, guidance):
     generator, autoencoder, decoder = parts()
-    intervals = (GuidanceInterval(1, 0, guidance),) if isinstance(guidance, float) else guidance
+    intervals = parse_guidance(guidance.get("guidance_interval", "1,0"), guidance.get("guidance_scale", 1.0))
     expected = generator.sample(generator.classes(torch.tensor([0, 1, -1])), [7, 8, 9], steps=STEPS, guidance=intervals)
-    latents = run(pipe, [0, 1, -1], seeds=[7, 8, 9], guidance=guidance, output_type="latent")
+    latents = run(pipe, [0, 1, -1], seeds=[7, 8, 9], **guidance, output_type="latent")
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
         images = decoder(autoencoder.decode(expected)) / 2 + 0.5
-    found = run(pipe, [0, 1, -1], seeds=[7, 8, 9], guidance=guidance)
+    found = run(pipe, [0, 1, -1], seeds=[7, 8, 9], **guidance)
     torch.testing.assert_close(found, images.clamp(0, 1), atol=1e-3, rtol=0)
 
 
 def test_a_folder_goes_round(pipe, tmp_path):
     pipe.save_pretrained(tmp_path)
     loaded = quiet(FAEPipeline.from_pretrained(tmp_path))
-    assert torch.equal(run(loaded, ["dog", "church"], guidance=2.0), run(pipe, ["dog", "church"], guidance=2.0))
+    assert torch.equal(
+        run(loaded, ["dog", "church"], guidance_scale=2.0), run(pipe, ["dog", "church"], guidance_scale=2.0)
+    )
     assert loaded.scheduler.config.shift == pytest.approx(2.5)
     assert torch.equal(loaded.autoencoder.latent_std, pipe.autoencoder.latent_std)
 
@@ -83,7 +85,7 @@ def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
     expected = dit.sample(
         dit.classes(torch.tensor([2, -1])), [0, 1], steps=STEPS, guidance=(GuidanceInterval(1, 0, 2.0),)
     )
-    latents = run(pipe, [2, -1], guidance=2.0, output_type="latent")
+    latents = run(pipe, [2, -1], guidance_scale=2.0, output_type="latent")
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
     pipe.save_pretrained(tmp_path)
     assert torch.equal(run(quiet(FAEPipeline.from_pretrained(tmp_path)), [2]), run(pipe, [2]))
@@ -119,8 +121,8 @@ def test_an_export_is_whole_and_never_over_something(pipe, tmp_path):
 
 
 def test_a_seed_gives_its_image_whatever_the_batch(pipe):
-    together = run(pipe, [0, 1, 2], seeds=[5, 6, 7], guidance=2.0)
-    alone = torch.cat([run(pipe, [k], seeds=[5 + k], guidance=2.0) for k in range(3)])
+    together = run(pipe, [0, 1, 2], seeds=[5, 6, 7], guidance_scale=2.0)
+    alone = torch.cat([run(pipe, [k], seeds=[5 + k], guidance_scale=2.0) for k in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert float((together[0] - together[1]).abs().max()) > 0.01
 
@@ -187,14 +189,14 @@ def test_a_callback_may_stop(pipe):
 
 
 def test_a_compiled_transformer_makes_the_same_images(pipe):
-    expected = run(pipe, [0, 1], guidance=2.0)
+    expected = run(pipe, [0, 1], guidance_scale=2.0)
     compiled = quiet(FAEPipeline.from_parts(*parts()))
     # "eager" traces the whole graph as any backend does and needs no compiler.
     compiled.transformer.compile(backend="eager", fullgraph=True)
-    torch.testing.assert_close(run(compiled, [0, 1], guidance=2.0), expected)
+    torch.testing.assert_close(run(compiled, [0, 1], guidance_scale=2.0), expected)
     wrapped = quiet(FAEPipeline.from_parts(*parts()))
     wrapped.transformer = torch.compile(wrapped.transformer, backend="eager")
-    torch.testing.assert_close(run(wrapped, [0, 1], guidance=2.0), expected)
+    torch.testing.assert_close(run(wrapped, [0, 1], guidance_scale=2.0), expected)
 
 
 def test_half_precision_stays_close(pipe, tmp_path):
@@ -202,7 +204,7 @@ def test_half_precision_stays_close(pipe, tmp_path):
     # Without accelerate, diffusers' from_pretrained passes over its dtype.
     half = quiet(FAEPipeline.from_pretrained(tmp_path)).to(torch.bfloat16)
     assert half.transformer.dtype == torch.bfloat16
-    found, expected = run(half, [0, 1], guidance=2.0), run(pipe, [0, 1], guidance=2.0)
+    found, expected = run(half, [0, 1], guidance_scale=2.0), run(pipe, [0, 1], guidance_scale=2.0)
     assert found.dtype == torch.float32
     assert float((found - expected).abs().mean()) < 0.05
 
@@ -221,7 +223,7 @@ def test_the_scheduler_has_the_solvers_shift():
         ({"class_labels": [0, 1], "generator": [torch.Generator()]}, "expected one for each of 2 images; received 1"),
         ({"class_labels": [0], "output_type": "jpeg"}, "output_type: expected one of pil, np, pt, latent"),
         ({"class_labels": [0], "callback_on_step_end_tensor_inputs": ["noise"]}, "received noise"),
-        ({"class_labels": [0], "guidance": [(0.5, 0.9, 2.0)]}, "t_hi >= t_lo"),
+        ({"class_labels": [0], "guidance_interval": [(0.5, 0.9, 2.0)]}, "t_hi >= t_lo"),
     ],
 )
 def test_wrong_calls_are_named(pipe, settings, message):
@@ -255,7 +257,7 @@ def test_a_flow_needs_no_scheduler_and_makes_its_generators_latents(flow, guidan
     expected = generator.sample(
         generator.classes(torch.tensor([0, 1, -1])), [7, 8, 9], guidance=(GuidanceInterval(1, 0, guidance),)
     )
-    latents = run(pipe, ["tench", "dog", -1], seeds=[7, 8, 9], guidance=guidance, output_type="latent")
+    latents = run(pipe, ["tench", "dog", -1], seeds=[7, 8, 9], guidance_scale=guidance, output_type="latent")
     assert pipe.scheduler is None
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
 
@@ -288,8 +290,8 @@ def test_an_unconditional_model_takes_seeds_alone(family):
     for wrong in ({"class_labels": [0]}, {"prompt": "a dog"}):
         with pytest.raises(ValueError, match="class_labels, prompt: expected neither: this model is unconditional"):
             pipe(**wrong, **asked)
-    with pytest.raises(ValueError, match="guidance: expected 1, since this model is unconditional; received 2"):
-        pipe(seeds=[0], guidance=2.0, **asked)
+    with pytest.raises(ValueError, match="guidance_scale: expected 1, since this model is unconditional; received 2"):
+        pipe(seeds=[0], guidance_scale=2.0, **asked)
 
 
 def test_labels_alone_say_how_many_images_there_are(pipe):

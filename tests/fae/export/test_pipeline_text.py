@@ -13,7 +13,7 @@ from fae.models.mmdit import MMDiT
 from fae.models.pixel_decoder import PixelDecoder
 from fae.models.starflow import StarFlow
 from fae.models.text_lightning_dit import TextLightningDiT
-from fae.sampling.guidance import PAPER_GUIDANCE, GuidanceInterval
+from fae.sampling.guidance import parse_guidance
 from fae.sampling.transport import Transport
 
 transformers = pytest.importorskip("transformers", reason="needs the extra text")
@@ -67,21 +67,24 @@ def run(pipe, prompt, **settings):
     return pipe(prompt=prompt, **settings).images
 
 
+GUIDANCE = [{}, {"guidance_scale": 1.5, "guidance_interval": "0.9,0"}, {"guidance_interval": "paper"}]
+
+
 @pytest.mark.parametrize("kind", ["lightning-dit", "mmdit", "starflow"])
-@pytest.mark.parametrize("guidance", [1.0, 1.5, PAPER_GUIDANCE])
+@pytest.mark.parametrize("guidance", GUIDANCE)
 def test_prompts_make_the_generators_latents(kind, guidance, text):
     generator = generator_of(kind, text)
     encoded = text(PROMPTS, TOKENS)
     captions = generator.captions(encoded.states, encoded.lengths, encoded.pooled)
-    intervals = (GuidanceInterval(1, 0, guidance),) if isinstance(guidance, float) else guidance
+    intervals = parse_guidance(guidance.get("guidance_interval", "1,0"), guidance.get("guidance_scale", 1.0))
     with torch.no_grad():
         expected = generator.sample(
             captions, [5, 6, 7], steps=STEPS, guidance=intervals, solver="euler", guide_model=None
         )
     pipe = pipe_of(generator, text)
-    found = run(pipe, PROMPTS, guidance=guidance)
+    found = run(pipe, PROMPTS, **guidance)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    others = run(pipe, ["a red car", "a dog on grass", ""], guidance=guidance)
+    others = run(pipe, ["a red car", "a dog on grass", ""], **guidance)
     assert float((found[:2] - others[:2]).abs().max()) > 1e-3
 
 
@@ -92,13 +95,13 @@ def test_a_folder_brings_its_text_encoder(kind, text, tmp_path, caplog):
     loaded = quiet(FAEPipeline.from_pretrained(tmp_path))
     assert "not expected and will be ignored" not in caplog.text
     assert loaded.config.max_tokens == TOKENS
-    assert torch.equal(run(loaded, PROMPTS, guidance=1.5), run(pipe, PROMPTS, guidance=1.5))
+    assert torch.equal(run(loaded, PROMPTS, guidance_scale=1.5), run(pipe, PROMPTS, guidance_scale=1.5))
 
 
 def test_guidance_of_no_words_changes_nothing(text):
     pipe = pipe_of(generator_of("lightning-dit", text), text)
-    torch.testing.assert_close(run(pipe, [""], guidance=4.0), run(pipe, [""]), atol=1e-4, rtol=1e-4)
-    assert float((run(pipe, ["a dog"], guidance=4.0) - run(pipe, ["a dog"])).abs().max()) > 1e-3
+    torch.testing.assert_close(run(pipe, [""], guidance_scale=4.0), run(pipe, [""]), atol=1e-4, rtol=1e-4)
+    assert float((run(pipe, ["a dog"], guidance_scale=4.0) - run(pipe, ["a dog"])).abs().max()) > 1e-3
 
 
 def test_a_prompt_alone_is_one_image_and_longer_ones_are_cut(text):
@@ -111,10 +114,10 @@ def test_a_prompt_alone_is_one_image_and_longer_ones_are_cut(text):
 
 def test_half_precision_takes_prompts(text):
     generator = generator_of("lightning-dit", text)
-    expected = run(pipe_of(generator, text), PROMPTS, guidance=1.5)
+    expected = run(pipe_of(generator, text), PROMPTS, guidance_scale=1.5)
     half = pipe_of(generator_of("lightning-dit", text), text)
     half.transformer.to(torch.bfloat16)
-    found = run(half, PROMPTS, guidance=1.5)
+    found = run(half, PROMPTS, guidance_scale=1.5)
     assert found.dtype == torch.float32
     assert float((found - expected).abs().mean() / expected.abs().mean()) < 0.05
 

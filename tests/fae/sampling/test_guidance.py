@@ -36,6 +36,7 @@ def test_the_papers_intervals_are_closed_where_it_says():
 
 def test_text_becomes_intervals():
     assert parse_guidance("0.7,0,2.5; 1,0.9,0.9") == PAPER_GUIDANCE
+    assert parse_guidance("paper", 2.0) == PAPER_GUIDANCE
     assert parse_guidance("1,0", 2.0) == (GuidanceInterval(1.0, 0.0, 2.0),)
     assert parse_guidance("1,0.5;0.5,0,3", 2.0) == (GuidanceInterval(1.0, 0.5, 2.0), GuidanceInterval(0.5, 0.0, 3.0))
     assert parse_guidance("") == ()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from fae.rng.noise import noise_stream
+from fae.rng import noise_stream
 from fae.sampling.samplers import euler_maruyama_sde, euler_ode, heun_ode, ode_times, sde_times, solve
 from fae.sampling.transport import shift_to_diffusers
 

@@ -11,7 +11,7 @@ from fae.losses.perceptual import LPIPS
 from fae.models.autoencoder import FeatureAutoencoder
 from fae.models.lightning_dit import LightningDiT
 from fae.models.pixel_decoder import PixelDecoder
-from fae.rng.noise import seeded_noise
+from fae.rng import seeded_noise
 from fae.sampling.transport import Transport
 from fae.weights.lpips import CONVOLUTIONS, LPIPSWeights
 from fae.weights.memory import ALIGNMENT, align_module, align_tensor, load_tensors

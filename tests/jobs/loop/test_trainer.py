@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fae.optim.optimizers import optimizer_tensors
-from fae.rng.draws import normal
+from fae.rng import normal
 from jobs.config.stages import TrainConfig
 from jobs.loop.finite import TrainingDiverged
 from jobs.loop.stopping import TrainingStopped

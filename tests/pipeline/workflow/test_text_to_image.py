@@ -285,7 +285,8 @@ def test_an_exported_pipeline_makes_the_latents_of_the_samples(captioned, tmp_pa
     found = pipe(
         prompt=[entry["caption"] for entry in entries],
         seeds=[entry["seed"] for entry in entries],
-        guidance=[(0.9, 0, 1.5)],
+        guidance_scale=1.5,
+        guidance_interval=[(0.9, 0)],
         num_inference_steps=config.steps,
         output_type="latent",
     ).images
