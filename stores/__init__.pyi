@@ -16,4 +16,5 @@ from .format.spec import ArraySpec as ArraySpec
 from .format.stats import Statistics as Statistics
 from .loader.joint import JointLoader as JointLoader
 from .loader.loader import Loader as Loader
+from .loader.options import LoaderOptions as LoaderOptions
 from .write.writer import StoreWriter as StoreWriter

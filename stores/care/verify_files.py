@@ -11,7 +11,6 @@ from stores.backends import ByteStore
 from stores.format import (
     BACKUP,
     COMPLETE,
-    DATA,
     INDEX,
     MANIFEST,
     STATS,
@@ -20,13 +19,10 @@ from stores.format import (
     Manifest,
     Part,
     ShardFormat,
-    array_metadata,
     canonical_json,
     commit_key,
-    group_metadata,
     index_digest,
     index_from_bytes,
-    part_attributes,
     shard_key,
 )
 
@@ -60,12 +56,7 @@ def metadata_files(manifest: Manifest) -> dict[str, bytes]:
     files = {MANIFEST: manifest.to_bytes()}
     if manifest.status == COMPLETE:
         files[f"{BACKUP}/{MANIFEST}"] = manifest.to_bytes()
-    files[f"{DATA}/zarr.json"] = group_metadata({"fae_store_fingerprint": manifest.fingerprint})
-    sizes = (manifest.num_rows, manifest.views, manifest.rows_per_shard)
-    for spec in manifest.arrays:
-        for part in spec.parts:
-            files[f"{DATA}/{part.name}/zarr.json"] = array_metadata(part, *sizes, attributes=part_attributes(spec))
-    return files
+    return files | manifest.zarr_files()
 
 
 def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[Problem]:

@@ -34,10 +34,8 @@ from .layout import PROGRESS as PROGRESS
 from .layout import REUSE as REUSE
 from .layout import SMALLEST_SHARD_ROWS as SMALLEST_SHARD_ROWS
 from .layout import STATS as STATS
-from .layout import array_metadata as array_metadata
 from .layout import commit_key as commit_key
 from .layout import default_rows_per_shard as default_rows_per_shard
-from .layout import group_metadata as group_metadata
 from .layout import num_shards as num_shards
 from .layout import part_attributes as part_attributes
 from .layout import shard_key as shard_key

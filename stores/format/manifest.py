@@ -7,7 +7,15 @@ from typing import Any
 
 from stores.format.errors import CorruptStoreError, ForeignStoreError
 from stores.format.fingerprints import canonical_json, fingerprint
-from stores.format.layout import LAYOUT_VERSION, MANIFEST, num_shards
+from stores.format.layout import (
+    DATA,
+    LAYOUT_VERSION,
+    MANIFEST,
+    array_metadata,
+    group_metadata,
+    num_shards,
+    part_attributes,
+)
 from stores.format.spec import ArraySpec, Part
 
 FORMAT = "fae-store"
@@ -73,6 +81,15 @@ class Manifest:
             raise IndexError(f"{self.name}: expected a shard below {self.num_shards}; received {shard}")
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.num_rows))
+
+    def zarr_files(self) -> dict[str, bytes]:
+        """Key and content of the zarr.json files of the group and its arrays, which follow from the manifest."""
+        files = {f"{DATA}/zarr.json": group_metadata({"fae_store_fingerprint": self.fingerprint})}
+        sizes = (self.num_rows, self.views, self.rows_per_shard)
+        for spec in self.arrays:
+            for part in spec.parts:
+                files[f"{DATA}/{part.name}/zarr.json"] = array_metadata(part, *sizes, attributes=part_attributes(spec))
+        return files
 
     def completed(self, content_id: str, statistics: dict[str, Any], index_file_sha256: str) -> "Manifest":
         """The same store, finished; the digest is that of index.parquet as it lies in the folder."""

@@ -1,11 +1,114 @@
-"""Batches on their way to the device: on a side stream, so that copying overlaps with training."""
+"""The way of a batch: buffers that are used again, a thread that prefetches, a stream that copies to the device."""
 
+import queue
+import sys
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
-from stores.loader.tensors import Batch
+Batch = dict[str, torch.Tensor]
+_Item = TypeVar("_Item")
+_END: Any = object()
+
+
+class SlabPool:
+    """Arrays that are handed out again once nobody refers to them: fresh memory costs a page fault a page.
+
+    What was handed out is a view, which keeps the array alive through every view and tensor made of it; so the array's
+    reference count says whether it is still in use. One serves a smaller request too; a free one that is too small for
+    a request is dropped. `make` gives an array of so many entries along its first axis, by default of bytes.
+    """
+
+    def __init__(self, make: Callable[[int], np.ndarray] | None = None) -> None:
+        self._make = make or (lambda num_bytes: np.empty(num_bytes, np.uint8))
+        self._slabs: list[np.ndarray] = []
+        self._free_count = 0
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> np.ndarray:
+        """An array of `count` entries along its first axis with anything in it."""
+        with self._lock:
+            for slot in range(len(self._slabs)):
+                if sys.getrefcount(self._slabs[slot]) == self._free_count:
+                    if len(self._slabs[slot]) >= count:
+                        return self._slabs[slot][:count]
+                    del self._slabs[slot]
+                    break
+            self._slabs.append(self._make(count))
+            self._free_count = sys.getrefcount(self._slabs[-1])
+            return self._slabs[-1][:]
+
+
+class BufferPool:
+    """Host buffers of rows of one shape and dtype; pinned when a CUDA device will copy from them.
+
+    A batch that the caller keeps is never overwritten; the buffer of one that was dropped is used again.
+    """
+
+    def __init__(self, row_shape: tuple[int, ...], dtype: torch.dtype, pinned: bool = False) -> None:
+        self.row_shape, self.dtype, self.pinned = row_shape, dtype, pinned
+        self._slabs = SlabPool(self._new)
+
+    def take(self, rows: int) -> torch.Tensor:
+        """A buffer (rows, *row_shape) that is not in use: a free one, or a new one."""
+        buffer = torch.from_numpy(self._slabs.take(rows))
+        return buffer.view(torch.bfloat16) if self.dtype == torch.bfloat16 else buffer
+
+    def _new(self, rows: int) -> np.ndarray:
+        # numpy has no bfloat16: its bits are stored as those of another type.
+        stored = torch.int16 if self.dtype == torch.bfloat16 else self.dtype
+        values: np.ndarray = torch.empty((rows, *self.row_shape), dtype=stored, pin_memory=self.pinned).numpy()
+        return values
+
+
+def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, None]:
+    """The same items in the same order, up to `depth` of them made by a thread before they are asked for; 0: no thread.
+
+    An error in the thread is raised where the item would have come. Closing the iterator ends the thread.
+    """
+    if depth == 0:
+        yield from items
+        return
+    ready: queue.SimpleQueue[tuple[list[_Item], BaseException | None]] = queue.SimpleQueue()
+    room, stop = threading.Semaphore(depth), threading.Event()
+    thread = threading.Thread(target=_work, args=(items, ready, room, stop), name="loader-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if not item:
+                return
+            room.release()
+            yield item.pop()
+    finally:
+        stop.set()
+        room.release()
+        thread.join()
+
+
+def _work(
+    items: Iterator[Any], ready: "queue.SimpleQueue[Any]", room: threading.Semaphore, stop: threading.Event
+) -> None:
+    try:
+        while True:
+            room.acquire()
+            if stop.is_set():
+                return
+            # The list is the only reference: the consumer pops the item, so a dropped batch frees its buffer at once.
+            made = [item for item in [next(items, _END)] if item is not _END]
+            ended = not made  # Looked at before the consumer can pop it.
+            ready.put((made, None))
+            if ended:
+                return
+            del made
+    except BaseException as error:
+        ready.put(([], error))
 
 
 class Transfer:

@@ -1,4 +1,4 @@
-"""Batches cut out of windows: stretches of an epoch whose rows are worked out, or read from disk, as one."""
+"""Batches cut out of windows: stretches of an epoch whose rows are located, or read from disk, as one."""
 
 import itertools
 from collections import deque
@@ -9,127 +9,135 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from stores.loader.batch_sampler import BatchPlan, places_from
-from stores.loader.prefetch import ahead
+from stores.loader.batch_sampler import BatchSampler
+from stores.loader.transfer import prefetched
 
 Columns = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Places:
+class RowSlots:
     """Where rows lie in memory: the i-th one's values of a part are `values[part][slots[part][i]]`."""
 
     values: dict[str, torch.Tensor]
     slots: dict[str, torch.Tensor]
 
-    def part(self, start: int, stop: int) -> "Places":
+    def slice(self, start: int, stop: int) -> "RowSlots":
         """The same for rows start to stop - 1."""
-        return Places(self.values, {name: slots[start:stop] for name, slots in self.slots.items()})
+        return RowSlots(self.values, {name: slots[start:stop] for name, slots in self.slots.items()})
 
 
 class RowSource(Protocol):
     """Something that has rows in memory, or brings them there."""
 
-    read_ahead: int
+    prefetch_windows: int
 
-    def bounds(self, plan: BatchPlan, epoch: int) -> np.ndarray:
-        """Places (0, ..., rows of the epoch) that cut an epoch into windows."""
+    def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
+        """int64 offsets (0, ..., rows of the epoch) that cut an epoch into windows."""
 
-    def locate(self, epoch: int, positions: np.ndarray) -> Places:
+    def locate(self, epoch: int, positions: np.ndarray) -> RowSlots:
         """Make sure that rows, given as positions in the selection, are in memory."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Consecutive rows of a batch out of one window: their row numbers and the like, and where their values are."""
+class Segment:
+    """Consecutive rows of a batch out of one window: their columns (row, label), and where their values are."""
 
     count: int
     columns: Columns
-    places: Places
+    slots: RowSlots
 
 
 @dataclass(frozen=True)
-class Run:
-    """Consecutive batches from (epoch, step) on that are gathered as one: `pieces` are the rows of all of them."""
+class BatchGroup:
+    """`count` consecutive batches from (epoch, step) on that are gathered as one; `segments` are all their rows."""
 
     epoch: int
     step: int
     count: int
-    pieces: list[Piece]
+    segments: list[Segment]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where batches begin, and how: `endless` goes on after the epoch, `max_batches` are gathered at once at most."""
+
+    epoch: int
+    step: int
+    endless: bool
+    max_batches: int
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Places first to last - 1 of an epoch: the rows among them that this rank reads, in order."""
+    """Offsets first to last - 1 of an epoch: the rows among them that this rank reads, in order.
+
+    rank_row_cumsum[i]: how many of the offsets first to first + i - 1 this rank reads. complete_batches: groups of
+    batches that lie in this window from end to end, by (epoch, step).
+    """
 
     epoch: int
     first: int
     last: int
-    before: np.ndarray  # before[i]: how many of the places first to first + i - 1 this rank reads
+    rank_row_cumsum: np.ndarray
     columns: Columns
-    places: Places
-    whole: dict[tuple[int, int], Run]  # the runs of batches that lie here from end to end, by epoch and step
+    slots: RowSlots
+    complete_batches: dict[tuple[int, int], BatchGroup]
 
-    def pieces(self, first: int, last: int) -> list[Piece]:
-        """The rows at places first to last - 1 as far as they lie here: one piece or none."""
-        start, stop = (int(self.before[min(max(place, self.first), self.last) - self.first]) for place in (first, last))
+    def segments(self, first: int, last: int) -> list[Segment]:
+        """The rows at offsets first to last - 1 as far as they lie here: one segment or none."""
+        inside = (min(max(offset, self.first), self.last) - self.first for offset in (first, last))
+        start, stop = (int(self.rank_row_cumsum[at]) for at in inside)
         if start == stop:
             return []
         columns = {name: column[start:stop] for name, column in self.columns.items()}
-        return [Piece(stop - start, columns, self.places.part(start, stop))]
+        return [Segment(stop - start, columns, self.slots.slice(start, stop))]
 
 
-def runs_of(
-    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, step: int, endless: bool, most: int
-) -> Iterator[Run]:
-    """The batches from a place on, up to `most` at once; `columns` hold a value for each row of the selection."""
-    held: deque[_Window] = deque()
-    windows = ahead(_windows(source, plan, columns, epoch, step, endless, most), source.read_ahead)
-    places = places_from(epoch, step, plan.steps_per_epoch, endless)
+def batch_groups(source: RowSource, sampler: BatchSampler, columns: Columns, start: Cursor) -> Iterator[BatchGroup]:
+    """The batches from `start` on; `columns` hold a value for each row of the selection."""
+    open_windows: deque[_Window] = deque()
+    windows = prefetched(_windows(source, sampler, columns, start), source.prefetch_windows)
+    steps = sampler.steps(start.epoch, start.step, start.endless)
     try:
-        for at_epoch, at_step in places:
-            first, last = plan.places(at_step)
-            while held and (held[0].epoch, held[0].last) <= (at_epoch, first):
-                held.popleft()
-            while not held or (held[-1].epoch, held[-1].last) < (at_epoch, last):
-                held.append(next(windows))
-            run = held[0].whole.get((at_epoch, at_step))
-            if run is None:
-                run = Run(at_epoch, at_step, 1, [piece for window in held for piece in window.pieces(first, last)])
-            yield run
-            _skip(places, run.count - 1)
+        for epoch, step in steps:
+            first, last = sampler.offsets(step)
+            while open_windows and (open_windows[0].epoch, open_windows[0].last) <= (epoch, first):
+                open_windows.popleft()
+            while not open_windows or (open_windows[-1].epoch, open_windows[-1].last) < (epoch, last):
+                open_windows.append(next(windows))
+            group = open_windows[0].complete_batches.get((epoch, step))
+            if group is None:
+                segments = [segment for window in open_windows for segment in window.segments(first, last)]
+                group = BatchGroup(epoch, step, 1, segments)
+            yield group
+            deque(itertools.islice(steps, group.count - 1), maxlen=0)  # skips the other batches of the group
     finally:
         windows.close()
 
 
-def _skip(items: Iterator[object], count: int) -> None:
-    deque(itertools.islice(items, count), maxlen=0)
+def _windows(source: RowSource, sampler: BatchSampler, columns: Columns, start: Cursor) -> Iterator[_Window]:
+    begin = start.step * sampler.batch_size
+    for epoch in itertools.count(start.epoch) if start.endless else [start.epoch]:
+        for first, last in itertools.pairwise(source.windows(sampler, epoch).tolist()):
+            if epoch > start.epoch or last > begin:
+                first = max(first, begin if epoch == start.epoch else 0)
+                yield _open_window(source, sampler, columns, (epoch, first, last), start.max_batches)
 
 
-def _windows(
-    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, step: int, endless: bool, most: int
-) -> Iterator[_Window]:
-    begin = step * plan.batch_size
-    for number in itertools.count(epoch) if endless else [epoch]:
-        for first, last in itertools.pairwise(source.bounds(plan, number).tolist()):
-            if number > epoch or last > begin:
-                start = max(first, begin if number == epoch else 0)
-                yield _open(source, plan, columns, number, start, last, most)
-
-
-def _open(
-    source: RowSource, plan: BatchPlan, columns: Columns, epoch: int, first: int, last: int, most: int
+def _open_window(
+    source: RowSource, sampler: BatchSampler, columns: Columns, at: tuple[int, int, int], max_batches: int
 ) -> _Window:
-    own = plan.own(first, last)
-    positions = plan.sequence.positions(epoch, first, last)[own]
-    before = np.concatenate([[0], np.cumsum(own)])
-    chosen = torch.from_numpy(positions)
-    here = {name: column[chosen] for name, column in columns.items()}
-    places = source.locate(epoch, positions)
-    window = _Window(epoch, first, last, before, here, places, {})
-    first_step, past = -(-first // plan.batch_size), last // plan.batch_size
-    for step in range(first_step, past, most):
-        count = min(most, past - step)
-        pieces = window.pieces(plan.places(step)[0], plan.places(step + count - 1)[1])
-        window.whole[epoch, step] = Run(epoch, step, count, pieces)
+    epoch, first, last = at
+    mask = sampler.rank_mask(first, last)
+    positions = sampler.order.positions(epoch, first, last)[mask]
+    rank_row_cumsum = np.concatenate([[0], np.cumsum(mask)])
+    selected = torch.from_numpy(positions)
+    here = {name: column[selected] for name, column in columns.items()}
+    window = _Window(epoch, first, last, rank_row_cumsum, here, source.locate(epoch, positions), {})
+    first_step, past = -(-first // sampler.batch_size), last // sampler.batch_size
+    for step in range(first_step, past, max_batches):
+        count = min(max_batches, past - step)
+        segments = window.segments(sampler.offsets(step)[0], sampler.offsets(step + count - 1)[1])
+        window.complete_batches[epoch, step] = BatchGroup(epoch, step, count, segments)
     return window

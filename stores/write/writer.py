@@ -14,7 +14,6 @@ from stores.backends import ByteStore, Location, local_folder, open_bytestore
 from stores.core import Lease, Store, done_record, read_manifest, write_finished
 from stores.format import (
     COMPLETE,
-    DATA,
     INDEX,
     LEASE,
     MANIFEST,
@@ -25,10 +24,7 @@ from stores.format import (
     ForeignStoreError,
     LeaseHeldError,
     Manifest,
-    array_metadata,
     commit_key,
-    group_metadata,
-    part_attributes,
     shard_key,
 )
 from stores.format import index as indexing
@@ -240,17 +236,12 @@ class StoreWriter:
 
     def _make(self, plan: StorePlan) -> None:
         """Everything but the shards; the manifest comes last, so a folder with one is whole."""
-        manifest = self.manifest
         self.blobs.write(INDEX, indexing.index_to_bytes(plan.index))
         if plan.reuse.num_rows:
             self.blobs.write(REUSE, reuse_to_bytes(plan.reuse))
-        self.blobs.write(f"{DATA}/zarr.json", group_metadata({"fae_store_fingerprint": manifest.fingerprint}))
-        for spec in manifest.arrays:
-            for part in spec.parts:
-                sizes = (manifest.num_rows, manifest.views, manifest.rows_per_shard)
-                text = array_metadata(part, *sizes, attributes=part_attributes(spec))
-                self.blobs.write(f"{DATA}/{part.name}/zarr.json", text)
-        self.blobs.write(MANIFEST, manifest.to_bytes())
+        for key, data in self.manifest.zarr_files().items():
+            self.blobs.write(key, data)
+        self.blobs.write(MANIFEST, self.manifest.to_bytes())
 
     def _check_same(self) -> None:
         """Take over the manifest that is there, when it is of the same ingredients."""

@@ -1,7 +1,7 @@
 """Opening a store of ImageNet's size and drawing its first batch order: `python tests/bench/opening.py`.
 
 Each measurement is a fresh process: seconds and resident memory from after the imports to the first batch's rows. Then
-10^8 rows, planned without a table of them.
+10^8 rows, permuted without a table of them.
 """
 
 import subprocess
@@ -19,8 +19,7 @@ OPEN = """
 import resource, sys, time
 import numpy as np, torch
 from stores import Loader, open_store
-from stores.loader.batch_sampler import BatchPlan
-from stores.loader.epoch_orders import FullShuffle
+from stores.loader.batch_sampler import BatchSampler, FullShuffle
 import stores.loader.loader
 
 def resident():
@@ -28,12 +27,12 @@ def resident():
 
 before, start = resident(), time.perf_counter()
 if sys.argv[1].isdigit():
-    plan = BatchPlan(FullShuffle(int(sys.argv[1]), 0, 1 << 20), 256)
+    sampler = BatchSampler(FullShuffle(int(sys.argv[1]), 0, 1 << 20), 256)
 else:
     store = open_store(sys.argv[1])
     rows = store.rows("train")
-    plan = BatchPlan(FullShuffle(len(rows), 0, 1 << 20), 256)
-first = plan.sequence.positions(0, *plan.places(0))
+    sampler = BatchSampler(FullShuffle(len(rows), 0, 1 << 20), 256)
+first = sampler.order.positions(0, *sampler.offsets(0))
 assert len(np.unique(first)) == 256
 print(time.perf_counter() - start, (resident() - before) / 2**20)
 """
@@ -60,7 +59,7 @@ def main(rows: int, rounds: int, folder: Path | None) -> None:
             writer.write_shard(shard, {"latents": np.ones((len(writer.shard_rows(shard)), 1, 1, 1, 4), np.float16)})
         store = writer.finalize()
         report(f"{rows:,} rows opened", [measure(str(store.path)) for _ in range(rounds)])
-    report("100,000,000 rows planned", [measure("100000000") for _ in range(rounds)])
+    report("100,000,000 rows permuted", [measure("100000000") for _ in range(rounds)])
 
 
 def report(what: str, found: list[tuple[float, float]]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stores.loader.buffers import BufferPool, SlabPool
+from stores.loader.transfer import BufferPool, SlabPool
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8])

@@ -90,7 +90,7 @@ def test_gathering_many_batches_at_once_changes_none(
     row_bytes = store.arrays["features"].record_bytes
     found = []
     for batches_at_once in (1, 3, 1000):
-        monkeypatch.setattr("stores.loader.loader.RUN_BYTES", batches_at_once * 4 * row_bytes // world_size)
+        monkeypatch.setattr("stores.loader.loader.GROUP_BYTES", batches_at_once * 4 * row_bytes // world_size)
         loader = loader_of(**options)
         batches = list(islice(loader.epoch(0, step=1), 100))
         assert loader.state_dict()["epoch"] == 1
@@ -168,11 +168,11 @@ def test_the_prefetch_thread_ends_with_its_iterator(loader_of: Any) -> None:
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.loader.loader.RUN_BYTES", 1)
+    monkeypatch.setattr("stores.loader.loader.GROUP_BYTES", 1)
     loader = loader_of()
     batches = iter(loader)
     next(batches)
-    monkeypatch.setattr(loader, "_gather", lambda pieces: 1 / 0)
+    monkeypatch.setattr(loader, "_gather", lambda segments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(islice(batches, 10))
 

@@ -1,22 +1,22 @@
-"""Work done ahead keeps order, passes errors on, and ends its thread."""
+"""Prefetched items keep their order, pass errors on, and end their thread."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from stores.loader.prefetch import ahead
+from stores.loader.transfer import prefetched
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 7])
 def test_items_come_in_order_and_all(depth: int) -> None:
     for _ in range(20):
-        assert list(ahead(iter(range(200)), depth)) == list(range(200))
+        assert list(prefetched(iter(range(200)), depth)) == list(range(200))
 
 
 def test_no_more_than_depth_is_made_ahead() -> None:
     made = []
-    items = ahead((made.append(number) or number for number in range(10)), 2)
+    items = prefetched((made.append(number) or number for number in range(10)), 2)
     next(items)
     deadline = threading.Event()
     deadline.wait(0.2)
@@ -30,7 +30,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
         yield 2
         raise OSError("disk")
 
-    items = ahead(broken(), 3)
+    items = prefetched(broken(), 3)
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(OSError, match="disk"):
         next(items)
@@ -38,7 +38,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
 
 def test_closing_early_ends_the_thread() -> None:
     before = threading.active_count()
-    items = ahead(iter(range(10**9)), 3)
+    items = prefetched(iter(range(10**9)), 3)
     next(items)
     assert threading.active_count() == before + 1
     items.close()
