@@ -13,11 +13,12 @@ Module = TypeVar("Module", bound=nn.Module)
 class EMA:
     """average ← decay·average + (1 - decay)·weights, in float32, for every trainable parameter.
 
-    The decay is constant (SiT: 0.9999; the paper does not state it). With `warmup` the n-th update uses
-    min(decay, (1 + n) / (10 + n)), the ramp of diffusers' EMAModel, so that a short run forgets its initial weights.
+    SiT keeps the decay constant at 0.9999 (the paper does not state it), after 1,000 steps of which nine tenths of the
+    average are still the random start. With `warmup` the n-th update uses min(decay, n / (9 + n)) and the first one 0,
+    as diffusers' EMAModel does: the average spans about the last tenth of a short run and forgets its start.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.9999, warmup: bool = False) -> None:
+    def __init__(self, model: nn.Module, decay: float = 0.9999, warmup: bool = True) -> None:
         if not 0 <= decay <= 1:
             raise ValueError(f"ema_decay: expected a number from 0 to 1; received {decay}")
         self.decay, self.warmup = decay, warmup
@@ -25,7 +26,9 @@ class EMA:
 
     def decay_at(self, step: int) -> float:
         """Decay of the `step`-th update, counted from 1."""
-        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+        if not self.warmup:
+            return self.decay
+        return 0.0 if step <= 1 else min(self.decay, step / (9 + step))
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:

@@ -221,4 +221,4 @@ class GeneratorConfig(TrainConfig):
         choices=("constant", "cosine", "constant-then-cosine"),
         group="Training",
     )
-    warmup_steps: int = setting(0, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
+    warmup_steps: int | None = setting(0, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")

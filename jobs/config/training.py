@@ -27,7 +27,13 @@ class TrainConfig:
         choices=("constant", "cosine", "constant-then-cosine"),
         group="Training",
     )
-    warmup_steps: int = setting(1000, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
+    warmup_steps: int | None = setting(
+        None,
+        "Steps of linear warm-up; when absent a tenth of the steps, at most 1000.",
+        metavar="STEPS",
+        low=0,
+        group="Training",
+    )
     weight_decay: float = setting(
         0.0, "AdamW weight decay (not stated in the paper).", metavar="RATE", low=0.0, group="Training"
     )
@@ -41,6 +47,11 @@ class TrainConfig:
     )
     ema_decay: float = setting(
         0.9999, "Decay of the moving average of the weights.", metavar="DECAY", low=0.0, high=1.0, group="Training"
+    )
+    ema_warmup: bool = setting(
+        True,
+        "Ramp that decay up from 0, so that the average spans a tenth of a short run and forgets its random start.",
+        group="Training",
     )
     compile: bool = setting(False, "Compile the model with torch.compile.", group="Training")
     gradient_checkpointing: bool = setting(
@@ -83,3 +94,10 @@ class TrainConfig:
         low=0,
         group="Watching",
     )
+
+    @property
+    def warmup_steps_used(self) -> int:
+        """Steps of warm-up: as set; a tenth of the steps, at most 1000, where not set or where no step would be left."""
+        if self.warmup_steps is None or self.warmup_steps >= self.steps:
+            return min(1000, self.steps // 10)
+        return self.warmup_steps

@@ -67,7 +67,7 @@ class Trainer:
         self.model.to(self.device).train()
         self._unsharded = shard(self.model) if self.ranks.sharded else None
         self.optimizer = make_optimizer(self.model, beta2=self.config.beta2, weight_decay=self.config.weight_decay)
-        self.ema = EMA(self.model, decay=self.config.ema_decay)
+        self.ema = EMA(self.model, self.config.ema_decay, self.config.ema_warmup)
         self.guard = FiniteGuard(self.device, self.config.skip_nan)
         self._generator = BatchGenerator(self.device)
         self._precision = autocast(self.device, pick_dtype(self.config.precision, self.device))
@@ -157,7 +157,7 @@ class Trainer:
         limit = self.config.clip_norm or float("inf")
         norm = whole_tensor(nn.utils.clip_grad_norm_(self.model.parameters(), limit, foreach=True))
         rate = learning_rate(
-            self.step, self.config.steps, self.config.learning_rate, self.config.warmup_steps, self.config.schedule
+            self.step, self.config.steps, self.config.learning_rate, self.config.warmup_steps_used, self.config.schedule
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -70,9 +70,8 @@ def train_decoder(
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
     if len(stages) == 1:
         return run
-    tuned = replace(
-        config, steps=config.finetune_steps, warmup_steps=min(config.warmup_steps, config.finetune_steps // 10)
-    )
+    warmup_steps = min(config.warmup_steps_used, config.finetune_steps // 10)
+    tuned = replace(config, steps=config.finetune_steps, warmup_steps=warmup_steps)
     return _stage(root, *stages[1], features, autoencoder, run, tuned, runtime, on_progress)
 
 

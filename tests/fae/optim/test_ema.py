@@ -1,5 +1,6 @@
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 from fae.optim.ema import EMA
@@ -14,7 +15,7 @@ def moved(model, amount):
 def test_updates_follow_the_formula():
     model = nn.Linear(3, 2)
     start = model.weight.detach().clone()
-    ema = EMA(model, decay=0.9)
+    ema = EMA(model, decay=0.9, warmup=False)
     expected = start.clone()
     for step in range(1, 6):
         moved(model, 1.0)
@@ -27,17 +28,33 @@ def test_updates_follow_the_formula():
 def test_the_extremes_of_decay(decay, same):
     model = nn.Linear(3, 2)
     start = model.weight.detach().clone()
-    ema = EMA(model, decay)
+    ema = EMA(model, decay, warmup=False)
     moved(model, 1.0)
     ema.update(model, 1)
     torch.testing.assert_close(ema.averaged(model).weight, {"model": model.weight, "start": start}[same])
 
 
 def test_warm_up_ramps_to_the_decay():
-    ema = EMA(nn.Linear(1, 1), 0.99, warmup=True)
-    assert ema.decay_at(1) == pytest.approx(2 / 11)
+    ema = EMA(nn.Linear(1, 1), 0.99)
+    assert ema.decay_at(1) == 0
+    assert ema.decay_at(2) == pytest.approx(2 / 11)
     assert ema.decay_at(10**6) == 0.99
-    assert EMA(nn.Linear(1, 1), 0.99).decay_at(1) == 0.99
+    assert EMA(nn.Linear(1, 1), 0.99, warmup=False).decay_at(1) == 0.99
+
+
+def test_the_ramp_is_that_of_diffusers():
+    peer = EMAModel([nn.Parameter(torch.zeros(1))], decay=0.999)
+    ours = EMA(nn.Linear(1, 1), 0.999)
+    assert [ours.decay_at(step) for step in range(1, 40)] == [peer.get_decay(step) for step in range(1, 40)]
+
+
+def test_a_short_run_forgets_its_random_start():
+    model = nn.Linear(2, 2)
+    ema = EMA(model, 0.9999)
+    moved(model, 1e6)
+    for step in range(1, 101):
+        ema.update(model, step)
+    torch.testing.assert_close(ema.averaged(model).weight, model.weight, rtol=1e-6, atol=0)
 
 
 def test_the_averaged_model_is_a_copy_in_eval_mode_with_the_models_buffers():
@@ -66,7 +83,7 @@ def test_frozen_parameters_stay_as_they_are():
 
 def test_low_precision_weights_are_averaged_in_float32():
     model = nn.Linear(2, 2).to(torch.bfloat16)
-    ema = EMA(model, 0.999)
+    ema = EMA(model, 0.999, warmup=False)
     moved(model, 1.0)
     ema.update(model, 1)
     assert ema.state_dict()["weight"].dtype == torch.float32
@@ -75,7 +92,7 @@ def test_low_precision_weights_are_averaged_in_float32():
 
 def test_state_goes_round():
     model = nn.Linear(2, 2)
-    ema, other = EMA(model, 0.5), EMA(nn.Linear(2, 2), 0.5)
+    ema, other = EMA(model, 0.5, warmup=False), EMA(nn.Linear(2, 2), 0.5, warmup=False)
     moved(model, 1.0)
     ema.update(model, 1)
     other.load_state_dict(ema.state_dict())
