@@ -7,7 +7,8 @@ Run it before and after a change that must not change a result, on the same mach
 
 Values are compared bit for bit, so the outputs of two kinds of processors differ. It drives the `fae-pipe` command
 alone and reads the files that it leaves, so that it runs against older versions too: `NEW=OLD` as an argument writes
-the key NEW of the recipe as OLD (`image_size=picture_size`).
+the key NEW of the recipe as OLD (`image_size=picture_size`); after `--set` come settings with a dot, for `fae-pipe run`.
+Averages of weights began without a ramp before 0.1: `--set autoencoder.ema_warmup=false` and so on compare with those.
 """
 
 import hashlib
@@ -42,16 +43,19 @@ CLOCK = {"rows_per_second", "wait_share"}
 
 def main() -> None:
     """Run the recipe once for each model of the generator and print what came of it."""
-    recipe = RECIPE
-    for argument in sys.argv[1:]:
+    recipe, settings = RECIPE, []
+    for argument in (word for word in sys.argv[1:] if word != "--set"):
         new, _, old = argument.partition("=")
-        recipe = recipe.replace(f"{new}:", f"{old}:")
+        if "." in new:
+            settings += ["--set", argument]
+        else:
+            recipe = recipe.replace(f"{new}:", f"{old}:")
     with tempfile.TemporaryDirectory() as folder:
-        results = {model: run(Path(folder), recipe.replace("MODEL", model)) for model in MODELS}
+        results = {model: run(Path(folder), recipe.replace("MODEL", model), settings) for model in MODELS}
     print(json.dumps(results, indent=1, sort_keys=True))
 
 
-def run(folder: Path, recipe: str) -> dict[str, Any]:
+def run(folder: Path, recipe: str, settings: list[str]) -> dict[str, Any]:
     """What `fae-pipe run` makes of a recipe in a folder; what is up to date there is not made again."""
     (folder / "recipe.yaml").write_text(recipe)
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "run", "recipe.yaml", "--root", "runs"]
@@ -60,7 +64,7 @@ def run(folder: Path, recipe: str) -> dict[str, Any]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in paths if path),
     }
-    done = subprocess.run([*command, "--json"], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, *settings, "--json"], cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     return collect(folder / "runs")
