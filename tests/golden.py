@@ -7,7 +7,7 @@ Run it before and after a change that must not change a result, on the same mach
 
 Values are compared bit for bit, so the outputs of two kinds of processors differ. It drives the `fae-pipe` command
 alone and reads the files that it leaves, so that it runs against older versions too: `NEW=OLD` as an argument writes
-the key NEW of the recipe as OLD (`image_size=picture_size`); after `--set` come settings with a dot, for `fae-pipe run`.
+the key NEW of the recipe as OLD (`image_size=picture_size`). `--set KEY=VALUE` is handed to `fae-pipe run`.
 Averages of weights began without a ramp before 0.1: `--set autoencoder.ema_warmup=false` and so on compare with those.
 """
 

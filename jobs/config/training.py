@@ -97,7 +97,7 @@ class TrainConfig:
 
     @property
     def warmup_steps_used(self) -> int:
-        """Steps of warm-up: as set; a tenth of the steps, at most 1000, where not set or where no step would be left."""
+        """Steps of warm-up: as set; a tenth of the steps, at most 1000, where not set or no step would be left."""
         if self.warmup_steps is None or self.warmup_steps >= self.steps:
             return min(1000, self.steps // 10)
         return self.warmup_steps
