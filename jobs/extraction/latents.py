@@ -44,7 +44,7 @@ def latent_writer(
 ) -> StoreWriter:
     """The latent store's writer: a new folder, or the one that these ingredients already have."""
     height, width, _ = features.arrays["features"].row_shape
-    channels = int(autoencoder.record["config"]["latent_channels"])
+    channels = int(autoencoder.record.config["latent_channels"])
     ingredients = latent_ingredients(features, autoencoder, config, runtime)
     return StoreWriter.plan(
         parent,

@@ -18,9 +18,11 @@ from .metrics_log import MetricsLog as MetricsLog
 from .metrics_log import newest_metrics as newest_metrics
 from .metrics_log import read_metrics as read_metrics
 from .models import load_model as load_model
-from .run_folder import KINDS as KINDS
 from .run_folder import Models as Models
-from .run_folder import RunError as RunError
 from .run_folder import RunFolder as RunFolder
 from .run_folder import newest as newest
 from .run_folder import siblings as siblings
+from .run_record import KINDS as KINDS
+from .run_record import RUN_FILE as RUN_FILE
+from .run_record import RunError as RunError
+from .run_record import RunRecord as RunRecord

@@ -3,19 +3,14 @@
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.config import PIXEL_VAE
+from jobs.runs.run_record import COMPLETE, KINDS, RUN_FILE, TRAINING, RunError, RunRecord
 from stores import fingerprint
 from stores.backends import replace_file
-
-KINDS = ("autoencoders", "decoders", "generators")
-
-
-class RunError(ValueError):
-    """A run folder that is missing, unfinished or of another kind."""
 
 
 @dataclass
@@ -23,7 +18,7 @@ class RunFolder:
     """`<root>/<kind>/<name>-<fingerprint12>/` with run.json, metrics.jsonl, checkpoints/ and model/."""
 
     path: Path
-    record: dict[str, Any]
+    record: RunRecord
 
     @classmethod
     def create(
@@ -39,23 +34,13 @@ class RunFolder:
         """Make the folder of these ingredients, or open the one that exists (which is how a run resumes).
 
         `config` is everything that was set, `ingredients` the part that decides the weights, `inputs` the
-        folders it was trained on (by role), kept for lineage; `facts` are kept beside them.
+        folders it was trained on (by role), kept for lineage; `facts` are further fields of the record.
         """
         path = cls.locate(root, kind, name, ingredients)
-        if (path / "run.json").exists():
+        if (path / RUN_FILE).exists():
             return cls.open(path)
-        record = {
-            "kind": kind,
-            "name": name,
-            "fingerprint": fingerprint(ingredients),
-            "status": "training",
-            "created_unix_seconds": round(time.time(), 3),
-            "ingredients": ingredients,
-            "config": config,
-            "inputs": inputs,
-            "metrics": {},
-            **(facts or {}),
-        }
+        created, identity = round(time.time(), 3), fingerprint(ingredients)
+        record = RunRecord(kind, name, identity, TRAINING, created, ingredients, config, inputs, **(facts or {}))
         run = cls(path, record)
         run.save()
         return run
@@ -69,25 +54,21 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """Open an existing run folder; RunError when it is none."""
-        file = path / "run.json"
+        file = path / RUN_FILE
         try:
-            record = json.loads(file.read_text())
+            data = file.read_bytes()
         except FileNotFoundError:
-            raise RunError(f"{path}: expected a run folder with a run.json; found none") from None
-        except ValueError as error:
-            raise RunError(f"{file}: expected JSON; {error}. Delete the folder and run the stage again") from error
-        if not isinstance(record, dict) or not {"kind", "name", "status", "ingredients", "inputs"} <= record.keys():
-            raise RunError(f"{file}: expected the record of a run; delete the folder and run the stage again")
-        return cls(path, record)
+            raise RunError(f"{path}: expected a run folder with a {RUN_FILE}; received none") from None
+        return cls(path, RunRecord.from_bytes(data, file))
 
     @property
     def complete(self) -> bool:
-        return self.record["status"] == "complete" and self.weights_path.exists()
+        return self.record.status == COMPLETE and self.weights_path.exists()
 
     @property
     def decodes_to_pixels(self) -> bool:
         """Whether this is an autoencoder whose decoder makes images, so that no pixel decoder is needed."""
-        return self.record["kind"] == "autoencoders" and self.record["config"].get("encoder") == PIXEL_VAE
+        return self.record.kind == "autoencoders" and self.record.config.get("encoder") == PIXEL_VAE
 
     @property
     def model_path(self) -> Path:
@@ -107,16 +88,16 @@ class RunFolder:
         """Digest of the finished weights, recorded when the run was finished."""
         if not self.complete:
             raise RunError(f"{self.path}: this run is not finished; the command that started it resumes it")
-        return str(self.record["weights_sha256"])
+        return str(self.record.weights_sha256)
 
     def save(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path / "run.json", json.dumps(self.record, indent=1).encode())
+        replace_file(self.path / RUN_FILE, self.record.to_bytes())
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Mark the run complete; model/ must hold the finished weights."""
         digest = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
-        self.record |= {"status": "complete", "weights_sha256": digest, "metrics": metrics}
+        self.record = replace(self.record, status=COMPLETE, weights_sha256=digest, metrics=metrics)
         self.save()
 
 
@@ -147,16 +128,16 @@ def newest(root: Path, kind: str, name: str) -> RunFolder:
     Raises:
         RunError: none is finished; the message names the command that makes one.
     """
-    if (Path(name) / "run.json").exists():
+    if (Path(name) / RUN_FILE).exists():
         return RunFolder.open(Path(name))
     runs = [run for run in siblings(root, kind, name) if run.complete]
     if not runs:
         command = {"autoencoders": "train-ae", "decoders": "train-decoder", "generators": "train-gen"}[kind]
         raise RunError(f"{root / kind}: no finished run named {name!r}; run `fae-pipe {command}` first")
-    return max(runs, key=lambda run: (run.record["created_unix_seconds"], run.path.name))
+    return max(runs, key=lambda run: (run.record.created_unix_seconds, run.path.name))
 
 
 def siblings(root: Path, kind: str, name: str) -> list[RunFolder]:
     """Every run of this kind and name, whatever its ingredients."""
-    paths = sorted((root / kind).glob(f"{name}-{'[0-9a-f]' * 12}/run.json"))
+    paths = sorted((root / kind).glob(f"{name}-{'[0-9a-f]' * 12}/{RUN_FILE}"))
     return [RunFolder.open(path.parent) for path in paths]

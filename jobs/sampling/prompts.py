@@ -23,7 +23,7 @@ BATCH_TEXTS = 64
 
 def condition_of(generator: RunFolder) -> str:
     """What a generator was trained on: class, text, or none."""
-    return str(generator.record["config"].get("condition", "class"))
+    return str(generator.record.config.get("condition", "class"))
 
 
 def takes_text(generator: RunFolder) -> bool:
@@ -90,8 +90,8 @@ def text_of(generator: RunFolder) -> Store:
     Raises:
         StoreError: it is gone or another one lies in its place.
     """
-    store = open_store(generator.record["inputs"]["text"])
-    if store.content_id != generator.record["ingredients"]["text_content_id"]:
+    store = open_store(generator.record.inputs["text"])
+    if store.content_id != generator.record.ingredients["text_content_id"]:
         raise StoreError(
             f"{store.url}: expected the captions that {generator.path} was trained on; they have changed since"
         )
@@ -130,8 +130,11 @@ class PromptEncoder:
     """
 
     def __init__(self, run: RunFolder, generator: Generator, device: torch.device) -> None:
-        self.generator, self.max_tokens = generator, int(run.record["max_tokens"])
-        name, sha256 = run.record["text_encoder"], run.record["text_encoder_sha256"]
+        name, sha256, max_tokens = run.record.text_encoder, run.record.text_encoder_sha256, run.record.max_tokens
+        assert name is not None
+        assert sha256 is not None
+        assert max_tokens is not None
+        self.generator, self.max_tokens = generator, max_tokens
         self.encoder = recorded_text_encoder(name, sha256, f"{run.path} was trained with", "train anew", device)
 
     @torch.inference_mode()

@@ -79,7 +79,7 @@ def with_fitting_guidance(config: SampleConfig, models: Models) -> SampleConfig:
 
 def trained_ids(generator: RunFolder) -> list[int] | None:
     """Ids of the classes that a generator had training rows of; None in records that do not say."""
-    text = generator.record.get("class_ids")
+    text = generator.record.class_ids
     return None if text is None else parse_ids(text)
 
 
@@ -114,7 +114,7 @@ def _plan_unconditional(config: SampleConfig, generator: RunFolder) -> SamplePla
 
 
 def _condition(generator: RunFolder) -> tuple[str, Any]:
-    return condition_of(generator), generator.record.get(ENCODER)
+    return condition_of(generator), generator.record.text_encoder_sha256
 
 
 def _numbers(config: SampleConfig, count: int) -> np.ndarray:

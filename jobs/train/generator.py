@@ -151,7 +151,7 @@ def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None 
     Raises:
         RunError: there is no such checkpoint.
     """
-    saved = {"condition": "class"} | run.record["config"]
+    saved = {"condition": "class"} | run.record.config
     config = GeneratorConfig(**{name: saved[name] for name in GeneratorConfig.__dataclass_fields__.keys() & saved})
     statistics = load_tensors(run.model_path / STATISTICS_FILE)
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)

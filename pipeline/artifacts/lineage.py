@@ -36,8 +36,8 @@ def find_run(root: Path, kind: str, name: str) -> RunFolder:
         RunError: there is none; the message names the command that makes one.
     """
     run = newest(root, kind, name)
-    if run.record["kind"] != kind:
-        raise RunError(f"{name}: expected a run of {kind}; received one of {run.record['kind']}")
+    if run.record.kind != kind:
+        raise RunError(f"{name}: expected a run of {kind}; received one of {run.record.kind}")
     run.weights_sha256  # noqa: B018 - refuses an unfinished run
     return run
 
@@ -56,8 +56,8 @@ def autoencoder_of(latents: Store) -> RunFolder:
 
 def latents_of(generator: RunFolder) -> Store:
     """The latent store that a generator was trained on, unchanged since."""
-    store = open_store(Path(generator.record["inputs"]["latents"]))
-    if store.content_id != generator.record["ingredients"]["latents_content_id"]:
+    store = open_store(Path(generator.record.inputs["latents"]))
+    if store.content_id != generator.record.ingredients["latents_content_id"]:
         raise StoreError(
             f"{store.path}: expected the latents that {generator.path} was trained on; they have changed since"
         )
@@ -73,7 +73,7 @@ def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) ->
     tuned, noised = [], []
     for path in sorted((root / "decoders").glob("*/run.json")):
         run = RunFolder.open(path.parent)
-        made_from = run.record["ingredients"]
+        made_from = run.record.ingredients
         if run.complete and made_from.get("autoencoder_sha256") == autoencoder.weights_sha256:
             tuned.append(run)
         elif run.complete and made_from.get("features_content_id") == features_content_id:
@@ -82,7 +82,7 @@ def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) ->
         raise RunError(
             f"{root / 'decoders'}: expected a pixel decoder for {autoencoder.path}; run `fae-pipe train-decoder` first"
         )
-    return max(tuned or noised, key=lambda run: run.record["created_unix_seconds"])
+    return max(tuned or noised, key=lambda run: run.record.created_unix_seconds)
 
 
 def find_models(root: Path, generator: str, decoder: str | None = None, autoguidance: str | None = None) -> Models:
@@ -95,7 +95,7 @@ def find_models(root: Path, generator: str, decoder: str | None = None, autoguid
     guide_model = find_run(root, "generators", autoguidance) if autoguidance else None
     if (
         guide_model
-        and guide_model.record["ingredients"]["latents_content_id"] != run.record["ingredients"]["latents_content_id"]
+        and guide_model.record.ingredients["latents_content_id"] != run.record.ingredients["latents_content_id"]
     ):
         raise RunError(f"{guide_model.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)

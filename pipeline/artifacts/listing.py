@@ -89,8 +89,8 @@ def _runs(root: Path) -> list[ArtifactRow]:
         for file in sorted((root / kind).glob("*/run.json")):
             run = RunFolder.open(file.parent)
             # The nearest last: a generator belongs to its latents, whatever its conditions.
-            inputs = [path for _, path in sorted(run.record["inputs"].items(), key=lambda one: one[0] != "text")]
-            artifacts.append(ArtifactRow(run.path, kind, inputs, folder_bytes(run.path), run.record["status"]))
+            inputs = [path for _, path in sorted(run.record.inputs.items(), key=lambda one: one[0] != "text")]
+            artifacts.append(ArtifactRow(run.path, kind, inputs, folder_bytes(run.path), run.record.status))
     return artifacts
 
 
@@ -102,7 +102,7 @@ def run_references(root: Path) -> set[str]:
     """
     files = sorted(file for kind in KINDS for file in (root / kind).glob("*/run.json"))
     records = [RunFolder.open(file.parent).record for file in files]
-    return {text for record in records for text in texts_in([record["ingredients"], record["inputs"]])}
+    return {text for record in records for text in texts_in([record.ingredients, record.inputs])}
 
 
 def describe_store(path: Path | str) -> dict[str, Any]:

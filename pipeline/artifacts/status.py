@@ -133,14 +133,14 @@ def _store_status(location: Path | str) -> Status:
 def _run_status(path: Path) -> Status:
     run = RunFolder.open(path)
     record = read_status_file(path)
-    total = int(run.record["config"]["steps"])
+    total = int(run.record.config["steps"])
     state = COMPLETE if run.complete else RUNNING if record and record["alive"] else _ended(record)
     done = (
         total
         if run.complete
         else max(newest_step(path / "checkpoints"), record["done"] if state == RUNNING and record else 0)
     )
-    kind = f"run of {run.record['kind']}" if run.record["kind"] in KINDS else "run"
+    kind = f"run of {run.record.kind}" if run.record.kind in KINDS else "run"
     holder = None if run.complete or record is None else _holder(record)
     return Status(str(path), kind, state, done, total, "steps", holder=holder, **_pace(record, state))
 

@@ -44,7 +44,7 @@ def caption_judge(
     if config.text_tower:
         return TowerJudge(Path(config.text_tower), samples, device, config.seed)
     run = None if latents and text else _generator_of(root, made)
-    has_text = run is not None and "text" in run.record["inputs"]
+    has_text = run is not None and "text" in run.record.inputs
     real = find_store(root, "latents", latents) if latents else latents_of(run) if run else None
     captions = find_store(root, "text", text) if text else text_of(run) if run and has_text else None
     if real is None or captions is None:

@@ -154,16 +154,16 @@ def open_reconstructions(
     Raises:
         ValueError: another kind of run, or a feature store of another encoder.
     """
-    if run.record["kind"] not in ("decoders", "autoencoders"):
+    if run.record.kind not in ("decoders", "autoencoders"):
         raise ValueError(
             f"{run.path}: expected a decoder or an autoencoder; a generator is judged by its samples: run "
             "`fae-pipe sample` with --out DIR, and evaluate these"
         )
-    if run.record["kind"] == "autoencoders":
+    if run.record.kind == "autoencoders":
         autoencoder: RunFolder | None = run
         decoder_run = None if run.decodes_to_pixels else _decoder_of(root, run, decoder)
     else:
-        decoder_run, known = run, run.record["inputs"].get("autoencoder")
+        decoder_run, known = run, run.record.inputs.get("autoencoder")
         autoencoder = RunFolder.open(Path(known)) if known else None
     store = _features_of(root, run, features)
     originals = StoreImages(store, selection.split or "val", selection.count)
@@ -179,7 +179,7 @@ def open_reconstructions(
 def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunFolder:
     if decoder:
         return find_run(root, "decoders", decoder)
-    return decoder_for(root, autoencoder, autoencoder.record["ingredients"]["features_content_id"])
+    return decoder_for(root, autoencoder, autoencoder.record.ingredients["features_content_id"])
 
 
 def originals_of(side: EvaluatedSet) -> EvaluatedSet:
@@ -190,7 +190,7 @@ def originals_of(side: EvaluatedSet) -> EvaluatedSet:
 
 
 def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
-    own = Path(run.record["inputs"]["features"])
+    own = Path(run.record.inputs["features"])
     if features is None:
         return open_store(own)
     store = find_store(root, "features", features)

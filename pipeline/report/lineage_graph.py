@@ -55,8 +55,8 @@ def _nodes(subject: Subject) -> list[Node]:
         parents = (store.attributes.get(key) for key in ("aligned_with", "features", "autoencoder"))
         found.append(Node(store.kind, Path(store.path).name, tuple(Path(path).name for path in parents if path)))
     for run in subject.runs:
-        parents = run.record["inputs"].values()
-        found.append(Node(run.record["kind"], run.path.name, tuple(Path(path).name for path in parents)))
+        names = tuple(Path(path).name for path in run.record.inputs.values())
+        found.append(Node(run.record.kind, run.path.name, names))
     return found
 
 

@@ -51,7 +51,7 @@ def probe_folders(subject: Subject) -> list[Path]:
 
 def recipe_text(run: RunFolder) -> str:
     """The settings that a run was trained with, as the keys of a recipe."""
-    return "\n".join(f"{key}: {_shown(value)}" for key, value in run.record["config"].items())
+    return "\n".join(f"{key}: {_shown(value)}" for key, value in run.record.config.items())
 
 
 def store_text(store: Store) -> str:
@@ -60,8 +60,8 @@ def store_text(store: Store) -> str:
 
 
 def _training_rows(run: RunFolder) -> list[dict[str, Any]]:
-    how = f"at the end of the training, seed {run.record['config'].get('seed')}"
-    metrics = run.record["metrics"]
+    how = f"at the end of the training, seed {run.record.config.get('seed')}"
+    metrics = run.record.metrics
     rows = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
     if "split" in metrics:
         how += f", on {metrics.get('rows', '')} {metrics['split']} rows"

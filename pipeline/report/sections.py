@@ -61,7 +61,7 @@ class Sections:
         kinds: dict[str, dict[str, Path]] = {}
         for subject in self.subjects:
             for run in subject.runs:
-                kinds.setdefault(run.record["kind"], {})[run.path.name] = run.path
+                kinds.setdefault(run.record.kind, {})[run.path.name] = run.path
         made = []
         for kind, runs in kinds.items():
             found = {f"{kind} {name}": plot for name, plot in curves.training_curves(list(runs.items())).items()}
@@ -96,7 +96,7 @@ class Sections:
         for other in self.subjects[1:]:
             for one, two in ((first.generator, other.generator), (first.autoencoder, other.autoencoder)):
                 if one is not None and two is not None and one.path != two.path:
-                    lines = explain_difference(one.record["ingredients"], two.record["ingredients"])
+                    lines = explain_difference(one.record.ingredients, two.record.ingredients)
                     rows += [{"from": one.path.name, "to": two.path.name, "changed": line} for line in lines]
         return [Section("Differences", table(rows), "What decided the weights and is not the same.")]
 

@@ -57,7 +57,7 @@ def open_subject(root: Path, location: str) -> Subject:
     if (path / "manifest.json").exists():
         return _of_store(root, open_store(path))
     run = RunFolder.open(path) if path.is_dir() else newest(root, "generators", location)
-    subject = Subject(run.path, run.record["kind"], run.record["name"])
+    subject = Subject(run.path, run.record.kind, run.record.name)
     assert subject.kind in KINDS, subject.kind
     {"autoencoders": _from_autoencoder, "decoders": _from_decoder, "generators": _from_generator}[subject.kind](
         root, subject, run
@@ -101,21 +101,21 @@ def _from_autoencoder(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.autoencoder = run
     _find_features(subject, run)
     if run.complete and not run.decodes_to_pixels:
-        known = run.record["ingredients"].get("features_content_id", "")
+        known = run.record.ingredients.get("features_content_id", "")
         subject.decoder = _try(subject, "pixel decoder", lambda: decoder_for(root, run, known))
 
 
 def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.decoder = run
     _find_features(subject, run)
-    if "autoencoder" in run.record["inputs"]:
+    if "autoencoder" in run.record.inputs:
         subject.autoencoder = _try(
-            subject, "autoencoder", lambda: RunFolder.open(Path(run.record["inputs"]["autoencoder"]))
+            subject, "autoencoder", lambda: RunFolder.open(Path(run.record.inputs["autoencoder"]))
         )
 
 
 def _find_features(subject: Subject, run: RunFolder) -> None:
-    subject.features = _try(subject, "features", lambda: open_store(run.record["inputs"]["features"]))
+    subject.features = _try(subject, "features", lambda: open_store(run.record.inputs["features"]))
 
 
 def _try(subject: Subject, what: str, find: Any) -> Any:

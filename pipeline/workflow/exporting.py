@@ -51,10 +51,10 @@ def card_facts(models: Models, name: str, terms: str) -> CardFacts:
     ]
     if takes_text(models.generator):
         record = models.generator.record
-        lineage.append(("text", Path(record["inputs"]["text"]).name, record["ingredients"]["text_content_id"]))
+        lineage.append(("text", Path(record.inputs["text"]).name, record.ingredients["text_content_id"]))
     lineage += [(stage, run.path.name, run.weights_sha256) for stage, run in runs.items()]
-    metrics = {f"{stage}: {key}": value for stage, run in runs.items() for key, value in run.record["metrics"].items()}
-    recipe = {stage: run.record["config"] for stage, run in runs.items()}
+    metrics = {f"{stage}: {key}": value for stage, run in runs.items() for key, value in run.record.metrics.items()}
+    recipe = {stage: run.record.config for stage, run in runs.items()}
     return CardFacts(
         name=name,
         encoder=features.manifest.ingredients["encoder"],
@@ -74,4 +74,4 @@ def _text_facts(generator: RunFolder, latents: Store) -> dict[str, Any]:
         return {}
     names = ("text_encoder", "text_encoder_sha256", "max_tokens")
     captions = [row[0] for row in latents.index["caption"].to_pylist() if row]
-    return {"text_encoder": {name: generator.record[name] for name in names}, "prompt": captions[0]}
+    return {"text_encoder": {name: getattr(generator.record, name) for name in names}, "prompt": captions[0]}

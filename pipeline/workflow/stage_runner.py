@@ -83,15 +83,15 @@ class StageRunner:
         """The trained run of these ingredients; None when a dry run does not make it."""
         path = RunFolder.locate(self.root, kind, name, ingredients)
         if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
-            self.note(Outcome(stage, path, True, metrics=run.record["metrics"]))
+            self.note(Outcome(stage, path, True, metrics=run.record.metrics))
             return run
         others = [] if path.exists() else siblings(self.root, kind, name)
-        newest = max(others, key=lambda run: run.record["created_unix_seconds"], default=None)
-        why = explain_difference(newest.record["ingredients"], ingredients) if newest else []
+        newest = max(others, key=lambda run: run.record.created_unix_seconds, default=None)
+        why = explain_difference(newest.record.ingredients, ingredients) if newest else []
         outcome = Outcome(stage, path, False, why)
         run_or_none = self.work(outcome, "steps", make, folders)
         if run_or_none is not None:
-            outcome.metrics = run_or_none.record["metrics"]
+            outcome.metrics = run_or_none.record.metrics
         return run_or_none
 
     def work(

@@ -38,7 +38,7 @@ def make(root: Path, data: str, limit: int, steps: int, dtype: str) -> tuple[Sto
     assert features is not None
     autoencoder = stages.train_ae(features)
     assert autoencoder is not None
-    return features, autoencoder.record["metrics"]["relative_squared_error"]
+    return features, autoencoder.record.metrics["relative_squared_error"]
 
 
 @click.command()

@@ -141,9 +141,7 @@ def main(data: str, limit: int | None, root: Path, ae_steps: int, decoder_steps:
     tuned = stages.train_decoder(features, autoencoder)
     assert tuned is not None
     pca = PCA.fit(features, recipe.autoencoder.latent_channels)
-    baseline = tuned_on_pca(
-        root, features, RunFolder.open(Path(tuned.record["inputs"]["decoder"])), pca, recipe.decoder
-    )
+    baseline = tuned_on_pca(root, features, RunFolder.open(Path(tuned.record.inputs["decoder"])), pca, recipe.decoder)
 
     model, rows = load_model(FeatureAutoencoder, autoencoder.model_path, CPU), features.rows("val")
     originals = features.read("pixels", rows, view=0)

@@ -1,10 +1,30 @@
 """Run folders: found by their ingredients, finished with a digest, refused when damaged."""
 
 import hashlib
+import json
+from dataclasses import replace
 
 import pytest
 
-from jobs.runs.run_folder import RunError, RunFolder, newest, siblings
+from jobs.runs.run_folder import RunFolder, newest, siblings
+from jobs.runs.run_record import RunError, RunRecord
+
+# As it was written before records had a schema version.
+FIRST_SCHEMA = """{
+ "kind": "generators",
+ "name": "mine",
+ "fingerprint": "56611b237e8970f78f018714ef6cc595c273ca8fa2b9c5f6c601496bc9f7cc8b",
+ "status": "complete",
+ "created_unix_seconds": 1795990052.174,
+ "ingredients": {"latents_content_id": "ab12", "generator": {"steps": 3}, "format": 1},
+ "config": {"steps": 3, "condition": "text"},
+ "inputs": {"latents": "runs/latents/mine-0123456789ab", "text": "runs/text/mine-0123456789ab"},
+ "figures": {"loss": 0.5, "parameters": 7},
+ "text_encoder": "minilm",
+ "text_encoder_sha256": "feed",
+ "max_tokens": 16,
+ "weights_sha256": "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
+}"""
 
 
 def make(root, name="mine", finished=True, **ingredients):
@@ -21,7 +41,7 @@ def test_the_same_ingredients_open_the_same_run(tmp_path):
     again = RunFolder.create(tmp_path, "generators", "mine", {"seed": 1}, {}, {})
     assert again.path == first.path == RunFolder.locate(tmp_path, "generators", "mine", {"seed": 1})
     assert again.complete
-    assert again.record["metrics"] == {"loss": 0.5}
+    assert again.record.metrics == {"loss": 0.5}
     assert make(tmp_path, seed=2).path != first.path
 
 
@@ -43,9 +63,9 @@ def test_a_finished_run_without_its_weights_is_not_complete(tmp_path):
 
 def test_the_newest_finished_run_is_found_by_name_or_path(tmp_path):
     first, second = make(tmp_path, seed=1), make(tmp_path, seed=2)
-    first.record["created_unix_seconds"], second.record["created_unix_seconds"] = 2.0, 1.0
-    first.save()
-    second.save()
+    for run, seconds in ((first, 2.0), (second, 1.0)):
+        run.record = replace(run.record, created_unix_seconds=seconds)
+        run.save()
     make(tmp_path, finished=False, seed=3)
     assert newest(tmp_path, "generators", "mine").path == first.path
     assert newest(tmp_path, "generators", str(second.path)).path == second.path
@@ -58,7 +78,15 @@ def test_another_name_that_begins_alike_is_no_sibling(tmp_path):
         newest(tmp_path, "generators", "mine")
 
 
-@pytest.mark.parametrize(("text", "expected"), [("{", "expected JSON"), ("[]", "expected the record of a run")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "expected JSON"),
+        ("[]", "expected the record of a run; received no object"),
+        ('{"schema_version": 2, "kind": "generators"}', "received no config, no created_unix_seconds, no fingerprint"),
+        (FIRST_SCHEMA.replace('{"loss": 0.5, "parameters": 7}', "[0.5]"), r"received metrics = \[0.5\]"),
+    ],
+)
 def test_a_damaged_record_says_what_to_do(tmp_path, text, expected):
     run = make(tmp_path, seed=1)
     (run.path / "run.json").write_text(text)
@@ -67,6 +95,26 @@ def test_a_damaged_record_says_what_to_do(tmp_path, text, expected):
     assert "run the stage again" in str(error.value)
 
 
+def test_a_record_of_the_first_schema_opens_and_is_saved_in_this_one(tmp_path):
+    (tmp_path / "run.json").write_text(FIRST_SCHEMA)
+    run = RunFolder.open(tmp_path)
+    assert run.record.metrics == {"loss": 0.5, "parameters": 7}
+    assert (run.record.text_encoder, run.record.max_tokens, run.record.class_ids) == ("minilm", 16, None)
+    assert run.record.inputs["text"] == "runs/text/mine-0123456789ab"
+    run.save()
+    saved = json.loads((tmp_path / "run.json").read_text())
+    assert saved["schema_version"] == 2
+    assert "figures" not in saved
+    assert RunFolder.open(tmp_path).record == run.record
+
+
+def test_a_record_of_a_newer_version_is_refused_and_kept(tmp_path):
+    run = make(tmp_path, seed=1)
+    newer = {**json.loads(run.record.to_bytes()), "schema_version": 3}
+    with pytest.raises(RunError, match="expected schema version 2 or older; received 3; update fae-pipe"):
+        RunRecord.from_bytes(json.dumps(newer).encode(), tmp_path / "run.json")
+
+
 def test_no_folder_is_said_so(tmp_path):
-    with pytest.raises(RunError, match="found none"):
+    with pytest.raises(RunError, match="received none"):
         RunFolder.open(tmp_path / "nothing")

@@ -62,7 +62,7 @@ def test_a_flows_held_out_likelihood_is_logged_and_falls(latents, tmp_path):
     # Measured after steps 4, 8 and 12, told in the next line.
     reported = {line["step"]: line["train_bits_per_dim"] for line in lines if "train_bits_per_dim" in line}
     assert list(reported) == [6, 9, 12]
-    assert reported[6] > reported[9] > reported[12] == run.record["metrics"]["train_bits_per_dim"]
+    assert reported[6] > reported[9] > reported[12] == run.record.metrics["train_bits_per_dim"]
     assert all(line["bits_per_dim"] > 0 for line in lines)
 
 

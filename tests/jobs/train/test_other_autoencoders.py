@@ -45,7 +45,7 @@ def test_pca_rebuilds_what_the_svd_of_the_normalized_tokens_does(noise_stores: A
         rebuilt = model.normalize(model.decode(model.encode(torch.from_numpy(x).float().reshape(-1, 4, 4, 64)).mean))
     np.testing.assert_allclose(rebuilt.reshape(-1, 64).numpy(), expected, atol=2e-4)
     error = float(np.square(expected - normal).sum() / np.square(normal).sum())
-    assert run.record["metrics"]["relative_squared_error"] == pytest.approx(error, rel=1e-3)
+    assert run.record.metrics["relative_squared_error"] == pytest.approx(error, rel=1e-3)
     assert not (run.path / "checkpoints").exists()
 
 
@@ -71,7 +71,7 @@ def vae(noise_stores: Any, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
 
 def test_a_vae_of_pixels_is_trained_on_images_and_resumes(vae: RunFolder, noise_stores: Any, tmp_path: Path) -> None:
     assert vae.decodes_to_pixels
-    assert {"psnr_db", "kl_nats_per_token", "latent_std"} <= vae.record["metrics"].keys()
+    assert {"psnr_db", "kl_nats_per_token", "latent_std"} <= vae.record.metrics.keys()
     config = replace(TINY, encoder="pixel-vae")
     again = train_autoencoder(tmp_path, "noise", noise_stores.features, config, LOCAL, silent)
     assert again.weights_sha256 == vae.weights_sha256

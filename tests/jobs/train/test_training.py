@@ -91,7 +91,7 @@ def test_stopped_in_the_middle_and_run_again_ends_at_the_same_bytes(world, train
     assert reported[0] == 2  # from the checkpoint, not from the beginning
     assert run.path.name == undisturbed.path.name
     assert run.weights_sha256 == undisturbed.weights_sha256
-    assert run.record["metrics"] == undisturbed.record["metrics"]
+    assert run.record.metrics == undisturbed.record.metrics
     again = trainings[name](tmp_path / "other", lambda *_: None)
     assert losses_of(run) == losses_of(again)
     assert len(losses_of(run)) == reported[-1]

@@ -263,7 +263,7 @@ def test_reconstructions_are_judged_one_by_one(kind: str, passes: list[int], wor
     assert table.column_names == ["row", "key", "PSNR (dB)", "SSIM", "LPIPS (alex)"]
     assert table["row"].to_pylist() == list(rows)
     assert table["key"].to_pylist() == [features.index["key"][int(row)].as_py() for row in rows]
-    assert value(record, "PSNR (dB)") == pytest.approx(world.made.decoder.record["metrics"]["psnr_db"], rel=1e-5)
+    assert value(record, "PSNR (dB)") == pytest.approx(world.made.decoder.record.metrics["psnr_db"], rel=1e-5)
     assert np.mean(table["SSIM"].to_numpy()) == pytest.approx(value(record, "SSIM"))
     assert record["evaluated"]["made_by"]["autoencoder"] is not None
     assert record["reference"]["images"]["split"] == "val"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from jobs.runs.run_record import RunRecord
 from pipeline.cli import main
-from stores import ArraySpec, Loader, Store, StoreWriter, new_index, open_store
+from stores import ArraySpec, Loader, Store, StoreWriter, fingerprint, new_index, open_store
 from stores.backends.locations import open_bytestore
 
 
@@ -93,8 +94,9 @@ def test_gc_removes_the_older_store_of_a_name_and_keeps_what_models_name(
     named = tmp_path / "named"
     run_json = named / "generators" / "g-0123456789ab" / "run.json"
     run_json.parent.mkdir(parents=True)
-    record = {"kind": "generators", "name": "g", "ingredients": {"latents_content_id": remote.content_id}}
-    run_json.write_text(json.dumps({**record, "inputs": {}, "config": {}, "status": "complete"}))
+    ingredients = {"latents_content_id": remote.content_id}
+    record = RunRecord("generators", "g", fingerprint(ingredients), "complete", 0.0, ingredients, {}, {})
+    run_json.write_bytes(record.to_bytes())
     assert answer("gc", "--root", s3_url, "--models", named)["garbage"] == []
     (tmp_path / "none").mkdir()
     found = answer("gc", "--root", s3_url, "--models", tmp_path / "none", "--delete")["garbage"]

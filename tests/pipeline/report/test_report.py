@@ -69,7 +69,7 @@ def test_subjects_find_what_they_were_made_from(world):
         made.models.generator.path,
     ]
     assert [store.content_id for store in of_generator.stores] == [made.features.content_id, made.latents.content_id]
-    assert open_subject(root, made.models.generator.record["name"]).path == made.models.generator.path
+    assert open_subject(root, made.models.generator.record.name).path == made.models.generator.path
     assert open_subject(root, str(made.latents.path)).generator is None
     assert open_subject(root, str(made.features.path)).runs == []
     assert open_subject(root, str(made.decoder.path)).autoencoder.path == made.autoencoder.path

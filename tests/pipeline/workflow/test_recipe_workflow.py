@@ -46,8 +46,8 @@ def test_what_was_made_is_of_the_recipes_shapes(world):
     assert world.made.features.num_rows == 64
     assert world.made.latents.arrays["latents"].row_shape == (4, 4, 8)
     assert world.made.samples.grid.exists()
-    assert 0 < world.made.autoencoder.record["metrics"]["relative_squared_error"] < 5
-    assert world.made.decoder.record["metrics"]["psnr_db"] > 0
+    assert 0 < world.made.autoencoder.record.metrics["relative_squared_error"] < 5
+    assert world.made.decoder.record.metrics["psnr_db"] > 0
 
 
 def test_a_second_run_calls_no_work_and_says_so(world, monkeypatch, capsys):

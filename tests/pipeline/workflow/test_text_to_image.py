@@ -92,7 +92,7 @@ def held_out_captions(store):
 def test_text_is_encoded_between_the_latents_and_the_generator(captioned):
     stages, made = captioned
     assert [outcome.stage for outcome in stages.outcomes][3:6] == ["encode", "extract-text", "train-gen"]
-    text = open_store(made.models.generator.record["inputs"]["text"])
+    text = open_store(made.models.generator.record.inputs["text"])
     assert text.index["key"].to_pylist() == made.latents.index["key"].to_pylist()
     assert text.views == 2
 
@@ -232,7 +232,7 @@ def test_commands_take_prompts_and_a_text_store_by_name(captioned, world_of_link
     folder = Path(json.loads(outcome.stdout)["path"])
     entries = json.loads((folder / "samples.json").read_text())["images"]
     assert [entry["caption"][14:] for entry in entries] == ["two", "one", "two"]
-    text = captioned[1].models.generator.record["inputs"]["text"]
+    text = captioned[1].models.generator.record.inputs["text"]
     settings = ["--condition", "text", "--size", "tiny", "--steps", 2, "--dry-run"]
     for named in ([], ["--text", "captioned"], ["--text", text]):
         outcome = fae_pipe(world_of_links, "train-gen", "--name", "captioned", *settings, *named)
@@ -253,7 +253,7 @@ def test_a_generator_of_classes_takes_no_prompts(world):
 
 def test_another_text_encoder_is_not_taken_for_the_trained_one(captioned, recipe, tmp_path):
     models = captioned[1].models
-    record = models.generator.record | {"text_encoder_sha256": "0" * 64}
+    record = replace(models.generator.record, text_encoder_sha256="0" * 64)
     others = replace(models, generator=replace(models.generator, record=record))
     with pytest.raises(ValueError, match=r"expected the one that .* was trained with"):
         Stages(tmp_path, recipe, Output(json=True)).sample_few(others, SampleConfig(prompt=("a",), num=1))
@@ -307,7 +307,7 @@ def test_metrics_and_a_report_are_made_of_it(captioned, tmp_path):
     )
     page = (tmp_path / "r.html").read_text()
     assert record["num_bytes"] == len(page.encode())
-    text = Path(made.models.generator.record["inputs"]["text"])
+    text = Path(made.models.generator.record.inputs["text"])
     assert f"{text.name} (text) from {made.features.path.name};" in page
     assert held_out_captions(made.latents)[0] in page
 
@@ -328,6 +328,6 @@ def test_a_report_without_the_captions_says_so(captioned, tmp_path):
     assert "Samples" in titles
     assert not {"Guidance and steps", "Nearest training images"} & set(titles)
     generator = subject.generator
-    record = generator.record | {"inputs": generator.record["inputs"] | {"text": str(tmp_path / "gone")}}
+    record = replace(generator.record, inputs=generator.record.inputs | {"text": str(tmp_path / "gone")})
     with pytest.raises(StoreError):
         text_of(replace(generator, record=record))

@@ -49,7 +49,7 @@ def test_a_sweep_shares_the_features_and_shows_what_the_values_do(sweep, capsys)
     assert "relative_squared_error" in shown
     assert shown.count("extract: up to date") == 2
     runs = sorted((root / "autoencoders").iterdir())
-    assert {RunFolder.open(path).record["config"]["kl_weight"] for path in runs} == {0.0, 10.0}
+    assert {RunFolder.open(path).record.config["kl_weight"] for path in runs} == {0.0, 10.0}
     assert not (root / "decoders").exists()
 
     assert run("run", str(file), "--root", str(root), "--json") == 0
