@@ -46,7 +46,7 @@ def digit_pixels(images: np.ndarray) -> np.ndarray:
     cell = size // DIGIT_PIXELS
     gray = images.astype(np.float64).mean(axis=-1)  # (N, H, W)
     cells = gray.reshape(count, DIGIT_PIXELS, cell, DIGIT_PIXELS, cell)  # (N, H, W) -> (N, 8, H/8, 8, W/8)
-    return cells.mean(axis=(2, 4)).reshape(count, -1) * (16 / 255)
+    return np.asarray(cells.mean(axis=(2, 4)).reshape(count, -1) * (16 / 255))
 
 
 @dataclass(frozen=True)

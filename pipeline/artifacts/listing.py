@@ -28,9 +28,11 @@ class ArtifactRow:
     depth: int = 0
 
     def as_record(self) -> dict[str, Any]:
+        """The row as JSON values."""
         return {name: getattr(self, name) for name in ("path", "kind", "made_from", "num_bytes", "status")}
 
     def as_cells(self) -> dict[str, Any]:
+        """The row as cells of a table, indented by its depth."""
         indent = "" if self.depth == 0 else "   " * (self.depth - 1) + "└─ "
         return {
             "artifact": f"{indent}{name_of(self.path)}",

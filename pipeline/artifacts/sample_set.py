@@ -37,6 +37,7 @@ class SampleSet:
 
     @property
     def grid(self) -> Path:
+        """The grid of the first images."""
         return self.path / "grid.png"
 
     @property

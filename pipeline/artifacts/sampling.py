@@ -32,14 +32,18 @@ class SampleFolder:
 
     @property
     def complete(self) -> bool:
+        """Whether the record is there, which is written last."""
         return (self.path / RECORD).exists()
 
     @property
     def grid(self) -> Path:
+        """The grid of the first images."""
         return self.path / "grid.png"
 
     def record(self) -> dict[str, Any]:
-        return json.loads((self.path / RECORD).read_text())
+        """The content of samples.json."""
+        record: dict[str, Any] = json.loads((self.path / RECORD).read_text())
+        return record
 
     def draw_grid(self, columns: int) -> None:
         """Show the first images in grid.png, `columns` a row; does nothing when it shows them so already."""

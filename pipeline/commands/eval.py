@@ -5,38 +5,33 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
-from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 
 @click.command("eval", cls=FaeCommand)
 @click.argument("samples", metavar="SAMPLES|RUN")
 @input_option("--features", "Feature store whose held-out images a decoder or autoencoder rebuilds")
 @input_option("--decoder", "Pixel decoder through which an autoencoder is judged")
-@click.option(
+@option(
+    "Inputs",
     "--latents",
-    cls=GroupedOption,
-    group="Inputs",
     metavar="NAME|PATH",
     help="Latent store of real images, for captions of samples; that of their generator when absent.",
 )
-@click.option(
+@option(
+    "Inputs",
     "--text",
-    cls=GroupedOption,
-    group="Inputs",
     metavar="NAME|PATH",
     help="Text store of their captions; that of the samples' generator when absent.",
 )
-@click.option(
+@option(
+    "Outputs",
     "--export-npz",
     type=click.Path(path_type=Path, dir_okay=False),
-    cls=GroupedOption,
-    group="Outputs",
     metavar="FILE",
     help="Also write the statistics of what is evaluated, as ADM's evaluation suite reads them.",
 )
-@click.option(
-    "--export-images", is_flag=True, cls=GroupedOption, group="Outputs", help="Put the images into that file too."
-)
+@option("Outputs", "--export-images", is_flag=True, help="Put the images into that file too.")
 @config_options("eval", "runtime", exclude=(*DISTRIBUTED_KEYS, "checkpoints", "rebuilt"))
 def eval_command(
     settings: Settings,

@@ -5,27 +5,18 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import input_option
-from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 
 @click.command("export", cls=FaeCommand)
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    cls=GroupedOption,
-    group="Outputs",
-    metavar="DIR",
-    help="New or empty folder.",
-)
-@click.option(
+@option("Outputs", "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New or empty folder.")
+@option(
+    "Outputs",
     "--terms",
     default="not recorded",
     show_default=True,
-    cls=GroupedOption,
-    group="Outputs",
     metavar="TEXT",
     help="What it was trained on and under which terms, for the model card.",
 )

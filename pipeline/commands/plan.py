@@ -4,13 +4,9 @@ from typing import Any
 
 import click
 
-from pipeline.console import FaeCommand, FiniteNumber, GroupedOption, Settings, WholeNumber, config_options
+from pipeline.console import FaeCommand, FiniteNumber, Settings, WholeNumber, config_options, option
 
 ABOVE_ZERO = 1e-9
-
-
-def _option(group: str, *names: str, **settings: Any) -> Any:
-    return click.option(*names, cls=GroupedOption, group=group, **settings)
 
 
 def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
@@ -18,9 +14,9 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 
 
 @click.command("plan", cls=FaeCommand)
-@_option("Images", "--images", type=WholeNumber(1), required=True, metavar="N", help="Images in all.")
-@_option("Images", "--image-kb", **_number(110.0, metavar="KB", help="Mean size of an image's file."))
-@_option(
+@option("Images", "--images", type=WholeNumber(1), required=True, metavar="N", help="Images in all.")
+@option("Images", "--image-kb", **_number(110.0, metavar="KB", help="Mean size of an image's file."))
+@option(
     "Images",
     "--classes",
     type=WholeNumber(1),
@@ -29,7 +25,7 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
     metavar="N",
     help="Classes of the generator.",
 )
-@_option(
+@option(
     "Images",
     "--caption-tokens",
     type=WholeNumber(1, 255),
@@ -38,19 +34,19 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
     metavar="N",
     help="Tokens of the longest caption, for generators that take captions.",
 )
-@_option("Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all.")
-@_option(
+@option("Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all.")
+@option(
     "Machines",
     "--rate",
     **_number(required=True, metavar="R", help="Images a second that the frozen encoder does on one GPU, as measured."),
 )
-@_option(
+@option(
     "Machines",
     "--storage-rate",
     **_number(metavar="GB/S", help="GB a second that the storage gives to all GPUs together; 1 for each when absent."),
 )
-@_option("Cost", "--gpu-hour-cost", **_number(metavar="MONEY", help="Price of a GPU for an hour."))
-@_option("Cost", "--disk-cost", **_number(metavar="MONEY", help="Price of a TB for a month."))
+@option("Cost", "--gpu-hour-cost", **_number(metavar="MONEY", help="Price of a GPU for an hour."))
+@option("Cost", "--disk-cost", **_number(metavar="MONEY", help="Price of a TB for a month."))
 @config_options(recipe="reading", root=False)
 def plan_command(
     settings: Settings,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
-from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -14,35 +14,31 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("features", metavar="FEATURES")
 @input_option("--autoencoder", "Autoencoder whose latents and rebuilt features are probed")
 @input_option("--latents", "Stored latents of these features, instead of computing them; none")
-@click.option(
+@option(
+    "Inputs",
     "--head",
     type=FILE,
-    cls=GroupedOption,
-    group="Inputs",
     metavar="FILE",
     help="Linear head (safetensors: weight (classes, C), bias) to apply to mean tokens of x and x̂.",
 )
-@click.option(
+@option(
+    "Inputs",
     "--text-tower",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    cls=GroupedOption,
-    group="Inputs",
     metavar="DIR",
     help="Transformers folder of the SigLIP model whose vision half made the features: captions are retrieved.",
 )
-@click.option(
+@option(
+    "Inputs",
     "--images",
     type=click.Path(exists=True, path_type=Path),
-    cls=GroupedOption,
-    group="Inputs",
     metavar="SET",
     help="The set that was encoded, to draw figures upon; pixels of the store, or colors of tokens, when absent.",
 )
-@click.option(
+@option(
+    "Outputs",
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    cls=GroupedOption,
-    group="Outputs",
     metavar="DIR",
     help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
 )

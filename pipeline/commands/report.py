@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS
-from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
+from pipeline.console import Converter, FaeCommand, Settings, config_options, option
 
 
-class Numbers(click.ParamType):
+class Numbers(Converter):
     """Numbers above 0 separated by commas, as a tuple of them."""
 
     name = "numbers"
@@ -19,6 +19,7 @@ class Numbers(click.ParamType):
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text of the option."""
         try:
             found = tuple(self.kind(part) for part in value.split(","))
         except ValueError:
@@ -30,52 +31,41 @@ class Numbers(click.ParamType):
 
 @click.command("report", cls=FaeCommand)
 @click.argument("locations", metavar="RUN|STORE...", nargs=-1, required=True)
-@click.option(
+@option(
+    "Outputs",
     "-o",
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
     metavar="FILE",
-    cls=GroupedOption,
-    group="Outputs",
     help="The page.",
 )
-@click.option(
+@option(
+    "What",
     "--sampling/--no-sampling",
     default=True,
     show_default=True,
-    cls=GroupedOption,
-    group="What",
     help="Make samples by guidance and steps, and look for copies among them.",
 )
-@click.option(
-    "--scales",
-    type=Numbers(float),
-    default="1,2,4",
-    show_default=True,
-    metavar="LIST",
-    cls=GroupedOption,
-    group="What",
-    help="Guidance scales.",
+@option(
+    "What", "--scales", type=Numbers(float), default="1,2,4", show_default=True, metavar="LIST", help="Guidance scales."
 )
-@click.option(
+@option(
+    "What",
     "--grid-steps",
     type=Numbers(int),
     default="5,20,50",
     show_default=True,
     metavar="LIST",
-    cls=GroupedOption,
-    group="What",
     help="Solver steps.",
 )
-@click.option(
+@option(
+    "What",
     "--images",
     type=click.IntRange(1, 256),
     default=16,
     show_default=True,
-    cls=GroupedOption,
-    group="What",
     help="Held-out images to rebuild, and samples to look for copies of.",
 )
 @config_options("runtime", recipe="none", exclude=DISTRIBUTED_KEYS)

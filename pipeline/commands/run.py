@@ -9,22 +9,15 @@ import click
 
 from pipeline.commands.stages import stages_of, watch_of
 from pipeline.config import STAGES, RecipeError
-from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 
 @click.command("run", cls=FaeCommand)
-@click.option(
-    "--until", cls=GroupedOption, type=click.Choice(STAGES), help="Last stage to do; the recipe's own when absent."
-)
-@click.option(
-    "--only",
-    cls=GroupedOption,
-    metavar="NAMES",
-    help="Run these of the recipe's variants alone, such as fae,linear.",
-)
-@click.option(
+@option("General", "--until", type=click.Choice(STAGES), help="Last stage to do; the recipe's own when absent.")
+@option("General", "--only", metavar="NAMES", help="Run these of the recipe's variants alone, such as fae,linear.")
+@option(
+    "General",
     "--results",
-    cls=GroupedOption,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Also write what came out of the variants as a Markdown file.",
@@ -71,9 +64,9 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
 
 
 @click.command("demo", cls=FaeCommand)
-@click.option(
+@option(
+    "General",
     "--model",
-    cls=GroupedOption,
     type=click.Choice(["lightning-dit", "starflow"]),
     default="lightning-dit",
     show_default=True,

@@ -3,13 +3,13 @@
 import click
 
 from pipeline.commands.stages import TRAIN_GROUP_KEYS, input_option, stages_of
-from pipeline.console import FaeCommand, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 
 @click.command("sample", cls=FaeCommand)
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
-@click.option("--previews", is_flag=True, help="Also decode the samples that train-gen saved while training.")
+@option("General", "--previews", is_flag=True, help="Also decode the samples that train-gen saved while training.")
 @config_options("sample", "runtime", exclude=TRAIN_GROUP_KEYS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
     """Make images: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.

@@ -2,17 +2,16 @@
 
 import click
 
-from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options
+from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 
 @click.command("sizes", cls=FaeCommand)
-@click.option(
+@option(
+    "Machines",
     "--gpus",
     type=WholeNumber(1),
     default=8,
     show_default=True,
-    cls=GroupedOption,
-    group="Machines",
     metavar="M",
     help="GPUs that train together.",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options, format_fact
+from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options, format_fact, option
 
 if TYPE_CHECKING:
     from jobs.config import ExtractConfig
@@ -62,20 +62,18 @@ def report(stages: "Stages") -> None:
 
 
 @click.command("extract", cls=FaeCommand)
-@click.option(
+@option(
+    "Encoder",
     "--encoder",
     "encoders",
-    cls=GroupedOption,
-    group="Encoder",
     metavar="NAME",
     multiple=True,
     help="Preset or timm name of the frozen encoder; given more than once, each fills a store from one decode.",
 )
-@click.option(
+@option(
+    "Encoder",
     "--layer",
     "layers",
-    cls=GroupedOption,
-    group="Encoder",
     metavar="BLOCK",
     type=WholeNumber(0),
     multiple=True,

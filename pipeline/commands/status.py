@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.console import FaeCommand, FiniteNumber, GroupedOption, Settings, config_options
+from pipeline.console import FaeCommand, FiniteNumber, Settings, config_options, option
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Status
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 @click.command("status", cls=FaeCommand)
 @click.argument("location", metavar="STORE|RUN")
-@click.option("--watch", is_flag=True, cls=GroupedOption, group="Watching", help="Look again until nobody works on it.")
-@click.option(
+@option("Watching", "--watch", is_flag=True, help="Look again until nobody works on it.")
+@option(
+    "Watching",
     "--every",
     type=FiniteNumber(0.1),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    cls=GroupedOption,
-    group="Watching",
     help="Time between two looks of --watch.",
 )
 @config_options(recipe="none")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.console import FaeCommand, GroupedOption, LocationType, Settings, config_options
+from pipeline.console import FaeCommand, LocationType, Settings, config_options, option
 
 if TYPE_CHECKING:
     from stores.care import Repair, Report
@@ -19,7 +19,7 @@ STORE = LocationType("store", exists=True)
 
 @click.command("verify", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
-@click.option("--repair", is_flag=True, cls=GroupedOption, group="Repair", help="Repair what can be repaired.")
+@option("Repair", "--repair", is_flag=True, help="Repair what can be repaired.")
 @config_options(recipe="none", root=False)
 def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     """Read every byte of a store and compare it with its checksums, digests and records.
@@ -93,14 +93,13 @@ def diff_command(settings: Settings, a: Path | str, b: Path | str) -> None:
 
 
 @click.command("gc", cls=FaeCommand)
-@click.option("--delete", is_flag=True, cls=GroupedOption, group="Removal", help="Remove it; else it is only listed.")
-@click.option(
+@option("Removal", "--delete", is_flag=True, help="Remove it; else it is only listed.")
+@option(
+    "Removal",
     "--models",
     type=FOLDER,
     multiple=True,
     metavar="DIR",
-    cls=GroupedOption,
-    group="Removal",
     help="Other root folder whose models name stores that stay; may be repeated; needed for a --root at a URL.",
 )
 @config_options(recipe="none")

@@ -1,29 +1,24 @@
 """The commands by which rows come and go: export, import, pack and unpack."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pipeline.commands.stores_care import FOLDER, STORE
-from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options
+from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
 COMPRESSORS = ("blosc", "zstd", "gzip")
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def _option(group: str, *names: str, **settings: Any) -> Any:
-    return click.option(*names, cls=GroupedOption, group=group, **settings)
-
-
 @click.command("export", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
-@_option("Output", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New or empty folder.")
-@_option("Output", "--format", "form", type=click.Choice(FORMS), required=True, help="Layout to write.")
-@_option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
-@_option("Rows", "--array", metavar="NAME", help="Array to export; the features or latents when absent.")
-@_option("Rows", "--split", type=click.Choice(["train", "val"]), help="One split; all rows when absent.")
+@option("Output", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New or empty folder.")
+@option("Output", "--format", "form", type=click.Choice(FORMS), required=True, help="Layout to write.")
+@option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
+@option("Rows", "--array", metavar="NAME", help="Array to export; the features or latents when absent.")
+@option("Rows", "--split", type=click.Choice(["train", "val"]), help="One split; all rows when absent.")
 @config_options(recipe="none", root=False)
 def export_rows_command(
     settings: Settings,
@@ -56,8 +51,8 @@ def export_rows_command(
 
 @click.command("import", cls=FaeCommand)
 @click.argument("source", type=FOLDER, metavar="DIR")
-@_option("Store", "--name", "store_name", required=True, metavar="NAME", help="Name of the latent store.")
-@_option(
+@option("Store", "--name", "store_name", required=True, metavar="NAME", help="Name of the latent store.")
+@option(
     "Store",
     "--dtype",
     type=click.Choice(["float16", "float32", "bfloat16"]),
@@ -86,9 +81,9 @@ def import_command(settings: Settings, source: Path, store_name: str, dtype: str
 
 @click.command("pack", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
-@_option("Archive", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New folder.")
-@_option("Archive", "--compressor", type=click.Choice(COMPRESSORS), default="blosc", show_default=True, help="Codec.")
-@_option("Archive", "--level", type=WholeNumber(1, 9), default=5, show_default=True, help="Slower and smaller.")
+@option("Archive", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New folder.")
+@option("Archive", "--compressor", type=click.Choice(COMPRESSORS), default="blosc", show_default=True, help="Codec.")
+@option("Archive", "--level", type=WholeNumber(1, 9), default=5, show_default=True, help="Slower and smaller.")
 @config_options(recipe="none", root=False)
 def pack_command(settings: Settings, store: Path | str, out: Path, compressor: str, level: int) -> None:
     """Make a compressed archive copy of a store, every shard read back and compared.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.stores_care import STORE
-from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options
+from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 if TYPE_CHECKING:
     from stores import Store
@@ -14,22 +14,20 @@ if TYPE_CHECKING:
 
 @click.command("stats", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
-@click.option(
+@option(
+    "Measuring",
     "--array",
     "names",
     multiple=True,
-    cls=GroupedOption,
-    group="Measuring",
     metavar="NAME",
     help="Array to measure; may be repeated; all when absent.",
 )
-@click.option(
+@option(
+    "Measuring",
     "--rows",
     type=WholeNumber(0),
     default=4096,
     show_default=True,
-    cls=GroupedOption,
-    group="Measuring",
     metavar="N",
     help="Rows to read, evenly spaced; 0 reads all.",
 )

@@ -5,28 +5,21 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stores_care import STORE
-from pipeline.console import FaeCommand, GroupedOption, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 
 @click.command("view", cls=FaeCommand)
 @click.argument("store", type=STORE, metavar="STORE")
-@click.option(
+@option(
+    "Serving",
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
     show_default=True,
-    cls=GroupedOption,
-    group="Serving",
     help="Port of 127.0.0.1; 0 takes a free one.",
 )
-@click.option(
-    "--rows-per-page",
-    type=click.IntRange(1, 500),
-    default=24,
-    show_default=True,
-    cls=GroupedOption,
-    group="Serving",
-    help="Rows on a page.",
+@option(
+    "Serving", "--rows-per-page", type=click.IntRange(1, 500), default=24, show_default=True, help="Rows on a page."
 )
 @config_options(recipe="none", root=False)
 def view_command(settings: Settings, store: Path | str, port: int, rows_per_page: int) -> None:

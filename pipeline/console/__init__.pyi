@@ -7,10 +7,12 @@ from .formats import format_shares as format_shares
 from .group import FaeCommand as FaeCommand
 from .group import FaeGroup as FaeGroup
 from .machine import machine_facts as machine_facts
+from .option_types import Converter as Converter
 from .option_types import FiniteNumber as FiniteNumber
 from .option_types import GroupedOption as GroupedOption
 from .option_types import LocationType as LocationType
 from .option_types import WholeNumber as WholeNumber
+from .option_types import option as option
 from .options import Settings as Settings
 from .options import config_options as config_options
 from .output import Output as Output

@@ -28,6 +28,7 @@ class FaeCommand(click.Command):
     """A command whose help lists options under the headings of their groups, general ones last."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group of options as a section."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
@@ -66,6 +67,7 @@ class FaeGroup(click.Group):
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands, in the order in which they were added."""
         return list(self.commands)
 
     def main(
@@ -77,6 +79,7 @@ class FaeGroup(click.Group):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
+        """Run the command line; in standalone mode this ends the process with an exit code."""
         run = functools.partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
             return run()

@@ -1,14 +1,20 @@
 """Kinds of command-line options: under a heading of the help, and of values that click has no type for."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from stores.backends import is_url
 
 GENERAL = "General"
+Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    Converter = click.ParamType[Any]  # generic in click's types only since 8.4
+else:
+    Converter = click.ParamType
 
 
 class GroupedOption(click.Option):
@@ -21,13 +27,19 @@ class GroupedOption(click.Option):
         self.group, self.setting = group, setting
 
 
-class LocationType(click.ParamType):
+def option(group: str, *names: str, **attributes: Any) -> Callable[[Function], Function]:
+    """`click.option` under the heading `group` of the help."""
+    return click.option(*names, cls=GroupedOption, group=group, **attributes)
+
+
+class LocationType(Converter):
     """A folder, which with `exists` must be there, or a URL."""
 
     def __init__(self, name: str, exists: bool = False) -> None:
         self.name, self.folder = name, click.Path(exists=exists, file_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text of the option."""
         return value if is_url(value) else self.folder.convert(value, param, ctx)
 
 
@@ -43,19 +55,21 @@ class FiniteNumber(click.FloatRange):
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text of the option."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"expected a finite number; received {value!r}.", param, ctx)
         return number
 
 
-class OrWord(click.ParamType):
+class OrWord(Converter):
     """What `inner` takes, or a word that stands for None."""
 
-    def __init__(self, inner: click.ParamType, word: str) -> None:
+    def __init__(self, inner: Converter, word: str) -> None:
         self.inner, self.word, self.name = inner, word, f"{inner.name} or {word}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text of the option."""
         if value == self.word:
             return None
         try:

@@ -63,6 +63,7 @@ class StatusFile:
         self.folders = folders
 
     def __call__(self, record: Record) -> None:
+        """Write the record to the folder that is being made; remove it when the work is done."""
         begun = [folder for folder in self.folders if folder.is_dir() and not _is_anothers(folder)]
         for folder in begun[: None if record["state"] == DONE else -1]:
             (folder / PROGRESS).unlink(missing_ok=True)

@@ -150,14 +150,14 @@ def _center(patch: int, shape: Sequence[int], left: float, top: float) -> tuple[
 def _similarity(tokens: Tensor, query: int) -> np.ndarray:
     """(h, w, C) → cosine of every patch with the query, (h, w)."""
     flat = tokens.flatten(0, 1)  # (h, w, C) -> (h·w, C)
-    return cosines(flat[query : query + 1], flat)[0].unflatten(0, tokens.shape[:2]).numpy()
+    return np.asarray(cosines(flat[query : query + 1], flat)[0].reshape(tokens.shape[:2]))
 
 
 def _shaded(values: np.ndarray) -> np.ndarray:
     """The least value light, the largest dark, uint8 (h, w, 3)."""
     shares = (values - values.min()) / ((values.max() - values.min()) or 1)
     ends = np.array([_LIGHT, STRONG], float)
-    return np.round(ends[0] + shares[..., None] * (ends[1] - ends[0])).astype(np.uint8)
+    return np.asarray(np.round(ends[0] + shares[..., None] * (ends[1] - ends[0])), np.uint8)
 
 
 def _dimmed(pixels: np.ndarray, mask: Tensor) -> np.ndarray:

@@ -42,7 +42,7 @@ class Panel:
         self._upright(labels[1])
 
     def band(self, low: Sequence[float], high: Sequence[float], color: tuple[int, int, int]) -> None:
-        """The area between two curves over 0, 1, 2, …"""
+        """Fill the area between two curves over 0, 1, 2 and so on."""
         xs = range(len(low))
         edge = [(self.x(at), self.y(value)) for at, value in zip(xs, high, strict=True)]
         back = [(self.x(at), self.y(value)) for at, value in zip(xs, low, strict=True)]

@@ -168,7 +168,7 @@ def _classified(
     scores = classify(train, val, config.inverse_penalty)
     return {
         "rows": {"train": len(train.rows), "val": len(val.rows)},
-        "classes": int(train.labels.unique().numel()),
+        "classes": len(torch.unique(train.labels)),
         "classification": scores,
         "share_of_x": {kind: _ratio(scores[kind]["linear_top1"], scores["x"]["linear_top1"]) for kind in KINDS},
         "head": {} if head is None else apply_head(head, val),

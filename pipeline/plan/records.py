@@ -35,6 +35,7 @@ class StoreNeed:
     num_bytes: int
 
     def as_cells(self) -> dict[str, Any]:
+        """The row as cells of a table."""
         return {
             "array": self.array,
             "row": self.row,
@@ -55,6 +56,7 @@ class ModelNeed:
     fsdp_bytes: int | None
 
     def as_cells(self) -> dict[str, Any]:
+        """The row as cells of a table."""
         trained = self.ddp_bytes is not None and self.fsdp_bytes is not None
         return {
             "model": self.model,
@@ -79,6 +81,7 @@ class GeneratorNeed:
     fsdp_bytes: int
 
     def as_cells(self) -> dict[str, Any]:
+        """The row as cells of a table."""
         return {
             "generator": self.generator,
             "latents": "×".join(map(str, self.latents)),
@@ -104,6 +107,7 @@ class StageNeed:
     bound_by: str
 
     def as_cells(self) -> dict[str, Any]:
+        """The row as cells of a table."""
         return {
             "stage": self.stage,
             "time": format_seconds(self.seconds),
@@ -126,23 +130,28 @@ class Plan:
 
     @property
     def seconds(self) -> float:
+        """Duration of all stages, one after the other."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
     def gpu_hours(self) -> float:
+        """GPU hours of all stages."""
         return sum(stage.gpu_hours for stage in self.stages)
 
     @property
     def num_bytes(self) -> int:
+        """Bytes of all stores."""
         return sum(store.num_bytes for store in self.stores)
 
     @property
     def gpu_cost(self) -> float | None:
+        """Price of the GPU hours; None without a price of one."""
         price = self.machines.gpu_hour_cost
         return None if price is None else price * self.gpu_hours
 
     @property
     def disk_cost_per_month(self) -> float | None:
+        """Price of the stores for a month; None without a price of a TB."""
         price = self.machines.disk_cost
         return None if price is None else price * self.num_bytes / 1e12
 

@@ -1,6 +1,7 @@
 """The report's images, as HTML with a text for whoever cannot see them."""
 
 import io
+import math
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def nearest_grid(samples: np.ndarray, nearest: Nearest, keys: Sequence[str]) -> 
 
 def columns_of(count: int) -> int:
     """Columns that make a grid of so many images about square."""
-    return max(1, round(count**0.5 + 0.49))
+    return math.ceil(math.sqrt(count)) if count else 1
 
 
 def _figure(pixels: np.ndarray, text: str, caption: str) -> Markup:

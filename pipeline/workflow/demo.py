@@ -62,7 +62,8 @@ def demo_metrics(folder: Path, made: RecipeResult, guided: SampleFolder, unguide
     )
     file = folder / "metrics.json"
     if file.exists() and (saved := json.loads(file.read_text()))["made_of"] == made_of:
-        return saved["metrics"]
+        found: dict[str, Any] = saved["metrics"]
+        return found
     train, heldout = (_half(made.features, split) for split in ("train", "val"))
     rows = made.features.rows("val")
     device = pick_device("auto")
