@@ -147,19 +147,19 @@ def world(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> World:
     """Every stage done once, on two Ray actors. Read it, never write to it: `world_copy` is for that."""
     from pipeline.config.recipe import parse_recipe
     from pipeline.console.output import Output
-    from pipeline.workflow.chain import run_chain
+    from pipeline.workflow.recipe_workflow import run_workflow
     from pipeline.workflow.stages import Stages
 
     root = tmp_path_factory.mktemp("world") / "runs"
     stages = Stages(root, parse_recipe(TINY), Output(json=True))
-    made = run_chain(stages)
+    made = run_workflow(stages)
     assert made is not None
     return World(root, stages.recipe, made, stages.outcomes)
 
 
 @pytest.fixture
 def world_copy(world: World, tmp_path: Path) -> Callable[..., Path]:
-    """(kinds...) -> a root folder with copies of these kinds of artefacts (`features`, `autoencoders`, ...)."""
+    """(kinds...) -> a root folder with copies of these kinds of artifacts (`features`, `autoencoders`, ...)."""
 
     def copy(*kinds: str) -> Path:
         root = tmp_path / "runs"

@@ -23,7 +23,7 @@ def test_a_store_of_another_kind_is_refused(world):
 
 @pytest.mark.parametrize(("kind", "command"), [("features", "extract"), ("latents", "encode")])
 def test_a_store_that_is_not_there_names_its_command(tmp_path, kind, command):
-    with pytest.raises(StoreError, match=rf"complete store named 'x'; found none; run `fae-pipe {command}` first"):
+    with pytest.raises(StoreError, match=rf"complete store named 'x'; received none; run `fae-pipe {command}` first"):
         find_store(tmp_path, kind, "x")
 
 
