@@ -1,6 +1,7 @@
 from .class_ids import format_ids as format_ids
 from .class_ids import parse_classes as parse_classes
 from .class_ids import parse_ids as parse_ids
+from .data import DataConfig as DataConfig
 from .evaluation import EvalConfig as EvalConfig
 from .models import PIXEL_VAE as PIXEL_VAE
 from .models import AutoencoderConfig as AutoencoderConfig
@@ -9,7 +10,6 @@ from .models import GeneratorConfig as GeneratorConfig
 from .probing import ProbeConfig as ProbeConfig
 from .runtime import RuntimeConfig as RuntimeConfig
 from .settings import check as check
-from .stages import DataConfig as DataConfig
 from .stages import EncodeConfig as EncodeConfig
 from .stages import ExtractConfig as ExtractConfig
 from .stages import SampleConfig as SampleConfig

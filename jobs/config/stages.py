@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jobs.config.data import DataConfig
 from jobs.config.evaluation import EvalConfig
 from jobs.config.models import AutoencoderConfig, DecoderConfig, GeneratorConfig
 from jobs.config.runtime import RuntimeConfig
@@ -22,41 +23,6 @@ __all__ = [
     "TextConfig",
     "TrainConfig",
 ]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the images are and which of them are held out."""
-
-    path: str | None = setting(
-        None,
-        "Folder, tar, glob of tars, or Parquet file(s) with the images.",
-        metavar="PATH",
-        group="Images",
-        flag="--data",
-    )
-    labels: str | None = setting(
-        None, "CSV or JSONL with a label or caption for each file of a flat folder.", metavar="FILE", group="Images"
-    )
-    holdout: float = setting(
-        0.0,
-        "Share of images held out for evaluation, chosen by content.",
-        metavar="SHARE",
-        low=0.0,
-        high=0.9,
-        group="Images",
-    )
-    limit: int | None = setting(
-        None, "Use only this many images, chosen by content.", metavar="ROWS", low=1, group="Images"
-    )
-    max_rejected: float = setting(
-        0.01,
-        "Share of unreadable images above which the run ends with an error.",
-        metavar="SHARE",
-        low=0.0,
-        high=1.0,
-        group="Images",
-    )
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from .captions import text_arrays as text_arrays
 from .captions import text_writer as text_writer
 from .decoders import Decoders as Decoders
 from .decoders import Decoding as Decoding
-from .images import encoder_spec as encoder_spec
+from .encoder_facts import encoder_spec as encoder_spec
+from .feature_plan import feature_arrays as feature_arrays
+from .feature_plan import open_images as open_images
+from .feature_plan import plan_features as plan_features
 from .images import extract as extract
-from .images import feature_arrays as feature_arrays
-from .images import plan_features as plan_features
 from .latents import encode as encode
 from .latents import latent_array as latent_array
 from .latents import latent_writer as latent_writer

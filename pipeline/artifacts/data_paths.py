@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.config import DataConfig
-from pipeline.artifacts.digits import write_digits
 
 SKLEARN_DIGITS = "sklearn:digits"
 DATA_VARIABLE = "FAE_PIPE_DATA"
@@ -28,6 +27,8 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
     if data.path is None:
         return data
     if data.path == SKLEARN_DIGITS:
+        from pipeline.artifacts.digits import write_digits
+
         return replace(data, path=str(write_digits(root / "data" / "digits.parquet")))
     if any(sign in data.path for sign in "*?["):
         return data
@@ -45,7 +46,7 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
 def scratch_folder(root: Path, dry_run: bool) -> Iterator[Path]:
     """Where packaged images, digests and unpacked tars lie: `root`; in a dry run a folder that is thrown away.
 
-    The thrown-away one begins with the root's digests and unpacked tars, so that images are not read twice.
+    The thrown-away one begins with the root's digests and unpacked tars, so that nothing is read twice.
     """
     if not dry_run:
         yield root
@@ -53,8 +54,9 @@ def scratch_folder(root: Path, dry_run: bool) -> Iterator[Path]:
     with TemporaryDirectory(prefix="fae-pipe-") as folder:
         cache = Path(folder) / "cache"
         (cache / "unpacked").mkdir(parents=True)
-        for file in (root / "cache").glob("digests-*.parquet"):
-            shutil.copy(file, cache)
+        for pattern in ("digests-*", "encoder-*"):
+            for file in (root / "cache").glob(pattern):
+                shutil.copy(file, cache)
         for file in (root / "cache" / "unpacked").glob("*.tar"):
             (cache / "unpacked" / file.name).symlink_to(file.absolute())
         yield Path(folder)

@@ -28,6 +28,7 @@ from pipeline.config.yaml_nodes import compose, entries, word
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 EXTRACT_TEXT = "extract-text"
+DATA_PATHS = ("path", "labels", "class_names", "image_root")
 STAGES = ("extract", "train-ae", "train-decoder", "encode", EXTRACT_TEXT, "train-gen", "sample")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -78,7 +79,7 @@ def builtin_recipes() -> list[str]:
 def load_recipe(path_or_name: str) -> Recipe:
     """Read a built-in recipe by its name, or a YAML file by its path.
 
-    `data.path`, `data.labels` and `sample.prompts` of a file count from the recipe's folder when something lies there
+    Paths of the section `data` and `sample.prompts` of a file count from the recipe's folder when something lies there
     (globs are tried too), otherwise from the working folder, as written. Keys that are absent keep their defaults;
     without a `name` the file's stem is the name.
 
@@ -96,7 +97,8 @@ def load_recipe(path_or_name: str) -> Recipe:
             f"({', '.join(builtin_recipes())}); found no such file{'; ' * bool(near)}{near}"
         )
     recipe = parse_recipe(file.read_bytes(), str(file), file.stem)
-    data = replace(recipe.data, path=_beside(file, recipe.data.path), labels=_beside(file, recipe.data.labels))
+    paths: dict[str, Any] = {key: _beside(file, getattr(recipe.data, key)) for key in DATA_PATHS}
+    data = replace(recipe.data, **paths)
     sample = replace(recipe.sample, prompts=_beside(file, recipe.sample.prompts))
     return replace(recipe, data=data, sample=sample)
 

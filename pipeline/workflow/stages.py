@@ -11,6 +11,7 @@ from pipeline.workflow.stage_runner import Outcome, StageRunner
 from stores import Store
 
 if TYPE_CHECKING:
+    from jobs.executors import OnProgress
     from pipeline.artifacts import SampleFolder, SampleSet
 
 
@@ -27,7 +28,7 @@ class Stages(StageRunner):
 
     def extract_each(self, configs: Sequence[ExtractConfig]) -> list[Store | None]:
         """Images → a feature store for each config; these differ in encoder and block, images are decoded once."""
-        from jobs.extraction import extract, plan_features
+        from jobs.extraction import plan_features
 
         recipe, parent = self.recipe, self.root / "features"
         with scratch_folder(self.root, self.dry_run) as folder:
@@ -37,7 +38,13 @@ class Stages(StageRunner):
                     data, configs, recipe.runtime, folder / "cache", lambda done, total: scanned(done, total, {})
                 )
             writers = [plan.writer(parent, recipe.name) for plan in plans]
-            return self.stores("extract", writers, lambda report: extract(writers, plans, data, recipe.runtime, report))
+
+            def make(report: "OnProgress") -> list[Store]:
+                from jobs.extraction import extract
+
+                return extract(writers, plans, data, recipe.runtime, report)
+
+            return self.stores("extract", writers, make)
 
     def extract_text(self, source: Store) -> Store | None:
         """Captions of a store's rows → text store in the same order."""

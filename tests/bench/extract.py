@@ -37,8 +37,8 @@ from jobs.executors.inference_pool import InferencePool
 from jobs.executors.ray_pool import ray_session
 from jobs.executors.store_builder import write_missing_shards
 from jobs.executors.worker import ShardResult
+from jobs.extraction.feature_plan import FeaturePlan, plan_features
 from jobs.extraction.image_worker import ExtractWorker, Target
-from jobs.extraction.images import FeaturePlan, plan_features
 
 
 class WatchedWorker(ExtractWorker):

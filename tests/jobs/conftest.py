@@ -11,7 +11,8 @@ import pytest
 
 from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.executors.worker import OnProgress
-from jobs.extraction.images import extract, plan_features
+from jobs.extraction.feature_plan import plan_features
+from jobs.extraction.images import extract
 from stores import ArraySpec, Store, StoreWriter, new_index
 
 LOCAL = RuntimeConfig(executor="local", threads=1)

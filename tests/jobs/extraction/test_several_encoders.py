@@ -9,7 +9,8 @@ import pytest
 
 from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extraction import image_worker as working
-from jobs.extraction.images import extract, plan_features
+from jobs.extraction.feature_plan import plan_features
+from jobs.extraction.images import extract
 from stores import Store
 
 CONFIG = ExtractConfig(

@@ -1,0 +1,118 @@
+"""What a feature store records of its encoder and device, remembered, so that one that is up to date is known at once.
+
+Finding it out takes torch, timm and the digest of the weights: seconds, against milliseconds for a look at the files.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fae.encoders
+import fae.weights
+from fae.encoders import EncoderSpec
+from jobs.config import ExtractConfig
+from stores import fingerprint
+from stores.backends import make_folder, replace_file
+
+LIBRARIES = ("torch", "timm")
+ACCELERATORS = ("/dev/nvidia*", "/dev/kfd", "/dev/dxg", "/dev/dri/render*")
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """The encoder's ingredients, its tokens (h, w, C) for one image, and the device and arithmetic that it runs on."""
+
+    encoder: dict[str, Any]
+    shape: tuple[int, int, int]
+    precision: str
+    device: str
+
+
+def encoder_spec(config: ExtractConfig) -> EncoderSpec:
+    """The frozen encoder of the settings."""
+    return EncoderSpec.from_preset(
+        config.encoder, weights=config.weights, layer=config.layer, norm=config.norm, input_size=config.input_size
+    )
+
+
+def encoder_facts(config: ExtractConfig, device: str, cache: Path) -> EncoderFacts:
+    """The facts of an encoder on a device (`auto`, `cpu`, …): those kept in the folder `cache`, where they still hold.
+
+    They hold for the same settings, libraries, sources of the encoders, machine and devices, and as long as the files
+    of weights have their size and time of change.
+
+    Raises:
+        EncoderError: an unknown encoder, or settings that do not fit it.
+        WeightsError: there are no weights.
+        ValueError: an unknown or absent device.
+    """
+    spec = encoder_spec(config)
+    file = cache / f"encoder-{fingerprint(_asked(spec, config.precision, device))[:24]}.json"
+    known = _recalled(file)
+    if known is None:
+        known, weights = _found(spec, config.precision, device)
+        record = {"facts": asdict(known), "files": [_identity(path) for path in weights]}
+        make_folder(cache)
+        replace_file(file, json.dumps(record).encode())
+    return known
+
+
+def _asked(spec: EncoderSpec, precision: str, device: str) -> dict[str, Any]:
+    devices = sorted(str(path) for pattern in ACCELERATORS for path in Path("/").glob(pattern[1:]))
+    return {
+        "spec": asdict(spec),
+        "precision": precision,
+        "device": device,
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "sources": _sources_digest(),
+        "machine": [platform.node(), platform.machine(), _processor_flags()],
+        "accelerators": [*devices, *(os.environ.get(name, "") for name in VARIABLES)],
+    }
+
+
+def _sources_digest() -> str:
+    files = [file for room in (fae.encoders, fae.weights) for file in sorted(Path(room.__path__[0]).glob("*.py"))]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _processor_flags() -> str:
+    """What the processor can do decides whether it computes in bf16."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return platform.processor()
+
+
+def _recalled(file: Path) -> EncoderFacts | None:
+    try:
+        record = json.loads(file.read_bytes())
+        unchanged = all(known == _identity(Path(known[0])) for known in record["files"])
+        facts = EncoderFacts(**record["facts"] | {"shape": tuple(record["facts"]["shape"])})
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    return facts if unchanged else None
+
+
+def _identity(path: Path) -> list[Any]:
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _found(spec: EncoderSpec, precision: str, device: str) -> tuple[EncoderFacts, list[Path]]:
+    """The facts, and the files that they were read from."""
+    from fae.encoders import describe, encoder_shape, resolve_weights
+    from fae.weights import LOCAL_DIR, local_folder
+    from jobs.executors import dtype_name, pick_device
+
+    place, weights = pick_device(device), resolve_weights(spec)
+    local = spec.weights is not None and spec.weights.startswith(LOCAL_DIR)
+    files = [Path(weights.path), *(local_folder(spec.weights or "").glob("config.json") if local else [])]
+    facts = EncoderFacts(describe(spec, weights), encoder_shape(spec), dtype_name(precision, place), place.type)
+    return facts, [file.absolute() for file in files]

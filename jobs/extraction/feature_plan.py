@@ -1,0 +1,92 @@
+"""Which feature stores an extraction makes: what images, encoder and settings decide; found without torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fae.encoders import EncoderSpec
+from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.extraction.encoder_facts import EncoderFacts, encoder_facts, encoder_spec
+from stores import ArraySpec, StoreWriter, fingerprint
+from stores.sources import ScanResult, Source, open_source, scan
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """Everything `StoreWriter.plan` needs, and the parts a worker needs to fill a shard."""
+
+    source: Source
+    config: ExtractConfig
+    spec: EncoderSpec
+    scanned: ScanResult
+    arrays: list[ArraySpec]
+    ingredients: dict[str, Any]
+    attributes: dict[str, Any]
+
+    def writer(self, parent: Path, name: str) -> StoreWriter:
+        """The store's writer: a new folder, or the one that these ingredients already have."""
+        return StoreWriter.plan(
+            parent,
+            kind="features",
+            name=name,
+            arrays=self.arrays,
+            views=1 + self.config.flip,
+            index=self.scanned.table,
+            ingredients=self.ingredients,
+            attributes=self.attributes,
+            rows_per_shard=self.config.rows_per_shard,
+            seed=self.config.seed,
+        )
+
+
+def plan_features(
+    data: DataConfig,
+    configs: Sequence[ExtractConfig],
+    runtime: RuntimeConfig,
+    cache: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[FeaturePlan]:
+    """Read every image's bytes once, digest the encoders' weights, and name all that decides the features.
+
+    Args:
+        data: where the images are.
+        configs: settings of the stores; they differ in the encoder and its block alone.
+        runtime: where the encoder will run.
+        cache: folder for unpacked tars, and for digests of images and weights that have not changed.
+        on_progress: called with the images read and their number.
+
+    Raises:
+        ValueError: no data path, no image, or settings that do not fit the encoder.
+    """
+    source = open_images(data, cache)
+    encoders = [encoder_facts(config, runtime.device, cache) for config in configs]
+    # The images come last: reading them all may take an hour, and a mistake in the settings is said before.
+    digests = cache / f"digests-{fingerprint({'root': str(Path(str(data.path)).absolute())})[:12]}.parquet"
+    scanned = scan(source, holdout=data.holdout, limit=data.limit, cache=digests, progress=on_progress)
+    return [_plan(source, config, facts, scanned) for config, facts in zip(configs, encoders, strict=True)]
+
+
+def open_images(data: DataConfig, cache: Path) -> Source:
+    """The source of the images that the settings name; `cache` is a folder for unpacked tars.
+
+    Raises:
+        ValueError: no path.
+        SourceError: no source of images is there.
+    """
+    if data.path is None:
+        raise ValueError("data.path: expected a folder, tar or Parquet file of images; received none; pass --data PATH")
+    return open_source(data.path, data.source_options(), cache=str(cache / "unpacked"))
+
+
+def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
+    """What a feature store keeps of an image whose tokens are (h, w, C)."""
+    pixels = ArraySpec("pixels", (config.image_size, config.image_size, 3), "uint8")
+    return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
+
+
+def _plan(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:
+    arrays = feature_arrays(config, facts.shape)
+    ingredients = {"encoder": facts.encoder, "image_size": config.image_size, "precision": facts.precision}
+    attributes = {"class_names": scanned.class_names, "device": facts.device}
+    return FeaturePlan(source, config, encoder_spec(config), scanned, arrays, ingredients, attributes)
