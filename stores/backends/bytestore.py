@@ -50,8 +50,6 @@ class ByteStore(ABC):
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
         """Create or replace the blob by `data`: a buffer, or an iterable of buffers to be joined.
 
-        An iterable may be gone through more than once, by attempts that follow a failed one.
-
         `before_visible` is called before the blob appears, as late as the backend allows; when it raises, nothing
         appears.
         """

@@ -22,9 +22,8 @@ def open_bytestore(place: Location) -> ByteStore:
     if not is_url(place):
         return LocalByteStore(place)
     from stores.backends.object_store import ObjectByteStore
-    from stores.backends.retry import RetryingByteStore
 
-    return RetryingByteStore(ObjectByteStore(str(place)))
+    return ObjectByteStore(str(place))
 
 
 def local_folder(blobs: ByteStore) -> Path:

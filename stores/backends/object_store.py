@@ -14,7 +14,10 @@ from stores.backends.fileio import is_buffer
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "memory")
 _CLIENT_OPTIONS = {"timeout": timedelta(minutes=5), "connect_timeout": timedelta(seconds=20)}
-_RETRIES = {"max_retries": 4, "retry_timeout": timedelta(minutes=2)}
+# The only retries: obstore repeats a request after a 5xx answer, a refused or dropped connection, or a timeout.
+_RETRIES = {"max_retries": 6, "retry_timeout": timedelta(minutes=2)}
+# But it never repeats a conditional write whose answer got lost; `swap` finds out what became of it.
+_SWAP_ATTEMPTS = 5
 
 
 class ObjectByteStore(ByteStore):
@@ -86,21 +89,27 @@ class ObjectByteStore(ByteStore):
             return sorted(self._obstore.list_with_delimiter(self._remote)["common_prefixes"])
 
     def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
-        exceptions = self._exceptions
-        found, mode = self._versioned(key)
-        if found != expected:
-            return found == new
-        try:
-            with self._errors(key):
-                self._obstore.delete(self._remote, key) if new is None else self._obstore.put(
-                    self._remote, key, new, mode=mode
-                )
-        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-            # A put that was tried again after its answer got lost fails against itself.
-            return self._versioned(key)[0] == new
-        except FileNotFoundError:
-            return new is None
-        return True
+        for attempt in range(1, _SWAP_ATTEMPTS + 1):
+            found, mode = self._versioned(key)
+            if found != expected:
+                return found == new
+            try:
+                self._write_version(key, new, mode)
+            except (self._exceptions.AlreadyExistsError, self._exceptions.PreconditionError):
+                continue  # Another process was faster, or this write's answer got lost and obstore repeated it.
+            except OSError:
+                if attempt == _SWAP_ATTEMPTS:
+                    raise
+            else:
+                return True
+        return False
+
+    def _write_version(self, key: str, new: bytes | None, mode: Any) -> None:
+        if new is None:
+            self.delete(key)
+            return
+        with self._errors(key):
+            self._obstore.put(self._remote, key, new, mode=mode)
 
     def sweep(self) -> list[str]:
         return []

@@ -137,7 +137,6 @@ def test_a_server_that_stays_away_ends_the_run_and_later_the_same_call_goes_on(
     proxy: FaultProxy, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.backends.object_store._RETRIES", {"max_retries": 0})
-    monkeypatch.setattr("stores.backends.retry.time.sleep", lambda seconds: None)
     proxy.share, proxy.kinds = 0.0, ("503",)
     run = RowWorker.run
 

@@ -2,18 +2,16 @@
 
 import os
 import pickle
-import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stores.backends.bytestore import ByteStore
-from stores.backends.faults import FaultyByteStore
 from stores.backends.local import LocalByteStore
 from stores.backends.locations import open_bytestore
 from stores.backends.object_store import ObjectByteStore
-from stores.backends.retry import RetryingByteStore
 from stores.testing.bytestore import ByteStoreContract
 
 
@@ -56,6 +54,36 @@ class TestMemory(ByteStoreContract):
         pytest.importorskip("obstore", reason="obstore is not installed (pip install 'fae-pipe[s3]')")
         return ObjectByteStore(f"memory://{uuid.uuid4().hex}/some/prefix")
 
+    @pytest.mark.parametrize("happened", [True, False])
+    @pytest.mark.parametrize("new", [b"2", None])
+    def test_a_swap_whose_answer_got_lost_finds_out_what_became_of_it(
+        self, blobs: ObjectByteStore, monkeypatch: pytest.MonkeyPatch, happened: bool, new: bytes | None
+    ) -> None:
+        write, attempts = blobs._write_version, []
+
+        def lose_the_first_answer(*arguments: Any) -> None:
+            attempts.append(arguments)
+            if happened or len(attempts) > 1:
+                write(*arguments)
+            if len(attempts) == 1:
+                raise OSError("connection reset")
+
+        blobs.write("a", b"1")
+        monkeypatch.setattr(blobs, "_write_version", lose_the_first_answer)
+        assert blobs.swap("a", b"1", new)
+        assert len(attempts) == (1 if happened else 2)
+        assert blobs.exists("a") == (new is not None)
+
+    def test_a_swap_gives_up_when_the_server_stays_away(
+        self, blobs: ObjectByteStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise OSError("connection reset")
+
+        monkeypatch.setattr(blobs, "_write_version", fail)
+        with pytest.raises(OSError, match="connection reset"):
+            blobs.swap("a", None, b"1")
+
 
 class TestS3(ByteStoreContract):
     @pytest.fixture
@@ -72,33 +100,6 @@ class TestS3(ByteStoreContract):
         other = open_bytestore("s3://no-such-bucket/x")
         with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/x/a"):
             other.read("a")
-
-
-class TestLocalWithFaults(ByteStoreContract):
-    """Every third operation fails, hangs, is done twice, or done with its answer lost."""
-
-    @pytest.fixture(params=["fail", "fail-after", "hang", "duplicate"])
-    def blobs(self, tmp_path: Path, request: pytest.FixtureRequest) -> ByteStore:
-        # Counted by thread: two threads that share a count can meet every fault on one's retries, and exhaust them.
-        local = threading.local()
-
-        def every_third(_: int) -> str | None:
-            local.count = getattr(local, "count", -1) + 1
-            return request.param if local.count % 3 == 1 else None
-
-        faulty = FaultyByteStore(LocalByteStore(tmp_path / "store"), every_third, hang_seconds=0.002)
-        return RetryingByteStore(faulty, first_wait_seconds=0.001)
-
-
-def test_retries_give_up_and_pass_on_what_is_final(tmp_path: Path) -> None:
-    faulty = FaultyByteStore(LocalByteStore(tmp_path), lambda number: "fail")
-    with pytest.raises(OSError, match="injected"):
-        RetryingByteStore(faulty, attempts=3, first_wait_seconds=0.001).read("a")
-    assert len(faulty.operations) == 3
-    missing = FaultyByteStore(LocalByteStore(tmp_path), lambda number: None)
-    with pytest.raises(FileNotFoundError):
-        RetryingByteStore(missing, attempts=3, first_wait_seconds=0.001).read("a")
-    assert len(missing.operations) == 1
 
 
 @pytest.mark.parametrize(
