@@ -1,2 +1,2 @@
-from .reused_rows import ReusedRows as ReusedRows
+from .reuse import ReusedRows as ReusedRows
 from .writer import StoreWriter as StoreWriter

@@ -1,21 +1,28 @@
-"""Growth: the order of an image set that contains an older one, and rows that are copied instead of computed again."""
+"""Rows that a new store takes from older ones: which, in what order, and how they are read.
 
+A row is the same when its image's bytes are and it was made with the same ingredients. The rows to copy are written to
+`reuse.parquet` when the store is begun; workers read that file.
+"""
+
+import io
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from stores.backends import Location, inside, open_bytestore
-from stores.core import Store, read_manifest
-from stores.format import COMPLETE, Manifest, Permutation, StoreError, with_row_numbers
+from stores.backends import ByteStore, Location, check_key, inside, open_bytestore, sibling
+from stores.core import Store, read_manifest, read_record
+from stores.format import COMPLETE, REUSE, CommitRecord, Manifest, Parts, Permutation, StoreError, with_row_numbers
 
 REUSE_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("store", pa.string(), nullable=False),
-        pa.field("donor_row", pa.int64(), nullable=False),
+        pa.field("store_row", pa.int64(), nullable=False),
     ]
 )
 
@@ -35,19 +42,19 @@ def sibling_stores(parent: Location) -> list[SiblingStore]:
         try:
             found.append(SiblingStore(folder, read_manifest(open_bytestore(inside(parent, folder)))))
         except (StoreError, OSError, ValueError):
-            continue  # No store, or a damaged one: nothing is taken from it.
+            continue  # No store, or a damaged one: nothing is reused from it.
     return found
 
 
 def reusable_stores(parent: Location, stores: list[SiblingStore], planned: Manifest) -> list[tuple[str, Store]]:
     """Complete stores whose rows were made as the planned ones are: same encoder, arrays and views; largest first."""
-    chosen = [one for one in stores if one.manifest.status == COMPLETE and _makes_same_rows(one.manifest, planned)]
-    chosen.sort(key=lambda one: (-one.manifest.num_rows, one.folder))
-    opened = [(one.folder, Store(open_bytestore(inside(parent, one.folder)), one.manifest)) for one in chosen]
+    usable = [one for one in stores if one.manifest.status == COMPLETE and _makes_same_rows(one.manifest, planned)]
+    usable.sort(key=lambda one: (-one.manifest.num_rows, one.folder))
+    opened = [(one.folder, Store(open_bytestore(inside(parent, one.folder)), one.manifest)) for one in usable]
     return [(folder, store) for folder, store in opened if _has_index(store)]
 
 
-def grown_order(table: pa.Table, base: pa.Table, seed: int) -> pa.Table | None:
+def extended_order(table: pa.Table, base: pa.Table, seed: int) -> pa.Table | None:
     """The rows in the order of `base`, then the new ones in the seeded order; None when a row of `base` is missing.
 
     table: an index sorted by key. An image is the same when its bytes are; a key that fits as well goes first.
@@ -62,20 +69,20 @@ def grown_order(table: pa.Table, base: pa.Table, seed: int) -> pa.Table | None:
     return with_row_numbers(table.take(pa.array(order)))
 
 
-def plan_reuse(table: pa.Table, donors: list[tuple[str, Store]]) -> pa.Table:
-    """Which rows of an index can be copied, from which store and row (REUSE_SCHEMA); the first donor that has one."""
-    store = np.full(table.num_rows, -1)
-    donor_row = np.full(table.num_rows, -1)
-    for number, (_, donor) in enumerate(donors):
-        open_rows = np.flatnonzero(store < 0)
-        rows = donor.rows()
-        digests = donor.index["sha256"].take(pa.array(rows))
-        found = pc.index_in(table["sha256"].take(pa.array(open_rows)), digests).fill_null(-1).to_numpy()
-        store[open_rows[found >= 0]] = number
-        donor_row[open_rows[found >= 0]] = rows[found[found >= 0]]
-    rows = np.flatnonzero(store >= 0)
-    names = pa.array([folder for folder, _ in donors], pa.string())
-    columns = [pa.array(rows), names.take(pa.array(store[rows])), pa.array(donor_row[rows])]
+def plan_reuse(table: pa.Table, stores: list[tuple[str, Store]]) -> pa.Table:
+    """Which rows of an index can be copied, from which store and row (REUSE_SCHEMA); the first store that has one."""
+    store_number = np.full(table.num_rows, -1)
+    store_row = np.full(table.num_rows, -1)
+    for number, (_, store) in enumerate(stores):
+        open_rows = np.flatnonzero(store_number < 0)
+        rows = store.rows()
+        digests = store.index["sha256"].take(pa.array(rows))
+        matches = pc.index_in(table["sha256"].take(pa.array(open_rows)), digests).fill_null(-1).to_numpy()
+        store_number[open_rows[matches >= 0]] = number
+        store_row[open_rows[matches >= 0]] = rows[matches[matches >= 0]]
+    rows = np.flatnonzero(store_number >= 0)
+    names = pa.array([folder for folder, _ in stores], pa.string())
+    columns = [pa.array(rows), names.take(pa.array(store_number[rows])), pa.array(store_row[rows])]
     return pa.table(columns, schema=REUSE_SCHEMA)
 
 
@@ -107,3 +114,114 @@ def _match(table: pa.Table, base: pa.Table) -> np.ndarray:
 
 def _key_and_digest(table: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(table["sha256"], table["key"], " ")
+
+
+@dataclass(frozen=True)
+class ReusedRows:
+    """Rows of a shard that need no computing: `mask` bool (rows,), `parts` name -> (reused rows, views, *row_shape)."""
+
+    mask: np.ndarray
+    parts: Parts
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values (rows to compute, ...) of a shard's other rows as (rows, ...); reused rows hold anything."""
+        if not self.mask.any():
+            return values
+        spread = np.zeros((len(self.mask), *values.shape[1:]), values.dtype)
+        spread[~self.mask] = values
+        return spread
+
+
+class ReuseReader:
+    """Finds and reads the rows that reuse.parquet names; a store that is gone or damaged gives none."""
+
+    def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
+        self.blobs, self.manifest = blobs, manifest
+        self._stores: dict[str, Store | None] = {}
+
+    def rows(self, shard: int) -> ReusedRows:
+        """The reused rows of a shard, every checksum compared."""
+        rows = self.manifest.shard_rows(shard)
+        mask = np.zeros(len(rows), bool)
+        shapes = {part.name: (len(rows), self.manifest.views, *part.row_shape) for part in self.manifest.parts}
+        parts = {part.name: np.empty(shapes[part.name], part.numpy_dtype) for part in self.manifest.parts}
+        for folder, positions, store_rows in self._groups(rows):
+            store = self._store(folder)
+            if store is None:
+                continue
+            try:
+                stored = {part.name: store.read_stored(part, store_rows) for part in self.manifest.parts}
+            except (StoreError, OSError):
+                continue  # Rows that cannot be read there are computed here.
+            mask[positions] = True
+            for name, values in stored.items():
+                parts[name][positions] = values
+        return ReusedRows(mask, {name: values[mask] for name, values in parts.items()})
+
+    def covers(self, shard: int) -> bool:
+        """Whether the plan says that every row of a shard is to be copied."""
+        rows = self.manifest.shard_rows(shard)
+        first, last = np.searchsorted(self._rows, [rows.start, rows.stop])
+        return bool(last - first == len(rows))
+
+    def reusable_shard(self, shard: int) -> tuple[Store, CommitRecord] | None:
+        """The store whose shard of this number holds exactly these rows and no others, with its record, if any."""
+        rows = self.manifest.shard_rows(shard)
+        groups = self._groups(rows)
+        store = self._store(groups[0][0]) if len(groups) == 1 else None
+        if store is None or store.manifest.rows_per_shard != self.manifest.rows_per_shard:
+            return None
+        if not np.array_equal(groups[0][2], np.arange(rows.start, rows.stop)):
+            return None
+        try:
+            if store.manifest.shard_rows(shard) != rows:
+                return None
+            for part in self.manifest.parts:
+                store.check_shard(part, shard)
+            record = read_record(store.blobs, store.manifest, shard)
+        except (StoreError, OSError):
+            return None
+        return store, record
+
+    def _groups(self, rows: range) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """(store's folder, positions in the shard, rows of that store) for the reused rows of a shard."""
+        first, last = np.searchsorted(self._rows, [rows.start, rows.stop])
+        table = self._table.slice(first, last - first)
+        folders = np.array(table["store"].to_pylist(), object)
+        positions = table["row"].to_numpy() - rows.start
+        store_rows = table["store_row"].to_numpy()
+        return [(str(name), positions[folders == name], store_rows[folders == name]) for name in sorted(set(folders))]
+
+    def _store(self, folder: str) -> Store | None:
+        if folder not in self._stores:
+            self._stores[folder] = self._open(folder)
+        return self._stores[folder]
+
+    def _open(self, folder: str) -> Store | None:
+        try:
+            blobs = open_bytestore(sibling(self.blobs, check_key(folder)))
+            manifest = read_manifest(blobs)
+        except (StoreError, OSError, ValueError):
+            return None
+        return Store(blobs, manifest) if manifest.status == COMPLETE else None
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        try:
+            table = pq.ParquetFile(pa.BufferReader(self.blobs.read(REUSE))).read(use_threads=False)
+            # Stores of manifest schema 1 call the last column otherwise.
+            return table.rename_columns(REUSE_SCHEMA.names).cast(REUSE_SCHEMA)
+        except (FileNotFoundError, pa.ArrowException, ValueError):
+            # Without the file, or with a damaged one, all rows are computed.
+            return REUSE_SCHEMA.empty_table()
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        return np.asarray(self._table["row"].to_numpy())
+
+
+def reuse_to_bytes(table: pa.Table) -> bytes:
+    """The Parquet file of the rows to copy."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

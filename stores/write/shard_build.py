@@ -21,7 +21,7 @@ from stores.format import (
     decode,
     encode,
 )
-from stores.write.reused_rows import ReusedRows
+from stores.write.reuse import ReusedRows
 
 _THREADS = 1
 
@@ -82,7 +82,7 @@ class ShardBuild:
         return CommitRecord(self.manifest.fingerprint, self.shard, rows.start, rows.stop, files, sums, self.rejected)
 
     def _stored(self, spec: ArraySpec, reused: ReusedRows | None) -> Parts:
-        """What is stored: cast to the dtype, contiguous, kept rows as they were, rejected rows at the fill value."""
+        """What is stored: cast to the dtype, contiguous, reused rows as they were, rejected rows at the fill value."""
         given = self.given[spec.name]
         parts = encode(spec, given)
         for part in spec.parts if self.rejected or reused else ():

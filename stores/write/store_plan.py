@@ -1,4 +1,4 @@
-"""What a new store will be: its rows in order, its manifest, its place, and what it can take from older stores."""
+"""What a new store will be: its rows in order, its manifest, its location, and what it reuses from older stores."""
 
 import time
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from stores.format import (
     fingerprint,
 )
 from stores.format import index as indexing
-from stores.write.reuse import SiblingStore, grown_order, plan_reuse, reusable_stores, sibling_stores
+from stores.write.reuse import SiblingStore, extended_order, plan_reuse, reusable_stores, sibling_stores
 
 
 @dataclass(frozen=True)
 class StorePlan:
-    """A store to be: `reuse` names the rows that are copied from stores beside it (`growth.REUSE_SCHEMA`)."""
+    """A store to be: `reuse` names the rows that are copied from stores beside it (`reuse.REUSE_SCHEMA`)."""
 
-    place: Location
+    location: Location
     manifest: Manifest
     index: pa.Table
     reuse: pa.Table
@@ -88,61 +88,61 @@ class StoreSpec:
         return base if base is not None and large_enough else usual
 
 
-def plan_store(request: StoreSpec, index: pa.Table) -> StorePlan:
-    """The store that these rows and ingredients already have, or a new one that takes over what older stores hold.
+def plan_store(spec: StoreSpec, index: pa.Table) -> StorePlan:
+    """The store that these rows and ingredients already have, or a new one that reuses what older stores hold.
 
     Rows whose order is free come in the seeded order; when an older store holds a part of them, they keep its order and
-    the others follow, so that its shards can be taken over as they are.
+    the others follow, so that its shards can be copied as they are.
 
     Raises:
         ValueError: a malformed index, array or ingredient.
     """
     table = indexing.complete_index(index)
-    table = table.sort_by("key") if request.permute else table
+    table = table.sort_by("key") if spec.permute else table
     rows_sha256 = indexing.index_digest(table)
-    ordered = indexing.permuted_index(table, request.seed) if request.permute else table
-    manifest = request.manifest(ordered, rows_sha256)
-    stores = sibling_stores(request.parent)
-    twin = _twin(request, stores, manifest, table)
-    if twin is not None:
-        return twin
-    donors = reusable_stores(request.parent, stores, manifest)
-    for folder, donor in donors if request.permute else []:
-        same_seed = donor.manifest.ingredients["store"]["seed"] == request.seed
-        grown = grown_order(table, donor.index, request.seed) if same_seed else None
-        if grown is not None:
-            ordered, base = grown, donor.manifest
-            manifest = request.manifest(grown, rows_sha256, base.rows_per_shard, grown_from=folder.rpartition("-")[2])
+    ordered = indexing.permuted_index(table, spec.seed) if spec.permute else table
+    manifest = spec.manifest(ordered, rows_sha256)
+    stores = sibling_stores(spec.parent)
+    existing = _existing_store(spec, stores, manifest, table)
+    if existing is not None:
+        return existing
+    reusable = reusable_stores(spec.parent, stores, manifest)
+    for folder, store in reusable if spec.permute else []:
+        same_seed = store.manifest.ingredients["store"]["seed"] == spec.seed
+        extended = extended_order(table, store.index, spec.seed) if same_seed else None
+        if extended is not None:
+            ordered, base = extended, store.manifest
+            manifest = spec.manifest(extended, rows_sha256, base.rows_per_shard, grown_from=folder.rpartition("-")[2])
             break
-    place = inside(request.parent, f"{request.name}-{manifest.fingerprint[:12]}")
-    return StorePlan(place, manifest, ordered, plan_reuse(ordered, donors))
+    location = inside(spec.parent, f"{spec.name}-{manifest.fingerprint[:12]}")
+    return StorePlan(location, manifest, ordered, plan_reuse(ordered, reusable))
 
 
-def _twin(request: StoreSpec, stores: list[SiblingStore], planned: Manifest, table: pa.Table) -> StorePlan | None:
+def _existing_store(
+    spec: StoreSpec, stores: list[SiblingStore], planned: Manifest, table: pa.Table
+) -> StorePlan | None:
     """A store of the same name, rows and ingredients, whatever the order of its rows; finished ones first."""
     same = [
-        one
-        for one in stores
-        if one.manifest.name == request.name and _fixed(request, one.manifest) == _fixed(request, planned)
+        one for one in stores if one.manifest.name == spec.name and _fixed(spec, one.manifest) == _fixed(spec, planned)
     ]
     for one in sorted(same, key=lambda one: one.manifest.status != COMPLETE):
-        place = inside(request.parent, one.folder)
-        ordered = _ordered_like(place, one.manifest, table)
+        location = inside(spec.parent, one.folder)
+        ordered = _ordered_like(location, one.manifest, table)
         if ordered is not None:
-            return StorePlan(place, one.manifest, ordered, plan_reuse(ordered, []))
+            return StorePlan(location, one.manifest, ordered, plan_reuse(ordered, []))
     return None
 
 
-def _fixed(request: StoreSpec, manifest: Manifest) -> dict[str, Any]:
+def _fixed(spec: StoreSpec, manifest: Manifest) -> dict[str, Any]:
     """The ingredients without what an older store may decide: the order of the rows and, when left open, shard size."""
-    free = {"index_sha256"} | ({"rows_per_shard"} if request.rows_per_shard is None else set())
+    free = {"index_sha256"} | ({"rows_per_shard"} if spec.rows_per_shard is None else set())
     store = {name: value for name, value in manifest.ingredients["store"].items() if name not in free}
     return {**manifest.ingredients, "store": store, "rows_sha256": manifest.rows_sha256}
 
 
-def _ordered_like(place: Location, manifest: Manifest, table: pa.Table) -> pa.Table | None:
+def _ordered_like(location: Location, manifest: Manifest, table: pa.Table) -> pa.Table | None:
     """The rows in the order in which a store has them; None when its index cannot be read."""
-    blobs = open_bytestore(place)
+    blobs = open_bytestore(location)
     try:
         keys = indexing.index_from_bytes(blobs.read(INDEX), blobs.url, manifest.num_rows, ["key"])["key"]
     except (StoreError, OSError):

@@ -28,7 +28,7 @@ from stores.format import (
     shard_key,
 )
 from stores.format import index as indexing
-from stores.write.reused_rows import ReusedRows, ReuseReader, reuse_to_bytes
+from stores.write.reuse import ReusedRows, ReuseReader, reuse_to_bytes
 from stores.write.shard_build import ShardBuild
 from stores.write.store_plan import StorePlan, StoreSpec, plan_store
 
@@ -71,7 +71,7 @@ class StoreWriter:
             ValueError: a malformed index, array or ingredient.
             ForeignStoreError: the folder holds another store.
         """
-        request = StoreSpec(
+        spec = StoreSpec(
             parent=parent,
             kind=kind,
             name=name,
@@ -84,8 +84,8 @@ class StoreWriter:
             permute=permute,
             row_ingredients=row_ingredients,
         )
-        plan = plan_store(request, index)
-        writer = cls(open_bytestore(plan.place), plan.manifest)
+        plan = plan_store(spec, index)
+        writer = cls(open_bytestore(plan.location), plan.manifest)
         writer._planned = plan
         if writer.begun:
             writer._check_same()
@@ -181,12 +181,12 @@ class StoreWriter:
         """
         rows = 0
         for shard in self.missing_shards():
-            rows += len(self.shard_rows(shard)) if self._take_over(shard) else 0
+            rows += len(self.shard_rows(shard)) if self._reuse_shard(shard) else 0
         return rows
 
     def reused_rows(self, shard: int) -> ReusedRows:
         """The rows of a shard that need no computing; pass them to `write_shard`."""
-        return self._keeper.rows(shard)
+        return self._reuse.rows(shard)
 
     def write_shard(
         self,
@@ -198,7 +198,7 @@ class StoreWriter:
         """Write one shard's files, then its record; a pure function of its arguments, safe to repeat.
 
         arrays: name -> (rows, views, *row_shape) of the shard's rows. `rejected` maps store rows to reasons; their
-        values are replaced by the fill value. Values of `kept` rows are replaced by those that were kept.
+        values are replaced by the fill value. Values of `reused` rows are replaced by theirs.
 
         Raises:
             ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.
@@ -244,7 +244,7 @@ class StoreWriter:
         self.blobs.write(MANIFEST, self.manifest.to_bytes())
 
     def _check_same(self) -> None:
-        """Take over the manifest that is there, when it is of the same ingredients."""
+        """Use the manifest that is there, when it is of the same ingredients."""
         found = read_manifest(self.blobs)
         if found.fingerprint != self.manifest.fingerprint:
             raise ForeignStoreError(
@@ -267,21 +267,21 @@ class StoreWriter:
             return False
 
     @cached_property
-    def _keeper(self) -> ReuseReader:
+    def _reuse(self) -> ReuseReader:
         return ReuseReader(self.blobs, self.manifest)
 
-    def _take_over(self, shard: int) -> bool:
-        whole = self._keeper.whole_shard(shard)
-        if whole is not None:
-            donor, record = whole
+    def _reuse_shard(self, shard: int) -> bool:
+        reusable = self._reuse.reusable_shard(shard)
+        if reusable is not None:
+            store, record = reusable
             try:
                 for part in self.manifest.parts:
-                    self.blobs.copy_from(donor.blobs, shard_key(part, shard))
+                    self.blobs.copy_from(store.blobs, shard_key(part, shard))
             except FileNotFoundError:
-                return False  # The donor was removed meanwhile.
+                return False  # That store was removed meanwhile.
             self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())
             return True
-        if not self._keeper.covers(shard):
+        if not self._reuse.covers(shard):
             return False
         reused = self.reused_rows(shard)
         if not reused.mask.all():

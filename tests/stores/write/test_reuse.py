@@ -156,7 +156,7 @@ def _ends(rows: range) -> tuple[int, int]:
     return rows.start, rows.stop
 
 
-def test_a_damaged_or_missing_donor_costs_time_but_no_row(tmp_path: Path) -> None:
+def test_a_damaged_or_missing_older_store_costs_time_but_no_row(tmp_path: Path) -> None:
     old = Extraction(tmp_path, images(100)).run()
     grown = Extraction(tmp_path, images(130))
     shard = old.path / "data.zarr/features/c.1.0.0.0"
