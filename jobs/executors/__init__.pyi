@@ -10,8 +10,13 @@ from .devices import training_device as training_device
 from .devices import use_threads as use_threads
 from .inference_pool import InferencePool as InferencePool
 from .pool import call_on_worker as call_on_worker
+from .ray_compat import EMBEDDED_TRAIN_ENVIRONMENT as EMBEDDED_TRAIN_ENVIRONMENT
+from .ray_compat import TRAIN_ENVIRONMENT as TRAIN_ENVIRONMENT
+from .ray_compat import data_parallel_trainer as data_parallel_trainer
+from .ray_compat import environment_defaults as environment_defaults
+from .ray_compat import shared_gpus_config as shared_gpus_config
+from .ray_compat import worker_failures as worker_failures
 from .ray_pool import cluster_address as cluster_address
-from .ray_pool import environment_defaults as environment_defaults
 from .ray_pool import ray_session as ray_session
 from .stage_timer import StageTimer as StageTimer
 from .store_builder import write_missing_shards as write_missing_shards

@@ -3,27 +3,21 @@
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
 import ray
-from ray._private import ray_constants
 
 from jobs.config import RuntimeConfig
 from jobs.executors.devices import use_threads
 from jobs.executors.dispatch import dispatch_shards
+from jobs.executors.ray_compat import SESSION_ENVIRONMENT, check_ray_version, environment_defaults, loopback_only
 from jobs.executors.worker import IN_FLIGHT, ShardResult, ShardWorker, WorkerFactory
 
 Result = TypeVar("Result")
-SESSION_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray's default of 15 starves the actors, which are the command's whole work, beside anything else that runs.
-    "RAY_worker_niceness": "0",
-}
 
 
 class _Actor:
@@ -47,10 +41,11 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    check_ray_version()
     address = cluster_address(runtime)
     if runtime.dashboard:
         _check_dashboard(address)
-    with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else _loopback():
+    with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else loopback_only():
         _start(address, runtime)
         try:
             yield
@@ -69,33 +64,6 @@ def _start(address: str | None, runtime: RuntimeConfig) -> None:
         log_to_driver=False,
         **embedded,
     )
-
-
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """Let Ray listen on 127.0.0.1, which it takes for the address that other machines see unless clusters are off.
-
-    This process has read that from its environment when Ray was imported, the processes of the session read it anew.
-    """
-    kept = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        with environment_defaults({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
-            yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = kept
-
-
-@contextmanager
-def environment_defaults(values: Mapping[str, str]) -> Iterator[None]:
-    """Set the variables that are not set yet, which child processes inherit, and take them away again."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def _check_dashboard(address: str | None) -> None:

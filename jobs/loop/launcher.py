@@ -17,7 +17,9 @@ def launch(
         ValueError: settings of workers that do not fit each other or the batch.
         LeaseHeldError: another process trains this run.
     """
-    with Lease(LocalByteStore(run.path)):
+    with Lease(LocalByteStore(run.path)) as lease:
+        owner = lease.owner()
+        run.lease_id = owner["id"] if owner else None
         # Another process may have finished it since it was looked at.
         if not RunFolder.open(run.path).complete:
             _train(training, run, config, runtime, on_progress)

@@ -13,27 +13,25 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.train.v2.api.exceptions import WorkerGroupError
 
 from jobs.config import RuntimeConfig, TrainConfig
-from jobs.executors import OnProgress, cluster_address, environment_defaults, ray_session
+from jobs.executors import (
+    EMBEDDED_TRAIN_ENVIRONMENT,
+    TRAIN_ENVIRONMENT,
+    OnProgress,
+    cluster_address,
+    data_parallel_trainer,
+    environment_defaults,
+    ray_session,
+    shared_gpus_config,
+    worker_failures,
+)
 from jobs.loop.ranks import Training
-from jobs.loop.ray_backend import EmbeddedTrainer, SharedGpusConfig
 from jobs.loop.ray_worker import USER_ERRORS, train_worker
 from jobs.loop.stopping import TrainingStopped, stop_signals
 from jobs.runs import RunFolder, newest_metrics, newest_step
 
 POLL_SECONDS = 0.25
-# Ray's default of 2 s is a good part of a short training.
-TRAIN_ENVIRONMENT = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25"}
-# One machine is never drained; without a cluster's dashboard nobody reads Ray's own metrics; workers that Ray starts
-# beforehand have another environment than Ray Train's and go unused.
-ALONE_ENVIRONMENT = {
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_prestart_worker_first_driver": "0",
-}
 
 
 def train_on_ray(
@@ -52,14 +50,14 @@ def train_on_ray(
     run = RunFolder(run.path.resolve(), run.record)
     most = runtime.max_train_workers or runtime.train_workers
     on_cluster = cluster_address(runtime) is not None
-    environment = TRAIN_ENVIRONMENT | ({} if on_cluster else ALONE_ENVIRONMENT)
+    environment = TRAIN_ENVIRONMENT if on_cluster else EMBEDDED_TRAIN_ENVIRONMENT
     with (
         stop_signals() as stopped,
         environment_defaults(environment),
         ray_session(replace(runtime, workers=most)),
         _ray_folder(run) as folder,
     ):
-        trainer = (DataParallelTrainer if on_cluster else EmbeddedTrainer)(
+        trainer = data_parallel_trainer(on_cluster)(
             train_worker,
             train_loop_config={
                 "training": ray.put(training),  # so that the controller hands it on without loading the models' modules
@@ -67,7 +65,7 @@ def train_on_ray(
                 "threads": _threads(runtime, most),
                 "folder": os.getcwd(),
             },
-            backend_config=SharedGpusConfig(),
+            backend_config=shared_gpus_config(),
             scaling_config=_scaling(runtime),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,  # never Ray's own state of an earlier run: the run's folder has the checkpoints
@@ -166,23 +164,19 @@ def _saved_step(run: RunFolder) -> int:
 
 
 def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
-    """A mistake that the workers met, or None; raises what else ended them."""
+    """A user's error that the workers met, or None; raises what else ended them."""
     try:
-        found: Exception | None = fitting.result().return_value
-    except WorkerGroupError as error:
-        failures = [_bare(failure) for _, failure in sorted(error.worker_failures.items())]
+        returned: Exception | None = fitting.result().return_value
+    except Exception as error:
+        failures = worker_failures(error)
+        if failures is None:
+            raise
         for failure in failures:
             if isinstance(failure, USER_ERRORS):
                 return failure
-        reasons = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+        last = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
         raise RuntimeError(
-            f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {reasons}. "
+            f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {last}. "
             f"The same command goes on from step {_saved_step(run)}"
         ) from error
-    return found
-
-
-def _bare(failure: Exception) -> Exception:
-    """The worker's own exception within what Ray wraps around it."""
-    inner = getattr(failure, "_base_exc", None) or getattr(failure, "cause", None)
-    return _bare(inner) if isinstance(inner, Exception) else failure
+    return returned

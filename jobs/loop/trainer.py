@@ -108,9 +108,14 @@ class Trainer:
         )
 
     def save(self, writer: CheckpointWriter, metrics: dict[str, Any], loss: float | None) -> None:
-        """Hand the whole state to the writer; it is written while training goes on."""
+        """Hand the whole state to the writer; it is written while training goes on.
+
+        Raises:
+            LeaseHeldError: another process has taken over this training.
+        """
         if not (self.ranks.is_main or self.ranks.sharded):
             return
+        self.run.check_lease()
         parts = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
@@ -193,6 +198,7 @@ def train(
     the metrics that `evaluation` finds for it stand in the next line of metrics.
 
     Raises:
+        LeaseHeldError: another process has taken over this training; nothing more is written.
         TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
         TrainingDiverged: more steps than `config.skip_nan` had a loss or gradient that is not finite.
     """
@@ -222,6 +228,7 @@ def train(
             if evaluation and averaged is not None and ranks.is_main:
                 log.add_metrics(evaluation(averaged))
             if trainer.step % config.log_every == 0 or last:
+                run.check_lease()
                 skipped_steps = trainer.guard.verdict(str(run.path))
                 facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped_steps)
                 on_progress(trainer.step, config.steps, facts)

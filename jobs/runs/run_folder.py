@@ -9,8 +9,9 @@ from typing import Any
 
 from jobs.config import PIXEL_VAE
 from jobs.runs.run_record import COMPLETE, KINDS, RUN_FILE, TRAINING, RunError, RunRecord
-from stores import fingerprint
-from stores.backends import replace_file
+from stores import LeaseHeldError, fingerprint
+from stores.backends import LocalByteStore, replace_file
+from stores.core import Lease
 
 
 @dataclass
@@ -19,6 +20,8 @@ class RunFolder:
 
     path: Path
     record: RunRecord
+    lease_id: str | None = None
+    """Owner of the lease that whoever trains this run has taken; None outside of a training."""
 
     @classmethod
     def create(
@@ -90,12 +93,34 @@ class RunFolder:
             raise RunError(f"{self.path}: this run is not finished; the command that started it resumes it")
         return str(self.record.weights_sha256)
 
+    def check_lease(self) -> None:
+        """Confirm that this training still holds the run's lease; call it before a write that must not be late.
+
+        A process that was paused (SIGSTOP, a laptop's sleep) may have lost it to another one, which trains on.
+
+        Raises:
+            LeaseHeldError: it was taken over or removed.
+        """
+        if self.lease_id is None:
+            return
+        owner = Lease(LocalByteStore(self.path)).owner()
+        if owner is None or owner.get("id") != self.lease_id:
+            raise LeaseHeldError(
+                f"{self.path}: expected the lease of this training; another process took it over; its checkpoints are "
+                "kept: run the same command again when that one has ended"
+            )
+
     def save(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / RUN_FILE, self.record.to_bytes())
 
     def finish(self, metrics: dict[str, Any]) -> None:
-        """Mark the run complete; model/ must hold the finished weights."""
+        """Mark the run complete; model/ must hold the finished weights.
+
+        Raises:
+            LeaseHeldError: another process has taken over this training.
+        """
+        self.check_lease()
         digest = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
         self.record = replace(self.record, status=COMPLETE, weights_sha256=digest, metrics=metrics)
         self.save()

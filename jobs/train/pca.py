@@ -28,6 +28,7 @@ def fit_pca(
     model = build_autoencoder(features, config).to(device)
     moments = token_moments(model, features, on_progress)
     set_principal_axes(model, moments.mean.float().to(device), moments.covariance.float().to(device))
+    run.check_lease()
     model.eval().save_pretrained(run.model_path)
     run.finish(autoencoder_metrics(model, features, device))
 

@@ -3,14 +3,17 @@
 import importlib.util
 import ipaddress
 import os
+import re
 import socket
+import tomllib
 from pathlib import Path
 
 import pytest
 import ray
 
 from jobs.config.stages import RuntimeConfig
-from jobs.executors.ray_pool import environment_defaults, ray_session
+from jobs.executors.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults
+from jobs.executors.ray_pool import ray_session
 
 
 @pytest.fixture
@@ -95,3 +98,23 @@ def test_the_environment_is_as_it_was(monkeypatch):
         assert (os.environ["FAE_SET"], os.environ["FAE_ABSENT"]) == ("theirs", "ours")
     assert os.environ["FAE_SET"] == "theirs"
     assert "FAE_ABSENT" not in os.environ
+
+
+@pytest.mark.parametrize("received", ["2.54.1", "2.61.0", "3.0.0rc1"])
+def test_a_ray_that_was_not_tested_is_refused(no_ray, monkeypatch, received):
+    monkeypatch.setattr("jobs.executors.ray_compat.version", lambda name: received)
+    with pytest.raises(ValueError, match=rf"expected version >=2.55,<2.61; received {received}; run pip install"):
+        enter(RuntimeConfig())
+
+
+def test_the_installed_ray_is_one_that_was_tested_and_the_bounds_are_the_packages_own():
+    check_ray_version()
+    bounds = f">={FIRST[0]}.{FIRST[1]},<{UNTESTED[0]}.{UNTESTED[1]}"
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert f"ray[train]{bounds}" in project["dependencies"]
+
+
+def test_private_parts_of_ray_are_used_in_one_file_alone():
+    private = re.compile(r"ray\._private|ray\.train\.v2|_base_exc|_create_default_callbacks")
+    files = [file for folder in ("jobs", "pipeline") for file in (Path(__file__).parents[3] / folder).rglob("*.py")]
+    assert [file.name for file in files if private.search(file.read_text())] == ["ray_compat.py"]

@@ -2,10 +2,14 @@
 
 import pytest
 
-from jobs.config.stages import GeneratorConfig, RuntimeConfig
+from jobs.config.stages import AutoencoderConfig, GeneratorConfig, RuntimeConfig
 from jobs.loop.launcher import launch
+from jobs.runs.metrics_log import read_metrics
 from jobs.runs.run_folder import RunFolder
+from jobs.train.autoencoder import train_autoencoder
 from stores import LeaseHeldError
+from stores.backends import LocalByteStore
+from stores.format import LEASE
 
 RUNTIME = RuntimeConfig(threads=1, device="cpu")
 
@@ -56,3 +60,41 @@ def test_a_training_that_fails_leaves_the_folder_free(tmp_path):
     with pytest.raises(RuntimeError, match="no more memory"):
         launch(training, run, GeneratorConfig(), RUNTIME, lambda *_: None)
     assert launch(finish(run, calls), run, GeneratorConfig(), RUNTIME, lambda *_: None).complete
+
+
+def take_over(run):
+    """What another process writes that finds the lease of a paused one stale."""
+    blobs = LocalByteStore(run.path)
+    assert blobs.swap(LEASE, blobs.read(LEASE), b'{"id": "another"}')
+
+
+def test_a_training_that_was_paused_and_taken_over_finishes_nothing(tmp_path):
+    run, calls = new_run(tmp_path), []
+
+    def training(device, ranks, on_progress):
+        take_over(run)
+        finish(run, calls)(device, ranks, on_progress)
+
+    with pytest.raises(LeaseHeldError, match="another process took it over; its checkpoints are kept"):
+        launch(training, run, GeneratorConfig(), RUNTIME, lambda *_: None)
+    assert calls == ["trained"]
+    assert not RunFolder.open(run.path).complete
+    assert LocalByteStore(run.path).read(LEASE) == b'{"id": "another"}'
+
+
+def test_a_training_that_was_paused_and_taken_over_writes_no_checkpoint_and_no_metrics(noise_stores, tmp_path):
+    config = AutoencoderConfig(
+        heads=2, head_dim=16, decoder_depth=1, latent_channels=8, steps=4, batch_size=8, log_every=2, save_every=2
+    )
+
+    def report(step, total, metrics):
+        if step == 2:
+            (folder,) = tmp_path.glob("autoencoders/*")
+            take_over(RunFolder.open(folder))
+
+    with pytest.raises(LeaseHeldError, match="another process took it over"):
+        train_autoencoder(tmp_path, "a", noise_stores.features, config, RUNTIME, report)
+    (folder,) = tmp_path.glob("autoencoders/*")
+    assert not list(folder.glob("checkpoints/*"))
+    assert [line["step"] for line in read_metrics(folder / "metrics.jsonl")] == [2]
+    assert not (folder / "model").exists()

@@ -1,0 +1,118 @@
+"""All that this project uses of Ray beyond its public API, and the versions that it was tested with."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from ray._private import ray_constants
+
+# The same bounds as in pyproject.toml: first version that works, first one that was not tested.
+FIRST, UNTESTED = (2, 55), (2, 61)
+SESSION_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's default of 15 starves the actors, which are the command's whole work, beside anything else that runs.
+    "RAY_worker_niceness": "0",
+}
+# Ray's default interval of 2 s is a good part of a short training.
+TRAIN_ENVIRONMENT = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25"}
+# One machine is never drained; without a cluster's dashboard nobody reads Ray's own metrics; workers that Ray starts
+# beforehand have another environment than Ray Train's and go unused.
+EMBEDDED_TRAIN_ENVIRONMENT = TRAIN_ENVIRONMENT | {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+# Each starts an actor for every training: one shares out Ray Data's sets, of which there are none, the other tidies up
+# a cluster after a controller that died, but an embedded Ray ends with the command.
+UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+
+
+def check_ray_version() -> None:
+    """Refuse a Ray whose internals are not known to be those used here.
+
+    Raises:
+        ValueError: an older or newer version than was tested.
+    """
+    received = version("ray")
+    if not FIRST <= tuple(int(part) for part in received.split(".")[:2]) < UNTESTED:
+        bounds = f">={FIRST[0]}.{FIRST[1]},<{UNTESTED[0]}.{UNTESTED[1]}"
+        raise ValueError(f"ray: expected version {bounds}; received {received}; run pip install 'ray[train]{bounds}'")
+
+
+@contextmanager
+def environment_defaults(values: Mapping[str, str]) -> Iterator[None]:
+    """Set the variables that are not set yet, which child processes inherit, and remove them again."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Let Ray listen on 127.0.0.1, which it replaces by the address that other machines see unless clusters are off.
+
+    This process read that from its environment when Ray was imported; the processes of the session read it anew.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with environment_defaults({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def data_parallel_trainer(on_cluster: bool) -> Any:
+    """Ray Train's trainer class; on an embedded Ray without the helper actors, which cost seconds at every start."""
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # seconds, which only trainings pay
+
+    if on_cluster:
+        return DataParallelTrainer
+
+    class EmbeddedTrainer(DataParallelTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [callback for callback in callbacks if type(callback).__name__ not in UNUSED_CALLBACKS]
+
+    return EmbeddedTrainer
+
+
+def shared_gpus_config() -> Any:
+    """A Ray Train backend whose workers on a node see each other's GPUs, as nccl wants it, and do no more.
+
+    Unlike Ray's TorchConfig it needs no torch in the controller, which costs seconds at the start of every training;
+    the workers form torch's process group themselves.
+    """
+    from ray.train.backend import Backend, BackendConfig
+
+    class SharedGpusBackend(Backend):
+        share_cuda_visible_devices = True
+
+    class SharedGpusConfig(BackendConfig):
+        @property
+        def backend_cls(self) -> type[Backend]:
+            return SharedGpusBackend
+
+    return SharedGpusConfig()
+
+
+def worker_failures(error: Exception) -> list[Exception] | None:
+    """The exceptions of the workers, by rank, that ended a Ray Train group; None for any other error."""
+    from ray.train.v2.api.exceptions import WorkerGroupError
+
+    if not isinstance(error, WorkerGroupError):
+        return None
+    return [_unwrapped(failure) for _, failure in sorted(error.worker_failures.items())]
+
+
+def _unwrapped(failure: Exception) -> Exception:
+    """The worker's own exception within what Ray wraps around it."""
+    inner = getattr(failure, "_base_exc", None) or getattr(failure, "cause", None)
+    return _unwrapped(inner) if isinstance(inner, Exception) else failure
