@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...], rows: int) -> None:
     """Measure spread, spectrum, effective rank, norms and outlier tokens of a store's arrays.
 
-    Numbers (JSON) and a plot (PNG) are written to the store's `survey` folder.
+    Numbers (JSON) and a plot (PNG) are written to the store's `stats` folder.
     """
     from stores import open_store
 
@@ -47,7 +47,7 @@ def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...],
     settings.output.table([_cells(record) for record in records])
     for record in records:
         settings.output.say(f"{record['array']}: {record['plot']}")
-    settings.output.result({"store": store, "surveys": records})
+    settings.output.result({"store": store, "stats": records})
 
 
 def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def compute_stats(store: Store, name: str, config: StatsConfig | None = None) ->
 
 
 def write_stats(store: Store, record: dict[str, Any], plot: bytes) -> list[str]:
-    """Put a survey (`survey`'s result) and its plot (a PNG) into the store, outside of what the content id covers."""
+    """Write `compute_stats`' result and its plot (a PNG) into the store, outside of what the content id covers."""
     name = record["array"]
     files = {
         f"{STATS}/{name}.png": plot,
@@ -132,7 +132,7 @@ def write_stats(store: Store, record: dict[str, Any], plot: bytes) -> list[str]:
 
 
 def read_stats(store: Store, name: str) -> dict[str, Any] | None:
-    """What was found out about an array's present content, None when nothing was."""
+    """The statistics of an array's present content, None when there are none."""
     try:
         record = parse_stats(store.blobs.read(f"{STATS}/{name}.json"))
     except FileNotFoundError:

@@ -24,7 +24,6 @@ from stores.backends import (
 from stores.care.verify_files import metadata_files, read_commit, read_or_none
 from stores.core import Lease, Store, open_store
 from stores.format import (
-    BACKUP,
     COMPLETE,
     DATA,
     INDEX,
@@ -125,7 +124,8 @@ def unpack(archive: Path | str, parent: Location, progress: Progress | None = No
         table = _checked(source, files, INDEX)
         metadata = {key: data for key, data in metadata_files(manifest).items() if key != MANIFEST}
         # The manifest comes last: it says that the rest is there.
-        for key, data in {INDEX: table, f"{BACKUP}/{INDEX}": table, **metadata, MANIFEST: manifest.to_bytes()}.items():
+        copies = {INDEX: table, f"{manifest.backup_folder}/{INDEX}": table}
+        for key, data in {**copies, **metadata, MANIFEST: manifest.to_bytes()}.items():
             blobs.write(key, data, before_visible=lease.check)
     return open_store(target)
 

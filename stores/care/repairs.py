@@ -20,7 +20,7 @@ from stores.care.verify_files import (
 )
 from stores.core import Lease
 from stores.format import (
-    BACKUP,
+    BACKUP_FOLDERS,
     COMMITS,
     COMPLETE,
     INDEX,
@@ -58,7 +58,7 @@ class Repair:
 def repair(place: Location, report: Report) -> Repair:
     """Repair what `verify` found. Damage is never hidden: a shard that cannot be restored loses its commit record.
 
-    Metadata, the index and containers of values are rewritten from the manifest, the spare copies and the values;
+    Metadata, the index and containers of values are rewritten from the manifest, the second copies and the values;
     a lost commit record is worked out from its shard and counts when the content id proves it. The command that
     writes the store then writes exactly the shards in `recompute`.
 
@@ -82,14 +82,15 @@ def _replan(blobs: ByteStore, removed: list[str], report: Report) -> Repair:
     damaged = sorted({p.shard for p in report.problems if p.shard is not None})
     for shard in damaged:
         blobs.delete(commit_key(shard))
-    for key in (f"{BACKUP}/{MANIFEST}", f"{BACKUP}/{INDEX}", MANIFEST):
+    copies = [f"{folder}/{name}" for folder in BACKUP_FOLDERS.values() for name in (MANIFEST, INDEX)]
+    for key in (*copies, MANIFEST):
         blobs.delete(key)
     return Repair([], [*removed, MANIFEST], damaged, replan=True)
 
 
 def _repair(blobs: ByteStore, manifest: Manifest, problems: list[Problem], removed: list[str]) -> Repair:
     restore = [problem for problem in problems if problem.repair == RESTORE]
-    restored = _restore_metadata(blobs, manifest, restore) + _restore_index(blobs, restore)
+    restored = _restore_metadata(blobs, manifest, restore) + _restore_index(blobs, manifest, restore)
     recompute = {problem.shard for problem in problems if problem.repair == RECOMPUTE and problem.shard is not None}
     restored += _restore_containers(blobs, manifest, [p for p in restore if p.shard not in recompute])
     lost = {p.shard for p in restore if p.key.startswith(f"{COMMITS}/") and p.shard is not None} - recompute
@@ -119,9 +120,10 @@ def _restore_metadata(blobs: ByteStore, manifest: Manifest, problems: list[Probl
     return keys
 
 
-def _restore_index(blobs: ByteStore, problems: list[Problem]) -> list[str]:
+def _restore_index(blobs: ByteStore, manifest: Manifest, problems: list[Problem]) -> list[str]:
     """The good copy over the damaged one."""
-    other = {INDEX: f"{BACKUP}/{INDEX}", f"{BACKUP}/{INDEX}": INDEX}
+    backup = f"{manifest.backup_folder}/{INDEX}"
+    other = {INDEX: backup, backup: INDEX}
     keys = [problem.key for problem in problems if problem.key in other]
     for key in keys:
         blobs.write(key, blobs.read(other[key]))

@@ -20,7 +20,7 @@ from stores.care.verify_files import (
 )
 from stores.core import Lease
 from stores.format import (
-    BACKUP,
+    BACKUP_FOLDERS,
     COMMITS,
     COMPLETE,
     DATA,
@@ -65,7 +65,7 @@ def verify(place: Location, progress: Progress | None = None) -> Report:
     """Read every file of a store (a folder or URL), finished or not, and compare it with what must be in it.
 
     Shard files: size, the crc32c of every record, the shard's index, the digest of the values. Commit records, the
-    manifest and spare copies: their own digests, byte for byte. zarr.json: what the manifest says. index.parquet: its
+    manifest and second copies: their own digests, byte for byte. zarr.json: what the manifest says. index.parquet: its
     digest, or its rows' while the store is unfinished. Besides: content id and statistics against the records, and
     files that do not belong there.
 
@@ -90,9 +90,10 @@ def verify(place: Location, progress: Progress | None = None) -> Report:
 
 
 def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[Problem]]:
-    """The manifest, or its spare copy when it is damaged, and what is wrong with the first."""
+    """The manifest, or its second copy when it is damaged, and what is wrong with the first."""
     problems = []
-    for key in (MANIFEST, f"{BACKUP}/{MANIFEST}"):
+    backups = [f"{folder}/{MANIFEST}" for folder in BACKUP_FOLDERS.values()]
+    for key in (MANIFEST, *([key for key in backups if blobs.exists(key)] or backups[-1:])):
         try:
             manifest = Manifest.from_bytes(blobs.read(key), blobs.url)
         except FileNotFoundError:
@@ -144,13 +145,14 @@ def _statistics(manifest: Manifest, records: list[CommitRecord]) -> dict[str, ob
 def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
     """Files that this store did not write; those in its own folders, and unfinished ones, may be removed."""
     parts = {f"{DATA}/{part.name}/zarr.json" for part in manifest.parts}
-    known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{BACKUP}/{MANIFEST}", f"{BACKUP}/{INDEX}", f"{DATA}/zarr.json", *parts}
+    backup = manifest.backup_folder
+    known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{backup}/{MANIFEST}", f"{backup}/{INDEX}", f"{DATA}/zarr.json", *parts}
     for shard in range(manifest.num_shards):
         known |= {commit_key(shard), *files_of_shard(manifest, shard)}
     for key in blobs.keys():  # noqa: SIM118 - not a dict
         if key in known or key.startswith(f"{STATS}/"):
             continue
-        ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{BACKUP}/"))
+        ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{backup}/"))
         yield Problem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
     if not Lease(blobs).is_held():
         yield from (Problem(key, "left behind by an interrupted write", REMOVE) for key in orphans(blobs))

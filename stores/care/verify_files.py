@@ -9,7 +9,6 @@ import numpy as np
 
 from stores.backends import ByteStore
 from stores.format import (
-    BACKUP,
     COMPLETE,
     INDEX,
     MANIFEST,
@@ -55,12 +54,12 @@ def metadata_files(manifest: Manifest) -> dict[str, bytes]:
     """Key and content of every file that is a pure function of the manifest."""
     files = {MANIFEST: manifest.to_bytes()}
     if manifest.status == COMPLETE:
-        files[f"{BACKUP}/{MANIFEST}"] = manifest.to_bytes()
+        files[f"{manifest.backup_folder}/{MANIFEST}"] = manifest.to_bytes()
     return files | manifest.zarr_files()
 
 
 def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
-    """Manifest, spare manifest and zarr.json files, byte for byte."""
+    """Manifest, its second copy and zarr.json files, byte for byte."""
     problems = []
     for key, expected in metadata_files(manifest).items():
         found = read_or_none(blobs, key)
@@ -71,8 +70,8 @@ def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
 
 
 def check_index(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
-    """index.parquet, and its spare copy in a complete store."""
-    keys = [INDEX, f"{BACKUP}/{INDEX}"] if manifest.status == COMPLETE else [INDEX]
+    """index.parquet, and its second copy in a complete store."""
+    keys = [INDEX, f"{manifest.backup_folder}/{INDEX}"] if manifest.status == COMPLETE else [INDEX]
     states = {key: _index_problem(blobs, manifest, key) for key in keys}
     repair = REPLAN if all(states.values()) else RESTORE
     return [Problem(key, what, repair) for key, what in states.items() if what]
@@ -180,30 +179,30 @@ def check_stats(blobs: ByteStore) -> list[Problem]:
     for key in (key for key in keys if key.endswith(".json")):
         record = parse_stats(blobs.read(key))
         if record is None:
-            problems.append(Problem(key, "expected a survey with its own digest; the file was damaged", REMOVE))
+            problems.append(Problem(key, "expected statistics with their own digest; the file was damaged", REMOVE))
         else:
             plots[key.removesuffix(".json") + ".png"] = record["plot_sha256"]
     for key in (key for key in keys if not key.endswith(".json")):
         if hashlib.sha256(blobs.read(key)).hexdigest() != plots.get(key):
-            problems.append(Problem(key, "expected the plot of a survey; found other bytes", REMOVE))
+            problems.append(Problem(key, "expected the plot of the statistics; received other bytes", REMOVE))
     return problems
 
 
 def stats_bytes(record: dict[str, object]) -> bytes:
-    """The file of a survey; `survey_sha256` is over everything else."""
-    rest = {name: value for name, value in record.items() if name != "survey_sha256"}
+    """The file of an array's statistics; `stats_sha256` is over everything else."""
+    rest = {name: value for name, value in record.items() if name != "stats_sha256"}
     digest = hashlib.sha256(canonical_json(rest)).hexdigest()
-    return json.dumps({**rest, "survey_sha256": digest}, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps({**rest, "stats_sha256": digest}, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse_stats(data: bytes) -> dict[str, object] | None:
-    """The survey of a file, None when a byte of it is not as written."""
+    """The statistics in a file, None when a byte of it is not as written."""
     try:
         record = json.loads(data)
-        whole = isinstance(record, dict) and "plot_sha256" in record and stats_bytes(record) == data
+        intact = isinstance(record, dict) and "plot_sha256" in record and stats_bytes(record) == data
     except (ValueError, RecursionError):
         return None
-    return record if whole else None
+    return record if intact else None
 
 
 def read_or_none(blobs: ByteStore, key: str) -> bytes | None:

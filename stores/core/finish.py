@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from stores.backends import ByteStore
 from stores.format import (
-    BACKUP,
     INDEX,
     MANIFEST,
     CommitRecord,
@@ -85,7 +84,8 @@ def write_finished(
     }
     finished = manifest.completed(content_id(manifest, records), statistics, hashlib.sha256(table).hexdigest())
     # The manifest in its place says that the store is complete: it comes last.
-    for key, data in ((INDEX, table), (f"{BACKUP}/{INDEX}", table), (f"{BACKUP}/{MANIFEST}", finished.to_bytes())):
+    backup = manifest.backup_folder
+    for key, data in ((INDEX, table), (f"{backup}/{INDEX}", table), (f"{backup}/{MANIFEST}", finished.to_bytes())):
         blobs.write(key, data, before_visible=check_lease)
     blobs.write(MANIFEST, finished.to_bytes(), before_visible=check_lease)
     return finished

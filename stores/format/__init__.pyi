@@ -23,7 +23,6 @@ from .index import index_from_bytes as index_from_bytes
 from .index import index_to_bytes as index_to_bytes
 from .index import new_index as new_index
 from .index import with_row_numbers as with_row_numbers
-from .layout import BACKUP as BACKUP
 from .layout import COMMITS as COMMITS
 from .layout import DATA as DATA
 from .layout import INDEX as INDEX
@@ -39,6 +38,7 @@ from .layout import default_rows_per_shard as default_rows_per_shard
 from .layout import num_shards as num_shards
 from .layout import part_attributes as part_attributes
 from .layout import shard_key as shard_key
+from .manifest import BACKUP_FOLDERS as BACKUP_FOLDERS
 from .manifest import COMPLETE as COMPLETE
 from .manifest import Manifest as Manifest
 from .permutation import Permutation as Permutation

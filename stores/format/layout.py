@@ -17,9 +17,9 @@ PROGRESS = "progress.json"
 # Which rows are copied from older stores; there while the store is unfinished.
 REUSE = "reuse.parquet"
 # Second copies of the manifest and the index, which nothing else in a store could restore.
-BACKUP = "spare"
+BACKUP = "backup"
 # What `stores stats` found out; not part of the content.
-STATS = "survey"
+STATS = "stats"
 
 FEATURE_SHARD_BYTES = 192 << 20
 SHARD_BYTES = 128 << 20

@@ -8,6 +8,7 @@ from typing import Any
 from stores.format.errors import CorruptStoreError, ForeignStoreError
 from stores.format.fingerprints import canonical_json, fingerprint
 from stores.format.layout import (
+    BACKUP,
     DATA,
     LAYOUT_VERSION,
     MANIFEST,
@@ -19,6 +20,9 @@ from stores.format.layout import (
 from stores.format.spec import ArraySpec, Part
 
 FORMAT = "fae-store"
+# 1: no `schema_version`, second copies in spare/. 2: second copies in backup/.
+SCHEMA_VERSION = 2
+BACKUP_FOLDERS = {1: "spare", SCHEMA_VERSION: BACKUP}
 WRITING = "writing"
 COMPLETE = "complete"
 
@@ -48,6 +52,12 @@ class Manifest:
     content_id: str | None = None
     statistics: dict[str, Any] | None = None
     index_file_sha256: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def backup_folder(self) -> str:
+        """Where the second copies of the manifest and the index are."""
+        return BACKUP_FOLDERS[self.schema_version]
 
     @property
     def fingerprint(self) -> str:
@@ -110,6 +120,7 @@ class Manifest:
         record = {
             "format": FORMAT,
             "layout_version": LAYOUT_VERSION,
+            **({"schema_version": self.schema_version} if self.schema_version > 1 else {}),
             "fingerprint": self.fingerprint,
             **{name: getattr(self, name) for name in _TYPES},
             "arrays": [spec.to_json() for spec in self.arrays],
@@ -133,7 +144,7 @@ class Manifest:
         except (KeyError, TypeError, ValueError) as error:
             raise _corrupt(place, f"arrays: {error}") from error
         fields: dict[str, Any] = {name: record.get(name) for name in _TYPES}
-        manifest = cls(**fields, arrays=arrays)
+        manifest = cls(**fields, arrays=arrays, schema_version=record.get("schema_version", 1))
         _check_values(manifest, record, place)
         return manifest
 
@@ -180,6 +191,11 @@ def _parse(data: bytes, place: str) -> dict[str, Any]:
         raise ForeignStoreError(
             f"{place}/{MANIFEST}: expected layout_version {LAYOUT_VERSION}; "
             f"found {found!r}; use the release that wrote it"
+        )
+    if record.get("schema_version", 1) not in tuple(BACKUP_FOLDERS):
+        raise ForeignStoreError(
+            f"{place}/{MANIFEST}: expected a schema_version of {', '.join(map(str, BACKUP_FOLDERS))}; "
+            f"received {record['schema_version']!r}; use the release that wrote it"
         )
     return record
 

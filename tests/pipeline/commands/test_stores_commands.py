@@ -88,7 +88,7 @@ def test_verify_finds_damage_and_repair_mends_it(store: Store, tmp_path: Path) -
 
 def test_lost_manifests_are_planned_anew(store: Store) -> None:
     damage(store, "manifest.json")
-    damage(store, "spare/manifest.json")
+    damage(store, "backup/manifest.json")
     outcome = run("verify", store.path, "--repair")
     assert outcome.exit_code == 1
     assert "run the command that writes this store" in outcome.stdout
@@ -116,7 +116,7 @@ def test_places_may_be_urls(store: Store, tmp_path: Path) -> None:
     assert run("verify", location).exit_code == 0
     assert answer("show", location)["facts"]["rows"] == 4
     assert answer("diff", location, store.path)["equal"] is True
-    assert answer("stats", location)["surveys"][0]["plot"] == f"{location}/survey/features.png"
+    assert answer("stats", location)["stats"][0]["plot"] == f"{location}/stats/features.png"
     assert len(answer("export", location, "--format", "webdataset", "--out", tmp_path / "out")["files"]) == 1
     assert run("pack", location, "--out", tmp_path / "archive").exit_code == 0
 
@@ -139,7 +139,7 @@ def test_diff_names_ingredients_and_rows(store: Store, tmp_path: Path) -> None:
 
 
 def test_stats_writes_numbers_and_an_image(store: Store) -> None:
-    record = answer("stats", store.path)["surveys"][0]
+    record = answer("stats", store.path)["stats"][0]
     assert (record["array"], record["rows"], record["tokens"]) == ("features", 4, 32)
     assert json.loads(Path(record["numbers"]).read_text())["effective_rank"] == record["effective_rank"]
     with Image.open(record["plot"]) as image:

@@ -104,17 +104,17 @@ def test_effective_rank_of_equal_eigenvalues_is_their_number() -> None:
     assert effective_rank(np.array([2.0, 2, 2, 2, 0, 0])) == pytest.approx(4)
 
 
-def test_a_written_survey_is_read_back_and_verified(values: np.ndarray, tmp_path: Path) -> None:
+def test_written_statistics_are_read_back_and_verified(values: np.ndarray, tmp_path: Path) -> None:
     store = make(tmp_path, values)
     assert read_stats(store, "features") is None
     record = compute_stats(store, "features")
-    assert write_stats(store, record, b"a plot") == ["survey/features.png", "survey/features.json"]
+    assert write_stats(store, record, b"a plot") == ["stats/features.png", "stats/features.json"]
     read: Any = read_stats(store, "features")
     assert {name: read[name] for name in record} == record
     assert verify(store.path).problems == []
-    (store.path / "survey/features.png").write_bytes(b"another")
-    assert [problem.key for problem in verify(store.path).problems] == ["survey/features.png"]
-    text = (store.path / "survey/features.json").read_text()
-    (store.path / "survey/features.json").write_text(text.replace('"rows": 40', '"rows": 41'))
+    (store.path / "stats/features.png").write_bytes(b"another")
+    assert [problem.key for problem in verify(store.path).problems] == ["stats/features.png"]
+    text = (store.path / "stats/features.json").read_text()
+    (store.path / "stats/features.json").write_text(text.replace('"rows": 40', '"rows": 41'))
     assert read_stats(store, "features") is None
     assert {problem.repair for problem in verify(store.path).problems} == {"remove"}

@@ -136,7 +136,7 @@ def undated(files: dict[str, bytes]) -> dict[str, Any]:
 def test_both_copies_of_the_index_gone_means_planning_anew(store: Store, make_writer: Any, fill: Any) -> None:
     good = contents(store.path)
     (store.path / "index.parquet").unlink()
-    flip(store.path / "spare/index.parquet", 50, 2)
+    flip(store.path / "backup/index.parquet", 50, 2)
     report = verify(store.path)
     assert {problem.repair for problem in report.problems} == {"replan"}
     assert repair_and_refill(store, report, make_writer, fill) == []
@@ -146,10 +146,10 @@ def test_both_copies_of_the_index_gone_means_planning_anew(store: Store, make_wr
 def test_both_manifests_gone_means_planning_anew(store: Store, make_writer: Any, fill: Any) -> None:
     good = contents(store.path)
     flip(store.path / "manifest.json", 5, 0)
-    (store.path / "spare/manifest.json").unlink()
+    (store.path / "backup/manifest.json").unlink()
     flip(store.path / "commits/0.json", 9, 0)
     report = verify(store.path)
-    assert [problem.key for problem in report.problems] == ["manifest.json", "spare/manifest.json"]
+    assert [problem.key for problem in report.problems] == ["manifest.json", "backup/manifest.json"]
     repair(store.path, report)
     writer = make_writer()
     assert writer.missing_shards() == [0]  # the other records are good and kept

@@ -89,7 +89,7 @@ def test_order_of_work_and_restarts_do_not_change_a_byte(make_writer: Any, fill:
     one, two = files_of(first.path), files_of(second.path)
     assert one.keys() == two.keys()
     different = [name for name in one if one[name] != two[name]]
-    assert sorted(different) == ["manifest.json", "spare/manifest.json"]  # they differ in name
+    assert sorted(different) == ["manifest.json", "backup/manifest.json"]  # they differ in name
 
 
 def test_the_record_means_done_not_the_file(make_writer: Any, fill: Any) -> None:
