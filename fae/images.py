@@ -7,10 +7,13 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    import torch  # images alone are read without it: it takes seconds to import
 
 # Pillow's own first limit (a quarter of a gigabyte of RGB): what is larger is damaged or meant to do harm.
 MAX_PIXELS = 89_478_485
@@ -44,7 +47,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise many kinds on damaged files
-        raise ImageError(_one_line(error)) from error
+        raise ImageError(_one_line(error, data)) from error
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -56,7 +59,7 @@ def image_size(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.size
     except Exception as error:  # Pillow's readers raise many kinds on damaged files
-        raise ImageError(_one_line(error)) from error
+        raise ImageError(_one_line(error, data)) from error
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -80,11 +83,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def center_crop(image: Image.Image, size: int) -> Image.Image:
     """ADM's center crop of an RGB image to size × size (see `decode_image`); smaller ones are enlarged."""
+    original = image.size
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
     width, height = round(image.width * scale), round(image.height * scale)
-    _check_pixels(width, height)
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"expected an image of at most {MAX_PIXELS} pixels once its short side is {size}; received {original[0]} x "
+            f"{original[1]}; cut off what is too long"
+        )
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     return image.crop((left, top, left + size, top + size))
@@ -92,6 +100,8 @@ def center_crop(image: Image.Image, size: int) -> Image.Image:
 
 def to_float(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1], on the device where the pixels are."""
+    import torch
+
     if isinstance(pixels, np.ndarray):
         pixels = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
     return channels_first(pixels).float().div(127.5).sub(1)
@@ -99,6 +109,8 @@ def to_float(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 def channels_first(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 (N, H, W, 3) -> (N, 3, H, W), the same memory; a ValueError for anything else."""
+    import torch
+
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
         raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
     return pixels.permute(0, 3, 1, 2)
@@ -106,6 +118,8 @@ def channels_first(pixels: torch.Tensor) -> torch.Tensor:
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
     """Float (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3); values outside are clipped, NaN and inf are a ValueError."""
+    import torch
+
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images: expected (N, 3, H, W), got {tuple(images.shape)}")
     if not torch.isfinite(images).all():
@@ -169,7 +183,33 @@ def _gray_to_uint8(values: np.ndarray, mode: str) -> np.ndarray:
     return np.round(values * (255 / top)).astype(np.uint8)
 
 
-def _one_line(error: Exception) -> str:
+def describe_bytes(data: bytes) -> str:
+    """What bytes that are no image seem to be, by their beginning, and what to do about it."""
+    if not data:
+        return "an empty file; copy or download it again"
+    head = data[:256].lstrip()
+    for beginning, what in _BEGINNINGS.items():
+        if head.startswith(beginning):
+            return what
+    if data[4:8] == b"ftyp":
+        brand = data[8:12].decode("latin-1")
+        return f"{_BRANDS.get(brand, f'a file of type {brand!r}, perhaps a video')}; convert it to JPEG or PNG"
+    if head[:1].lower() == b"<" and (b"html" in head.lower() or b"xml" in head.lower()):
+        return "an HTML or XML page, as servers send it where a picture is gone; download it again"
+    return f"other bytes, which begin with {data[:16]!r}"
+
+
+_BEGINNINGS = {
+    b"version https://git-lfs": "a git-lfs pointer; run `git lfs pull` where the files come from",
+    b"%PDF": "a PDF file; save its pages as PNG",
+    b"PK\x03\x04": "a zip archive; name it by its suffix .zip, or unpack it",
+    b"\x1f\x8b": "a gzip file; unpack it",
+    b"{": "JSON text, perhaps the answer of a server; download the image again",
+}
+_BRANDS = dict.fromkeys(("heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"), "a HEIC image")
+
+
+def _one_line(error: Exception, data: bytes) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"expected an image ({', '.join(FORMATS)}), found other bytes"
+        return f"expected an image ({', '.join(FORMATS)}); received {describe_bytes(data)}"
     return f"cannot be decoded: {' '.join(str(error).split())[:200] or type(error).__name__}"

@@ -8,6 +8,9 @@ from .captions import refuse_no_captions as refuse_no_captions
 from .captions import row_captions as row_captions
 from .captions import text_arrays as text_arrays
 from .captions import text_writer as text_writer
+from .data_summary import data_record as data_record
+from .data_summary import look_at_images as look_at_images
+from .data_summary import spread as spread
 from .decoders import Decoders as Decoders
 from .decoders import Decoding as Decoding
 from .encoder_facts import encoder_spec as encoder_spec

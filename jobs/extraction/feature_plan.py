@@ -1,15 +1,16 @@
 """Which feature stores an extraction makes: what images, encoder and settings decide; found without torch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fae.encoders import EncoderSpec
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.extraction.data_summary import MOST_IMAGES, data_record, look_at_images, spread
 from jobs.extraction.encoder_facts import EncoderFacts, encoder_facts, encoder_spec
 from stores import ArraySpec, StoreWriter, fingerprint
-from stores.sources import ScanResult, Source, open_source, scan
+from stores.sources import ScanResult, Source, SourceItem, open_source, scan
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class FeaturePlan:
             rows_per_shard=self.config.rows_per_shard,
             seed=self.config.seed,
         )
+
+    def with_data_record(self, data: DataConfig) -> "FeaturePlan":
+        """The same plan, whose manifest keeps what was understood of the images; the headers of some are read."""
+        facts = look_at_images(self.source, _locations(self.scanned.table))
+        record = data_record(self.scanned.summary, data, facts)
+        return replace(self, attributes={**self.attributes, "data": record})
 
 
 def plan_features(
@@ -83,6 +90,13 @@ def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[A
     """What a feature store keeps of an image whose tokens are (h, w, C)."""
     pixels = ArraySpec("pixels", (config.image_size, config.image_size, 3), "uint8")
     return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
+
+
+def _locations(table: Any) -> list[SourceItem]:
+    """Some rows of a scan, spread over it."""
+    rows = table.take(spread(table.num_rows, MOST_IMAGES))
+    names = ("key", "label", "caption", "split", "source", "offset", "num_bytes")
+    return [SourceItem(**{name: row[name] for name in names}) for row in rows.to_pylist()]
 
 
 def _plan(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:

@@ -25,6 +25,8 @@ class Outcome:
     why: list[str] = field(default_factory=list)
     seconds: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] | None = None
+    """What was understood of the images, where the stage reads any."""
 
     def as_record(self) -> dict[str, Any]:
         """The outcome as JSON values."""
@@ -35,6 +37,7 @@ class Outcome:
             "why": self.why,
             "seconds": round(self.seconds, 2),
             "metrics": self.metrics,
+            **({} if self.data is None else {"data": self.data}),
         }
 
 

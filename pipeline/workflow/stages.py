@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jobs.config import ExtractConfig, SampleConfig
 from jobs.runs import Models, RunFolder
 from pipeline.artifacts import image_path, scratch_folder
+from pipeline.console import data_lines, warning_lines
 from pipeline.workflow.stage_runner import Outcome, StageRunner
 from stores import Store
 
@@ -28,9 +29,9 @@ class Stages(StageRunner):
 
     def extract_each(self, configs: Sequence[ExtractConfig]) -> list[Store | None]:
         """Images → a feature store for each config; these differ in encoder and block, images are decoded once."""
-        from jobs.extraction import plan_features
+        from jobs.extraction import data_record, plan_features
 
-        recipe, parent = self.recipe, self.root / "features"
+        recipe, parent, first = self.recipe, self.root / "features", len(self.outcomes)
         with scratch_folder(self.root, self.dry_run) as folder:
             data = image_path(recipe.data, folder)
             with self.output.progress("scan", "images") as scanned:
@@ -38,13 +39,23 @@ class Stages(StageRunner):
                     data, configs, recipe.runtime, folder / "cache", lambda done, total: scanned(done, total, {})
                 )
             writers = [plan.writer(parent, recipe.name) for plan in plans]
+            record = data_record(plans[0].scanned.summary, data)
+            if not all(writer.complete for writer in writers):
+                plans = [plan.with_data_record(data) for plan in plans]
+                writers = [plan.writer(parent, recipe.name) for plan in plans]
+                record = plans[0].attributes["data"]
+                for line in [*data_lines(record), *warning_lines(record)]:
+                    self.output.say(line)
 
             def make(report: "OnProgress") -> list[Store]:
                 from jobs.extraction import extract
 
                 return extract(writers, plans, data, recipe.runtime, report)
 
-            return self.stores("extract", writers, make)
+            stores = self.stores("extract", writers, make)
+            for outcome in self.outcomes[first:]:
+                outcome.data = record
+            return stores
 
     def extract_text(self, source: Store) -> Store | None:
         """Captions of a store's rows → text store in the same order."""

@@ -1,6 +1,7 @@
 """Decoding of every kind of image, the crop, and the way back to files."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fae.images import ImageError, center_crop, decode_image, image_grid, save_png, to_float, to_uint8
+from fae.images import ImageError, center_crop, decode_image, image_grid, image_size, save_png, to_float, to_uint8
 
 
 def encode(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -248,3 +249,24 @@ def test_save_png_keeps_every_pixel_and_leaves_nothing_beside(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["image.png"]
     with Image.open(path) as image:
         assert image.size == (82, 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "an empty file; copy or download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a git-lfs pointer; run `git lfs pull`"),
+        (b"\n<!DOCTYPE html>\n<html>not found</html>", "an HTML or XML page, as servers send it"),
+        (b"<?xml version='1.0'?><Error/>", "an HTML or XML page"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image; convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a file of type 'isom', perhaps a video"),
+        (b"%PDF-1.7", "a PDF file"),
+        (b'{"error": "gone"}', "JSON text"),
+        (b"PK\x03\x04....", "a zip archive"),
+        (b"no image at all", "other bytes, which begin with b'no image at all'"),
+    ],
+)
+def test_bytes_that_are_no_image_are_described(data, expected):
+    for read in (lambda: decode_image(data, 8), lambda: image_size(data)):
+        with pytest.raises(ImageError, match=re.escape(f"received {expected}")):
+            read()

@@ -51,6 +51,7 @@ def extract_from(tmp_path: Path) -> Callable[..., Store]:
     ) -> Store:
         data, config, runtime = _configs(path, settings)
         (plan,) = plan_features(data, [config], runtime, tmp_path / root / "cache")
+        plan = plan.with_data_record(data)
         between()
         writer = plan.writer(tmp_path / root / "features", "digits")
         return extract([writer], [plan], data, runtime, on_progress)[0]
