@@ -178,7 +178,7 @@ class HeadJudge:
 
     @torch.inference_mode()
     def _see(self, head: AlignmentHead, latents: np.ndarray) -> Tensor:
-        parts = torch.from_numpy(np.ascontiguousarray(latents)).split(ROWS_AT_ONCE)
+        parts = torch.split(torch.from_numpy(np.ascontiguousarray(latents)), ROWS_AT_ONCE)
         return torch.cat([head.images(part.to(self.device)).cpu() for part in parts])
 
 

@@ -33,20 +33,28 @@ class Batch:
 
 
 class ImageSet(Protocol):
-    """Images of one `size` (pixels on a side); `total` counts those that there should be.
-
-    `identity` holds, as JSON values, all that decides the pixels; `rejected` the key and reason of each image that
-    could not be read, once it was tried.
-    """
+    """Images of one size, in batches."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Pixels on a side."""
+        ...
+
     @property
-    def total(self) -> int: ...
+    def total(self) -> int:
+        """Images that there should be."""
+        ...
+
     @property
-    def identity(self) -> dict[str, Any]: ...
+    def identity(self) -> dict[str, Any]:
+        """All that decides the pixels, as JSON values."""
+        ...
+
     @property
-    def rejected(self) -> dict[str, str]: ...
+    def rejected(self) -> dict[str, str]:
+        """Key and reason of each image that could not be read, once it was tried."""
+        ...
+
     def batches(self, rows: int) -> Iterator[Batch]:
         """Yield every readable image once, up to `rows` at a time, in the order that is quickest to read."""
         ...
@@ -85,19 +93,23 @@ class StoreImages:
 
     @property
     def rows(self) -> np.ndarray:
+        """The rows of these images in the store."""
         return self.store.rows(self.split)[: self.count]
 
     @property
     def size(self) -> int:
+        """Pixels on a side."""
         spec = self.store.arrays["pixels"]
         return square_size((self.total, *spec.row_shape), spec.dtype, f"{self.store.url}: pixels")
 
     @property
     def total(self) -> int:
+        """Images that there should be."""
         return len(self.rows)
 
     @property
     def identity(self) -> dict[str, Any]:
+        """All that decides the pixels, as JSON values."""
         return {
             "kind": f"store of {self.store.kind}",
             "content_id": self.store.content_id,
@@ -108,6 +120,7 @@ class StoreImages:
         }
 
     def batches(self, rows: int) -> Iterator[Batch]:
+        """Yield every readable image once; see `ImageSet`."""
         chosen = self.rows
         for start in range(0, len(chosen), rows):
             part = chosen[start : start + rows]
@@ -124,20 +137,24 @@ class NpzImages:
 
     @property
     def size(self) -> int:
+        """Pixels on a side."""
         array = npz_arrays(self.path)["arr_0"]
         return square_size(array.shape, array.dtype, f"{self.path}: arr_0")
 
     @property
     def total(self) -> int:
+        """Images that there should be."""
         held = npz_arrays(self.path)["arr_0"].shape[0]
         return held if self.count is None else min(held, self.count)
 
     @property
     def identity(self) -> dict[str, Any]:
+        """All that decides the pixels, as JSON values."""
         digest = weights_file(self.path).sha256
         return {"kind": "npz", "sha256": digest, "count": self.total, "size": self.size, "crop": None}
 
     def batches(self, rows: int) -> Iterator[Batch]:
+        """Yield every readable image once; see `ImageSet`."""
         start = 0
         for part in npz_parts(self.path, "arr_0", rows):
             part = part[: self.total - start]
@@ -162,10 +179,12 @@ class FileImages:
 
     @property
     def total(self) -> int:
+        """Images that there should be."""
         return int(self.table.num_rows)
 
     @property
     def identity(self) -> dict[str, Any]:
+        """All that decides the pixels, as JSON values."""
         digest = hashlib.sha256("\n".join(sorted(self.table["sha256"].to_pylist())).encode()).hexdigest()
         return {
             "kind": "files",
@@ -177,6 +196,7 @@ class FileImages:
         }
 
     def batches(self, rows: int) -> Iterator[Batch]:
+        """Yield every readable image once; see `ImageSet`."""
         numbers = np.argsort(np.array(self.table["sha256"].to_pylist()), kind="stable").argsort()
         places = self.table.select(["key", "source", "offset", "num_bytes"]).to_pylist()
         order = sorted(range(len(places)), key=lambda k: (places[k]["source"], places[k]["offset"]))

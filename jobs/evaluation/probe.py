@@ -31,7 +31,7 @@ class Split:
 
 def labeled_rows(store: Store, split: str, most: int) -> np.ndarray:
     """The first rows of a split that have a label (stored order is random); all when `most` is 0."""
-    rows = store.rows(split)
+    rows: np.ndarray = store.rows(split)
     rows = rows[store.labels[rows] >= 0]
     return rows[:most] if most else rows
 

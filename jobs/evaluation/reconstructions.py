@@ -29,14 +29,17 @@ class Reconstructions:
 
     @property
     def size(self) -> int:
+        """Pixels on a side."""
         return self.originals.size
 
     @property
     def total(self) -> int:
+        """Images that there should be."""
         return self.originals.total
 
     @property
     def identity(self) -> dict[str, Any]:
+        """All that decides the pixels, as JSON values."""
         return {
             "kind": "reconstructions",
             "of": self.originals.identity,
@@ -48,6 +51,7 @@ class Reconstructions:
         }
 
     def batches(self, rows: int) -> Iterator[Batch]:
+        """Yield every readable image once; see `ImageSet`."""
         chosen = self.originals.rows
         for start in range(0, len(chosen), rows):
             part = chosen[start : start + rows]
@@ -64,12 +68,14 @@ class Reconstructions:
     @cached_property
     def _vae(self) -> PixelVAE:
         assert self.autoencoder is not None
-        return load_model(PixelVAE, self.autoencoder.model_path, self.device)
+        model: PixelVAE = load_model(PixelVAE, self.autoencoder.model_path, self.device)
+        return model
 
     @cached_property
     def _model(self) -> PixelDecoder:
         assert self.decoder is not None
-        return load_model(PixelDecoder, self.decoder.model_path, self.device)
+        model: PixelDecoder = load_model(PixelDecoder, self.decoder.model_path, self.device)
+        return model
 
     @cached_property
     def _rebuild(self) -> Rebuild | None:

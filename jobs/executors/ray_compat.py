@@ -76,7 +76,7 @@ def data_parallel_trainer(on_cluster: bool) -> Any:
     if on_cluster:
         return DataParallelTrainer
 
-    class EmbeddedTrainer(DataParallelTrainer):
+    class EmbeddedTrainer(DataParallelTrainer):  # type: ignore[misc, unused-ignore]
         def _create_default_callbacks(self) -> list[Any]:
             callbacks = super()._create_default_callbacks()
             return [callback for callback in callbacks if type(callback).__name__ not in UNUSED_CALLBACKS]
@@ -92,10 +92,10 @@ def shared_gpus_config() -> Any:
     """
     from ray.train.backend import Backend, BackendConfig
 
-    class SharedGpusBackend(Backend):
+    class SharedGpusBackend(Backend):  # type: ignore[misc, unused-ignore]
         share_cuda_visible_devices = True
 
-    class SharedGpusConfig(BackendConfig):
+    class SharedGpusConfig(BackendConfig):  # type: ignore[misc, unused-ignore]
         @property
         def backend_cls(self) -> type[Backend]:
             return SharedGpusBackend

@@ -12,9 +12,11 @@ TRIES = 3
 
 
 class ShardWorker(Protocol):
-    """Does one shard at a time; `run` is a pure function of the store's manifest and the shard number."""
+    """Makes and commits shards."""
 
-    def run(self, shard: int) -> ShardResult: ...
+    def run(self, shard: int) -> ShardResult:
+        """Make and commit one shard: a pure function of the store's manifest and the shard number."""
+        ...
 
 
 WorkerFactory = Callable[[], ShardWorker]

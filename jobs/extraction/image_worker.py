@@ -35,8 +35,10 @@ class _PendingShard:
     kept: ReusedRows
 
     def new_rows(self) -> np.ndarray:
+        """The rows that have to be computed."""
         span = self.builder.writer.shard_rows(self.shard)
-        return np.arange(span.start, span.stop)[~self.kept.mask]
+        rows: np.ndarray = np.arange(span.start, span.stop)[~self.kept.mask]
+        return rows
 
 
 class ExtractWorker:

@@ -135,11 +135,12 @@ class EncodeWorker:
     def _numbers(self, posterior: Any, rows: np.ndarray, view: int) -> torch.Tensor:
         if self.config.latents == "moments":
             return torch.cat([posterior.mean, posterior.logvar], dim=-1)
+        mean: torch.Tensor = posterior.mean
         if self.config.latents == "mean":
-            return posterior.mean
+            return mean
         seeds = [(self.config.seed << 40) + (int(row) << 1) + view for row in rows]
-        noise = seeded_noise(seeds, posterior.mean.shape[1:]).to(posterior.mean)
-        return posterior.mean + posterior.std * noise
+        draws: torch.Tensor = mean + posterior.std * seeded_noise(seeds, mean.shape[1:]).to(mean)
+        return draws
 
     def _rejected(self, rows: np.ndarray) -> dict[int, str]:
         if not len(rows):

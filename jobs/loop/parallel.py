@@ -30,6 +30,7 @@ class LossModule(nn.Module):
         self.model, self.loss_function = model, loss_function
 
     def forward(self, batch: Any, generator: torch.Generator) -> Losses:
+        """The model's losses of a batch."""
         return self.loss_function(self.model, batch, generator)
 
 

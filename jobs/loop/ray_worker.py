@@ -49,7 +49,7 @@ def _device(runtime: RuntimeConfig, threads: int) -> torch.device:
     processor = training_device("cpu", threads)
     if not runtime.gpus_per_worker:
         return processor
-    device = ray.train.torch.get_device()
+    device: torch.device = ray.train.torch.get_device()
     torch.cuda.set_device(device)
     return device
 
@@ -59,7 +59,7 @@ def _init_process_group(ranks: Ranks, device: torch.device) -> None:
     listener = _listen() if ranks.is_main else None
     host, port = broadcast_from_rank_zero(listener.getsockname()[:2] if listener else None)
     _keep_to_loopback(host)
-    store = distributed.TCPStore(
+    store = distributed.TCPStore(  # type: ignore[attr-defined, unused-ignore]
         host,
         port,
         ranks.world_size,

@@ -37,11 +37,15 @@ Evaluation = Callable[[nn.Module], dict[str, float]]
 
 
 class Stateful(Protocol):
-    """Something beside the model that a checkpoint keeps, as flat tensors: a discriminator, say."""
+    """Something beside the model that a checkpoint keeps: a discriminator, say."""
 
-    def state_dict(self) -> dict[str, torch.Tensor]: ...
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All that its further course depends on, as flat tensors."""
+        ...
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None: ...
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from what `state_dict` gave."""
+        ...
 
 
 @dataclass

@@ -32,7 +32,8 @@ def load_feature_autoencoder(run: RunFolder, device: torch.device) -> FeatureAut
             f"{run.path}: expected an autoencoder of features; found a VAE of pixels, which rebuilds none; "
             "name another one with --autoencoder"
         )
-    return load_model(FeatureAutoencoder, run.model_path, device)
+    model: FeatureAutoencoder = load_model(FeatureAutoencoder, run.model_path, device)
+    return model
 
 
 def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:
@@ -46,7 +47,7 @@ def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAuto
 def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> FeatureAutoencoder:
     """A fresh autoencoder for features (h, w, C) of a row."""
     height, width, dim = row_shape
-    return FeatureAutoencoder(
+    model: FeatureAutoencoder = FeatureAutoencoder(
         feature_dim=dim,
         latent_channels=config.latent_channels,
         grid=(height, width),
@@ -57,6 +58,7 @@ def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> Fe
         decoder_depth=config.decoder_depth,
         feature_norm=config.feature_norm,
     )
+    return model
 
 
 def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
@@ -68,9 +70,10 @@ def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
     if "pixels" not in features.arrays:
         raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
     height, width, _ = features.arrays["features"].row_shape
-    return PixelVAE(
+    model: PixelVAE = PixelVAE(
         image_size=features.arrays["pixels"].row_shape[0],
         grid=(height, width),
         latent_channels=config.latent_channels,
         width=config.vae_width,
     )
+    return model

@@ -19,8 +19,13 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Rotation:
-    """Which checkpoints stay: the newest `last`, those whose step is a multiple of `every` (0 = none of these), and
-    the `best` ones by their state's `loss`."""
+    """Which checkpoints stay.
+
+    Attributes:
+        last: So many of the newest.
+        every: Those whose step is a multiple of this; 0 = none of these.
+        best: So many with the lowest `loss` in their state.
+    """
 
     last: int = 2
     every: int = 0

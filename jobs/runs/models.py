@@ -15,4 +15,5 @@ def load_model(kind: type[Model], folder: Path, device: torch.device) -> Model:
     """The weights and settings of `folder` on a device, in eval mode."""
     # Diffusers' low-memory way needs the accelerate package and says so at every load; these models are small.
     model: Model = kind.from_pretrained(folder, low_cpu_mem_usage=False)
-    return align_module(model.to(device).eval())
+    aligned: Model = align_module(model.to(device).eval())
+    return aligned

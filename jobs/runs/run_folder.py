@@ -66,6 +66,7 @@ class RunFolder:
 
     @property
     def complete(self) -> bool:
+        """Whether the training has ended and its weights are there."""
         return self.record.status == COMPLETE and self.weights_path.exists()
 
     @property
@@ -75,6 +76,7 @@ class RunFolder:
 
     @property
     def model_path(self) -> Path:
+        """The folder of the finished model."""
         return self.path / "model"
 
     def model_config(self) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class RunFolder:
 
     @property
     def weights_path(self) -> Path:
+        """The file of the finished weights."""
         return self.model_path / "diffusion_pytorch_model.safetensors"
 
     @property
@@ -111,6 +114,7 @@ class RunFolder:
             )
 
     def save(self) -> None:
+        """Write the record to run.json."""
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / RUN_FILE, self.record.to_bytes())
 

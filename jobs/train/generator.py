@@ -67,7 +67,13 @@ def train_generator(
     """Train, or go on, or return the finished run of these ingredients.
 
     Args:
-        text: the captions' store, where `config.condition` is text.
+        root: Folder of all runs.
+        name: Name of the run.
+        latents: The latents of the training rows.
+        config: The training's settings.
+        runtime: Where it runs.
+        on_progress: Called with steps done, steps in all and the newest metrics.
+        text: The captions' store, where `config.condition` is text.
 
     Raises:
         ValueError: rows without a class, a text store that does not fit, or a batch larger than the training rows.

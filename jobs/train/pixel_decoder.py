@@ -154,13 +154,14 @@ def new_decoder(row_shape: tuple[int, ...], image_size: int, config: DecoderConf
         raise ValueError(
             f"extract.image_size: expected a multiple of the {height}x{width} token grid; received {image_size}"
         )
-    return PixelDecoder(
+    model: PixelDecoder = PixelDecoder(
         feature_dim=dim, grid=(height, width), patch_size=image_size // height, **PIXEL_DECODER[config.size]
     )
+    return model
 
 
 def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
-    """x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
+    """Noised features x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
     scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
 
     def noised(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -176,7 +177,8 @@ def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
     @torch.no_grad()
     def rebuilt(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         posterior = model.encode(x)
-        return model.decode(posterior.mean if generator is None else posterior.sample(generator))
+        decoded: torch.Tensor = model.decode(posterior.mean if generator is None else posterior.sample(generator))
+        return decoded
 
     return rebuilt
 
