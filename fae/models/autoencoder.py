@@ -1,13 +1,12 @@
 """The feature autoencoder: one attention layer compresses a frozen encoder's tokens, a transformer rebuilds them."""
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from fae.nn import Block, Grid, RMSNorm, attend, check_grid, init_linears, rope_table, sincos_table
+from fae.nn import Block, Grid, RMSNorm, check_grid, init_linears, rope_table, run_block, sincos_table, skip_attention
 from fae.rng import normal
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
@@ -45,45 +44,14 @@ class AttentionEncoder(nn.Module):
 
     def __init__(self, feature_dim: int, out_dim: int, heads: int, head_dim: int, activation: str) -> None:
         super().__init__()
-        self.heads, self.head_dim = heads, head_dim
+        self.heads = heads
         self.qkvs = nn.Linear(feature_dim, 4 * heads * head_dim)
         self.activation = ACTIVATIONS[activation]()
         self.out = nn.Linear(heads * head_dim, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        kind = x.device.type
-        cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        plain = torch.is_grad_enabled() or cast or torch.compiler.is_compiling()
-        hidden = self._hidden(x) if plain else self._hidden_in_place(x)
-        return self.out(self.activation(hidden))
-
-    def _hidden(self, x: Tensor) -> Tensor:
-        """skip + attention, (N, T, H·D)."""
-        qkv, skip = self.qkvs(x).split(self._widths, dim=-1)
-        return skip + self._attend(qkv)
-
-    def _hidden_in_place(self, x: Tensor) -> Tensor:
-        """The same without a pass of its own over skip: its GEMM adds to the attention's output.
-
-        Its bias comes in with the values', since the weights of a token's attention add up to one.
-        """
-        (packed, of_skip), (bias, skip_bias) = (p.split(self._widths) for p in (self.qkvs.weight, self.qkvs.bias))
-        bias = torch.cat([bias[: -len(skip_bias)], bias[-len(skip_bias) :] + skip_bias])
-        hidden = self._attend(F.linear(x, packed, bias))
-        flat = hidden.flatten(0, 1)  # (N, T, H·D) -> (N·T, H·D)
-        torch.addmm(flat, x.flatten(0, 1), of_skip.T, out=flat)
-        return hidden
-
-    def _attend(self, qkv: Tensor) -> Tensor:
-        # (N, T, 3·H·D) -> (N, T, 3, H, D) -> 3 × (N, H, T, D)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
-        # (N, H, T, D) -> (N, T, H·D)
-        return attend(q, k, v).transpose(1, 2).reshape(*qkv.shape[:2], -1)
-
-    @property
-    def _widths(self) -> list[int]:
-        """Channels of query, key and value together, and of the skip branch."""
-        return [3 * self.heads * self.head_dim, self.heads * self.head_dim]
+        latents: Tensor = self.out(self.activation(skip_attention(x, self.qkvs, self.heads)))
+        return latents
 
 
 class TokenTransformer(nn.Module):
@@ -105,10 +73,7 @@ class TokenTransformer(nn.Module):
         x = self.x_embedder(x)
         x = x + self.pos_embed.to(x.dtype)
         for block in self.blocks:
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = torch.utils.checkpoint.checkpoint(block, x, self.rope, use_reentrant=False)
-            else:
-                x = block(x, self.rope)
+            x = run_block(block, self.gradient_checkpointing, x, self.rope)
         return self.norm(x)
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fae.nn import CausalBlock, Grid, KVCache, RMSNorm, prefixed_rope, rope_table
+from fae.nn import CausalBlock, Grid, KVCache, RMSNorm, prefixed_rope, rope_table, run_block
 from fae.sampling import guided_gaussian
 
 # softplus of this is 1: a fresh block has deviation 1.
@@ -63,10 +63,7 @@ class FlowBlock(nn.Module):
         h = torch.cat([prefix.to(h.dtype), h], dim=1)  # (N, P+T-1, D)
         rope = prefixed_rope(self.rope, prefix.shape[1] - 1).to(h.dtype)
         for block in self.blocks:
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                h = torch.utils.checkpoint.checkpoint(block, h, rope, use_reentrant=False)
-            else:
-                h = block(h, rope)
+            h = run_block(block, self.gradient_checkpointing, h, rope)
         mean, sigma = self._gaussian(h[:, prefix.shape[1] - 1 :])
         return self._ordered((x - mean) / sigma), sigma.log()
 

@@ -1,14 +1,15 @@
 """diffusers' MMDiT (Stable Diffusion 3's transformer) at patch size 1: latents and captions in one attention."""
 
+from functools import partial
 from typing import Any
 
-import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.activations import GELU
 from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fae.models.text_states import unit_states
 from fae.nn import Grid, JointBlock, check_grid, init_linears
@@ -76,7 +77,7 @@ class MMDiT(ModelMixin, ConfigMixin):
                 # The function itself: 4 times as fast on CPUs as its tanh formula, from which it differs by 5e-4.
                 module.approximate = "none"
         # What `enable_gradient_checkpointing` sets, so that the switch alone turns it on.
-        self.transformer._gradient_checkpointing_func = _recomputed
+        self.transformer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -113,8 +114,3 @@ class MMDiT(ModelMixin, ConfigMixin):
             return_dict=False,
         )[0]
         return velocity.permute(0, 2, 3, 1).to(x.dtype)  # (N, c, h, w) -> (N, h, w, c)
-
-
-def _recomputed(part: nn.Module, *given: Any) -> Any:
-    """Run a part whose activations are made again in the backward pass."""
-    return torch.utils.checkpoint.checkpoint(part, *given, use_reentrant=False)

@@ -7,7 +7,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from fae.models.autoencoder import _set_statistics
-from fae.nn import Attention, Grid, SwiGLU, check_grid, init_linears, rope_table, swiglu_hidden_dim
+from fae.nn import Attention, Grid, SwiGLU, check_grid, init_linears, rope_table, run_block, swiglu_hidden_dim
 
 
 class ViTBlock(nn.Module):
@@ -97,13 +97,10 @@ class PixelDecoder(ModelMixin, ConfigMixin):
         x = self.x_embedder(x.flatten(1, 2).to(self.x_embedder.weight.dtype))
         x = x + self.pos_embed.to(x.dtype)
         for block in self.blocks:
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = torch.utils.checkpoint.checkpoint(block, x, self.rope, use_reentrant=False)
-            else:
-                x = block(x, self.rope)
-        return self._paint(self.final_layer(self.norm(x)))
+            x = run_block(block, self.gradient_checkpointing, x, self.rope)
+        return self._unpatchify(self.final_layer(self.norm(x)))
 
-    def _paint(self, patches: Tensor) -> Tensor:
+    def _unpatchify(self, patches: Tensor) -> Tensor:
         (height, width), p = self.grid, self.patch_size
         # (N, h·w, 3·p·p) -> (N, h, w, 3, p, p) -> (N, 3, h, p, w, p) -> (N, 3, h·p, w·p)
         x = patches.float().view(-1, height, width, 3, p, p).permute(0, 3, 1, 4, 2, 5)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fae.models.lightning_dit import LightningDiT
 from fae.models.text_states import unit_states
-from fae.nn import Grid, RMSNorm, attend, check_grid, init_linears, to_heads
+from fae.nn import Grid, RMSNorm, attend, check_grid, init_linears, run_block, to_heads
 from fae.sampling import Captions
 
 
@@ -103,6 +103,6 @@ class TextLightningDiT(LightningDiT):
         states = self.context_embedder(unit_states(captions.states, self.context_embedder.weight)).to(h.dtype)
         mask = captions.mask
         for cross, block in zip(self.crosses, self.blocks, strict=True):
-            h = self._run(cross, h, states, mask)
-            h = self._run(block, h, c, self.rope)
+            h = run_block(cross, self.gradient_checkpointing, h, states, mask)
+            h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
         return self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)

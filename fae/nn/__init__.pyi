@@ -1,9 +1,9 @@
-from .attention import attend as attend
 from .causal import CausalBlock as CausalBlock
 from .causal import KVCache as KVCache
 from .causal import prefixed_rope as prefixed_rope
-from .fused import gated_add as gated_add
-from .fused import to_heads as to_heads
+from .functional import attend as attend
+from .functional import gated_add as gated_add
+from .functional import skip_attention as skip_attention
 from .joint_block import JointBlock as JointBlock
 from .layers import Attention as Attention
 from .layers import Block as Block
@@ -13,6 +13,8 @@ from .layers import SwiGLU as SwiGLU
 from .layers import check_grid as check_grid
 from .layers import init_linears as init_linears
 from .layers import rope_table as rope_table
+from .layers import run_block as run_block
 from .layers import sincos_table as sincos_table
 from .layers import swiglu_hidden_dim as swiglu_hidden_dim
 from .layers import timestep_frequencies as timestep_frequencies
+from .tensors import to_heads as to_heads

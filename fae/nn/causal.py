@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fae.nn.attention import attend
-from fae.nn.fused import rotated_heads
+from fae.nn.functional import attend, rotated_heads
 from fae.nn.layers import Attention, RMSNorm, SwiGLU, swiglu_hidden_dim
 
 # Widths of the MLP are multiples of this, so that no GEMM ends in the middle of a tile.

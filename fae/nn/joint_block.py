@@ -1,4 +1,4 @@
-"""A layer of MMDiT with diffusers' weights, a mask over the text, and fused elementwise parts."""
+"""A layer of MMDiT with diffusers' weights, and a mask over the text."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention import JointTransformerBlock
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fae.nn.attention import attend
-from fae.nn.fused import gated_add, inverse_rms, layer_norm, rms_gradients, to_heads
+from fae.nn.functional import attend, gated_add, layer_norm, unit_heads
+from fae.nn.tensors import to_heads
 
 
 class JointBlock(JointTransformerBlock):
@@ -58,57 +57,16 @@ def _after_attention(x: Tensor, seen: Tensor, modulation: list[Tensor], mlp: Any
 def joint_attention(attn: Any, x: Tensor, text: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Latents (N, T, D), text (N, L, D), mask (N, T + L) → both after attention; text's is not used in the last layer.
 
-    diffusers' processor takes no mask, so that padding would count; this one has `attend`'s faster backward pass too.
+    diffusers' processor takes no mask, so that padding would count.
     """
-    q = unit_heads(attn.to_q(x), attn.add_q_proj(text), attn.norm_q, attn.norm_added_q)
-    k = unit_heads(attn.to_k(x), attn.add_k_proj(text), attn.norm_k, attn.norm_added_k)
+    q = _unit_heads(attn.to_q(x), attn.add_q_proj(text), attn.norm_q, attn.norm_added_q)
+    k = _unit_heads(attn.to_k(x), attn.add_k_proj(text), attn.norm_k, attn.norm_added_k)
     v = to_heads(torch.cat([attn.to_v(x), attn.add_v_proj(text)], dim=1), attn.heads)
     seen = attend(q, k, v, mask=mask).transpose(1, 2).flatten(2)  # (N, H, T + L, D/H) -> (N, T + L, D)
     x, text = seen.split([x.shape[1], text.shape[1]], dim=1)
     return attn.to_out[0](x), text if attn.context_pre_only else attn.to_add_out(text)
 
 
-def unit_heads(x: Tensor, text: Tensor, norm: Any, norm_text: Any) -> Tensor:
-    """Queries or keys of latents (N, T, D) and text (N, L, D) → (N, H, T + L, D/H), normalized in each head.
-
-    `norm` and `norm_text` are diffusers' RMSNorm of a head's channels, applied in the dtype of x.
-    """
-    gains = norm.weight.to(x.dtype), norm_text.weight.to(x.dtype)
-    if torch.compiler.is_compiling():
-        return plain_unit_heads(x, text, *gains, norm.eps)
-    return _UnitHeads.apply(x, text, *gains, norm.eps)
-
-
-def plain_unit_heads(x: Tensor, text: Tensor, gain: Tensor, gain_text: Tensor, eps: float) -> Tensor:
-    """`unit_heads` as a formula; the gains are (D/H,)."""
-    parts = []
-    for part, weight in ((x, gain), (text, gain_text)):
-        heads = part.unflatten(-1, (-1, len(weight)))  # (N, T, D) -> (N, T, H, D/H)
-        parts.append(heads * inverse_rms(heads, eps) * weight)
-    return torch.cat(parts, dim=1).transpose(1, 2)  # (N, T + L, H, D/H) -> (N, H, T + L, D/H)
-
-
-class _UnitHeads(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, text: Tensor, gain: Tensor, gain_text: Tensor, eps: float) -> Tensor:
-        heads, tokens = x.shape[-1] // len(gain), x.shape[1]
-        joint = x.new_empty(len(x), tokens + text.shape[1], heads, len(gain))
-        saved = []
-        for part, weight, out in ((x, gain, joint[:, :tokens]), (text, gain_text, joint[:, tokens:])):
-            part = part.unflatten(-1, (heads, -1))  # (N, T, D) -> (N, T, H, D/H)
-            inverse = inverse_rms(part, eps)
-            torch.mul(part, inverse, out=out).mul_(weight)
-            saved += [part, inverse, weight]
-        ctx.save_for_backward(*saved)
-        return joint.transpose(1, 2)  # (N, T + L, H, D/H) -> (N, H, T + L, D/H)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        x, inverse, gain, text, inverse_text, gain_text = ctx.saved_tensors
-        # (N, H, T + L, D/H) -> (N, T, H, D/H) and (N, L, H, D/H), in the order of memory that x and text have
-        own, others = dy.transpose(1, 2).contiguous().split([x.shape[1], text.shape[1]], dim=1)
-        dx, product = rms_gradients(own, x, inverse, gain, gain.unsqueeze(-1))
-        dtext, product_text = rms_gradients(others, text, inverse_text, gain_text, gain_text.unsqueeze(-1))
-        dgain, dgain_text = (one.sum(dim=(0, 1, 2)) for one in (product, product_text))
-        return dx.flatten(2), dtext.flatten(2), dgain, dgain_text, None  # (N, T, H, D/H) -> (N, T, D)
+def _unit_heads(x: Tensor, text: Tensor, norm: Any, norm_text: Any) -> Tensor:
+    """`unit_heads` by diffusers' RMSNorm of a head's channels, in the dtype of x."""
+    return unit_heads(x, text, norm.weight.to(x.dtype), norm_text.weight.to(x.dtype), norm.eps)

@@ -1,12 +1,13 @@
 """Layers that the feature autoencoder, the pixel decoder and the generator share: norms, attention, MLPs, positions."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from fae.nn.attention import attend
-from fae.nn.fused import rms_norm, rotated_heads, silu_gate, split_heads
+from fae.nn.functional import attend, rms_norm, rotated_heads, silu_gate, split_heads
 
 Grid = tuple[int, int]
 
@@ -77,6 +78,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x), rope)
         return x + self.mlp(self.norm2(x))
+
+
+def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+    """block(*inputs); with `recompute` its activations are computed again in the backward pass (less memory)."""
+    if recompute and torch.is_grad_enabled():
+        out: Tensor = checkpoint(block, *inputs, use_reentrant=False)
+    else:
+        out = block(*inputs)
+    return out
 
 
 def rope_table(grid: Grid, num_heads: int, head_dim: int, theta: float = 10_000.0) -> Tensor:

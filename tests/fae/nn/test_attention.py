@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fae.nn import attention
-from fae.nn.attention import attend
+from fae.nn import cpu
+from fae.nn.functional import attend
 
 
 def heads(tokens=6, dtype=torch.float64, rows=3):
@@ -45,7 +45,7 @@ def test_masked_keys_are_not_seen():
 
 @pytest.mark.parametrize("cached_bytes", [1, 2 * 4 * 6 * 8 * 2, 2**20])
 def test_masked_gradients_are_those_of_finite_differences(monkeypatch, cached_bytes):
-    monkeypatch.setattr(attention, "CACHED_BYTES", cached_bytes)
+    monkeypatch.setattr(cpu, "CACHED_BYTES", cached_bytes)
     *parts, mask = masked()
     assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, mask=mask), parts)
 
@@ -57,7 +57,7 @@ def test_gradients_are_those_of_finite_differences(causal):
 
 @pytest.mark.parametrize("cached_bytes", [1, 2 * 6 * 6 * 8 * 2, 2**20])
 def test_rows_may_be_done_in_any_number(monkeypatch, cached_bytes):
-    monkeypatch.setattr(attention, "CACHED_BYTES", cached_bytes)
+    monkeypatch.setattr(cpu, "CACHED_BYTES", cached_bytes)
     results = []
     for function in (attend, F.scaled_dot_product_attention):
         inputs = heads()

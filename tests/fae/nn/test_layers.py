@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fae.nn.fused import rotated_heads
+from fae.nn.functional import rotated_heads
 from fae.nn.layers import Attention, RMSNorm, SwiGLU, rope_table, sincos_table, swiglu_hidden_dim, timestep_frequencies
 
 

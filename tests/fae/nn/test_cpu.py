@@ -1,23 +1,11 @@
 """Hand-written backward passes against finite differences, their formulas, autograd and the compiler's view of them."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fae.nn.fused import (
-    gated_add,
-    layer_norm,
-    plain_layer_norm,
-    plain_rms_norm,
-    plain_rotated_heads,
-    plain_silu_gate,
-    rms_norm,
-    rotated_heads,
-    silu_gate,
-)
-from fae.nn.joint_block import plain_unit_heads, unit_heads
+from fae.nn import cpu
+from fae.nn.functional import gated_add, layer_norm, rms_norm, rotated_heads, silu_gate, unit_heads
 from fae.nn.layers import rope_table
 
 N, GRID, HEADS, DIM = 2, (2, 3), 2, 16
@@ -29,52 +17,35 @@ def draw(*shape, dtype=torch.float64):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape))).requires_grad_()
 
 
-def unit(weight):
-    """The parts of diffusers' RMSNorm that count, with a weight that keeps its gradient."""
-    return SimpleNamespace(weight=weight, eps=1e-6)
-
-
 CASES = {
-    "rms_norm": (
-        lambda x, gain: rms_norm(x, gain),
-        lambda x, gain: plain_rms_norm(x, gain, None, 1e-6),
-        [(N, TOKENS, DIM), (DIM,)],
-    ),
-    "rms_norm, modulated": (
-        lambda x, gain, shift: rms_norm(x, gain, shift),
-        lambda x, gain, shift: plain_rms_norm(x, gain, shift, 1e-6),
-        [(N, TOKENS, DIM), (N, 1, DIM), (N, 1, DIM)],
-    ),
-    "layer_norm": (
-        layer_norm,
-        lambda x, gain, shift: plain_layer_norm(x, gain, shift, 1e-6),
-        [(N, TOKENS, DIM), (N, 1, DIM), (N, 1, DIM)],
-    ),
-    "unit_heads": (
-        lambda x, text, gain, gain_text: unit_heads(x, text, unit(gain), unit(gain_text)),
-        lambda x, text, gain, gain_text: plain_unit_heads(x, text, gain, gain_text, 1e-6),
-        [(N, TOKENS, DIM), (N, 2, DIM), (DIM // HEADS,), (DIM // HEADS,)],
-    ),
-    "gated_add": (gated_add, lambda x, gate, y: x + gate * y, [(N, TOKENS, DIM), (N, 1, DIM), (N, TOKENS, DIM)]),
-    "silu_gate": (silu_gate, plain_silu_gate, [(N, TOKENS, 2 * DIM)]),
-    "rotated_heads": (
-        lambda qkv: rotated_heads(qkv, ROPE, HEADS),
-        lambda qkv: plain_rotated_heads(qkv, ROPE.to(qkv.dtype), HEADS),
-        [(N, TOKENS, 3 * DIM)],
-    ),
+    "rms_norm": (rms_norm, [(N, TOKENS, DIM), (DIM,)]),
+    "rms_norm, modulated": (rms_norm, [(N, TOKENS, DIM), (N, 1, DIM), (N, 1, DIM)]),
+    "layer_norm": (layer_norm, [(N, TOKENS, DIM), (N, 1, DIM), (N, 1, DIM)]),
+    "unit_heads": (unit_heads, [(N, TOKENS, DIM), (N, 2, DIM), (DIM // HEADS,), (DIM // HEADS,)]),
+    "gated_add": (gated_add, [(N, TOKENS, DIM), (N, 1, DIM), (N, TOKENS, DIM)]),
+    "silu_gate": (silu_gate, [(N, TOKENS, 2 * DIM)]),
+    "rotated_heads": (rotated_heads, [(N, TOKENS, 3 * DIM)]),
 }
+
+
+def bound(case):
+    """The function, its formula, and shapes of its inputs."""
+    function, shapes = CASES[case]
+    if case == "rotated_heads":
+        return (lambda qkv: function(qkv, ROPE, HEADS)), (lambda qkv: function.__wrapped__(qkv, ROPE, HEADS)), shapes
+    return function, function.__wrapped__, shapes
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_those_of_finite_differences(case):
-    function, _, shapes = CASES[case]
+    function, _, shapes = bound(case)
     assert torch.autograd.gradcheck(function, [draw(*shape) for shape in shapes])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("case", CASES)
 def test_function_is_its_formula(case, dtype):
-    function, formula, shapes = CASES[case]
+    function, formula, shapes = bound(case)
     inputs = [draw(*shape, dtype=dtype) for shape in shapes]
     # One rounding instead of two: 2^-8 of the terms, which are of order 1.
     tolerance = {"atol": 0.02, "rtol": 0.02} if dtype == torch.bfloat16 else {}
@@ -83,7 +54,7 @@ def test_function_is_its_formula(case, dtype):
 
 @pytest.mark.parametrize("case", CASES)
 def test_bf16_gradients_stay_near_those_of_fp32(case):
-    function, _, shapes = CASES[case]
+    function, _, shapes = bound(case)
     exact = [draw(*shape, dtype=torch.float32) for shape in shapes]
     near = [x.detach().bfloat16().requires_grad_() for x in exact]
     for inputs in (exact, near):
@@ -113,9 +84,15 @@ def test_the_compiler_gets_the_formula():
         graphs.append(module)
         return module.forward
 
-    inputs = [draw(*shape) for shape in CASES["rms_norm, modulated"][2]]
+    inputs = [draw(*shape) for shape in CASES["rms_norm, modulated"][1]]
     compiled = torch.compile(rms_norm, backend=keep, fullgraph=True)
     torch.testing.assert_close(compiled(*inputs), rms_norm(*inputs))
     targets = [str(node.target) for node in graphs[0].graph.nodes]
     assert any("rsqrt" in target for target in targets)
     assert not any("autograd" in target for target in targets)
+
+
+def test_a_torch_without_the_private_operators_is_named(monkeypatch):
+    monkeypatch.setattr(cpu, "PRIVATE_OPERATORS", ("silu_backward", "_no_such_operator"))
+    with pytest.raises(ImportError, match=r"torch .* has no _no_such_operator; install"):
+        cpu.check_operators()
