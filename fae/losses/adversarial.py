@@ -165,12 +165,19 @@ class Adversary:
         gradients = torch.autograd.grad(total, self.trainable)
         now = torch.stack([facts["logits_real"], facts["logits_fake"]]).detach()
         _mean_over_ranks([*gradients, now])
+        finite = torch.stack([now.isfinite().all(), *(gradient.isfinite().all() for gradient in gradients)]).all()
+        self._optimizer_step(gradients, finite)
+        self.averages.copy_(torch.where(finite, self.averages.lerp(now, 1 - self.config.lecam_decay), self.averages))
+        return {name: value.detach() for name, value in facts.items()}
+
+    def _optimizer_step(self, gradients: Sequence[torch.Tensor], finite: torch.Tensor) -> None:
+        """A step of the discriminator that changes nothing where a gradient is not finite."""
         for value, gradient in zip(self.trainable, gradients, strict=True):
             value.grad = gradient
+        # AdamW reads this as it would a gradient scaler's finding: 1 = change nothing.
+        self.optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.averages.lerp_(now, 1 - self.config.lecam_decay)
-        return {name: value.detach() for name, value in facts.items()}
 
     def _judge(self, decoded: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Logits of decoded images, differentiable in these alone."""

@@ -1,6 +1,7 @@
 """Steps whose loss or gradient is not finite: left out on the device, counted there, and told about later."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -20,9 +21,12 @@ class FiniteGuard:
         self.count = torch.zeros((), device=device)
         self.first = torch.full((), math.inf, device=device)
 
-    def check(self, loss: torch.Tensor, gradient_norm: torch.Tensor, step: int) -> torch.Tensor:
-        """1.0 when step number `step` is to be left out, else 0.0, on the device."""
-        good = torch.isfinite(loss.detach()) & torch.isfinite(gradient_norm.detach())
+    def check(self, losses: Mapping[str, torch.Tensor], gradient_norm: torch.Tensor, step: int) -> torch.Tensor:
+        """1.0 when step number `step` is to be left out, else 0.0, on the device.
+
+        Every loss counts, also one that the model's own does not contain yet, as a discriminator's before its start.
+        """
+        good = torch.stack([value.detach().float() for value in (gradient_norm, *losses.values())]).isfinite().all()
         found = (~good).float()
         self.first = torch.where(good, self.first, torch.clamp(self.first, max=float(step)))
         self.count = self.count + found

@@ -170,7 +170,7 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        skipped = self.guard.check(losses["loss"], norm, self.step + 1)
+        skipped = self.guard.check(losses, norm, self.step + 1)
         # The fused AdamW reads this as it would a gradient scaler's finding: 1 = change nothing.
         self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
         self.optimizer.step()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ from safetensors.torch import save_file
 
 from fae.weights import load_tensors
 from jobs.runs.checkpoint_listing import STATE, checkpoints, read_state, step_of
-from stores.backends import fsync_directory
+from stores.backends import fsync_directory, replace_file, sha256_of, share_file
 
 Tensors = dict[str, torch.Tensor]
+DIGEST_SUFFIX = ".sha256"  # beside a rank's file, since no rank knows the others' digests
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint's bytes are not those that were written."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,17 @@ def save_checkpoint(
 ) -> Path:
     """Write `<folder>/step-<step>/` atomically, then delete the checkpoints that `rotation` lets go.
 
-    `parts` maps a name (model, ema, optimizer) to its tensors; `state` is JSON.
+    `parts` maps a name (model, ema, optimizer) to its tensors; `state` is JSON, to which the files' digests are added.
+
+    Raises:
+        ValueError: a tensor is not finite; nothing was written.
     """
     final = _folder_of(folder, step)
     temporary = folder / f".tmp-{step:08d}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for name, tensors in parts.items():
-        _save_tensors(tensors, temporary / f"{name}.safetensors")
-    (temporary / STATE).write_text(json.dumps({"step": step, **state}))
+    digests = {f"{name}.safetensors": _save_tensors(parts[name], temporary / f"{name}.safetensors") for name in parts}
+    (temporary / STATE).write_text(json.dumps({"step": step, "sha256": digests, **state}))
     for file in temporary.iterdir():
         _fsync(file)
     _remove(final)
@@ -73,8 +81,10 @@ def save_shard(
     final.mkdir(parents=True, exist_ok=True)
     for name, tensors in parts.items():
         file = final / _shard_name(name, rank, world_size)
-        _save_tensors(tensors, file.with_suffix(".tmp"))
-        _put(file.with_suffix(".tmp"), file)
+        temporary, record = file.with_suffix(".tmp"), file.with_suffix(DIGEST_SUFFIX)
+        digest = _save_tensors(tensors, temporary)
+        replace_file(record, digest.encode())  # before the file, with which the part counts as written
+        _put(temporary, file)
     if rank == 0:
         files = [_shard_name(name, each, world_size) for name in sorted(parts) for each in range(world_size)]
         (final / "state.tmp").write_text(json.dumps({"step": step, "files": files, **state}))
@@ -107,19 +117,37 @@ def sweep(folder: Path) -> None:
 
 
 def load_newest(folder: Path, device: torch.device) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
-    """Parts and state of the newest complete checkpoint, or None; the pieces of shards are put together."""
+    """Parts and state of the newest undamaged checkpoint, or None without any; the pieces of shards are put together.
+
+    A damaged one is named in a warning, and the next older one is taken.
+
+    Raises:
+        ValueError: every checkpoint is damaged.
+    """
     found = checkpoints(folder)
-    if not found:
-        return None
-    return load_parts(found[-1], device), read_state(found[-1])
+    for checkpoint in reversed(found):
+        try:
+            return load_parts(checkpoint, device), read_state(checkpoint)
+        except DamagedCheckpointError as error:
+            warnings.warn(f"{error}; going on from an older checkpoint", stacklevel=2)
+    if found:
+        raise ValueError(
+            f"{folder}: expected an undamaged checkpoint; all {len(found)} are damaged. Delete the folder to start anew"
+        )
+    return None
 
 
 def load_parts(checkpoint: Path, device: torch.device) -> dict[str, Tensors]:
-    """The parts of a complete checkpoint; the pieces of shards are put together."""
+    """The parts of a complete checkpoint; the pieces of shards are put together.
+
+    Raises:
+        DamagedCheckpointError: a file's bytes are not those that were written.
+    """
     state = read_state(checkpoint)
     files = [checkpoint / name for name in state["files"]] if "files" in state else _whole_files(checkpoint)
     parts: dict[str, Tensors] = {}
     for file in files:
+        _check_digest(file, state.get("sha256", {}).get(file.name))
         part = parts.setdefault(file.name.partition(".")[0], {})
         for name, value in load_tensors(file, device).items():
             part[name] = torch.cat([part[name], value]) if name in part else value
@@ -144,8 +172,24 @@ def _shard_name(part: str, rank: int, world_size: int) -> str:
     return f"{part}.{rank:05d}-of-{world_size:05d}.safetensors"
 
 
-def _save_tensors(tensors: Tensors, file: Path) -> None:
+def _save_tensors(tensors: Tensors, file: Path) -> str:
+    """Write tensors and return the file's sha256."""
+    spoilt = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if spoilt:
+        raise ValueError(
+            f"{file.parent.parent}: expected finite values in a checkpoint; {file.stem} has others in "
+            f"{', '.join(spoilt[:3])}. It was not written; the older ones are kept"
+        )
     save_file({key: value.detach().contiguous() for key, value in tensors.items()}, file)
+    share_file(file)
+    return sha256_of(file)
+
+
+def _check_digest(file: Path, digest: str | None) -> None:
+    record = file.with_suffix(DIGEST_SUFFIX)
+    wanted = record.read_text() if digest is None and record.exists() else digest
+    if wanted is not None and (received := sha256_of(file)) != wanted:  # older ones have no digests
+        raise DamagedCheckpointError(f"{file}: expected sha256 {wanted[:12]}…; received {received[:12]}…")
 
 
 def _put(temporary: Path, file: Path) -> None:

@@ -65,8 +65,9 @@ class MetricsLog:
     def write(self, step: int, rate: float, skipped_steps: int) -> dict[str, float]:
         """End the interval, write its means and return them; this is the one place that waits for the device."""
         facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
-        count = max(facts.pop(COUNT), 1.0)
-        facts = {name: value / count for name, value in facts.items()} | self.metrics
+        count = facts.pop(COUNT)
+        # An interval of skipped steps alone has no mean loss.
+        facts = ({name: value / count for name, value in facts.items()} if count else {}) | self.metrics
         self.metrics = {}
         seconds = time.perf_counter() - self.started
         line = {

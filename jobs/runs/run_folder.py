@@ -1,6 +1,5 @@
 """The folder of one trained model: what it was made from, its metrics, its checkpoints and the finished weights."""
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 from jobs.config import PIXEL_VAE
 from jobs.runs.run_record import COMPLETE, KINDS, RUN_FILE, TRAINING, RunError, RunRecord
 from stores import LeaseHeldError, fingerprint
-from stores.backends import LocalByteStore, replace_file
+from stores.backends import LocalByteStore, replace_file, sha256_of, share_file
 from stores.core import Lease
 
 
@@ -125,9 +124,33 @@ class RunFolder:
             LeaseHeldError: another process has taken over this training.
         """
         self.check_lease()
-        digest = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
-        self.record = replace(self.record, status=COMPLETE, weights_sha256=digest, metrics=metrics)
+        files = sorted(file for file in self.model_path.iterdir() if file.is_file())
+        for file in files:
+            share_file(file)
+        digests = {file.name: sha256_of(file) for file in files}
+        self.record = replace(
+            self.record,
+            status=COMPLETE,
+            weights_sha256=digests[self.weights_path.name],
+            files_sha256=digests,
+            metrics=metrics,
+        )
         self.save()
+
+    def check_model(self) -> None:
+        """Compare the finished model's files with their recorded digests.
+
+        Raises:
+            RunError: one is missing or damaged.
+        """
+        for name, wanted in self.record.files_sha256.items():
+            file = self.model_path / name
+            received = sha256_of(file) if file.exists() else "no file"
+            if received != wanted:
+                raise RunError(
+                    f"{file}: expected sha256 {wanted[:12]}…; received {received[:12]}. The model is damaged: restore "
+                    f"the file, or delete {self.path} and run its stage again"
+                )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class RunRecord:
         inputs: Folders of the stores and models that it was trained on, by role.
         metrics: What was measured of the finished model.
         weights_sha256: Digest of the finished weights; None until then.
+        files_sha256: Digests of all files of the finished model by name; empty in records of older versions.
         text_encoder: Name of the text encoder of a generator of captions; None for others.
         text_encoder_sha256: Its digest.
         max_tokens: Tokens kept of a caption.
@@ -49,6 +50,7 @@ class RunRecord:
     inputs: dict[str, str]
     metrics: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
+    files_sha256: dict[str, str] = field(default_factory=dict)
     text_encoder: str | None = None
     text_encoder_sha256: str | None = None
     max_tokens: int | None = None

@@ -6,6 +6,8 @@ from .fileio import is_temporary as is_temporary
 from .fileio import make_folder as make_folder
 from .fileio import new_version as new_version
 from .fileio import replace_file as replace_file
+from .fileio import sha256_of as sha256_of
+from .fileio import share_file as share_file
 from .fileio import temporary_beside as temporary_beside
 from .local import LocalByteStore as LocalByteStore
 from .locations import Location as Location

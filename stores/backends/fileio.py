@@ -1,5 +1,6 @@
 """Files that survive a crash: written beside their place, flushed to disk, then renamed into it."""
 
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,15 @@ _BUFFERS_PER_CALL = 1024
 _BYTES_PER_CALL = 8 << 20
 
 
+def _process_umask() -> int:
+    mask = os.umask(0o077)  # there is no other way to read it
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _process_umask()
+
+
 def fsync_directory(folder: Path) -> None:
     """Make the folder's renames and removals durable; a rename alone may be lost with the power."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -20,6 +30,17 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def share_file(path: Path) -> None:
+    """Give a file the permissions of a newly created one; writers of others, safetensors' say, make theirs private."""
+    path.chmod(0o666 & ~_UMASK)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes as hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | None = None) -> None:

@@ -200,6 +200,21 @@ def test_a_resumed_discriminator_goes_on_bit_for_bit(make):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_images_that_are_not_finite_change_nothing_of_the_discriminator(value):
+    adversary = Adversary(ColorJudge(), AdversarialConfig(r1_weight=1.0, augment=()))
+    step(adversary, 0)
+    before = {name: tensor.clone() for name, tensor in adversary.state_dict().items()}
+    decoder = TinyDecoder()
+    nn.init.constant_(decoder.final_layer.bias, value)
+    losses, _ = step(adversary, 1, decoder)
+    assert not losses["discriminator"].isfinite()
+    after = adversary.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    step(adversary, 2)
+    assert not torch.equal(adversary.state_dict()["averages"], before["averages"])
+
+
 def test_frozen_weights_stay_out_of_the_state():
     adversary = Adversary(vit_judge(), AdversarialConfig())
     step(adversary, 0)

@@ -26,6 +26,7 @@ def test_there_and_back(tmp_path):
     save(tmp_path, 12)
     parts, state = load_newest(tmp_path, CPU)
     assert torch.equal(parts["model"]["w"], torch.full((2,), 12.0))
+    assert state.pop("sha256").keys() == {"model.safetensors"}
     assert state == {"step": 12, "note": 12, "loss": None}
 
 
@@ -152,3 +153,48 @@ def test_the_newest_step_counts_complete_checkpoints_alone(tmp_path):
         save_checkpoint(tmp_path, step, {"model": {"w": torch.zeros(2)}}, {}, Rotation())
     (tmp_path / "step-00000010" / "state.json").unlink()
     assert newest_step(tmp_path) == 9
+
+
+def flip_a_bit(file):
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 4
+    file.write_bytes(data)
+
+
+def test_a_damaged_checkpoint_is_named_and_an_older_one_taken(tmp_path):
+    save(tmp_path, 1, keep=5)
+    save(tmp_path, 2, keep=5)
+    file = next((tmp_path / "step-00000002").glob("*.safetensors"))
+    flip_a_bit(file)
+    with pytest.warns(UserWarning, match=rf"{file.name}: expected sha256 .* older checkpoint"):
+        _, state = load_newest(tmp_path, torch.device("cpu"))
+    assert state["step"] == 1
+
+
+def test_damaged_checkpoints_alone_are_refused(tmp_path):
+    save(tmp_path, 1)
+    flip_a_bit(next((tmp_path / "step-00000001").glob("*.safetensors")))
+    with pytest.warns(UserWarning, match="sha256"), pytest.raises(ValueError, match="all 1 are damaged"):
+        load_newest(tmp_path, torch.device("cpu"))
+
+
+def test_a_damaged_piece_of_a_rank_is_found(tmp_path):
+    for rank in range(2):
+        save_shard(tmp_path, 1, {"model": {"w": torch.ones(4)}}, {}, Rotation(), rank, 2)
+    flip_a_bit(tmp_path / "step-00000001" / "model.00001-of-00002.safetensors")
+    with pytest.warns(UserWarning, match=r"00001-of-00002"), pytest.raises(ValueError, match="damaged"):
+        load_newest(tmp_path, torch.device("cpu"))
+
+
+def test_values_that_are_not_finite_are_not_written(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(ValueError, match=r"expected finite values in a checkpoint; model has others in w"):
+        save_checkpoint(tmp_path, 2, {"model": {"w": torch.tensor([1.0, float("nan")])}}, {}, Rotation())
+    assert names(tmp_path) == [1]
+
+
+def test_files_of_a_checkpoint_have_the_permissions_of_new_files(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "plain").touch()
+    wanted = (tmp_path / "plain").stat().st_mode
+    assert {file.stat().st_mode for file in (tmp_path / "step-00000001").iterdir()} == {wanted}

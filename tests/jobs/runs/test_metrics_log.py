@@ -47,3 +47,14 @@ def test_lines_past_the_resumed_step_and_a_torn_line_are_dropped(tmp_path):
 
 def test_no_file_has_no_lines(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_an_interval_of_skipped_steps_has_no_loss(tmp_path):
+    with MetricsLog(tmp_path, 0, batch_size=2) as log:
+        for _ in range(2):
+            log.add({"loss": torch.tensor(float("nan"))}, torch.tensor(1.0), torch.tensor(1.0), 0.0)
+        log.write(2, 0.1, skipped_steps=2)
+        assert log.loss is None
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert "loss" not in line
+    assert line["skipped_steps"] == 2
