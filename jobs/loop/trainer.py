@@ -30,6 +30,7 @@ from jobs.loop.ranks import SINGLE_PROCESS, Ranks
 from jobs.loop.stopping import TrainingStopped, stop_signals
 from jobs.runs import CheckpointWriter, MetricsLog, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
 from stores import JointLoader, Loader
+from stores.format import splitmix64
 
 __all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed", "train"]
 Preview = Callable[[nn.Module, int], None]
@@ -257,8 +258,5 @@ def _parts(batch: dict[str, torch.Tensor], count: int) -> Iterator[dict[str, tor
 
 
 def step_seed(seed: int, step: int) -> int:
-    """A 64-bit seed that is a pure function of (seed, step); neighbors share no bits (splitmix64)."""
-    value = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return (value ^ (value >> 31)) & 0x7FFFFFFFFFFFFFFF
+    """A 63-bit seed that is a pure function of (seed, step); those of neighboring steps are unrelated."""
+    return splitmix64(seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)

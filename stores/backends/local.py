@@ -19,12 +19,15 @@ class LocalByteStore(ByteStore):
         self.url = str(self.root)
 
     def local_path(self, key: str = "") -> Path:
+        """The file of a blob, or the folder itself."""
         return self._path(key) if key else self.root
 
     def read(self, key: str) -> bytes:
+        """The whole file."""
         return self._path(key).read_bytes()
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> None:
+        """Fill the buffer by positioned reads, without readahead."""
         path = self._path(key)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -35,14 +38,17 @@ class LocalByteStore(ByteStore):
             os.close(descriptor)
 
     def size(self, key: str) -> int:
+        """The file's size in bytes."""
         return self._path(key).stat().st_size
 
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
+        """Temporary sibling, fsync, rename, fsync of the folder."""
         path = self._path(key)
         make_folder(path.parent)
         replace_file(path, data, before_visible)
 
     def copy_from(self, other: ByteStore, key: str) -> None:
+        """A hard link where the disk can make one, else a copy."""
         source = other.local_path(key)
         if source is None or not self._link(source, key):
             super().copy_from(other, key)
@@ -66,6 +72,7 @@ class LocalByteStore(ByteStore):
         return True
 
     def delete(self, key: str) -> None:
+        """Remove the file and flush its folder."""
         path = self._path(key)
         try:
             path.unlink()
@@ -74,14 +81,17 @@ class LocalByteStore(ByteStore):
         fsync_directory(path.parent)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
+        """The relative paths of all files that are not temporary."""
         found = (path.relative_to(self.root).as_posix() for path in self._files())
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
     def folders(self) -> list[str]:
+        """The names of the folders directly below the root."""
         found = self.root.iterdir() if self.root.is_dir() else []
         return sorted(path.name for path in found if path.is_dir())
 
     def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
+        """Compare and replace under a lock that all processes of this machine share."""
         with self._swap_lock():
             found = self.read(key) if self.exists(key) else None
             if found != expected:
@@ -90,10 +100,12 @@ class LocalByteStore(ByteStore):
             return True
 
     def orphans(self) -> list[str]:
+        """The temporary files of interrupted writes."""
         found = [path for path in self.root.rglob(".*") if path.is_file() and is_temporary(path.name)]
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def sweep(self) -> list[str]:
+        """Remove the temporary files of interrupted writes."""
         found = self.orphans()
         for name in found:
             (self.root / name).unlink(missing_ok=True)

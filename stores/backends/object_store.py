@@ -38,10 +38,12 @@ class ObjectByteStore(ByteStore):
         return ObjectByteStore, (self.url,)
 
     def read(self, key: str) -> bytes:
+        """GET of the object."""
         with self._errors(key):
             return bytes(self._obstore.get(self._remote, check_key(key)).bytes())
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> None:
+        """GET of a range of the object."""
         view = memoryview(buffer).cast("B")
         if not len(view):
             return
@@ -53,10 +55,12 @@ class ObjectByteStore(ByteStore):
         view[:] = found
 
     def size(self, key: str) -> int:
+        """HEAD of the object."""
         with self._errors(key):
             return int(self._obstore.head(self._remote, check_key(key))["size"])
 
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
+        """One PUT of the joined buffers."""
         check_key(key)
         body = bytes(data) if is_buffer(data) else b"".join(memoryview(part).cast("B") for part in data)
         if before_visible is not None:
@@ -65,6 +69,7 @@ class ObjectByteStore(ByteStore):
             self._obstore.put(self._remote, key, body)
 
     def delete(self, key: str) -> None:
+        """DELETE of the object."""
         try:
             with self._errors(key):
                 self._obstore.delete(self._remote, check_key(key))
@@ -72,6 +77,7 @@ class ObjectByteStore(ByteStore):
             return
 
     def keys(self, prefix: str = "") -> Iterator[str]:
+        """Keys below the prefix, by a list request."""
         # Object stores list by whole path parts; the rest of the prefix is looked at here.
         folder = prefix.rpartition("/")[0] or None
         with self._errors(prefix):
@@ -80,15 +86,18 @@ class ObjectByteStore(ByteStore):
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
     def num_bytes(self, prefix: str = "") -> int:
+        """Bytes below the prefix, by the same list request as `keys`."""
         with self._errors(prefix):
             batches = list(self._obstore.list(self._remote, prefix=prefix.rpartition("/")[0] or None))
         return sum(entry["size"] for batch in batches for entry in batch if entry["path"].startswith(prefix))
 
     def folders(self) -> list[str]:
+        """Common prefixes directly below the root."""
         with self._errors(""):
             return sorted(self._obstore.list_with_delimiter(self._remote)["common_prefixes"])
 
     def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
+        """A conditional PUT on the version that was read."""
         for attempt in range(1, _SWAP_ATTEMPTS + 1):
             found, mode = self._versioned(key)
             if found != expected:
@@ -112,6 +121,7 @@ class ObjectByteStore(ByteStore):
             self._obstore.put(self._remote, key, new, mode=mode)
 
     def sweep(self) -> list[str]:
+        """Nothing to remove: an interrupted PUT leaves nothing."""
         return []
 
     def _versioned(self, key: str) -> tuple[bytes | None, Any]:

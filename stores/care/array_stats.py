@@ -24,8 +24,13 @@ _BINS = 64
 
 @dataclass(frozen=True)
 class StatsConfig:
-    """`rows`: how many ok rows are read, evenly spaced (None: all); `percentile_tokens`: how many tokens are sorted;
-    `block_rows`: rows in memory at a time for each of `threads`.
+    """How much is read for statistics.
+
+    Attributes:
+        rows: how many ok rows are read, evenly spaced; None: all.
+        percentile_tokens: how many tokens are sorted for the percentiles.
+        block_rows: rows in memory at a time for each thread.
+        threads: dask's threads.
     """
 
     rows: int | None = 4096
@@ -151,7 +156,7 @@ def effective_rank(eigenvalues: np.ndarray) -> float:
 
 def _outer(tokens: np.ndarray) -> np.ndarray:
     """(m, C) -> (1, C, C) sum of outer products."""
-    return (tokens.T @ tokens).astype(np.float64)[None]
+    return np.asarray(tokens.T @ tokens, np.float64)[None]
 
 
 def _spaced(rows: np.ndarray, count: int | None) -> np.ndarray:

@@ -76,7 +76,7 @@ def _changed(both: pa.Table, column: str) -> list[str]:
 
 
 def _only(one: pa.Table, other: pa.Table) -> dict[str, str]:
-    """key -> sha256 of the rows that the other does not have, sorted."""
+    """Key -> sha256 of the rows that the other does not have, sorted."""
     rows = one.join(other.select(["key"]), "key", join_type="left anti").sort_by("key")
     return dict(zip(rows["key"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
 

@@ -20,6 +20,7 @@ Memory = Callable[[int], np.ndarray]
 
 
 def new_memory(num_bytes: int) -> np.ndarray:
+    """Uninitialized memory, uint8 (num_bytes,)."""
     return np.empty(num_bytes, np.uint8)
 
 

@@ -62,6 +62,10 @@ def write_finished(
     """Write row statuses, statistics and content id of a store whose shards are done; returns its complete manifest.
 
     Args:
+        blobs: the store's files.
+        manifest: the manifest of the unfinished store.
+        index: its rows in stored order.
+        max_rejected: the share of rows that may be rejected.
         check_lease: called right before each file appears; what it raises stops the finish.
 
     Raises:

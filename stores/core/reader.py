@@ -63,7 +63,7 @@ class Store:
     @cached_property
     def labels(self) -> np.ndarray:
         """int64 (num_rows,) class of each row, -1 where there is none."""
-        return self._facts["label"].fill_null(-1).to_numpy().astype(np.int64)
+        return np.asarray(self._facts["label"].fill_null(-1).to_numpy(), np.int64)
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """int64 rows that are ok, ascending; of one split when asked.
@@ -143,7 +143,7 @@ class Store:
 
     @cached_property
     def ok(self) -> np.ndarray:
-        """bool (num_rows,): the rows that were not rejected."""
+        """The rows that were not rejected, as a mask bool (num_rows,)."""
         return self._equals("status", indexing.OK)
 
     def _is_split(self, split: str) -> np.ndarray:
@@ -152,7 +152,8 @@ class Store:
     def _equals(self, column: str, value: str) -> np.ndarray:
         values = self._facts[column].combine_chunks()
         names = values.dictionary.to_pylist()
-        return values.indices.to_numpy() == (names.index(value) if value in names else -1)
+        mask: np.ndarray = values.indices.to_numpy() == (names.index(value) if value in names else -1)
+        return mask
 
     @cached_property
     def _facts(self) -> pa.Table:

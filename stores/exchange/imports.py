@@ -172,7 +172,7 @@ class _Reader:
         ]
 
     def read(self, places: list[tuple[int, int]]) -> np.ndarray:
-        """float (n, V, H, W, C)."""
+        """Values float (n, V, H, W, C)."""
         return np.stack([np.stack(list(self._views(at, number))) for at, number in places])
 
     def _views(self, at: int, number: int) -> Iterator[np.ndarray]:

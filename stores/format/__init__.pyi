@@ -44,6 +44,7 @@ from .manifest import Manifest as Manifest
 from .permutation import Permutation as Permutation
 from .permutation import combine_seeds as combine_seeds
 from .permutation import mix64 as mix64
+from .permutation import splitmix64 as splitmix64
 from .shard import ShardBytes as ShardBytes
 from .shard import ShardFormat as ShardFormat
 from .spec import ArraySpec as ArraySpec

@@ -30,7 +30,9 @@ def decode(spec: ArraySpec, parts: Mapping[str, np.ndarray]) -> np.ndarray:
     if spec.dtype == "bfloat16":
         return (stored.astype(np.uint32) << 16).view(np.float32)
     if spec.dtype == "int8":
-        return stored.astype(np.float32) * parts[spec.parts[1].name][..., None]  # (..., C) * (..., 1)
+        scale = parts[spec.parts[1].name][..., None]  # (..., 1)
+        values: np.ndarray = np.multiply(stored, scale, dtype=np.float32)
+        return values
     return stored
 
 

@@ -12,21 +12,26 @@ _ROUNDS = 4
 
 
 def mix64(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, metric 16), as uint64."""
+    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, figure 16), as uint64."""
     mixed = np.asarray(values).astype(np.uint64) + np.uint64(((seed + 1) * _GOLDEN) & _MASK64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_FIRST)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
     return mixed ^ (mixed >> np.uint64(31))
 
 
+def splitmix64(state: int) -> int:
+    """The output function of SplitMix64: a bijection of 64-bit integers; higher bits are dropped first."""
+    state &= _MASK64
+    state = ((state ^ (state >> 30)) * _FIRST) & _MASK64
+    state = ((state ^ (state >> 27)) * _SECOND) & _MASK64
+    return state ^ (state >> 31)
+
+
 def combine_seeds(*seeds: int) -> int:
-    """One 64-bit seed out of several integers, each place counting."""
+    """One 64-bit seed out of several integers, whose order counts."""
     state = 0
     for seed in seeds:
-        state = ((state ^ (seed & _MASK64)) + 2 * _GOLDEN) & _MASK64
-        state = ((state ^ (state >> 30)) * _FIRST) & _MASK64
-        state = ((state ^ (state >> 27)) * _SECOND) & _MASK64
-        state ^= state >> 31
+        state = splitmix64((state ^ (seed & _MASK64)) + 2 * _GOLDEN)
     return state
 
 
@@ -50,7 +55,7 @@ class Permutation:
         """int64 rows (same shape) at int64 positions in [0, size)."""
         positions = np.asarray(positions, np.int64)
         if self.size <= _TABLE_SIZE:
-            return self._table[positions]
+            return np.asarray(self._table[positions])
         rows = self._encrypt(positions.reshape(-1).astype(np.uint32))
         while len(outside := np.flatnonzero(rows >= self.size)):
             rows[outside] = self._encrypt(rows[outside])

@@ -101,7 +101,7 @@ class ShardFormat:
         bodies = records[:, :-CHECKSUM_BYTES]
         found = np.fromiter((google_crc32c.value(bodies[i]) for i in wanted), "<u4", len(wanted))
         written = np.ascontiguousarray(records[wanted, -CHECKSUM_BYTES:]).view("<u4").reshape(-1)
-        return wanted[found != written]
+        return np.asarray(wanted[found != written])
 
     def check_records(self, records: np.ndarray, wanted: np.ndarray, place: str, first: int) -> None:
         """Compare the checksums of some records, (n, stride) uint8 from number `first` of a shard on.

@@ -36,9 +36,11 @@ class SequentialOrder:
         self.num_rows, self.window_rows = num_rows, window_rows
 
     def positions(self, epoch: int, first: int, last: int) -> np.ndarray:
+        """The offsets themselves."""
         return np.arange(first, last)
 
     def windows(self, epoch: int) -> np.ndarray:
+        """Windows of `window_rows`."""
         return even_windows(self.num_rows, self.window_rows)
 
 
@@ -50,6 +52,7 @@ class FullShuffle:
         self._cache: tuple[tuple[int, int], np.ndarray] = ((-1, -1), np.empty(0, np.int64))
 
     def positions(self, epoch: int, first: int, last: int) -> np.ndarray:
+        """A part of the epoch's permutation, computed in blocks."""
         if first >= last:
             return np.empty(0, np.int64)
         blocks = range(first // _BLOCK, (last - 1) // _BLOCK + 1)
@@ -57,6 +60,7 @@ class FullShuffle:
         return np.concatenate([self._block(epoch, block) for block in blocks])[first - start : last - start]
 
     def windows(self, epoch: int) -> np.ndarray:
+        """Windows of `window_rows`."""
         return even_windows(self.num_rows, self.window_rows)
 
     def _block(self, epoch: int, block: int) -> np.ndarray:
@@ -83,6 +87,7 @@ class ShardShuffle:
         self._group: tuple[tuple[int, int], np.ndarray] = ((-1, -1), np.empty(0, np.int64))
 
     def positions(self, epoch: int, first: int, last: int) -> np.ndarray:
+        """The shuffled rows of the groups of shards that cover these offsets."""
         if first >= last:
             return np.empty(0, np.int64)
         windows = self.windows(epoch)
@@ -91,6 +96,7 @@ class ShardShuffle:
         return np.concatenate([self._positions(epoch, group) for group in groups])[first - start : last - start]
 
     def windows(self, epoch: int) -> np.ndarray:
+        """One window for each group of shards."""
         return self._shards(epoch)[1]
 
     def _shards(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,14 +175,15 @@ class BatchSampler:
         return first, last
 
     def rank_mask(self, first: int, last: int) -> np.ndarray:
-        """bool (last - first,): which of the offsets first to last - 1 this rank reads."""
+        """Which of the offsets first to last - 1 this rank reads, bool (last - first,)."""
         offsets = np.arange(first, last)
         if self.world_size == 1:
             return offsets < self.steps_per_epoch * self.batch_size
         step, in_batch = np.divmod(offsets, self.batch_size)
         length = np.minimum(self.batch_size, self.num_rows - step * self.batch_size)
         lower, upper = (length * part // self.world_size for part in (self.rank, self.rank + 1))
-        return (step < self.steps_per_epoch) & (lower <= in_batch) & (in_batch < upper)
+        mask: np.ndarray = (step < self.steps_per_epoch) & (lower <= in_batch) & (in_batch < upper)
+        return mask
 
     def steps(self, epoch: int, step: int, endless: bool) -> Iterator[tuple[int, int]]:
         """(epoch, step) of the batches from there on: to the end of the epoch, or without end."""

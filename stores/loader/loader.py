@@ -161,7 +161,7 @@ class Loader:
         if group.count == 1:
             return [values]
         rows = self.options.batch_size // self.options.world_size
-        split = {name: tensor.split(rows) for name, tensor in values.items()}
+        split = {name: torch.split(tensor, rows) for name, tensor in values.items()}
         return [{name: parts[number] for name, parts in split.items()} for number in reversed(range(group.count))]
 
     def _gather(self, segments: list[Segment]) -> Batch:

@@ -33,9 +33,11 @@ class ResidentRows:
         self._views, self._device = needed, device
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
+        """Windows of a number of batches whose slots are computed at once."""
         return even_windows(sampler.num_rows, _BATCHES_PER_WINDOW * sampler.batch_size)
 
     def locate(self, epoch: int, positions: np.ndarray) -> RowSlots:
+        """Slots of rows that are in memory already."""
         records = positions * len(self._views)
         if len(self._views) > 1:
             records += self.view(epoch, self.rows[positions])
@@ -53,9 +55,11 @@ class StreamedRows:
         self._slabs = SlabPool()
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
+        """The windows of the order, each read from disk as one."""
         return sampler.order.windows(epoch)
 
     def locate(self, epoch: int, positions: np.ndarray) -> RowSlots:
+        """Read the rows and return their slots."""
         rows = self.rows[positions]
         records = rows * self.store.views + self.view(epoch, rows)
         read = {

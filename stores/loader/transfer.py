@@ -13,6 +13,7 @@ import torch
 Batch = dict[str, torch.Tensor]
 _Item = TypeVar("_Item")
 _END: Any = object()
+_CUDA: Any = torch.cuda  # whose streams and events have no types
 
 
 class SlabPool:
@@ -116,9 +117,9 @@ class Transfer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _CUDA.Stream(device) if device.type == "cuda" else None
         # Host batches stay referenced until the device has copied them, so their buffers are not taken again too early.
-        self._in_flight: deque[tuple[torch.cuda.Event, Batch]] = deque()
+        self._in_flight: deque[tuple[Any, Batch]] = deque()
 
     def send(
         self, build: Callable[[], Batch], finish: Callable[[Batch], Batch]
@@ -131,7 +132,7 @@ class Transfer:
         with torch.cuda.stream(self._stream):
             host = build()
             batch = finish({name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()})
-            arrived = torch.cuda.Event()
+            arrived = _CUDA.Event()
             arrived.record(self._stream)
         self._in_flight.append((arrived, host))
         while self._in_flight and self._in_flight[0][0].query():

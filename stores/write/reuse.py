@@ -100,7 +100,8 @@ def _has_index(store: Store) -> bool:
 
 def _match(table: pa.Table, base: pa.Table) -> np.ndarray:
     """int64: the row of `base` that holds each row's image, -1 for none; no row of `base` comes twice."""
-    named = pc.index_in(_key_and_digest(table), _key_and_digest(base)).fill_null(-1).to_numpy().astype(np.int64)
+    matches = pc.index_in(_key_and_digest(table), _key_and_digest(base)).fill_null(-1)
+    named = np.array(matches.to_numpy(), np.int64)
     left = np.setdiff1d(np.arange(base.num_rows), named)
     free: dict[str, list[int]] = defaultdict(list)
     for row, digest in zip(left[::-1].tolist(), base["sha256"].take(pa.array(left[::-1])).to_pylist(), strict=True):

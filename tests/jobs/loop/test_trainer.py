@@ -230,12 +230,27 @@ def test_a_checkpoint_of_another_order_is_refused(trainer_at):
         train(trainer_at("order", batch_size=5), loss_function, lambda *_: None)
 
 
-@given(st.integers(0, 2**63), st.integers(0, 10**7), st.integers(0, 2**63), st.integers(0, 10**7))
-def test_step_seeds_differ_and_fit_a_generator(seed, step, other_seed, other_step):
-    value = step_seed(seed, step)
-    assert 0 <= value < 2**63
-    assert value == step_seed(seed, step)
-    assert (seed, step) == (other_seed, other_step) or value != step_seed(other_seed, other_step)
+STEP_SEEDS = {
+    (0, 0): 2902805962516761537,
+    (0, 1): 2794019225575547101,
+    (1, 0): 4260358641028961620,
+    (7, 12345): 8053511900708813977,
+    (2**63, 10**7): 8036443921341160960,
+}
+
+
+def test_step_seeds_never_change_between_releases():
+    assert {pair: step_seed(*pair) for pair in STEP_SEEDS} == STEP_SEEDS
+
+
+def test_step_seeds_of_usual_seeds_and_steps_differ():
+    assert len({step_seed(seed, step) for seed in range(20) for step in range(500)}) == 10_000
+
+
+@given(st.integers(0, 2**63), st.integers(0, 10**7))
+def test_step_seeds_fit_a_generator(seed, step):
+    torch.Generator().manual_seed(step_seed(seed, step))
+    assert step_seed(seed, step) < 2**63
 
 
 @pytest.mark.parametrize("parts", [2, 4])
