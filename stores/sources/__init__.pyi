@@ -1,6 +1,7 @@
 from .base import Listing as Listing
 from .base import Source as Source
 from .items import SourceItem as SourceItem
+from .layouts.choose import layout_names as layout_names
 from .options import SourceOptions as SourceOptions
 from .paths import SourceError as SourceError
 from .scanning import ScanResult as ScanResult

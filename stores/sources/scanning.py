@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from stores.sources.base import Source, SourceItem
+from stores.sources.base import Progress, Source
 from stores.sources.digests import Digest, Identity, Known, identify, load_digests, save_digests
+from stores.sources.items import SourceItem
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, summarize_rows
 
@@ -34,8 +35,6 @@ SCAN_SCHEMA = pa.schema(
 )
 
 NO_BYTES = Digest(0, hashlib.sha256(b"").digest())
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import glob
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from stores.sources.base import Source
-from stores.sources.folder import FolderSource
+from stores.sources.braces import expand_braces
+from stores.sources.files_source import FilesSource
+from stores.sources.foreign import describe_foreign
+from stores.sources.layouts.listing import kind_of as file_kind
 from stores.sources.options import SourceOptions
-from stores.sources.parquet import ParquetSource
-from stores.sources.paths import SourceError, contained_path, is_image, walk
-from stores.sources.table import TABLE_SUFFIXES, TableSource, has_file_column
-from stores.sources.tar import TAR_SUFFIXES, TarSource
+from stores.sources.paths import (
+    TABLE_SUFFIXES,
+    TAR_SUFFIXES,
+    ZIP_SUFFIXES,
+    SourceError,
+    below_root,
+    is_image,
+)
+from stores.sources.readers.arrow_files import arrow_data_files, holds_images
+from stores.sources.readers.folder import FolderListing, list_folder
+from stores.sources.rows_source import RowsSource
+from stores.sources.summary import FileKind
 
 ACCEPTED = (
-    "a folder of images, a .csv or .jsonl table beside its images, a tar file (also .tar.gz, .tgz, .tar.bz2, "
-    ".tar.xz), a Parquet file, or a folder or pattern ('shards/*.tar') of tar or Parquet files"
+    "a folder of images, a table (.csv, .tsv, .json, .jsonl, .parquet) beside its images, a tar (also .tar.gz, .tgz, "
+    ".tar.bz2, .tar.xz, .tar.zst) or zip file, a Parquet or Arrow file, or a folder or pattern ('shards/*.tar', "
+    "'shards/{000..127}.tar') of these"
 )
-
+# One kind of container is taken beside another when it holds at least this share of all images.
+CLEAR_SHARE = 0.9
 NO_OPTIONS = SourceOptions()
 
 
@@ -33,82 +47,180 @@ def open_source(path: str, options: SourceOptions = NO_OPTIONS, *, cache: str | 
     Raises:
         SourceError: nothing or more than one kind of source is there, or the options do not fit it.
     """
-    place = Path(path)
-    if options.labels is not None:
-        return _table_source(place, options.labels)
-    if place.is_dir():
-        return _open_folder(str(place), cache)
-    if place.is_file():
-        return _open_files(str(place.parent), (place.name,), cache, alone=True)
-    if glob.has_magic(path):
-        return _open_pattern(path, cache)
-    raise SourceError(f"{path}: expected {ACCEPTED}, found nothing there; check the path")
+    location = Path(path)
+    if options.labels is not None and not os.path.isfile(options.labels):
+        raise SourceError(f"{options.labels}: expected a table of labels or captions; received nothing; check the path")
+    if location.is_dir():
+        return _open_folder(str(location), options, cache)
+    if location.is_file():
+        return _open_files(str(location.parent), (location.name,), options, cache, alone=True)
+    if glob.has_magic(path) or "{" in path:
+        return _open_pattern(path, options, cache)
+    raise SourceError(f"{path}: expected {ACCEPTED}; received nothing there{_nearby(location)}; check the path")
 
 
-def _table_source(folder: Path, labels: str) -> Source:
-    if not folder.is_dir():
+def _nearby(location: Path) -> str:
+    """What the nearest folder that exists holds, for a path that does not."""
+    folder = next((parent for parent in location.parents if parent.is_dir()), None)
+    if folder is None or str(folder) == "/":
+        return ""
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f" ({folder} holds {shown or 'nothing'})"
+
+
+def _open_folder(folder: str, options: SourceOptions, cache: str | None) -> Source:
+    listing = list_folder(folder, options.follow_links)
+    foreign = describe_foreign(listing)
+    sources = _candidates(folder, listing, options, cache)
+    if len(sources) > 1:
+        sources = _clear_winner(sources)
+    if len(sources) != 1:
+        found = " and ".join(sources) or foreign or "none of them"
         raise SourceError(
-            f"{folder}: expected a folder of images to go with the table {labels}, found none; leave it out"
-        )
-    if not labels.lower().endswith(TABLE_SUFFIXES) or not os.path.isfile(labels):
-        raise SourceError(f"{labels}: expected a .csv or .jsonl table of labels; check the path")
-    return TableSource(str(folder), labels)
-
-
-def _open_folder(folder: str, cache: str | None) -> Source:
-    table = _own_table(folder)
-    if table is not None:
-        return TableSource(folder, table)
-    names = [name for name, _ in walk(folder)]
-    held = {kind: tuple(name for name in names if kind_of(name) == kind) for kind in ("images", "tar", "parquet")}
-    kinds = [kind for kind, files in held.items() if files]
-    if len(kinds) != 1:
-        raise SourceError(
-            f"{folder}: expected images, tar files or Parquet files, found {' and '.join(kinds) or 'none of them'}; "
+            f"{folder}: expected images, tar, zip, Parquet or Arrow files of one kind; received {found}; "
             "name the ones you mean, as in 'shards/*.tar'"
         )
-    return FolderSource(folder) if kinds == ["images"] else _open_files(folder, held[kinds[0]], cache, alone=False)
+    return next(iter(sources.values()))
 
 
-def _own_table(folder: str) -> str | None:
-    """The one table at the top of a folder that names files; more than one is an error, none is None."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
-    candidates = [os.path.join(folder, name) for name in sorted(names) if name.lower().endswith(TABLE_SUFFIXES)]
-    tables = [table for table in candidates if has_file_column(table)]
-    if len(tables) > 1:
-        raise SourceError(f"{folder}: expected one table of labels, found {tables}; say which one is meant (labels)")
-    return tables[0] if tables else None
+def _candidates(folder: str, listing: FolderListing, options: SourceOptions, cache: str | None) -> dict[str, Source]:
+    """The sources that a folder's files can be, by the name of their kind."""
+    held: dict[str, tuple[str, ...]] = {}
+    for name in listing.files:
+        kind = kind_of(name)
+        if kind:
+            held[kind] = (*held.get(kind, ()), name) if kind != "images" else (name,)
+    return {
+        kind: source
+        for kind, names in held.items()
+        if (source := _source(kind, folder, names, listing, options, cache))
+    }
+
+
+def _source(
+    kind: str, folder: str, names: tuple[str, ...], listing: FolderListing, options: SourceOptions, cache: str | None
+) -> Source | None:
+    if kind == "images":
+        return FilesSource(folder, "folder", options=options, cache=cache)
+    if kind in ("tar", "zip"):
+        return _archives(folder, kind, names, options, cache)
+    if kind == "arrow":
+        names = arrow_data_files(folder, names)
+    names = tuple(name for name in names if holds_images(below_root(folder, name, options.follow_links), kind))
+    if not names:
+        return None
+    return RowsSource(folder, kind, names, options=options, unused=_others(listing, names))
+
+
+def _archives(
+    folder: str, kind: str, names: tuple[str, ...], options: SourceOptions, cache: str | None
+) -> Source | None:
+    """The archives of a folder; zips that are none, or hold no image, do not count."""
+    if kind == "zip":
+        names = tuple(name for name in names if _is_image_zip(folder, name, options))
+    return FilesSource(folder, kind, names, options=options, cache=cache) if names else None
+
+
+def _is_image_zip(folder: str, name: str, options: SourceOptions) -> bool:
+    source = FilesSource(folder, "zip", (name,), whole=False, options=options)
+    try:
+        return bool(source.tree().images)
+    except SourceError:
+        return False
+
+
+def _others(listing: FolderListing, names: tuple[str, ...]) -> tuple[FileKind, ...]:
+    """The files of a folder of Parquet or Arrow files that are not read."""
+    groups: dict[str, list[str]] = {}
+    for name in listing.files.keys() - set(names):
+        groups.setdefault(file_kind(name), []).append(name)
+    for name in listing.skipped:
+        groups.setdefault("hidden", []).append(name)
+    return tuple(FileKind(kind, len(found), min(found)) for kind, found in sorted(groups.items()))
+
+
+def _clear_winner(sources: dict[str, Source]) -> dict[str, Source]:
+    """The one source with nearly all images, where there is one; else all of them."""
+    counts = {kind: _count(source) for kind, source in sources.items()}
+    total = sum(counts.values())
+    best = max(counts, key=lambda kind: counts[kind])
+    return {best: sources[best]} if total and counts[best] >= CLEAR_SHARE * total else sources
+
+
+def _count(source: Source) -> int:
+    try:
+        return len(source.tree().images) if isinstance(source, FilesSource) else _rows(source)
+    except SourceError:
+        return 0
+
+
+def _rows(source: Source) -> int:
+    return source.num_rows() if isinstance(source, RowsSource) else 0
 
 
 def kind_of(name: str) -> str | None:
-    """What a file is by its name: "images", "tar", "parquet", "table" or None."""
+    """What a file is by its name: "images", "tar", "zip", "parquet", "arrow" or None."""
     lower = name.lower()
     if is_image(name):
         return "images"
-    suffixes = {"tar": TAR_SUFFIXES, "parquet": (".parquet",), "table": TABLE_SUFFIXES}
+    suffixes = {"tar": TAR_SUFFIXES, "zip": ZIP_SUFFIXES, "parquet": (".parquet",), "arrow": (".arrow",)}
     return next((kind for kind, endings in suffixes.items() if lower.endswith(endings)), None)
 
 
-def _open_pattern(pattern: str, cache: str | None) -> Source:
-    parts = Path(pattern).parts
-    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    root = str(Path(*parts[:first]))
-    files = sorted(Path(found) for found in glob.glob(pattern, recursive=True) if os.path.isfile(found))
+def _open_pattern(pattern: str, options: SourceOptions, cache: str | None) -> Source:
+    patterns = expand_braces(pattern)
+    files = sorted({Path(found) for one in patterns for found in _matches(one)})
     if not files:
-        raise SourceError(f"{pattern}: expected tar or Parquet files, found no file that fits the pattern; check it")
+        raise SourceError(
+            f"{pattern}: expected files that fit the pattern; received none{_nearby(_fixed(pattern))}; check it"
+        )
+    absent = [one for one in patterns if not glob.has_magic(one) and not os.path.isfile(one)]
+    if absent:
+        raise SourceError(
+            f"{pattern}: expected {len(patterns)} files; received {len(patterns) - len(absent)}, without {absent[0]}; "
+            "check the numbers in the braces, or use *"
+        )
+    root = _fixed(pattern)
     names = tuple(file.relative_to(root).as_posix() for file in files)
-    return _open_files(root, names, cache, alone=False)
+    return _open_files(str(root), names, options, cache, alone=False)
 
 
-def _open_files(root: str, names: tuple[str, ...], cache: str | None, *, alone: bool) -> Source:
+def _matches(pattern: str) -> list[str]:
+    found = glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else [pattern]
+    return [path for path in found if os.path.isfile(path)]
+
+
+def _fixed(pattern: str) -> Path:
+    """The folder before the first part of a pattern that has a wildcard or a brace."""
+    parts = Path(pattern).parts
+    first = next((number for number, part in enumerate(parts) if glob.has_magic(part) or "{" in part), len(parts) - 1)
+    return Path(*parts[:first])
+
+
+def _open_files(root: str, names: tuple[str, ...], options: SourceOptions, cache: str | None, *, alone: bool) -> Source:
     kinds = {kind_of(name) for name in names}
     for name in names:
-        contained_path(root, name)
-    if kinds == {"tar"}:
-        return TarSource(root, names, alone, cache)
-    if kinds == {"parquet"}:
-        return ParquetSource(root, names, alone)
-    if kinds == {"table"} and alone:
-        return TableSource(root, os.path.join(root, names[0]))
-    raise SourceError(f"{os.path.join(root, names[0])}: expected {ACCEPTED}, found other files; name files of one kind")
+        below_root(root, name, options.follow_links)
+    if kinds in ({"tar"}, {"zip"}):
+        return FilesSource(root, str(kinds.pop()), names, alone, False, options, cache)
+    if kinds in ({"parquet"}, {"arrow"}) and _hold_images(root, names, options):
+        return RowsSource(root, str(kinds.pop()), names, alone, options)
+    if alone and names[0].lower().endswith(TABLE_SUFFIXES):
+        table = os.path.join(root, names[0])
+        return FilesSource(
+            options.image_root or root, "folder", options=replace(options, labels=options.labels or table), cache=cache
+        )
+    raise SourceError(
+        f"{os.path.join(root, names[0])}: expected {ACCEPTED}; received other files; name files of one kind"
+    )
+
+
+def _hold_images(root: str, names: tuple[str, ...], options: SourceOptions) -> bool:
+    """Whether files of rows hold image bytes; those of several that do not are an error when they are read."""
+    suffix = os.path.splitext(names[0])[1][1:].lower()
+    return (
+        len(names) > 1
+        or (options.file_column is not None and suffix == "arrow")
+        or holds_images(Path(root, names[0]), suffix)
+    )

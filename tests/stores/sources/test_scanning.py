@@ -9,7 +9,7 @@ import pytest
 
 from stores.sources import open_source
 from stores.sources.digests import load_digests
-from stores.sources.folder import FolderSource
+from stores.sources.files_source import FilesSource
 from stores.sources.scanning import SCAN_SCHEMA, scan, split_of
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
@@ -34,13 +34,13 @@ def folder(tmp_path):
 def reads(monkeypatch):
     """The files a folder source has read, in order."""
     names = []
-    plain = FolderSource.read
+    plain = FilesSource.read
 
     def counted(self, source, offset, num_bytes):
         names.append(source)
         return plain(self, source, offset, num_bytes)
 
-    monkeypatch.setattr(FolderSource, "read", counted)
+    monkeypatch.setattr(FilesSource, "read", counted)
     return names
 
 
@@ -104,12 +104,12 @@ def test_settings_out_of_range_are_named(folder, bad):
 
 def test_images_without_bytes_have_a_row_and_a_reason(folder):
     (folder / "x.csv").write_text("file,label\ncat/01.jpg,0\ngone.jpg,1\n")
-    result = scan(open_source(str(folder)))
+    result = scan(open_source(str(folder / "x.csv")))
     assert result.table.column("key").to_pylist() == ["cat/01.jpg", "gone.jpg"]
     assert result.table.column("num_bytes").to_pylist()[1] == 0
     assert result.table.column("sha256").to_pylist()[1] == hashlib.sha256(b"").hexdigest()
     assert list(result.unreadable) == ["gone.jpg"]
-    assert "found nothing" in result.unreadable["gone.jpg"]
+    assert "received nothing" in result.unreadable["gone.jpg"]
 
 
 def test_unchanged_files_are_not_read_again(folder, tmp_path, reads):

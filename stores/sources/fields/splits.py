@@ -1,0 +1,63 @@
+"""Words that name the parts of a data set, as people write them in folders, file names and columns."""
+
+from __future__ import annotations
+
+import re
+
+
+def word_list(text: str) -> tuple[str, ...]:
+    """The words of a text between spaces."""
+    return tuple(text.split())
+
+
+TRAIN, VAL, TEST = "train", "val", "test"
+WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "restval"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "heldout", "holdout"), VAL),
+    **dict.fromkeys(("test", "testing", "tst"), TEST),
+}
+# Words that may stand beside a split in the name of its folder ("train_images", "test_set").
+FILLERS = frozenset(
+    word_list(
+        "images image imgs img set data dataset split part samples folder jpg jpeg png photos pictures files crops "
+        "s px k v"
+    )
+)
+NUMBERED = {"0": TRAIN, "1": VAL, "2": TEST}
+YES_NO = {"1": TRAIN, "true": TRAIN, "0": VAL, "false": VAL}
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in lower case, without digits: "imagenet1k-validation-00" has imagenet, k, validation."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+
+
+def split_in_words(name: str) -> str | None:
+    """The split that any word of a name is, the first one where there are two."""
+    return next((WORDS[word] for word in words_of(name) if word in WORDS), None)
+
+
+def split_of_folder(name: str) -> str | None:
+    """The split of a folder whose whole name says so: "train", "val_2014", "test-images", not "train_station"."""
+    words = [word for word in words_of(name) if word not in FILLERS]
+    return WORDS.get(words[0]) if len(words) == 1 else None
+
+
+def name_without_split(name: str) -> str | None:
+    """What is left of a name once its one split word is taken out, or None where there is no such word."""
+    words = words_of(name)
+    left = [word for word in words if word not in WORDS]
+    return " ".join(left) if len(left) + 1 == len(words) else None
+
+
+def parse_split_word(value: object, *, yes_no: bool = False) -> str | None:
+    """A split as a column gives it: a word with years and separators, or a number where the column is one of numbers.
+
+    Args:
+        value: what the table has.
+        yes_no: whether the column asks if the row is of the training part.
+    """
+    text = str(int(value)) if isinstance(value, bool | int | float) and value == value else str(value)
+    text = re.sub(r"\.0$", "", text.strip()).lower()
+    numbers = YES_NO if yes_no else NUMBERED
+    return numbers.get(text) or split_of_folder(text) or split_in_words(text)

@@ -1,0 +1,169 @@
+"""A source of image files: in a folder, in tars or in zips, read by the layout that fits them."""
+
+from __future__ import annotations
+
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
+from stores.sources.items import SourceItem
+from stores.sources.layouts.choose import choose_layout
+from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
+from stores.sources.layouts.tree import FileTree, TreeFile
+from stores.sources.layouts.wrapper import wrapper_folder
+from stores.sources.options import SourceOptions
+from stores.sources.paths import TAR_SUFFIXES, ZIP_SUFFIXES, SourceError, below_root, strip_suffix
+from stores.sources.readers.folder import FolderListing, list_folder, read_file
+from stores.sources.readers.members import Contents
+from stores.sources.readers.tar import TarReader
+from stores.sources.readers.zip import ZipReader
+from stores.sources.tables.table import columns_at
+
+LISTING_THREADS = 8
+
+
+@dataclass(frozen=True)
+class FilesSource(Source):
+    """Image files below `root`.
+
+    Attributes:
+        root: the folder that all paths are below.
+        kind: "folder", "tar" or "zip": where the images lie.
+        archives: the tars or zips, below `root`; none for a folder.
+        alone: one archive that was named itself, so that keys need no name of it before them.
+        whole: whether all other files of the folder belong to the data set too (its tables), not the archives alone.
+        options: what the user says about the layout.
+        cache: folder for the copies of compressed tars and for tables of contents.
+    """
+
+    root: str
+    kind: str
+    archives: tuple[str, ...] = ()
+    alone: bool = False
+    whole: bool = True
+    options: SourceOptions = field(default_factory=SourceOptions)
+    cache: str | None = None
+    _tars: TarReader = field(init=False, repr=False, compare=False)
+    _zips: ZipReader = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        follow = self.options.follow_links
+        object.__setattr__(self, "_tars", TarReader(self.root, self.cache, follow))
+        object.__setattr__(self, "_zips", ZipReader(self.root, follow))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return FilesSource, (self.root, self.kind, self.archives, self.alone, self.whole, self.options, self.cache)
+
+    @property
+    def location(self) -> str:
+        return f"{self.root}/{self.archives[0]}" if self.alone else self.root
+
+    def container(self, source: str) -> Path:
+        return below_root(self.root, source, self.options.follow_links)
+
+    def read(self, source: str, offset: int, num_bytes: int) -> bytes:
+        return self._read(source, offset, num_bytes, MAX_IMAGE_BYTES)
+
+    def list_items(self, progress: Progress | None = None) -> Listing:
+        tree = self.tree(progress)
+        if not tree.images and self.options.labels is not None:
+            columns = ", ".join(columns_at(self.options.labels)) or "none"
+            raise SourceError(
+                f"{self.root}: expected a column of image bytes, or the images that {self.options.labels} names (its "
+                f"columns: {columns}); received {_shown(tree)}; give image_root, or the folder of the images and the "
+                "table as labels"
+            )
+        require_images(tree.images, self.location, _shown(tree))
+        layout = choose_layout(tree, self.options)
+        reading = layout.list_images()
+        require_images(reading.rows, self.location, f"no image in the layout {layout.name}")
+        raw = [row.label for row in reading.rows]
+        ids, names = label_ids(raw, reading.class_names, self.options, self.location, layout.problems)
+        items = items_of(tree, reading.rows, ids)
+        refuse_equal_keys(items)
+        return Listing(items, names, summarize(tree, layout, reading, items, names, len(self.archives)))
+
+    def tree(self, progress: Progress | None = None) -> FileTree:
+        """All files of the data set.
+
+        Raises:
+            SourceError: a folder or an archive that cannot be listed.
+        """
+        loose = list_folder(self.root, self.options.follow_links) if self.whole and not self.alone else FolderListing()
+        files: dict[str, TreeFile] = {}
+        skipped = dict(loose.skipped)
+        members: list[str] = []
+        for source, contents in self._list_archives(progress):
+            stem = "" if self.alone else strip_suffix(source, TAR_SUFFIXES + ZIP_SUFFIXES)
+            for file in _members(source, stem, contents):
+                files[file.name] = file
+                members.append(file.path)
+            skipped |= {f"{stem}/{name}" if stem else name: reason for name, reason in contents.skipped.items()}
+        archives = set(self.archives)
+        for name, entry in loose.files.items():
+            if name not in archives:
+                files.setdefault(name, TreeFile("", name, name, 0, entry.stat().st_size))
+        wrapper = wrapper_folder(members) if self.archives else ""
+        return FileTree(self.location, self.kind, files, skipped, self._read_tree, self._open, wrapper, self.root)
+
+    def _list_archives(self, progress: Progress | None) -> list[tuple[str, Contents]]:
+        """The contents of every archive, several at a time."""
+        done: list[tuple[str, Contents]] = []
+        with ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="list") as pool:
+            for source, contents in zip(self.archives, pool.map(self._contents, self.archives), strict=True):
+                done.append((source, contents))
+                if progress is not None:
+                    progress(len(done), len(self.archives))
+        return done
+
+    def _contents(self, source: str) -> Contents:
+        return self._tars.contents(source) if self.kind == "tar" else self._zips.contents(source)
+
+    def _read(self, source: str, offset: int, num_bytes: int, most: int) -> bytes:
+        lower = source.lower()
+        if lower.endswith(TAR_SUFFIXES):
+            return self._tars.read(source, offset, num_bytes, most)
+        if lower.endswith(ZIP_SUFFIXES):
+            return self._zips.read(source, offset, num_bytes, most)
+        return read_file(self.root, source, num_bytes, self.options.follow_links, most)
+
+    def _read_tree(self, file: TreeFile, most: int) -> bytes:
+        return self._read(file.source, file.offset, file.num_bytes, most)
+
+    def _open(self, file: TreeFile, most: int) -> IO[bytes]:
+        if file.source == file.path and not file.archive:
+            return below_root(self.root, file.source, self.options.follow_links).open("rb")
+        return io.BytesIO(self._read_tree(file, most))
+
+
+def _members(source: str, stem: str, contents: Contents) -> list[TreeFile]:
+    files = [TreeFile(stem, path, source, *member) for path, member in contents.members.items()]
+    for inner, members in contents.inner.items():
+        archive = f"{stem}/{inner}" if stem else inner
+        files += [TreeFile(archive, path, source, *member) for path, member in members.items()]
+    return files
+
+
+def refuse_equal_keys(items: list[SourceItem]) -> None:
+    """Raise `SourceError` when two images have one key, naming both files."""
+    seen: dict[str, str] = {}
+    for item in items:
+        if item.key in seen:
+            raise SourceError(
+                f"expected one image per key; received {item.key!r} in {seen[item.key]} and again in {item.source}; "
+                "rename one of them"
+            )
+        seen[item.key] = item.source
+
+
+def _shown(tree: FileTree) -> str:
+    kinds: dict[str, int] = {}
+    for name in tree.files:
+        suffix = os.path.splitext(name)[1].lower() or "no suffix"
+        kinds[suffix] = kinds.get(suffix, 0) + 1
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: -pair[1])[:8])
+    return f"files of other kinds ({listed})" if listed else "none"

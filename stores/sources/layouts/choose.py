@@ -1,0 +1,69 @@
+"""Chooses the layout by which a tree of files is read: the one asked for, or the first that explains most images."""
+
+from __future__ import annotations
+
+from stores.sources.layouts.class_folders import ClassFolders
+from stores.sources.layouts.class_tars import ClassTars
+from stores.sources.layouts.json_layouts import CocoCaptions, DatasetJson, KarpathySplit
+from stores.sources.layouts.label_lists import LabelLists
+from stores.sources.layouts.layout import Layout
+from stores.sources.layouts.plain import PlainImages
+from stores.sources.layouts.siblings import Siblings, WebDataset
+from stores.sources.layouts.table import TableLayout
+from stores.sources.layouts.tree import FileTree
+from stores.sources.options import SourceOptions
+from stores.sources.paths import SourceError
+
+# The more a layout says of its own, the earlier it stands.
+LAYOUTS: tuple[type[Layout], ...] = (
+    DatasetJson,
+    CocoCaptions,
+    KarpathySplit,
+    TableLayout,
+    WebDataset,
+    Siblings,
+    ClassTars,
+    ClassFolders,
+    LabelLists,
+    PlainImages,
+)
+MOST = 0.5
+
+
+def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
+    """The layout of a tree.
+
+    The first in `LAYOUTS` that explains more than half of the images is taken, else the one that explains most of
+    them, else `PlainImages`.
+
+    Raises:
+        SourceError: the layout asked for does not exist.
+    """
+    if options.layout is not None:
+        return _named(options.layout)(tree, options)
+    if options.labels is not None:
+        return TableLayout(tree, options)
+    best: Layout = PlainImages(tree, options)
+    most = 0
+    for kind in LAYOUTS[:-1]:
+        layout = kind(tree, options)
+        count = layout.recognize()
+        if count > MOST * len(tree.images):
+            return layout
+        if count > most:
+            best, most = layout, count
+    return best
+
+
+def layout_names() -> list[str]:
+    """What `SourceOptions.layout` may be."""
+    return [layout.name for layout in LAYOUTS]
+
+
+def _named(name: str) -> type[Layout]:
+    found = next((layout for layout in LAYOUTS if layout.name == name), None)
+    if found is None:
+        raise SourceError(
+            f"layout: expected one of {', '.join(layout_names())}; received {name!r}; choose one of these"
+        )
+    return found

@@ -1,0 +1,99 @@
+"""One folder a class, below folders of splits where there are any; parts without such folders by a file of labels."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from functools import cached_property
+
+from stores.sources.fields.labels import RawLabel
+from stores.sources.layouts.folders import FolderMeaning, understand_folders
+from stores.sources.layouts.label_lists import LabelLists
+from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.siblings import SiblingFiles
+from stores.sources.layouts.table import TableLayout
+from stores.sources.summary import DataWarning
+
+
+class ClassFolders(Layout):
+    """The first folder below wrappers and splits is the class (ImageNet, Imagenette, CUB, …)."""
+
+    name = "class-folders"
+    description = "one folder of images a class"
+
+    def recognize(self) -> int:
+        labels = {name: label for name in self.tree.images if (label := self._class(name)) is not None}
+        return 0 if self._are_shards(set(labels.values())) else len(labels)
+
+    def list_images(self) -> Reading:
+        rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
+        reading = Reading(rows, detail=self._detail())
+        fill_unlabeled(self, reading)
+        return reading
+
+    def _class(self, name: str) -> str | None:
+        return self.folders.of(self._path(name))[0]
+
+    def _split(self, name: str) -> str | None:
+        return self.folders.of(self._path(name))[1] or self.tree.container_split(name)
+
+    def _detail(self) -> str:
+        return f"below {self.folders.wrapper.rstrip('/')}" if self.folders.wrapper else ""
+
+    def _are_shards(self, names: set[str]) -> bool:
+        """Whether folders of digits are parts of one set: with texts beside the images, or tables of their name."""
+        if not names or not all(name.isdecimal() for name in names):
+            return False
+        tables = {posixpath.basename(name) for name in self.tree.files}
+        if any(f"{name}.parquet" in tables or f"{name}_stats.json" in tables for name in names):
+            return True
+        return bool(SiblingFiles(self.tree.files, self.tree.images, self.tree.in_archives).by_stem)
+
+    @cached_property
+    def folders(self) -> FolderMeaning:
+        """What the folders of the images mean."""
+        return understand_folders(map(self._path, self.tree.images))
+
+    def _path(self, name: str) -> str:
+        return self.tree.files[name].path.removeprefix(self.tree.wrapper)
+
+
+def fill_unlabeled(layout: Layout, reading: Reading) -> None:
+    """Give images without a class folder the labels of a table or list that names most of them (a flat `val`)."""
+    bare = {row.name: row for row in reading.rows if row.label is None}
+    if not bare or len(bare) == len(reading.rows):
+        return
+    part = replace(layout.tree)
+    part.images = list(bare)
+    classes = sorted({str(row.label) for row in reading.rows if row.label is not None})
+    for other in (TableLayout(part, layout.options), LabelLists(part, layout.options)):
+        if not other.recognize():
+            continue
+        found = other.list_images()
+        for row in found.rows:
+            if row.name in bare:
+                bare[row.name].label = _as_class(row.label, classes)
+                bare[row.name].captions = row.captions
+        reading.used |= found.used
+        reading.tables += found.tables
+        layout.problems.merge(other.problems)
+        return
+    if isinstance(other, LabelLists):
+        reading.unused |= other.refused
+    _warn_unlabeled(bare, reading)
+
+
+def _as_class(label: RawLabel, classes: list[str]) -> RawLabel:
+    """A label as a class's name; a number is the place in the sorted names, where these are no numbers themselves."""
+    text = str(label) if label is not None else None
+    if text is None or text in classes or not text.isdecimal():
+        return text
+    return classes[int(text)] if int(text) < len(classes) else None
+
+
+def _warn_unlabeled(bare: dict[str, ImageRow], reading: Reading) -> None:
+    parts = sorted({row.split or "" for row in bare.values()} - {"test"})
+    if parts:
+        count = sum(row.split != "test" for row in bare.values())
+        message = f"{count} images lie in no class folder and have no label, such as {next(iter(bare))}"
+        reading.warnings.append(DataWarning(message, "labels"))

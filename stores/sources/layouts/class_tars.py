@@ -1,0 +1,59 @@
+"""One tar a class, in a folder (ImageNet's 1,000 class tars) or in a tar of tars (ILSVRC2012_img_train.tar)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from functools import cached_property
+
+from stores.sources.fields.splits import split_in_words, split_of_folder
+from stores.sources.layouts.class_folders import fill_unlabeled
+from stores.sources.layouts.layout import ImageRow, Layout, Reading
+
+WNID = re.compile(r"n\d{8}")
+
+
+class ClassTars(Layout):
+    """The name of each archive is the class of its images."""
+
+    name = "class-tars"
+    description = "one archive of images a class"
+
+    def recognize(self) -> int:
+        if not self.tree.in_archives or not self._are_classes:
+            return 0
+        return sum(self._class(name) is not None for name in self.tree.images)
+
+    def list_images(self) -> Reading:
+        rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
+        reading = Reading(rows)
+        fill_unlabeled(self, reading)
+        return reading
+
+    def _class(self, name: str) -> str | None:
+        stem = posixpath.basename(self.tree.files[name].archive)
+        return None if not stem or split_of_folder(stem) else stem
+
+    def _split(self, name: str) -> str | None:
+        file = self.tree.files[name]
+        folders, stem = posixpath.split(file.archive)
+        named = next((split for part in folders.split("/") if (split := split_of_folder(part))), None)
+        outer = file.source if self._class(name) != posixpath.basename(file.source).split(".")[0] else ""
+        return named or split_of_folder(stem) or split_in_words(posixpath.basename(outer))
+
+    @cached_property
+    def _are_classes(self) -> bool:
+        """Whether the archives' names are those of classes: each has words of its own, and no folders inside."""
+        stems = {posixpath.basename(self.tree.files[name].archive) for name in self.tree.images}
+        names = {stem for stem in stems if stem and not split_of_folder(stem)}
+        if len(names) < 2 or not all(map(self._is_flat, self.tree.images)):
+            return False
+        if all(map(WNID.fullmatch, names)) or all("class" in stem.lower() for stem in names):
+            return True
+        words = {re.sub(r"[\d\W_]+", " ", stem).strip().lower() for stem in names}
+        return len(words) == len(names) and "" not in words and not all(map(split_in_words, names))
+
+    def _is_flat(self, name: str) -> bool:
+        file = self.tree.files[name]
+        folder = file.path.rpartition("/")[0]
+        return folder in ("", ".", posixpath.basename(file.archive))

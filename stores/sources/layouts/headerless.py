@@ -1,0 +1,41 @@
+"""Tables without a header: refused with the first line shown, since its values would be taken for column names."""
+
+from __future__ import annotations
+
+import csv
+import os
+
+from stores.sources.paths import SourceError
+from stores.sources.tables.delimited import HEAD_BYTES, delimiter_of, first_line
+from stores.sources.tables.match import ImageIndex, names_an_image
+from stores.sources.tables.table import Table
+
+DELIMITED = (".csv", ".tsv")
+# A list of a few files (damaged ones, say) is no table of the data set.
+MOST = 0.5
+
+
+def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) -> None:
+    """Raise `SourceError` for a table whose first line names an image and whose rows name most of them."""
+    if not table.path.lower().endswith(DELIMITED):
+        return
+    with table.open() as file:
+        head = file.read(HEAD_BYTES)
+        lines = head.count(b"\n")
+    line = first_line(head)
+    cells = next(csv.reader([line], delimiter=delimiter_of(line)), [])
+    first = [cell for cell in cells if names_an_image(cell) or _is_stem(cell, names)]
+    if not any(images.find(cell, table.folder) for cell in first) or (
+        len(head) < HEAD_BYTES and lines < MOST * len(names)
+    ):
+        return
+    raise SourceError(
+        f"{table.path}: expected a header with the names of the columns; received the first line {line[:200]!r}; "
+        "add a line such as file_name,label above it"
+    )
+
+
+def _is_stem(cell: str, names: list[str]) -> bool:
+    """Whether a cell is the first image's name or one like it without the suffix."""
+    stems = {os.path.splitext(os.path.basename(name))[0] for name in names[:1000]}
+    return cell.strip() in stems and len(cell.strip()) > 3

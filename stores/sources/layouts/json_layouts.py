@@ -1,0 +1,82 @@
+"""Data sets whose JSON file has a format of its own: StyleGAN's and EDM2's labels, COCO's and Karpathy's captions."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from functools import cached_property
+
+from stores.sources.layouts.layout import ImageRow, Reading
+from stores.sources.layouts.table import TableLayout
+
+HEAD_BYTES = 2**16
+
+
+class _JsonLayout(TableLayout):
+    """A table layout whose tables are JSON files of one format."""
+
+    def candidates(self) -> Iterator[str]:
+        return (name for name in super().candidates() if name.lower().endswith(".json") and self._fits(name))
+
+    def recognize(self) -> int:
+        return 0 if self.options.labels is not None else super().recognize()
+
+    def _fits(self, name: str) -> bool:
+        raise NotImplementedError
+
+    def _head(self, name: str) -> bytes:
+        with self.tree.open(name) as file:
+            return file.read(HEAD_BYTES)
+
+
+class DatasetJson(_JsonLayout):
+    """Folders or a zip of images with a dataset.json of labels, which may be null."""
+
+    name = "dataset-json"
+    description = "dataset.json with a label for each image (StyleGAN, EDM2, REPA)"
+
+    def recognize(self) -> int:
+        if self.options.labels is not None:
+            return 0
+        return super().recognize() or (len(self.tree.images) if self._without_labels else 0)
+
+    def list_images(self) -> Reading:
+        if self._without_labels and not self.readings:
+            rows = [ImageRow(name, split=self.split_of(name)) for name in self.tree.images]
+            return Reading(rows, used=set(self._without_labels), detail="without labels")
+        return super().list_images()
+
+    def _fits(self, name: str) -> bool:
+        head = self._head(name)
+        return posixpath.basename(name).lower() == "dataset.json" and b'"labels"' in head and b'"sentences"' not in head
+
+    @cached_property
+    def _without_labels(self) -> list[str]:
+        """Files that say that there are no labels."""
+        found = [name for name in self.tree.files if posixpath.basename(name).lower() == "dataset.json"]
+        return [name for name in found if b'"labels":null' in self._head(name).replace(b" ", b"").replace(b"\n", b"")]
+
+
+class CocoCaptions(_JsonLayout):
+    """COCO's images in split folders with annotations/captions_*.json."""
+
+    name = "coco-captions"
+    description = "COCO: images in folders, captions in captions_*.json"
+
+    def _fits(self, name: str) -> bool:
+        return "caption" in posixpath.basename(name).lower() and self._is_coco(name)
+
+    def _is_coco(self, name: str) -> bool:
+        head = self._head(name)
+        return b'"images"' in head or b'"annotations"' in head or b'"info"' in head
+
+
+class KarpathySplit(_JsonLayout):
+    """Karpathy's JSON of COCO and Flickr: images with sentences and splits."""
+
+    name = "karpathy"
+    description = "Karpathy's JSON of images, sentences and splits"
+
+    def _fits(self, name: str) -> bool:
+        head = self._head(name)
+        return b'"sentences"' in head and b'"filename"' in head

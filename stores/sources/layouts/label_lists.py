@@ -1,0 +1,77 @@
+"""Lists of labels without a header, as ImageNet's tools write them for a flat folder of images."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from functools import cached_property
+
+from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.paths import SourceError
+from stores.sources.summary import TableUse
+from stores.sources.tables.match import ImageIndex, names_an_image
+
+WNID = r"n\d{8}"
+DEVKIT_REASON = (
+    "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
+)
+
+
+class LabelLists(Layout):
+    """Text files with a file name and a label on each line (Caffe's val.txt, Tiny ImageNet's val_annotations.txt), or
+    with a WordNet id on each line in the order of the file names (imagenet_2012_validation_synset_labels.txt)."""
+
+    name = "label-list"
+    description = "a text file with a file name and a label on each line"
+
+    def recognize(self) -> int:
+        return max((len(labels) for labels in self._lists.values()), default=0)
+
+    def list_images(self) -> Reading:
+        path = max(self._lists, key=lambda name: (len(self._lists[name]), name), default=None)
+        if path is None:
+            raise SourceError(
+                f"{self.tree.where}: expected a text file with a file name and a label on each line; received none; "
+                "choose another layout"
+            )
+        labels = self._lists[path]
+        rows = [ImageRow(name, labels.get(name)) for name in self.tree.images]
+        use = TableUse(path, ["file", "label"], {"file": ["file"], "label": ["label"]}, len(labels), len(labels))
+        return Reading(rows, used={path}, tables=[use])
+
+    @cached_property
+    def refused(self) -> dict[str, str]:
+        """Lists that name labels in a way that is not read."""
+        return {name: DEVKIT_REASON for name in self.tree.files if name.endswith("validation_ground_truth.txt")}
+
+    @cached_property
+    def _lists(self) -> dict[str, dict[str, str]]:
+        names = [name for name in self.tree.files if name.lower().endswith(".txt") and name not in self.refused]
+        stems = {image.rpartition(".")[0] for image in self.tree.images}
+        tried = [name for name in names if name.rpartition(".")[0] not in stems][:32]
+        found = {name: self._read(name) for name in tried}
+        return {name: labels for name, labels in found.items() if len(labels) * 2 > len(self.tree.images)}
+
+    def _read(self, path: str) -> dict[str, str]:
+        with self.tree.open(path) as file:
+            lines = [
+                line.split() for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()
+            ]
+        if len(lines) == len(self.tree.images) and all(
+            len(line) == 1 and re.fullmatch(WNID, line[0]) for line in lines
+        ):
+            return dict(zip(sorted(self.tree.images), (line[0] for line in lines), strict=True))
+        folder = posixpath.dirname(path)
+        pairs = ((self._images.find(line[0], folder), line[1]) for line in lines if _is_pair(line))
+        return {name: label for name, label in pairs if name}
+
+    @cached_property
+    def _images(self) -> ImageIndex:
+        return ImageIndex(self.tree.images, lambda name: None)
+
+
+def _is_pair(line: list[str]) -> bool:
+    """Whether a line is a file name and a label; Tiny ImageNet's have a box behind them."""
+    if len(line) < 2 or not (names_an_image(line[0]) or len(line[0]) >= 5):
+        return False
+    return len(line) == 2 or re.fullmatch(WNID, line[1]) is not None

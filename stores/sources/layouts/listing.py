@@ -1,0 +1,145 @@
+"""From a layout's reading to index rows: keys, label ids, splits, and the summary of what was understood."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from stores.sources.fields.class_names import apply_class_names, contiguous
+from stores.sources.fields.labels import RawLabel, odd_kind, resolve_labels
+from stores.sources.fields.problems import Problems
+from stores.sources.fields.splits import TEST, VAL
+from stores.sources.items import UNKNOWN_BYTES, SourceItem
+from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.tree import FileTree
+from stores.sources.options import SourceOptions
+from stores.sources.paths import SourceError
+from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
+
+MAX_DIFFERENT_GAP = 2  # labels whose range is above so many times their number look like something else
+
+
+def label_ids(
+    raw: Sequence[RawLabel], declared: list[str] | None, options: SourceOptions, where: str, problems: Problems
+) -> tuple[list[int | None], list[str] | None]:
+    """Label ids and class names of the rows, as the options ask for.
+
+    Args:
+        raw: the label of each row.
+        declared: names that the data set gives to its integers.
+        options: `class_names` and `contiguous_labels` are used.
+        where: what errors name.
+        problems: counts labels of the wrong kind.
+
+    Raises:
+        SourceError: labels that fit neither each other nor the names.
+    """
+    odd = odd_kind(raw)
+    if odd is not None:
+        for label in raw:
+            if isinstance(label, odd) and not (isinstance(label, str) and label.isdecimal()):
+                problems.add(
+                    "label that is no number or name as the others are: the row has none", f"{where}: {label!r}"
+                )
+        raw = [
+            None if (isinstance(label, odd) and not str(label).isdecimal()) or type(label) is odd is int else label
+            for label in raw
+        ]
+    raw, declared = apply_class_names(raw, declared, options.class_names, where)
+    ids, names = resolve_labels(raw, declared, where)
+    return contiguous(ids, names) if options.contiguous_labels else (ids, names)
+
+
+def settle_test(rows: Iterable[tuple[bool, str | None]]) -> str:
+    """What the split "test" becomes: itself when none of its rows has a label or caption while others do, else "val".
+
+    Args:
+        rows: whether each row has a label or caption, and its split.
+    """
+    known = {True: False, False: False}
+    for has_fields, split in rows:
+        known[split == TEST] |= has_fields
+    return TEST if known[False] and not known[True] else VAL
+
+
+def items_of(tree: FileTree, rows: Sequence[ImageRow], ids: Sequence[int | None]) -> list[SourceItem]:
+    """The index rows of a reading."""
+    test = settle_test((row.label is not None or bool(row.captions), row.split) for row in rows)
+    return [_item(tree, row, label, test) for row, label in zip(rows, ids, strict=True)]
+
+
+def _item(tree: FileTree, row: ImageRow, label: int | None, test: str) -> SourceItem:
+    split = test if row.split == TEST else row.split
+    file = tree.files.get(row.name)
+    if file is None:
+        return SourceItem(row.name, label, row.captions, split, row.name, 0, UNKNOWN_BYTES)
+    return SourceItem(tree.key(row.name), label, row.captions, split, file.source, file.offset, file.num_bytes)
+
+
+def summarize(
+    tree: FileTree, layout: Layout, reading: Reading, items: list[SourceItem], names: list[str] | None, containers: int
+) -> DataSummary:
+    """What was understood of a tree of files."""
+    unused = list(unused_files(tree, reading))
+    empty = DataSummary(
+        path=tree.where,
+        container=tree.kind,
+        layout=layout.name,
+        description=f"{layout.description}, {reading.detail}" if reading.detail else layout.description,
+        containers=containers,
+        tables=reading.tables,
+        captions_per_line=reading.captions_per_line,
+        unused=unused,
+        unused_files=sum(kind.count for kind in unused),
+        problems=layout.problems.to_list(),
+    )
+    summary = summarize_rows(empty, items, names)
+    return replace(summary, warnings=[*reading.warnings, *label_warnings(summary)])
+
+
+def unused_files(tree: FileTree, reading: Reading) -> Iterator[FileKind]:
+    """Files that are neither rows nor fields of one, by kind and reason."""
+    rows = {row.name for row in reading.rows}
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for name in tree.files:
+        if name not in rows and name not in reading.used:
+            groups.setdefault((kind_of(name), reading.unused.get(name)), []).append(name)
+    for name, why in tree.skipped.items():
+        groups.setdefault((kind_of(name) if why != "hidden" else "hidden", why), []).append(name)
+    for (kind, reason), names in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0][0])):
+        yield FileKind(_printable(kind), len(names), _printable(names[0]), reason)
+
+
+def _printable(name: str) -> str:
+    """A name with bytes that are not UTF-8 written out, so that JSON can hold it."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def kind_of(name: str) -> str:
+    """A file's kind: its suffix in lower case, or "no suffix"."""
+    base = os.path.basename(name)
+    return os.path.splitext(base)[1].lower() or "no suffix"
+
+
+def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:
+    """What looks wrong in the labels."""
+    used = [entry.id for entry in summary.classes if entry.images]
+    if summary.ids_without_images and used:
+        shown = ", ".join(map(str, summary.ids_without_images[:5]))
+        more = ", …" if len(summary.ids_without_images) > 5 else ""
+        yield DataWarning(
+            f"labels {used[0]} … {used[-1]}, {len(used)} different: ids without images: {shown}{more}",
+            "contiguous_labels",
+            "true",
+        )
+    if len(used) == 1 and summary.images > 1 and summary.labeled == summary.images:
+        yield DataWarning("all images are of one class", "layout", "images")
+    if summary.labeled and summary.unlabeled and summary.splits.get(TEST, 0) < summary.unlabeled:
+        yield DataWarning(f"{summary.unlabeled} of {summary.images} images have no label", "labels")
+
+
+def require_images(items: Sequence[object], where: str, summary: str) -> None:
+    """Raise `SourceError` when there is no image, saying what is there."""
+    if not items:
+        raise SourceError(f"{where}: expected images; received {summary}; check the path")

@@ -1,0 +1,261 @@
+"""Tables (.csv, .tsv, .txt, .json, .jsonl, .parquet) that give each image file its label, captions or split."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import IO
+
+from stores.sources.fields.problems import Problems
+from stores.sources.fields.splits import TEST
+from stores.sources.layouts.folders import FolderMeaning, understand_folders
+from stores.sources.layouts.headerless import refuse_without_header
+from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.paths import TABLE_SUFFIXES, SourceError
+from stores.sources.summary import DataWarning
+from stores.sources.tables.match import ImageIndex
+from stores.sources.tables.reading import Fields, TableReading, merge_fields
+from stores.sources.tables.table import Table
+
+MAX_TABLES = 64
+MAX_JSON_BYTES = 2**30
+# Texts without a clear name are notes; Kaggle's submissions hold made-up labels.
+SKIPPED_WORDS = ("submission", "readme", "license", "requirements", "_stats", "dataset_info", "config")
+# A table counts when it names more than this share of the images (those of an unlabeled test part aside).
+MOST = 0.5
+# Names are taken from folders when the largest id is at most so many times their number.
+MAX_SPREAD = 10
+
+
+class TableLayout(Layout):
+    """Images that one or several tables name; others are left out, but for those of a test part."""
+
+    name = "table"
+    description = "a table with a row (or several) for each image"
+
+    def recognize(self) -> int:
+        named = {name for reading in self.readings for name in reading.found}
+        counted = [name for name in self.tree.images if name in named or self.split_of(name) != TEST]
+        return len(named) if self.options.labels or len(named) > MOST * len(counted) else 0
+
+    def list_images(self) -> Reading:
+        found, missing = self._merged()
+        self._require_rows(found, missing)
+        self.problems.check()
+        rows = [
+            self._row(name, found.get(name, Fields()))
+            for name in self.tree.images
+            if name in found or self._is_test(name)
+        ]
+        absent = missing if not self.tree.in_archives else {}
+        rows += [ImageRow(path, fields.label, fields.captions or None, fields.split) for path, fields in absent.items()]
+        left_out = dict.fromkeys(set(self.tree.images) - {row.name for row in rows}, "not named by the table")
+        return Reading(
+            rows,
+            used={reading.table.path for reading in self.readings} & set(self.tree.files),
+            unused=left_out,
+            class_names=self._class_names(found, missing),
+            tables=[reading.use() for reading in self.readings],
+            warnings=[*self._coverage(left_out, missing)],
+        )
+
+    # Which tables there are
+
+    @cached_property
+    def readings(self) -> list[TableReading]:
+        """The tables that name images and say something of them, read whole."""
+        if self.options.labels is not None:
+            return [self._read_asked(self.options.labels)]
+        readings = [reading for name in self.candidates() if (reading := self._try(name)) is not None]
+        return self._without_rivals(readings)
+
+    def candidates(self) -> Iterator[str]:
+        """Names of the tree's files that may be tables, those at the top first."""
+        siblings = {os.path.splitext(name)[0] for name in self.tree.images}
+        names = [name for name in self.tree.files if self._may_be_table(name, siblings)]
+        yield from sorted(names, key=lambda name: (name.count("/"), name))[:MAX_TABLES]
+
+    def _may_be_table(self, name: str, siblings: set[str]) -> bool:
+        lower = name.lower()
+        stem, suffix = os.path.splitext(lower)
+        if suffix not in TABLE_SUFFIXES or os.path.splitext(name)[0] in siblings:
+            return False
+        if any(word in posixpath.basename(stem) for word in SKIPPED_WORDS):
+            return False
+        return suffix != ".json" or self.tree.files[name].num_bytes <= MAX_JSON_BYTES
+
+    def _try(self, name: str) -> TableReading | None:
+        """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""
+        problems = Problems()
+        table = Table(name, posixpath.dirname(name), partial(self._open, name), problems)
+        try:
+            refuse_without_header(table, self.images, self.tree.images)
+            reading = TableReading(table, self.images, self.options, problems, asked=False)
+            useful = reading.says_something and self._mostly_here(reading.read())
+        except SourceError as error:
+            if "header" in str(error):
+                raise
+            self.failed[name] = str(error)
+            return None
+        return reading if useful else None
+
+    @cached_property
+    def failed(self) -> dict[str, str]:
+        """Tables that could not be read, with the error."""
+        return {}
+
+    def _mostly_here(self, reading: TableReading) -> bool:
+        return len(reading.found) > len(reading.missing) or len(reading.found) > MOST * len(self.tree.images)
+
+    def _open(self, name: str) -> IO[bytes]:
+        return self.tree.open(name)
+
+    def _read_asked(self, path: str) -> TableReading:
+        """The table that the user named, inside the data set or elsewhere."""
+        if not os.path.isfile(path):
+            raise SourceError(f"{path}: expected a table of labels or captions; received no such file; check the path")
+        if not path.lower().endswith(TABLE_SUFFIXES):
+            raise SourceError(
+                f"{path}: expected a table ({', '.join(TABLE_SUFFIXES)}); received another file; convert it"
+            )
+        folder = posixpath.dirname(self._inside(path) or "")
+        table = Table(self._inside(path) or path, folder, partial(_open_binary, path), self.problems)
+        refuse_without_header(table, self.images, self.tree.images)
+        reading = TableReading(table, self.images, self.options, self.problems, asked=True)
+        if reading.file_column is None:
+            raise SourceError(
+                f"{path}: expected a column that names the image files; received the columns "
+                f"{', '.join(reading.columns) or self._first_problem()}; name it with file_column"
+            )
+        return reading.read()
+
+    def _inside(self, path: str) -> str | None:
+        """The table's name in the tree, or None where it lies elsewhere."""
+        relative = os.path.relpath(os.path.realpath(path), os.path.realpath(self.tree.root)) if self.tree.root else ".."
+        name = Path(relative).as_posix()
+        return name if name in self.tree.files else None
+
+    def _without_rivals(self, readings: list[TableReading]) -> list[TableReading]:
+        """Tables that go together: of two that give the same images the same role one must be chosen.
+
+        Raises:
+            SourceError: naming both.
+        """
+        for place, first in enumerate(readings):
+            for second in readings[place + 1 :]:
+                common = first.found.keys() & second.found.keys()
+                roles = (first.roles.keys() & second.roles.keys()) - {"split"}
+                if (
+                    roles
+                    and len(common) > 0.1 * min(len(first.found), len(second.found))
+                    and _differ(first, second, common)
+                ):
+                    raise SourceError(
+                        f"{self.tree.where}: expected one table with the {sorted(roles)[0]} of each image; received "
+                        f"{first.table.path} and {second.table.path}; choose one with labels"
+                    )
+        return readings
+
+    # What the tables say
+
+    def _merged(self) -> tuple[dict[str, Fields], dict[str, Fields]]:
+        found: dict[str, Fields] = {}
+        missing: dict[str, Fields] = {}
+        for reading in self.readings:
+            self._take(reading.table.problems)
+            for name, fields in reading.found.items():
+                fields.split = fields.split or self.split_of(name) or reading.split
+                merge_fields(found, name, fields, reading.table.path, self.problems)
+            for path, fields in reading.missing.items():
+                merge_fields(missing, path, fields, reading.table.path, self.problems)
+        return found, missing
+
+    def _take(self, problems: Problems) -> None:
+        if problems is not self.problems:
+            self.problems.merge(problems)
+
+    def _require_rows(self, found: dict[str, Fields], missing: dict[str, Fields]) -> None:
+        """Raise `SourceError` when no row of a table could be used, with the first reason."""
+        if found or missing:
+            return
+        where = ", ".join(reading.table.path for reading in self.readings) or self.tree.where
+        raise SourceError(
+            f"{where}: expected rows that name images of the data set; received {self._first_problem()}; "
+            "check the table, or choose another with labels"
+        )
+
+    def _first_problem(self) -> str:
+        reasons = self.problems.to_list()
+        return f"none: {reasons[0].example}" if reasons else "none"
+
+    def _row(self, name: str, fields: Fields) -> ImageRow:
+        split = fields.split or self.split_of(name)
+        return ImageRow(name, fields.label, fields.captions or None, split)
+
+    def _is_test(self, name: str) -> bool:
+        return self.options.labels is None and self.split_of(name) == TEST
+
+    def _class_names(self, found: dict[str, Fields], missing: dict[str, Fields]) -> list[str] | None:
+        """Names of integer labels: of the folders when each has one label, else from a column beside the labels."""
+        numbered = {name: fields for name, fields in found.items() if str(fields.label).isdecimal()}
+        folders = {(int(str(fields.label)), self._folder_class(name) or "") for name, fields in numbered.items()}
+        beside = {(int(str(fields.label)), fields.label_text or "") for fields in numbered.values()}
+        others = (int(str(fields.label)) for fields in missing.values() if str(fields.label).isdecimal())
+        largest = max((*others, *(number for number, _ in folders)), default=0)
+        return _one_to_one(folders, largest) or _one_to_one(beside, largest)
+
+    def _folder_class(self, name: str) -> str | None:
+        return self.folders.of(self._path(name))[0]
+
+    def _coverage(self, left_out: dict[str, str], missing: dict[str, Fields]) -> Iterator[DataWarning]:
+        if left_out:
+            example = min(left_out)
+            yield DataWarning(
+                f"{len(left_out)} images are not in the table and are left out, such as {example}", "labels"
+            )
+        if missing:
+            message = f"{len(missing)} rows of the table name images that are not there, such as {min(missing)}"
+            yield DataWarning(message, "image_root")
+
+    # The images
+
+    @cached_property
+    def images(self) -> ImageIndex:
+        """The images by what tables call them."""
+        return ImageIndex(self.tree.images, self.split_of)
+
+    @cached_property
+    def folders(self) -> FolderMeaning:
+        """What the folders of the images mean."""
+        return understand_folders(map(self._path, self.tree.images))
+
+    def split_of(self, name: str) -> str | None:
+        """The split that an image's path says."""
+        return self.folders.of(self._path(name))[1] or self.tree.container_split(name)
+
+    def _path(self, name: str) -> str:
+        return self.tree.files[name].path.removeprefix(self.tree.wrapper)
+
+
+def _differ(first: TableReading, second: TableReading, common: set[str]) -> bool:
+    """Whether two tables say different things of the same images."""
+    return any(
+        (a.label, a.captions) != (b.label, b.captions)
+        for a, b in ((first.found[name], second.found[name]) for name in common)
+    )
+
+
+def _open_binary(path: str) -> IO[bytes]:
+    return Path(path).open("rb")
+
+
+def _one_to_one(pairs: set[tuple[int, str]], largest: int) -> list[str] | None:
+    """Names by id up to the largest, when each id has one name of its own; ids without images are their own names."""
+    names = dict(pairs)
+    one_to_one = len(names) == len(pairs) == len(set(names.values()))
+    if not names or not one_to_one or "" in names.values() or largest > MAX_SPREAD * len(names):
+        return None
+    return [names.get(number, str(number)) for number in range(largest + 1)]

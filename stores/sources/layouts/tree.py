@@ -1,0 +1,120 @@
+"""The files of a data set, in folders and archives alike: their names, where their bytes lie, and which are images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, NamedTuple
+
+from stores.sources.fields.splits import split_in_words
+from stores.sources.paths import IMAGE_SUFFIXES, SourceError
+
+MAX_TEXT_BYTES = 1024 * 1024
+MAX_TABLE_BYTES = 2**31
+
+
+class TreeFile(NamedTuple):
+    """One file: the archive it is in (its name without suffix, "" for a folder or an archive that was named itself),
+    its path there, and where its bytes lie."""
+
+    archive: str
+    path: str
+    source: str
+    offset: int
+    num_bytes: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the tree: archive and path."""
+        return f"{self.archive}/{self.path}" if self.archive else self.path
+
+
+@dataclass
+class FileTree:
+    """All files of a data set by name, in the order they lie.
+
+    Attributes:
+        where: what errors name.
+        kind: "folder", "tar" or "zip": where the images lie.
+        files: every file that a layout may use; archives stand for their members.
+        skipped: names of files and links that no layout sees, with the reason.
+        read: the bytes of a file of at most so many.
+        wrapper: the folder around everything in archives, which keys leave out.
+        open_file: the same, as an open file.
+        root: the folder on disk that loose files are below.
+    """
+
+    where: str
+    kind: str
+    files: dict[str, TreeFile]
+    skipped: dict[str, str]
+    read: Callable[[TreeFile, int], bytes]
+    open_file: Callable[[TreeFile, int], IO[bytes]]
+    wrapper: str = ""
+    root: str = ""
+
+    @cached_property
+    def images(self) -> list[str]:
+        """Names of the images, in the order they lie; loose ones beside archives are none."""
+        suffixes = tuple(IMAGE_SUFFIXES)
+        in_archives = self.kind != "folder"
+        return [
+            name
+            for name, file in self.files.items()
+            if name.lower().endswith(suffixes) and not (in_archives and is_loose(file))
+        ]
+
+    @cached_property
+    def in_archives(self) -> bool:
+        """Whether the images lie in archives."""
+        return self.kind != "folder"
+
+    def key(self, name: str) -> str:
+        """The key of an image: its name without the folder that is around everything in an archive."""
+        file = self.files.get(name)
+        if file is None or not self.wrapper:
+            return name
+        path = file.path.removeprefix(self.wrapper)
+        return f"{file.archive}/{path}" if file.archive else path
+
+    def container_split(self, name: str) -> str | None:
+        """The split that an archive's path names, or None for a plain file."""
+        file = self.files[name]
+        return self._split_of_archive(file.source, file.archive) if self.in_archives else None
+
+    def _split_of_archive(self, source: str, archive: str) -> str | None:
+        if source not in self._splits:
+            self._splits[source] = split_in_words(source) or split_in_words(archive)
+        return self._splits[source]
+
+    @cached_property
+    def _splits(self) -> dict[str, str | None]:
+        return {}
+
+    def text(self, name: str) -> str:
+        """The text of a small file beside an image.
+
+        Raises:
+            SourceError: it is too large, unreadable, or not UTF-8.
+        """
+        file, where = self.files[name], f"{self.where}, {name}"
+        if file.num_bytes > MAX_TEXT_BYTES:
+            raise SourceError(f"{where}: expected at most {MAX_TEXT_BYTES} bytes of text; received {file.num_bytes}")
+        try:
+            return self.read(file, MAX_TEXT_BYTES).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{where}: expected UTF-8; received other bytes ({error.reason})") from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """A table of the tree, opened for reading.
+
+        Raises:
+            SourceError: it cannot be read, or is above 2 GiB.
+        """
+        return self.open_file(self.files[name], MAX_TABLE_BYTES)
+
+
+def is_loose(file: TreeFile) -> bool:
+    """Whether a file of a tree lies on disk itself, in no archive."""
+    return not file.archive and file.source == file.path

@@ -1,0 +1,1 @@
+"""Readers of bytes: folders, tar and zip archives, Parquet and Arrow files."""

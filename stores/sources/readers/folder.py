@@ -1,0 +1,124 @@
+"""Files of a folder tree: listed in sorted order, links followed once, and read whole."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stores.sources.paths import SourceError, below_root, is_hidden, is_text
+
+MAX_IMAGE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass
+class FolderListing:
+    """The regular files below a root by relative path, with their entries, and what was left out with its reason."""
+
+    files: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Walk:
+    """One walk: the real folders already entered, so that a circle of links ends."""
+
+    root: str
+    follow_links: bool
+    found: FolderListing = field(default_factory=FolderListing)
+    entered: set[tuple[int, int]] = field(default_factory=set)
+
+    def run(self) -> FolderListing:
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            below: list[str] = []
+            for entry in _sorted_entries(os.path.join(self.root, folder)):
+                self._visit(f"{folder}/{entry.name}" if folder else entry.name, entry, below)
+            pending += reversed(below)
+        return self.found
+
+    def _visit(self, name: str, entry: os.DirEntry[str], below: list[str]) -> None:
+        if is_hidden(entry.name):
+            self.found.skipped[name] = "hidden"
+        elif not is_text(entry.name):
+            self.found.skipped[name] = "a name that is not UTF-8 or has control characters"
+        elif entry.is_symlink() and (reason := self._refused_link(entry)):
+            self.found.skipped[name] = reason
+        elif entry.is_dir():
+            below.append(name)
+        elif entry.is_file():
+            self.found.files[name] = entry
+        else:
+            self.found.skipped[name] = "neither a file nor a folder"
+
+    def _refused_link(self, entry: os.DirEntry[str]) -> str | None:
+        """Why a link is not followed, or None; a folder is entered by one link alone, and never if it lies inside."""
+        if not os.path.exists(entry.path):
+            return "a link to nothing"
+        if not self.follow_links:
+            return "a link (follow_links is off)"
+        if not entry.is_dir():
+            return None
+        if Path(os.path.realpath(entry.path)).is_relative_to(os.path.realpath(self.root)):
+            return "a link to a folder that is read where it lies"
+        stat = entry.stat()
+        identity = stat.st_dev, stat.st_ino
+        if identity in self.entered or _leads_above(entry.path, self.root):
+            return "a link to a folder that is read already"
+        self.entered.add(identity)
+        return None
+
+
+def list_folder(root: str, follow_links: bool) -> FolderListing:
+    """The regular files below `root` in sorted order; hidden ones, and links that are not followed, are set apart.
+
+    Raises:
+        SourceError: a folder that cannot be listed.
+    """
+    return _Walk(root, follow_links).run()
+
+
+def _leads_above(path: str, root: str) -> bool:
+    """Whether a link leads to a folder that holds the root, which would be read again and again."""
+    return Path(os.path.realpath(root)).is_relative_to(os.path.realpath(path))
+
+
+def _sorted_entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be listed: {error.strerror}") from error
+
+
+def read_file(root: str, source: str, num_bytes: int, follow_links: bool, most: int = MAX_IMAGE_BYTES) -> bytes:
+    """The bytes of the regular file `source` below `root`, at most `most`.
+
+    Raises:
+        SourceError: it is missing, unreadable, too large, outside the root, or not of `num_bytes` (where known).
+    """
+    path = below_root(root, source, follow_links)
+    if not path.is_file():
+        raise SourceError(f"{path}: expected a file; received {'something else' if path.exists() else 'nothing'}")
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise SourceError(f"{path}: expected at most {most} bytes; received a larger file")
+    return check_size(data, num_bytes, str(path))
+
+
+def check_size(data: bytes, num_bytes: int, name: str) -> bytes:
+    """`data` itself when it has the size its index row gives (-1: not known).
+
+    Raises:
+        SourceError: another size.
+    """
+    if num_bytes not in (-1, len(data)):
+        raise SourceError(
+            f"{name}: expected {num_bytes} bytes; received {len(data)}: it changed since the scan; scan again"
+        )
+    return data

@@ -1,0 +1,211 @@
+"""Rows of Parquet files by their number: small row groups kept whole, large ones read in blocks of bounded size."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stores.sources.paths import SourceError, below_root
+from stores.sources.readers.schema import ImageColumn, hugging_face_features, image_column
+from stores.sources.recent import Recent
+
+KEPT_BYTES = 256 * 1024 * 1024
+KEPT_FOOTERS = 64
+# A row group above this is read in blocks of about BLOCK_BYTES; its pages come through a buffer, not at once.
+LARGE_GROUP_BYTES = 192 * 1024 * 1024
+BLOCK_BYTES = 32 * 1024 * 1024
+KEPT_BLOCKS = 8
+CURSORS = 4
+BUFFER_BYTES = 1024 * 1024
+# What pyarrow raises on damaged files; text that is not UTF-8 shows only when a value becomes a Python object.
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """What a file says of itself: rows, columns, and which column holds the images."""
+
+    num_rows: int
+    columns: list[str]
+    image: ImageColumn
+    features: dict[str, Any]
+    footer: Any = None
+    starts: tuple[int, ...] = ()
+
+
+class ParquetReader:
+    """Images and other columns of the Parquet files below a root.
+
+    Rows are best read in stored order: a row group of up to `LARGE_GROUP_BYTES` is kept for the rows beside, a larger
+    one is passed through once.
+    """
+
+    def __init__(self, root: str, image: str | None, follow_links: bool) -> None:
+        self._root, self._image, self._follow_links = root, image, follow_links
+        self.files = Recent(self._load_file, KEPT_FOOTERS)
+        self._groups: Recent[Any] = Recent(self._load_group, KEPT_BYTES, lambda column: column.nbytes)
+        self._blocks = _Blocks()
+
+    def image(self, source: str, row: int) -> object:
+        """The value of the image column: bytes, or a struct with them or a path, or None.
+
+        Raises:
+            SourceError: no such row, or a damaged file.
+        """
+        file = self.files.get(source)
+        if not 0 <= row < file.num_rows:
+            raise SourceError(
+                f"{self._root}/{source}, row {row}: expected a row below {file.num_rows}; the file changed since the "
+                "scan, scan again"
+            )
+        group = bisect_right(file.starts, row) - 1
+        place = row - file.starts[group]
+        if self._group_bytes(file, group) > LARGE_GROUP_BYTES:
+            return self._from_block(source, file, group, place)
+        column = self._groups.get(source, group)
+        if place >= len(column):
+            raise SourceError(
+                f"{self._root}/{source}, row {row}: expected so many rows as the footer says; fetch it again"
+            )
+        return column[place].as_py()
+
+    def records(self, source: str, columns: list[str]) -> Iterator[dict[str, object]]:
+        """The values of some columns, row by row.
+
+        Raises:
+            SourceError: a damaged file.
+        """
+        path = self.path(source)
+        try:
+            with pq.ParquetFile(path) as file:
+                if not columns:
+                    yield from ({} for _ in range(file.metadata.num_rows))
+                    return
+                for batch in file.iter_batches(columns=columns):
+                    yield from batch.select(columns).to_pylist()
+        except DAMAGE as error:
+            raise unreadable(path, error) from error
+
+    def path(self, source: str) -> Path:
+        """Where a file lies."""
+        return below_root(self._root, source, self._follow_links)
+
+    def _load_file(self, source: str) -> RowFile:
+        path = self.path(source)
+        try:
+            with pq.ParquetFile(path) as file:
+                footer, schema = file.metadata, file.schema_arrow
+        except DAMAGE as error:
+            raise unreadable(path, error) from error
+        starts = (0, *accumulate(footer.row_group(group).num_rows for group in range(footer.num_row_groups)))
+        features = hugging_face_features(footer.metadata)
+        image = image_column(schema, features, str(path), self._image)
+        return RowFile(starts[-1], list(schema.names), image, features, footer, starts)
+
+    def _group_bytes(self, file: RowFile, group: int) -> int:
+        chunks = file.footer.row_group(group)
+        sizes = (chunks.column(number) for number in range(chunks.num_columns))
+        return max((c.total_uncompressed_size for c in sizes if c.path_in_schema == file.image.leaf), default=0)
+
+    def _load_group(self, source: str, group: int) -> Any:
+        file, path = self.files.get(source), self.path(source)
+        try:
+            with pq.ParquetFile(path, metadata=file.footer) as opened:
+                return _values(opened.read_row_group(group, columns=_leaves(file.image)).column(0))
+        except DAMAGE as error:
+            raise unreadable(path, error) from error
+
+    def _from_block(self, source: str, file: RowFile, group: int, place: int) -> object:
+        rows = max(1, file.starts[group + 1] - file.starts[group])
+        block_rows = max(1, BLOCK_BYTES * rows // max(1, self._group_bytes(file, group)))
+
+        def start() -> Iterator[Any]:
+            with pq.ParquetFile(self.path(source), metadata=file.footer, buffer_size=BUFFER_BYTES) as opened:
+                batches = opened.iter_batches(
+                    block_rows, row_groups=[group], columns=_leaves(file.image), use_threads=False
+                )
+                for batch in batches:
+                    yield _values(batch.column(0))
+
+        try:
+            return self._blocks.value((source, group), place, start)
+        except DAMAGE as error:
+            raise unreadable(self.path(source), error) from error
+        except StopIteration as error:
+            raise SourceError(
+                f"{self.path(source)}: expected so many rows as the footer says; fetch it again"
+            ) from error
+
+
+def _leaves(image: ImageColumn) -> list[str]:
+    return [image.leaf, f"{image.name}.path"] if image.is_struct and image.has_path else [image.leaf]
+
+
+def _values(column: Any) -> Any:
+    """The column as it is, or its only chunk."""
+    return column.chunk(0) if isinstance(column, pa.ChunkedArray) and column.num_chunks == 1 else column
+
+
+class _Cursor:
+    """One pass through a row group, and the row that it is at."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self.batches, self.row = batches, 0
+
+
+class _Blocks:
+    """Blocks of large row groups: passes through them that go on where the last row was, and the newest blocks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursors: OrderedDict[tuple[object, int], _Cursor] = OrderedDict()
+        self._blocks: OrderedDict[tuple[object, int], Any] = OrderedDict()
+        self._count = 0
+
+    def value(self, group: object, row: int, start: Any) -> object:
+        """The value of a row of a group; `start()` begins a pass through it."""
+        with self._lock:
+            for (known, first), block in reversed(self._blocks.items()):
+                if known == group and first <= row < first + len(block):
+                    return block[row - first].as_py()
+            cursor = self._cursor(group, row, start)
+            while True:
+                block = next(cursor.batches)
+                first, cursor.row = cursor.row, cursor.row + len(block)
+                self._keep(group, first, block)
+                if row < cursor.row:
+                    return block[row - first].as_py()
+
+    def _cursor(self, group: object, row: int, start: Any) -> _Cursor:
+        """The pass that is nearest before the row, or a new one."""
+        behind = [(c.row, key) for key, c in self._cursors.items() if key[0] == group and c.row <= row]
+        if behind:
+            key = max(behind, key=lambda pair: pair[0])[1]
+            self._cursors.move_to_end(key)
+            return self._cursors[key]
+        self._count += 1
+        cursor = self._cursors[group, self._count] = _Cursor(start())
+        if len(self._cursors) > CURSORS:
+            self._cursors.popitem(last=False)
+        return cursor
+
+    def _keep(self, group: object, first: int, block: Any) -> None:
+        self._blocks[group, first] = block
+        self._blocks.move_to_end((group, first))
+        while len(self._blocks) > KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+
+
+def unreadable(path: object, error: BaseException) -> SourceError:
+    """The error of a file that pyarrow cannot read."""
+    shown = " ".join(str(error).split())[:300]
+    return SourceError(f"{path}: expected a Parquet or Arrow file; received: {shown}; fetch it again")

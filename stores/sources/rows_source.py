@@ -1,0 +1,195 @@
+"""A source of rows: Parquet files, and the Arrow files of Hugging Face's `save_to_disk`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
+from stores.sources.fields.labels import RawLabel, parse_captions, parse_label, parse_split
+from stores.sources.fields.problems import Problems
+from stores.sources.fields.splits import TEST, split_in_words
+from stores.sources.items import UNKNOWN_BYTES, SourceItem
+from stores.sources.layouts.listing import label_ids, label_warnings, require_images, settle_test
+from stores.sources.options import SourceOptions
+from stores.sources.paths import ROWS_SUFFIXES, SourceError, safe_name, strip_suffix
+from stores.sources.readers.arrow import ArrowReader
+from stores.sources.readers.folder import check_size, read_file
+from stores.sources.readers.parquet import DAMAGE, ParquetReader, unreadable
+from stores.sources.readers.schema import class_names_of
+from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
+from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of
+
+
+@dataclass(frozen=True)
+class RowsSource(Source):
+    """The Parquet or Arrow files `names` below `root`: a column of image bytes, and those of label, caption and split.
+
+    Attributes:
+        root: the folder that all paths are below.
+        kind: "parquet" or "arrow".
+        names: the files.
+        alone: one file that was named itself, so that keys need no name of it before them.
+        options: what the user says about the layout.
+        unused: other files of the folder, by kind.
+    """
+
+    root: str
+    kind: str
+    names: tuple[str, ...]
+    alone: bool = False
+    options: SourceOptions = field(default_factory=SourceOptions)
+    unused: tuple[FileKind, ...] = ()
+    _reader: ParquetReader | ArrowReader = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        reader = ParquetReader if self.kind == "parquet" else ArrowReader
+        object.__setattr__(self, "_reader", reader(self.root, self.options.file_column, self.options.follow_links))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RowsSource, (self.root, self.kind, self.names, self.alone, self.options, self.unused)
+
+    @property
+    def location(self) -> str:
+        return f"{self.root}/{self.names[0]}" if self.alone else self.root
+
+    def container(self, source: str) -> Path:
+        return self._reader.path(source)
+
+    def read(self, source: str, offset: int, num_bytes: int) -> bytes:
+        where = f"{self.root}/{source}, row {offset}"
+        try:
+            value = self._reader.image(source, offset)
+        except DAMAGE as error:
+            raise unreadable(self._reader.path(source), error) from error
+        path = value.get("path") if isinstance(value, dict) else None
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if data is None and isinstance(path, str):
+            data = self._read_path(path, where)
+        if not isinstance(data, bytes):
+            column = self._reader.files.get(source).image.name
+            raise SourceError(f"{where}: expected the image's bytes in column {column!r}; received null")
+        if len(data) > MAX_IMAGE_BYTES:
+            # What a decoder needs comes first; a longer value would only fill the memory.
+            raise SourceError(f"{where}: expected at most {MAX_IMAGE_BYTES} bytes; received {len(data)}")
+        return check_size(data, num_bytes, where)
+
+    def _read_path(self, path: str, where: str) -> bytes:
+        """The file that a row names instead of holding its bytes, below the image root."""
+        root = self.options.image_root or self.root
+        name = os.path.relpath(path, root) if os.path.isabs(path) else path
+        try:
+            safe_name(name, where)
+        except SourceError as error:
+            raise SourceError(f"{where}: expected a path below {root}; received {path!r}; give image_root") from error
+        try:
+            return read_file(root, name, UNKNOWN_BYTES, self.options.follow_links)
+        except SourceError as error:
+            raise SourceError(f"{where}: expected the image's bytes, or its file below {root}; {error}") from error
+
+    def num_rows(self) -> int:
+        """The rows of all files."""
+        return sum(self._reader.files.get(name).num_rows for name in self.names)
+
+    def list_items(self, progress: Progress | None = None) -> Listing:
+        problems = Problems()
+        rows = list(self._rows(problems, progress))
+        require_images(rows, self.location, f"no row in {len(self.names)} {self.kind} files")
+        problems.check()
+        raw = [label for _, label in rows]
+        ids, names = label_ids(raw, self._class_names(), self.options, self.location, problems)
+        test = settle_test((label is not None or bool(item.caption), item.split) for item, label in rows)
+        items = [
+            replace(item, label=label, split=test if item.split == TEST else item.split)
+            for (item, _), label in zip(rows, ids, strict=True)
+        ]
+        return Listing(items, names, self._summary(items, names, problems))
+
+    def _rows(self, problems: Problems, progress: Progress | None) -> Iterator[tuple[SourceItem, RawLabel]]:
+        for number, name in enumerate(self.names, start=1):
+            prefix = "" if self.alone else f"{strip_suffix(name, ROWS_SUFFIXES)}/"
+            roles = self._roles(name)
+            columns = list(dict.fromkeys(column for found in roles.values() for column in found))
+            container_split = split_in_words(name)
+            for row, record in enumerate(self._reader.records(name, columns)):
+                where = f"{self.root}/{name}, row {row}"
+                values = {role: [record[column] for column in found] for role, found in roles.items()}
+                item, label = _row(values, where, problems)
+                key = f"{prefix}{row:08d}"
+                yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
+            if progress is not None:
+                progress(number, len(self.names))
+
+    def _roles(self, name: str) -> dict[str, list[str]]:
+        file = self._reader.files.get(name)
+        return roles_of(file.columns, self.options, f"{self.root}/{name}", file.image.name)
+
+    def _class_names(self) -> list[str] | None:
+        """The names of a Hugging Face ClassLabel, or of a column of names beside the labels.
+
+        Raises:
+            SourceError: files that name their classes differently.
+        """
+        named = {name: self._declared(name) for name in self.names}
+        first = named[self.names[0]]
+        other = next((name for name, names in named.items() if names != first), None)
+        if other is not None:
+            raise SourceError(
+                f"{self.root}: expected one list of class names; received another in {other} than in {self.names[0]}; "
+                "read them apart"
+            )
+        return first or self._names_beside()
+
+    def _declared(self, name: str) -> list[str] | None:
+        columns = self._roles(name).get("label")
+        return class_names_of(self._reader.files.get(name).features, columns[0] if columns else None)
+
+    def _names_beside(self) -> list[str] | None:
+        """Names in a column beside integer labels, where each id has one."""
+        pairs: set[tuple[int, str]] = set()
+        for name in self.names:
+            label = (self._roles(name).get("label") or [""])[0]
+            columns = self._reader.files.get(name).columns
+            text = next((column for column in columns if plain(column) in LABEL_TEXT_NAMES and column != label), None)
+            if not label or text is None:
+                return None
+            for record in self._reader.records(name, [label, text]):
+                number, named = record[label], record[text]
+                if isinstance(number, int) and number >= 0:
+                    if not isinstance(named, str):
+                        return None
+                    pairs.add((number, named))
+        names = dict(pairs)
+        complete = sorted(names) == list(range(len(names))) and len(names) == len(pairs)
+        return [names[number] for number in sorted(names)] if complete and names else None
+
+    def _summary(self, items: list[SourceItem], names: list[str] | None, problems: Problems) -> DataSummary:
+        first = self._reader.files.get(self.names[0])
+        roles = {"image": [first.image.name], **self._roles(self.names[0])}
+        use = TableUse(self.names[0], first.columns, roles, len(items), len(items))
+        empty = DataSummary(
+            path=self.location,
+            container=self.kind,
+            layout=self.kind,
+            description=f"rows of {self.kind.capitalize()} files",
+            containers=len(self.names),
+            tables=[use],
+            unused=list(self.unused),
+            unused_files=sum(kind.count for kind in self.unused),
+            problems=problems.to_list(),
+        )
+        summary = summarize_rows(empty, items, names)
+        return replace(summary, warnings=list(label_warnings(summary)))
+
+
+def _row(values: dict[str, list[object]], where: str, problems: Problems) -> tuple[SourceItem, RawLabel]:
+    """One row's fields; what cannot be read is counted and left out."""
+    label = problems.attempt("label", parse_label, next(iter(values.get("label", ())), None), where)
+    captions: list[str] = []
+    for value in values.get("caption", ()):
+        texts = problems.attempt("caption", parse_captions, value, where)
+        captions += texts or []
+    split = problems.attempt("split", parse_split, next(iter(values.get("split", ())), None), where)
+    return SourceItem("", None, captions or None, split, "", 0, UNKNOWN_BYTES), label

@@ -1,0 +1,127 @@
+"""Which column of a table is the file, the label, the caption and the split, by the names that people give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from stores.sources.fields.splits import word_list
+from stores.sources.options import SourceOptions
+from stores.sources.paths import SourceError
+
+# Names without separators and case, the clearest first.
+FILE_NAMES = word_list(
+    "filename filenames file files filepath filepaths path paths imagefilename imagefile imagepath imagepaths "
+    "imagename imgfilename imgfile imgpath imgname image images img imgs photopath photoname photo picture "
+    "relpath relativepath fname fpath name imageid imgid photoid pictureid key id uid uuid"
+)
+LABEL_NAMES = word_list(
+    "label labels class classindex classidx classid classlabel labelid labelidx target targets finelabel "
+    "finelabels category categoryid categories cls y species breed wnid synset predictionstring classname "
+    "labelname categoryname coarselabel"
+)
+LABEL_TEXT_NAMES = ("classname", "labelname", "categoryname", "labeltext", "labelstr", "name", "class", "label")
+CAPTION_NAMES = word_list(
+    "caption captions text texts prompt prompts sentence sentences raw description descriptions imagecaption "
+    "imagedescription captiontext longcaption shortcaption blipcaption recaption alttext alt txt comment "
+    "comments utterance instruction title en teacap"
+)
+SPLIT_NAMES = ("split", "splits", "subset", "partition", "set", "dataset", "phase", "fold", "usage")
+YES_NO_NAMES = ("istrain", "istraining", "istrainingimage", "intrain")
+
+
+def plain(column: str) -> str:
+    """A column's name without case and separators."""
+    return re.sub(r"[^a-z0-9]", "", column.lower())
+
+
+def first_named(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that has the first of these names, or None."""
+    known: dict[str, str] = {}
+    for column in columns:
+        known.setdefault(plain(column), column)
+    return next((known[name] for name in names if name in known), None)
+
+
+def asked_column(columns: Sequence[str], wanted: str, where: str, role: str) -> str:
+    """The column that the user asked for, its case aside.
+
+    Raises:
+        SourceError: there is none; the message lists the columns.
+    """
+    lower = {column.lower(): column for column in reversed(columns)}
+    found = wanted if wanted in columns else lower.get(wanted.strip().lower())
+    if found is None:
+        raise SourceError(
+            f"{where}: expected a column {wanted!r} for the {role}; received the columns {', '.join(columns)}; "
+            "name one of these"
+        )
+    return found
+
+
+def file_columns(columns: Sequence[str]) -> list[str]:
+    """Columns that may name the image, the likeliest first: those with a usual name, and `*_file_name`."""
+    named = sorted((FILE_NAMES.index(plain(column)), column) for column in columns if plain(column) in FILE_NAMES)
+    endings = ("filename", "filepath", "imagepath", "path")
+    others = [column for column in columns if plain(column).endswith(endings) and plain(column) not in FILE_NAMES]
+    return [column for _, column in named] + others
+
+
+def caption_columns(columns: Sequence[str]) -> list[str]:
+    """The column of captions, or all numbered ones ("caption_1" … "caption_5")."""
+    found = first_named(columns, CAPTION_NAMES)
+    if found is not None:
+        return [found]
+    numbered = [
+        column for column in columns if re.fullmatch(r"(caption|text|prompt|sentence|comment)s?\d+", plain(column))
+    ]
+    return numbered
+
+
+def label_column(columns: Sequence[str]) -> str | None:
+    """The column of labels."""
+    return first_named(columns, LABEL_NAMES)
+
+
+def split_column(columns: Sequence[str]) -> tuple[str | None, bool]:
+    """The column of splits, and whether it asks if a row is of the training part."""
+    found = first_named(columns, SPLIT_NAMES)
+    if found is not None:
+        return found, False
+    yes_no = first_named(columns, YES_NO_NAMES)
+    return yes_no, yes_no is not None
+
+
+def roles_of(
+    columns: Sequence[str], options: SourceOptions, where: str, taken: str | None = None
+) -> dict[str, list[str]]:
+    """Role ("label", "caption", "split") to columns, as the options ask or as the names say.
+
+    Args:
+        columns: the table's columns.
+        options: what the user asks for.
+        where: what errors name.
+        taken: the column of the file, which is no other role.
+
+    Raises:
+        SourceError: a column that was asked for is not there.
+    """
+    rest = [column for column in columns if column != taken]
+    label, (split, _) = label_column(rest), split_column(rest)
+    captions = [column for column in caption_columns(rest) if column not in (label, split)]
+    asked = {"label": options.label_column, "caption": options.caption_column, "split": options.split_column}
+    found = {"label": [label] if label else [], "caption": captions, "split": [split] if split else []}
+    for role, wanted in asked.items():
+        if wanted is not None:
+            found[role] = [asked_column(columns, wanted, where, role)]
+    return {role: names for role, names in found.items() if names}
+
+
+def lower_keys(record: Mapping[str, object]) -> dict[str, object]:
+    """A record of a text beside an image, by plain names of its keys."""
+    return {plain(name): value for name, value in record.items()}
+
+
+def first_value(record: Mapping[str, object], names: Sequence[str]) -> object:
+    """The value of the first of these plain names that the record has and that is not empty, else None."""
+    return next((record[name] for name in names if record.get(name) not in (None, "")), None)

@@ -1,0 +1,127 @@
+"""Text tables with a header: comma, semicolon, tab or bar between columns, UTF-8 or UTF-16."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Generator, Iterator
+from typing import IO, Literal
+
+from stores.sources.fields.problems import Problems
+from stores.sources.paths import IMAGE_SUFFIXES, SourceError
+from stores.sources.tables.columns import CAPTION_NAMES, plain
+
+DELIMITERS = (",", "\t", ";", "|")
+MAX_FIELD_CHARACTERS = 2**24
+HEAD_BYTES = 65536
+ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
+
+
+def read_delimited(
+    file: IO[bytes], where: str, problems: Problems
+) -> Generator[tuple[str, dict[str, object]], None, None]:
+    """Yield ("file, line n", record) of each row; a row of another length than the header keeps what is clear.
+
+    Bytes that are not UTF-8 stay in their field as lone surrogates, which no label or caption may have.
+
+    Raises:
+        SourceError: no header, or quotes that are never closed.
+    """
+    head = file.read(HEAD_BYTES)
+    text = _as_text(file, head)
+    try:
+        yield from _token_rows(text, where) if _flickr_token(head) else _table_rows(text, head, where, problems)
+    finally:
+        text.detach()
+
+
+def _table_rows(
+    text: io.TextIOWrapper, head: bytes, where: str, problems: Problems
+) -> Generator[tuple[str, dict[str, object]], None, None]:
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    delimiter = delimiter_of(first_line(head))
+    # Quotes in tables with bars are those of the captions.
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+    reader = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
+    try:
+        yield from _rows(reader, where, problems)
+    except (csv.Error, UnicodeError) as error:
+        raise SourceError(
+            f"{where}, line {reader.line_num}: expected CSV; received: {error}; quote or save it anew"
+        ) from error
+
+
+def _as_text(file: IO[bytes], head: bytes) -> io.TextIOWrapper:
+    encoding = next((name for bom, name in ENCODINGS.items() if head.startswith(bom)), "utf-8")
+    file.seek(0)
+    errors = "strict" if encoding == "utf-16" else "surrogateescape"
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+
+
+def first_line(head: bytes) -> str:
+    """The first line of a text file that is not empty."""
+    encoding = next((name for bom, name in ENCODINGS.items() if head.startswith(bom)), "utf-8")
+    lines = head.decode(encoding, errors="replace").splitlines()
+    return next((line for line in lines if line.strip()), "")
+
+
+def delimiter_of(header: str) -> str:
+    """The separator of a header: the one that gives the most columns."""
+    counts = {delimiter: len(next(csv.reader([header], delimiter=delimiter), [])) for delimiter in DELIMITERS}
+    return max(counts, key=lambda delimiter: counts[delimiter])
+
+
+def _rows(
+    reader: Iterator[list[str]], where: str, problems: Problems
+) -> Generator[tuple[str, dict[str, object]], None, None]:
+    header: list[str] | None = None
+    delimiter = reader.dialect.delimiter  # type: ignore[attr-defined]
+    for row in reader:
+        line = f"{where}, line {reader.line_num}"  # type: ignore[attr-defined]
+        if not any(cell.strip() for cell in row):
+            continue
+        if header is None:
+            header = _header(row)
+            continue
+        if len(row) > len(header):
+            if plain(header[-1]) not in CAPTION_NAMES and any(cell.strip() for cell in row[len(header) :]):
+                problems.add(
+                    f"row with more columns than the header: it is left out (quote {delimiter!r} in texts)", line
+                )
+                continue
+            row = _joined(row, len(header), delimiter, line, problems)
+        elif len(row) < len(header):
+            problems.add("row with fewer columns than the header: the last ones are empty", line)
+        yield line, dict(zip(header, row, strict=False))
+
+
+def _header(row: list[str]) -> list[str]:
+    """Column names; empty and repeated ones (an index column has none) get a number."""
+    names: list[str] = []
+    for place, cell in enumerate(row):
+        name = cell.strip() or f"column {place + 1}"
+        names.append(name if name not in names else f"{name} ({place + 1})")
+    return names
+
+
+def _joined(row: list[str], count: int, delimiter: str, line: str, problems: Problems) -> list[str]:
+    """A row that is too long: separators in the last column were not quoted."""
+    extra = row[count:]
+    if any(cell.strip() for cell in extra):
+        problems.add("row with more columns than the header: the last ones are read as one text", line)
+    return [*row[: count - 1], delimiter.join(row[count - 1 :]).rstrip(delimiter)]
+
+
+def _flickr_token(head: bytes) -> bool:
+    """Whether this is Flickr8k's own table: "name.jpg#0<tab>caption" on each line, with no header."""
+    suffixes = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+    return bool(re.match(rf"[^\t]+\.({suffixes})#\d+\t", first_line(head), re.IGNORECASE))
+
+
+def _token_rows(text: io.TextIOBase, where: str) -> Generator[tuple[str, dict[str, object]], None, None]:
+    for number, line in enumerate(text, start=1):
+        name, tab, caption = line.rstrip("\r\n").partition("\t")
+        if tab:
+            yield f"{where}, line {number}", {"image": name.rpartition("#")[0], "caption": caption}

@@ -1,0 +1,143 @@
+"""Tables in JSON: an object a line, a list of objects, lists by column, an object by file name, and known formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from typing import IO, Any
+
+from stores.sources.fields.problems import Problems
+from stores.sources.paths import SourceError
+
+Rows = Generator[tuple[str, dict[str, object]], None, None]
+# Keys under which a file keeps its rows.
+ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")
+
+
+def read_jsonl(file: IO[bytes], where: str, problems: Problems) -> Rows:
+    """Yield each line's object; a line that has none is counted."""
+    for number, line in enumerate(file, start=1):
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
+        if not text.strip():
+            continue
+        place = f"{where}, line {number}"
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            record = error
+        if isinstance(record, dict):
+            yield place, record
+        else:
+            problems.add(
+                "line that is no JSON object: it is left out",
+                f"{place}: {record if isinstance(record, Exception) else type(record).__name__}",
+            )
+
+
+def load_json(file: IO[bytes], where: str) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        SourceError: it is not JSON.
+    """
+    try:
+        return json.loads(file.read().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where}: expected JSON; received text that is not: {str(error)[:200]}") from error
+
+
+def read_json(file: IO[bytes], where: str, problems: Problems) -> Rows:
+    """Yield the rows of a JSON file, whichever way it keeps them.
+
+    Raises:
+        SourceError: it is not JSON, or holds no rows.
+    """
+    try:
+        value = load_json(file, where)
+    except SourceError:
+        # Some files named .json have an object a line.
+        file.seek(0)
+        first = file.readline()
+        if not _is_object(first):
+            raise
+        file.seek(0)
+        yield from read_jsonl(file, where, problems)
+        return
+    for number, record in enumerate(json_rows(value)):
+        yield f"{where}, row {number}", record
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line.decode("utf-8-sig")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def json_rows(value: Any) -> Iterator[dict[str, object]]:
+    """The rows of a JSON value, none where it holds none."""
+    if isinstance(value, list):
+        yield from _list_rows(value)
+    elif isinstance(value, dict):
+        if _is_coco_captions(value):
+            yield from coco_rows(value)
+        elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
+            yield from _list_rows(value[key])
+        elif value and all(isinstance(column, list) for column in value.values()) and _equal_lengths(value):
+            yield from (dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True))
+        else:
+            yield from (_named_row(name, fields) for name, fields in value.items())
+
+
+def _equal_lengths(value: dict[str, list[Any]]) -> bool:
+    return (
+        len(value) > 1
+        and len({len(column) for column in value.values()}) == 1
+        and not any("." in name for name in value)
+    )
+
+
+def _holds_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict | list)
+
+
+def _list_rows(rows: list[Any]) -> Iterator[dict[str, object]]:
+    for row in rows:
+        if isinstance(row, dict):
+            yield row
+        elif isinstance(row, list) and len(row) == 2 and isinstance(row[0], str):
+            yield {"file_name": row[0], "label" if not isinstance(row[1], str) or _short(row[1]) else "caption": row[1]}
+
+
+def _short(text: str) -> bool:
+    return " " not in text.strip()
+
+
+def _named_row(name: str, fields: object) -> dict[str, object]:
+    """A row of an object by file name: the fields themselves, captions, or a label."""
+    if isinstance(fields, dict):
+        return {"file_name": name, **{key: value for key, value in fields.items() if key != "file_name"}}
+    is_caption = isinstance(fields, list) or (isinstance(fields, str) and not _short(fields))
+    return {"file_name": name, "caption" if is_caption else "label": fields}
+
+
+def _is_coco_captions(value: dict[str, Any]) -> bool:
+    notes = value.get("annotations")
+    return (
+        _holds_rows(value.get("images"))
+        and isinstance(notes, list)
+        and any(isinstance(note, dict) and "caption" in note for note in notes[:100])
+    )
+
+
+def coco_rows(value: dict[str, Any]) -> Iterator[dict[str, object]]:
+    """Rows of COCO's caption files: each image with its captions in the order of the annotations."""
+    captions: dict[Any, list[object]] = {}
+    for note in value["annotations"]:
+        if isinstance(note, dict) and "caption" in note and isinstance(note.get("image_id"), int | str):
+            captions.setdefault(note["image_id"], []).append(note["caption"])
+    for image in value["images"]:
+        if isinstance(image, dict):
+            identity = image.get("id")
+            own = captions.get(identity) if isinstance(identity, int | str) else None
+            yield {"file_name": image.get("file_name"), "captions": own}
