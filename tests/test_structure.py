@@ -21,7 +21,7 @@ ROOMS = {
     "stores": "backends | format > core > write | loader | care > exchange > sources > testing",
     "fae": "rng | weights | optim | nn | images | principal > encoders | sampling > models | losses "
     "> generators | metrics > probes > export",
-    "jobs": "config > runs > executors > extraction > loop > train > sampling > evaluation",
+    "jobs": "config > runs > executors > extraction > loop > train > sampling > evaluation > testing",
     "pipeline": "config > console > drawing > artifacts > plan | evaluation | view > report > workflow "
     "> commands > cli",
 }
@@ -115,6 +115,16 @@ def test_every_room_has_a_door():
 
 
 NO_ROOMS = {"__pycache__", "recipes"}
+
+
+def test_a_class_name_is_used_once():
+    """A leading underscore makes no other name."""
+    places: dict[str, list[str]] = {}
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(f"{module}:{node.lineno}")
+    assert not (twice := {name: found for name, found in places.items() if len(found) > 1}), twice
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -11,14 +11,14 @@ Losses = dict[str, torch.Tensor]
 REDUCTIONS = ("mean", "sum")
 
 
-class Gaussian(Protocol):
+class DiagonalGaussian(Protocol):
     """A diagonal Gaussian: mean and log-variance of one shape, channels last."""
 
     mean: torch.Tensor
     logvar: torch.Tensor
 
 
-def kl_divergence(posterior: Gaussian) -> torch.Tensor:
+def kl_divergence(posterior: DiagonalGaussian) -> torch.Tensor:
     """KL(N(mean, exp(logvar)) ‖ N(0, 1)) of each number, in nats, float32, of the mean's shape (Kingma & Welling,
     arXiv 1312.6114, appendix B)."""
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
@@ -26,7 +26,7 @@ def kl_divergence(posterior: Gaussian) -> torch.Tensor:
 
 
 def fae_loss(
-    x: torch.Tensor, x_hat: torch.Tensor, posterior: Gaussian, kl_weight: float = 1e-6, reduction: str = "mean"
+    x: torch.Tensor, x_hat: torch.Tensor, posterior: DiagonalGaussian, kl_weight: float = 1e-6, reduction: str = "mean"
 ) -> Losses:
     """Squared L2 of rebuilt features plus β·KL and nothing else (FAE, arXiv 2512.07829, stage Ia).
 

@@ -50,7 +50,7 @@ def eager(formula: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-class _RMSNorm(Function):
+class _RMSNormFunction(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor | None = None, eps: float = 1e-6) -> Tensor:
         inverse = inverse_rms(x, eps)
@@ -69,7 +69,7 @@ class _RMSNorm(Function):
         return dx, dgain if gain.ndim == 3 else dgain.sum(dim=(0, 1)), dshift, None
 
 
-class _LayerNorm(Function):
+class _LayerNormFunction(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float = 1e-6) -> Tensor:
         unit, mean, inverse = standardize(x, eps)
@@ -171,8 +171,8 @@ class _UnitHeads(Function):
 
 
 PASSES: dict[str, type[Function]] = {
-    "rms_norm": _RMSNorm,
-    "layer_norm": _LayerNorm,
+    "rms_norm": _RMSNormFunction,
+    "layer_norm": _LayerNormFunction,
     "gated_add": _GatedAdd,
     "silu_gate": _SiluGate,
     "rotated_heads": _RotatedHeads,
@@ -211,11 +211,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: Tensor | None) -
     19 times at 16. Here the weights are computed again and the gradients are five batched GEMMs, in a half and an
     eighth of the time.
     """
-    out: Tensor = _Attention.apply(q, k, v, causal, seen)
+    out: Tensor = _AttentionFunction.apply(q, k, v, causal, seen)
     return out
 
 
-class _Attention(Function):
+class _AttentionFunction(Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: Tensor | None) -> Tensor:
         ctx.save_for_backward(q, k, v)

@@ -50,12 +50,12 @@ def dask_array(store: Store, name: str, rows: np.ndarray | None = None, block_ro
     rows = store.rows() if rows is None else rows
     dtype = np.float32 if spec.dtype in ("bfloat16", "int8") else np.dtype(spec.dtype)
     label = f"{name}-{store.content_id[:12]}-{hashlib.sha256(rows.tobytes()).hexdigest()[:12]}"
-    reader = _Reader(store, name, rows, (len(rows), store.views, *spec.row_shape), np.dtype(dtype))
+    reader = _ArrayReader(store, name, rows, (len(rows), store.views, *spec.row_shape), np.dtype(dtype))
     return da.from_array(reader, chunks=(block_rows, *reader.shape[1:]), name=label, asarray=False, fancy=False)
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _ArrayReader:
     """What dask needs of an array: a shape, a dtype, and slices of it."""
 
     store: Store

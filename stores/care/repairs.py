@@ -11,7 +11,7 @@ from stores.care.verify_files import (
     REMOVE,
     REPLAN,
     RESTORE,
-    Problem,
+    StoreProblem,
     files_of_shard,
     metadata_files,
     read_commit,
@@ -88,7 +88,7 @@ def _replan(blobs: ByteStore, removed: list[str], report: Report) -> Repair:
     return Repair([], [*removed, MANIFEST], damaged, replan=True)
 
 
-def _repair(blobs: ByteStore, manifest: Manifest, problems: list[Problem], removed: list[str]) -> Repair:
+def _repair(blobs: ByteStore, manifest: Manifest, problems: list[StoreProblem], removed: list[str]) -> Repair:
     restore = [problem for problem in problems if problem.repair == RESTORE]
     restored = _restore_metadata(blobs, manifest, restore) + _restore_index(blobs, manifest, restore)
     recompute = {problem.shard for problem in problems if problem.repair == RECOMPUTE and problem.shard is not None}
@@ -112,7 +112,7 @@ def _make_missing(blobs: ByteStore, manifest: Manifest, shards: list[int], damag
         blobs.write(MANIFEST, manifest.reopened().to_bytes())
 
 
-def _restore_metadata(blobs: ByteStore, manifest: Manifest, problems: list[Problem]) -> list[str]:
+def _restore_metadata(blobs: ByteStore, manifest: Manifest, problems: list[StoreProblem]) -> list[str]:
     expected = metadata_files(manifest)
     keys = [problem.key for problem in problems if problem.key in expected]
     for key in keys:
@@ -120,7 +120,7 @@ def _restore_metadata(blobs: ByteStore, manifest: Manifest, problems: list[Probl
     return keys
 
 
-def _restore_index(blobs: ByteStore, manifest: Manifest, problems: list[Problem]) -> list[str]:
+def _restore_index(blobs: ByteStore, manifest: Manifest, problems: list[StoreProblem]) -> list[str]:
     """The good copy over the damaged one."""
     backup = f"{manifest.backup_folder}/{INDEX}"
     other = {INDEX: backup, backup: INDEX}
@@ -130,7 +130,7 @@ def _restore_index(blobs: ByteStore, manifest: Manifest, problems: list[Problem]
     return keys
 
 
-def _restore_containers(blobs: ByteStore, manifest: Manifest, problems: list[Problem]) -> list[str]:
+def _restore_containers(blobs: ByteStore, manifest: Manifest, problems: list[StoreProblem]) -> list[str]:
     """Shard files whose values are good and whose checksums or index are not."""
     restored = []
     for part in manifest.parts:

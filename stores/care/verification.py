@@ -10,7 +10,7 @@ from stores.care.verify_files import (
     REMOVE,
     REPLAN,
     RESTORE,
-    Problem,
+    StoreProblem,
     check_index,
     check_metadata,
     check_shard,
@@ -53,7 +53,7 @@ class Report:
     shards: int
     missing_shards: int
     num_bytes: int
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[StoreProblem] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
@@ -89,7 +89,7 @@ def verify(place: Location, progress: Progress | None = None) -> Report:
     return Report(blobs.url, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems)
 
 
-def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[Problem]]:
+def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreProblem]]:
     """The manifest, or its second copy when it is damaged, and what is wrong with the first."""
     problems = []
     backups = [f"{folder}/{MANIFEST}" for folder in BACKUP_FOLDERS.values()]
@@ -97,14 +97,14 @@ def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[Proble
         try:
             manifest = Manifest.from_bytes(blobs.read(key), blobs.url)
         except FileNotFoundError:
-            problems.append(Problem(key, "expected the file; it is missing", RESTORE))
+            problems.append(StoreProblem(key, "expected the file; it is missing", RESTORE))
         except (CorruptStoreError, ForeignStoreError) as error:
-            problems.append(Problem(key, _without_place(error), RESTORE))
+            problems.append(StoreProblem(key, _without_place(error), RESTORE))
         else:
             return manifest, problems[:1]
     if all("missing" in problem.what for problem in problems):
         raise StoreNotFoundError(f"{blobs.url}: expected a store; found no {MANIFEST}")
-    return None, [Problem(problem.key, problem.what, REPLAN) for problem in problems]
+    return None, [StoreProblem(problem.key, problem.what, REPLAN) for problem in problems]
 
 
 def _without_place(error: Exception) -> str:
@@ -112,9 +112,11 @@ def _without_place(error: Exception) -> str:
     return str(error).partition(f"{MANIFEST}: ")[2].partition("; the file is damaged")[0]
 
 
-def _check_shards(blobs: ByteStore, manifest: Manifest, progress: Progress | None) -> tuple[list[Problem], int, int]:
+def _check_shards(
+    blobs: ByteStore, manifest: Manifest, progress: Progress | None
+) -> tuple[list[StoreProblem], int, int]:
     """Problems of all shards, how many shards are not done yet, and the bytes that were read."""
-    problems: list[Problem] = []
+    problems: list[StoreProblem] = []
     missing = num_bytes = 0
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         checks = pool.map(lambda shard: check_shard(blobs, manifest, shard), range(manifest.num_shards))
@@ -126,13 +128,13 @@ def _check_shards(blobs: ByteStore, manifest: Manifest, progress: Progress | Non
     return problems, missing, num_bytes
 
 
-def _check_totals(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
+def _check_totals(blobs: ByteStore, manifest: Manifest) -> Iterator[StoreProblem]:
     """Content id and statistics against the records, each of which is valid by itself."""
     records = [read_commit(blobs, manifest, shard) for shard in range(manifest.num_shards)]
     if content_id(manifest, records) != manifest.content_id:
-        yield Problem(MANIFEST, "content_id: expected that of the commit records; it is of other shards", REPLAN)
+        yield StoreProblem(MANIFEST, "content_id: expected that of the commit records; it is of other shards", REPLAN)
     elif _statistics(manifest, records) != manifest.statistics:
-        yield Problem(MANIFEST, "statistics: expected those of the commit records; they are others", REPLAN)
+        yield StoreProblem(MANIFEST, "statistics: expected those of the commit records; they are others", REPLAN)
 
 
 def _statistics(manifest: Manifest, records: list[CommitRecord]) -> dict[str, object]:
@@ -142,7 +144,7 @@ def _statistics(manifest: Manifest, records: list[CommitRecord]) -> dict[str, ob
     return parsed
 
 
-def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]:
+def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[StoreProblem]:
     """Files that this store did not write; those in its own folders, and unfinished ones, may be removed."""
     parts = {f"{DATA}/{part.name}/zarr.json" for part in manifest.parts}
     backup = manifest.backup_folder
@@ -153,9 +155,9 @@ def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[Problem]
         if key in known or key.startswith(f"{STATS}/"):
             continue
         ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{backup}/"))
-        yield Problem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
+        yield StoreProblem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
     if not Lease(blobs).is_held():
-        yield from (Problem(key, "left behind by an interrupted write", REMOVE) for key in orphans(blobs))
+        yield from (StoreProblem(key, "left behind by an interrupted write", REMOVE) for key in orphans(blobs))
 
 
 def orphans(blobs: ByteStore) -> list[str]:

@@ -32,7 +32,7 @@ MISSING = "expected the file; it is missing"
 
 
 @dataclass(frozen=True)
-class Problem:
+class StoreProblem:
     """What is wrong with one file (its key in the store), and how it is repaired; None: it does no harm."""
 
     key: str
@@ -45,7 +45,7 @@ class Problem:
 class ShardCheck:
     """`unfinished`: an unfinished store has not come to this shard yet."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[StoreProblem] = field(default_factory=list)
     unfinished: bool = False
     num_bytes: int = 0
 
@@ -58,23 +58,23 @@ def metadata_files(manifest: Manifest) -> dict[str, bytes]:
     return files | manifest.zarr_files()
 
 
-def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
+def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[StoreProblem]:
     """Manifest, its second copy and zarr.json files, byte for byte."""
     problems = []
     for key, expected in metadata_files(manifest).items():
         found = read_or_none(blobs, key)
         if found != expected:
             what = MISSING if found is None else "expected what follows from the manifest; found other bytes"
-            problems.append(Problem(key, what, RESTORE))
+            problems.append(StoreProblem(key, what, RESTORE))
     return problems
 
 
-def check_index(blobs: ByteStore, manifest: Manifest) -> list[Problem]:
+def check_index(blobs: ByteStore, manifest: Manifest) -> list[StoreProblem]:
     """index.parquet, and its second copy in a complete store."""
     keys = [INDEX, f"{manifest.backup_folder}/{INDEX}"] if manifest.status == COMPLETE else [INDEX]
     states = {key: _index_problem(blobs, manifest, key) for key in keys}
     repair = REPLAN if all(states.values()) else RESTORE
-    return [Problem(key, what, repair) for key, what in states.items() if what]
+    return [StoreProblem(key, what, repair) for key, what in states.items() if what]
 
 
 def _index_problem(blobs: ByteStore, manifest: Manifest, key: str) -> str | None:
@@ -113,10 +113,10 @@ def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
     except FileNotFoundError:
         if manifest.status != COMPLETE:
             return ShardCheck(unfinished=True)
-        problem = Problem(commit_key(shard), MISSING, RESTORE, shard)
+        problem = StoreProblem(commit_key(shard), MISSING, RESTORE, shard)
     except CorruptStoreError as error:
         repair = RESTORE if manifest.status == COMPLETE else RECOMPUTE
-        problem = Problem(commit_key(shard), str(error).partition(".json: ")[2], repair, shard)
+        problem = StoreProblem(commit_key(shard), str(error).partition(".json: ")[2], repair, shard)
     problems = [problem] if problem else []
     num_bytes = 0
     for part in manifest.parts:
@@ -128,22 +128,22 @@ def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
 
 def _check_file(
     blobs: ByteStore, manifest: Manifest, part: Part, shard: int, digest: str | None
-) -> tuple[list[Problem], int]:
+) -> tuple[list[StoreProblem], int]:
     """One file of a shard: size, checksums, index, and the values' digest when the record is good."""
     key, rows = shard_key(part, shard), len(manifest.shard_rows(shard))
     form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
     data = read_or_none(blobs, key)
     if data is None:
-        return [Problem(key, MISSING, RECOMPUTE, shard)], 0
+        return [StoreProblem(key, MISSING, RECOMPUTE, shard)], 0
     if len(data) != form.num_bytes(rows):
         what = f"expected {form.num_bytes(rows)} bytes; found {len(data)}"
-        return [Problem(key, what, RECOMPUTE, shard)], len(data)
+        return [StoreProblem(key, what, RECOMPUTE, shard)], len(data)
     records = shard_records(form, data, rows)
     damaged = form.damaged(records, np.arange(len(records)))
     good_values = digest == values_digest(form, records) if digest else not len(damaged)
     wrong = list(_wrong(form, data, rows, damaged, good_values))
     repair = RESTORE if good_values else RECOMPUTE
-    return ([Problem(key, "; ".join(wrong), repair, shard)] if wrong else []), len(data)
+    return ([StoreProblem(key, "; ".join(wrong), repair, shard)] if wrong else []), len(data)
 
 
 def _wrong(form: ShardFormat, data: bytes, rows: int, damaged: np.ndarray, good_values: bool) -> Iterator[str]:
@@ -172,19 +172,21 @@ def files_of_shard(manifest: Manifest, shard: int) -> set[str]:
     return {shard_key(part, shard) for part in manifest.parts}
 
 
-def check_stats(blobs: ByteStore) -> list[Problem]:
+def check_stats(blobs: ByteStore) -> list[StoreProblem]:
     """What `stores stats` wrote: each JSON file holds its own digest and that of its plot."""
     problems, plots = [], {}
     keys = list(blobs.keys(f"{STATS}/"))
     for key in (key for key in keys if key.endswith(".json")):
         record = parse_stats(blobs.read(key))
         if record is None:
-            problems.append(Problem(key, "expected statistics with their own digest; the file was damaged", REMOVE))
+            problems.append(
+                StoreProblem(key, "expected statistics with their own digest; the file was damaged", REMOVE)
+            )
         else:
             plots[key.removesuffix(".json") + ".png"] = record["plot_sha256"]
     for key in (key for key in keys if not key.endswith(".json")):
         if hashlib.sha256(blobs.read(key)).hexdigest() != plots.get(key):
-            problems.append(Problem(key, "expected the plot of the statistics; received other bytes", REMOVE))
+            problems.append(StoreProblem(key, "expected the plot of the statistics; received other bytes", REMOVE))
     return problems
 
 

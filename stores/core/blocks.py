@@ -25,7 +25,7 @@ def new_memory(num_bytes: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Block:
+class ReadBlock:
     """One read: `count` records from `first` on in a shard, to be put at `slot` of the buffer."""
 
     shard: int
@@ -34,7 +34,7 @@ class Block:
     slot: int
 
 
-def plan_blocks(records: np.ndarray, form: ShardFormat) -> tuple[list[Block], np.ndarray, int]:
+def plan_blocks(records: np.ndarray, form: ShardFormat) -> tuple[list[ReadBlock], np.ndarray, int]:
     """Reads that cover ascending record numbers (row * views + view), each record's slot, and the buffer's length."""
     shards = records // form.capacity
     new_run = (np.diff(shards) != 0) | ((np.diff(records) - 1) * form.stride > GAP_BYTES)
@@ -68,7 +68,7 @@ def read_blocks(
     blocks, slots, length = plan_blocks(records, form)
     buffer = memory(length * form.stride).reshape(length, form.stride)
 
-    def read(block: Block) -> None:
+    def read(block: ReadBlock) -> None:
         part = buffer[block.slot : block.slot + block.count]
         blobs.read_into(keys[block.shard], block.first * form.stride, part.data.cast("B"))
         if verify:
@@ -85,9 +85,9 @@ def read_blocks(
     return buffer, slots
 
 
-def _split(shard: int, first: int, past: int, slot: int, form: ShardFormat) -> Iterator[Block]:
+def _split(shard: int, first: int, past: int, slot: int, form: ShardFormat) -> Iterator[ReadBlock]:
     """A run of records of one shard in reads of about BLOCK_BYTES."""
     step = max(1, BLOCK_BYTES // form.stride)
     for start in range(first, past, step):
         count = min(step, past - start)
-        yield Block(shard, start - shard * form.capacity, count, slot + start - first)
+        yield ReadBlock(shard, start - shard * form.capacity, count, slot + start - first)

@@ -143,7 +143,7 @@ def _fill(writer: StoreWriter, files: list[SafetensorsFile], ordered: bool, prog
     places = _places(files, None if ordered else writer.index["key"].to_pylist())
     missing = writer.missing_shards()
     with ExitStack() as stack:
-        reader = _Reader(files, stack)
+        reader = _TensorFileReader(files, stack)
         for done, shard in enumerate(missing, start=1):
             rows = writer.shard_rows(shard)
             writer.write_shard(shard, {"latents": reader.read(places[rows.start : rows.stop])})
@@ -160,7 +160,7 @@ def _places(files: list[SafetensorsFile], keys: list[str] | None) -> list[tuple[
     return [(numbers[stem], int(number)) for stem, _, number in parts]
 
 
-class _Reader:
+class _TensorFileReader:
     """Rows of files that stay open."""
 
     def __init__(self, files: list[SafetensorsFile], stack: ExitStack) -> None:

@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fae.images import decode_image
+from jobs.config.stages import DecoderConfig, RuntimeConfig
 from jobs.evaluation.image_sets import Batch, NpzImages, StoreImages, file_images
+from jobs.evaluation.reconstructions import Reconstructions
+from jobs.testing import ImageSetContract
+from jobs.train.pixel_decoder import train_decoder
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.sources import open_source
 
@@ -127,3 +132,45 @@ def test_a_store_without_images_is_refused(tmp_path: Path) -> None:
     store = store_of(tmp_path, ArraySpec("latents", (2, 2, 4)), np.zeros((6, 2, 2, 4), np.float16))
     with pytest.raises(ValueError, match="expected a store with images; found latents"):
         StoreImages(store)
+
+
+class TestFiles(ImageSetContract):
+    """Image files, one of them broken."""
+
+    @pytest.fixture
+    def new_set(self, opened: Any, write_folder: Any, tmp_path: Path) -> Any:
+        folder = write_folder(tmp_path / "images")
+        broken = sorted(folder.rglob("*.png"))[4]
+        broken.write_bytes(broken.read_bytes()[:60])
+        return lambda: opened(folder)
+
+
+class TestNpz(ImageSetContract):
+    """The first images of a .npz."""
+
+    @pytest.fixture
+    def new_set(self, tmp_path: Path) -> Any:
+        np.savez(tmp_path / "a.npz", arr_0=np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8))
+        return lambda: NpzImages(tmp_path / "a.npz", 5)
+
+
+class TestStore(ImageSetContract):
+    """The held-out rows of a store."""
+
+    @pytest.fixture
+    def new_set(self, tmp_path: Path) -> Any:
+        pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+        store = store_of(tmp_path, ArraySpec("pixels", (8, 8, 3), "uint8"), pixels)
+        return lambda: StoreImages(store, "val")
+
+
+class TestReconstructions(ImageSetContract):
+    """What a pixel decoder makes of a store's features."""
+
+    @pytest.fixture
+    def new_set(self, noise_stores: Any, tmp_path: Path) -> Any:
+        config = DecoderConfig(size="tiny", steps=1, batch_size=4, warmup_steps=0, precision="fp32")
+        runtime = RuntimeConfig(threads=1, device="cpu")
+        decoder = train_decoder(tmp_path, "d", noise_stores.features, None, config, runtime, lambda *_: None)
+        originals = StoreImages(noise_stores.features, None, 5)
+        return lambda: Reconstructions(originals, decoder, None, torch.device("cpu"))

@@ -1,0 +1,2 @@
+from .image_set import ImageSetContract as ImageSetContract
+from .stateful import StatefulContract as StatefulContract
