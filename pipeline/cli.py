@@ -9,6 +9,7 @@ from pipeline.commands import (
     export_command,
     extract_command,
     extract_text_command,
+    inspect_command,
     plan_command,
     probe_command,
     report_command,
@@ -36,11 +37,13 @@ def main() -> None:
     The frozen encoder sees each image once, ever; every later stage reads stores. A stage whose inputs have
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
     Where images have captions, extract-text makes a store of them, encoded once, for train-gen to condition on.
-    `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`.
+    `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`;
+    `fae-pipe inspect DATA` says how a data set of yours is understood.
     """
 
 
 for command in (
+    inspect_command,
     extract_command,
     train_ae_command,
     train_decoder_command,

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
+
 from jobs.runs import KINDS, RunFolder
 from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
-from stores.core import list_manifests, open_store
-from stores.format import COMPLETE
+from stores.core import Store, list_manifests, open_store
+from stores.format import COMPLETE, SPLITS
 from stores.write import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
@@ -108,26 +111,29 @@ def run_references(root: Path) -> set[str]:
 
 
 def describe_store(path: Path | str) -> dict[str, Any]:
-    """A store's facts, arrays and rejected rows, as JSON values.
+    """A store's facts, arrays, classes, rejected rows, and what was understood of its images, as JSON values.
 
     Raises:
         StoreError: no complete store there.
     """
     store = open_store(path)
     rejected = store.index.filter(store.index["status"].to_numpy() == "rejected").select(["key", "reason"]).to_pylist()
-    splits = {split: len(store.rows(split)) for split in ("train", "val")}
+    splits = {split: len(store.rows(split)) for split in SPLITS}
+    classes = _classes(store)
     facts = {
         "kind": store.kind,
         "name": store.name,
         "fingerprint": store.fingerprint,
         "content id": store.content_id,
         "rows": store.num_rows,
-        "train / val": f"{splits['train']} / {splits['val']}",
+        "splits": ", ".join(f"{split} {count:,}" for split, count in splits.items() if count) or "none",
         "rejected": len(rejected),
         "views": store.views,
         "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
         "size": format_bytes(store.blobs.num_bytes()),
-        "classes": len(store.attributes.get("class_names") or []) or None,
+        "classes": len(classes) or None,
+        "labels": _labels(store, classes),
+        "captions": _captions(store),
     }
     arrays = {
         name: f"{spec.dtype} {(store.num_rows, store.views, *spec.row_shape)}" for name, spec in store.arrays.items()
@@ -138,4 +144,33 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "arrays": arrays,
         "ingredients": store.manifest.ingredients,
         "rejected": rejected,
+        "classes": classes,
+        "data": store.attributes.get("data"),
     }
+
+
+def _classes(store: Store) -> list[dict[str, Any]]:
+    """Id, name and readable images of each class that has any."""
+    names = store.attributes.get("class_names") or []
+    labels = store.labels[store.rows()]
+    ids, counts = np.unique(labels[labels >= 0], return_counts=True)
+    return [
+        {"id": int(id_), "name": names[id_] if id_ < len(names) else None, "images": int(count)}
+        for id_, count in zip(ids, counts, strict=True)
+    ]
+
+
+def _labels(store: Store, classes: list[dict[str, Any]]) -> str:
+    if not classes:
+        return "none"
+    first, last = classes[0]["id"], classes[-1]["id"]
+    known = max(last + 1, len(store.attributes.get("class_names") or []))
+    labeled = sum(one["images"] for one in classes)
+    empty = f", {known - len(classes):,} ids without images" if known > len(classes) else ""
+    return f"{first} … {last}, {len(classes):,} different{empty}; {labeled:,} rows labeled"
+
+
+def _captions(store: Store) -> str:
+    counts = pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy()
+    captioned = int((counts > 0).sum())
+    return f"{int(counts.sum()):,} in {captioned:,} rows" if captioned else "none"

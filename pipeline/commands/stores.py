@@ -7,7 +7,7 @@ import click
 from pipeline.commands.stores_care import STORE, diff_command, gc_command, verify_command
 from pipeline.commands.stores_exchange import export_rows_command, import_command, pack_command, unpack_command
 from pipeline.commands.stores_stats import stats_command
-from pipeline.console import FaeGroup, Settings, config_options
+from pipeline.console import FaeGroup, Settings, config_options, data_lines
 
 
 @click.group("stores", cls=FaeGroup)
@@ -32,13 +32,15 @@ def ls_command(settings: Settings) -> None:
 @click.argument("path", type=STORE, metavar="STORE")
 @config_options(recipe="none", root=False)
 def show_command(settings: Settings, path: Path | str) -> None:
-    """Show what a store holds, what made it, and its rejected images."""
+    """Show what a store holds, how its images were understood, what made it, and its rejected images."""
     from pipeline.artifacts import describe_store
 
     record = describe_store(path)
     settings.output.table([{"what": key, "value": str(value)} for key, value in record["facts"].items()])
     for name, array in record["arrays"].items():
         settings.output.say(f"{name}: {array}")
+    for line in data_lines(record["data"]) if record["data"] else []:
+        settings.output.say(line)
     for entry in record["rejected"][:20]:
         settings.output.say(f"rejected: {entry['key']}: {entry['reason']}")
     settings.output.result(record)

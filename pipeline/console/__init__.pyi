@@ -1,5 +1,5 @@
-from .data_lines import data_lines as data_lines
-from .data_lines import warning_lines as warning_lines
+from .data_text import data_lines as data_lines
+from .data_text import warning_lines as warning_lines
 from .formats import format_bytes as format_bytes
 from .formats import format_fact as format_fact
 from .formats import format_facts as format_facts

@@ -36,7 +36,7 @@ def render_page(
     )
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+def page_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Records with the same keys as a table; numbers stand to the right."""
     if not rows:
         return Markup("<p>Nothing yet.</p>")

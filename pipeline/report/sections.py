@@ -12,7 +12,7 @@ from jobs.config import RuntimeConfig
 from pipeline.report import curves, records
 from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.lineage_graph import lineage_graph
-from pipeline.report.page import Section, folded, plots, table, wide
+from pipeline.report.page import Section, folded, page_table, plots, wide
 from pipeline.report.subjects import Subject
 from stores import Store, explain_difference
 from stores.care import StatsConfig, compute_stats, read_stats
@@ -53,7 +53,7 @@ class Sections:
     def _merit(self) -> Section:
         return Section(
             "Metrics",
-            table(records.recorded_metrics(self.root, self.subjects)),
+            page_table(records.recorded_metrics(self.root, self.subjects)),
             "Each with how it was made; fae-pipe eval and fae-pipe probe add theirs here.",
         )
 
@@ -98,7 +98,7 @@ class Sections:
                 if one is not None and two is not None and one.path != two.path:
                     lines = explain_difference(one.record.ingredients, two.record.ingredients)
                     rows += [{"from": one.path.name, "to": two.path.name, "changed": line} for line in lines]
-        return [Section("Differences", table(rows), "What decided the weights and is not the same.")]
+        return [Section("Differences", page_table(rows), "What decided the weights and is not the same.")]
 
     def _settings(self) -> Section:
         parts = {run.path.name: records.recipe_text(run) for subject in self.subjects for run in subject.runs}

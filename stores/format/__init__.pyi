@@ -18,6 +18,7 @@ from .fingerprints import canonical_json as canonical_json
 from .fingerprints import explain_difference as explain_difference
 from .fingerprints import fingerprint as fingerprint
 from .index import REJECTED as REJECTED
+from .index import SPLITS as SPLITS
 from .index import index_digest as index_digest
 from .index import index_from_bytes as index_from_bytes
 from .index import index_to_bytes as index_to_bytes

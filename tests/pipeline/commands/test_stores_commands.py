@@ -199,3 +199,14 @@ def test_a_store_is_packed_and_unpacked(store: Store, tmp_path: Path) -> None:
     assert record["content_id"] == store.content_id
     assert Path(record["path"]) == tmp_path / "other/features" / store.path.name
     assert "found no archive.json" in run("unpack", store.path, "--root", tmp_path / "other").stderr
+
+
+def test_show_counts_the_classes_of_integer_labels(tmp_path: Path) -> None:
+    gaps = fill(plan(tmp_path, labels=(1, 3, 3, 12)))
+    record = answer("show", gaps.path)
+    assert record["facts"]["classes"] == 3
+    assert record["facts"]["labels"] == "1 … 12, 3 different, 10 ids without images; 4 rows labeled"
+    assert record["facts"]["splits"] == "train 2, val 2"
+    assert record["facts"]["captions"] == "none"
+    assert record["classes"] == [{"id": id_, "name": None, "images": 1 + (id_ == 3)} for id_ in (1, 3, 12)]
+    assert record["data"] is None

@@ -101,7 +101,16 @@ def test_help_stands_under_headings_with_units_ranges_and_defaults():
     text = run("extract", "--help").stdout
     lines = text.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Images:", "Encoder:", "Store:", "Runtime:", "Training on workers:", "Watching:", "General:"]
+    assert headings == [
+        "Images:",
+        "Layout of the images:",
+        "Encoder:",
+        "Store:",
+        "Runtime:",
+        "Training on workers:",
+        "Watching:",
+        "General:",
+    ]
     words = " ".join(text.split())
     assert "--image-size PIXELS Pixels on a side" in words
     assert "[default: 256; x>=8]" in words

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.config.data import DataConfig
 from jobs.extraction.data_summary import ImageFacts, data_record
-from pipeline.console.data_lines import data_lines, option_text, warning_lines
+from pipeline.console.data_text import data_lines, option_text, warning_lines
 from stores.sources import ClassCount, DataSummary, DataWarning, FileKind, Problem, TableUse
 
 SUMMARY = DataSummary(
