@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,10 +15,18 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from processes import ProcessServer
+
+pytest_plugins = ["skip_limit"]
+
 # Set before torch or Ray start: the tests share two processors, and Ray must not report home.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+# Shells start what runs in the background with Ctrl-C ignored, and every process inherits that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("fae", deadline=None)
@@ -58,6 +67,21 @@ def ray_cluster() -> Iterator[None]:
     with ray_session(RuntimeConfig(workers=2)):
         assert ray.is_initialized()
         yield
+
+
+@pytest.fixture(scope="session")
+def process_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessServer]:
+    """Starts processes that have torch, diffusers and timm imported already."""
+    server = ProcessServer(tmp_path_factory.mktemp("processes"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def processes(process_server: ProcessServer) -> Iterator[ProcessServer]:
+    """The same; what a test leaves running is ended."""
+    yield process_server
+    process_server.end_all()
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,8 @@
 
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import tarfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +17,6 @@ from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
 from pipeline.workflow.stages import Stages
 from stores import open_store
-
-PROJECT = Path(__file__).parents[3]
-CODE = "import sys; from pipeline.cli import main; sys.argv[0] = 'fae-pipe'; main()"
 
 
 @pytest.fixture
@@ -125,7 +118,7 @@ def test_the_inventory_names_the_store_below_its_generator(sampled, world, tmp_p
     assert Path(row.made_from[-1]).name == world.made.models.generator.path.name
 
 
-def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(sampled, world, tmp_path):
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(sampled, world, tmp_path, processes):
     expected, _ = sampled(num=24, format="npz")
     file = tmp_path / "tiny.yaml"
     small = {"sample.num": "24", "sample.steps": "2", "sample.batch_size": "2", "sample.rows_per_shard": "4"}
@@ -135,20 +128,14 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(sampled, world, tmp_p
     for kind in ("autoencoders", "decoders", "latents", "generators"):
         (root / kind).symlink_to(world.root / kind)
     words = ["sample", "--config", file, "--root", root, "--format", "npz", "--out", tmp_path / "out"]
-    command = [sys.executable, "-c", CODE, *map(str, words)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    deadline = time.monotonic() + 240
-    while not any(root.glob("samples/*/commits/*.json")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    process = processes.fae_pipe(*words)
+    process.wait_until(lambda: any(root.glob("samples/*/commits/*.json")))
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.wait()
     assert not (tmp_path / "out").exists()
     first = {path: path.stat().st_mtime_ns for path in root.glob("samples/*/commits/*.json")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr
+    again = processes.run(*words)
+    assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in first} == first
     (store,) = (open_store(path.parent) for path in root.glob("samples/*/manifest.json"))
     assert store.content_id == open_store(expected.writer.path).content_id

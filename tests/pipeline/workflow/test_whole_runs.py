@@ -1,9 +1,6 @@
 """Whole runs on real digits, weights and Ray: what is done, what is left alone, what each stage may touch."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,28 +15,15 @@ from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
 from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
+from processes import ProcessServer
 
 NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources", "ray")
-PROJECT = Path(__file__).parents[3]
 
 
 def files_of(root: Path) -> dict[str, int]:
     """Every artifact's file with the time of its last change; remembered digests of images are no artifact."""
     files = [file for file in root.rglob("*") if file.is_file() and file.parent.name != "cache"]
     return {str(file.relative_to(root)): file.stat().st_mtime_ns for file in files}
-
-
-def fae_pipe(*words: str | Path, before: str = "") -> subprocess.CompletedProcess[str]:
-    """The real command in a process of its own; `before` is Python that runs first."""
-    code = f"{before}\nimport sys\nfrom pipeline.cli import main\nsys.argv[0] = 'fae-pipe'\nmain()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    )
 
 
 def forbid(*modules: str) -> str:
@@ -89,9 +73,11 @@ def recipe_file(world: Any, tmp_path: Path) -> Path:
     return file
 
 
-def test_train_ae_needs_neither_images_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
+def test_train_ae_needs_neither_images_nor_the_encoder(
+    world: Any, world_copy: Any, recipe_file: Path, processes: ProcessServer
+) -> None:
     root = world_copy("features")
-    done = fae_pipe(
+    done = processes.run(
         "train-ae", "--config", recipe_file, "--root", root, "--seed", "1",
         before=forbid(*NO_ENCODER),
     )  # fmt: skip
@@ -99,9 +85,11 @@ def test_train_ae_needs_neither_images_nor_the_encoder(world: Any, world_copy: A
     assert "train-ae: done" in done.stdout
 
 
-def test_encode_needs_neither_images_nor_the_encoder(world: Any, world_copy: Any, recipe_file: Path) -> None:
+def test_encode_needs_neither_images_nor_the_encoder(
+    world: Any, world_copy: Any, recipe_file: Path, processes: ProcessServer
+) -> None:
     root = world_copy("features", "autoencoders")
-    done = fae_pipe(
+    done = processes.run(
         "encode", "--config", recipe_file, "--root", root, "--executor", "local",
         before=forbid(*NO_ENCODER),
     )  # fmt: skip
@@ -109,9 +97,11 @@ def test_encode_needs_neither_images_nor_the_encoder(world: Any, world_copy: Any
     assert "encode: done" in done.stdout
 
 
-def test_train_gen_reads_latents_alone(world: Any, world_copy: Any, recipe_file: Path) -> None:
+def test_train_gen_reads_latents_alone(
+    world: Any, world_copy: Any, recipe_file: Path, processes: ProcessServer
+) -> None:
     root = world_copy("latents")
-    done = fae_pipe(
+    done = processes.run(
         "train-gen", "--config", recipe_file, "--root", root,
         before=forbid("fae.models.autoencoder", "fae.models.pixel_decoder", *NO_ENCODER),
     )  # fmt: skip
@@ -119,8 +109,10 @@ def test_train_gen_reads_latents_alone(world: Any, world_copy: Any, recipe_file:
     assert "train-gen: done" in done.stdout
 
 
-def test_sample_needs_no_encoder_and_gives_one_json_object(world: Any, recipe_file: Path) -> None:
-    done = fae_pipe(
+def test_sample_needs_no_encoder_and_gives_one_json_object(
+    world: Any, recipe_file: Path, processes: ProcessServer
+) -> None:
+    done = processes.run(
         "sample", "--config", recipe_file, "--root", world.root, "--num", "3", "--classes", "7", "--json",
         before=forbid(*NO_ENCODER),
     )  # fmt: skip
@@ -143,8 +135,8 @@ def test_images_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
     assert np.abs(first - second).mean() < 0.5
 
 
-def test_a_mistake_is_named_with_exit_code_two(tmp_path: Path) -> None:
-    done = fae_pipe("train-ae", "--root", tmp_path, "--features", "nothing")
+def test_a_mistake_is_named_with_exit_code_two(tmp_path: Path, processes: ProcessServer) -> None:
+    done = processes.run("train-ae", "--root", tmp_path, "--features", "nothing")
     assert done.returncode == 2
     assert "error:" in done.stderr
     assert "fae-pipe extract" in done.stderr
