@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# More than so many skipped tests are a failure; empty: any number may be skipped.
+MAX_SKIPS ?=
+PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 
-.PHONY: venv demo test test-slow lint clean
+.PHONY: venv demo test test-fast test-slow test-pythons coverage bench lint clean
 
 venv: $(INSTALLED)
 
@@ -17,15 +20,31 @@ demo: $(INSTALLED)
 	$(BIN)/fae-pipe demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
+
+# The inner loop: no process, no Ray, no server, no finished run of all stages, nothing marked slow or heavy.
+test-fast: $(INSTALLED)
+	$(PYTEST) --fast
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# Each Python in a venv of its own; downloads gigabytes.
+test-pythons:
+	bash tests/support/pythons.sh
+
+coverage: $(INSTALLED)
+	$(BIN)/python -m coverage run -m pytest -m 'not slow'
+	$(BIN)/python -m coverage report
+
+bench: $(INSTALLED)
+	$(BIN)/python tests/bench/run.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry .
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venvs build *.egg-info

@@ -1,4 +1,4 @@
-"""One tiny run of every stage on real digits, real weights and real Ray, made once and read by many tests."""
+"""One tiny run of every stage on real digits and real weights, made once and read by many tests."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 
 from processes import ProcessServer
 
-pytest_plugins = ["skip_limit"]
+pytest_plugins = ["pytester", "skip_limit", "fast_tier", "shared_encoders"]
 
 # Set before torch or Ray start: the tests share two processors, and Ray must not report home.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -50,6 +50,16 @@ generator:
 sample: {num: 10, steps: 3, columns: 5}
 runtime: {threads: 1, workers: 2}
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on Ray come last: its processes work for as long as they live, even when nobody asks them for anything."""
+
+    def on_ray(item: pytest.Item) -> bool:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        return "ray_cluster" in getattr(item, "fixturenames", ()) or "ray" in parameters.values()
+
+    items.sort(key=on_ray)
 
 
 def silent(done: int, total: int | None, facts: dict[str, Any]) -> None:
@@ -167,15 +177,14 @@ def tiny_recipe() -> Any:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> World:
-    """Every stage done once, on two Ray actors. Read it, never write to it: `world_copy` is for that."""
-    from pipeline.config.recipe import parse_recipe
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Any) -> World:
+    """Every stage done once. Read it, never write to it: `world_copy` is for that."""
     from pipeline.console.output import Output
     from pipeline.workflow.recipe_workflow import run_workflow
     from pipeline.workflow.stages import Stages
 
     root = tmp_path_factory.mktemp("world") / "runs"
-    stages = Stages(root, parse_recipe(TINY), Output(json=True))
+    stages = Stages(root, tiny_recipe, Output(json=True))
     made = run_workflow(stages)
     assert made is not None
     return World(root, stages.recipe, made, stages.outcomes)

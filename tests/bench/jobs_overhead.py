@@ -20,6 +20,7 @@ import click
 import numpy as np
 import torch
 from machine import machine_facts
+from results import write_results
 
 from fae.models.autoencoder import FeatureAutoencoder
 from jobs.config.stages import EncodeConfig, RuntimeConfig
@@ -104,7 +105,8 @@ def free_encoder(rows: int, dim: int, rounds: int) -> None:
 @click.option("--dim", default=768, show_default=True)
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--pairs", default=2, show_default=True)
-def encode(rows: int, dim: int, batch_size: int, pairs: int) -> None:
+@click.option("--json", "file", type=click.Path(path_type=Path), default=None, help="Write the ratio here, too.")
+def encode(rows: int, dim: int, batch_size: int, pairs: int, file: Path | None) -> None:
     """Rows/s of the encode worker against the model's bare passes, as many side by side."""
     threads = use_threads(0)
     model = FeatureAutoencoder(feature_dim=dim, heads=max(1, dim // 64), decoder_depth=1).eval()
@@ -129,6 +131,7 @@ def encode(rows: int, dim: int, batch_size: int, pairs: int) -> None:
             ratios.append(made / bare)
             click.echo(f"bare {bare:.1f}/s   encode {made:.1f}/s   ratio {ratios[-1]:.3f}")
     click.echo(f"median ratio {statistics.median(ratios):.3f}")
+    write_results(file, "encode", {"encode / bare passes": statistics.median(ratios)})
 
 
 def _bare_rate(model: FeatureAutoencoder, features: torch.Tensor, batch_size: int, threads: int) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from loader_peers import PEERS, Absent
 from machine import machine_facts
+from results import write_results
 
 from stores import ArraySpec, Loader, Store, StoreWriter, new_index
 
@@ -64,7 +65,10 @@ def rate(batches: Iterator[object], seconds: float) -> float:
 @click.option("--seconds", default=1.0, show_default=True, help="Of each reader in each round.")
 @click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to write.")
 @click.option("--peer", "chosen", multiple=True, type=click.Choice(sorted(PEERS)), help="Only these; all when absent.")
-def main(rows: int, rounds: int, seconds: float, folder: Path | None, chosen: tuple[str, ...]) -> None:
+@click.option("--json", "file", type=click.Path(path_type=Path), default=None, help="Write the ratios here, too.")
+def main(
+    rows: int, rounds: int, seconds: float, folder: Path | None, chosen: tuple[str, ...], file: Path | None
+) -> None:
     click.echo(machine_facts())
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         store, values = make_store(Path(scratch), rows)
@@ -80,7 +84,7 @@ def main(rows: int, rounds: int, seconds: float, folder: Path | None, chosen: tu
             except Absent as error:
                 absent[name] = str(error)
         rates = measure(readers, rounds, seconds)
-    report(rates, absent)
+    write_results(file, "loader", report(rates, absent))
 
 
 def measure(readers: dict[str, Iterator[object]], rounds: int, seconds: float) -> dict[str, list[float]]:
@@ -92,15 +96,19 @@ def measure(readers: dict[str, Iterator[object]], rounds: int, seconds: float) -
     return rates
 
 
-def report(rates: dict[str, list[float]], absent: dict[str, str]) -> None:
+def report(rates: dict[str, list[float]], absent: dict[str, str]) -> dict[str, float]:
+    """Print the rates; returns ours as a multiple of each reader's."""
+    ratios = {}
     base, own = rates["index_select"], rates["fae-pipe"]
     median: Callable[[list[float]], float] = statistics.median
     for name, found in sorted(rates.items(), key=lambda item: -median(item[1])):
         of_base = median([a / b for a, b in zip(found, base, strict=True)])
         ahead = median([a / b for a, b in zip(own, found, strict=True)])
+        ratios[f"fae-pipe / {name}"] = ahead
         click.echo(f"{name:22s} {median(found):12,.0f} samples/s  {of_base:6.3f} of index_select  ours {ahead:7.1f}x")
     for name, why in absent.items():
         click.echo(f"{name:22s} left out: {why}")
+    return ratios
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 Run: python tests/bench/model_against_dit.py
 """
 
+from pathlib import Path
+
 import click
 import torch
 from machine import machine_facts
 from model_timing import Work, interleaved
+from results import write_results
 from torch import nn
 
 from fae.models.dit import DiT
@@ -48,7 +51,8 @@ def training_step(model: nn.Module, rows: int, device: torch.device) -> Work:
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)
 @click.option("--clock", type=click.Choice(["cpu", "wall"]), default="wall", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-def main(size: str, rows: int, rounds: int, threads: int, clock: str, device: str) -> None:
+@click.option("--json", "file", type=click.Path(path_type=Path), default=None, help="Write the ratio here, too.")
+def main(size: str, rows: int, rounds: int, threads: int, clock: str, device: str, file: Path | None) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     keep_freed_memory()  # as the training commands do
@@ -63,6 +67,7 @@ def main(size: str, rows: int, rounds: int, threads: int, clock: str, device: st
         )
     ratio = seconds["diffusers DiT"] / seconds["LightningDiT"]
     click.echo(f"ratio {ratio:.2f} (goal {TARGET}), {rows} rows of 256 tokens, bf16 autocast, best of {rounds}")
+    write_results(file, "training step", {"LightningDiT / diffusers DiT, samples/s": ratio})
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.artifacts.digits import DigitSet, judge, write_digits
+from pipeline.artifacts.digits import DigitSet, measure_digits, write_digits
 from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
 from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stages import Stages
 from processes import ProcessServer
+from stores import open_store
 
 NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources", "ray")
 
@@ -34,6 +35,17 @@ def forbid(*modules: str) -> str:
 def test_every_stage_ran_once(world: Any) -> None:
     assert tuple(outcome.stage for outcome in world.outcomes) == world.recipe.stages
     assert not any(outcome.up_to_date for outcome in world.outcomes)
+
+
+def test_on_ray_actors_the_stores_are_the_same(world: Any, world_copy: Callable[..., Path], ray_cluster: None) -> None:
+    root = world_copy("autoencoders", "decoders")
+    recipe = override(world.recipe, {"runtime.executor": "ray", "until": "encode"})
+    stages = Stages(root, recipe, Output(json=True))
+    run_workflow(stages)
+    assert [outcome.stage for outcome in stages.outcomes if not outcome.up_to_date] == ["extract", "encode"]
+    for kind, expected in (("features", world.made.features), ("latents", world.made.latents)):
+        (path,) = (root / kind).iterdir()
+        assert open_store(path).content_id == expected.content_id
 
 
 def test_a_second_run_does_nothing(world: Any) -> None:
@@ -154,17 +166,17 @@ def halves(tmp_path: Path) -> tuple[DigitSet, DigitSet]:
 
 def test_judges_tell_real_digits_from_noise(tmp_path: Path) -> None:
     train, heldout = halves(tmp_path)
-    real = judge(train, heldout, heldout, heldout, heldout)
+    real = measure_digits(train, heldout, heldout, heldout, heldout)
     assert real.classifier_on_other_half > 0.95
     assert real.guided_recognized == 1.0  # the classifier of the held-out half knows these very digits
     assert real.recall_ratio == pytest.approx(1.0)
     assert real.copies_unguided < 0.03
     noise = DigitSet(np.random.default_rng(0).integers(0, 256, heldout.images.shape, np.uint8), heldout.labels)
-    bad = judge(train, heldout, noise, noise, noise)
+    bad = measure_digits(train, heldout, noise, noise, noise)
     assert bad.guided_recognized < 0.3
     assert bad.reconstructions_recognized < 0.3
     assert bad.recall_ratio < 0.05
-    assert judge(train, heldout, train, train, train).copies_unguided > 0.9
+    assert measure_digits(train, heldout, train, train, train).copies_unguided > 0.9
 
 
 def test_the_digits_are_the_same_bytes_every_time(tmp_path: Path) -> None:
