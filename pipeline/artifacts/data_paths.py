@@ -1,15 +1,19 @@
 """Where a recipe's images are: a path as it is, a name below a data folder, or a set that a package carries."""
 
+import difflib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.config import DataConfig
 
+PATTERN_SIGNS = "*?[{"
+MOST_ENTRIES, MOST_NAMES = 10_000, 8
 SKLEARN_DIGITS = "sklearn:digits"
 DATA_VARIABLE = "FAE_PIPE_DATA"
 
@@ -18,7 +22,7 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
     """Resolve `data.path` to one that exists: a relative path counts from `FAE_PIPE_DATA`, then the working folder.
 
     Args:
-        data: The recipe's data section. Globs and an absent path are left as they are.
+        data: The recipe's data section. Patterns (`*`, `{00000..00099}`) and an absent path are left as they are.
         root: `sklearn:digits` becomes a Parquet file below it, written once.
 
     Raises:
@@ -30,16 +34,28 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
         from pipeline.artifacts.digits import write_digits
 
         return replace(data, path=str(write_digits(root / "data" / "digits.parquet")))
-    if any(sign in data.path for sign in "*?["):
-        return data
     folders = [Path(folder) for folder in (os.environ.get(DATA_VARIABLE), ".") if folder]
     for folder in folders:
         if (folder / data.path).exists():
             return replace(data, path=str(folder / data.path))
+    if any(sign in data.path for sign in PATTERN_SIGNS):
+        return data
     raise FileNotFoundError(
         f"data.path: expected {data.path!r} in one of {', '.join(map(str, folders))}; it is in none of them; "
+        f"{_what_is_there(folders[-1] / data.path)}; "
         f"pass --data PATH or set {DATA_VARIABLE} to the folder that holds it"
     )
+
+
+def _what_is_there(path: Path) -> str:
+    """The deepest folder of a path that exists, what it holds, and which name in it is nearly the one asked for."""
+    parent = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
+    asked = path.absolute().relative_to(parent).parts[0]
+    names = sorted(entry.name for entry in islice(os.scandir(parent), MOST_ENTRIES))
+    near = difflib.get_close_matches(asked, names, 1)
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    guess = f"; did you mean {parent / near[0]}?" if near else ""
+    return f"{parent} holds no {asked!r} but {shown or 'nothing'}{guess}"
 
 
 @contextmanager

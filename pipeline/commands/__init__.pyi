@@ -1,6 +1,5 @@
 from .eval import eval_command as eval_command
 from .export import export_command as export_command
-from .inspect import inspect_command as inspect_command
 from .plan import plan_command as plan_command
 from .probe import probe_command as probe_command
 from .report import report_command as report_command
@@ -16,4 +15,5 @@ from .stages import train_decoder_command as train_decoder_command
 from .stages import train_gen_command as train_gen_command
 from .status import status_command as status_command
 from .stores import stores_group as stores_group
+from .view import inspect_command as inspect_command
 from .view import view_command as view_command

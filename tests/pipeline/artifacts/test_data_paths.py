@@ -38,6 +38,7 @@ def test_an_absolute_path_is_taken_as_it_is(working_folder, tmp_path):
 
 def test_globs_and_none_are_left_to_the_source(working_folder, tmp_path):
     assert found("shards-*.tar", tmp_path) == "shards-*.tar"
+    assert found("{00..09}.tar", tmp_path) == "{00..09}.tar"
     assert found(None, tmp_path) is None
 
 
@@ -45,6 +46,20 @@ def test_a_path_that_is_nowhere_names_the_folders_and_what_to_do(working_folder,
     monkeypatch.setenv("FAE_PIPE_DATA", "/elsewhere")
     with pytest.raises(FileNotFoundError, match=r"'sett' in one of /elsewhere, \.; .*--data PATH"):
         found("sett", tmp_path)
+
+
+def test_a_wrong_path_says_what_is_there_and_what_may_be_meant(working_folder, tmp_path):
+    (working_folder / "imagenet" / "train").mkdir(parents=True)
+    (working_folder / "imagenet" / "val").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"imagenet holds no 'trian' but train, val; did you mean \S+/train\?"):
+        found("imagenet/trian/n01440764", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds no 'nothing-like-it' but imagenet; pass --data"):
+        found("nothing-like-it", tmp_path)
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_found(working_folder, tmp_path):
+    (working_folder / "set [v2]").mkdir()
+    assert (working_folder / found("set [v2]", tmp_path)).is_dir()
 
 
 def test_the_packaged_digits_become_a_file_below_the_root(working_folder, tmp_path):
