@@ -19,8 +19,10 @@ class DiagonalGaussian(Protocol):
 
 
 def kl_divergence(posterior: DiagonalGaussian) -> torch.Tensor:
-    """KL(N(mean, exp(logvar)) ‖ N(0, 1)) of each number, in nats, float32, of the mean's shape (Kingma & Welling,
-    arXiv 1312.6114, appendix B)."""
+    """KL(N(mean, exp(logvar)) ‖ N(0, 1)) of each number, in nats, float32, of the mean's shape.
+
+    Kingma & Welling, arXiv 1312.6114, appendix B.
+    """
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
 

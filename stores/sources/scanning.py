@@ -81,7 +81,7 @@ def scan(
 
 
 def split_of(sha256: bytes, holdout: float) -> str:
-    """ "val" for the share `holdout` of all digests, decided by the content, so that copies fall on one side.
+    """Return "val" for the share `holdout` of all digests, decided by the content, so that copies fall on one side.
 
     The last eight bytes decide: `limit` takes the smallest digests, which the first bytes make, and must not take
     one split alone.

@@ -18,8 +18,11 @@ DEVKIT_REASON = (
 
 
 class LabelLists(Layout):
-    """Text files with a file name and a label on each line (Caffe's val.txt, Tiny ImageNet's val_annotations.txt), or
-    with a WordNet id on each line in the order of the file names (imagenet_2012_validation_synset_labels.txt)."""
+    """Text files with a file name and a label on each line, or with labels in the order of the file names.
+
+    The first as in Caffe's val.txt and Tiny ImageNet's val_annotations.txt, the second, WordNet ids, as in
+    imagenet_2012_validation_synset_labels.txt.
+    """
 
     name = "label-list"
     description = "a text file with a file name and a label on each line"

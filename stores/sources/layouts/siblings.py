@@ -69,7 +69,7 @@ def _words_between(name: str) -> str:
 
 
 def _kind(name: str) -> str:
-    """ "json", then "label", then "text": the order in which fields of one name win."""
+    """One of "json", "label" and "text", which is the order in which fields of one name win."""
     suffix = os.path.splitext(name)[1][1:].lower()
     if suffix == "json":
         return "json"

@@ -15,8 +15,10 @@ MAX_TABLE_BYTES = 2**31
 
 
 class TreeFile(NamedTuple):
-    """One file: the archive it is in (its name without suffix, "" for a folder or an archive that was named itself),
-    its path there, and where its bytes lie."""
+    """One file: the archive it is in, its path there, and where its bytes lie.
+
+    The archive is its name without suffix, "" for a folder or an archive that was named itself.
+    """
 
     archive: str
     path: str
