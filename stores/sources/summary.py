@@ -98,6 +98,7 @@ class DataSummary:
         splits: images a split, "train" and the like; "" for those whose split the holdout decides.
         unused: files that are neither an image of the index nor a field of one.
         unused_files: how many these are.
+        used_files: files that are no image but gave fields: tables, and texts beside images.
         problems: fields and rows that could not be read.
         warnings: what looks wrong.
     """
@@ -119,6 +120,7 @@ class DataSummary:
     splits: dict[str, int] = field(default_factory=dict)
     unused: list[FileKind] = field(default_factory=list)
     unused_files: int = 0
+    used_files: int = 0
     problems: list[Problem] = field(default_factory=list)
     warnings: list[DataWarning] = field(default_factory=list)
 

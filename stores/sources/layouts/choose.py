@@ -44,14 +44,16 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
     if options.labels is not None:
         return TableLayout(tree, options)
     best: Layout = PlainImages(tree, options)
-    most = 0
+    most, rejected = 0, dict[str, str]()
     for kind in LAYOUTS[:-1]:
         layout = kind(tree, options)
         count = layout.recognize()
-        if count > MOST * len(tree.images):
-            return layout
+        rejected = layout.rejected | rejected
         if count > most:
             best, most = layout, count
+        if count > MOST * len(tree.images):
+            break
+    best.rejected = rejected
     return best
 
 

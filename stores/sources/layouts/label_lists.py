@@ -60,13 +60,20 @@ class LabelLists(Layout):
             lines = [
                 line.split() for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()
             ]
-        if len(lines) == len(self.tree.images) and all(
-            len(line) == 1 and re.fullmatch(WNID, line[0]) for line in lines
-        ):
-            return dict(zip(sorted(self.tree.images), (line[0] for line in lines), strict=True))
+        if lines and all(len(line) == 1 and re.fullmatch(WNID, line[0]) for line in lines):
+            part = self._folder_of(len(lines))
+            return dict(zip(sorted(part), (line[0] for line in lines), strict=True)) if part else {}
         folder = posixpath.dirname(path)
         pairs = ((self._images.find(line[0], folder), line[1]) for line in lines if _is_pair(line))
         return {name: label for name, label in pairs if name}
+
+    def _folder_of(self, count: int) -> list[str]:
+        """The images of the one folder that has so many."""
+        folders: dict[str, list[str]] = {}
+        for name in self.tree.images:
+            folders.setdefault(posixpath.dirname(name), []).append(name)
+        fitting = [names for names in folders.values() if len(names) == count]
+        return fitting[0] if len(fitting) == 1 else []
 
     @cached_property
     def _images(self) -> ImageIndex:

@@ -64,6 +64,8 @@ class Layout(ABC):
     def __init__(self, tree: FileTree, options: SourceOptions) -> None:
         self.tree, self.options = tree, options
         self.problems = Problems()
+        # Files that look like parts of another layout, with the reason why they are not used.
+        self.rejected: dict[str, str] = {}
 
     @abstractmethod
     def recognize(self) -> int:

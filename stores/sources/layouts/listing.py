@@ -81,6 +81,7 @@ def summarize(
     tree: FileTree, layout: Layout, reading: Reading, items: list[SourceItem], names: list[str] | None, containers: int
 ) -> DataSummary:
     """What was understood of a tree of files."""
+    reading.unused = layout.rejected | reading.unused
     unused = list(unused_files(tree, reading))
     empty = DataSummary(
         path=tree.where,
@@ -92,10 +93,18 @@ def summarize(
         captions_per_line=reading.captions_per_line,
         unused=unused,
         unused_files=sum(kind.count for kind in unused),
+        used_files=len(reading.used),
         problems=layout.problems.to_list(),
     )
     summary = summarize_rows(empty, items, names)
-    return replace(summary, warnings=[*reading.warnings, *label_warnings(summary)])
+    return replace(summary, warnings=[*reading.warnings, *_table_warnings(unused), *label_warnings(summary)])
+
+
+def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
+    """Tables that name a few of the images, which the user may have meant."""
+    for kind in unused:
+        if (kind.reason or "").startswith("a table that names") and " names 0 of " not in str(kind.reason):
+            yield DataWarning(f"{kind.example} is not used: {kind.reason}", "labels", kind.example)
 
 
 def unused_files(tree: FileTree, reading: Reading) -> Iterator[FileKind]:

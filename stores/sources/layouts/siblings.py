@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from stores.sources.fields.labels import parse_captions, parse_label, parse_split
 from stores.sources.fields.problems import TEXT
-from stores.sources.fields.splits import FILLERS
 from stores.sources.layouts.folders import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import SourceError
@@ -189,8 +188,10 @@ class Siblings(Layout):
         """Say that folders are no classes where texts give the captions."""
         if any(row.label is not None for row in rows):
             return []
-        folders = {path.split("/")[0] for path in (self._member_path(row.name) for row in rows) if "/" in path}
-        named = [name for name in sorted(folders) if not name.isdigit() and name.lower() not in FILLERS]
+        paths = [self._member_path(row.name) for row in rows]
+        meaning = understand_folders(paths)
+        classes = {name for path in paths if (name := meaning.of(path)[0]) is not None}
+        named = sorted(name for name in classes if not name.isdigit())
         if len(named) < 2:
             return []
         message = f"the {len(named)} folders ({named[0]}, …) are not read as classes, since texts give the captions"

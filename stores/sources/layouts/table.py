@@ -91,21 +91,18 @@ class TableLayout(Layout):
         """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""
         problems = Problems()
         table = Table(name, posixpath.dirname(name), partial(self._open, name), problems)
+        refuse_without_header(table, self.images, self.tree.images)
         try:
-            refuse_without_header(table, self.images, self.tree.images)
             reading = TableReading(table, self.images, self.options, problems, asked=False)
-            useful = reading.says_something and self._mostly_here(reading.read())
+            if not reading.says_something:
+                self.rejected[name] = "none of its columns names images and gives them a label, captions or a split"
+                return None
+            reading.read()
         except SourceError as error:
-            if "header" in str(error):
-                raise
-            self.failed[name] = str(error)
+            self.rejected[name] = str(error)
             return None
-        return reading if useful else None
-
-    @cached_property
-    def failed(self) -> dict[str, str]:
-        """Tables that could not be read, with the error."""
-        return {}
+        self.rejected[name] = f"a table that names {len(reading.found)} of the {len(self.tree.images)} images"
+        return reading if self._mostly_here(reading) else None
 
     def _mostly_here(self, reading: TableReading) -> bool:
         return len(reading.found) > len(reading.missing) or len(reading.found) > MOST * len(self.tree.images)
@@ -126,6 +123,8 @@ class TableLayout(Layout):
         refuse_without_header(table, self.images, self.tree.images)
         reading = TableReading(table, self.images, self.options, self.problems, asked=True)
         if reading.file_column is None:
+            for _ in table.rows():
+                break
             raise SourceError(
                 f"{path}: expected a column that names the image files; received the columns "
                 f"{', '.join(reading.columns) or self._first_problem()}; name it with file_column"

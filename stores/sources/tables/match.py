@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from stores.sources.fields.splits import TEST
 from stores.sources.paths import is_image
 
 
@@ -47,10 +48,11 @@ class ImageIndex:
         return self._only(found or [], path, folder, split)
 
     def _only(self, found: list[str], path: str, folder: str, split: str | None) -> str | None:
-        """The one of several images of a name: below the table's folder, of its split, or with its whole path."""
+        """The one of several images of a name: in the table's folder, of its split, no test image, with its path."""
         for keep in (
             lambda name: not folder or name.startswith(f"{folder}/"),
             lambda name: split is None or self.split_of(name) in (split, None),
+            lambda name: split is not None or self.split_of(name) != TEST,
             lambda name: f"/{name}".lower().endswith(f"/{path}".lower()),
         ):
             if len(found) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +54,7 @@ class Table:
 
     def sample(self) -> list[Record]:
         """The first rows."""
-        with closing(self.rows()) as rows:
+        with closing(replace(self, problems=Problems()).rows()) as rows:
             return [record for _, (_, record) in zip(range(SAMPLE), rows, strict=False)]
 
     @property

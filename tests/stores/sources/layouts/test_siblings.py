@@ -1,0 +1,180 @@
+"""Texts beside images in folders and archives; archives of classes."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stores.sources import SourceError
+from tests.stores.sources.layouts.conftest import put, read, tar, zipped
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".caption", ".TXT"])
+def test_texts_in_a_plain_folder(data, suffix):
+    files = {f"{n}.png": "" for n in range(3)} | {f"{n}{suffix}": f"a caption, {n}\n" for n in range(3)}
+    found = data(files)
+    assert found.captions() == {f"{n}.png": [f"a caption, {n}"] for n in range(3)}
+    assert found.summary.layout == "siblings"
+    assert found.summary.unused_files == 0
+
+
+def test_kohyas_folders_are_no_classes(data):
+    files = {f"img/{k}_{name}/{k}.png": "" for k, name in ((10, "dog"), (5, "cat"))}
+    texts = {name.replace(".png", ".txt"): "words" for name in files}
+    found = data(files | texts)
+    assert found.labels() == dict.fromkeys(sorted(files, reverse=False))
+    assert any("not read as classes" in warning.message for warning in found.summary.warnings)
+
+
+def test_lines_are_captions_unless_told_otherwise(data, tmp_path):
+    text = "First paragraph.\n\nSecond one."
+    found = data({"0.png": "", "0.txt": text, "1.png": "", "1.txt": "one"})
+    assert found.captions() == {"0.png": ["First paragraph.", "Second one."], "1.png": ["one"]}
+    assert (found.summary.captions, found.summary.captions_per_line) == (3, True)
+    assert "1 of 2 texts have several lines" in found.summary.warnings[0].message
+    whole = read(tmp_path / "set", captions_per_line=False)
+    assert whole.captions()["0.png"] == [text]
+    assert whole.summary.captions_per_line is False
+
+
+def test_odd_texts_end_nothing(tmp_path):
+    members = {
+        "0.jpg": "",
+        "0.json": {"caption": "a dog"},
+        "1.jpg": "",
+        "1.json": '{"caption": NaN}',
+        "2.jpg": "",
+        "2.json": b"\xff{",
+        "3.jpg": "",
+        "3.json": "x" * 10,
+        "4.jpg": "",
+        "4.json": {"caption": 7},
+        "5.jpg": "",
+        "5.json": {"caption": ["a", None]},
+    }
+    found = read(put(tmp_path, {"0.tar": tar(members)}) / "0.tar")
+    assert list(found.captions().values()) == [["a dog"], None, None, None, None, ["a"]]
+    assert sum(problem.count for problem in found.summary.problems) == 3
+
+
+@pytest.mark.parametrize("archive", [tar, zipped])
+def test_webdataset_fields_of_a_key(tmp_path, archive):
+    members = {
+        f"s{n}.{field}": what
+        for n in range(2)
+        for field, what in (("input.jpg", ""), ("output.cls", str(n + 3)), ("seg.png", "x"))
+    }
+    suffix = "tar" if archive is tar else "zip"
+    found = read(put(tmp_path, {f"0.{suffix}": archive(members)}) / f"0.{suffix}")
+    assert found.labels() == {"s0.input.jpg": 3, "s1.input.jpg": 4}
+    assert found.summary.layout == "webdataset"
+    assert found.summary.unused_files == 0
+
+
+def test_names_with_dots_are_no_fields(tmp_path):
+    members = {
+        f"{kind}.{n}.{suffix}": "" if suffix == "jpg" else f"{kind} {n}"
+        for kind in ("cat", "dog")
+        for n in range(3)
+        for suffix in ("jpg", "txt")
+    }
+    found = read(put(tmp_path, {"0.tar": tar(members)}) / "0.tar")
+    assert found.captions() == {f"{kind}.{n}.jpg": [f"{kind} {n}"] for kind in ("cat", "dog") for n in range(3)}
+
+
+def shards(*names):
+    return {f"{name}.tar": tar({f"{n}.jpg": "", f"{n}.cls": str(n % 3)}) for n, name in enumerate(names)}
+
+
+def test_timms_shards_name_their_splits(data):
+    names = [f"imagenet1k-{part}" for part in ("train-0000", "train-0001", "validation-00", "test-0")]
+    found = data(shards(*names) | {"_info.json": {"splits": {}}})
+    assert list(found.splits().values()) == ["val", "train", "train", "val"]
+    assert found.summary.unused[0].example == "_info.json"
+
+
+def test_braces(data, tmp_path):
+    put(tmp_path / "set", shards(*(f"{n:05d}" for n in range(5))))
+    assert len(data({}, "{00000..00003}.tar").rows) == 4
+    assert len(data({}, "{00000,00004}.tar").rows) == 2
+    assert len(data({}, "0000{1..3..2}.tar").rows) == 2
+    with pytest.raises(SourceError, match=r"expected 10 files; received 5, without .*00005\.tar"):
+        data({}, "{00000..00009}.tar")
+    with pytest.raises(SourceError, match="braces"):
+        data({}, "{00000.00009}.tar")
+
+
+def test_img2datasets_tars_with_tables(data, tmp_path):
+    files = {}
+    for k in range(2):
+        keys = [f"{k:05d}{n:04d}" for n in range(2)]
+        members = {
+            f"{key}.{s}": "" if s == "jpg" else what
+            for key in keys
+            for s, what in (("jpg", ""), ("txt", key), ("json", {"caption": key}))
+        }
+        files |= {f"{k:05d}.tar": tar(members), f"{k:05d}_stats.json": {"count": 2}}
+        put(tmp_path / "set", {"x": "x"})
+        pq.write_table(pa.table({"key": keys, "caption": keys}), tmp_path / "set" / f"{k:05d}.parquet")
+    found = data(files)
+    assert found.captions() == {f"{k:05d}/{k:05d}{n:04d}.jpg": [f"{k:05d}{n:04d}"] for k in range(2) for n in range(2)}
+
+
+WORDS = ("n01440764", "n02102040")
+
+
+def class_tar(word):
+    return tar({f"{word}_{n}.JPEG": "" for n in range(2)})
+
+
+def test_a_folder_of_class_tars(data):
+    found = data({f"{word}.tar": class_tar(word) for word in WORDS})
+    assert found.labels() == {f"{word}/{word}_{n}.JPEG": word for word in WORDS for n in range(2)}
+    assert found.summary.layout == "class-tars"
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_class_archives_in_split_folders(data, kind):
+    archive = {"tar": tar, "zip": zipped}[kind]
+    files = {
+        f"{split}/{name}.{kind}": archive({"1.png": "", f"{name}.png": ""})
+        for split in ("train", "val")
+        for name in ("cat", "dog")
+    }
+    found = data(files)
+    assert found.rows["val/cat/1.png"] == ("cat", None, "val")
+    assert found.names == ["cat", "dog"]
+
+
+def test_the_tar_of_class_tars(tmp_path):
+    inner = {f"{word}.tar": class_tar(word) for word in WORDS}
+    found = read(put(tmp_path, {"ILSVRC2012_img_train.tar": tar(inner)}) / "ILSVRC2012_img_train.tar")
+    assert found.rows == {f"{word}/{word}_{n}.JPEG": (word, None, "train") for word in WORDS for n in range(2)}
+
+
+def test_shards_are_no_classes(data):
+    found = data({f"part-{n}.tar": tar({f"{n}.jpg": ""}) for n in range(3)})
+    assert found.labels() == {f"part-{n}/{n}.jpg": None for n in range(3)}
+    assert found.summary.layout == "images"
+
+
+def test_zips_are_read_like_folders(tmp_path):
+    members = {f"set/{split}/{name}/1.png": "" for split in ("train", "val") for name in ("cat", "dog")} | {
+        "__MACOSX/set/._1.png": "x"
+    }
+    found = read(put(tmp_path, {"set.zip": zipped(members)}) / "set.zip")
+    assert found.rows == {
+        f"{split}/{name}/1.png": (name, None, split) for split in ("train", "val") for name in ("cat", "dog")
+    }
+    table = {f"images/{n}.jpg": "" for n in range(2)} | {
+        "metadata.jsonl": "\n".join(json.dumps({"file_name": f"images/{n}.jpg", "text": "t"}) for n in range(2))
+    }
+    assert read(put(tmp_path, {"t.zip": zipped(table)}) / "t.zip").captions() == {
+        f"images/{n}.jpg": ["t"] for n in range(2)
+    }
+
+
+def test_what_is_not_read_is_named(data):
+    with pytest.raises(SourceError, match="LMDB"):
+        data({"data.mdb": "x", "lock.mdb": "x"})
