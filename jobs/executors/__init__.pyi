@@ -2,6 +2,7 @@ from .batch_size import batch_on_cpu as batch_on_cpu
 from .batch_size import batch_on_gpu as batch_on_gpu
 from .batch_size import settle_batch_size as settle_batch_size
 from .devices import autocast as autocast
+from .devices import available_processors as available_processors
 from .devices import dtype_name as dtype_name
 from .devices import has_fast_bf16 as has_fast_bf16
 from .devices import pick_device as pick_device
@@ -18,7 +19,8 @@ from .ray_compat import shared_gpus_config as shared_gpus_config
 from .ray_compat import worker_failures as worker_failures
 from .ray_pool import cluster_address as cluster_address
 from .ray_pool import ray_session as ray_session
-from .stage_timer import StageTimer as StageTimer
+from .ray_pool import worker_threads as worker_threads
 from .store_builder import write_missing_shards as write_missing_shards
 from .worker import OnProgress as OnProgress
 from .worker import ShardResult as ShardResult
+from .worker import StageTimer as StageTimer

@@ -55,9 +55,14 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractC
     return lambda: torch.autocast(device.type, dtype=dtype)
 
 
+def available_processors() -> int:
+    """Processors that this process may use; all of the machine's where the system does not tell (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def use_threads(threads: int, workers: int = 1) -> int:
     """Give this process `threads` threads, or its share of the processors when 0; returns the number."""
-    count = threads or max(1, len(os.sched_getaffinity(0)) // workers)
+    count = threads or max(1, available_processors() // workers)
     torch.set_num_threads(count)
     return count
 

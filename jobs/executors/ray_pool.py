@@ -83,7 +83,7 @@ def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
             max_concurrency=IN_FLIGHT,
             scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
         )(_Actor)
-        start = partial(maker.remote, factory, _threads(runtime))
+        start = partial(maker.remote, factory, worker_threads(runtime, runtime.workers))
         yield from dispatch_shards(start, min(runtime.workers, len(shards)), shards)
 
 
@@ -95,13 +95,13 @@ def call_on_ray(function: Callable[..., Result], arguments: tuple[Any, ...], run
         return answer
 
 
-def _threads(runtime: RuntimeConfig) -> int:
-    """Threads of an actor: on a cluster the processors reserved for it, else its share of this machine's."""
+def worker_threads(runtime: RuntimeConfig, workers: int) -> int:
+    """Threads of one of `workers`: on a cluster the processors reserved for it, else its share of this machine's."""
     if runtime.threads:
         return runtime.threads
     if cluster_address(runtime):
         return max(1, int(runtime.cpus_per_worker))
-    return max(1, (os.cpu_count() or 1) // runtime.workers)
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 def cluster_address(runtime: RuntimeConfig) -> str | None:

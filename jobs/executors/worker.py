@@ -1,5 +1,6 @@
 """The contract between those who hand shards out, the workers that do them, and those who watch."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -24,3 +25,17 @@ WorkerFactory = Callable[[], ShardWorker]
 
 class ShardFailed(RuntimeError):
     """A shard that failed on every try; the shards done before it are kept."""
+
+
+class StageTimer:
+    """A stopwatch that adds the seconds since the last lap to a named part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """Close the lap that was running and count it for `part`."""
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
+        self._last = now

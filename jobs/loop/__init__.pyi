@@ -1,8 +1,8 @@
 from .launcher import launch as launch
 from .parallel import Losses as Losses
 from .parallel import LossFunction as LossFunction
+from .parallel import Ranks as Ranks
 from .parallel import blocks_of as blocks_of
-from .ranks import Ranks as Ranks
 from .trainer import Evaluation as Evaluation
 from .trainer import Preview as Preview
 from .trainer import Stateful as Stateful

@@ -2,7 +2,7 @@
 
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import OnProgress, training_device
-from jobs.loop.ranks import SINGLE_PROCESS, Training
+from jobs.loop.parallel import SINGLE_PROCESS, Training
 from jobs.runs import RunFolder
 from stores.backends import LocalByteStore
 from stores.core import Lease

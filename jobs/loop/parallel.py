@@ -1,18 +1,19 @@
-"""A model and its loss on several ranks: the same gradients on all of them, or a part of the model on each."""
+"""Training on several ranks: which one this is, and a model and its loss that all hold, or each a part of."""
 
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs.loop.ranks import Ranks
+from jobs.executors import OnProgress
 
 Losses = dict[str, torch.Tensor]
 LossFunction = Callable[[nn.Module, Any, torch.Generator], Losses]
@@ -20,6 +21,53 @@ Tensors = dict[str, torch.Tensor]
 # The models' buffers are constants, which no forward pass need send around; torch 2.13 has renamed the option.
 _SYNC = "forward_sync_buffers" if "forward_sync_buffers" in signature(DistributedDataParallel).parameters else None
 KEEP_BUFFERS: dict[str, Any] = {_SYNC or "broadcast_buffers": False}
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process is `rank` of `world_size`; with more than one, torch's process group stands.
+
+    parallel: `ddp` = every rank holds the model; `fsdp` = every rank holds its part of weights, average and moments.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    parallel: str = "ddp"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    @property
+    def is_single_process(self) -> bool:
+        """Whether there is no process group."""
+        return self.world_size == 1 and self.parallel == "ddp"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the ranks hold parts of the model."""
+        return self.parallel == "fsdp"
+
+    def mean(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Each scalar's mean over the ranks, without waiting for the device; every rank has the same names."""
+        if self.world_size == 1:
+            return dict(losses)
+        together = torch.stack([losses[name].detach().float() for name in sorted(losses)])
+        distributed.all_reduce(together)
+        means = dict(zip(sorted(losses), together / self.world_size, strict=True))
+        return {name: means[name] for name in losses}
+
+    def wait_for_all(self) -> None:
+        """Return when every rank has come here."""
+        if not self.is_single_process:
+            distributed.barrier()
+
+
+SINGLE_PROCESS = Ranks()
+
+# Trains, and on the leading rank finishes the run's folder; called on every rank with its device.
+Training = Callable[[torch.device, Ranks, OnProgress], None]
 
 
 class LossModule(nn.Module):

@@ -25,8 +25,9 @@ from jobs.executors import (
     ray_session,
     shared_gpus_config,
     worker_failures,
+    worker_threads,
 )
-from jobs.loop.ranks import Training
+from jobs.loop.parallel import Training
 from jobs.loop.ray_worker import USER_ERRORS, train_worker
 from jobs.loop.stopping import TrainingStopped, stop_signals
 from jobs.runs import RunFolder, newest_metrics, newest_step
@@ -62,7 +63,7 @@ def train_on_ray(
             train_loop_config={
                 "training": ray.put(training),  # so that the controller hands it on without loading the models' modules
                 "runtime": runtime,
-                "threads": _threads(runtime, most),
+                "threads": worker_threads(runtime, most),
                 "folder": os.getcwd(),
             },
             backend_config=shared_gpus_config(),
@@ -109,14 +110,6 @@ def _scaling(runtime: RuntimeConfig) -> ScalingConfig:
         resources_per_worker={"CPU": runtime.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
         placement_strategy=runtime.placement.upper(),
     )
-
-
-def _threads(runtime: RuntimeConfig, workers: int) -> int:
-    if runtime.threads:
-        return runtime.threads
-    if cluster_address(runtime):
-        return max(1, int(runtime.cpus_per_worker))
-    return max(1, (os.cpu_count() or 1) // workers)
 
 
 @contextmanager

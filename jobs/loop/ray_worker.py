@@ -16,7 +16,7 @@ from torch import distributed
 from jobs.config import RuntimeConfig
 from jobs.executors import training_device
 from jobs.loop.finite import TrainingDiverged
-from jobs.loop.ranks import Ranks
+from jobs.loop.parallel import Ranks
 
 # Another try would end in the same way.
 USER_ERRORS = (ValueError, TrainingDiverged)

@@ -16,8 +16,10 @@ from jobs.config import TrainConfig
 from jobs.executors import OnProgress, autocast, pick_dtype
 from jobs.loop.finite import FiniteGuard
 from jobs.loop.parallel import (
+    SINGLE_PROCESS,
     Losses,
     LossFunction,
+    Ranks,
     gathered,
     on_this_rank,
     own_parts,
@@ -26,7 +28,6 @@ from jobs.loop.parallel import (
     whole_tensor,
     with_loss,
 )
-from jobs.loop.ranks import SINGLE_PROCESS, Ranks
 from jobs.loop.stopping import TrainingStopped, stop_signals
 from jobs.runs import CheckpointWriter, MetricsLog, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
 from stores import JointLoader, Loader

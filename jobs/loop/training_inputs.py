@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jobs.config import TrainConfig
-from jobs.loop.ranks import SINGLE_PROCESS, Ranks
+from jobs.loop.parallel import SINGLE_PROCESS, Ranks
 from stores import JointLoader, Loader, Store
 
 # These settings change how a run is watched or fed, never its weights (but for the order of sums).

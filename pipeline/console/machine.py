@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from jobs.executors import has_fast_bf16
+from jobs.executors import available_processors, has_fast_bf16
 
 
 def machine_facts() -> str:
@@ -14,7 +14,7 @@ def machine_facts() -> str:
     bf16 = "fast bf16" if has_fast_bf16(torch.device("cpu")) else "no fast bf16"
     load = os.getloadavg()[0]
     return (
-        f"{_processor()}, {len(os.sched_getaffinity(0))} processors, {torch.get_num_threads()} threads, {bf16}, "
+        f"{_processor()}, {available_processors()} processors, {torch.get_num_threads()} threads, {bf16}, "
         f"torch {torch.__version__}, Python {platform.python_version()}, load {load:.1f}"
     )
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jobs.config.stages import AutoencoderConfig, DecoderConfig, GeneratorConfig, RuntimeConfig
-from jobs.loop.ranks import Ranks
+from jobs.loop.parallel import Ranks
 from jobs.loop.ray_train import check_workers
 from jobs.loop.stopping import TrainingStopped
 from jobs.loop.training_inputs import batches

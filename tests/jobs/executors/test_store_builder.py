@@ -1,6 +1,6 @@
 """What shards amount to."""
 
-from jobs.executors.counters import ShardCounters
+from jobs.executors.store_builder import ShardCounters
 
 
 def test_nothing_is_told_of_what_has_not_happened():
