@@ -17,7 +17,7 @@ def setting(
     flag: str | None = None,
     absent: str | None = None,
 ) -> Any:
-    """A dataclass field whose metadata states what a person may write there.
+    """A dataclass field whose metadata states what may be written there.
 
     `low` and `high` are inclusive. `group` heads the option in `--help`; `flag` is its name there where the field's own
     would not do; `absent` is a word for None. The unit belongs into the name or `help`.

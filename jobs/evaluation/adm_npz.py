@@ -67,7 +67,7 @@ class StatisticsFile:
         if facts.name != INCEPTION or widths not in ([POOLED_DIM], [POOLED_DIM, SPATIAL_DIM]):
             raise ValueError(
                 f"{self.path}: expected statistics made by {facts.title}'s network; it does not say what made them, so "
-                f"they are taken for InceptionV3's ({POOLED_DIM} and {SPATIAL_DIM} channels; found {widths}); "
+                f"they are taken for InceptionV3's ({POOLED_DIM} and {SPATIAL_DIM} channels; received {widths}); "
                 "name a set of images instead, or statistics that --export-npz wrote"
             )
 
@@ -135,7 +135,7 @@ def _gaussian(file: Any, names: tuple[str, str], path: Path) -> Gaussian:
         raise ValueError(f"{path}: {' and '.join(names)}: expected numbers; they cannot be read: {error}") from error
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise ValueError(
-            f"{path}: expected {names[0]} (D,) and {names[1]} (D, D); found {tuple(mean.shape)} and "
+            f"{path}: expected {names[0]} (D,) and {names[1]} (D, D); received {tuple(mean.shape)} and "
             f"{tuple(covariance.shape)}"
         )
     return Gaussian(mean, covariance)

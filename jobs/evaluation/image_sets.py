@@ -67,7 +67,7 @@ def square_size(shape: tuple[int, ...], dtype: Any, where: str) -> int:
         ValueError: other arrays; `where` names them.
     """
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or str(dtype) != "uint8":
-        raise ValueError(f"{where}: expected square images uint8 (N, S, S, 3); found {dtype} {shape}")
+        raise ValueError(f"{where}: expected square images uint8 (N, S, S, 3); received {dtype} {shape}")
     return shape[1]
 
 
@@ -86,7 +86,7 @@ class StoreImages:
     def __post_init__(self) -> None:
         if "pixels" not in self.store.arrays:
             raise ValueError(
-                f"{self.store.url}: expected a store with images; found {', '.join(self.store.arrays)}; "
+                f"{self.store.url}: expected a store with images; received {', '.join(self.store.arrays)}; "
                 "name a store of samples, or one made by `fae-pipe extract --pixels`"
             )
         require_images(len(self.rows), f"{self.store.url}, split {self.split or 'any'}")
@@ -267,7 +267,9 @@ def file_images(
 def require_images(count: int, where: str) -> None:
     """Raise ValueError when there are too few images to compare; `where` names the set."""
     if count < 2:
-        raise ValueError(f"{where}: expected at least 2 images to evaluate; found {count}; choose another set or split")
+        raise ValueError(
+            f"{where}: expected at least 2 images to evaluate; received {count}; choose another set or split"
+        )
 
 
 def _own_size(source: Source, table: pa.Table) -> int:

@@ -40,9 +40,9 @@ def why_no_classes(store: Store) -> str | None:
     """Why no classifier can be probed on this store, None when it can be."""
     train, val = (store.labels[labeled_rows(store, split, 0)] for split in ("train", "val"))
     if not len(val):
-        return "expected held-out rows with labels; found none; extract with --holdout, or images in val/"
+        return "expected held-out rows with labels; received none; extract with --holdout, or images in val/"
     if len(np.unique(train)) < 2:
-        return f"expected training rows of at least 2 classes; found {len(np.unique(train))}"
+        return f"expected training rows of at least 2 classes; received {len(np.unique(train))}"
     return None
 
 
@@ -107,7 +107,7 @@ def draw_pairs(store: Store, count: int, seed: int) -> np.ndarray:
     """
     _, rows = evaluation_rows(store, store.num_rows)
     if len(rows) < 2:
-        raise ValueError(f"{store.url}: expected at least 2 readable rows to match; found {len(rows)}")
+        raise ValueError(f"{store.url}: expected at least 2 readable rows to match; received {len(rows)}")
     labels = store.labels[rows]
     classes = [rows[labels == label] for label in np.unique(labels[labels >= 0])]
     groups = [group for group in classes if len(group) > 1] or [rows]

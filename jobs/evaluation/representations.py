@@ -14,7 +14,7 @@ from jobs.runs import RunFolder, load_feature_autoencoder
 from stores import Store
 
 KINDS = ("x", "z", "x_hat")
-# Training rows whose latents give the channels' mean and deviation when no latent store tells them.
+# Training rows whose latents give the channels' mean and deviation when there is no latent store.
 SCALE_ROWS = 512
 Tokens = dict[str, Tensor]
 
@@ -116,7 +116,7 @@ class Representations:
         found = self.features.arrays["features"].row_shape
         if found != expected:
             raise ValueError(
-                f"{self.features.url}: expected features {expected} for {path}; found {found}; "
+                f"{self.features.url}: expected features {expected} for {path}; received {found}; "
                 "give the store that the autoencoder was trained on, or one of the same encoder"
             )
 
@@ -125,14 +125,14 @@ def check_latents(features: Store, autoencoder: RunFolder, latents: Store) -> No
     """Raise ValueError unless these latents are means (or moments) of these features by this autoencoder."""
     made_from = latents.manifest.ingredients
     if made_from.get("latents") == "draw":
-        raise ValueError(f"{latents.url}: expected latents of means or moments; found draws; leave out --latents")
+        raise ValueError(f"{latents.url}: expected latents of means or moments; received draws; leave out --latents")
     for what, expected in (
         ("features_content_id", features.content_id),
         ("autoencoder_sha256", autoencoder.weights_sha256),
     ):
         if made_from.get(what) != expected:
             raise ValueError(
-                f"{latents.url}: expected latents of {features.url} by {autoencoder.path}; found another {what}; "
+                f"{latents.url}: expected latents of {features.url} by {autoencoder.path}; received another {what}; "
                 "run `fae-pipe encode`, or leave out --latents"
             )
 

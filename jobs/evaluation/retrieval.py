@@ -30,7 +30,7 @@ def captioned_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
         if len(rows) > 1:
             return split, rows[:most] if most else rows
     raise ValueError(
-        f"--text-tower: {store.url}: expected at least 2 rows with captions; found none such; extract from images "
+        f"--text-tower: {store.url}: expected at least 2 rows with captions; received none such; extract from images "
         "with captions"
     )
 

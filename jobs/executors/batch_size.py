@@ -1,4 +1,4 @@
-"""How many rows a forward pass takes: what was asked for, what a store has recorded, or the most that fit."""
+"""How many rows a forward pass takes: the number set, the one that a store has recorded, or the most that fit."""
 
 import logging
 import os
@@ -10,25 +10,25 @@ import torch
 from stores import StoreWriter
 
 LOG = logging.getLogger(__name__)
-MEMORY_SHARE = 0.8  # of a GPU's memory; what is left serves fragmentation and the copies of batches on their way
+MEMORY_SHARE = 0.8  # of a GPU's memory; the rest is for fragmentation and batches in transfer
 MOST_ROWS = 1024
 MOST_ROWS_ON_CPU = 32  # more rows make no pass on a processor faster
 
 
-def settle_batch_size(writer: StoreWriter, asked: int | None, find: Callable[[], int]) -> None:
+def settle_batch_size(writer: StoreWriter, requested: int | None, find: Callable[[], int]) -> None:
     """Record the batch size in the store's manifest before its first shard; afterwards the recorded one counts.
 
-    `asked` None (auto) calls `find` once; the result is logged.
+    `requested` None (auto) calls `find` once; the result is logged.
     """
     recorded = writer.manifest.attributes.get("batch_size") if writer.begun else None
     if recorded is not None and len(writer.missing_shards()) < writer.num_shards:
-        if asked not in (None, recorded):
-            LOG.warning("batch size %d, as this store was begun; %d counts for a new one", recorded, asked)
+        if requested not in (None, recorded):
+            LOG.warning("batch size %d, as this store was begun; %d counts for a new one", recorded, requested)
         return
-    if asked is None and recorded is not None:
+    if requested is None and recorded is not None:
         return
-    size = asked or find()
-    if asked is None:
+    size = requested or find()
+    if requested is None:
         LOG.warning("batch size %d is the largest that fits", size)
     with writer.lease() if writer.begun else nullcontext():
         writer.set_attributes(batch_size=size)

@@ -37,7 +37,7 @@ def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterato
 
 
 class _ActorPool:
-    """Actors by slot; `calls` are what they were asked: a shard, or None for a sign of life."""
+    """Actors by slot; `calls` are their pending calls: a shard, or None for the call that shows that they live."""
 
     def __init__(self, start: StartActor, count: int) -> None:
         self.start = start

@@ -1,4 +1,4 @@
-"""Hand shards to workers, one process or many, until none is missing."""
+"""Run shards on workers, in this process or on Ray, until none is missing."""
 
 import logging
 from collections import deque

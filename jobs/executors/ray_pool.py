@@ -29,7 +29,7 @@ class _Actor:
         self.worker: ShardWorker | None = None
 
     def run(self, shard: int) -> ShardResult:
-        # Made here and not in __init__, whose errors Ray hands on as text: a person's mistake keeps its class.
+        # Made here and not in __init__, whose errors Ray passes on as text: so a user's error keeps its class.
         with self.making:
             self.worker = self.worker or self.factory()
         return self.worker.run(shard)

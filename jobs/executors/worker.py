@@ -1,4 +1,4 @@
-"""The contract between those who hand shards out, the workers that do them, and those who watch."""
+"""The contract between the dispatcher of shards, the workers that make them, and progress reports."""
 
 import time
 from collections.abc import Callable

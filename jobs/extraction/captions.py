@@ -172,7 +172,7 @@ class TextWorker:
         self.inference_pool = InferencePool(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
-        """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
+        """Encode and commit one shard; `seconds` in the result is the time this call waited, by part."""
         span, timer = self.writer.shard_rows(shard), StageTimer()
         kept = self.writer.reused_rows(shard)
         rows = self.captions.slice(span.start, len(span)).to_pylist()

@@ -26,10 +26,10 @@ Work = queue.SimpleQueue[Decoding | None]
 
 
 class Decoders:
-    """`threads` daemon threads; a decoder cannot be stopped, so one that passes the deadline is left to itself.
+    """`threads` daemon threads that decode; one that exceeds the deadline is abandoned, since it cannot be stopped.
 
-    Reading the bytes does not count: a slow disk is no fault of the image's. What a decoder given up writes later
-    goes into the room of a rejected image.
+    Reading the bytes does not count: a slow disk is no fault of the image's. What an abandoned thread writes later
+    goes into the buffer of a rejected image.
     """
 
     def __init__(self, threads: int, deadline_seconds: float) -> None:
@@ -79,7 +79,7 @@ class Decoders:
 
 
 def _decode_all(work: Work, running: set[Decoding], lock: threading.Lock) -> None:
-    """What a thread does; it knows not the decoders themselves, so that they can be forgotten and it ends."""
+    """The loop of a thread; it holds no reference to the `Decoders`, so that it ends when these are collected."""
     while (image := work.get()) is not None:
         try:
             data = image.read()

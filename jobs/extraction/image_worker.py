@@ -61,7 +61,7 @@ class ExtractWorker:
         )
 
     def run(self, unit: int) -> ShardResult:
-        """Extract and commit what is missing of a unit; `seconds` of the result tells what this call waited for."""
+        """Extract and commit what is missing of a unit; `seconds` in the result is the time waited, by part."""
         span = self.coarsest.shard_rows(unit)
         parts = [part for builder in self.builders for part in builder.missing(span)]
         rows = np.unique(np.concatenate([np.empty(0, np.int64), *(part.new_rows() for part in parts)]))

@@ -97,7 +97,7 @@ class EncodeWorker:
         self.inference_pool = InferencePool(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
-        """Encode and commit one shard; `seconds` of the result tells what this call waited for."""
+        """Encode and commit one shard; `seconds` in the result is the time this call waited, by part."""
         span = self.writer.shard_rows(shard)
         rows = np.arange(span.start, span.stop)
         kept = self.writer.reused_rows(shard)

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: left out on the device, counted there, and told about later."""
+"""Steps whose loss or gradient is not finite: skipped on the device, counted there, reported at the next log line."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ class TrainingDiverged(RuntimeError):
 class FiniteGuard:
     """Watches losses and gradient norms without waiting for the device.
 
-    The optimizer is told through `found_inf`, the way a gradient scaler tells it, so a bad step changes no weight.
+    The optimizer reads `found_inf`, as with a gradient scaler, so a bad step changes no weight.
     """
 
     def __init__(self, device: torch.device, allowed: int) -> None:

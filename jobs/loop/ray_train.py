@@ -38,13 +38,13 @@ POLL_SECONDS = 0.25
 def train_on_ray(
     training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> None:
-    """Run `training` on a group of workers while this process tells of their progress.
+    """Run `training` on a group of workers while this process reports their progress.
 
     The run's folder must be reachable from every node.
 
     Raises:
         ValueError, TrainingDiverged: what a worker met, as it would be raised in this process.
-        TrainingStopped: on SIGINT or SIGTERM; the workers end at once, so that the newest checkpoint is what is left.
+        TrainingStopped: on SIGINT or SIGTERM; the workers end at once, and the newest checkpoint is kept.
         RuntimeError: workers were lost, or failed, more often than `max_failures`.
     """
     check_workers(config.batch_size, config.accumulate, runtime)

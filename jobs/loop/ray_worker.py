@@ -1,4 +1,4 @@
-"""One worker of a Ray Train group: it meets the others, trains, and hands a person's mistake back."""
+"""One worker of a Ray Train group: it joins the process group, trains, and returns a user's error."""
 
 import ipaddress
 import os

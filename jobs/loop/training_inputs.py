@@ -89,4 +89,4 @@ def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
         rows = store.rows(split)
         if len(rows):
             return split, rows[:most]
-    raise ValueError(f"{store.path}: expected at least one readable row; found none")
+    raise ValueError(f"{store.path}: expected at least one readable row; received none")

@@ -47,7 +47,7 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown(wait=True)
-        if error is None:  # else the first error is the one to tell
+        if error is None:  # else the first error is the one to raise
             self.wait()
 
 

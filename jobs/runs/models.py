@@ -47,7 +47,7 @@ def load_feature_autoencoder(run: RunFolder, device: torch.device) -> FeatureAut
     """
     if run.decodes_to_pixels:
         raise ValueError(
-            f"{run.path}: expected an autoencoder of features; found a VAE of pixels, which rebuilds none; "
+            f"{run.path}: expected an autoencoder of features; received a VAE of pixels, which rebuilds none; "
             "name another one with --autoencoder"
         )
     model: FeatureAutoencoder = load_model(FeatureAutoencoder, run.model_path, device)

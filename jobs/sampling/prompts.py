@@ -66,7 +66,7 @@ def read_prompts(file: Path) -> list[str]:
         raise ValueError(f"prompts: {file}: expected a text file, or the word {HELD_OUT}; {error}") from error
     lines = [line for line in lines if line]
     if not lines:
-        raise ValueError(f"prompts: {file}: expected one prompt a line; found none")
+        raise ValueError(f"prompts: {file}: expected one prompt a line; received none")
     return [_caption(line, file) for line in lines] if file.suffix == ".jsonl" else lines
 
 
@@ -80,7 +80,9 @@ def held_out_prompts(text: Store, most: int) -> list[str]:
     captions = text.index["caption"].take(rows).to_pylist()
     found = [row[0] for row in captions if row]
     if not found:
-        raise ValueError(f"prompts: {text.path}: expected held-out rows with captions; found none; give --prompt TEXT")
+        raise ValueError(
+            f"prompts: {text.path}: expected held-out rows with captions; received none; give --prompt TEXT"
+        )
     return found
 
 
@@ -109,7 +111,7 @@ def recorded_text_encoder(name: str, sha256: str, user: str, remedy: str, device
     found = text_encoder_sha256(folder)
     if found != sha256:
         raise ValueError(
-            f"text_encoder {name}: expected the one that {user} (digest {sha256[:12]}); found another in {folder} "
+            f"text_encoder {name}: expected the one that {user} (digest {sha256[:12]}); received another in {folder} "
             f"(digest {found[:12]}); put the former there, or {remedy}"
         )
     return TextEncoder.load(folder, device)

@@ -86,22 +86,22 @@ class Nearest:
 def nearest_images(images: np.ndarray, store: Store, rows: np.ndarray, others: bool = False) -> Nearest:
     """Search the stored images of `rows` for the nearest one of each image uint8 (N, H, W, 3).
 
-    The distance is the root mean square difference of values in [0, 1] after averaging both to 32 x 32. `others`: a
-    image that is the same to the last bit does not count, so that rows of the store can be asked for their neighbor.
+    The distance is the root mean square difference of values in [0, 1] after averaging both to 32 x 32. `others`: an
+    identical image does not count, so that a row of the store can be compared with its neighbors.
     """
-    asked = _small(images)
-    best = torch.full((len(asked),), torch.inf)
-    places = torch.zeros(len(asked), dtype=torch.int64)
+    queries = _small(images)
+    best = torch.full((len(queries),), torch.inf)
+    places = torch.zeros(len(queries), dtype=torch.int64)
     for start in range(0, len(rows), READ_ROWS):
         part = rows[start : start + READ_ROWS]
-        distances = torch.cdist(asked, _small(store.read("pixels", part, view=0)))  # (N, M)
+        distances = torch.cdist(queries, _small(store.read("pixels", part, view=0)))  # (N, M)
         if others:
             distances[distances < 1e-6] = torch.inf
         found, at = distances.min(dim=1)
         places = torch.where(found < best, torch.from_numpy(part)[at], places)
         best = torch.minimum(best, found)
     shown = store.read("pixels", places.numpy(), view=0)
-    return Nearest(places.numpy(), shown, (best / asked.shape[1] ** 0.5).numpy())
+    return Nearest(places.numpy(), shown, (best / queries.shape[1] ** 0.5).numpy())
 
 
 def _small(images: np.ndarray) -> torch.Tensor:

@@ -93,7 +93,7 @@ class SampleWorker:
         self.inference_pool = InferencePool(self.sampler.latent_decoder.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
-        """Make and commit one shard; `seconds` of the result tells what this call waited for."""
+        """Make and commit one shard; `seconds` in the result is the time this call waited, by part."""
         rows, timer, size = self.writer.shard_rows(shard), StageTimer(), self.config.batch_size
         plan = self._plan(rows)
         conditions = self.sampler.conditions(plan)

@@ -70,11 +70,11 @@ def test_files_of_others_are_taken_for_inceptions_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "narrow.npz", mu=np.zeros(64), sigma=np.zeros((64, 64)))
     narrow = read_statistics(tmp_path / "narrow.npz")
     assert narrow is not None
-    with pytest.raises(ValueError, match=r"found \[64\]"):
+    with pytest.raises(ValueError, match=r"received \[64\]"):
         narrow.of(FACTS, 256)
 
 
 def test_arrays_of_other_shapes_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", mu=np.zeros(4), sigma=np.zeros((4, 5)))
-    with pytest.raises(ValueError, match=r"expected mu \(D,\) and sigma \(D, D\); found \(4,\) and \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"expected mu \(D,\) and sigma \(D, D\); received \(4,\) and \(4, 5\)"):
         read_statistics(tmp_path / "a.npz")

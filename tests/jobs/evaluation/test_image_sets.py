@@ -86,7 +86,7 @@ def test_broken_images_are_named_and_left_out(opened: Any, write_folder: Any, tm
 
 
 def test_a_split_without_images_is_refused(opened: Any, write_folder: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="split val: expected at least 2 images to evaluate; found 0"):
+    with pytest.raises(ValueError, match="split val: expected at least 2 images to evaluate; received 0"):
         opened(write_folder(tmp_path / "images"), split="val")
 
 
@@ -98,7 +98,7 @@ def test_npz_images_come_in_order_and_up_to_the_count(tmp_path: Path) -> None:
     np.testing.assert_array_equal(by_number(list(images.batches(3))), pixels[:5])
     assert images.identity != NpzImages(tmp_path / "a.npz").identity
     np.savez(tmp_path / "wide.npz", arr_0=pixels[:, :4])
-    with pytest.raises(ValueError, match=r"expected square images uint8 \(N, S, S, 3\); found uint8"):
+    with pytest.raises(ValueError, match=r"expected square images uint8 \(N, S, S, 3\); received uint8"):
         NpzImages(tmp_path / "wide.npz").identity  # noqa: B018 - asking is what is tested
 
 
@@ -130,7 +130,7 @@ def test_a_store_gives_the_rows_of_a_split(tmp_path: Path) -> None:
 
 def test_a_store_without_images_is_refused(tmp_path: Path) -> None:
     store = store_of(tmp_path, ArraySpec("latents", (2, 2, 4)), np.zeros((6, 2, 2, 4), np.float16))
-    with pytest.raises(ValueError, match="expected a store with images; found latents"):
+    with pytest.raises(ValueError, match="expected a store with images; received latents"):
         StoreImages(store)
 
 

@@ -159,7 +159,7 @@ def test_latents_of_other_things_are_refused(
     store: Store, make_store: Callable[..., Store], make_run: Callable[..., RunFolder], tmp_path: Path
 ) -> None:
     run = make_run()
-    with pytest.raises(ValueError, match="found draws"):
+    with pytest.raises(ValueError, match="received draws"):
         Representations(store, run, encoded(store, run, tmp_path, latents="draw"))
     latents = encoded(store, run, tmp_path)
     with pytest.raises(ValueError, match="another autoencoder_sha256"):
