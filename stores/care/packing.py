@@ -50,7 +50,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Archive:
+class PackedCopy:
     """What `pack` made: bytes of the arrays before and after."""
 
     path: Path
@@ -61,7 +61,7 @@ class Archive:
 
 def pack(
     store: Store, out: Path | str, compressor: str = "blosc", level: int = 5, progress: Progress | None = None
-) -> Archive:
+) -> PackedCopy:
     """Copy a store to the new folder `out`, one compressed chunk for each (row, view); every shard is read back.
 
     "blosc" shuffles bits and compresses with zstd, which suits floats; "zstd" and "gzip" take the bytes as they are.
@@ -97,7 +97,7 @@ def pack(
         raise
     fsync_directory(out.parent)
     after = sum(path.stat().st_size for path in (out / DATA).rglob("*") if path.is_file())
-    return Archive(out, store.content_id, before, after)
+    return PackedCopy(out, store.content_id, before, after)
 
 
 def unpack(archive: Path | str, parent: Location, progress: Progress | None = None) -> Store:

@@ -14,7 +14,7 @@ from stores.loader.batch_sampler import BatchSampler, EpochOrder, FullShuffle, S
 from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.transfer import Batch, BufferPool, Transfer, prefetched
-from stores.loader.windows import BatchGroup, Cursor, RowSource, Segment, batch_groups
+from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, Segment, batch_groups
 
 # What a streaming loader reads at once when its order is not made of whole shards.
 WINDOW_BYTES = 512 << 20
@@ -146,7 +146,9 @@ class Loader:
 
     def _batches(self, epoch: int, step: int, endless: bool) -> Iterator[Batch]:
         max_batches = max(1, GROUP_BYTES * self.options.world_size // (self._row_bytes * self.options.batch_size))
-        groups = batch_groups(self._source, self.sampler, self._columns, Cursor(epoch, step, endless, max_batches))
+        groups = batch_groups(
+            self._source, self.sampler, self._columns, LoaderCursor(epoch, step, endless, max_batches)
+        )
         sent = ((group, *self._transfer.send(partial(self._gather, group.segments), self._finish)) for group in groups)
         for group, values, arrived in prefetched(sent, self.options.prefetch):
             batches = self._split(self._transfer.receive(values, arrived), group)

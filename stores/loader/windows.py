@@ -59,7 +59,7 @@ class BatchGroup:
 
 
 @dataclass(frozen=True)
-class Cursor:
+class LoaderCursor:
     """Where batches begin, and how: `endless` goes on after the epoch, `max_batches` are gathered at once at most."""
 
     epoch: int
@@ -94,7 +94,9 @@ class _Window:
         return [Segment(stop - start, columns, self.slots.slice(start, stop))]
 
 
-def batch_groups(source: RowSource, sampler: BatchSampler, columns: Columns, start: Cursor) -> Iterator[BatchGroup]:
+def batch_groups(
+    source: RowSource, sampler: BatchSampler, columns: Columns, start: LoaderCursor
+) -> Iterator[BatchGroup]:
     """The batches from `start` on; `columns` hold a value for each row of the selection."""
     open_windows: deque[_Window] = deque()
     windows = prefetched(_windows(source, sampler, columns, start), source.prefetch_windows)
@@ -116,7 +118,7 @@ def batch_groups(source: RowSource, sampler: BatchSampler, columns: Columns, sta
         windows.close()
 
 
-def _windows(source: RowSource, sampler: BatchSampler, columns: Columns, start: Cursor) -> Iterator[_Window]:
+def _windows(source: RowSource, sampler: BatchSampler, columns: Columns, start: LoaderCursor) -> Iterator[_Window]:
     begin = start.step * sampler.batch_size
     for epoch in itertools.count(start.epoch) if start.endless else [start.epoch]:
         for first, last in itertools.pairwise(source.windows(sampler, epoch).tolist()):
