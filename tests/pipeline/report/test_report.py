@@ -16,7 +16,7 @@ from pipeline.cli import main
 from pipeline.report import image_html, records
 from pipeline.report.curves import channel_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
-from pipeline.report.page import Section, render_page, table
+from pipeline.report.page import Section, page_table, render_page
 from pipeline.report.subjects import open_subject
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -127,7 +127,7 @@ def test_names_are_text_and_never_markup(world):
     assert "&lt;b&gt;" in page
     assert "&lt;u&gt;" in page
     assert "<i>body</i>" in page
-    assert "&lt;img" in table([{"name": "<img src=x>"}])
+    assert "&lt;img" in page_table([{"name": "<img src=x>"}])
     subject = open_subject(world.root, str(world.made.models.generator.path))
     subject.generator.path = Path("<script>alert(1)</script>")
     assert "<script" not in lineage_graph([subject])

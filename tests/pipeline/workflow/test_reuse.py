@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from jobs.extraction.captions import TextWorker
-from jobs.extraction.image_worker import _Filler
+from jobs.extraction.image_worker import _StoreBuilder
 from jobs.extraction.latents import EncodeWorker
 from jobs.loop.trainer import Trainer
 from pipeline.config.recipe import override
@@ -57,10 +57,10 @@ def work(monkeypatch):
 
         monkeypatch.setattr(owner, method, count)
 
-    counted(_Filler, "_encode", "images", lambda pixels, features: len(pixels))
+    counted(_StoreBuilder, "_encode", "images", lambda pixels, features: len(pixels))
     counted(TextWorker, "_encode", "captions", lambda texts, start, arrays: len(texts))
     counted(EncodeWorker, "run", "latent shards", lambda shard: 1)
-    counted(Trainer, "update", "steps", lambda *args: 1)
+    counted(Trainer, "optimizer_step", "steps", lambda *args: 1)
     return done
 
 
