@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 if TYPE_CHECKING:
     import torch  # images alone are read without it: it takes seconds to import
@@ -210,6 +210,6 @@ _BRANDS = dict.fromkeys(("heic", "heix", "hevc", "heim", "heis", "mif1", "msf1")
 
 
 def _one_line(error: Exception, data: bytes) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"expected an image ({', '.join(FORMATS)}); received {describe_bytes(data)}"
     return f"cannot be decoded: {' '.join(str(error).split())[:200] or type(error).__name__}"

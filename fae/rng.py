@@ -66,7 +66,8 @@ def _draw(
     values = draw((times * generator.total, *shape[1:]), source)
     # (times·total, ...) -> (times, total, ...) -> (times, rows, ...) -> (times·rows, ...)
     rows = values.unflatten(0, (times, generator.total))[:, generator.first : generator.first + generator.rows]
-    return rows.flatten(0, 1).to(device)
+    out: Tensor = rows.flatten(0, 1).to(device)
+    return out
 
 
 def noise_stream(seeds: Sequence[int], shape: Sequence[int], device: Device = "cpu") -> Draw:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
 ROOMS = {
     "stores": "backends | format > core > write | loader | care > exchange > sources > testing",
     "fae": "rng | weights | optim | nn | images | principal > encoders | sampling > models | losses "
-    "> generators | metrics > probes > export",
+    "> generators | metrics > probes > export > testing",
     "jobs": "config > runs > executors > extraction > loop > train > sampling > evaluation > testing",
     "pipeline": "config > console > drawing > artifacts > plan | evaluation | view > report > inspection > workflow "
     "> commands > cli",

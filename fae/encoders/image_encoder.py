@@ -154,7 +154,8 @@ class FrozenEncoder(nn.Module):
         if self.norm == "affine-free":
             tokens = F.layer_norm(tokens, (self.dim,), eps=self.norm_eps)
         # (N, h*w, C) -> (N, h, w, C)
-        return tokens.reshape(len(tokens), *self.grid, self.dim)
+        out: torch.Tensor = tokens.reshape(len(tokens), *self.grid, self.dim)
+        return out
 
     def tapped(self, images: torch.Tensor, **options: Any) -> Any:
         """What timm gives of the tapped block for prepared images (N, 3, H, W): tokens (N, h*w, C) by default."""

@@ -169,7 +169,8 @@ def _pooled(found: Any, states: Tensor, mask: Tensor) -> Tensor:
     """(N, P): the model's own, or the mean of the states that count."""
     own = getattr(found, "text_embeds", None)
     if own is not None:
-        return own.float()
+        out: Tensor = own.float()
+        return out
     return states.sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 

@@ -31,7 +31,7 @@ OnStepEnd = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str
 
 
 def make_scheduler(transport: Transport) -> FlowMatchEulerDiscreteScheduler:
-    """diffusers' Euler scheduler with the transport's shift, converted to diffusers' convention."""
+    """Make diffusers' Euler scheduler with the transport's shift, converted to diffusers' convention."""
     return FlowMatchEulerDiscreteScheduler(shift=shift_to_diffusers(transport.solver_shift))
 
 
@@ -95,7 +95,9 @@ class FAEPipeline(DiffusionPipeline):
         """A pipeline of trained parts; the latents' statistics move from the generator into the autoencoder.
 
         Args:
-            generator, autoencoder, pixel_decoder: trained on each other.
+            generator: trained on latents of the autoencoder.
+            autoencoder: trained on the features that the pixel decoder reads.
+            pixel_decoder: features to images.
             class_names: by id, where the generator takes classes.
             text: the text encoder that a generator of captions was trained with.
 
@@ -147,6 +149,7 @@ class FAEPipeline(DiffusionPipeline):
             latents: normalized noise (N, h, w, c), instead of both.
             output_type: pil, np (N, H, W, 3) in [0, 1], pt (N, 3, H, W) in [0, 1], or latent: (N, h, w, c) as the
                 autoencoder has them.
+            return_dict: an ImagePipelineOutput, or a tuple when False.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each of the scheduler's
                 steps; may return other latents. Setting `pipeline._interrupt` ends the loop.
             callback_on_step_end_tensor_inputs: what it is handed; latents alone.
@@ -221,7 +224,8 @@ class FAEPipeline(DiffusionPipeline):
         return self.text_encoder is None and self._num_classes == 0
 
     def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
-        return self.transformer(x.to(self.transformer.dtype), t, y)
+        out: torch.Tensor = self.transformer(x.to(self.transformer.dtype), t, y)
+        return out
 
     @staticmethod
     def _check_unconditional(class_labels: Labels | None, prompt: str | Sequence[str] | None, spans: Guidance) -> None:

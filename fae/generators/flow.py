@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from fae.generators.diffusion import Batch, Generator
+from fae.generators.base import Batch, Generator
 from fae.models import FlowBlock, Flowed, StarFlow, bits_per_dim
 from fae.rng import normal, seeded_noise
 from fae.sampling import Conditions, EmptyCaption, Guidance
@@ -58,6 +58,7 @@ class FlowGenerator(Generator):
 
         Args:
             batch: `latents` (N, h, w, c) or moments (N, h, w, 2·c), and what `conditions` takes.
+            generator: source of every draw.
 
         Returns:
             `loss`, `bits_per_dim` and `inner_norm`. Scalars, float32.
@@ -104,7 +105,8 @@ class FlowGenerator(Generator):
         Args:
             conditions: one for each sample.
             seeds: one for each sample.
-            steps, solver: of diffusion; a flow has neither.
+            steps: of diffusion; a flow has none.
+            solver: of diffusion; a flow has none.
             guidance: intervals of t with their scale, where the k-th of T tokens to be made has t = 1 - k/T: 1 while
                 all is noise, near 0 at the last one.
             guide_model: must be absent: two flows have no inner tokens in common that one could guide the other by.

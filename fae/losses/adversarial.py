@@ -82,7 +82,8 @@ def adaptive_weight(reconstruction: torch.Tensor, adversarial: torch.Tensor, las
     (wanted,) = torch.autograd.grad(reconstruction, last_weight, retain_graph=True)
     (given,) = torch.autograd.grad(adversarial, last_weight, retain_graph=True)
     _mean_over_ranks([wanted, given])
-    return (wanted.norm() / (given.norm() + 1e-6)).clamp(0, 1e4).detach()
+    out: torch.Tensor = (wanted.norm() / (given.norm() + 1e-6)).clamp(0, 1e4).detach()
+    return out
 
 
 def _mean_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
@@ -183,7 +184,7 @@ class Adversary:
         """Logits of decoded images, differentiable in these alone."""
         for value in self.trainable:
             value.requires_grad_(False)
-        logits = self.network(diff_augment(decoded, self.config.augment, generator)).float()
+        logits: torch.Tensor = self.network(diff_augment(decoded, self.config.augment, generator)).float()
         for value in self.trainable:
             value.requires_grad_(True)
         return logits

@@ -16,9 +16,10 @@ POLICIES = ("color", "translation", "cutout")
 def diff_augment(
     images: torch.Tensor, policy: Sequence[str] = POLICIES, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Images (N, 3, H, W) in about [-1, 1], each changed by its own draws.
+    """Images, each changed by its own draws.
 
     Args:
+        images: (N, 3, H, W) in about [-1, 1].
         policy: any of `color` (brightness, saturation, contrast), `translation` (up to an eighth of a side, gray moves
             in) and `cutout` (a gray square of half a side); applied in this order.
         generator: source of the draws, on the images' device.

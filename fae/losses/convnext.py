@@ -45,10 +45,12 @@ class ConvNeXtLogits(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Distances (N,), float32."""
         both = F.interpolate(torch.cat([images, targets]), self.input_size, mode="bilinear", antialias=True)
         # One pass for both: (2·N, 3, s, s) -> (2·N, K) -> 2 × (N, K)
         ours, theirs = self.model(((both + 1) / 2 - self.mean) / self.std).float().chunk(2)
-        return (ours - theirs).square().mean(dim=1)
+        out: torch.Tensor = (ours - theirs).square().mean(dim=1)
+        return out
 
     def train(self, mode: bool = True) -> Self:
         """A frozen measure stays in eval mode, whatever holds it."""
@@ -63,4 +65,5 @@ def _load(name: str, path: Path) -> nn.Module:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: expected the weights of {name}, found others: {reason}") from error
     model.pretrained_cfg.pop("state_dict")  # timm keeps it: a second copy of all weights
-    return model
+    network: nn.Module = model
+    return network

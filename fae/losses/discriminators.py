@@ -40,8 +40,11 @@ class PatchGAN(nn.Sequential):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # (N, 1, h, w) -> (N, h·w)
-        return super().forward(images.contiguous(memory_format=torch.channels_last)).flatten(1)
+        """Images (N, 3, H, W) in [-1, 1] → logits (N, L)."""
+        x = images.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            x = layer(x)
+        return x.flatten(1)  # (N, 1, h, w) -> (N, h·w)
 
 
 class ViTDiscriminator(nn.Module):
@@ -74,6 +77,7 @@ class ViTDiscriminator(nn.Module):
         self.register_buffer("std", torch.tensor(encoder.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) in [-1, 1] → logits (N, L)."""
         tokens = self.encoder.model.forward_intermediates(
             self._preprocess(images),
             indices=self.blocks,
@@ -94,7 +98,8 @@ class ViTDiscriminator(nn.Module):
     def _grid(self, tokens: torch.Tensor) -> torch.Tensor:
         # Blocks differ in scale by orders of magnitude, so each token is normalized first.
         tokens = F.layer_norm(tokens, (self.dim,))
-        return tokens.transpose(1, 2).unflatten(2, self.grid)  # (N, h·w, C) -> (N, C, h·w) -> (N, C, h, w)
+        out: torch.Tensor = tokens.transpose(1, 2).unflatten(2, self.grid)  # (N, h·w, C) -> (N, C, h·w) -> (N, C, h, w)
+        return out
 
 
 class _Residual(nn.Module):

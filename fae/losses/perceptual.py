@@ -81,7 +81,8 @@ class LPIPS(nn.Module):
 def _unit(features: torch.Tensor) -> torch.Tensor:
     """Channels scaled to unit length at each pixel, in float32; a pixel without signal stays 0, its gradient too."""
     features = features.float()
-    return features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10)
+    out: torch.Tensor = features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10)
+    return out
 
 
 def _convolution(channels_in: int, channels: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:

@@ -76,6 +76,7 @@ class PerceptualSum(nn.Module):
         self.weights = [weight for _, weight in parts]
 
     def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Weighted sum of the distances, (N,)."""
         total = torch.zeros(len(images), device=images.device)
         for part, weight in zip(self.parts, self.weights, strict=True):
             total = total + weight * part(images, targets).float()
@@ -96,6 +97,7 @@ def pixel_loss(
         target: images of the same shape.
         kind: l1 or l2, averaged over all numbers.
         perceptual: (prediction, target) -> a distance per image (N,), for example LPIPS.
+        perceptual_weight: weight of its mean.
 
     Returns:
         `loss`, `pixel`, and `perceptual` when there is one. Scalars, float32.

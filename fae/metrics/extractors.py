@@ -88,9 +88,11 @@ def pooled_tokens(encoder: FrozenEncoder, pixels: torch.Tensor) -> torch.Tensor:
     found = encoder.tapped(encoder.preprocess(pixels), return_prefix_tokens=True)
     if not encoder.model.num_prefix_tokens:
         tokens = found[0] if isinstance(found, tuple) else found
-        return tokens.float().mean(dim=1)
+        pooled: torch.Tensor = tokens.float().mean(dim=1)
+        return pooled
     _, prefix = found
-    return prefix[:, 0].float()
+    pooled = prefix[:, 0].float()
+    return pooled
 
 
 def _inception(settings: ExtractorSettings, device: torch.device) -> Extractor:

@@ -29,12 +29,14 @@ class Lite0Features(nn.Module):
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
         """uint8 (N, H, W, 3) -> float32 (N, 1280) on the model's device; images are resized whole to 224×224."""
-        return self.model.forward_head(self.model.forward_features(self._prepare(pixels)), pre_logits=True)
+        out: torch.Tensor = self.model.forward_head(self.model.forward_features(self._prepare(pixels)), pre_logits=True)
+        return out
 
     @torch.no_grad()
     def logits(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
         """uint8 (N, H, W, 3) -> float32 (N, 1000), scores of the ImageNet-1k classes."""
-        return self.model(self._prepare(pixels))
+        out: torch.Tensor = self.model(self._prepare(pixels))
+        return out
 
     def train(self, mode: bool = True) -> Self:
         """A frozen extractor stays in eval mode: its batch norms must not follow the images."""

@@ -33,6 +33,7 @@ class WithoutNoise(nn.Module):
     """Means (N, T, c) → mean and log-variance (N, T, 2·c) of a posterior without noise."""
 
     def forward(self, mean: Tensor) -> Tensor:
+        """(N, T, c) → (N, T, 2·c)."""
         return torch.cat([mean, torch.full_like(mean, NO_NOISE_LOGVAR)], dim=-1)
 
 
@@ -50,6 +51,7 @@ class AttentionEncoder(nn.Module):
         self.out = nn.Linear(heads * head_dim, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (N, T, C) → (N, T, out_dim)."""
         latents: Tensor = self.out(self.activation(skip_attention(x, self.qkvs, self.heads)))
         return latents
 
@@ -70,11 +72,13 @@ class TokenTransformer(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, h·w, in) → (N, h·w, width)."""
         x = self.x_embedder(x)
         x = x + self.pos_embed.to(x.dtype)
         for block in self.blocks:
             x = run_block(block, self.gradient_checkpointing, x, self.rope)
-        return self.norm(x)
+        out: Tensor = self.norm(x)
+        return out
 
 
 class FeatureAutoencoder(ModelMixin, ConfigMixin):
@@ -202,7 +206,8 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         check_grid(z, self.grid, self.config.latent_channels, "latents")
         # (N, h, w, c) -> (N, h·w, c) -> (N, h·w, C) -> (N, h, w, C)
         tokens = z.flatten(1, 2).to(self._dtype_of(self.feature_decoder))
-        return self.feature_decoder(tokens).unflatten(1, self.grid).float()
+        out: Tensor = self.feature_decoder(tokens).unflatten(1, self.grid).float()
+        return out
 
     @staticmethod
     def _dtype_of(module: nn.Module) -> torch.dtype:

@@ -76,4 +76,5 @@ class DiT(ModelMixin, ConfigMixin):
         # (N, h, w, c) -> (N, c, h, w) -> (N, h, w, c)
         images = x.permute(0, 3, 1, 2)
         velocity = self.transformer(images, timestep=t * TIME_SCALE, class_labels=y, return_dict=False)[0]
-        return velocity.permute(0, 2, 3, 1).to(x.dtype)
+        out: Tensor = velocity.permute(0, 2, 3, 1).to(x.dtype)
+        return out

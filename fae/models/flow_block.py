@@ -57,7 +57,7 @@ class FlowBlock(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, x: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """x (N, T, c) → z (N, T, c) in the order of x, and log σ (N, T, c) in the block's own; float32."""
+        """Latents x (N, T, c) → z (N, T, c) in the order of x, and log σ (N, T, c) in the block's order; float32."""
         x = self._ordered(x)
         h = self.x_embedder(x[:, :-1].to(self.x_embedder.weight.dtype))  # (N, T-1, c) -> (N, T-1, D)
         h = torch.cat([prefix.to(h.dtype), h], dim=1)  # (N, P+T-1, D)
@@ -68,7 +68,7 @@ class FlowBlock(nn.Module):
         return self._ordered((x - mean) / sigma), sigma.log()
 
     def inverse(self, z: Tensor, prefix: Tensor, guide: Guide | None = None) -> Tensor:
-        """z (N, T, c) → x (N, T, c), guided in each token by the guide's scale for it."""
+        """Noise z (N, T, c) → x (N, T, c), guided in each token by the guide's scale for it."""
         z = self._ordered(z)
         x = torch.empty_like(z)
         rows, tokens, copies = len(z), z.shape[1], 1 if guide is None else 2

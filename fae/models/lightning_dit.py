@@ -31,8 +31,10 @@ class TimestepEmbedder(nn.Module):
         self.linear2 = nn.Linear(dim, dim)
 
     def forward(self, t: Tensor) -> Tensor:
+        """Times (N,) → (N, D)."""
         frequencies = timestep_frequencies(t, self.frequency_dim).to(self.linear1.weight.dtype)
-        return self.linear2(F.silu(self.linear1(frequencies)))
+        out: Tensor = self.linear2(F.silu(self.linear1(frequencies)))
+        return out
 
 
 class LightningDiTBlock(nn.Module):
@@ -47,6 +49,7 @@ class LightningDiTBlock(nn.Module):
         self.adaLN_modulation = nn.Linear(dim, 6 * dim)
 
     def forward(self, x: Tensor, c: Tensor, rope: Tensor) -> Tensor:
+        """Tokens x (N, T, D), condition c (N, D), rope (2, T, D) → (N, T, D)."""
         # (N, D) -> (N, 6·D) -> 6 × (N, 1, D)
         parts = self.adaLN_modulation(c).unsqueeze(1).chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = parts
@@ -64,8 +67,10 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = nn.Linear(dim, 2 * dim)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Tokens x (N, T, D), condition c (N, D) → (N, T, out_channels)."""
         shift, scale = self.adaLN_modulation(c).unsqueeze(1).chunk(2, dim=-1)
-        return self.linear(self.norm_final.modulated(x, shift, scale))
+        out: Tensor = self.linear(self.norm_final.modulated(x, shift, scale))
+        return out
 
 
 class LightningDiT(ModelMixin, ConfigMixin):
@@ -128,7 +133,8 @@ class LightningDiT(ModelMixin, ConfigMixin):
         h, c = self._embedded(x, c)
         for block in self.blocks:
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
-        return self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
+        out: Tensor = self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
+        return out
 
     def _embedded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, h·w, D) with their positions, and the condition (N, D) in their dtype."""

@@ -113,4 +113,5 @@ class MMDiT(ModelMixin, ConfigMixin):
             joint_attention_kwargs={"attention_mask": nn.functional.pad(captions.mask, (tokens, 0), value=True)},
             return_dict=False,
         )[0]
-        return velocity.permute(0, 2, 3, 1).to(x.dtype)  # (N, c, h, w) -> (N, h, w, c)
+        out: Tensor = velocity.permute(0, 2, 3, 1).to(x.dtype)  # (N, c, h, w) -> (N, h, w, c)
+        return out

@@ -21,8 +21,10 @@ class ViTBlock(nn.Module):
         self.mlp = SwiGLU(dim, swiglu_hidden_dim(dim, mlp_ratio, multiple_of=8))
 
     def forward(self, x: Tensor, rope: Tensor | None) -> Tensor:
+        """Tokens x (N, T, D), rope (2, T, D) or none → (N, T, D)."""
         x = x + self.attn(self.norm1(x), rope)
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class LayerNorm(nn.LayerNorm):
@@ -32,6 +34,7 @@ class LayerNorm(nn.LayerNorm):
         super().__init__(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, T, D) → (N, T, D)."""
         return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 

@@ -124,6 +124,7 @@ class StarFlow(ModelMixin, ConfigMixin):
         """Noise z (N, h, w, c) → latents x (N, h, w, c), token by token from cached keys and values.
 
         Args:
+            z: noise (N, h, w, c).
             y: labels (N,) int64, or captions.
             scales: guidance scale of each of the deep block's h·w tokens, in raster order; None or all 1 = none.
         """
@@ -138,7 +139,8 @@ class StarFlow(ModelMixin, ConfigMixin):
         h = top.inverse(h, deep, guide)
         for block, prefix in zip(reversed(lower), reversed(shallow), strict=True):
             h = block.inverse(h, prefix)
-        return h.unflatten(1, self.grid)
+        out: Tensor = h.unflatten(1, self.grid)
+        return out
 
     def generate(self, z: Tensor, y: Tensor | Captions, guidance: Guidance = ()) -> Tensor:
         """Normal noise z (N, h, w, c) and labels y (N,) or captions → latents without noise."""
@@ -150,7 +152,7 @@ class StarFlow(ModelMixin, ConfigMixin):
         return [scale_at(guidance, 1 - token / tokens) for token in range(tokens)]
 
     def denoise(self, x: Tensor, y: Tensor | Captions) -> Tensor:
-        """x + σ²·∇ log p(x), the mean of the latents that x is a noised draw of (Tweedie; TARFlow, sec. 3.4)."""
+        """Add σ²·∇ log p(x): the mean of the latents that x is a noised draw of (Tweedie; TARFlow, sec. 3.4)."""
         if self.noise_std == 0:
             return x
         # Weights that autocast cast without gradients cannot be used with them.

@@ -25,11 +25,13 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """Tokens x (N, T, D), states (N, L, D), mask (N, L) bool → (N, T, D)."""
         # (N, T, D) and (N, L, 2·D) -> 3 × (N, H, T or L, D/H)
         parts = self.q(self.norm(x)), *self.kv(states).chunk(2, dim=-1)
         q, k, v = (to_heads(part, self.num_heads) for part in parts)
         # (N, H, T, D/H) -> (N, T, D)
-        return x + self.proj(attend(q, k, v, mask=mask).transpose(1, 2).flatten(2)).to(x.dtype)
+        out: Tensor = x + self.proj(attend(q, k, v, mask=mask).transpose(1, 2).flatten(2)).to(x.dtype)
+        return out
 
 
 class PooledEmbedder(nn.Module):
@@ -41,7 +43,9 @@ class PooledEmbedder(nn.Module):
         self.linear2 = nn.Linear(dim, dim)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.linear2(F.silu(self.linear1(unit_states(pooled, self.linear1.weight))))
+        """Pooled vectors (N, P) → (N, D)."""
+        out: Tensor = self.linear2(F.silu(self.linear1(unit_states(pooled, self.linear1.weight))))
+        return out
 
 
 class TextLightningDiT(LightningDiT):
@@ -105,4 +109,5 @@ class TextLightningDiT(LightningDiT):
         for cross, block in zip(self.crosses, self.blocks, strict=True):
             h = run_block(cross, self.gradient_checkpointing, h, states, mask)
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
-        return self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
+        out: Tensor = self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
+        return out

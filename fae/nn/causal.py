@@ -34,7 +34,7 @@ class CausalAttention(Attention):
     """Self-attention in which a token sees itself and earlier ones alone."""
 
     def forward(self, x: Tensor, rope: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """x (N, T, D), rope (2, T, D) → (N, T, D).
+        """Tokens x (N, T, D), rope (2, T, D) → (N, T, D).
 
         With a cache x are the tokens after those it holds: all of a beginning at once, later ones one by one.
         """
@@ -46,7 +46,8 @@ class CausalAttention(Attention):
             assert not (several and cache.filled), "tokens after the beginning come one by one"
             k, v = cache.append(k, v)
         # (N, H, T, D/H) -> (N, T, D)
-        return self.proj(attend(q, k, v, causal=several).transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(q, k, v, causal=several).transpose(1, 2).flatten(2))
+        return out
 
 
 class CausalBlock(nn.Module):
@@ -60,8 +61,10 @@ class CausalBlock(nn.Module):
         self.mlp = SwiGLU(dim, swiglu_hidden_dim(dim, mlp_ratio, MLP_MULTIPLE))
 
     def forward(self, x: Tensor, rope: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Tokens x (N, T, D), rope (2, T, D) → (N, T, D); the cache as in `CausalAttention`."""
         x = x + self.attn(self.norm1(x), rope, cache)
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 def prefixed_rope(rope: Tensor, prefix: int) -> Tensor:

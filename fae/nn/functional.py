@@ -14,7 +14,7 @@ from fae.nn.tensors import inverse_rms, standardize, swap_halves, to_heads
 
 @cpu.eager
 def rms_norm(x: Tensor, gain: Tensor, shift: Tensor | None = None, eps: float = 1e-6) -> Tensor:
-    """x / rms(x) · gain + shift over the last axis of x (N, T, D) (Zhang and Sennrich 2019, eq. 4).
+    """Compute x / rms(x) · gain + shift over the last axis of x (N, T, D) (Zhang and Sennrich 2019, eq. 4).
 
     `gain` (D,) or (N, 1, D) and `shift` (N, 1, D) have x's dtype; adaLN passes weight·(1 + scale) as the gain.
     """
@@ -33,7 +33,7 @@ def layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float = 1e-6) -> Ten
 
 @cpu.eager
 def gated_add(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
-    """x + gate·y for x and y (N, T, D) and gate (N, 1, D), all of one dtype."""
+    """Add x + gate·y for x and y (N, T, D) and gate (N, 1, D), all of one dtype."""
     return x + gate * y
 
 
@@ -76,7 +76,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, mask: Tensor |
 
     Args:
         q: queries (N, H, T, D).
-        k, v: keys and values (N, H, S, D), which may be of other tokens than the queries.
+        k: keys (N, H, S, D), which may be of other tokens than the queries.
+        v: values (N, H, S, D).
         causal: a token sees itself and earlier ones alone.
         mask: (N, S) bool, which keys count; at least one of each row.
     """
@@ -88,9 +89,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, mask: Tensor |
 
 
 def skip_attention(x: Tensor, linear: nn.Linear, num_heads: int) -> Tensor:
-    """skip + attention(query, key, value), the four being equal parts of linear(x): (N, T, C) → (N, T, D)."""
+    """Compute skip + attention(query, key, value), the four being equal parts of linear(x): (N, T, C) → (N, T, D)."""
     if cpu.infers(x):
         return cpu.skip_attention(x, linear.weight, linear.bias, num_heads)
     qkv, skip = linear(x).tensor_split([3 * linear.out_features // 4], dim=-1)
     # (N, H, T, D/H) -> (N, T, D)
-    return skip + attend(*split_heads(qkv, num_heads)).transpose(1, 2).flatten(2)
+    out: Tensor = skip + attend(*split_heads(qkv, num_heads)).transpose(1, 2).flatten(2)
+    return out

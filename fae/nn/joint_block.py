@@ -26,6 +26,7 @@ class JointBlock(JointTransformerBlock):
         temb: Tensor,
         joint_attention_kwargs: dict[str, Any] | None = None,
     ) -> tuple[Tensor | None, Tensor]:
+        """Text (N, L, D), or None in the last layer, and latents (N, T, D)."""
         x, text, c = hidden_states, encoder_hidden_states, F.silu(temb)
         shift, scale, *own = _modulation(self.norm1, c, 6, x.dtype)
         if self.context_pre_only:
@@ -44,7 +45,8 @@ class JointBlock(JointTransformerBlock):
 
 def _modulation(norm: Any, c: Tensor, parts: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """(N, D) → (N, parts·D) → parts × (N, 1, D): AdaLayerNormZero's and AdaLayerNormContinuous' linear."""
-    return norm.linear(c).to(dtype).unsqueeze(1).chunk(parts, dim=-1)
+    out: tuple[Tensor, ...] = norm.linear(c).to(dtype).unsqueeze(1).chunk(parts, dim=-1)
+    return out
 
 
 def _after_attention(x: Tensor, seen: Tensor, modulation: list[Tensor], mlp: Any) -> Tensor:

@@ -20,6 +20,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, T, D) → (N, T, D)."""
         return rms_norm(x, self.weight.to(x.dtype))
 
     def modulated(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -36,7 +37,9 @@ class SwiGLU(nn.Module):
         self.w3 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w3(silu_gate(self.w12(x)))
+        """(N, T, D) → (N, T, D)."""
+        out: Tensor = self.w3(silu_gate(self.w12(x)))
+        return out
 
 
 def swiglu_hidden_dim(dim: int, mlp_ratio: float = 4.0, multiple_of: int = 1) -> int:
@@ -57,12 +60,14 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
+        """Tokens x (N, T, D), rope (2, T, D) or none → (N, T, D)."""
         # (N, T, D) -> (N, T, 3·D) -> 3 × (N, H, T, D/H)
         qkv, heads = self.qkv(x), self.num_heads
         q, k, v = split_heads(qkv, heads) if rope is None else rotated_heads(qkv, rope, heads)
         x = attend(q, k, v)
         # (N, H, T, D/H) -> (N, T, D)
-        return self.proj(x.transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(x.transpose(1, 2).flatten(2))
+        return out
 
 
 class Block(nn.Module):
@@ -76,8 +81,10 @@ class Block(nn.Module):
         self.mlp = SwiGLU(dim, swiglu_hidden_dim(dim, mlp_ratio))
 
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
+        """Tokens x (N, T, D), rope (2, T, D) → (N, T, D)."""
         x = x + self.attn(self.norm1(x), rope)
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Tensor:

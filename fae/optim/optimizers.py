@@ -85,6 +85,6 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
         number, key = name.split(".", 1)
         like = parameters[int(number)]
         # The fused kernel walks over memory as it lies: moments must lie as their parameter does (channels-last, say).
-        value = torch.empty_like(like).copy_(value) if value.shape == like.shape and value.ndim else value
+        value = torch.empty_like(like).copy_(value) if value.shape == like.shape and value.ndim else value.clone()
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

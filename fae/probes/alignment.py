@@ -82,6 +82,8 @@ def fit_alignment(
     Args:
         latents: (N, h, w, c) of real images.
         texts: (N, K, P), the pooled vectors of each image's captions; one of them is drawn at each visit.
+        settings: of the head and its training.
+        on_step: called with the number of each finished step.
 
     Raises:
         ValueError: not a row of texts for each of the latents, or fewer than 2.

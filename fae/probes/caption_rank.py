@@ -41,6 +41,8 @@ def own_caption(images: Tensor, captions: Tensor, own: Tensor, others: int, seed
         images: (N, D) embeddings.
         captions: (M, D) embeddings of captions that all differ.
         own: int64 (N,), the number of each image's caption.
+        others: how many other captions an image's own one is ranked among.
+        seed: of the draw of these.
 
     Raises:
         ValueError: fewer than 2 captions.

@@ -55,7 +55,7 @@ def spread(rows: Tensor) -> tuple[Tensor, Tensor]:
 def fit_logistic(
     rows: Tensor, labels: Tensor, inverse_penalty: float = 1.0, iterations: int = 1000
 ) -> LinearClassifier:
-    """Multinomial logistic regression on standardised rows, as a linear probe is (Alain and Bengio, arXiv 1610.01644).
+    """Multinomial logistic regression on standardized rows, as a linear probe is (Alain and Bengio, arXiv 1610.01644).
 
     Minimises Σ cross-entropy + ‖weight‖² / (2·inverse_penalty), biases free, by L-BFGS in float64 from zeros: a
     strictly convex problem without a draw, and the one of scikit-learn's `LogisticRegression(C=inverse_penalty)` after
@@ -64,6 +64,8 @@ def fit_logistic(
     Args:
         rows: (N, D) features of training rows.
         labels: int64 (N,), any numbers; classes without a row are not known to the probe.
+        inverse_penalty: C of scikit-learn.
+        iterations: most steps of L-BFGS.
 
     Raises:
         ValueError: not one label a row, fewer than two classes, or values that are not finite.

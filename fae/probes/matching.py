@@ -22,7 +22,7 @@ def two_means(tokens: Tensor) -> Tensor:
     """
     centered = tokens.double() - tokens.double().mean(dim=0)
     first = torch.linalg.svd(centered, full_matrices=False).Vh[0]
-    side = centered @ first > 0
+    side: Tensor = centered @ first > 0
     for _ in range(_ROUNDS):
         if side.all() or not side.any():
             break
@@ -40,7 +40,7 @@ def foreground(tokens: Tensor) -> Tensor:
     Of the two clusters of `two_means`, the one with the smaller share of the grid's border; the smaller one when they
     share it equally. Everything is foreground when all tokens are equal.
     """
-    side = two_means(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])  # (h·w, C) -> (h·w,) -> (h, w)
+    side: Tensor = two_means(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])  # (h·w, C) -> (h·w,) -> (h, w)
     if side.all() or not side.any():
         return torch.ones_like(side)
     border = torch.ones_like(side)

@@ -19,7 +19,8 @@ def recall(images: Tensor, captions: Tensor, owner: Tensor, ks: Sequence[int]) -
     Args:
         images: (N, D) embeddings.
         captions: (M, D) embeddings in the same space.
-        owner: int64 (M,), the image that each caption tells of; each image has at least one.
+        owner: int64 (M,), the image that each caption describes; each image has at least one.
+        ks: ranks.
 
     Raises:
         ValueError: embeddings of two widths, or no owner for each caption.

@@ -64,18 +64,23 @@ class Classes(Conditions):
 
     @property
     def inputs(self) -> Tensor:
+        """Labels (N,) int64, `null_label` where there is none."""
         return torch.where(self.labels < 0, self.null_label, self.labels)
 
     def where_empty(self, empty: Tensor) -> "Classes":
+        """Of these, empty ones where `empty` (N,) is true."""
         return Classes(torch.where(empty, -1, self.labels), self.null_label)
 
     def cat(self, other: "Classes") -> "Classes":
+        """These, then those of `other`."""
         return Classes(torch.cat([self.labels, other.labels]), self.null_label)
 
     def index_select(self, numbers: Tensor) -> "Classes":
+        """Those of these numbers (M,)."""
         return Classes(self.labels[numbers], self.null_label)
 
     def to(self, device: torch.device | str) -> "Classes":
+        """The same on a device."""
         return Classes(self.labels.to(device), self.null_label)
 
     @property
@@ -110,6 +115,7 @@ class Captions(Conditions):
 
     @property
     def inputs(self) -> "Captions":
+        """The captions themselves."""
         return self
 
     @property
@@ -128,6 +134,7 @@ class Captions(Conditions):
         return Captions(self.states[:, :longest], self.lengths, self.pooled, self.empty_caption)
 
     def where_empty(self, empty: Tensor) -> "Captions":
+        """Of these, empty ones where `empty` (N,) is true."""
         empty_caption, column = self.empty_caption, empty.unsqueeze(1)
         return Captions(
             torch.where(column.unsqueeze(2), empty_caption.states.to(self.states.dtype), self.states),
@@ -137,6 +144,7 @@ class Captions(Conditions):
         )
 
     def cat(self, other: "Captions") -> "Captions":
+        """These, then those of `other`."""
         return Captions(
             torch.cat([self.states, other.states]),
             torch.cat([self.lengths, other.lengths]),
@@ -149,9 +157,11 @@ class Captions(Conditions):
         return Captions(self.states.clone(), self.lengths.clone(), self.pooled.clone(), self.empty_caption)
 
     def index_select(self, numbers: Tensor) -> "Captions":
+        """Those of these numbers (M,)."""
         return Captions(self.states[numbers], self.lengths[numbers], self.pooled[numbers], self.empty_caption)
 
     def to(self, device: torch.device | str) -> "Captions":
+        """The same on a device."""
         return Captions(
             self.states.to(device), self.lengths.to(device), self.pooled.to(device), self.empty_caption.to(device)
         )

@@ -90,6 +90,7 @@ def guided_velocity(
     Args:
         model: (x (N, ..., c), t (N,), conditions' inputs) -> velocity of x's shape.
         conditions: one for each sample.
+        guidance: intervals of t with their scale; 1 outside of them.
         guide_model: a smaller or less trained model of the same latents; v_guide then is its velocity for the same
             conditions (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
     """

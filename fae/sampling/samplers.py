@@ -104,11 +104,14 @@ def euler_maruyama_sde(
     diffusion_scale = 1; its equation read to the letter has w_t / 2 in that place, which is 0.5.
 
     Args:
-        velocity, noise, times, on_step: as for `euler_ode`; `sde_times` makes SiT's times.
+        velocity: as for `euler_ode`.
+        noise: as for `euler_ode`.
+        times: as for `euler_ode`; `sde_times` makes SiT's.
         draw: gives standard normal noise of the state's shape at each call, once a step but for the last.
         diffusion_scale: 0 is the ODE.
         last_step: the last step has no noise; `mean` keeps the score term (SiT's default), `euler` is the ODE's step,
             which to t = 0 also is Tweedie's estimate E[x_0 | x_t], SiT's third choice.
+        on_step: as for `euler_ode`.
 
     Raises:
         ValueError: an unknown last step or a negative diffusion.
@@ -135,9 +138,12 @@ def solve(
     """Data from a velocity by the solver of that name: `euler`, `heun` or `sde`.
 
     Args:
+        solver: `euler`, `heun` or `sde`.
+        velocity: (x, t) -> dx/dt.
         draw: its first call gives the start, later ones the SDE's noise.
         steps: solver steps; Heun evaluates the velocity twice a step.
         shift: of the times, in the paper's convention.
+        on_step: called after each step with its number, the time reached and the state.
 
     Raises:
         ValueError: an unknown solver.

@@ -25,7 +25,7 @@ def shift_to_diffusers(shift: float) -> float:
 
 
 def shift_from_diffusers(shift: float) -> float:
-    """diffusers' `shift` in the paper's convention; the inverse of `shift_to_diffusers`, and the same formula."""
+    """The shift of diffusers in the paper's convention; the inverse of `shift_to_diffusers`, and the same formula."""
     return shift_to_diffusers(shift)
 
 

@@ -74,7 +74,8 @@ def folder_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
         WeightsError: no config.json, or one that timm cannot read.
     """
     try:
-        return load_model_config_from_path(folder)
+        out: tuple[dict[str, Any], str, dict[str, Any]] = load_model_config_from_path(folder)
+        return out
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{LOCAL_DIR}{folder}: expected a timm config.json there, could not read it: {error!r}"

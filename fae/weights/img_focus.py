@@ -93,5 +93,5 @@ def _read_initializers(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _layer_name(output: str) -> str:
-    """/backbone/encoder/layer.0/mlp/fc1/MatMul_output_0 -> backbone.encoder.layer.0.mlp.fc1.weight."""
+    """Turn /backbone/encoder/layer.0/mlp/fc1/MatMul_output_0 into backbone.encoder.layer.0.mlp.fc1.weight."""
     return re.sub(r"/MatMul_output_\d+$", "", output).strip("/").replace("/", ".") + ".weight"

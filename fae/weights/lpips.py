@@ -50,6 +50,7 @@ class NumpyUnpickler(pickle.Unpickler):
     """Reads pickles of plain containers and numpy arrays; refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        """The listed numpy names; any other is refused."""
         if (module, name) not in NUMPY_NAMES:
             raise WeightsError(f"expected a pickle of numpy arrays alone, found {module}.{name}")
         return NUMPY_NAMES[module, name]

@@ -41,6 +41,16 @@ class StatefulContract:
         _assert_same(_copied(restored), _copied(undisturbed))
         assert any(not torch.equal(value, before[name]) for name, value in _copied(restored).items())
 
+    def test_a_restored_one_shares_no_tensor_with_where_its_state_came_from(
+        self, new_stateful: Callable[[], Any], advance: Callable[[Any, int], None]
+    ) -> None:
+        one, restored = new_stateful(), new_stateful()
+        advance(one, 1)
+        before = _copied(one)
+        restored.load_state_dict(one.state_dict())
+        advance(restored, 2)
+        _assert_same(_copied(one), before)
+
     def test_the_state_of_something_else_is_refused(self, new_stateful: Callable[[], Any]) -> None:
         with pytest.raises(ValueError, match="expected"):
             new_stateful().load_state_dict({"another": torch.zeros(3)})
