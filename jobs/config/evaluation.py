@@ -80,8 +80,8 @@ class EvalConfig:
     )
     text_tower: str | None = setting(
         None,
-        "Transformers folder of a joint vision-text model (SigLIP, CLIP) that tells whether samples show their "
-        "captions; when absent a small head does, trained on the real pairs that the samples' generator learnt of.",
+        "Transformers folder of a joint vision-text model (SigLIP, CLIP) that measures whether samples show their "
+        "captions; when absent a small head does, trained on the real pairs of the samples' generator.",
         metavar="DIR",
         group="Networks",
     )

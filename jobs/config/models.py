@@ -100,7 +100,7 @@ class DecoderConfig(TrainConfig):
     )
     discriminator: str = setting(
         "none",
-        "Who judges images (the paper: one, not described): PatchGAN, or heads on the package-carried frozen ViT.",
+        "Discriminator (the paper: one, not described): PatchGAN, or heads on the package-carried frozen ViT.",
         choices=("none", "patchgan", "vit"),
         group="Adversarial loss",
     )
@@ -126,7 +126,7 @@ class DecoderConfig(TrainConfig):
     )
     adversarial_start: float = setting(
         0.5,
-        "Share of the steps before the decoder heeds it (RAE 8/16).",
+        "Share of the steps before the decoder's loss includes it (RAE 8/16).",
         metavar="SHARE",
         low=0.0,
         high=1.0,

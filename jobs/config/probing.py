@@ -8,7 +8,7 @@ from jobs.config.training import PRECISIONS
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How features, latents and rebuilt features are probed; all of it is recorded with the figures."""
+    """How features, latents and rebuilt features are probed; all of it is recorded with the metrics."""
 
     pool: int = setting(
         1,

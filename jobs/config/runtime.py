@@ -1,4 +1,4 @@
-"""The runtime section of a recipe: where the work runs, on how many workers, and who may watch."""
+"""The runtime section of a recipe: where the work runs, on how many workers, and how it is monitored."""
 
 from dataclasses import dataclass
 

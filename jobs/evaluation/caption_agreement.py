@@ -64,7 +64,7 @@ def embed_captions(texts: Sequence[str], encoder: TextEncoder, max_tokens: int |
 
 @dataclass(frozen=True)
 class TowerJudge:
-    """A joint model of a transformers folder sees images and captions."""
+    """Agreement by a joint vision-text model of a transformers folder."""
 
     folder: Path
     samples: Captioned

@@ -12,8 +12,8 @@ from jobs.config import TrainConfig
 from jobs.loop.parallel import SINGLE_PROCESS, Ranks
 from stores import JointLoader, Loader, Store
 
-# These settings change how a run is watched or fed, never its weights (but for the order of sums).
-WATCHING = frozenset(
+# These settings change how a run is monitored or fed, never its weights (but for the order of sums).
+NOT_IN_WEIGHTS = frozenset(
     {
         "log_every",
         "save_every",
@@ -31,7 +31,7 @@ WATCHING = frozenset(
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the trained weights."""
-    return {key: value for key, value in asdict(config).items() if key not in WATCHING}
+    return {key: value for key, value in asdict(config).items() if key not in NOT_IN_WEIGHTS}
 
 
 def prepare(model: nn.Module, config: TrainConfig) -> None:

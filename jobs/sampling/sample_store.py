@@ -26,7 +26,7 @@ from stores.format import fingerprint
 
 # Settings that decide neither an image nor, in a store, where it lies. (The weaker generator counts by its weights,
 # prompts by their texts.)
-WATCHING = ("columns", "autoguidance", "format", "out", "rows_per_shard", "prompt", "prompts")
+NOT_IN_IMAGES = ("columns", "autoguidance", "format", "out", "rows_per_shard", "prompt", "prompts")
 BATCHES_PER_SHARD = 4
 PIXELS, LATENTS = "pixels", "latents"
 
@@ -34,7 +34,7 @@ PIXELS, LATENTS = "pixels", "latents"
 def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -> dict[str, Any]:
     """All that decides the images, up to the rounding of another batch size or device."""
     captions = {} if plan.captions is None else {"captions": fingerprint({"captions": plan.captions})}
-    settings = {name: value for name, value in asdict(config).items() if name not in {*WATCHING, "batch_size"}}
+    settings = {name: value for name, value in asdict(config).items() if name not in {*NOT_IN_IMAGES, "batch_size"}}
     if config.checkpoint is None:
         del settings["checkpoint"]  # samples of finished weights keep the fingerprint that they had before
     return {

@@ -1,4 +1,4 @@
-"""What the pixel decoder is taught by: reconstruction, perceptual and adversarial losses, as the settings ask."""
+"""Losses of the pixel decoder: reconstruction, perceptual and adversarial, as set."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a generator says of latents that it was not trained on."""
+"""Metrics of a generator on latents that it was not trained on."""
 
 import torch
 
@@ -13,10 +13,10 @@ BATCH_ROWS = 64
 
 @torch.inference_mode()
 def held_out_metrics(generator: Generator, latents: Store, text: Store | None = None) -> dict[str, float]:
-    """The generator's figures of held-out rows (training rows when none are held out), named `<split>_<figure>`.
+    """The generator's metrics of held-out rows (training rows when none are held out), named `<split>_<metric>`.
 
     The rows are those of the store's first view, with their first captions, and the draws the same every time, so
-    figures of runs on the same rows compare.
+    metrics of runs on the same rows can be compared.
     """
     split, rows = evaluation_rows(latents, EVALUATION_ROWS)
     device = generator.latent_mean.device

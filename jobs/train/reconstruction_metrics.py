@@ -1,4 +1,4 @@
-"""What a trained feature autoencoder is judged by: rebuilt held-out features, and the shape of its latents."""
+"""Metrics of a trained feature autoencoder: rebuilt held-out features, and the distribution of its latents."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.config import stages as configs
 from jobs.config.settings import check
-from jobs.loop.training_inputs import WATCHING, decisive
+from jobs.loop.training_inputs import NOT_IN_WEIGHTS, decisive
 
 SECTIONS = [
     configs.DataConfig,
@@ -47,5 +47,5 @@ def test_watching_does_not_decide_the_weights_and_everything_else_does():
         value = getattr(base, part.name)
         other = {bool: not value, int: 7919, float: 0.7919, str: "other"}.get(type(value), 7919)
         changed = replace(base, **{part.name: other})
-        assert (decisive(changed) == decisive(base)) == (part.name in WATCHING), part.name
-    assert asdict(base).keys() >= WATCHING
+        assert (decisive(changed) == decisive(base)) == (part.name in NOT_IN_WEIGHTS), part.name
+    assert asdict(base).keys() >= NOT_IN_WEIGHTS
