@@ -42,6 +42,7 @@ def test_zarr_alone_reads_both_stores(root):
     assert done.stdout.splitlines() == ["features (2, 2, 8)", "latents (2, 2, 4)"]
 
 
+@pytest.mark.heavy
 def test_the_loader_script_runs(root):
     script = next(text for text in SCRIPTS if "Loader" in text)
     (store,) = (root / "fae-runs" / "latents").iterdir()

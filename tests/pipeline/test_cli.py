@@ -112,6 +112,7 @@ def extract_words(images, root, *more):
     return [*words, "--image-size", "32", "--rows-per-shard", "4", "--executor", "local", "--threads", "1", *more]
 
 
+@pytest.mark.heavy
 def test_several_blocks_fill_a_store_each_and_all_are_listed(images, tmp_path):
     words = extract_words(images, tmp_path / "runs", "--layer", "3", "--layer", "8", "--batch-size", "auto")
     first, again = fae_pipe(*words, "--json"), fae_pipe(*words)

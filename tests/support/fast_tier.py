@@ -1,12 +1,15 @@
 """`--fast`, the inner loop: leaves out the tests that cost more than they tell while one edits.
 
 The rule: a test is left out when it is marked `slow` or `heavy` (more than a second or so of a processor), or when it
-asks for one of the fixtures below: Ray, processes, servers, a finished run of all stages, real text encoders.
+asks for one of the fixtures below: Ray, processes, servers, real encoders of images and captions, a run of all stages.
 """
 
 import pytest
 
-FIXTURES = {"ray_cluster", "process_server", "world", "s3_server", "minilm", "joint_tower", "browser"}
+FIXTURES = {
+    *("ray_cluster", "process_server", "s3_server", "browser"),
+    *("world", "tiny_recipe", "extract_from", "planned", "minilm", "joint_tower"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -47,6 +47,7 @@ def trained():
     return ema.averaged(generator)
 
 
+@pytest.mark.heavy
 def test_a_tiny_flow_learns_a_distribution_of_two_classes(trained):
     y = torch.arange(400) % 2
     latents = trained.sample(trained.classes(y), range(400))

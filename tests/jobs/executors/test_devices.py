@@ -59,6 +59,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.heavy
 def test_large_blocks_are_used_again_without_page_faults():
     faults = {}
     # Without what an earlier call in this process has asked of torch for its children too.

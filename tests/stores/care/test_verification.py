@@ -55,6 +55,7 @@ def test_a_good_store_is_sound(store: Store) -> None:
     assert report.num_bytes == sum(file.stat().st_size for file in shards)
 
 
+@pytest.mark.heavy
 def test_every_flipped_bit_is_found_and_repaired(store: Store, make_writer: Any, fill: Any) -> None:
     good = contents(store.path)
     files = sorted(good)

@@ -222,6 +222,7 @@ def test_a_shard_of_another_place_is_not_taken(folder: Path, tmp_path: Path) -> 
     assert [problem.key for problem in problems] == ["data.zarr/features/c.2.0.0.0"]
 
 
+@pytest.mark.heavy
 @FUZZ
 @given(harm=harm())
 def test_the_index_of_an_unfinished_store_is_planned_anew(make_writer: Any, harm: Callable) -> None:
