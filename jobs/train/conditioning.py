@@ -45,6 +45,9 @@ def condition_notes(latents: Store, config: GeneratorConfig) -> list[str]:
         return [
             f"no training row of {latents.url} has a label: the generator is unconditional (as with --condition none)"
         ]
+    if condition == "text":
+        empty = sum(not row for row in latents.index["caption"].to_pylist())
+        return [f"{empty} of {latents.num_rows} rows have no caption: they train the empty one"] if empty else []
     known = trained_classes(latents)
     if condition != "class" or not known:
         return []

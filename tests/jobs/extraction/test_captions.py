@@ -166,6 +166,14 @@ def test_a_loader_draws_one_of_the_captions_at_each_visit(made):
     assert [len(seen[row]) for row in range(5)] == [2, 1, 1, 1, 2]
 
 
+@pytest.mark.parametrize("captions", [[None, None], [[], None], [[]]])
+def test_rows_without_any_caption_are_refused_before_an_encoder_is_loaded(captions, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "find_text_encoder", None)
+    index = source(tmp_path, captions).index
+    with pytest.raises(ValueError, match=rf"faces: expected rows with captions; received {len(captions)} rows without"):
+        plan_text(index, TextConfig(), CPU, where="faces")
+
+
 def test_captions_are_repeated_when_there_are_fewer():
     assert row_captions(["a", "b"], 5) == ["a", "b", "a", "b", "a"]
     assert row_captions(["a", "b"], 1) == ["a"]

@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,6 +18,7 @@ from jobs.config.stages import GeneratorConfig, RuntimeConfig
 from jobs.extraction.captions import empty_caption
 from jobs.runs.metrics_log import read_metrics
 from jobs.runs.run_folder import RunFolder
+from jobs.train.conditioning import condition_notes
 from jobs.train.generator import build_generator, generator_ingredients, load_generator, train_generator
 from pipeline.plan.model_costs import blank_caption, generator_cost
 from stores import ArraySpec, StoreWriter, new_index
@@ -237,3 +240,13 @@ def test_two_workers_end_where_one_process_ends(model, parallel, pair, tmp_path,
     assert float((alone - two).abs().max()) < 4e-3
     assert float((alone - two).abs().mean()) < 2e-5
     assert others == pytest.approx(losses, rel=1e-3)
+
+
+def test_a_text_store_without_any_caption_is_refused(pair):
+    latents, _ = pair
+    bare = SimpleNamespace(index=pa.table({"caption": pa.array([None, []], pa.list_(pa.string()))}), url="runs/text/t")
+    with pytest.raises(ValueError, match="runs/text/t: expected rows with captions; received 2 rows without any"):
+        generator_ingredients(latents, TINY, bare)
+    assert condition_notes(latents, TINY) == []
+    some = SimpleNamespace(index=pa.table({"caption": [["a"], None, []]}), num_rows=3)
+    assert condition_notes(some, TINY) == ["2 of 3 rows have no caption: they train the empty one"]
