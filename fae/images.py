@@ -40,7 +40,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
     Raises `ImageError` for bytes that are no image, end early, or would unfold to more than `MAX_PIXELS`.
     """
     if size < 1:
-        raise ValueError(f"size: expected at least 1 pixel, got {size}")
+        raise ValueError(f"size: expected at least 1 pixel; received {size}")
     try:
         with _open(data) as image:
             return np.array(center_crop(to_rgb(upright(image)), size))
@@ -112,7 +112,7 @@ def channels_first(pixels: torch.Tensor) -> torch.Tensor:
     import torch
 
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-        raise ValueError(f"pixels: expected uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
+        raise ValueError(f"pixels: expected uint8 (N, H, W, 3); received {pixels.dtype} {tuple(pixels.shape)}")
     return pixels.permute(0, 3, 1, 2)
 
 
@@ -121,9 +121,9 @@ def to_uint8(images: torch.Tensor) -> np.ndarray:
     import torch
 
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images: expected (N, 3, H, W), got {tuple(images.shape)}")
+        raise ValueError(f"images: expected (N, 3, H, W); received {tuple(images.shape)}")
     if not torch.isfinite(images).all():
-        raise ValueError("images: expected finite values, got NaN or inf; look for where the model diverged")
+        raise ValueError("images: expected finite values; received NaN or inf; look for where the model diverged")
     pixels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     # (N, 3, H, W) -> (N, H, W, 3)
     return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
@@ -132,10 +132,10 @@ def to_uint8(images: torch.Tensor) -> np.ndarray:
 def image_grid(images: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2) -> Image.Image:
     """uint8 images (H, W, 3) of one size side by side on white, `columns` a row, `gap` pixels between them."""
     if columns < 1 or len(images) < 1:
-        raise ValueError(f"expected at least 1 column and 1 image, got {columns} and {len(images)}")
+        raise ValueError(f"expected at least 1 column and 1 image; received {columns} and {len(images)}")
     array = np.stack(list(images))  # (N, H, W, 3)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-        raise ValueError(f"images: expected uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
+        raise ValueError(f"images: expected uint8 (N, H, W, 3); received {array.dtype} {array.shape}")
     count, height, width, _ = array.shape
     columns = min(columns, count)
     rows = -(-count // columns)

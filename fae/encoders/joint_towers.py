@@ -31,8 +31,8 @@ class TokenPooler:
             raise WeightsError(f"{folder}: expected a joint model that transformers reads; {error}") from error
         if config.model_type != "siglip" or not config.vision_config.vision_use_head:
             raise WeightsError(
-                f"{folder}: expected a SigLIP model, whose pooling head takes patch tokens; found {config.model_type}; "
-                "give the folder of the joint model that the frozen encoder is the vision half of"
+                f"{folder}: expected a SigLIP model, whose pooling head takes patch tokens; received "
+                f"{config.model_type}; give the folder of the joint model that the frozen encoder is the vision half of"
             )
         vision = config.vision_config
         self.depth, self.channels, self.norm = vision.num_hidden_layers, vision.hidden_size, norm
@@ -73,7 +73,7 @@ class ImageTower:
             raise WeightsError(f"{folder}: expected a joint model with its image processor; {error}") from error
         if not hasattr(self.model, "get_image_features"):
             raise WeightsError(
-                f"{folder}: expected a joint model such as SigLIP or CLIP; found {type(self.model).__name__}"
+                f"{folder}: expected a joint model such as SigLIP or CLIP; received {type(self.model).__name__}"
             )
         self.device = device
 

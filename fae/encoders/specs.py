@@ -65,11 +65,11 @@ class EncoderSpec:
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
-            raise EncoderError(f"norm: expected one of {', '.join(NORMS)}, got {self.norm!r}")
+            raise EncoderError(f"norm: expected one of {', '.join(NORMS)}; received {self.norm!r}")
         if self.layer is not None and self.layer < 0:
-            raise EncoderError(f"layer: expected a block counted from 0, got {self.layer}")
+            raise EncoderError(f"layer: expected a block counted from 0; received {self.layer}")
         if self.input_size is not None and self.input_size < 1:
-            raise EncoderError(f"input_size: expected at least 1 pixel, got {self.input_size}")
+            raise EncoderError(f"input_size: expected at least 1 pixel; received {self.input_size}")
 
     @classmethod
     def from_preset(

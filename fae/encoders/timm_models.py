@@ -40,7 +40,7 @@ def find_architecture(spec: EncoderSpec) -> Architecture:
     try:
         known = get_pretrained_cfg(name, allow_unregistered=False).to_dict()
     except RuntimeError as error:  # no such model, or none of its weights has that tag
-        message = f"encoder: expected a preset or a timm name, got {spec.name!r}; {_nearest(spec.name)}"
+        message = f"encoder: expected a preset or a timm name; received {spec.name!r}; {_nearest(spec.name)}"
         raise EncoderError(message) from error
     if spec.weights is None or not spec.weights.startswith(LOCAL_DIR):
         return Architecture(name, {}, known)
@@ -83,7 +83,7 @@ def build_skeleton(spec: EncoderSpec, architecture: Architecture) -> ViT:
     if size < patch or size % patch:
         nearest = max(round(size / patch), 1) * patch
         raise EncoderError(
-            f"input_size: expected a multiple of {spec.name}'s patch of {patch} pixels, got {size}; try {nearest}"
+            f"input_size: expected a multiple of {spec.name}'s patch of {patch} pixels; received {size}; try {nearest}"
         )
     return model
 
@@ -96,10 +96,10 @@ def tapped_layer(spec: EncoderSpec, model: ViT) -> int:
     """
     depth = len(model.blocks)
     if spec.layer is not None and spec.layer >= depth:
-        raise EncoderError(f"layer: expected a block from 0 to {depth - 1} of {spec.name}, got {spec.layer}")
+        raise EncoderError(f"layer: expected a block from 0 to {depth - 1} of {spec.name}; received {spec.layer}")
     if spec.norm == "model" and isinstance(model.norm, nn.Identity):
         raise EncoderError(
-            f"norm: {spec.name} has no final norm over its tokens; expected off or affine-free, got model"
+            f"norm: {spec.name} has no final norm over its tokens; expected off or affine-free; received model"
         )
     return depth - 1 if spec.layer is None else spec.layer
 
@@ -128,7 +128,9 @@ def load_model(spec: EncoderSpec, architecture: Architecture, state: dict[str, t
         )
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{source}: expected the weights of {architecture.name}, found others: {reason}") from error
+        raise WeightsError(
+            f"{source}: expected the weights of {architecture.name}; received others: {reason}"
+        ) from error
     model.pretrained_cfg.pop("state_dict")  # timm keeps it: a second copy of all weights
     return model
 

@@ -113,7 +113,7 @@ class Generator(nn.Module, ABC):
         return self.classes(torch.full_like(labels, -1) if self.unconditional else labels)
 
     def captions(self, states: torch.Tensor, lengths: torch.Tensor, pooled: torch.Tensor) -> Captions:
-        """Conditions of captions as the text encoder left them: states (N, L, D), lengths (N,), pooled (N, P).
+        """Conditions of captions as the text encoder returns them: states (N, L, D), lengths (N,), pooled (N, P).
 
         States are cut, or filled up with zeros, to the length that the model is trained on.
 

@@ -63,7 +63,7 @@ def _load(name: str, path: Path) -> nn.Module:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path}: expected the weights of {name}, found others: {reason}") from error
+        raise WeightsError(f"{path}: expected the weights of {name}; received others: {reason}") from error
     model.pretrained_cfg.pop("state_dict")  # timm keeps it: a second copy of all weights
     network: nn.Module = model
     return network

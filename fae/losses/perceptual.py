@@ -28,7 +28,7 @@ class LPIPS(nn.Module):
     def __init__(self, net: str = "vgg", weights: LPIPSWeights | None = None) -> None:
         super().__init__()
         if net not in MIN_SIZE:
-            raise ValueError(f"net: expected vgg or alex, got {net!r}")
+            raise ValueError(f"net: expected vgg or alex; received {net!r}")
         self.net = net
         self.stages = nn.ModuleList(_vgg16() if net == "vgg" else _alexnet())
         self.register_buffer("shift", torch.tensor(SHIFT).reshape(1, 3, 1, 1))
@@ -63,7 +63,7 @@ class LPIPS(nn.Module):
         ours = [tuple(layer.weight.shape) for layer in convolutions]
         theirs = [tuple(weight.shape) for weight, _ in weights.convolutions]
         if ours != theirs or len(weights.linear) != len(self.stages):
-            raise WeightsError(f"LPIPS {self.net}: expected convolutions of shapes {ours}, got {theirs}")
+            raise WeightsError(f"LPIPS {self.net}: expected convolutions of shapes {ours}; received {theirs}")
         for layer, (weight, bias) in zip(convolutions, weights.convolutions, strict=True):
             layer.weight = nn.Parameter(weight)
             layer.bias = nn.Parameter(bias)
@@ -73,9 +73,9 @@ class LPIPS(nn.Module):
     def _check(self, images: torch.Tensor, targets: torch.Tensor) -> None:
         shape, smallest = tuple(images.shape), MIN_SIZE[self.net]
         if images.ndim != 4 or shape[1] != 3 or shape != tuple(targets.shape):
-            raise ValueError(f"expected two (N, 3, H, W) of one shape, got {shape} and {tuple(targets.shape)}")
+            raise ValueError(f"expected two (N, 3, H, W) of one shape; received {shape} and {tuple(targets.shape)}")
         if min(shape[2:]) < smallest:
-            raise ValueError(f"LPIPS {self.net}: expected at least {smallest} pixels on a side, got {shape[2:]}")
+            raise ValueError(f"LPIPS {self.net}: expected at least {smallest} pixels on a side; received {shape[2:]}")
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:

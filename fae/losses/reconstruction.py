@@ -1,4 +1,4 @@
-"""What the feature autoencoder and the pixel decoder are taught by."""
+"""Losses of the feature autoencoder and of the pixel decoder."""
 
 from collections.abc import Sequence
 from typing import Protocol

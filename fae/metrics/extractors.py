@@ -36,7 +36,7 @@ def build_extractor(name: str, settings: ExtractorSettings, device: torch.device
     """
     builders = {"lite0": _lite0, "dinov2": _dinov2, "inception": _inception}
     if name not in builders:
-        raise ValueError(f"extractor: expected one of {', '.join(builders)}, got {name!r}")
+        raise ValueError(f"extractor: expected one of {', '.join(builders)}; received {name!r}")
     return builders[name](settings, torch.device(device))
 
 
@@ -97,7 +97,7 @@ def pooled_tokens(encoder: FrozenEncoder, pixels: torch.Tensor) -> torch.Tensor:
 
 def _inception(settings: ExtractorSettings, device: torch.device) -> Extractor:
     if settings.inception_weights is None:
-        raise ValueError("inception: expected torch-fidelity's weights, got none; pass --inception-weights FILE")
+        raise ValueError("inception: expected torch-fidelity's weights; received none; pass --inception-weights FILE")
     weights = weights_file(settings.inception_weights)
     model = Inception(weights.path).to(device)
     facts = ExtractorFacts(

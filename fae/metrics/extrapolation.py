@@ -32,7 +32,7 @@ def extrapolate(counts: list[int], distances: list[float]) -> Extrapolation:
     """
     if len(counts) != len(distances) or len(set(counts)) < 3:
         raise ValueError(
-            f"expected a distance at each of at least 3 counts, got {len(distances)} at {sorted(set(counts))}"
+            f"expected a distance at each of at least 3 counts; received {len(distances)} at {sorted(set(counts))}"
         )
     x, y = 1 / np.array(counts, np.float64), np.array(distances, np.float64)
     design = np.stack([np.ones_like(x), x], axis=1)  # (points, 2)

@@ -22,7 +22,7 @@ class Moments:
         """The moments of `count` rows whose mean (D,) and unbiased covariance (D, D) are known."""
         if count < 2 or covariance.shape != (len(mean), len(mean)):
             raise ValueError(
-                f"moments: expected (D,) and (D, D) of at least 2 rows, got {tuple(mean.shape)} and "
+                f"moments: expected (D,) and (D, D) of at least 2 rows; received {tuple(mean.shape)} and "
                 f"{tuple(covariance.shape)} of {count}"
             )
         moments = cls(len(mean))
@@ -37,9 +37,9 @@ class Moments:
             ValueError: another width, or NaN or inf among the values.
         """
         if rows.ndim != 2 or rows.shape[1] != len(self.mean):
-            raise ValueError(f"rows: expected (N, {len(self.mean)}), got {tuple(rows.shape)}")
+            raise ValueError(f"rows: expected (N, {len(self.mean)}); received {tuple(rows.shape)}")
         if not torch.isfinite(rows).all():
-            raise ValueError("rows: expected finite values, got NaN or inf; look for where the model diverged")
+            raise ValueError("rows: expected finite values; received NaN or inf; look for where the model diverged")
         if len(rows) == 0:
             return self
         # Float64 on the CPU: some devices have none.
@@ -53,7 +53,7 @@ class Moments:
     def merge(self, other: "Moments") -> Self:
         """Add the rows that another accumulator has seen; returns itself."""
         if len(self.mean) != len(other.mean):
-            raise ValueError(f"moments: expected width {len(self.mean)}, got {len(other.mean)}")
+            raise ValueError(f"moments: expected width {len(self.mean)}; received {len(other.mean)}")
         if not other.count:
             return self
         self.scatter += other.scatter
@@ -63,7 +63,7 @@ class Moments:
     def covariance(self) -> torch.Tensor:
         """Unbiased covariance (D, D), as numpy.cov; needs at least 2 rows."""
         if self.count < 2:
-            raise ValueError(f"covariance: expected at least 2 rows, got {self.count}")
+            raise ValueError(f"covariance: expected at least 2 rows; received {self.count}")
         return self.scatter / (self.count - 1)
 
     def _shift(self, count: int, mean: torch.Tensor) -> Self:
@@ -107,5 +107,5 @@ def frechet_distance(
     dim = len(mean_a)
     shapes = [tuple(value.shape) for value in (mean_a, covariance_a, mean_b, covariance_b)]
     if shapes != [(dim,), (dim, dim)] * 2:
-        raise ValueError(f"expected means (D,) and covariances (D, D) of one width, got {shapes}")
+        raise ValueError(f"expected means (D,) and covariances (D, D) of one width; received {shapes}")
     return FrechetReference(mean_a, covariance_a).distance(mean_b, covariance_b)

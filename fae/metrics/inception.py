@@ -56,7 +56,7 @@ def _load(state: dict[str, torch.Tensor], path: Path) -> Any:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise WeightsError(
-            "inception: expected the package torch-fidelity, found none; run: pip install 'fae-pipe[eval]'"
+            "inception: expected the package torch-fidelity; received none; run: pip install 'fae-pipe[eval]'"
         ) from error
     # torch-fidelity would unpickle whatever the file holds; it gets tensors that were read safely.
     safe = io.BytesIO()
@@ -68,4 +68,6 @@ def _load(state: dict[str, torch.Tensor], path: Path) -> Any:
         )
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: expected torch-fidelity's InceptionV3 of 2015, found others: {reason}") from error
+        raise WeightsError(
+            f"{path}: expected torch-fidelity's InceptionV3 of 2015; received others: {reason}"
+        ) from error

@@ -17,7 +17,7 @@ class InceptionScore:
 
     def __init__(self, total: int, splits: int = SPLITS) -> None:
         if not 1 <= splits <= total:
-            raise ValueError(f"splits: expected 1 to {total} (the rows), got {splits}")
+            raise ValueError(f"splits: expected 1 to {total} (the rows); received {splits}")
         self.ends = np.array([(split + 1) * total // splits for split in range(splits)])
         self.seen = 0
         self.counts = torch.zeros(splits, dtype=torch.float64)
@@ -46,7 +46,7 @@ class InceptionScore:
             ValueError: a split got no row.
         """
         if self.classes is None or not bool((self.counts > 0).all()):
-            raise ValueError(f"expected at least {len(self.ends)} rows, one for each split, got {self.seen}")
+            raise ValueError(f"expected at least {len(self.ends)} rows, one for each split; received {self.seen}")
         q = self.classes / self.counts[:, None]
         divergence = self.entropies / self.counts - torch.xlogy(q, q).sum(dim=1)
         scores = divergence.exp()

@@ -26,9 +26,9 @@ def kernel_distance(
     """
     smaller = min(len(real), len(generated))
     if not 2 <= subset_size <= smaller:
-        raise ValueError(f"subset_size: expected 2 to {smaller} (the smaller set's rows), got {subset_size}")
+        raise ValueError(f"subset_size: expected 2 to {smaller} (the smaller set's rows); received {subset_size}")
     if subsets < 1:
-        raise ValueError(f"subsets: expected at least 1, got {subsets}")
+        raise ValueError(f"subsets: expected at least 1; received {subsets}")
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(subsets):
@@ -45,7 +45,9 @@ def unbiased_mmd2(x: torch.Tensor, y: torch.Tensor) -> float:
     mean across.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise ValueError(f"expected (N, D) and (M, D) of at least 2 rows, got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"expected (N, D) and (M, D) of at least 2 rows; received {tuple(x.shape)} and {tuple(y.shape)}"
+        )
     x, y = x.detach().cpu().double(), y.detach().cpu().double()
     across = _kernel(x, y).mean()
     return float(_mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y)) - 2 * across)

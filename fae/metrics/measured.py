@@ -89,7 +89,7 @@ class Accumulator:
             ValueError: fewer than 2 images.
         """
         if self.count < 2 or self.rows is None:
-            raise ValueError(f"expected at least 2 readable images to compare, got {self.count}")
+            raise ValueError(f"expected at least 2 readable images to compare; received {self.count}")
         whole = Moments(len(self.parts[0].mean))
         for part in self.parts:
             whole.merge(part)

@@ -32,7 +32,7 @@ def copy_share(samples: Rows, train: Rows, heldout: Rows, quantile: float = 0.01
     (0.01), and only what is well above that points to memorising. Rows are (N, D).
     """
     if not 0 <= quantile < 1:
-        raise ValueError(f"quantile: expected 0 ≤ quantile < 1, got {quantile}")
+        raise ValueError(f"quantile: expected 0 ≤ quantile < 1; received {quantile}")
     bound = torch.quantile(nearest_distances(heldout, train), quantile)
     return float((nearest_distances(samples, train) < bound).double().mean())
 
@@ -61,14 +61,16 @@ def _distances(rows: torch.Tensor, others: torch.Tensor) -> Iterator[torch.Tenso
 def check_k(k: int, rows: torch.Tensor) -> None:
     """Raise ValueError when the rows have no k-th neighbors."""
     if not 1 <= k < len(rows):
-        raise ValueError(f"k: expected a neighbor from 1 to {len(rows) - 1} (rows - 1), got {k}")
+        raise ValueError(f"k: expected a neighbor from 1 to {len(rows) - 1} (rows - 1); received {k}")
 
 
 def as_pair(first: Rows, second: Rows, dtype: torch.dtype | None = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
     """Both as tensors of a dtype (None: as they are), checked: (N, D) and (M, D) of one width, finite, not empty."""
     a, b = (torch.as_tensor(rows, dtype=dtype) for rows in (first, second))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
-        raise ValueError(f"expected (N, D) and (M, D) rows of one width, got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(
+            f"expected (N, D) and (M, D) rows of one width; received {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        raise ValueError("expected finite rows, got NaN or inf; look for where the model diverged")
+        raise ValueError("expected finite rows; received NaN or inf; look for where the model diverged")
     return a, b

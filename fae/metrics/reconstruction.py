@@ -23,7 +23,7 @@ def ssim(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """
     _check(images, targets)
     if min(images.shape[2:]) < WINDOW:
-        raise ValueError(f"SSIM: expected at least {WINDOW} pixels on a side, got {tuple(images.shape[2:])}")
+        raise ValueError(f"SSIM: expected at least {WINDOW} pixels on a side; received {tuple(images.shape[2:])}")
     x, y = (images.float() + 1) / 2, (targets.float() + 1) / 2
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x = _blur(x * x) - mean_x**2
@@ -46,5 +46,5 @@ def _blur(x: torch.Tensor) -> torch.Tensor:
 def _check(images: torch.Tensor, targets: torch.Tensor) -> None:
     if images.ndim != 4 or images.shape != targets.shape:
         raise ValueError(
-            f"expected two (N, C, H, W) of one shape, got {tuple(images.shape)} and {tuple(targets.shape)}"
+            f"expected two (N, C, H, W) of one shape; received {tuple(images.shape)} and {tuple(targets.shape)}"
         )

@@ -16,7 +16,7 @@ INCEPTION_TITLE = "FID"
 
 @dataclass(frozen=True)
 class Metric:
-    """A value with the bounds of its 95 % interval where there is one; `note` says what else one has to know."""
+    """A value with the bounds of its 95 % interval where there is one; `note` qualifies it."""
 
     metric: str
     value: float
@@ -32,7 +32,7 @@ class Metric:
 def set_metrics(
     facts: ExtractorFacts, made: Measured, reference: Measured | None, *, seed: int = 0, prefix: str = ""
 ) -> list[Metric]:
-    """All that one extractor says of a set: Fréchet distances, KID, precision, recall, and the class score.
+    """The metrics of a set by one extractor: Fréchet distances, KID, precision, recall, and the class score.
 
     `prefix` stands before the names of distances ("r" for reconstructions: rFID, rKID). Without a reference there is
     the class score alone. `seed` draws the bootstrap's rows.

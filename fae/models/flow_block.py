@@ -1,4 +1,4 @@
-"""A block of an autoregressive flow: a causal transformer says of each token how to shift and scale it.
+"""A block of an autoregressive flow: a causal transformer predicts shift and scale of each token.
 
 z_t = (x_t - μ_t) / σ_t with μ and σ functions of x_0 … x_{t-1} (TARFlow, arXiv 2412.06329, eq. 4): all at once from x
 to z, token by token back.
@@ -28,8 +28,8 @@ class Guide(NamedTuple):
 class FlowBlock(nn.Module):
     """Tokens x (N, T, c) ↔ z (N, T, c), triangular in raster order or, `backwards`, from the last token to the first.
 
-    The transformer's sequence is a prefix (N, P, D), whose last token foretells the first one, and x_0 … x_{T-2}. A
-    place has the rotary position of the token that it foretells; the prefix before its last token is not turned.
+    The transformer's sequence is a prefix (N, P, D), whose last token predicts the first one, and x_0 … x_{T-2}. A
+    position has the rotary angles of the token that it predicts; the prefix before its last token is not rotated.
     """
 
     rope: Tensor
@@ -91,7 +91,7 @@ class FlowBlock(nn.Module):
         return self._ordered(x)
 
     def _gaussian(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (..., c), float32, of what the hidden states (..., D) foretell."""
+        """Mean and deviation (..., c), float32, that the hidden states (..., D) predict."""
         mean, raw = self.linear(self.norm_final(h)).float().chunk(2, dim=-1)
         clipped = self.soft_clip * torch.tanh(raw / self.soft_clip)
         return mean, F.softplus(clipped + INVERSE_SOFTPLUS_ONE)

@@ -163,7 +163,7 @@ class StarFlow(ModelMixin, ConfigMixin):
         return x + self.noise_std**2 * score
 
     def _prefixes(self, y: Tensor | Captions) -> list[Tensor]:
-        """What each block's sequence begins with, (N, P, D); its last token is the one that foretells the first."""
+        """What each block's sequence begins with, (N, P, D); its last token predicts the first latent."""
         if isinstance(y, Captions) != bool(self.context_dim):
             expected = "captions" if self.context_dim else "labels"
             raise ValueError(f"conditions: expected {expected}, as the model was made; received {type(y).__name__}")

@@ -34,7 +34,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup_steps: int = 0, sch
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Trainable parameters in two groups: weights of linear and convolution layers decay, nothing else does.
 
-    Norms, biases, embeddings and tables are drawn to zero by nothing; not stated in the paper, the common choice for
+    Norms, biases, embeddings and tables do not decay; not stated in the paper, the common choice for
     transformers. A parameter shared by two modules is listed once.
     """
     decayed_ids = {

@@ -102,7 +102,7 @@ def fit_logistic(
     if not steepest <= 100 * _GRADIENT_TOLERANCE:
         raise RuntimeError(
             f"linear probe: expected a gradient below {100 * _GRADIENT_TOLERANCE:.0e} after {iterations} iterations; "
-            f"found {steepest:.1e}; use a smaller inverse_penalty ({inverse_penalty:g} now)"
+            f"received {steepest:.1e}; use a smaller inverse_penalty ({inverse_penalty:g} now)"
         )
     return LinearClassifier(mean, std, weight.detach(), bias.detach(), classes)
 
@@ -120,7 +120,7 @@ def load_head(path: Path) -> LinearClassifier:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     fits = shapes.keys() == set(HEAD_TENSORS) and len(shapes["weight"]) == 2 and shapes["bias"] == shapes["weight"][:1]
     if not fits:
-        raise ValueError(f"--head {path}: expected weight (classes, C) and bias (classes,); found {shapes}")
+        raise ValueError(f"--head {path}: expected weight (classes, C) and bias (classes,); received {shapes}")
     weight, bias = (tensors[name].double() for name in HEAD_TENSORS)
     width = torch.ones(weight.shape[1], dtype=torch.float64)
     return LinearClassifier(torch.zeros_like(width), width, weight, bias, torch.arange(len(weight)))

@@ -1,4 +1,4 @@
-"""What a generator is conditioned on: classes, or captions as a frozen text encoder left them."""
+"""What a generator is conditioned on: classes, or captions encoded by a frozen text encoder."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -27,6 +27,6 @@ def load_efficientnet_lite0(path: Path, target: Mapping[str, torch.Tensor]) -> d
     ours, theirs = ([tuple(tensor.shape) for tensor in tensors.values()] for tensors in (target, state))
     if ours != theirs:
         raise WeightsError(
-            f"{path}: expected the {len(ours)} tensors of EfficientNet-Lite0, found {len(theirs)} others"
+            f"{path}: expected the {len(ours)} tensors of EfficientNet-Lite0; received {len(theirs)} others"
         )
     return dict(zip(target, state.values(), strict=True))

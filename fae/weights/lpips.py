@@ -52,7 +52,7 @@ class NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         """The listed numpy names; any other is refused."""
         if (module, name) not in NUMPY_NAMES:
-            raise WeightsError(f"expected a pickle of numpy arrays alone, found {module}.{name}")
+            raise WeightsError(f"expected a pickle of numpy arrays alone; received {module}.{name}")
         return NUMPY_NAMES[module, name]
 
 
@@ -86,11 +86,11 @@ def lpips_from_files(net: str, linear: Path, backbone: Path) -> LPIPSWeights:
     weights.sort(key=lambda name: int(name.split(".")[1]))
     if len(weights) != CONVOLUTIONS[net]:
         raise WeightsError(
-            f"{backbone}: expected torchvision's {CONVOLUTIONS[net]} convolutions features.N, found {len(weights)}"
+            f"{backbone}: expected torchvision's {CONVOLUTIONS[net]} convolutions features.N; received {len(weights)}"
         )
     names = [f"lin{k}.model.1.weight" for k in range(STAGES)]
     if not all(name in lin for name in names):
-        raise WeightsError(f"{linear}: expected {names[0]} … {names[-1]}, found {', '.join(list(lin)[:5])}")
+        raise WeightsError(f"{linear}: expected {names[0]} … {names[-1]}; received {', '.join(list(lin)[:5])}")
     return LPIPSWeights(
         [(features[name], features[name.removesuffix("weight") + "bias"]) for name in weights],
         [lin[name].reshape(-1) for name in names],

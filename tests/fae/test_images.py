@@ -194,7 +194,7 @@ def test_float_gray_out_of_range_is_refused():
 
 
 def test_size_below_one_is_the_callers_mistake():
-    with pytest.raises(ValueError, match="size: expected at least 1 pixel, got 0"):
+    with pytest.raises(ValueError, match="size: expected at least 1 pixel; received 0"):
         decode_image(encode(colorful()), 0)
 
 

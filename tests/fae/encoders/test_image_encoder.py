@@ -216,8 +216,8 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, tiny: EncoderSpec, 
         ({"name": "dinov2-x"}, "did you mean dinov2-s"),
         ({"name": "vit_tiny_patch16_224.nowhere"}, "expected a preset or a timm name"),
         ({"name": "resnet18"}, "expected a ViT"),
-        ({"name": "dinov2-s", "input_size": 225}, "multiple of dinov2-s's patch of 14 pixels, got 225; try 224"),
-        ({"name": "dinov2-s", "layer": 12}, "a block from 0 to 11 of dinov2-s, got 12"),
+        ({"name": "dinov2-s", "input_size": 225}, "multiple of dinov2-s's patch of 14 pixels; received 225; try 224"),
+        ({"name": "dinov2-s", "layer": 12}, "a block from 0 to 11 of dinov2-s; received 12"),
         ({"name": "vit_base_patch16_rope_reg1_gap_256", "norm": "model"}, "has no final norm"),
     ],
 )
@@ -233,5 +233,5 @@ def test_impossible_specs_are_refused(field: dict[str, object]) -> None:
 
 
 def test_float_images_are_refused(tiny: EncoderSpec) -> None:
-    with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\), got torch.float32"):
+    with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\); received torch.float32"):
         build_encoder(tiny)(torch.zeros(1, 64, 64, 3))

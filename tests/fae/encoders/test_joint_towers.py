@@ -48,7 +48,7 @@ def test_what_cannot_pool_tokens_is_refused(tmp_path, capfd):
         TokenPooler(tmp_path / "headless", "off", CPU)
     clip = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION)
     clip.save_pretrained(tmp_path / "clip")
-    with pytest.raises(WeightsError, match=r"expected a SigLIP model.*found clip"):
+    with pytest.raises(WeightsError, match=r"expected a SigLIP model.*received clip"):
         TokenPooler(tmp_path / "clip", "off", CPU)
     with pytest.raises(WeightsError, match="expected a joint model"):
         TokenPooler(tmp_path / "nothing", "off", CPU)

@@ -60,9 +60,9 @@ def test_it_is_frozen_and_differentiable(distance):
 def test_foreign_weights_and_names_are_refused(tmp_path, weights):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(WeightsError, match=f"expected the weights of {TINY}, found others"):
+    with pytest.raises(WeightsError, match=f"expected the weights of {TINY}; received others"):
         ConvNeXtLogits(path, TINY)
-    with pytest.raises(WeightsError, match="expected a file, found none"):
+    with pytest.raises(WeightsError, match="expected a file; received none"):
         ConvNeXtLogits(tmp_path / "missing.safetensors", TINY)
     with pytest.raises(ValueError, match="expected a timm classifier"):
         ConvNeXtLogits(weights, "convnext_giant_of_nobody")

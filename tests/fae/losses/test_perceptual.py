@@ -116,7 +116,7 @@ def test_weights_of_another_net_are_refused() -> None:
 def test_the_unpickler_admits_numpy_alone(tmp_path: Path) -> None:
     path = tmp_path / "other.ckpt"
     path.write_bytes(pickle.dumps(Path("anything")))
-    with path.open("rb") as file, pytest.raises(WeightsError, match=r"numpy arrays alone, found pathlib"):
+    with path.open("rb") as file, pytest.raises(WeightsError, match=r"numpy arrays alone; received pathlib"):
         NumpyUnpickler(file).load()
 
 
@@ -134,5 +134,5 @@ def test_images_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple
 
 
 def test_unknown_nets_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected vgg or alex, got 'squeeze'"):
+    with pytest.raises(ValueError, match="expected vgg or alex; received 'squeeze'"):
         LPIPS("squeeze")

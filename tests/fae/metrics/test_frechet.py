@@ -69,13 +69,13 @@ def test_a_singular_covariance_is_fine() -> None:
 
 
 def test_rows_and_moments_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected \(N, 3\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"expected \(N, 3\); received \(2, 4\)"):
         Moments(3).update(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="NaN or inf"):
         Moments(1).update(torch.tensor([[float("nan")]]))
-    with pytest.raises(ValueError, match="at least 2 rows, got 1"):
+    with pytest.raises(ValueError, match="at least 2 rows; received 1"):
         _ = Moments(2).update(torch.zeros(1, 2)).covariance
-    with pytest.raises(ValueError, match="expected width 2, got 3"):
+    with pytest.raises(ValueError, match="expected width 2; received 3"):
         Moments(2).merge(Moments(3))
     with pytest.raises(ValueError, match="of one width"):
         frechet_distance(torch.zeros(2), torch.eye(2), torch.zeros(3), torch.eye(3))

@@ -66,7 +66,7 @@ def test_a_package_file_of_another_version_is_refused() -> None:
     other = PackageFile("timm", "version.py", "0" * 64, "timm==0")
     with pytest.raises(WeightsError, match=r"version\.py: expected sha256 0000.*--force-reinstall timm==0"):
         other.find()
-    with pytest.raises(WeightsError, match="found none; run: pip install"):
+    with pytest.raises(WeightsError, match="received none; run: pip install"):
         PackageFile("timm", "no-such-file", "0" * 64, "timm==0").find()
 
 
@@ -75,7 +75,7 @@ def test_digests_follow_the_bytes(tmp_path: Path) -> None:
     for content in (b"one", b"three"):
         path.write_bytes(content)
         assert weights_file(path).sha256 == hashlib.sha256(content).hexdigest()
-    with pytest.raises(WeightsError, match=r"found none at .*nowhere"):
+    with pytest.raises(WeightsError, match=r"received none at .*nowhere"):
         weights_file(tmp_path / "nowhere")
 
 
@@ -131,7 +131,7 @@ def test_an_older_repository_has_another_file_name(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert hub_file({"hf_hub_id": "timm/older"}) == tmp_path / "pytorch_model.bin"
-    with pytest.raises(WeightsError, match=r"expected one of only\.bin, found none on the hub"):
+    with pytest.raises(WeightsError, match=r"expected one of only\.bin; received none on the hub"):
         hub_file({"hf_hub_id": "timm/older", "hf_hub_filename": "only.bin"})
 
 
@@ -149,9 +149,9 @@ def test_a_model_without_hub_weights_says_so() -> None:
 def test_a_folder_with_several_candidates_is_refused(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
         save_file({"x": torch.zeros(1)}, tmp_path / name)
-    with pytest.raises(WeightsError, match=r"found a\.safetensors, b\.safetensors"):
+    with pytest.raises(WeightsError, match=r"received a\.safetensors, b\.safetensors"):
         folder_weights(tmp_path)
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     assert folder_weights(tmp_path).name == "model.safetensors"
-    with pytest.raises(WeightsError, match="found none"):
+    with pytest.raises(WeightsError, match="received none"):
         folder_weights(tmp_path / "empty")
