@@ -115,7 +115,7 @@ def _is_about_images(error: BaseException) -> bool:
 
 
 def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bool) -> int:
-    message = explain(error)
+    message = f"{explain(error)}{_what_to_type(error)}"
     if code == FAILURE:
         message = f"{type(error).__name__}: {message}{'' if debug else ' (--debug shows the traceback)'}"
     if debug:
@@ -124,6 +124,20 @@ def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bo
     if as_json:
         click.echo(json.dumps({"error": {"type": type(error).__name__, "message": message, "exit_code": code}}))
     return code
+
+
+def _what_to_type(error: BaseException) -> str:
+    """The command or option that helps with an error of the stores, which name none themselves."""
+    if not type(error).__module__.startswith("stores."):
+        return ""
+    from stores.format import CorruptStoreError, StoreNotFoundError, TooManyRejectedError
+
+    hints = {
+        CorruptStoreError: "`fae-pipe stores verify STORE --repair` repairs what can be repaired",
+        StoreNotFoundError: "`fae-pipe stores ls` lists the stores there are",
+        TooManyRejectedError: "--max-rejected SHARE allows more",
+    }
+    return next((f" ({hint})" for kind, hint in hints.items() if isinstance(error, kind)), "")
 
 
 def explain(error: BaseException) -> str:

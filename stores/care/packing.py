@@ -161,7 +161,7 @@ def read_archive(source: LocalByteStore) -> dict[str, str]:
     """
     data = read_or_none(source, ARCHIVE)
     if data is None:
-        raise ForeignStoreError(f"{source.url}: expected an archive of `stores pack`; found no {ARCHIVE}")
+        raise ForeignStoreError(f"{source.url}: expected an archive of a store; received no {ARCHIVE}")
     try:
         record = json.loads(data)
         whole = record["format"] == FORMAT and archive_bytes(record) == data
@@ -233,7 +233,7 @@ def _unpack_shard(
 def _check_values(form: ShardFormat, values: Any, digest: str, place: str) -> None:
     found = form.digest(np.ascontiguousarray(values))
     if found != digest:
-        raise CorruptStoreError(f"{place}: expected the values of the commit record, {digest[:12]}; found {found[:12]}")
+        raise CorruptStoreError(f"{place}: expected the values of its record, {digest[:12]}; received {found[:12]}")
 
 
 def _checked(source: LocalByteStore, files: dict[str, str], key: str) -> bytes:
@@ -252,7 +252,7 @@ def _manifest(source: LocalByteStore, files: dict[str, str]) -> Manifest:
     if manifest.status != COMPLETE or not plain:
         raise CorruptStoreError(
             f"{source.url}/{STORED_MANIFEST}: expected a complete store with a plain kind and name; "
-            f"found {manifest.status} {manifest.kind!r} {manifest.name!r}"
+            f"received {manifest.status} {manifest.kind!r} {manifest.name!r}"
         )
     return manifest
 

@@ -103,7 +103,7 @@ def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreP
         else:
             return manifest, problems[:1]
     if all("missing" in problem.what for problem in problems):
-        raise StoreNotFoundError(f"{blobs.url}: expected a store; found no {MANIFEST}")
+        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}")
     return None, [StoreProblem(problem.key, problem.what, REPLAN) for problem in problems]
 
 

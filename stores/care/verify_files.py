@@ -64,7 +64,7 @@ def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[StoreProblem]:
     for key, expected in metadata_files(manifest).items():
         found = read_or_none(blobs, key)
         if found != expected:
-            what = MISSING if found is None else "expected what follows from the manifest; found other bytes"
+            what = MISSING if found is None else "expected what follows from the manifest; received other bytes"
             problems.append(StoreProblem(key, what, RESTORE))
     return problems
 
@@ -83,13 +83,13 @@ def _index_problem(blobs: ByteStore, manifest: Manifest, key: str) -> str | None
         return MISSING
     if manifest.index_file_sha256 is not None:
         good = hashlib.sha256(data).hexdigest() == manifest.index_file_sha256
-        return None if good else "expected the digest that the manifest holds; found other bytes"
+        return None if good else "expected the digest that the manifest holds; received other bytes"
     try:
         table = index_from_bytes(data, blobs.url, manifest.num_rows)
     except CorruptStoreError as error:
         return str(error).partition(f"{INDEX}: ")[2]
     planned = manifest.ingredients.get("store", {}).get("index_sha256")
-    return None if planned == index_digest(table) else "expected the rows that the store was planned with; found others"
+    return None if planned == index_digest(table) else "expected the planned rows; received others"
 
 
 def read_commit(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord:
@@ -136,7 +136,7 @@ def _check_file(
     if data is None:
         return [StoreProblem(key, MISSING, RECOMPUTE, shard)], 0
     if len(data) != form.num_bytes(rows):
-        what = f"expected {form.num_bytes(rows)} bytes; found {len(data)}"
+        what = f"expected {form.num_bytes(rows)} bytes; received {len(data)}"
         return [StoreProblem(key, what, RECOMPUTE, shard)], len(data)
     records = shard_records(form, data, rows)
     damaged = form.damaged(records, np.arange(len(records)))
@@ -153,7 +153,7 @@ def _wrong(form: ShardFormat, data: bytes, rows: int, damaged: np.ndarray, good_
     if data[-form.index_bytes :] != form.encode_index(rows).tobytes():
         yield "its index is not that of its records"
     if not good_values and not len(damaged):
-        yield "expected the values whose digest the commit record holds; found others"
+        yield "expected the values whose digest the commit record holds; received others"
 
 
 def shard_records(form: ShardFormat, data: bytes, rows: int) -> np.ndarray:
@@ -173,7 +173,7 @@ def files_of_shard(manifest: Manifest, shard: int) -> set[str]:
 
 
 def check_stats(blobs: ByteStore) -> list[StoreProblem]:
-    """What `stores stats` wrote: each JSON file holds its own digest and that of its plot."""
+    """Statistics files: each JSON file holds its own digest and that of its plot."""
     problems, plots = [], {}
     keys = list(blobs.keys(f"{STATS}/"))
     for key in (key for key in keys if key.endswith(".json")):

@@ -102,5 +102,5 @@ def _check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rej
     first = "; ".join(f"{keys[row].as_py()}: {reason}" for row, reason in sorted(rejected.items())[:5])
     raise TooManyRejectedError(
         f"{url}: {len(rejected)} of {index.num_rows} images were rejected, more than the allowed share "
-        f"{max_rejected:g}: {first}; repair or remove them, or allow more (--max-rejected); the others are kept"
+        f"{max_rejected:g}: {first}; repair or remove them, or allow a larger share; the others are kept"
     )

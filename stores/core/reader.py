@@ -114,8 +114,7 @@ class Store:
             found = 0
         if found != expected:
             raise CorruptStoreError(
-                f"{self.blobs.url}/{key}: expected {expected} bytes; found {found}; "
-                "run `fae-pipe stores verify --repair`"
+                f"{self.blobs.url}/{key}: expected {expected} bytes; received {found}; repair the store"
             )
         return key
 
@@ -169,13 +168,11 @@ class Store:
         except FileNotFoundError as error:
             raise self._damaged_index("the file; it is missing") from error
         if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:
-            raise self._damaged_index("the digest that the manifest holds; found other bytes")
+            raise self._damaged_index("the digest that the manifest holds; received other bytes")
         return indexing.index_from_bytes(data, self.blobs.url, self.num_rows, columns)
 
     def _damaged_index(self, expected: str) -> CorruptStoreError:
-        return CorruptStoreError(
-            f"{self.blobs.url}/{INDEX}: expected {expected}; run `fae-pipe stores verify --repair`"
-        )
+        return CorruptStoreError(f"{self.blobs.url}/{INDEX}: expected {expected}; repair the store")
 
     def _spec(self, name: str) -> ArraySpec:
         return self.manifest.array(name)
@@ -212,7 +209,5 @@ def read_manifest(blobs: ByteStore) -> Manifest:
     try:
         data = blobs.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreNotFoundError(
-            f"{blobs.url}: expected a store; found no {MANIFEST}; `fae-pipe stores ls` lists the stores there are"
-        ) from error
+        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}") from error
     return Manifest.from_bytes(data, blobs.url)

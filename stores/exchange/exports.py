@@ -121,7 +121,7 @@ def _check(store: Store, spec: ArraySpec, form: str, rows: np.ndarray) -> None:
     if len(spec.row_shape) != 3 or store.views > 2:
         raise StoreError(
             f"{store.blobs.url}: {spec.name}: expected (height, width, channel) and at most 2 views (as it is, "
-            f"flipped) for LightningDiT; found {spec.row_shape} and {store.views} views; "
+            f"flipped) for LightningDiT; received {spec.row_shape} and {store.views} views; "
             "export as webdataset or parquet"
         )
     if (store.labels[rows] < 0).any():

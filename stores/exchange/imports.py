@@ -73,14 +73,14 @@ def read_headers(source: Path) -> list[SafetensorsFile]:
     """
     paths = sorted(source.glob("*.safetensors"))
     if not paths:
-        raise ValueError(f"{source}: expected a folder with *.safetensors files; found none")
+        raise ValueError(f"{source}: expected a folder with *.safetensors files; received none")
     files = [_read_header(path) for path in paths]
     first = files[0]
     for file in files[1:]:
         if (file.views, file.shape[1:]) != (first.views, first.shape[1:]):
             raise ValueError(
                 f"{file.path}: expected {first.views} of {first.shape[1:]} as in {first.path.name}; "
-                f"found {file.views} of {file.shape[1:]}"
+                f"received {file.views} of {file.shape[1:]}"
             )
     return files
 
@@ -92,7 +92,7 @@ def _read_header(path: Path) -> SafetensorsFile:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             if not {"latents", "labels"} <= names:
-                raise ValueError(f"{path}: expected the tensors latents and labels; found {sorted(names)}")
+                raise ValueError(f"{path}: expected the tensors latents and labels; received {sorted(names)}")
             views = tuple(name for name in _VIEWS if name in names)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in views}
             labels = file.get_tensor("labels").numpy()
@@ -102,7 +102,7 @@ def _read_header(path: Path) -> SafetensorsFile:
     if len(shape) != 4 or set(shapes.values()) != {shape} or labels.shape != shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{path}: expected latents (and latents_flip) (n, C, H, W) and whole labels (n,); "
-            f"found {shapes} and labels {labels.dtype} {labels.shape}"
+            f"received {shapes} and labels {labels.dtype} {labels.shape}"
         )
     with open(path, "rb") as data:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
@@ -129,11 +129,11 @@ def _read_sidecar(path: Path, labels: np.ndarray) -> pa.Table:
         columns: dict[str, Any] = {name: table[name].to_pylist() for name in _KEPT}
         index = new_index(columns.pop("key"), **columns)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected the index that `stores export` wrote; {error}") from error
+        raise ValueError(f"{path}: expected the index of an export; {error}") from error
     found = index["label"].to_pylist()
     if found != labels.tolist():
         raise ValueError(
-            f"{path}: expected the {len(labels)} labels of the safetensors files; found {len(found)}, or others; "
+            f"{path}: expected the {len(labels)} labels of the safetensors files; received {len(found)}, or others; "
             "remove the index to import without it"
         )
     return index

@@ -76,9 +76,9 @@ def _read_header(file: IO[bytes], path: Path, name: str) -> NpzArray:
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_columns, dtype = read(file)
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{path}: {name}: expected an array as numpy writes it; found other bytes") from error
+        raise ValueError(f"{path}: {name}: expected an array as numpy writes it; received other bytes") from error
     if by_columns or dtype.hasobject:
-        raise ValueError(f"{path}: {name}: expected plain numbers, rows first; found {dtype} in another order")
+        raise ValueError(f"{path}: {name}: expected plain numbers, rows first; received {dtype} in another order")
     return NpzArray(shape, dtype)
 
 

@@ -140,7 +140,9 @@ def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[s
     except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError) as error:
         raise _unreadable(place, fields.names, error) from error
     if table.num_rows != num_rows:
-        raise CorruptStoreError(f"{place}/{INDEX}: expected {num_rows} rows as in the manifest; found {table.num_rows}")
+        raise CorruptStoreError(
+            f"{place}/{INDEX}: expected the {num_rows} rows of the manifest; received {table.num_rows}"
+        )
     return table
 
 
@@ -170,8 +172,7 @@ def rows_from_file(source: Any, place: str, rows: np.ndarray, columns: Sequence[
 
 def _unreadable(place: str, columns: Sequence[str], error: BaseException) -> CorruptStoreError:
     return CorruptStoreError(
-        f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)}; {error}; "
-        "run `fae-pipe stores verify --repair`"
+        f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)}; {error}; repair the store"
     )
 
 

@@ -18,7 +18,7 @@ PROGRESS = "progress.json"
 REUSE = "reuse.parquet"
 # Second copies of the manifest and the index, which nothing else in a store could restore.
 BACKUP = "backup"
-# What `stores stats` found out; not part of the content.
+# Statistics of the values, which are not part of the content.
 STATS = "stats"
 
 FEATURE_SHARD_BYTES = 192 << 20

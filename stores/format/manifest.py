@@ -172,9 +172,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _corrupt(place: str, problem: str) -> CorruptStoreError:
-    return CorruptStoreError(
-        f"{place}/{MANIFEST}: {problem}; the file is damaged: run `fae-pipe stores verify --repair`"
-    )
+    return CorruptStoreError(f"{place}/{MANIFEST}: {problem}; the file is damaged: repair the store")
 
 
 def _parse(data: bytes, place: str) -> dict[str, Any]:
@@ -190,7 +188,7 @@ def _parse(data: bytes, place: str) -> dict[str, Any]:
         found = record.get("layout_version")
         raise ForeignStoreError(
             f"{place}/{MANIFEST}: expected layout_version {LAYOUT_VERSION}; "
-            f"found {found!r}; use the release that wrote it"
+            f"received {found!r}; use the release that wrote it"
         )
     if record.get("schema_version", 1) not in tuple(BACKUP_FOLDERS):
         raise ForeignStoreError(
@@ -213,7 +211,7 @@ def _check_digest(record: dict[str, Any], place: str) -> None:
         raise _corrupt(place, f"expected plain JSON; {error}") from error
     if record.get("manifest_sha256") != expected:
         found = record.get("manifest_sha256")
-        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; found {found!r:.14}")
+        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; received {found!r:.14}")
 
 
 def _check_types(record: dict[str, Any], place: str) -> None:
@@ -221,7 +219,7 @@ def _check_types(record: dict[str, Any], place: str) -> None:
         value = record.get(name)
         if not isinstance(value, types) or isinstance(value, bool):
             expected = " or ".join(kind.__name__ for kind in types)
-            raise _corrupt(place, f"{name}: expected {expected}; found {value!r:.80}")
+            raise _corrupt(place, f"{name}: expected {expected}; received {value!r:.80}")
 
 
 def _check_values(manifest: Manifest, record: dict[str, Any], place: str) -> None:
@@ -231,13 +229,13 @@ def _check_values(manifest: Manifest, record: dict[str, Any], place: str) -> Non
         raise _corrupt(place, "expected array names to differ")
     if record["fingerprint"] != manifest.fingerprint:
         expected, found = manifest.fingerprint[:12], record["fingerprint"][:12]
-        raise _corrupt(place, f"expected the fingerprint of its ingredients, {expected}; found {found!r}")
+        raise _corrupt(place, f"expected the fingerprint of its ingredients, {expected}; received {found!r}")
     planned = manifest.ingredients.get("store")
     if not isinstance(planned, dict) or any(planned.get(key) != record[key] for key in _PLANNED):
-        raise _corrupt(place, f"expected {', '.join(_PLANNED)} as in its ingredients; found others")
+        raise _corrupt(place, f"expected {', '.join(_PLANNED)} as in its ingredients; received others")
     finished = None not in (manifest.content_id, manifest.statistics, manifest.index_file_sha256)
     if manifest.status not in (WRITING, COMPLETE) or finished != (manifest.status == COMPLETE):
         raise _corrupt(
             place,
-            f"status: expected {WRITING!r}, or {COMPLETE!r} with what completes it; found {manifest.status!r}",
+            f"status: expected {WRITING!r}, or {COMPLETE!r} with what completes it; received {manifest.status!r}",
         )

@@ -114,7 +114,7 @@ class ShardFormat:
             row, view = divmod(first + int(damaged[0]), self.views)
             raise CorruptStoreError(
                 f"{place}: row {row} of the shard, view {view}: expected values that fit their crc32c; "
-                "the file is damaged: run `fae-pipe stores verify --repair`"
+                "the file is damaged: repair the store"
             )
 
     def values(self, records: np.ndarray) -> np.ndarray:

@@ -249,7 +249,7 @@ class StoreWriter:
         if found.fingerprint != self.manifest.fingerprint:
             raise ForeignStoreError(
                 f"{self.blobs.url}: expected the store {self.manifest.fingerprint}; "
-                f"found {found.fingerprint}; move that folder away"
+                f"received {found.fingerprint}; move that folder away"
             )
         self.manifest = found
 

@@ -116,5 +116,5 @@ def test_names_of_an_archive_cannot_leave_the_folder(make_writer: Any, fill: Any
 
 
 def test_a_folder_that_is_no_archive(many: Store, tmp_path: Path) -> None:
-    with pytest.raises(ForeignStoreError, match="found no archive"):
+    with pytest.raises(ForeignStoreError, match="received no archive"):
         unpack(many.path, tmp_path / "back")

@@ -235,7 +235,7 @@ def test_the_spelling_of_a_record_counts(store: Store) -> None:
 
 
 def test_no_store_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreNotFoundError, match="found no manifest"):
+    with pytest.raises(StoreNotFoundError, match="received no manifest"):
         verify(tmp_path / "nothing")
 
 

@@ -82,13 +82,13 @@ def test_bfloat16_files(tmp_path: Path) -> None:
 def test_refusals_name_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    with pytest.raises(ValueError, match="found none"):
+    with pytest.raises(ValueError, match="received none"):
         import_latents(folder, tmp_path / "out", "x")
     (folder / "a.safetensors").write_bytes(b"no such thing")
     with pytest.raises(ValueError, match=r"a\.safetensors: expected a safetensors file"):
         import_latents(folder, tmp_path / "out", "x")
     save_file({"latents": np.zeros((2, *SHAPE))}, folder / "a.safetensors")
-    with pytest.raises(ValueError, match="latents and labels; found"):
+    with pytest.raises(ValueError, match="latents and labels; received"):
         import_latents(folder, tmp_path / "out", "x")
     save_file({"latents": np.zeros((2, *SHAPE)), "labels": np.zeros(3, np.int64)}, folder / "a.safetensors")
     with pytest.raises(ValueError, match=r"whole labels \(n,\)"):

@@ -125,7 +125,7 @@ def test_damaged_bytes_are_an_error_or_do_no_harm(folder: Path, truth: dict, nam
         found, message = outcome(lambda: observe(open_store(folder)))
     if found is None:
         assert name.rpartition("/")[2] in message
-        assert "stores verify --repair" in message or "no store" in message or "release" in message
+        assert "repair the store" in message or "no store" in message or "release" in message
     else:
         assert same(truth, found)
 

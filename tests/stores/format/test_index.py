@@ -92,7 +92,7 @@ def test_a_foreign_or_damaged_file_is_refused() -> None:
     for bad in (b"", good[:-10], good[: len(good) // 2], b"PAR1" + bytes(40) + b"PAR1"):
         with pytest.raises(CorruptStoreError, match=r"here/index\.parquet"):
             index_from_bytes(bad, "here", 3)
-    with pytest.raises(CorruptStoreError, match=r"expected 4 rows.*found 3"):
+    with pytest.raises(CorruptStoreError, match=r"expected the 4 rows.*received 3"):
         index_from_bytes(good, "here", 4)
 
 
