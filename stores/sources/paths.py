@@ -10,6 +10,8 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"}
 )
+# Parts of ordinary characters that do not begin with a dot.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP_SUFFIXES = (".zip",)
 ROWS_SUFFIXES = (".parquet", ".arrow")
@@ -22,6 +24,8 @@ class SourceError(ValueError):
 
 def is_hidden(name: str) -> bool:
     """Whether a path has a part that is hidden (".x") or that archivers add (`__MACOSX`)."""
+    if "/." not in name and not name.startswith(".") and "__MACOSX" not in name:
+        return False
     return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
 
 
@@ -42,6 +46,8 @@ def safe_name(name: str, where: str) -> str:
     Raises `SourceError` for names that could leave a folder on any system (absolute, "..", a drive), and for names
     that are not text (not UTF-8, control characters), as those cannot be written to an index.
     """
+    if PLAIN_NAME.fullmatch(name):  # nearly all names, and there may be millions
+        return name
     parts = re.split(r"[/\\]", name)
     if name[:1] in ("/", "\\") or ".." in parts or re.match(r"[A-Za-z]:", name):
         raise SourceError(

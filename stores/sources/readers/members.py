@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from stores.sources.paths import SourceError, is_hidden, is_image, safe_name
+from stores.sources.readers.headers import UnusualTar, plain_headers
 
 
 class Member(NamedTuple):
@@ -76,6 +77,16 @@ class _Slice:
 def _read_tar(file: IO[bytes], where: str, start: int, size: int) -> Contents:
     contents = Contents()
     try:
+        for name, offset, num_bytes in plain_headers(file.fileno(), start, size):
+            _put(contents, name, Member(offset, num_bytes), where)
+        return contents
+    except UnusualTar:
+        return _read_unusual_tar(file, where, start, size)
+
+
+def _read_unusual_tar(file: IO[bytes], where: str, start: int, size: int) -> Contents:
+    contents = Contents()
+    try:
         with tarfile.open(fileobj=_Slice(file, start, size), mode="r:") as tar:  # type: ignore[call-overload]
             while (info := tar.next()) is not None:
                 # Tarfile would keep a kilobyte an image.
@@ -100,12 +111,12 @@ def add_member(contents: Contents, info: tarfile.TarInfo, where: str, start: int
     """
     if info.isdir():
         return
+    if info.isreg() and not info.issparse():
+        _put(contents, info.name, Member(start + info.offset_data, info.size), where)
+        return
     name = safe_name(info.name, where)
     if is_hidden(name):
         contents.skipped[name] = "hidden"
-    elif info.isreg() and not info.issparse():
-        contents.members.pop(name, None)
-        contents.members[name] = Member(start + info.offset_data, info.size)
     elif is_image(name):
         raise SourceError(
             f"{where}: expected plain files; received {name!r} as a link, a sparse or a special file; "
@@ -113,6 +124,15 @@ def add_member(contents: Contents, info: tarfile.TarInfo, where: str, start: int
         )
     else:
         contents.skipped[name] = "a link, a sparse or a special file"
+
+
+def _put(contents: Contents, name: str, member: Member, where: str) -> None:
+    name = safe_name(name, where)
+    if is_hidden(name):
+        contents.skipped[name] = "hidden"
+        return
+    contents.members.pop(name, None)
+    contents.members[name] = member
 
 
 def _check_end(tar: tarfile.TarFile, where: str) -> None:

@@ -23,7 +23,8 @@ KEPT_FOOTERS = 64
 # A row group above this is read in blocks of about BLOCK_BYTES; its pages come through a buffer, not at once.
 LARGE_GROUP_BYTES = 192 * 1024 * 1024
 BLOCK_BYTES = 32 * 1024 * 1024
-KEPT_BLOCKS = 8
+# Blocks kept for rows that are asked for a little out of order; the newest always stays.
+KEPT_BLOCK_BYTES = 192 * 1024 * 1024
 CURSORS = 4
 BUFFER_BYTES = 1024 * 1024
 # What pyarrow raises on damaged files; text that is not UTF-8 shows only when a value becomes a Python object.
@@ -155,7 +156,7 @@ def _values(column: Any) -> Any:
     return column.chunk(0) if isinstance(column, pa.ChunkedArray) and column.num_chunks == 1 else column
 
 
-class _Cursor:
+class _GroupPass:
     """One pass through a row group, and the row that it is at."""
 
     def __init__(self, batches: Iterator[Any]) -> None:
@@ -167,7 +168,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._cursors: OrderedDict[tuple[object, int], _Cursor] = OrderedDict()
+        self._cursors: OrderedDict[tuple[object, int], _GroupPass] = OrderedDict()
         self._blocks: OrderedDict[tuple[object, int], Any] = OrderedDict()
         self._count = 0
 
@@ -185,7 +186,7 @@ class _Blocks:
                 if row < cursor.row:
                     return block[row - first].as_py()
 
-    def _cursor(self, group: object, row: int, start: Any) -> _Cursor:
+    def _cursor(self, group: object, row: int, start: Any) -> _GroupPass:
         """The pass that is nearest before the row, or a new one."""
         behind = [(c.row, key) for key, c in self._cursors.items() if key[0] == group and c.row <= row]
         if behind:
@@ -193,7 +194,7 @@ class _Blocks:
             self._cursors.move_to_end(key)
             return self._cursors[key]
         self._count += 1
-        cursor = self._cursors[group, self._count] = _Cursor(start())
+        cursor = self._cursors[group, self._count] = _GroupPass(start())
         if len(self._cursors) > CURSORS:
             self._cursors.popitem(last=False)
         return cursor
@@ -201,8 +202,9 @@ class _Blocks:
     def _keep(self, group: object, first: int, block: Any) -> None:
         self._blocks[group, first] = block
         self._blocks.move_to_end((group, first))
-        while len(self._blocks) > KEPT_BLOCKS:
-            self._blocks.popitem(last=False)
+        kept = sum(block.nbytes for block in self._blocks.values())
+        while kept > KEPT_BLOCK_BYTES and len(self._blocks) > 1:
+            kept -= self._blocks.popitem(last=False)[1].nbytes
 
 
 def unreadable(path: object, error: BaseException) -> SourceError:

@@ -18,7 +18,7 @@ LINK, KIND = 0o120000, 0o170000
 
 
 @dataclass(frozen=True)
-class _Archive:
+class _OpenZip:
     """An open zip and its members by the offset of their headers; zipfile lets many threads read one archive."""
 
     file: zipfile.ZipFile
@@ -72,13 +72,13 @@ class ZipReader:
                 raise
             raise SourceError(f"{where}: expected a zip member; received damage: {error}; fetch it again") from error
 
-    def _load(self, source: str) -> _Archive:
+    def _load(self, source: str) -> _OpenZip:
         path = below_root(self._root, source, self._follow_links)
         try:
             file = zipfile.ZipFile(path)
         except DAMAGE as error:
             raise SourceError(f"{path}: expected a zip archive; received damage: {error}; fetch it again") from error
-        return _Archive(file, {info.header_offset: info for info in file.infolist()})
+        return _OpenZip(file, {info.header_offset: info for info in file.infolist()})
 
 
 def _refused(info: zipfile.ZipInfo, name: str) -> str | None:

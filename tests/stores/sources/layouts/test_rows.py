@@ -126,7 +126,7 @@ def test_names_beside_numbers(tmp_path):
 def test_large_row_groups_are_read_in_blocks_in_any_order(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_reader, "LARGE_GROUP_BYTES", 1000)
     monkeypatch.setattr(parquet_reader, "BLOCK_BYTES", 300)
-    monkeypatch.setattr(parquet_reader, "KEPT_BLOCKS", 2)
+    monkeypatch.setattr(parquet_reader, "KEPT_BLOCK_BYTES", 700)
     blobs = [bytes([number]) * 50 for number in range(100)]
     values = pa.array([{"bytes": blob, "path": "x"} for blob in blobs], STRUCT)
     pq.write_table(pa.table({"image": values}), tmp_path / "x.parquet", row_group_size=70, use_dictionary=False)
