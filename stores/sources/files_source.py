@@ -77,7 +77,8 @@ class FilesSource(Source):
                 f"columns: {columns}); received {_shown(tree)}; give image_root, or the folder of the images and the "
                 "table as labels"
             )
-        require_images(tree.images, self.location, _shown(tree))
+        if not tree.images:
+            require_images([], self.location, _shown(tree))
         layout = choose_layout(tree, self.options)
         reading = layout.list_images()
         require_images(reading.rows, self.location, f"no image in the layout {layout.name}")

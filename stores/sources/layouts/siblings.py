@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 
@@ -34,26 +33,35 @@ class SiblingFiles:
     """
 
     def __init__(self, files: Iterable[str], images: list[str], in_archives: bool) -> None:
-        self.by_stem: dict[str, list[str]] = {}
-        stems = {os.path.splitext(name)[0] for name in images}
+        self.by_stem: dict[str, dict[str, str]] = {}
+        stems = {stem_and_suffix(name)[0] for name in images}
         keys = {key_of(name) for name in images} if in_archives else set()
         for name in files:
-            stem, suffix = os.path.splitext(name)
-            if suffix[1:].lower() not in SUFFIXES:
+            stem, suffix = stem_and_suffix(name)
+            if suffix not in SUFFIXES:
                 continue
-            if stem in stems or stem in keys:
-                self.by_stem.setdefault(stem, []).append(name)
-            elif in_archives and (key := key_of(name)) in keys:
-                self.by_stem.setdefault(key, []).append(name)
-        self.in_archives = in_archives
+            if stem not in stems and stem not in keys:
+                stem = key_of(name)
+            if stem in keys or stem in stems:
+                self.by_stem.setdefault(stem, {}).setdefault(_kind(name, suffix), name)
         self.fields = _second_images(images) if in_archives and self.by_stem else set[str]()
+        self._texts = {name: texts for name in images if (texts := self._of(name, in_archives))}
 
     def of(self, image: str) -> list[str]:
         """The texts beside an image; of two of one kind the one with its whole name counts."""
-        found = {_kind(name): name for name in reversed(self.by_stem.get(os.path.splitext(image)[0], ()))}
-        if self.in_archives:
-            found = {_kind(name): name for name in reversed(self.by_stem.get(key_of(image), ()))} | found
+        return self._texts.get(image, [])
+
+    def _of(self, image: str, in_archives: bool) -> list[str]:
+        found = self.by_stem.get(stem_and_suffix(image)[0], {})
+        if in_archives:
+            found = self.by_stem.get(key_of(image), {}) | found
         return [found[kind] for kind in sorted(found)]
+
+
+def stem_and_suffix(name: str) -> tuple[str, str]:
+    """A path without its suffix, and the suffix in lower case without its dot."""
+    dot = name.rfind(".")
+    return (name[:dot], name[dot + 1 :].lower()) if dot > name.rfind("/") + 1 else (name, "")
 
 
 def key_of(name: str) -> str:
@@ -67,18 +75,18 @@ def _words_between(name: str) -> str:
     return ".".join(name.rpartition("/")[2].split(".")[1:-1]).lower()
 
 
-def _kind(name: str) -> str:
+def _kind(name: str, suffix: str) -> str:
     """One of "json", "label" and "text", which is the order in which fields of one name win."""
-    suffix = os.path.splitext(name)[1][1:].lower()
     if suffix == "json":
         return "json"
-    words = _words_between(name)
-    return "label" if suffix in LABEL_SUFFIXES or words.split(".")[-1] in LABEL_WORDS else "text"
+    if suffix in LABEL_SUFFIXES:
+        return "label"
+    return "label" if name.count(".") > 1 and _words_between(name).split(".")[-1] in LABEL_WORDS else "text"
 
 
 def _second_images(images: list[str]) -> set[str]:
     """Images that are fields of another one with their key."""
-    words = set(map(_words_between, images))
+    words = {_words_between(name) if name.count(".") > 1 else "" for name in images}
     if len(words) > MAX_FIELD_WORDS or any(word.isdigit() for word in words):
         return set()
     by_key: dict[str, list[str]] = {}
@@ -167,9 +175,10 @@ class Siblings(Layout):
 
     def _parse(self, text: object, where: str) -> dict[str, object]:
         content = self.tree.text(where)
-        if _kind(where) == "json":
+        kind = _kind(where, stem_and_suffix(where)[1])
+        if kind == "json":
             return lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
-        if _kind(where) == "label":
+        if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
         self._lines = Counter() if self._lines is None else self._lines

@@ -21,9 +21,6 @@ from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
 
 MAX_TABLES = 64
-MAX_JSON_BYTES = 2**30
-# Texts without a clear name are notes; Kaggle's submissions hold made-up labels.
-SKIPPED_WORDS = ("submission", "readme", "license", "requirements", "_stats", "dataset_info", "config")
 # A table counts when it names more than this share of the images (those of an unlabeled test part aside).
 MOST = 0.5
 # Names are taken from folders when the largest id is at most so many times their number.
@@ -74,18 +71,7 @@ class TableLayout(Layout):
 
     def candidates(self) -> Iterator[str]:
         """Names of the tree's files that may be tables, those at the top first."""
-        siblings = {os.path.splitext(name)[0] for name in self.tree.images}
-        names = [name for name in self.tree.files if self._may_be_table(name, siblings)]
-        yield from sorted(names, key=lambda name: (name.count("/"), name))[:MAX_TABLES]
-
-    def _may_be_table(self, name: str, siblings: set[str]) -> bool:
-        lower = name.lower()
-        stem, suffix = os.path.splitext(lower)
-        if suffix not in TABLE_SUFFIXES or os.path.splitext(name)[0] in siblings:
-            return False
-        if any(word in posixpath.basename(stem) for word in SKIPPED_WORDS):
-            return False
-        return suffix != ".json" or self.tree.files[name].num_bytes <= MAX_JSON_BYTES
+        yield from sorted(self.tree.tables, key=lambda name: (name.count("/"), name))[:MAX_TABLES]
 
     def _try(self, name: str) -> TableReading | None:
         """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""

@@ -8,10 +8,13 @@ from functools import cached_property
 from typing import IO, NamedTuple
 
 from stores.sources.fields.splits import split_in_words
-from stores.sources.paths import IMAGE_SUFFIXES, SourceError
+from stores.sources.paths import IMAGE_SUFFIXES, TABLE_SUFFIXES, SourceError
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TABLE_BYTES = 2**31
+MAX_JSON_BYTES = 2**30
+# Notes of a data set, and Kaggle's submissions, which hold made-up labels.
+SKIPPED_WORDS = ("submission", "readme", "license", "requirements", "_stats", "dataset_info", "config")
 
 
 class TreeFile(NamedTuple):
@@ -66,6 +69,19 @@ class FileTree:
             for name, file in self.files.items()
             if name.lower().endswith(suffixes) and not (in_archives and is_loose(file))
         ]
+
+    @cached_property
+    def tables(self) -> list[str]:
+        """Names of files that may be tables: none of a text beside an image, and no huge JSON."""
+        siblings = {name[: name.rfind(".")] for name in self.images}
+        found = [name for name in self.files if name.lower().endswith(TABLE_SUFFIXES)]
+        return [name for name in found if name[: name.rfind(".")] not in siblings and self._may_be_table(name)]
+
+    def _may_be_table(self, name: str) -> bool:
+        base = name.rpartition("/")[2].lower()
+        if any(word in base for word in SKIPPED_WORDS):
+            return False
+        return not base.endswith(".json") or self.files[name].num_bytes <= MAX_JSON_BYTES
 
     @cached_property
     def in_archives(self) -> bool:
