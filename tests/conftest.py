@@ -181,10 +181,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Any) -> World:
     """Every stage done once. Read it, never write to it: `world_copy` is for that."""
     from pipeline.console.output import Output
     from pipeline.workflow.recipe_workflow import run_workflow
-    from pipeline.workflow.stages import Stages
+    from pipeline.workflow.stage_runner import StageRunner
 
     root = tmp_path_factory.mktemp("world") / "runs"
-    stages = Stages(root, tiny_recipe, Output(json=True))
+    stages = StageRunner(root, tiny_recipe, Output(json=True))
     made = run_workflow(stages)
     assert made is not None
     return World(root, stages.recipe, made, stages.outcomes)

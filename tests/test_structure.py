@@ -22,8 +22,8 @@ ROOMS = {
     "fae": "rng | weights | optim | nn | images | principal > encoders | sampling > models | losses "
     "> generators | metrics > probes > export > testing",
     "jobs": "config > runs > executors > extraction > loop > train > sampling > evaluation > testing",
-    "pipeline": "config > console > drawing > artifacts > plan | evaluation | view > report > inspection > workflow "
-    "> commands > cli",
+    "pipeline": "config > console > drawing > artifacts > stages > plan | evaluation | view > report > inspection "
+    "> workflow > commands > cli",
 }
 MOST_MODULES, MOST_LINES = 15, 300
 

@@ -1,3 +1,9 @@
+from .artifact import Artifact as Artifact
+from .artifact import RecordArtifact as RecordArtifact
+from .artifact import RunArtifact as RunArtifact
+from .artifact import State as State
+from .artifact import StoreArtifact as StoreArtifact
+from .artifact import read_records as read_records
 from .data_paths import image_path as image_path
 from .data_paths import scratch_folder as scratch_folder
 from .digits import DigitSet as DigitSet
@@ -12,11 +18,15 @@ from .lineage import latents_of as latents_of
 from .listing import describe_store as describe_store
 from .listing import inventory as inventory
 from .listing import run_references as run_references
+from .resolver import SAMPLES_FILE as SAMPLES_FILE
+from .resolver import ArtifactError as ArtifactError
+from .resolver import entries_named as entries_named
+from .resolver import resolve as resolve
+from .resolver import runs_of as runs_of
 from .sample_set import SampleSet as SampleSet
 from .sample_set import locate_set as locate_set
 from .sample_set import make_set as make_set
 from .sampling import LATENTS_FILE as LATENTS_FILE
-from .sampling import RECORD as RECORD
 from .sampling import SampleFolder as SampleFolder
 from .sampling import decode_previews as decode_previews
 from .sampling import locate_samples as locate_samples

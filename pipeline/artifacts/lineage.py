@@ -2,42 +2,35 @@
 
 from pathlib import Path
 
-from jobs.runs import Models, RunError, RunFolder, newest
-from stores import Store, StoreError, find_manifests, open_store
-from stores.format import COMPLETE
-
-COMMANDS = {"features": "extract", "latents": "encode", "text": "extract-text"}
-
-
-def find_store(root: Path, kind: str, name: str) -> Store:
-    """The store at the path `name`, or the newest complete store of that name below `root`.
-
-    Raises:
-        StoreError: there is none; the message names the command that makes one.
-    """
-    if (Path(name) / "manifest.json").exists():
-        store = open_store(Path(name))
-        if store.kind != kind:
-            raise StoreError(f"{name}: expected a store of {kind}; received one of {store.kind}")
-        return store
-    complete = [(path, manifest) for path, manifest in find_manifests(root / kind, name) if manifest.status == COMPLETE]
-    if not complete:
-        raise StoreError(
-            f"{root / kind}: expected a complete store named {name!r}; received none; "
-            f"run `fae-pipe {COMMANDS[kind]}` first"
-        )
-    return open_store(complete[-1][0])
+from jobs.runs import Models, RunError, RunFolder
+from pipeline.artifacts.resolver import resolve, runs_of
+from stores import Store, StoreError, open_store
+from stores.backends import is_url
 
 
-def find_run(root: Path, kind: str, name: str) -> RunFolder:
-    """The finished run at the path `name`, or the newest one of that name below `root`.
+def find_store(root: Path, kind: str, text: str) -> Store:
+    """Open the complete store of a kind that a name, prefix, path or URL means (see `resolve`).
 
     Raises:
-        RunError: there is none; the message names the command that makes one.
+        ArtifactError: There is none; the message names the command that makes one.
+        StoreError: It is unfinished, damaged or of another kind.
     """
-    run = newest(root, kind, name)
+    store = open_store(text if is_url(text) else resolve(root, kind, text))
+    if store.kind != kind:
+        raise StoreError(f"{text}: expected a store of {kind}; received one of {store.kind}")
+    return store
+
+
+def find_run(root: Path, kind: str, text: str) -> RunFolder:
+    """Open the finished run of a kind that a name, prefix or path means (see `resolve`).
+
+    Raises:
+        ArtifactError: There is none; the message names the command that makes one.
+        RunError: It is unfinished or of another kind.
+    """
+    run = RunFolder.open(resolve(root, kind, text))
     if run.record.kind != kind:
-        raise RunError(f"{name}: expected a run of {kind}; received one of {run.record.kind}")
+        raise RunError(f"{text}: expected a run of {kind}; received one of {run.record.kind}")
     run.weights_sha256  # noqa: B018 - refuses an unfinished run
     return run
 
@@ -71,18 +64,17 @@ def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) ->
         RunError: there is none.
     """
     tuned, noised = [], []
-    for path in sorted((root / "decoders").glob("*/run.json")):
-        run = RunFolder.open(path.parent)
-        made_from = run.record.ingredients
-        if run.complete and made_from.get("autoencoder_sha256") == autoencoder.weights_sha256:
+    for run in runs_of(root, "decoders"):
+        ingredients = run.record.ingredients
+        if ingredients.get("autoencoder_sha256") == autoencoder.weights_sha256:
             tuned.append(run)
-        elif run.complete and made_from.get("features_content_id") == features_content_id:
+        elif ingredients.get("features_content_id") == features_content_id:
             noised.append(run)
     if not tuned and not noised:
         raise RunError(
             f"{root / 'decoders'}: expected a pixel decoder for {autoencoder.path}; run `fae-pipe train-decoder` first"
         )
-    return max(tuned or noised, key=lambda run: run.record.created_unix_seconds)
+    return (tuned or noised)[-1]
 
 
 def find_models(root: Path, generator: str, decoder: str | None = None, autoguidance: str | None = None) -> Models:

@@ -16,7 +16,9 @@ from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress
 from jobs.runs import Models
 from jobs.sampling import PIXELS, make_sample_store, sample_writer
-from pipeline.artifacts.sampling import GRID_ROWS, RECORD
+from pipeline.artifacts.artifact import State
+from pipeline.artifacts.resolver import SAMPLES_FILE
+from pipeline.artifacts.sampling import GRID_ROWS
 from pipeline.drawing import sample_grid
 from stores import Store, StoreWriter, open_store
 from stores.backends import TEMPORARY_SUFFIX, fsync_directory, make_folder, replace_file, temporary_beside
@@ -41,9 +43,24 @@ class SampleSet:
         return self.path / "grid.png"
 
     @property
-    def complete(self) -> bool:
-        """Whether the files of this very store are there."""
-        return self.writer.complete and self._record() == self._expected()
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the images."""
+        return self.writer.manifest.fingerprint
+
+    @property
+    def state(self) -> State:
+        """Complete once the files of this very store are there."""
+        if self.writer.complete and self._record() == self._expected():
+            return State.COMPLETE
+        return State.UNFINISHED if self.writer.begun else State.ABSENT
+
+    def changes(self) -> list[str]:
+        """None are named: other samples of a generator are not an older version of these."""
+        return []
+
+    def metrics(self) -> dict[str, Any]:
+        """How many images there are, and the store that holds them."""
+        return {"images": self.writer.num_rows, "store": str(self.writer.path)}
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All images uint8 (N, H, W, 3) and their labels int64 (N,), from the store."""
@@ -81,7 +98,7 @@ class SampleSet:
             captions = [row[0] for row in store.index["caption"].take(rows).to_pylist() if row]
             grid = sample_grid(store.read(PIXELS, rows), captions or None, columns)
             save_png(grid, folder / self.grid.name)
-            replace_file(folder / RECORD, json.dumps(self._expected(), indent=1).encode())
+            replace_file(folder / SAMPLES_FILE, json.dumps(self._expected(), indent=1).encode())
             os.replace(folder, self.path)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -90,7 +107,7 @@ class SampleSet:
 
     def _record(self) -> dict[str, Any] | None:
         try:
-            record: dict[str, Any] = json.loads((self.path / RECORD).read_text())
+            record: dict[str, Any] = json.loads((self.path / SAMPLES_FILE).read_text())
         except (OSError, ValueError):
             return None
         return record

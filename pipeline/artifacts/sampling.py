@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
 from jobs.runs import Models
 from jobs.sampling import LatentDecoder, SampledBatch, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
+from pipeline.artifacts.artifact import State
+from pipeline.artifacts.resolver import SAMPLES_FILE
 from pipeline.drawing import sample_grid
 from stores import fingerprint
 from stores.backends import replace_file
 
-RECORD, LATENTS_FILE = "samples.json", "latents.safetensors"
+LATENTS_FILE = "latents.safetensors"
 GRID_ROWS = 20
 
 
@@ -29,20 +32,35 @@ class SampleFolder:
     """`<root>/samples/<name>-<fingerprint12>/`: images/, grid.png and samples.json; of captions, latents too."""
 
     path: Path
+    fingerprint: str
+
+    @classmethod
+    def open(cls, path: Path) -> "SampleFolder":
+        """The folder of samples that were made."""
+        record = json.loads((path / SAMPLES_FILE).read_text())
+        return cls(path, fingerprint(record["ingredients"]))
 
     @property
-    def complete(self) -> bool:
-        """Whether the record is there, which is written last."""
-        return (self.path / RECORD).exists()
+    def state(self) -> State:
+        """Complete once samples.json is there, which is written last."""
+        return State.COMPLETE if (self.path / SAMPLES_FILE).exists() else State.ABSENT
+
+    def changes(self) -> list[str]:
+        """None are named: other samples of a generator are not an older version of these."""
+        return []
 
     @property
     def grid(self) -> Path:
         """The grid of the first images."""
         return self.path / "grid.png"
 
+    def metrics(self) -> dict[str, Any]:
+        """None: the record has it all."""
+        return {}
+
     def record(self) -> dict[str, Any]:
         """The content of samples.json."""
-        record: dict[str, Any] = json.loads((self.path / RECORD).read_text())
+        record: dict[str, Any] = json.loads((self.path / SAMPLES_FILE).read_text())
         return record
 
     def draw_grid(self, columns: int) -> None:
@@ -53,7 +71,7 @@ class SampleFolder:
         shown = record["images"][: columns * GRID_ROWS]
         captions = [entry["caption"] for entry in shown if "caption" in entry]
         save_png(sample_grid(np.stack([self._open(entry) for entry in shown]), captions or None, columns), self.grid)
-        replace_file(self.path / RECORD, json.dumps(record | {"columns": columns}, indent=1).encode())
+        replace_file(self.path / SAMPLES_FILE, json.dumps(record | {"columns": columns}, indent=1).encode())
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All images uint8 (N, H, W, 3) and their labels int64 (N,)."""
@@ -69,7 +87,8 @@ class SampleFolder:
 def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:
     """Where these samples lie, whether or not they were made."""
     ingredients = sample_ingredients(models, config, plan_samples(config, models))
-    return SampleFolder(root / "samples" / f"{name}-{fingerprint(ingredients)[:12]}")
+    digest = fingerprint(ingredients)
+    return SampleFolder(root / "samples" / f"{name}-{digest[:12]}", digest)
 
 
 def make_samples(
@@ -88,8 +107,13 @@ def make_samples(
     if plan.captions is not None:
         replace_file(folder.path / LATENTS_FILE, safetensors_bytes({"latents": np.concatenate(latents)}))
     ingredients = sample_ingredients(models, config, plan)
-    record = {"ingredients": ingredients, "class_names": models.class_names, "images": entries}
-    replace_file(folder.path / RECORD, json.dumps(record, indent=1).encode())
+    record = {
+        "created_unix_seconds": round(time.time(), 3),
+        "ingredients": ingredients,
+        "class_names": models.class_names,
+        "images": entries,
+    }
+    replace_file(folder.path / SAMPLES_FILE, json.dumps(record, indent=1).encode())
     folder.draw_grid(config.columns)
     return folder
 

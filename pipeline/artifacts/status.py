@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.runs import KINDS, RunFolder, newest_step
+from pipeline.artifacts.resolver import find_folder
 from pipeline.console import (
     FAILED,
     RUNNING,
@@ -89,23 +90,6 @@ def status_of(name: str, root: Path) -> Status:
         return _store_status(name)
     path = find_folder(name, root)
     return _store_status(path) if (path / MANIFEST).exists() else _run_status(path)
-
-
-def find_folder(name: str, root: Path) -> Path:
-    """The folder of a store or run: the path itself, or that of this name below `root`.
-
-    Raises:
-        ValueError: there is none, or there are several.
-    """
-    folders = [Path(name), *sorted(root.glob(f"*/{name}") if "/" not in name and name not in ("", ".", "..") else [])]
-    found = [folder for folder in folders if (folder / MANIFEST).exists() or (folder / "run.json").exists()]
-    if len(found) == 1 or (found and found[0] == Path(name)):
-        return found[0]
-    several = f"; there are several: {', '.join(map(str, found))}" if found else ""
-    raise ValueError(
-        f"{name}: expected the folder of a store or a run, or its name below {root}{several}; "
-        "`fae-pipe stores ls` lists them"
-    )
 
 
 def _store_status(location: Path | str) -> Status:

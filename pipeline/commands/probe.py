@@ -61,7 +61,7 @@ def probe_command(
     """
     from jobs.executors import use_threads
     from pipeline.artifacts import find_run, find_store
-    from pipeline.evaluation import ProbeInputs, finished_probe, match_rows, probe, retrieval_rows, score_rows
+    from pipeline.evaluation import ProbeInputs, match_rows, probe, probe_artifact, retrieval_rows, score_rows
 
     output, config, runtime = settings.output, settings.recipe.probe, settings.recipe.runtime
     use_threads(runtime.threads)
@@ -70,7 +70,7 @@ def probe_command(
     stored = None if latents is None else find_store(settings.root, "latents", latents)
     inputs = ProbeInputs(store, run, stored, head, text_tower, images, settings.root / "cache" / "unpacked")
     folder = out or run.path / "probe"
-    record = finished_probe(folder, inputs.ingredients(config, runtime.device))
+    record = probe_artifact(folder, inputs, config, runtime.device).record()
     up_to_date = record is not None
     if record is None and settings.dry_run:
         output.say(f"probe: would be made: {folder}")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from pipeline.commands.stages import stages_of, watch_of
-from pipeline.config import STAGES, RecipeError
+from pipeline.commands.stages import runner_of, watch_of
+from pipeline.config import STAGE_NAMES, RecipeError
 from pipeline.console import FaeCommand, Settings, config_options, option
 
 
 @click.command("run", cls=FaeCommand)
-@option("General", "--until", type=click.Choice(STAGES), help="Last stage to do; the recipe's own when absent.")
+@option("General", "--until", type=click.Choice(STAGE_NAMES), help="Last stage to do; the recipe's own when absent.")
 @option("General", "--only", metavar="NAMES", help="Run these of the recipe's variants alone, such as fae,linear.")
 @option(
     "General",
@@ -40,9 +40,9 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
         return
     if only is not None or results is not None:
         raise RecipeError(f"{settings.source}: expected a recipe with variants or a sweep with --only and --results")
-    stages = stages_of(settings)
-    made = run_workflow(stages)
-    summary: dict[str, Any] = {"stages": [outcome.as_record() for outcome in stages.outcomes]}
+    runner = runner_of(settings)
+    made = run_workflow(runner)
+    summary: dict[str, Any] = {"stages": [outcome.as_record() for outcome in runner.outcomes]}
     if made is not None and not settings.dry_run:
         settings.output.say(f"grid: {made.samples.grid}", "bold")
         summary["grid"] = str(made.samples.grid)
@@ -56,7 +56,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     recipe, started = settings.recipe, time.perf_counter()
     if only is not None:
         recipe = with_variants(recipe, only.split(","))
-    records = run_variants(recipe, lambda one: stages_of(replace(settings, recipe=one)), settings.output)
+    records = run_variants(recipe, lambda one: runner_of(replace(settings, recipe=one)), settings.output)
     if results is not None and not settings.dry_run:
         write_results(results, recipe, records, time.perf_counter() - started)
         settings.output.say(f"results: {results}", "bold")

@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.commands.stages import TRAIN_GROUP_KEYS, input_option, stages_of
+from pipeline.commands.stages import TRAIN_GROUP_KEYS, input_option, runner_of
 from pipeline.console import FaeCommand, Settings, config_options, option
 
 
@@ -19,12 +19,14 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     command goes on with, and when it is complete its images are written as PNG files, WebDataset tars or one .npz.
     """
     from pipeline.artifacts import decode_previews, find_models
+    from pipeline.stages import SAMPLE
 
-    stages, output = stages_of(settings), settings.output
+    runner, output = runner_of(settings), settings.output
     models = find_models(settings.root, generator or settings.recipe.name, decoder, settings.recipe.sample.autoguidance)
-    folder = stages.sample(models)
+    folder = runner.do(SAMPLE, models)
+    assert folder is not None
     if not settings.dry_run:
         for file in decode_previews(models, settings.recipe.runtime) if previews else []:
             output.say(f"preview: {file}")
         output.say(f"grid: {folder.grid}")
-    output.result({**stages.outcomes[-1].as_record(), "grid": folder.grid})
+    output.result({**runner.outcomes[-1].as_record(), "grid": folder.grid})

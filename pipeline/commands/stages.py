@@ -12,7 +12,7 @@ from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, c
 if TYPE_CHECKING:
     from jobs.config import ExtractConfig
     from pipeline.console import Watch
-    from pipeline.workflow import Stages
+    from pipeline.workflow import StageRunner
 
 # What of the runtime's settings is no concern of training, and what is of it alone.
 ACTOR_KEYS = ("executor", "workers", "dashboard")
@@ -34,11 +34,11 @@ def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callabl
     )
 
 
-def stages_of(settings: Settings) -> "Stages":
-    """The stages of these settings; torch is loaded here and not for --help."""
-    from pipeline.workflow import Stages
+def runner_of(settings: Settings) -> "StageRunner":
+    """What runs stages with these settings; torch is loaded here and not for --help."""
+    from pipeline.workflow import StageRunner
 
-    return Stages(settings.root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
+    return StageRunner(settings.root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
 
 
 def watch_of(settings: Settings) -> "Watch":
@@ -53,12 +53,12 @@ def watch_of(settings: Settings) -> "Watch":
     return found
 
 
-def report(stages: "Stages") -> None:
+def report(runner: "StageRunner") -> None:
     """End a stage command: what was done, as JSON for programs."""
-    last = stages.outcomes[-1]
-    if last.metrics and not stages.dry_run:
-        stages.output.say("  ".join(f"{name} {format_fact(value)}" for name, value in last.metrics.items()))
-    stages.output.result(last.as_record())
+    last = runner.outcomes[-1]
+    if last.metrics and not runner.dry_run:
+        runner.output.say("  ".join(f"{name} {format_fact(value)}" for name, value in last.metrics.items()))
+    runner.output.result(last.as_record())
 
 
 @click.command("extract", cls=FaeCommand)
@@ -86,15 +86,17 @@ def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple
     Reads a folder, a table, tar files or Parquet files; writes a feature store with one record an image.
     Interrupted, the same command goes on; with nothing changed it does nothing.
     """
-    stages = stages_of(settings)
+    from pipeline.stages import EXTRACT
+
+    runner = runner_of(settings)
     configs = each_encoder(settings.recipe.extract, encoders, layers)
-    stages.extract_each(configs)
+    runner.do_all(EXTRACT, configs)
     if len(configs) == 1:
-        report(stages)
+        report(runner)
         return
-    records = [outcome.as_record() for outcome in stages.outcomes]
-    stages.output.table([{"store": record["path"], **record["metrics"]} for record in records if record["metrics"]])
-    stages.output.result({"stores": records})
+    records = [outcome.as_record() for outcome in runner.outcomes]
+    runner.output.table([{"store": record["path"], **record["metrics"]} for record in records if record["metrics"]])
+    runner.output.result({"stores": records})
 
 
 def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tuple[int, ...]) -> list["ExtractConfig"]:
@@ -119,10 +121,11 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
     caption's states for guidance. Generators read it; they never load the text encoder.
     """
     from pipeline.artifacts import find_store
+    from pipeline.stages import EXTRACT_TEXT
 
-    stages = stages_of(settings)
-    stages.extract_text(find_store(settings.root, "features", features or settings.recipe.name))
-    report(stages)
+    runner = runner_of(settings)
+    runner.do(EXTRACT_TEXT, find_store(settings.root, "features", features or settings.recipe.name))
+    report(runner)
 
 
 @click.command("train-ae", cls=FaeCommand)
@@ -135,10 +138,11 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
     opened and the frozen encoder is not loaded.
     """
     from pipeline.artifacts import find_store
+    from pipeline.stages import TRAIN_AE
 
-    stages = stages_of(settings)
-    stages.train_ae(find_store(settings.root, "features", features or settings.recipe.name))
-    report(stages)
+    runner = runner_of(settings)
+    runner.do(TRAIN_AE, find_store(settings.root, "features", features or settings.recipe.name))
+    report(runner)
 
 
 @click.command("train-decoder", cls=FaeCommand)
@@ -152,13 +156,14 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     features that the autoencoder rebuilt.
     """
     from pipeline.artifacts import find_run, find_store
+    from pipeline.stages import TRAIN_DECODER
 
-    stages, name = stages_of(settings), settings.recipe.name
+    runner, name = runner_of(settings), settings.recipe.name
     store = find_store(settings.root, "features", features or name)
     tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
     run = find_run(settings.root, "autoencoders", autoencoder or name) if tuned else None
-    stages.train_decoder(store, run)
-    report(stages)
+    runner.do(TRAIN_DECODER, store, run)
+    report(runner)
 
 
 @click.command("encode", cls=FaeCommand)
@@ -171,11 +176,12 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
     The autoencoder runs once over the features; generators then train on the latents alone.
     """
     from pipeline.artifacts import find_run, find_store
+    from pipeline.stages import ENCODE
 
-    stages, name = stages_of(settings), settings.recipe.name
+    runner, name = runner_of(settings), settings.recipe.name
     store = find_store(settings.root, "features", features or name)
-    stages.encode(store, find_run(settings.root, "autoencoders", autoencoder or name))
-    report(stages)
+    runner.do(ENCODE, store, find_run(settings.root, "autoencoders", autoencoder or name))
+    report(runner)
 
 
 @click.command("train-gen", cls=FaeCommand)
@@ -189,13 +195,14 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     encoder, no image.
     """
     from pipeline.artifacts import find_store
+    from pipeline.stages import TRAIN_GEN
 
-    stages, name = stages_of(settings), settings.recipe.name
+    runner, name = runner_of(settings), settings.recipe.name
     store = find_store(settings.root, "latents", latents or name)
     captions = None
     if settings.recipe.generator.condition == "text":
         captions = find_store(settings.root, "text", text or name)
     elif text is not None:
         raise ValueError("--text: expected --condition text with it; a generator of classes reads no captions")
-    stages.train_gen(store, captions)
-    report(stages)
+    runner.do(TRAIN_GEN, store, captions)
+    report(runner)

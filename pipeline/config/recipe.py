@@ -23,13 +23,12 @@ from jobs.config import (
     TextConfig,
 )
 from pipeline.config.claims import parse_claim
+from pipeline.config.stage_specs import STAGE_NAMES, TEXT_STAGE
 from pipeline.config.values import RecipeError, checked, describe, from_node, from_text, require_known, suggest, unknown
 from pipeline.config.yaml_nodes import compose, entries, word
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
-EXTRACT_TEXT = "extract-text"
 DATA_PATHS = ("path", "labels", "class_names", "image_root")
-STAGES = ("extract", "train-ae", "train-decoder", "encode", EXTRACT_TEXT, "train-gen", "sample")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -43,7 +42,7 @@ class Recipe:
     """
 
     name: str = "default"
-    until: str = STAGES[-1]
+    until: str = STAGE_NAMES[-1]
     data: DataConfig = field(default_factory=DataConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -63,7 +62,7 @@ class Recipe:
     def stages(self) -> tuple[str, ...]:
         """The stages of a run: text is encoded for a generator that takes captions, and for no other."""
         text = self.generator.condition == "text"
-        return tuple(stage for stage in STAGES if text or stage != EXTRACT_TEXT)
+        return tuple(stage for stage in STAGE_NAMES if text or stage != TEXT_STAGE)
 
 
 SECTIONS: dict[str, type] = {
@@ -155,8 +154,8 @@ def check_name(name: str, where: str) -> str:
 
 def check_stage(stage: str, where: str) -> str:
     """The stage, when there is such a one; else a RecipeError that begins with `where`."""
-    if stage not in STAGES:
-        raise RecipeError(f"{where}: {unknown('stage', stage, list(STAGES))}")
+    if stage not in STAGE_NAMES:
+        raise RecipeError(f"{where}: {unknown('stage', stage, list(STAGE_NAMES))}")
     return stage
 
 

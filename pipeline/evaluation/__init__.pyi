@@ -1,12 +1,11 @@
 from .evaluation import Export as Export
 from .evaluation import evaluate as evaluate
-from .image_locations import RUN as RUN
 from .probe_tables import match_rows as match_rows
 from .probe_tables import probe_metrics as probe_metrics
 from .probe_tables import retrieval_rows as retrieval_rows
 from .probe_tables import score_rows as score_rows
+from .probing import PROBE_FILE as PROBE_FILE
 from .probing import ProbeInputs as ProbeInputs
-from .probing import finished_probe as finished_probe
 from .probing import probe as probe
-from .record import FILE as FILE
-from .record import read_evaluations as read_evaluations
+from .probing import probe_artifact as probe_artifact
+from .record import EVALUATION_FILE as EVALUATION_FILE

@@ -13,7 +13,7 @@ from jobs.config import EvalConfig
 from jobs.evaluation import Captioned, HeadJudge, StoreImages, TowerJudge
 from jobs.runs import RunFolder
 from jobs.sampling import text_of
-from pipeline.artifacts import LATENTS_FILE, RECORD, find_store, latents_of
+from pipeline.artifacts import LATENTS_FILE, SAMPLES_FILE, find_store, latents_of, runs_of
 from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import Store
 
@@ -57,7 +57,7 @@ def captioned(made: EvaluatedSet) -> Captioned | None:
     """Samples of captions, from their store or their folder; None for all other images."""
     if isinstance(made.images, StoreImages) and made.images.store.kind == "samples":
         return _of_store(made.images.store, made.images.rows)
-    if made.folder is not None and (made.folder / RECORD).is_file():
+    if made.folder is not None and (made.folder / SAMPLES_FILE).is_file():
         return _of_folder(made.folder)
     return None
 
@@ -74,7 +74,7 @@ def _of_store(store: Store, rows: np.ndarray) -> Captioned | None:
 
 
 def _of_folder(folder: Path) -> Captioned | None:
-    entries = json.loads((folder / RECORD).read_text())["images"]
+    entries = json.loads((folder / SAMPLES_FILE).read_text())["images"]
     if not isinstance(entries, list) or not all("caption" in entry for entry in entries):
         return None
 
@@ -93,8 +93,5 @@ def _of_folder(folder: Path) -> Captioned | None:
 def _generator_of(root: Path, made: EvaluatedSet) -> RunFolder | None:
     """The finished run below `root` whose weights made the samples."""
     digest = made.made_by.get("generator_sha256")
-    for file in sorted((root / "generators").glob("*/run.json")):
-        run = RunFolder.open(file.parent)
-        if run.complete and run.weights_sha256 == digest:
-            return run
-    return None
+    runs = [run for run in runs_of(root, "generators") if run.weights_sha256 == digest]
+    return runs[-1] if runs else None

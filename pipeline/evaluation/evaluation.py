@@ -24,6 +24,7 @@ from jobs.evaluation import (
     write_statistics,
 )
 from jobs.executors import pick_device, use_threads
+from pipeline.artifacts import RecordArtifact
 from pipeline.console import Output, Watcher
 from pipeline.evaluation.caption_judges import caption_judge
 from pipeline.evaluation.image_locations import EvaluatedSet, open_sets
@@ -31,12 +32,10 @@ from pipeline.evaluation.record import (
     evaluation_file,
     evaluation_record,
     metric_rows,
-    read_evaluations,
     write_evaluation,
     write_pairs,
 )
 from pipeline.evaluation.references import measure_reference
-from stores import fingerprint
 from stores.backends import make_folder
 
 
@@ -103,7 +102,7 @@ class Evaluator:
         extractors = self._extractors([side for side in (made, reference) if side is not None])
         ingredients = self._ingredients(made, reference, extractors)
         file = evaluation_file(self.root, made)
-        known = next((one for one in read_evaluations(file) if one["fingerprint"] == fingerprint(ingredients)), None)
+        known = RecordArtifact(file, ingredients).record()
         for role, side in (("evaluated", made), ("reference", reference)):
             if side is not None:
                 self.output.say(f"{role}: {side.describe()}")

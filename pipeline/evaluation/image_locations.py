@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,14 @@ from jobs.evaluation import (
     file_images,
     read_statistics,
 )
-from jobs.runs import RunFolder
-from pipeline.artifacts import RECORD, decoder_for, find_run, find_store, image_path
+from jobs.runs import RUN_FILE, RunFolder
+from pipeline.artifacts import SAMPLES_FILE, decoder_for, entries_named, find_run, find_store, image_path, resolve
 from stores import Store, StoreError, explain_difference, fingerprint, open_store
 from stores.backends import is_url, name_of
 from stores.exchange import npz_arrays
 from stores.format import MANIFEST
 from stores.sources import open_source
 
-RUN = "run.json"
 # What samples were made with, as it is listed beside their metrics.
 TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interval")
 
@@ -104,7 +102,7 @@ def open_sets(
         ValueError, FileNotFoundError: a side that holds no images, or a run that makes none.
     """
     selection, reference = ImageSelection(config.split, config.count, config.size, threads), None
-    if (Path(text) / RUN).is_file():
+    if (Path(text) / RUN_FILE).is_file():
         made = open_reconstructions(root, RunFolder.open(Path(text)), features, decoder, selection, device)
         reference = originals_of(made)
     else:
@@ -124,18 +122,17 @@ def open_set(root: Path, text: str, kind: str, selection: ImageSelection) -> Eva
     if is_url(text) or (Path(text) / MANIFEST).is_file():
         return _of_store(text, open_store(text), selection)
     path = Path(text)
-    if (path / RECORD).is_file():
+    if (path / SAMPLES_FILE).is_file():
         return _of_samples(root, path, selection)
     if path.suffix == ".npz" and path.is_file():
         return _of_npz(path, selection)
-    if (path / RUN).is_file():
+    if (path / RUN_FILE).is_file():
         raise ValueError(
             f"{path}: expected images; a model has none: evaluate what `fae-pipe sample` makes with it, "
             "or a decoder's or autoencoder's reconstructions"
         )
-    newest = None if path.exists() else _newest(root / kind, text)
-    if newest is not None:
-        return open_set(root, str(newest), kind, selection)
+    if not path.exists() and entries_named(root, kind, text):
+        return open_set(root, str(resolve(root, kind, text)), kind, selection)
     return _of_files(root, text, selection)
 
 
@@ -216,7 +213,7 @@ def _of_store(text: str, store: Store, selection: ImageSelection) -> EvaluatedSe
 
 def _of_samples(root: Path, folder: Path, selection: ImageSelection) -> EvaluatedSet:
     """A folder of samples: the store that its files were written from, or the PNG files of a few samples."""
-    record = json.loads((folder / RECORD).read_text())
+    record = json.loads((folder / SAMPLES_FILE).read_text())
     if "store" in record:
         store = open_store(Path(record["store"]))
         if store.content_id != record["content_id"]:
@@ -254,17 +251,6 @@ def _read_files(root: Path, location: Path, selection: ImageSelection) -> FileIm
         cache=digests,
         threads=selection.threads,
     )
-
-
-def _newest(parent: Path, name: str) -> Path | None:
-    """The newest finished artifact `parent/<name>-<fingerprint12>`."""
-    folders = [path for path in parent.glob(f"{name}-*") if re.fullmatch(re.escape(name) + "-[0-9a-f]{12}", path.name)]
-    made = {folder: max(_times(folder), default=0.0) for folder in folders}
-    return max((folder for folder in folders if made[folder]), key=lambda folder: made[folder], default=None)
-
-
-def _times(folder: Path) -> Iterable[float]:
-    return (file.stat().st_mtime for file in (folder / MANIFEST, folder / RECORD) if file.exists())
 
 
 def _plain(name: str) -> str:

@@ -29,13 +29,14 @@ from jobs.evaluation import (
 )
 from jobs.executors import OnProgress, dtype_name, pick_device
 from jobs.runs import RunFolder
+from pipeline.artifacts import RecordArtifact
 from pipeline.console import plain
 from pipeline.drawing import Shown, color_figure, matching_figure, similarity_figure
 from stores import Store, fingerprint
 from stores.backends import make_folder, replace_file
 from stores.sources import SourceError, open_source
 
-RECORD = "probe.json"
+PROBE_FILE = "probe.json"
 WATCHING = ("batch_size", "precision", "in_run")  # precision is an ingredient by the name that it has on the device
 FIGURES = {"matching": matching_figure, "similarity": similarity_figure, "colors": color_figure}
 # (stage, unit) -> a progress context.
@@ -82,14 +83,9 @@ class ProbeInputs:
         }
 
 
-def finished_probe(folder: Path, ingredients: dict[str, Any]) -> dict[str, Any] | None:
-    """The record of a folder when it was made of these ingredients and its figures are there."""
-    file = folder / RECORD
-    if not file.exists():
-        return None
-    record: dict[str, Any] = json.loads(file.read_text())
-    same = record.get("fingerprint") == fingerprint(ingredients)
-    return record if same and all((folder / name).exists() for name in record["figures"]) else None
+def probe_artifact(folder: Path, inputs: ProbeInputs, config: ProbeConfig, device: str) -> RecordArtifact:
+    """The probe of these inputs in a folder, whether or not it was made."""
+    return RecordArtifact(folder / PROBE_FILE, inputs.ingredients(config, device))
 
 
 def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, watched: Watched) -> dict[str, Any]:
@@ -121,7 +117,7 @@ def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, w
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
     _draw(folder, Shown(shown, [_name(inputs.features, pair.rows) for pair in shown], images))
-    replace_file(folder / RECORD, json.dumps(plain(record), indent=1, ensure_ascii=False).encode())
+    replace_file(folder / PROBE_FILE, json.dumps(plain(record), indent=1, ensure_ascii=False).encode())
     return record
 
 

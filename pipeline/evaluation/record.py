@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from fae.metrics import Metric
 from jobs.evaluation import Reconstructions
+from pipeline.artifacts import read_records
 from pipeline.console import plain
 from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
 
-FILE = "evaluation.json"
+EVALUATION_FILE = "evaluation.json"
 LIBRARIES = ("fae-pipe", "torch", "torchvision", "timm", "numpy", "pillow", "torch-fidelity")
 
 
@@ -49,27 +50,14 @@ def evaluation_record(
 
 def evaluation_file(root: Path, side: EvaluatedSet) -> Path:
     """evaluation.json in the artifact's folder; for other images a file of their name below `root`."""
-    return side.folder / FILE if side.folder is not None else root / "evaluations" / side.name / FILE
-
-
-def read_evaluations(file: Path) -> list[dict[str, Any]]:
-    """The records in an evaluation.json, oldest first; none where there is no such file.
-
-    Raises:
-        ValueError: another file is there.
-    """
-    try:
-        found: list[dict[str, Any]] = json.loads(file.read_text())["evaluations"]
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: expected evaluations that this command wrote; delete the file") from error
-    return found
+    return (
+        side.folder / EVALUATION_FILE if side.folder is not None else root / "evaluations" / side.name / EVALUATION_FILE
+    )
 
 
 def write_evaluation(file: Path, record: dict[str, Any]) -> None:
     """Put a record last; one of the same fingerprint is replaced, all others stay."""
-    others = [one for one in read_evaluations(file) if one["fingerprint"] != record["fingerprint"]]
+    others = [one for one in read_records(file) if one["fingerprint"] != record["fingerprint"]]
     make_folder(file.absolute().parent)
     replace_file(file, json.dumps({"evaluations": [*others, plain(record)]}, indent=1, ensure_ascii=False).encode())
 

@@ -1,15 +1,14 @@
 """What a recipe will take on many images and GPUs: shards, time, disk, bandwidth and cost."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fae.models import PAPER_CAPTION, PAPER_GENERATORS, PaperGenerator
 from jobs.config import GeneratorConfig
 from jobs.extraction import feature_arrays, latent_array
-from pipeline.config import EXTRACT_TEXT, Recipe
+from pipeline.config import TEXT_STAGE, Recipe
 from pipeline.plan.model_costs import (
-    TRAINING_PASSES,
     Cost,
-    TextNeeds,
     autoencoder_costs,
     blank_caption,
     decoder_cost,
@@ -20,6 +19,7 @@ from pipeline.plan.model_costs import (
     text_needs,
 )
 from pipeline.plan.records import GeneratorNeed, Machines, ModelNeed, Plan, StageNeed, StoreNeed
+from pipeline.stages import STAGES, PlanInputs, Stage, Work
 from stores.format import ArraySpec, ShardFormat, default_rows_per_shard, num_shards
 
 HOUR_SECONDS = 3600.0
@@ -36,7 +36,7 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     """
     encoder, shape = meta_encoder(recipe.extract)
     latent_shape = (*shape[:2], recipe.autoencoder.latent_channels)
-    text = text_needs(recipe.text, machines.caption_tokens) if EXTRACT_TEXT in recipe.stages else None
+    text = text_needs(recipe.text, machines.caption_tokens) if TEXT_STAGE in recipe.stages else None
     caption = text.caption if text else None
     costs = {
         "frozen encoder": encoder_cost(encoder),
@@ -52,12 +52,20 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
         *_store(LATENTS, latents, images, views, recipe.encode.rows_per_shard),
     ]
     texts = _store("text", text.arrays, images, recipe.text.captions, recipe.text.rows_per_shard) if text else []
-    work = _Work(machines, machines.rate * costs["frozen encoder"].flops)
-    row_bytes = {spec.name: spec.record_bytes for spec in [*features, *latents]}
-    runs = num_function_evaluations(recipe.sample, latent_shape, machines.classes, recipe.generator, caption)
-    stages = _stages(recipe, images * views, images, work, costs, runs, row_bytes, stores)
-    if text:
-        stages = _with_text(stages, work, recipe, images, text, sum(store.num_bytes for store in texts))
+    inputs = PlanInputs(
+        images,
+        views,
+        machines.image_bytes,
+        flops={name: cost.flops for name, cost in costs.items()},
+        row_bytes={spec.name: spec.record_bytes for spec in [*features, *latents, *(text.arrays if text else [])]},
+        store_bytes={store.array: store.num_bytes for store in [*stores, *texts]},
+        function_evaluations=num_function_evaluations(
+            recipe.sample, latent_shape, machines.classes, recipe.generator, caption
+        ),
+    )
+    speed = machines.rate * costs["frozen encoder"].flops
+    wanted = [stage for stage in STAGES if stage.name in recipe.stages]
+    stages = [_need(stage, stage.work(recipe, inputs), machines, speed) for stage in wanted]
     return Plan(images, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
 
 
@@ -100,67 +108,11 @@ def _models(costs: Mapping[str, Cost], gpus: int) -> list[ModelNeed]:
     return needs
 
 
-class _Work:
-    """Makes stages of operations and bytes; `speed` is what a GPU gets done, operations a second."""
-
-    def __init__(self, machines: Machines, speed: float) -> None:
-        self.machines, self.speed = machines, speed
-
-    def stage(self, name: str, flops: float, read: float, written: float = 0.0) -> StageNeed:
-        arithmetic = flops / (self.speed * self.machines.gpus)
-        moving = (read + written) / self.machines.storage_rate
-        seconds = max(arithmetic, moving)
-        hours = seconds * self.machines.gpus / HOUR_SECONDS
-        bound = "arithmetic" if arithmetic >= moving else "storage"
-        return StageNeed(name, flops, read, written, seconds, hours, bound)
-
-
-def _stages(
-    recipe: Recipe,
-    passes: int,
-    images: int,
-    work: _Work,
-    costs: Mapping[str, Cost],
-    runs: float,
-    row_bytes: Mapping[str, int],
-    stores: list[StoreNeed],
-) -> list[StageNeed]:
-    """`passes` counts views, `runs` the generator's for an image; a training reads every batch from storage."""
-    flops = {name: cost.flops for name, cost in costs.items()}
-    sizes = {store.array: store.num_bytes for store in stores}
-    feature_bytes = sum(size for array, size in sizes.items() if array != LATENTS)
-    autoencoder, decoder, generator, sample = recipe.autoencoder, recipe.decoder, recipe.generator, recipe.sample
-    pixel_row = row_bytes["features"] + row_bytes.get("pixels", 0)
-    noised = decoder.steps * decoder.batch_size
-    tuned = decoder.finetune_steps * decoder.batch_size
-    painting = TRAINING_PASSES * flops["pixel decoder"]
-    one = runs * flops["generator"] + flops["decode"] + flops["pixel decoder"]
-    learnt, generated = autoencoder.steps * autoencoder.batch_size, generator.steps * generator.batch_size
-    return [
-        work.stage("extract", passes * flops["frozen encoder"], images * work.machines.image_bytes, feature_bytes),
-        work.stage("train-ae", learnt * TRAINING_PASSES * flops["whole"], learnt * row_bytes["features"]),
-        work.stage(
-            "train-decoder", noised * painting + tuned * (painting + flops["whole"]), (noised + tuned) * pixel_row
-        ),
-        work.stage("encode", passes * flops["encode"], sizes["features"], sizes[LATENTS]),
-        work.stage("train-gen", generated * TRAINING_PASSES * flops["generator"], generated * row_bytes[LATENTS]),
-        work.stage("sample", sample.num * one, 0.0, sample.num * float(recipe.extract.image_size**2 * 3)),
-    ]
-
-
-def _with_text(
-    stages: list[StageNeed], work: _Work, recipe: Recipe, images: int, text: TextNeeds, written: int
-) -> list[StageNeed]:
-    """The stages with extract-text before train-gen, which reads a caption with each latent.
-
-    What sample takes for its prompts is left out: each is encoded once.
-    """
-    encoded = work.stage(EXTRACT_TEXT, images * recipe.text.captions * text.cost.flops, 0.0, written)
-    text_bytes = recipe.generator.steps * recipe.generator.batch_size * sum(spec.record_bytes for spec in text.arrays)
-    made = []
-    for stage in stages:
-        if stage.stage == "train-gen":
-            stage = work.stage(stage.stage, stage.flops, stage.bytes_read + text_bytes)
-            made.append(encoded)
-        made.append(stage)
-    return made
+def _need(stage: Stage[Any], work: Work, machines: Machines, speed: float) -> StageNeed:
+    """`speed` is what a GPU gets done, operations a second; what takes longer bounds the stage."""
+    arithmetic = work.flops / (speed * machines.gpus)
+    moving = (work.bytes_read + work.bytes_written) / machines.storage_rate
+    seconds = max(arithmetic, moving)
+    hours = seconds * machines.gpus / HOUR_SECONDS
+    bound = "arithmetic" if arithmetic >= moving else "storage"
+    return StageNeed(stage.name, *work, seconds, hours, bound)

@@ -18,8 +18,6 @@ from jobs.runs import new_autoencoder
 from jobs.train import new_decoder, new_model, with_model
 from stores import ArraySpec
 
-# A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
-TRAINING_PASSES = 3
 # Bytes a parameter in training: float32 weights, gradients, AdamW's two momenta and average.
 WEIGHT, GRADIENT, MOMENTA, AVERAGE = 4, 4, 8, 4
 # DDP's buckets of gradients, and the bf16 copies that autocast makes of weights and the backward pass holds on to.

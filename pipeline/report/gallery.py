@@ -20,7 +20,7 @@ from jobs.sampling import (
     rebuilt_images,
     takes_text,
 )
-from pipeline.artifacts import SampleFolder, decode_previews
+from pipeline.artifacts import SAMPLES_FILE, SampleFolder, decode_previews
 from pipeline.report import image_html, records
 from pipeline.report.page import Section, film
 from pipeline.report.subjects import Subject
@@ -94,8 +94,8 @@ class Gallery:
     def _samples(self) -> Section | None:
         shown = {}
         for path in records.sample_folders(self.root, self.subject):
-            folder = SampleFolder(path)
-            if folder.complete:
+            if (path / SAMPLES_FILE).is_file():
+                folder = SampleFolder.open(path)
                 config = folder.record()["ingredients"]["sample"]
                 text = f"{config['steps']} steps, guidance {config['guidance_scale']:g}, seed {config['seed']}"
                 shown[f"{path.name}: {text}"] = image_html.image_file(folder.grid, f"grid of samples, {text}")

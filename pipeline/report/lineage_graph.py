@@ -6,10 +6,10 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from pipeline.config import depth_of
 from pipeline.report.subjects import Subject
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
-COLUMNS = {"features": 0, "autoencoders": 1, "decoders": 2, "text": 1, "latents": 2, "generators": 3}
 # Below all others, so that their arrows pass behind no box.
 LAST_ROWS = ("text",)
 NAME_LENGTH = 26
@@ -65,7 +65,7 @@ def _positions(nodes: list[Node]) -> dict[str, tuple[int, int]]:
     filled: dict[int, int] = {}
     positions = {}
     for node in sorted(nodes, key=lambda node: node.kind in LAST_ROWS):
-        column = COLUMNS[node.kind]
+        column = depth_of(node.kind)
         row = max(filled.values(), default=0) if node.kind in LAST_ROWS else filled.get(column, 0)
         positions[node.name] = (column, row)
         filled[column] = row + 1

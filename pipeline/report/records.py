@@ -5,22 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.runs import RunFolder
-from pipeline.artifacts import RECORD as SAMPLES
-from pipeline.evaluation import FILE, read_evaluations
+from jobs.runs import RUN_FILE, RunFolder
+from pipeline.artifacts import SAMPLES_FILE as SAMPLES
+from pipeline.artifacts import read_records
+from pipeline.evaluation import EVALUATION_FILE, PROBE_FILE
 from pipeline.report.subjects import Subject
 from stores import Store
 from stores.core import list_manifests
-
-PROBE = "probe.json"
-RUN = "run.json"
 
 
 def recorded_metrics(root: Path, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     """Metrics with how each was made: those of the trainings and those of `fae-pipe eval` and `probe`."""
     rows = []
     for folder in _unique(folder for subject in subjects for folder in subject.folders):
-        if (folder / RUN).exists():
+        if (folder / RUN_FILE).exists():
             rows += _training_rows(RunFolder.open(folder))
         rows += _evaluation_rows(folder) + _probe_rows(folder)
     for folder in _unique(folder for subject in subjects for folder in sample_folders(root, subject)):
@@ -46,7 +44,7 @@ def sample_folders(root: Path, subject: Subject) -> list[Path]:
 def probe_folders(subject: Subject) -> list[Path]:
     """Folders of `fae-pipe probe` about the subject's autoencoder."""
     folders = [run.path / "probe" for run in subject.runs]
-    return [folder for folder in folders if (folder / PROBE).exists()]
+    return [folder for folder in folders if (folder / PROBE_FILE).exists()]
 
 
 def recipe_text(run: RunFolder) -> str:
@@ -70,7 +68,7 @@ def _training_rows(run: RunFolder) -> list[dict[str, Any]]:
 
 def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
     rows = []
-    for record in read_evaluations(folder / FILE):
+    for record in read_records(folder / EVALUATION_FILE):
         for one in record["metrics"]:
             spread = "" if one["low"] is None else f"; 95 %: {one['low']:.4g} to {one['high']:.4g}"
             rows.append(_row(folder.name, one["metric"], one["value"], f"{one['note']}{spread}; {record['command']}"))
@@ -78,7 +76,7 @@ def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _probe_rows(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "probe" / PROBE
+    file = folder / "probe" / PROBE_FILE
     if not file.exists():
         return []
     record = json.loads(file.read_text())

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.runs import KINDS, RunError, RunFolder, newest
+from jobs.runs import KINDS, RunError, RunFolder
 from jobs.sampling import takes_text, text_of
-from pipeline.artifacts import autoencoder_of, decoder_for, latents_of
+from pipeline.artifacts import ArtifactError, autoencoder_of, decoder_for, latents_of, resolve
 from stores import Store, StoreError, open_store
 
 
@@ -56,7 +56,7 @@ def open_subject(root: Path, location: str) -> Subject:
     path = Path(location)
     if (path / "manifest.json").exists():
         return _of_store(root, open_store(path))
-    run = RunFolder.open(path) if path.is_dir() else newest(root, "generators", location)
+    run = RunFolder.open(path if path.is_dir() else resolve(root, "generators", location))
     subject = Subject(run.path, run.record.kind, run.record.name)
     assert subject.kind in KINDS, subject.kind
     {"autoencoders": _from_autoencoder, "decoders": _from_decoder, "generators": _from_generator}[subject.kind](
@@ -122,6 +122,6 @@ def _try(subject: Subject, what: str, find: Any) -> Any:
     """What is found, or None with a line about it: a report tells what there is."""
     try:
         return find()
-    except (RunError, StoreError, OSError, KeyError) as error:
+    except (ArtifactError, RunError, StoreError, OSError, KeyError) as error:
         subject.missing.append(f"{what}: {error}")
         return None

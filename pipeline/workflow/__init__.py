@@ -1,4 +1,4 @@
-"""Stages as a chain: a recipe and its variants from start to end, each stage doing only what is out of date.
+"""Workflows: a recipe and its variants from start to end, each stage doing only what is out of date.
 
 It imports every other part of `pipeline` but the commands.
 """

@@ -13,41 +13,45 @@ from jobs.config import RuntimeConfig
 from jobs.executors import pick_device
 from jobs.runs import load_model
 from jobs.train import rebuilder, reconstruct
-from pipeline.artifacts import DigitSet, SampleFolder, as_record, measure_digits
+from pipeline.artifacts import DigitSet, RecordArtifact, SampleFolder, as_record, measure_digits
 from pipeline.config import load_recipe
 from pipeline.console import Output, Watch
 from pipeline.report import ReportOptions, write_report
+from pipeline.stages import SAMPLE
 from pipeline.workflow.recipe_workflow import RecipeResult, run_workflow
-from pipeline.workflow.stages import Stages
-from stores import Store, fingerprint
+from pipeline.workflow.stage_runner import StageRunner
+from stores import Store
 from stores.backends import replace_file
 
 SAMPLES = 500
 # Family of generators -> its recipe, and the folder of the demo's metrics.
 DEMOS = {"lightning-dit": ("digits", "demo"), "starflow": ("digits-starflow", "demo-starflow")}
 GRID_ROWS = 40
+METRICS_FILE, RECONSTRUCTIONS_FILE = "metrics.json", "reconstructions.png"
 
 
 def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, watch: Watch) -> None:
     """Run every stage of the family's recipe that is out of date, judge the result (once), print paths and metrics."""
     name, folder_name = DEMOS[model]
     recipe = replace(load_recipe(name), runtime=runtime)
-    stages = Stages(root, recipe, output, watch=watch)
-    made = run_workflow(stages)
+    runner = StageRunner(root, recipe, output, watch=watch)
+    made = run_workflow(runner)
     assert made is not None
     config = replace(recipe.sample, num=SAMPLES, classes=None)
-    guided = stages.sample_few(made.models, config)
-    unguided = stages.sample_few(made.models, replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
+    guided = runner.do(SAMPLE, made.models, config=config)
+    unguided = runner.do(SAMPLE, made.models, config=replace(config, guidance_scale=1.0, seed=config.seed + SAMPLES))
+    assert isinstance(guided, SampleFolder)
+    assert isinstance(unguided, SampleFolder)
     folder = root / folder_name
     metrics = demo_metrics(folder, made, guided, unguided)
     _show(output, made, folder, metrics)
-    page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(stages))
+    page = reported(folder / "report.html", root, made, runtime, output, renew=not _up_to_date(runner))
     output.say(f"report:          {page}", "bold")
     output.result(
         {
-            "stages": [outcome.as_record() for outcome in stages.outcomes],
+            "stages": [outcome.as_record() for outcome in runner.outcomes],
             "grid": made.samples.grid,
-            "reconstructions": folder / "reconstructions.png",
+            "reconstructions": folder / RECONSTRUCTIONS_FILE,
             "report": page,
             "metrics": metrics,
         }
@@ -57,11 +61,9 @@ def run_demo(root: Path, output: Output, model: str, runtime: RuntimeConfig, wat
 def demo_metrics(folder: Path, made: RecipeResult, guided: SampleFolder, unguided: SampleFolder) -> dict[str, Any]:
     """The metrics of these very images: read from metrics.json, or measured and written there."""
     assert made.decoder is not None
-    made_of = fingerprint(
-        {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
-    )
-    file = folder / "metrics.json"
-    if file.exists() and (saved := json.loads(file.read_text()))["made_of"] == made_of:
+    ingredients = {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
+    artifact = RecordArtifact(folder / METRICS_FILE, ingredients)
+    if (saved := artifact.record()) is not None:
         found: dict[str, Any] = saved["metrics"]
         return found
     train, heldout = (_half(made.features, split) for split in ("train", "val"))
@@ -71,12 +73,18 @@ def demo_metrics(folder: Path, made: RecipeResult, guided: SampleFolder, unguide
     originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
     columns = GRID_ROWS // 2
     lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
-    save_png(image_grid(np.concatenate(lines), columns), folder / "reconstructions.png")
+    save_png(image_grid(np.concatenate(lines), columns), folder / RECONSTRUCTIONS_FILE)
     classifiers = measure_digits(
         train, heldout, DigitSet(*guided.read()), DigitSet(*unguided.read()), DigitSet(rebuilt, heldout.labels)
     )
     metrics = as_record(classifiers)
-    replace_file(file, json.dumps({"made_of": made_of, "metrics": metrics}, indent=1).encode())
+    record = {
+        "fingerprint": artifact.fingerprint,
+        "ingredients": ingredients,
+        "metrics": metrics,
+        "figures": [RECONSTRUCTIONS_FILE],
+    }
+    replace_file(artifact.file, json.dumps(record, indent=1).encode())
     return metrics
 
 
@@ -87,8 +95,8 @@ def reported(file: Path, root: Path, made: RecipeResult, runtime: RuntimeConfig,
     return file
 
 
-def _up_to_date(stages: Stages) -> bool:
-    return all(outcome.up_to_date for outcome in stages.outcomes)
+def _up_to_date(runner: StageRunner) -> bool:
+    return all(outcome.up_to_date for outcome in runner.outcomes)
 
 
 def _half(features: Store, split: str) -> DigitSet:
@@ -99,5 +107,5 @@ def _half(features: Store, split: str) -> DigitSet:
 def _show(output: Output, made: RecipeResult, folder: Path, metrics: dict[str, Any]) -> None:
     output.table([{"metric": name.replace("_", " "), "value": value} for name, value in metrics.items()])
     output.say(f"samples:         {made.samples.grid}", "bold")
-    output.say(f"reconstructions: {folder / 'reconstructions.png'}", "bold")
-    output.say(f"metrics:         {folder / 'metrics.json'}")
+    output.say(f"reconstructions: {folder / RECONSTRUCTIONS_FILE}", "bold")
+    output.say(f"metrics:         {folder / METRICS_FILE}")

@@ -1,58 +1,84 @@
 """What a run measures of its own results: samples, rebuilt images, and what an autoencoder preserves."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jobs.executors import use_threads
-from jobs.runs import RunFolder
+from jobs.runs import RUN_FILE, Models, RunFolder
 from pipeline.config import Recipe, RecipeError
-from pipeline.evaluation import FILE, RUN, ProbeInputs, evaluate, finished_probe, probe, probe_metrics
-from pipeline.workflow.stage_runner import Outcome
-from pipeline.workflow.stages import Stages
+from pipeline.evaluation import EVALUATION_FILE, ProbeInputs, evaluate, probe, probe_artifact, probe_metrics
+from pipeline.stages import SAMPLE, TRAIN_AE, TRAIN_DECODER, Stage
+from pipeline.workflow.stage_runner import Outcome, StageRunner
 from stores import Store
 
 
-def evaluate_images(stages: Stages, location: Path, features: Store, what: str = "") -> None:
+def measure_result(runner: StageRunner, stage: Stage[Any], results: Mapping[str, Any]) -> None:
+    """Measure what the recipe wants to know of a stage's result, as soon as it is there."""
+    config = runner.recipe.eval
+    autoencoder, decoder, samples = (results.get(kind) for kind in ("autoencoders", "decoders", "samples"))
+    if autoencoder is None:
+        return
+    if stage is TRAIN_AE and runner.recipe.probe.in_run and not autoencoder.decodes_to_pixels:
+        probe_autoencoder(runner, results["features"], autoencoder)
+    rebuilds = decoder is not None if stage is TRAIN_DECODER else stage is TRAIN_AE and autoencoder.decodes_to_pixels
+    if config.rebuilt and rebuilds:
+        evaluate_images(runner, autoencoder.path, results["features"], " rebuilt")
+    if samples is not None and config.reference is not None:
+        evaluate_images(runner, samples.path, results["features"])
+
+
+def evaluate_checkpoints(runner: StageRunner, models: Models, features: Store) -> None:
+    """Samples of the generator at the steps of `eval.checkpoints`, and their metrics."""
+    for step in evaluated_checkpoints(runner.recipe):
+        samples = runner.do(SAMPLE, models, checkpoint=step)
+        assert samples is not None
+        evaluate_images(runner, samples.path, features, f" @{step}")
+
+
+def evaluate_images(runner: StageRunner, location: Path, features: Store, what: str = "") -> None:
     """Samples → metrics beside the recipe's reference; one of the recipe's name is this feature store.
 
     Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the metrics' names.
     """
-    config, recipe = stages.recipe.eval, stages.recipe
-    if stages.dry_run:
+    config, recipe = runner.recipe.eval, runner.recipe
+    if runner.dry_run:
         # Whether it is there is known only once images and networks were read.
-        stages.output.say(f"eval: would be made if it is not there: {location / FILE}")
+        runner.output.say(f"eval: would be made if it is not there: {location / EVALUATION_FILE}")
         return
-    if (location / RUN).is_file():
+    if (location / RUN_FILE).is_file():
         config = replace(config, reference=None)
     elif config.reference == recipe.name:
         config = replace(config, reference=str(features.path))
-    record = evaluate(stages.root, str(location), config, recipe.runtime, stages.output, stages.watch.watchers())
+    record = evaluate(runner.root, str(location), config, recipe.runtime, runner.output, runner.watch.watchers())
     # Those of fewer images (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
     found = [metric for metric in record["metrics"] if " at " not in metric["metric"]]
     metrics = {metric["metric"] + what: metric["value"] for metric in found}
     seconds = 0.0 if record["up_to_date"] else record["seconds"]
-    stages.outcomes.append(
+    runner.outcomes.append(
         Outcome("eval", Path(record["file"]), record["up_to_date"], seconds=seconds, metrics=metrics)
     )
 
 
-def probe_autoencoder(stages: Stages, features: Store, autoencoder: RunFolder) -> None:
+def probe_autoencoder(runner: StageRunner, features: Store, autoencoder: RunFolder) -> None:
     """What latents and rebuilt features still tell, as `fae-pipe probe` finds it, beside the autoencoder."""
-    inputs, config, runtime = ProbeInputs(features, autoencoder), stages.recipe.probe, stages.recipe.runtime
+    inputs, config, runtime = ProbeInputs(features, autoencoder), runner.recipe.probe, runner.recipe.runtime
     folder = autoencoder.path / "probe"
-    record = finished_probe(folder, inputs.ingredients(config, runtime.device))
-    outcome = Outcome("probe", folder, record is not None)
-    if record is None and not stages.dry_run:
-        started, watchers = time.perf_counter(), stages.watch.watchers()
+    artifact = probe_artifact(folder, inputs, config, runtime.device)
+    record = artifact.record()
+    outcome = Outcome.of("probe", artifact)
+    if record is None and not runner.dry_run:
+        started, watchers = time.perf_counter(), runner.watch.watchers()
         use_threads(runtime.threads)
         record = probe(
             *(inputs, config, runtime.device, folder),
-            lambda stage, unit: stages.output.progress(stage, unit, watchers=watchers),
+            lambda stage, unit: runner.output.progress(stage, unit, watchers=watchers),
         )
         outcome.seconds = time.perf_counter() - started
     outcome.metrics = probe_metrics(record) if record else {}
-    stages.note(outcome)
+    runner.note(outcome)
 
 
 def evaluated_checkpoints(recipe: Recipe) -> list[int]:

@@ -1,32 +1,39 @@
-"""Making a stage's result: is it there, why not, the work while others watch, and what became of it."""
+"""Run stages: is the result there, what changed, the work while others watch, and what became of it."""
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.executors import OnProgress
-from jobs.runs import RunFolder, siblings
+from pipeline.artifacts import Artifact, State, scratch_folder
 from pipeline.config import Recipe
 from pipeline.console import Output, Watch
-from stores import Store, StoreWriter, explain_difference, find_manifests
+from pipeline.stages import Stage, StageContext
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 @dataclass
 class Outcome:
-    """What became of a stage: where its result lies, whether work was done, and what made it needed."""
+    """What became of a stage: where its result lies, whether it was there already, and what made work necessary."""
 
     stage: str
     path: Path
     up_to_date: bool
-    why: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] | None = None
     """What was understood of the images, where the stage reads any."""
+
+    @classmethod
+    def of(cls, stage: str, artifact: Artifact, data: dict[str, Any] | None = None) -> "Outcome":
+        """Of an artifact before anything is done: it is up to date when it is complete."""
+        up_to_date = artifact.state is State.COMPLETE
+        return cls(stage, artifact.path, up_to_date, [] if up_to_date else artifact.changes(), data=data)
 
     def as_record(self) -> dict[str, Any]:
         """The outcome as JSON values."""
@@ -34,7 +41,7 @@ class Outcome:
             "stage": self.stage,
             "path": str(self.path),
             "up_to_date": self.up_to_date,
-            "why": self.why,
+            "changes": self.changes,
             "seconds": round(self.seconds, 2),
             "metrics": self.metrics,
             **({} if self.data is None else {"data": self.data}),
@@ -43,7 +50,7 @@ class Outcome:
 
 @dataclass
 class StageRunner:
-    """Makes what a recipe lacks below one root folder. With `dry_run` nothing is written and nothing is trained."""
+    """Runs the stages of a recipe below one root folder. With `dry_run` nothing is written and nothing is trained."""
 
     root: Path
     recipe: Recipe
@@ -52,66 +59,54 @@ class StageRunner:
     watch: Watch = field(default_factory=Watch)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def store(self, stage: str, writer: StoreWriter, make: Callable[[OnProgress], Store]) -> Store | None:
-        """`stores` of one."""
-        return self.stores(stage, [writer], lambda report: [make(report)])[0]
+    def do(self, stage: Stage[Result], *inputs: Any, **settings: Any) -> Result | None:
+        """Make a stage's result where it is not complete; None when a dry run does not make it."""
+        return self.do_all(stage, *inputs, **settings)[0]
 
-    def stores(
-        self, stage: str, writers: Sequence[StoreWriter], make: Callable[[OnProgress], list[Store]]
-    ) -> list[Store | None]:
-        """The stores, made together when any is unfinished; None for those that a dry run does not make."""
-        outcomes = [Outcome(stage, writer.path, writer.complete, _why(writer)) for writer in writers]
-        to_do = [outcome for outcome in outcomes if not outcome.up_to_date]
-        for outcome in outcomes:
-            if outcome.up_to_date:
-                self.note(outcome)
-        stores: Sequence[Store | None] | None = self._work_all(to_do, "images", make) if to_do else None
-        if stores is None:
-            return [writer.finalize() if writer.complete else None for writer in writers]
-        for outcome, store in zip(outcomes, stores, strict=True):
-            if store is not None and not outcome.up_to_date:
-                rejected = store.num_rows - len(store.rows())
-                outcome.metrics = {"rows": store.num_rows, "rejected": rejected, "content_id": store.content_id}
-        return list(stores)
-
-    def run(
-        self,
-        stage: str,
-        kind: str,
-        name: str,
-        ingredients: dict[str, Any],
-        make: Callable[[OnProgress], RunFolder],
-        folders: Sequence[Path] = (),
-    ) -> RunFolder | None:
-        """The trained run of these ingredients; None when a dry run does not make it."""
-        path = RunFolder.locate(self.root, kind, name, ingredients)
-        if (path / "run.json").exists() and (run := RunFolder.open(path)).complete:
-            self.note(Outcome(stage, path, True, metrics=run.record.metrics))
-            return run
-        others = [] if path.exists() else siblings(self.root, kind, name)
-        newest = max(others, key=lambda run: run.record.created_unix_seconds, default=None)
-        why = explain_difference(newest.record.ingredients, ingredients) if newest else []
-        outcome = Outcome(stage, path, False, why)
-        run_or_none = self.work(outcome, "steps", make, folders)
-        if run_or_none is not None:
-            outcome.metrics = run_or_none.record.metrics
-        return run_or_none
+    def do_all(self, stage: Stage[Result], *inputs: Any, **settings: Any) -> list[Result | None]:
+        """`do` for a stage that makes several results in one pass."""
+        with ExitStack() as stack:
+            context = StageContext(
+                *(self.root, self.recipe, self.output, self.dry_run),
+                scratch=lambda: stack.enter_context(scratch_folder(self.root, self.dry_run)),
+            )
+            job = stage.job(context, *inputs, **settings)
+            outcomes = [Outcome.of(stage.name, artifact, job.data) for artifact in job.artifacts]
+            to_do = [outcome for outcome in outcomes if not outcome.up_to_date]
+            results: Sequence[Result | None] | None = None
+            for outcome in outcomes:
+                if outcome.up_to_date:
+                    self.note(outcome)
+            if to_do:
+                results = self.work(to_do, stage.spec.unit, job.run, job.folders)
+            if results is None:
+                results = [
+                    job.open(artifact) if outcome.up_to_date else job.planned
+                    for artifact, outcome in zip(job.artifacts, outcomes, strict=True)
+                ]
+        for outcome, result in zip(outcomes, results, strict=True):
+            made = not outcome.up_to_date
+            if result is not None and not (made and self.dry_run):
+                outcome.metrics = stage.metrics(result, made)
+        return list(results)
 
     def work(
-        self, outcome: Outcome, unit: str, make: Callable[[OnProgress], T], folders: Sequence[Path] = ()
-    ) -> T | None:
-        """Make the result of one outcome, in folders of these `folders` when they are not its own."""
-        return self._work_all([outcome], unit, make, folders)
+        self,
+        outcomes: Sequence[Outcome],
+        unit: str,
+        make: Callable[[OnProgress], Result],
+        folders: Sequence[Path] = (),
+    ) -> Result | None:
+        """Say what changed, then make the results of one stage while others watch; in a dry run only say it.
 
-    def _work_all(
-        self, outcomes: Sequence[Outcome], unit: str, make: Callable[[OnProgress], T], folders: Sequence[Path] = ()
-    ) -> T | None:
-        """Say why, then make the results of one stage while others watch; in a dry run only say it.
-
-        `folders` are the folders that it makes when they are not the outcomes' own.
+        Args:
+            outcomes: Those of the results that are not complete.
+            unit: What the progress counts.
+            make: Does the work.
+            folders: Folders that are filled on the way, when they are not the outcomes' own.
         """
         for outcome in outcomes:
-            for line in outcome.why:
+            for line in outcome.changes:
                 self.output.say(f"{outcome.stage}: changed: {line}")
         result, seconds = None, 0.0
         if not self.dry_run:
@@ -128,17 +123,5 @@ class StageRunner:
     def note(self, outcome: Outcome) -> None:
         """Keep an outcome, and say it."""
         self.outcomes.append(outcome)
-        state = (
-            "up to date"
-            if outcome.up_to_date
-            else "would be made"
-            if self.dry_run
-            else f"done in {outcome.seconds:.1f} s"
-        )
-        self.output.say(f"{outcome.stage}: {state}: {outcome.path}")
-
-
-def _why(writer: StoreWriter) -> list[str]:
-    """How a store that is not there yet differs from the newest one of its name."""
-    others = [] if writer.complete or writer.begun else find_manifests(writer.path.parent, writer.manifest.name)
-    return explain_difference(others[-1][1].ingredients, writer.manifest.ingredients) if others else []
+        done = "would be made" if self.dry_run else f"done in {outcome.seconds:.1f} s"
+        self.output.say(f"{outcome.stage}: {'up to date' if outcome.up_to_date else done}: {outcome.path}")

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.config import Recipe, RecipeError, check_claims, override, unknown
 from pipeline.console import Output
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 
 NOT_COMPARED = {"rows", "rejected", "content_id", "split", "classes", "images", "store"}
 
@@ -44,7 +44,7 @@ def with_variants(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return replace(recipe, variants={name: recipe.variants[name] for name in recipe.variants if name in names})
 
 
-def run_variants(recipe: Recipe, stages_of: Callable[[Recipe], Stages], output: Output) -> list[dict[str, Any]]:
+def run_variants(recipe: Recipe, runner_of: Callable[[Recipe], StageRunner], output: Output) -> list[dict[str, Any]]:
     """Run every variant, print the table of metrics and of claims, and return the variants as JSON values.
 
     Stages that the values do not decide are shared: the features are extracted once.
@@ -53,9 +53,9 @@ def run_variants(recipe: Recipe, stages_of: Callable[[Recipe], Stages], output: 
     for variant in variants_of(recipe):
         settings = ", ".join(f"{key}={value}" for key, value in variant.values.items())
         output.say(f"{variant.name or 'sweep'}: {settings or 'as the recipe is'}", "bold")
-        stages = stages_of(variant.recipe)
-        run_workflow(stages)
-        made = [outcome.as_record() for outcome in stages.outcomes]
+        runner = runner_of(variant.recipe)
+        run_workflow(runner)
+        made = [outcome.as_record() for outcome in runner.outcomes]
         records.append({"variant": variant.name, "values": variant.values, "stages": made, "metrics": numbers_of(made)})
     output.table(metric_table(records))
     output.table(check_claims(recipe.claims, metrics_of(records)))

@@ -13,7 +13,8 @@ from machine import machine_facts
 
 from pipeline.config.recipe import load_recipe, override
 from pipeline.console.output import Output
-from pipeline.workflow.stages import Stages
+from pipeline.stages import EXTRACT, TRAIN_AE
+from pipeline.workflow.stage_runner import StageRunner
 from stores import Store
 
 
@@ -33,10 +34,10 @@ def make(root: Path, data: str, limit: int, steps: int, dtype: str) -> tuple[Sto
         "autoencoder.ema_decay": 0.97,
     }
     recipe = override(load_recipe("imagenette224"), {key: str(value) for key, value in values.items()})
-    stages = Stages(root / dtype, recipe, Output())
-    features = stages.extract()
+    stages = StageRunner(root / dtype, recipe, Output())
+    features = stages.do(EXTRACT)
     assert features is not None
-    autoencoder = stages.train_ae(features)
+    autoencoder = stages.do(TRAIN_AE, features)
     assert autoencoder is not None
     return features, autoencoder.record.metrics["relative_squared_error"]
 

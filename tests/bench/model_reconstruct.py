@@ -29,7 +29,8 @@ from jobs.runs.run_folder import RunFolder
 from jobs.train.decoder_losses import build_perceptual, decoder_loss
 from pipeline.config.recipe import Recipe, load_recipe, override
 from pipeline.console.output import Output
-from pipeline.workflow.stages import Stages
+from pipeline.stages import EXTRACT, TRAIN_AE, TRAIN_DECODER
+from pipeline.workflow.stage_runner import StageRunner
 from stores import Store
 
 CPU = torch.device("cpu")
@@ -133,12 +134,12 @@ def settings(data: str, limit: int | None, ae_steps: int, decoder_steps: int, fi
 @click.option("--finetune-steps", default=300, show_default=True)
 def main(data: str, limit: int | None, root: Path, ae_steps: int, decoder_steps: int, finetune_steps: int) -> None:
     recipe = settings(data, limit, ae_steps, decoder_steps, finetune_steps)
-    stages = Stages(root, recipe, Output())
-    features = stages.extract()
+    stages = StageRunner(root, recipe, Output())
+    features = stages.do(EXTRACT)
     assert features is not None
-    autoencoder = stages.train_ae(features)
+    autoencoder = stages.do(TRAIN_AE, features)
     assert autoencoder is not None
-    tuned = stages.train_decoder(features, autoencoder)
+    tuned = stages.do(TRAIN_DECODER, features, autoencoder)
     assert tuned is not None
     pca = PCA.fit(features, recipe.autoencoder.latent_channels)
     baseline = tuned_on_pca(root, features, RunFolder.open(Path(tuned.record.inputs["decoder"])), pca, recipe.decoder)

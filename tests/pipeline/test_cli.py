@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fae.sampling.transport import Transport
 from pipeline.cli import main
 from pipeline.config.recipe import dump, override
-from pipeline.workflow.recipe_workflow import STAGES
+from pipeline.config.stage_specs import STAGE_NAMES as STAGES
 
 
 def fae_pipe(*words, **environment):
@@ -163,7 +163,7 @@ def test_json_is_one_object_on_stdout_and_lines_on_stderr(world):
     assert outcome.exit_code == 0, outcome.stderr
     record = json.loads(outcome.stdout)
     assert (record["stage"], record["up_to_date"]) == ("train-gen", False)
-    assert any(line.startswith("generator.steps: 4 → ") for line in record["why"])
+    assert any(line.startswith("generator.steps: 4 → ") for line in record["changes"])
     assert all(json.loads(line) for line in outcome.stderr.splitlines())
 
 

@@ -17,7 +17,8 @@ from jobs.extraction import image_worker as working
 from jobs.extraction import images as extracting
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
-from pipeline.workflow.stages import Stages
+from pipeline.stages import ENCODE, EXTRACT, TRAIN_AE
+from pipeline.workflow.stage_runner import StageRunner
 from stores import StoreError, StoreWriter, TooManyRejectedError, explain_difference, find_manifests
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -276,10 +277,10 @@ def test_int8_features_train_encode_and_stay_near_the_exact_ones(tiny_recipe, tm
     found = {}
     for dtype in ("float32", "int8"):
         recipe = override(tiny_recipe, {"extract.dtype": dtype, "autoencoder.batch_size": "4", "data.limit": "24"})
-        stages = Stages(tmp_path / dtype, recipe, Output(json=True))
-        features = stages.extract()
-        autoencoder = stages.train_ae(features)
-        latents = stages.encode(features, autoencoder)
+        stages = StageRunner(tmp_path / dtype, recipe, Output(json=True))
+        features = stages.do(EXTRACT)
+        autoencoder = stages.do(TRAIN_AE, features)
+        latents = stages.do(ENCODE, features, autoencoder)
         assert latents.num_rows == 24
         found[dtype] = features
     exact, small = (found[dtype].read("features", np.arange(24), view=0) for dtype in ("float32", "int8"))

@@ -7,6 +7,7 @@ import pytest
 
 from jobs.runs.run_folder import RunError
 from pipeline.artifacts.lineage import autoencoder_of, decoder_for, find_models, find_run, find_store, latents_of
+from pipeline.artifacts.resolver import ArtifactError
 from stores import StoreError
 
 
@@ -23,7 +24,7 @@ def test_a_store_of_another_kind_is_refused(world):
 
 @pytest.mark.parametrize(("kind", "command"), [("features", "extract"), ("latents", "encode")])
 def test_a_store_that_is_not_there_names_its_command(tmp_path, kind, command):
-    with pytest.raises(StoreError, match=rf"complete store named 'x'; received none; run `fae-pipe {command}` first"):
+    with pytest.raises(ArtifactError, match=rf"store named 'x'; received none; run `fae-pipe {command}` first"):
         find_store(tmp_path, kind, "x")
 
 

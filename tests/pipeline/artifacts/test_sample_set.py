@@ -15,7 +15,8 @@ from PIL import Image
 from pipeline.artifacts.listing import inventory
 from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
-from pipeline.workflow.stages import Stages
+from pipeline.stages import SAMPLE
+from pipeline.workflow.stage_runner import StageRunner
 from stores import open_store
 
 
@@ -27,8 +28,8 @@ def sampled(world, tmp_path):
         recipe = override(world.recipe, {"runtime.executor": "local"})
         small = {"num": 10, "steps": 2, "batch_size": 2, "rows_per_shard": 4}
         recipe = replace(recipe, sample=replace(recipe.sample, **{**small, **settings}))
-        stages = Stages(tmp_path / "runs", recipe, Output(json=True))
-        return stages.sample(world.made.models), stages.outcomes[-1]
+        stages = StageRunner(tmp_path / "runs", recipe, Output(json=True))
+        return stages.do(SAMPLE, world.made.models), stages.outcomes[-1]
 
     return make
 
@@ -108,7 +109,7 @@ def test_a_failure_while_writing_files_leaves_none_and_the_store_is_kept(sampled
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*"))
     made, _ = sampled(out=str(tmp_path / "out"))
-    assert made.complete
+    assert made.state == "complete"
 
 
 def test_the_inventory_names_the_store_below_its_generator(sampled, world, tmp_path):

@@ -9,7 +9,8 @@ from PIL import Image
 from fae.models.lightning_dit import LightningDiT
 from pipeline.artifacts.sampling import decode_previews, locate_samples
 from pipeline.console.output import Output
-from pipeline.workflow.stages import Stages
+from pipeline.stages import SAMPLE
+from pipeline.workflow.stage_runner import StageRunner
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def sampled(world, tmp_path):
     """(**settings) -> (folder, outcome) of samples made below a folder of this test."""
 
     def make(**settings):
-        stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
-        folder = stages.sample_few(world.made.models, replace(world.recipe.sample, **settings))
+        stages = StageRunner(tmp_path / "runs", world.recipe, Output(json=True))
+        folder = stages.do(SAMPLE, world.made.models, config=replace(world.recipe.sample, **settings))
         return folder, stages.outcomes[-1]
 
     return make

@@ -177,11 +177,12 @@ def test_neither_store_nor_run_is_a_mistake(tmp_path, capsys):
 
 def test_extract_leaves_no_progress_behind_and_a_failed_one_its_error(world, tmp_path, monkeypatch):
     from pipeline.console.output import Output
-    from pipeline.workflow.stages import Stages
+    from pipeline.stages import ENCODE
+    from pipeline.workflow.stage_runner import StageRunner
 
     models, recipe = world.made.models, world.recipe
     recipe = replace(recipe, runtime=replace(recipe.runtime, executor="local"))
-    stages = Stages(tmp_path / "runs", recipe, Output(json=True))
+    stages = StageRunner(tmp_path / "runs", recipe, Output(json=True))
 
     def fail(self, shard):
         raise RuntimeError("the device is gone")
@@ -189,13 +190,13 @@ def test_extract_leaves_no_progress_behind_and_a_failed_one_its_error(world, tmp
     with monkeypatch.context() as patch:
         patch.setattr("jobs.extraction.latents.EncodeWorker.run", fail)
         with pytest.raises(Exception, match="the device is gone"):
-            stages.encode(world.made.features, models.autoencoder)
+            stages.do(ENCODE, world.made.features, models.autoencoder)
     (path,) = (tmp_path / "runs" / "latents").iterdir()
     status = status_of(str(path), tmp_path)
     assert status.state == "failed"
     assert "the device is gone" in status.last_error
     watch = stages.watch = Watch(RuntimeConfig(progress_json=str(tmp_path / "lines")))
-    store = stages.encode(world.made.features, models.autoencoder)
+    store = stages.do(ENCODE, world.made.features, models.autoencoder)
     watch.close()
     lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
     assert {line["progress"] for line in lines} == {"encode"}

@@ -23,7 +23,7 @@ from jobs.config.stages import EvalConfig
 from pipeline.cli import main
 from pipeline.console.output import Output
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 
 SIZE = 32
 
@@ -237,7 +237,7 @@ def test_samples_by_name_against_the_feature_store(
 
 
 def test_a_store_of_samples_and_its_files_are_one(passes: list[int], world: Any, tmp_path: Path) -> None:
-    stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
+    stages = StageRunner(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=12, steps=2, format="png")
     recipe = replace(world.recipe, runtime=replace(world.recipe.runtime, executor="local"))
     made = replace(stages, recipe=recipe).sample_many(world.made.models, config)
@@ -275,14 +275,14 @@ def test_a_recipe_with_a_reference_ends_with_the_metrics_of_its_samples(
     root = world_copy("features", "autoencoders", "decoders", "latents", "generators", "samples", "data")
     recipe = replace(world.recipe, eval=EvalConfig(reference="tiny", reference_split="val", pair_rows=20))
     for up_to_date in (False, True):
-        stages = Stages(root, recipe, Output())
+        stages = StageRunner(root, recipe, Output())
         assert run_workflow(stages) is not None
         last = stages.outcomes[-1]
         assert (last.stage, last.up_to_date, last.path.name) == ("eval", up_to_date, "evaluation.json")
         assert last.metrics["FD-lite0"] > 0
         assert "FD-lite0" in capsys.readouterr().out
     assert "reference" in json.loads(last.path.read_text())["evaluations"][0]
-    dry = Stages(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
+    dry = StageRunner(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
     run_workflow(dry)
     assert "eval: would be made if it is not there: " in capsys.readouterr().out
 

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.config.stages import DataConfig
-from pipeline.config.recipe import SECTIONS, STAGES, Recipe, builtin_recipes, dump, load_recipe, override, parse_recipe
+from pipeline.config.recipe import (
+    SECTIONS,
+    STAGE_NAMES,
+    Recipe,
+    builtin_recipes,
+    dump,
+    load_recipe,
+    override,
+    parse_recipe,
+)
 from pipeline.config.values import RecipeError, field_type
 
 
@@ -41,7 +50,7 @@ SWEEPS = st.fixed_dictionaries(
 RECIPES = st.builds(
     Recipe,
     name=st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True),
-    until=st.sampled_from(STAGES),
+    until=st.sampled_from(STAGE_NAMES),
     sweep=SWEEPS,
     **{name: sections(name) for name in SECTIONS},
 )

@@ -6,7 +6,7 @@ import pytest
 
 from fae.encoders.image_encoder import EncoderSpec, encoder_shape
 from fae.models.presets import LIGHTNING_DIT
-from pipeline.config.recipe import STAGES, builtin_recipes, dump, load_recipe, parse_recipe
+from pipeline.config.recipe import STAGE_NAMES, builtin_recipes, dump, load_recipe, parse_recipe
 
 SMALL = [
     "digits",
@@ -41,7 +41,7 @@ def test_the_settings_of_a_recipe_fit_together(name):
     assert config.image_size % height == 0
     assert config.pixels
     trained = {"train-ae": recipe.autoencoder, "train-decoder": recipe.decoder, "train-gen": recipe.generator}
-    for stage in STAGES[: STAGES.index(recipe.until) + 1]:
+    for stage in STAGE_NAMES[: STAGE_NAMES.index(recipe.until) + 1]:
         assert stage not in trained or trained[stage].warmup_steps < trained[stage].steps
 
 

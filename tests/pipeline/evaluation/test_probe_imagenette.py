@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.config.recipe import load_recipe, override
 from pipeline.console.output import Output
-from pipeline.workflow.stages import Stages
+from pipeline.stages import EXTRACT, TRAIN_AE
+from pipeline.workflow.stage_runner import StageRunner
 
 IMAGENETTE = Path(__file__).parents[4] / "shared/data/imagenette_64.tar.gz"
 SETTINGS = {
@@ -33,10 +34,10 @@ SETTINGS = {
 @pytest.mark.skipif(not IMAGENETTE.is_file(), reason="needs Imagenette at 64 pixels in ../shared/data")
 def test_rebuilt_features_of_photographs_keep_their_classes(tmp_path: Path) -> None:
     recipe = override(load_recipe("imagenette64"), {**SETTINGS, "data.path": str(IMAGENETTE)})
-    stages = Stages(tmp_path, recipe, Output(json=True))
-    features = stages.extract()
+    stages = StageRunner(tmp_path, recipe, Output(json=True))
+    features = stages.do(EXTRACT)
     assert features is not None
-    assert stages.train_ae(features) is not None
+    assert stages.do(TRAIN_AE, features) is not None
     outcome = CliRunner().invoke(main, ["probe", "imagenette64", "--root", str(tmp_path), "--pairs", "20", "--json"])
     assert outcome.exit_code == 0, outcome.output
     record: dict[str, Any] = json.loads(outcome.stdout)

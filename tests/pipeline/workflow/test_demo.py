@@ -9,8 +9,9 @@ from PIL import Image
 from pipeline.commands.run import demo_command
 from pipeline.config.recipe import load_recipe
 from pipeline.console.output import Output
+from pipeline.stages import SAMPLE
 from pipeline.workflow import demo
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 
 
 def test_every_demo_has_its_recipe_and_its_command():
@@ -23,10 +24,10 @@ def test_every_demo_has_its_recipe_and_its_command():
 @pytest.fixture
 def demo_metrics(world, tmp_path):
     """() -> metrics of the world's models, measured below a folder of this test."""
-    stages = Stages(tmp_path / "runs", world.recipe, Output(json=True))
+    stages = StageRunner(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=10)
-    guided = stages.sample_few(world.made.models, config)
-    unguided = stages.sample_few(world.made.models, replace(config, seed=500))
+    guided = stages.do(SAMPLE, world.made.models, config=config)
+    unguided = stages.do(SAMPLE, world.made.models, config=replace(config, seed=500))
     return lambda: demo.demo_metrics(tmp_path / "demo", world.made, guided, unguided)
 
 

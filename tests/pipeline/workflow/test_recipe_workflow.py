@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.recipe import STAGES as ALL_STAGES
+from pipeline.config.recipe import STAGE_NAMES as ALL_STAGES
 from pipeline.config.recipe import Recipe, override
 from pipeline.config.values import RecipeError
 from pipeline.console.output import Output
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 
 # Of a generator that takes classes.
 STAGES = Recipe().stages
@@ -52,7 +52,7 @@ def test_what_was_made_is_of_the_recipes_shapes(world):
 
 def test_a_second_run_calls_no_work_and_says_so(world, monkeypatch, capsys):
     refuse_work(monkeypatch, *ALL_STAGES)
-    assert run_workflow(Stages(world.root, world.recipe, Output())) is not None
+    assert run_workflow(StageRunner(world.root, world.recipe, Output())) is not None
     said = capsys.readouterr().out
     assert all(f"{name}: up to date: " in said for name in STAGES)
 
@@ -68,7 +68,7 @@ def test_watching_and_running_settings_change_nothing(world, monkeypatch):
         "sample.batch_size": "3",
         "extract.batch_size": "5",
     }
-    stages = Stages(world.root, override(world.recipe, changes), Output())
+    stages = StageRunner(world.root, override(world.recipe, changes), Output())
     assert run_workflow(stages) is not None
     assert all(outcome.up_to_date for outcome in stages.outcomes)
 
@@ -77,7 +77,7 @@ def test_a_changed_generator_setting_reuses_everything_before_it_and_is_named(wo
     root = world_copy("features", "autoencoders", "decoders", "latents", "generators", "samples")
     refuse_work(monkeypatch, "extract", "train-ae", "train-decoder", "encode")
     recipe = override(world.recipe, {"generator.steps": "2", "generator.preview_every": "0"})
-    stages = Stages(root, recipe, Output())
+    stages = StageRunner(root, recipe, Output())
     made = run_workflow(stages)
     done = {outcome.stage: outcome.up_to_date for outcome in stages.outcomes}
     assert done == {**dict.fromkeys(STAGES[:4], True), "train-gen": False, "sample": False}
@@ -97,7 +97,7 @@ def test_a_changed_generator_setting_reuses_everything_before_it_and_is_named(wo
 )
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(world, key, value, redone, capsys):
     before = tree(world.root)
-    stages = Stages(world.root, override(world.recipe, {key: value}), Output(), dry_run=True)
+    stages = StageRunner(world.root, override(world.recipe, {key: value}), Output(), dry_run=True)
     run_workflow(stages)
     said = capsys.readouterr().out
     first = redone[0]
@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(world, key, value,
 
 
 def test_a_dry_run_in_an_empty_place_makes_no_folder(world, tmp_path, capsys):
-    stages = Stages(tmp_path / "runs", world.recipe, Output(), dry_run=True)
+    stages = StageRunner(tmp_path / "runs", world.recipe, Output(), dry_run=True)
     assert run_workflow(stages) is None
     assert "extract: would be made" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
@@ -121,4 +121,4 @@ def test_a_dry_run_in_an_empty_place_makes_no_folder(world, tmp_path, capsys):
 def test_a_last_stage_that_a_recipe_has_not_is_refused(world):
     recipe = replace(world.recipe, until="extract-text")
     with pytest.raises(RecipeError, match="until: extract-text: expected a stage of this recipe"):
-        run_workflow(Stages(world.root, recipe, Output()))
+        run_workflow(StageRunner(world.root, recipe, Output()))

@@ -12,7 +12,7 @@ from jobs.loop.trainer import Trainer
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 
 ROWS, STEPS = 12, 2
 TEXT = {"generator.condition": "text", "sample.prompts": "held-out"}
@@ -67,7 +67,7 @@ def work(monkeypatch):
 def test_a_change_costs_the_new_work_alone(recipe, tmp_path, work):
     def run(settings):
         work.clear()
-        stages = Stages(tmp_path, override(recipe, settings), Output(json=True))
+        stages = StageRunner(tmp_path, override(recipe, settings), Output(json=True))
         made = run_workflow(stages)
         assert made is not None
         return {outcome.stage for outcome in stages.outcomes if not outcome.up_to_date}, made

@@ -23,10 +23,11 @@ from pipeline.console.output import Output
 from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.subjects import open_subject
 from pipeline.report.write import write_report
+from pipeline.stages import SAMPLE
 from pipeline.view.rows import Rows
 from pipeline.workflow.exporting import export
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 from stores import StoreError, open_store
 
 WORDS = ("zero", "one", "two")
@@ -79,7 +80,7 @@ def recipe(tiny_recipe, images):
 @pytest.fixture(scope="module")
 def captioned(tmp_path_factory, recipe, minilm):
     """(stages, what they made) of one run."""
-    stages = Stages(tmp_path_factory.mktemp("captioned") / "runs", recipe, Output(json=True))
+    stages = StageRunner(tmp_path_factory.mktemp("captioned") / "runs", recipe, Output(json=True))
     made = run_workflow(stages)
     assert made is not None
     return stages, made
@@ -98,13 +99,13 @@ def test_text_is_encoded_between_the_latents_and_the_generator(captioned):
 
 
 def test_a_second_run_does_nothing(captioned, recipe):
-    stages = Stages(captioned[0].root, recipe, Output(json=True))
+    stages = StageRunner(captioned[0].root, recipe, Output(json=True))
     run_workflow(stages)
     assert all(outcome.up_to_date for outcome in stages.outcomes)
 
 
 def test_a_dry_run_names_what_is_to_come(captioned, recipe, capsys):
-    stages = Stages(captioned[0].root, override(recipe, {"text.captions": "1"}), Output(), dry_run=True)
+    stages = StageRunner(captioned[0].root, override(recipe, {"text.captions": "1"}), Output(), dry_run=True)
     assert run_workflow(stages) is None
     said = capsys.readouterr().out
     assert "extract-text: changed: captions: 2 → 1\n" in said
@@ -154,7 +155,7 @@ def sampled(captioned, tmp_path):
     """(**settings) -> the folder of samples made below a folder of this test."""
 
     def make(**settings):
-        stages = Stages(tmp_path / "runs", captioned[0].recipe, Output(json=True))
+        stages = StageRunner(tmp_path / "runs", captioned[0].recipe, Output(json=True))
         config = replace(SampleConfig(num=2, steps=3, guidance_scale=1.5, guidance_interval="0.9,0"), **settings)
         return stages.sample_few(captioned[1].models, config)
 
@@ -256,7 +257,7 @@ def test_another_text_encoder_is_not_taken_for_the_trained_one(captioned, recipe
     record = replace(models.generator.record, text_encoder_sha256="0" * 64)
     others = replace(models, generator=replace(models.generator, record=record))
     with pytest.raises(ValueError, match=r"expected the one that .* was trained with"):
-        Stages(tmp_path, recipe, Output(json=True)).sample_few(others, SampleConfig(prompt=("a",), num=1))
+        StageRunner(tmp_path, recipe, Output(json=True)).do(SAMPLE, others, config=SampleConfig(prompt=("a",), num=1))
 
 
 def test_a_store_of_samples_has_captions_and_the_same_latents(captioned, recipe, tmp_path):

@@ -13,8 +13,9 @@ from PIL import Image
 from pipeline.artifacts.digits import DigitSet, measure_digits, write_digits
 from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
+from pipeline.stages import ENCODE, SAMPLE
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 from processes import ProcessServer
 from stores import open_store
 
@@ -40,7 +41,7 @@ def test_every_stage_ran_once(world: Any) -> None:
 def test_on_ray_actors_the_stores_are_the_same(world: Any, world_copy: Callable[..., Path], ray_cluster: None) -> None:
     root = world_copy("autoencoders", "decoders")
     recipe = override(world.recipe, {"runtime.executor": "ray", "until": "encode"})
-    stages = Stages(root, recipe, Output(json=True))
+    stages = StageRunner(root, recipe, Output(json=True))
     run_workflow(stages)
     assert [outcome.stage for outcome in stages.outcomes if not outcome.up_to_date] == ["extract", "encode"]
     for kind, expected in (("features", world.made.features), ("latents", world.made.latents)):
@@ -50,7 +51,7 @@ def test_on_ray_actors_the_stores_are_the_same(world: Any, world_copy: Callable[
 
 def test_a_second_run_does_nothing(world: Any) -> None:
     before = files_of(world.root)
-    stages = Stages(world.root, world.recipe, Output(json=True))
+    stages = StageRunner(world.root, world.recipe, Output(json=True))
     run_workflow(stages)
     assert [outcome.up_to_date for outcome in stages.outcomes] == [True] * len(world.recipe.stages)
     assert files_of(world.root) == before
@@ -61,8 +62,13 @@ def test_a_changed_setting_does_only_what_hangs_on_it(
 ) -> None:
     root = world_copy("features", "autoencoders", "decoders", "latents", "generators", "samples")
     recipe = override(world.recipe, {"generator.shift": "0.9"})
-    stages = Stages(root, recipe, Output())
-    stages.encode = lambda *_: world.made.latents  # type: ignore[method-assign]  # its inputs' folders were copied
+
+    class Runner(StageRunner):
+        def do(self, stage: Any, *inputs: Any, **settings: Any) -> Any:
+            # The folders of its inputs were copied.
+            return world.made.latents if stage is ENCODE else super().do(stage, *inputs, **settings)
+
+    stages = Runner(root, recipe, Output())
     run_workflow(stages)
     done = [outcome.stage for outcome in stages.outcomes if not outcome.up_to_date]
     assert done == ["train-gen", "sample"]
@@ -71,10 +77,10 @@ def test_a_changed_setting_does_only_what_hangs_on_it(
 
 def test_a_dry_run_writes_nothing(world: Any) -> None:
     before = files_of(world.root)
-    stages = Stages(world.root, override(world.recipe, {"extract.layer": "5"}), Output(json=True), dry_run=True)
+    stages = StageRunner(world.root, override(world.recipe, {"extract.layer": "5"}), Output(json=True), dry_run=True)
     assert run_workflow(stages) is None
     assert [outcome.stage for outcome in stages.outcomes] == ["extract"]
-    assert stages.outcomes[0].why == ["encoder.layer: 8 → 5"]
+    assert stages.outcomes[0].changes == ["encoder.layer: 8 → 5"]
     assert files_of(world.root) == before
 
 
@@ -138,9 +144,11 @@ def test_sample_needs_no_encoder_and_gives_one_json_object(
 
 def test_images_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
     config = replace(world.recipe.sample, num=4, batch_size=4)
-    together = Stages(tmp_path / "a", world.recipe, Output(json=True)).sample_few(world.made.models, config)
+    together = StageRunner(tmp_path / "a", world.recipe, Output(json=True)).do(SAMPLE, world.made.models, config=config)
     one_by_one = replace(config, batch_size=1)
-    alone = Stages(tmp_path / "b", world.recipe, Output(json=True)).sample_few(world.made.models, one_by_one)
+    alone = StageRunner(tmp_path / "b", world.recipe, Output(json=True)).do(
+        SAMPLE, world.made.models, config=one_by_one
+    )
     first, second = together.read()[0].astype(int), alone.read()[0].astype(int)
     # bf16 rounds differently in other batch shapes: a few gray levels at most.
     assert np.abs(first - second).max() <= 8

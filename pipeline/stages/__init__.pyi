@@ -1,0 +1,15 @@
+from .all_stages import ENCODE as ENCODE
+from .all_stages import EXTRACT as EXTRACT
+from .all_stages import EXTRACT_TEXT as EXTRACT_TEXT
+from .all_stages import SAMPLE as SAMPLE
+from .all_stages import STAGES as STAGES
+from .all_stages import TRAIN_AE as TRAIN_AE
+from .all_stages import TRAIN_DECODER as TRAIN_DECODER
+from .all_stages import TRAIN_GEN as TRAIN_GEN
+from .base import TRAINING_PASSES as TRAINING_PASSES
+from .base import Job as Job
+from .base import PlanInputs as PlanInputs
+from .base import Stage as Stage
+from .base import StageContext as StageContext
+from .base import Work as Work
+from .sample import models_of as models_of

@@ -1,0 +1,131 @@
+"""What a stage is: a job for some inputs, the metrics of its result, and an estimate of its work."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from jobs.executors import OnProgress
+from jobs.runs import RunFolder
+from pipeline.artifacts import Artifact, StoreArtifact
+from pipeline.config import Recipe, StageSpec, spec_of
+from pipeline.console import Output
+from stores import Store, StoreWriter
+
+Result = TypeVar("Result")
+# A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
+TRAINING_PASSES = 3
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Where and how a stage works; `scratch()` is the folder of digests and unpacked images, temporary in a dry run."""
+
+    root: Path
+    recipe: Recipe
+    output: Output
+    dry_run: bool
+    scratch: Callable[[], Path]
+
+
+@dataclass(frozen=True)
+class Job(Generic[Result]):
+    """A stage's work for some inputs.
+
+    Attributes:
+        artifacts: The results, whether or not they were made.
+        run: Makes those that are not complete; returns the results of all artifacts.
+        open: The result of an artifact that is complete.
+        folders: Folders that are filled on the way, where they are not the artifacts' own.
+        planned: What a dry run goes on with in place of a result.
+        data: What was understood of the images, where the stage reads any.
+    """
+
+    artifacts: Sequence[Artifact]
+    run: Callable[[OnProgress], list[Result]]
+    open: Callable[[Any], Result]
+    folders: Sequence[Path] = ()
+    planned: Result | None = None
+    data: dict[str, Any] | None = None
+
+
+class Work(NamedTuple):
+    """A stage's work: floating-point operations, and bytes that storage gives and takes."""
+
+    flops: float
+    bytes_read: float
+    bytes_written: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """What estimates are made of.
+
+    Attributes:
+        images: Images in all.
+        views: Views of each.
+        image_bytes: Mean size of an image's file.
+        flops: Operations of each model's forward pass for an image (of the text encoder for a caption).
+        row_bytes: Bytes of a record, by array.
+        store_bytes: Bytes of a store, by array.
+        function_evaluations: Evaluations of the generator for a sample.
+    """
+
+    images: int
+    views: int
+    image_bytes: float
+    flops: Mapping[str, float]
+    row_bytes: Mapping[str, int]
+    store_bytes: Mapping[str, int]
+    function_evaluations: float
+
+
+class Stage(ABC, Generic[Result]):
+    """A stage of the pipeline; `name` is its row in the table of stages."""
+
+    name: str
+
+    @property
+    def spec(self) -> StageSpec:
+        """Its row in the table."""
+        return spec_of(self.name)
+
+    def inputs(self, root: Path, recipe: Recipe, results: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The arguments of `job` among the results so far (by folder); None when one is missing or nothing is to do."""
+        found = tuple(results.get(kind) for kind in self.spec.reads)
+        return None if any(one is None for one in found) else found
+
+    @abstractmethod
+    def job(self, context: StageContext, *inputs: Any) -> Job[Result]:
+        """The work for these inputs (results of the stages that it reads), with nothing done yet."""
+
+    @abstractmethod
+    def metrics(self, result: Result, made: bool) -> dict[str, Any]:
+        """What is reported of a result; `made`: it was made just now."""
+
+    @abstractmethod
+    def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
+        """Estimate the work of a recipe's stage."""
+
+
+class StoreStage(Stage[Store]):
+    """A stage that fills stores."""
+
+    def metrics(self, result: Store, made: bool) -> dict[str, Any]:
+        """Rows and content id of a store that was made just now."""
+        rejected = result.num_rows - len(result.rows())
+        return {"rows": result.num_rows, "rejected": rejected, "content_id": result.content_id} if made else {}
+
+    @staticmethod
+    def of(writers: Sequence[StoreWriter], fill: Callable[[OnProgress], list[Store]]) -> Job[Store]:
+        """The job that fills the stores of these writers."""
+        return Job([StoreArtifact(writer) for writer in writers], fill, StoreArtifact.open)
+
+
+class RunStage(Stage[RunFolder]):
+    """A stage that trains a model."""
+
+    def metrics(self, result: RunFolder, made: bool) -> dict[str, Any]:
+        """The metrics of the training's end."""
+        return result.record.metrics

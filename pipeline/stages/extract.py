@@ -1,0 +1,51 @@
+"""Images to feature stores, by the frozen encoder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jobs.config import ExtractConfig
+from jobs.executors import OnProgress
+from pipeline.artifacts import image_path
+from pipeline.config import Recipe
+from pipeline.console import data_lines, warning_lines
+from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
+from stores import Store
+
+
+class Extract(StoreStage):
+    """Images → a feature store for each config; these differ in encoder and block, images are decoded once."""
+
+    name = "extract"
+
+    def job(self, context: StageContext, configs: Sequence[ExtractConfig] = ()) -> Job[Store]:
+        """Scan the images, which decide the fingerprints."""
+        from jobs.extraction import data_record, plan_features
+
+        recipe, scratch = context.recipe, context.scratch()
+        data, runtime, parent = image_path(recipe.data, scratch), recipe.runtime, context.root / self.spec.makes
+        with context.output.progress("scan", "images") as scanned:
+            plans = plan_features(
+                *(data, configs or [recipe.extract], runtime, scratch / "cache"),
+                lambda done, total: scanned(done, total, {}),
+            )
+        writers = [plan.writer(parent, recipe.name) for plan in plans]
+        record = data_record(plans[0].scanned.summary, data)
+        if not all(writer.complete for writer in writers):
+            plans = [plan.with_data_record(data) for plan in plans]
+            writers = [plan.writer(parent, recipe.name) for plan in plans]
+            record = plans[0].attributes["data"]
+            for line in [*data_lines(record), *warning_lines(record)]:
+                context.output.say(line)
+
+        def fill(report: OnProgress) -> list[Store]:
+            from jobs.extraction import extract
+
+            return extract(writers, plans, data, runtime, report)
+
+        return replace(self.of(writers, fill), data=record)
+
+    def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
+        """A pass of the encoder over every view."""
+        written = sum(size for array, size in plan.store_bytes.items() if array in ("features", "pixels"))
+        passes = plan.images * plan.views
+        return Work(passes * plan.flops["frozen encoder"], plan.images * plan.image_bytes, written)

@@ -1,0 +1,92 @@
+"""A generator's samples as images: a few in this process, or many in a store that workers fill."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.config import SampleConfig
+from jobs.runs import Models
+from pipeline.artifacts import State, find_run
+from pipeline.config import Recipe
+from pipeline.stages.base import Job, PlanInputs, Stage, StageContext, Work
+
+if TYPE_CHECKING:
+    from pipeline.artifacts import SampleFolder, SampleSet
+
+
+class Sample(Stage["SampleFolder | SampleSet"]):
+    """Generator, autoencoder and pixel decoder → images."""
+
+    name = "sample"
+
+    def inputs(self, root: Path, recipe: Recipe, results: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The models, as soon as there is a generator and something that decodes its latents to pixels."""
+        models = models_of(root, recipe, results)
+        return None if models is None else (models,)
+
+    def job(
+        self, context: StageContext, models: Models, checkpoint: int | None = None, config: SampleConfig | None = None
+    ) -> "Job[SampleFolder | SampleSet]":
+        """Make the recipe's samples.
+
+        Args:
+            context: Where and how.
+            models: The generator and those that decode its latents.
+            checkpoint: Sample the generator as it was after so many steps; these samples always lie below the root.
+            config: Settings other than the recipe's.
+        """
+        config = config or context.recipe.sample
+        if checkpoint is not None:
+            config = replace(config, checkpoint=checkpoint, out=None)
+        return (
+            self._many(context, models, config) if config.format or config.out else self._few(context, models, config)
+        )
+
+    def _many(self, context: StageContext, models: Models, config: SampleConfig) -> "Job[SampleFolder | SampleSet]":
+        from pipeline.artifacts import locate_set, make_set
+
+        runtime = context.recipe.runtime
+        made = locate_set(context.root, context.recipe.name, models, config, runtime)
+        return Job(
+            [made],
+            lambda report: [make_set(made, models, config, runtime, report)],
+            lambda artifact: artifact,
+            folders=[made.writer.path],
+            planned=made,
+        )
+
+    def _few(self, context: StageContext, models: Models, config: SampleConfig) -> "Job[SampleFolder | SampleSet]":
+        from pipeline.artifacts import locate_samples, make_samples
+
+        runtime = context.recipe.runtime
+        folder = locate_samples(context.root, context.recipe.name, models, config)
+        if folder.state is State.COMPLETE and not context.dry_run:
+            folder.draw_grid(config.columns)
+        return Job(
+            [folder],
+            lambda report: [make_samples(folder, models, config, runtime, report)],
+            lambda artifact: artifact,
+            planned=folder,
+        )
+
+    def metrics(self, result: "SampleFolder | SampleSet", made: bool) -> dict[str, Any]:
+        """Of a store of samples that was made just now."""
+        return result.metrics() if made else {}
+
+    def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
+        """The generator's evaluations and both decoders for each image."""
+        flops = plan.flops
+        one = plan.function_evaluations * flops["generator"] + flops["decode"] + flops["pixel decoder"]
+        count = recipe.sample.num
+        return Work(count * one, 0.0, count * float(recipe.extract.image_size**2 * 3))
+
+
+def models_of(root: Path, recipe: Recipe, results: Mapping[str, Any]) -> Models | None:
+    """The models that sampling needs, out of the results of a recipe's stages; None when one is missing."""
+    generator, autoencoder, decoder = (results.get(kind) for kind in ("generators", "autoencoders", "decoders"))
+    if generator is None or autoencoder is None or (decoder is None and not autoencoder.decodes_to_pixels):
+        return None
+    guide = recipe.sample.autoguidance
+    guide_model = find_run(root, "generators", guide) if guide else None
+    return Models(generator, autoencoder, decoder, results["latents"].attributes.get("class_names"), guide_model)

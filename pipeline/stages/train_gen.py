@@ -1,0 +1,42 @@
+"""Latents to a generator."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.runs import RunFolder
+from pipeline.artifacts import RunArtifact
+from pipeline.config import TEXT_STAGE, Recipe
+from pipeline.stages.base import TRAINING_PASSES, Job, PlanInputs, RunStage, StageContext, Work
+from pipeline.stages.extract_text import TEXT_ARRAYS
+from stores import Store
+
+
+class TrainGenerator(RunStage):
+    """Latent store (and text store of its captions) → generator."""
+
+    name = "train-gen"
+
+    def inputs(self, root: Path, recipe: Recipe, results: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Latents, and the text store where the recipe's generator takes captions."""
+        latents, text = results.get("latents"), results.get("text")
+        return None if latents is None or (TEXT_STAGE in recipe.stages and text is None) else (latents, text)
+
+    def job(self, context: StageContext, latents: Store, text: Store | None = None) -> Job[RunFolder]:
+        """Train on latents with their classes or captions alone."""
+        from jobs.train import generator_ingredients, train_generator
+
+        root, recipe = context.root, context.recipe
+        config, name = recipe.generator, recipe.name
+        artifact = RunArtifact(root, self.spec.makes, name, generator_ingredients(latents, config, text))
+        return Job(
+            [artifact],
+            lambda report: [train_generator(root, name, latents, config, recipe.runtime, report, text)],
+            RunArtifact.open,
+        )
+
+    def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
+        """Every batch is read from storage, a caption with each latent where the generator takes captions."""
+        rows = recipe.generator.steps * recipe.generator.batch_size
+        row_bytes = sum(plan.row_bytes.get(array, 0) for array in ("latents", *TEXT_ARRAYS))
+        return Work(rows * TRAINING_PASSES * plan.flops["generator"], rows * row_bytes)
