@@ -1,4 +1,4 @@
-"""Paths and URLs: the byte store behind a place, and places inside it."""
+"""Paths and URLs: the byte store behind a location, and locations inside it."""
 
 from pathlib import Path
 
@@ -8,22 +8,22 @@ from stores.backends.local import LocalByteStore
 Location = Path | str
 
 
-def is_url(place: Location) -> bool:
-    """Whether a place is a URL rather than a path of this machine."""
-    return isinstance(place, str) and "://" in place
+def is_url(location: Location) -> bool:
+    """Whether a location is a URL rather than a path of this machine."""
+    return isinstance(location, str) and "://" in location
 
 
-def open_bytestore(place: Location) -> ByteStore:
+def open_bytestore(location: Location) -> ByteStore:
     """The byte store of a folder or of a URL (s3://, gs://, az://, memory://); nothing is looked up yet.
 
     Raises:
         ValueError: an unknown scheme, credentials in the URL, or obstore is not installed.
     """
-    if not is_url(place):
-        return LocalByteStore(place)
+    if not is_url(location):
+        return LocalByteStore(location)
     from stores.backends.object_store import ObjectByteStore
 
-    return ObjectByteStore(str(place))
+    return ObjectByteStore(str(location))
 
 
 def local_folder(blobs: ByteStore) -> Path:
@@ -44,11 +44,11 @@ def sibling(blobs: ByteStore, name: str) -> Location:
     return folder.parent / name if folder is not None else f"{blobs.url.rpartition('/')[0]}/{name}"
 
 
-def name_of(place: Location) -> str:
+def name_of(location: Location) -> str:
     """The last part of a path or URL."""
-    return str(place).rstrip("/").rpartition("/")[2]
+    return str(location).rstrip("/").rpartition("/")[2]
 
 
-def inside(place: Location, name: str) -> Location:
-    """A folder below a place."""
-    return f"{str(place).rstrip('/')}/{name}" if is_url(place) else Path(place) / name
+def inside(location: Location, name: str) -> Location:
+    """A folder below a location."""
+    return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name

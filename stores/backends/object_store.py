@@ -137,19 +137,19 @@ class ObjectByteStore(ByteStore):
     def _errors(self, key: str) -> Iterator[None]:
         """Errors of the backend as OSErrors that name the blob."""
         exceptions = self._exceptions
-        place = f"{self.url}/{key}"
+        location = f"{self.url}/{key}"
         try:
             yield
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{place}: no such object") from error
+            raise FileNotFoundError(f"{location}: no such object") from error
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
             raise PermissionError(
-                f"{place}: access denied; set the provider's usual variables (such as AWS_ACCESS_KEY_ID)"
+                f"{location}: access denied; set the provider's usual variables (such as AWS_ACCESS_KEY_ID)"
             ) from error
         except exceptions.BaseError as error:
-            raise OSError(f"{place}: {str(error).splitlines()[0]}") from error
+            raise OSError(f"{location}: {str(error).splitlines()[0]}") from error
 
 
 def check_url(url: str) -> str:

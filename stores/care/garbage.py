@@ -35,13 +35,13 @@ class Garbage:
 
 @dataclass(frozen=True)
 class _Found:
-    place: Location
+    location: Location
     kind_folder: str
     manifest: Manifest
 
     @property
     def blobs(self) -> ByteStore:
-        return open_bytestore(self.place)
+        return open_bytestore(self.location)
 
 
 def gc(root: Location, references: Iterable[str] = (), dry_run: bool = True) -> list[Garbage]:
@@ -72,28 +72,28 @@ def folder_bytes(path: Path) -> int:
     return sum((Path(at) / name).lstat().st_size for at, _, names in os.walk(path) for name in names)
 
 
-def location_bytes(place: Location) -> int:
+def location_bytes(location: Location) -> int:
     """Bytes of everything in a folder or at a URL."""
-    return open_bytestore(place).num_bytes() if is_url(place) else folder_bytes(Path(place))
+    return open_bytestore(location).num_bytes() if is_url(location) else folder_bytes(Path(location))
 
 
 def _old_stores(root: Location, references: Iterable[str]) -> list[Garbage]:
     found = list(_stores(root))
     named = {name_of(text) for text in references}
-    kept = {store.place for store in found if _is_newest(store, found) or _names_of(store) & named}
+    kept = {store.location for store in found if _is_newest(store, found) or _names_of(store) & named}
     while True:
-        named = {name for store in found if store.place in kept for name in _names_in(store.manifest)}
-        more = {store.place for store in found if _names_of(store) & named} - kept
+        named = {name for store in found if store.location in kept for name in _names_in(store.manifest)}
+        more = {store.location for store in found if _names_of(store) & named} - kept
         if not more:
             break
         kept |= more
-    return [_as_garbage(store) for store in found if store.place not in kept and not Lease(store.blobs).is_held()]
+    return [_as_garbage(store) for store in found if store.location not in kept and not Lease(store.blobs).is_held()]
 
 
 def _as_garbage(store: _Found) -> Garbage:
     state = "store" if store.manifest.status == COMPLETE else "unfinished store"
     why = f"{state} of {store.manifest.kind} that nothing was made from, older than another one of its name"
-    return Garbage(store.place, location_bytes(store.place), why)
+    return Garbage(store.location, location_bytes(store.location), why)
 
 
 def _is_newest(store: _Found, found: list[_Found]) -> bool:
@@ -104,12 +104,12 @@ def _is_newest(store: _Found, found: list[_Found]) -> bool:
         if (other.kind_folder, other.manifest.name, other.manifest.status)
         == (store.kind_folder, store.manifest.name, store.manifest.status)
     ]
-    return store is max(same, key=lambda other: (other.manifest.created_unix_seconds, str(other.place)))
+    return store is max(same, key=lambda other: (other.manifest.created_unix_seconds, str(other.location)))
 
 
 def _names_of(store: _Found) -> set[str]:
     """What others may call it."""
-    names = {name_of(store.place), store.manifest.fingerprint}
+    names = {name_of(store.location), store.manifest.fingerprint}
     return names | {store.manifest.content_id} if store.manifest.content_id else names
 
 
@@ -132,13 +132,15 @@ def texts_in(value: Any) -> Iterator[str]:
 def _stores(root: Location) -> Iterator[_Found]:
     """Stores at `root/<kind>/<name>-<fingerprint12>` with a readable manifest."""
     for kind in open_bytestore(root).folders():
-        for place, manifest in list_manifests(inside(root, kind)):
-            if manifest is not None and (is_url(place) or _is_inside(Path(place), Path(root))):
-                yield _Found(place, kind, manifest)
+        for location, manifest in list_manifests(inside(root, kind)):
+            if manifest is not None and (is_url(location) or _is_inside(Path(location), Path(root))):
+                yield _Found(location, kind, manifest)
 
 
 def _store_folders(root: Path) -> list[Path]:
-    folders = [Path(place) for kind in open_bytestore(root).folders() for place in store_locations(inside(root, kind))]
+    folders = [
+        Path(location) for kind in open_bytestore(root).folders() for location in store_locations(inside(root, kind))
+    ]
     return [path for path in folders if _is_inside(path, root)]
 
 
@@ -205,9 +207,9 @@ def _remove_store(path: Path) -> bool:
     return True
 
 
-def _remove_remote(place: Location) -> bool:
+def _remove_remote(location: Location) -> bool:
     """The manifest first, so that no half a store is ever found; False when it is in use by now."""
-    blobs = open_bytestore(place)
+    blobs = open_bytestore(location)
     try:
         with Lease(blobs):
             for key in [MANIFEST, *(key for key in blobs.keys() if key not in (MANIFEST, LEASE))]:  # noqa: SIM118

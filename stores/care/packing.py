@@ -205,8 +205,8 @@ def _pack_shard(store: Store, part: Part, array: Any, shard: int, record: Commit
     values = form.values(buffer).reshape(len(rows), store.views, *part.row_shape)
     digest = record.files[part.name].values_digest
     array[rows.start : rows.stop] = values
-    for place, found in ((store.blobs.url, values), (DATA, array[rows.start : rows.stop])):
-        _check_values(form, found, digest, f"{place}/{shard_key(part, shard)}")
+    for location, found in ((store.blobs.url, values), (DATA, array[rows.start : rows.stop])):
+        _check_values(form, found, digest, f"{location}/{shard_key(part, shard)}")
     return form.num_bytes(len(rows))
 
 
@@ -230,10 +230,10 @@ def _unpack_shard(
     blobs.write(commit_key(shard), text)
 
 
-def _check_values(form: ShardFormat, values: Any, digest: str, place: str) -> None:
+def _check_values(form: ShardFormat, values: Any, digest: str, location: str) -> None:
     found = form.digest(np.ascontiguousarray(values))
     if found != digest:
-        raise CorruptStoreError(f"{place}: expected the values of its record, {digest[:12]}; received {found[:12]}")
+        raise CorruptStoreError(f"{location}: expected the values of its record, {digest[:12]}; received {found[:12]}")
 
 
 def _checked(source: LocalByteStore, files: dict[str, str], key: str) -> bytes:

@@ -55,7 +55,7 @@ class Repair:
         return self.replan or bool(self.recompute)
 
 
-def repair(place: Location, report: Report) -> Repair:
+def repair(location: Location, report: Report) -> Repair:
     """Repair what `verify` found. Damage is never hidden: a shard that cannot be restored loses its commit record.
 
     Metadata, the index and containers of values are rewritten from the manifest, the second copies and the values;
@@ -65,7 +65,7 @@ def repair(place: Location, report: Report) -> Repair:
     Raises:
         LeaseHeldError: somebody writes the store.
     """
-    blobs = open_bytestore(place)
+    blobs = open_bytestore(location)
     with Lease(blobs, on_enter=blobs.sweep):
         removed = [problem.key for problem in report.problems if problem.repair == REMOVE and problem.key != LEASE]
         for key in removed:

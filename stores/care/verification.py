@@ -61,7 +61,7 @@ class Report:
         return not any(problem.repair for problem in self.problems)
 
 
-def verify(place: Location, progress: Progress | None = None) -> Report:
+def verify(location: Location, progress: Progress | None = None) -> Report:
     """Read every file of a store (a folder or URL), finished or not, and compare it with what must be in it.
 
     Shard files: size, the crc32c of every record, the shard's index, the digest of the values. Commit records, the
@@ -73,7 +73,7 @@ def verify(place: Location, progress: Progress | None = None) -> Report:
         StoreNotFoundError: there is no store.
         ForeignStoreError: a manifest of another program or layout.
     """
-    blobs = open_bytestore(place)
+    blobs = open_bytestore(location)
     manifest, problems = read_either_manifest(blobs)
     if manifest is None:
         return Report(blobs.url, False, None, 0, 0, 0, problems)
@@ -99,7 +99,7 @@ def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreP
         except FileNotFoundError:
             problems.append(StoreProblem(key, "expected the file; it is missing", RESTORE))
         except (CorruptStoreError, ForeignStoreError) as error:
-            problems.append(StoreProblem(key, _without_place(error), RESTORE))
+            problems.append(StoreProblem(key, _without_location(error), RESTORE))
         else:
             return manifest, problems[:1]
     if all("missing" in problem.what for problem in problems):
@@ -107,7 +107,7 @@ def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreP
     return None, [StoreProblem(problem.key, problem.what, REPLAN) for problem in problems]
 
 
-def _without_place(error: Exception) -> str:
+def _without_location(error: Exception) -> str:
     """The message without the path that it begins with and the advice that it ends with."""
     return str(error).partition(f"{MANIFEST}: ")[2].partition("; the file is damaged")[0]
 

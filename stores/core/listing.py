@@ -19,27 +19,27 @@ def store_locations(parent: Location, name: str | None = None) -> Iterator[Locat
 
 
 def list_manifests(parent: Location, name: str | None = None) -> list[tuple[Location, Manifest | None]]:
-    """(place, manifest) of every store below `parent`, finished or not, oldest first.
+    """(location, manifest) of every store below `parent`, finished or not, oldest first.
 
     None stands for a manifest that cannot be read; such stores come first.
     """
     found: list[tuple[Location, Manifest | None]] = []
-    for place in store_locations(parent, name):
-        blobs = open_bytestore(place)
+    for location in store_locations(parent, name):
+        blobs = open_bytestore(location)
         if not blobs.exists(MANIFEST):
             continue
         try:
-            found.append((place, read_manifest(blobs)))
+            found.append((location, read_manifest(blobs)))
         except (StoreError, OSError):
-            found.append((place, None))
+            found.append((location, None))
     return sorted(found, key=lambda entry: (entry[1].created_unix_seconds if entry[1] else 0.0, str(entry[0])))
 
 
 def find_manifests(parent: Location, name: str | None = None) -> list[tuple[Location, Manifest]]:
-    """(place, manifest) of every store below `parent`, finished or not, oldest first.
+    """(location, manifest) of every store below `parent`, finished or not, oldest first.
 
     Raises:
         CorruptStoreError, ForeignStoreError: a manifest that cannot be read.
     """
     found = list_manifests(parent, name)
-    return [(place, manifest or read_manifest(open_bytestore(place))) for place, manifest in found]
+    return [(location, manifest or read_manifest(open_bytestore(location))) for location, manifest in found]

@@ -121,7 +121,7 @@ class Store:
     def read_buffer(
         self, part: Part, records: np.ndarray, verify: bool = True, memory: Memory = new_memory
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Records (row * views + view, ascending) as raw bytes (m, stride), and each one's place in them, int64 (n,).
+        """Records (row * views + view, ascending) as raw bytes (m, stride), and the slot of each in them, int64 (n,).
 
         Raises:
             CorruptStoreError: a missing shard, one of the wrong size or, when `verify`, with other bytes than written.
@@ -185,13 +185,13 @@ class Store:
             raise IndexError(f"{self.blobs.url}: expected a view below {self.views}; received {view}")
 
 
-def open_store(place: Location) -> Store:
+def open_store(location: Location) -> Store:
     """Open a complete store by its folder or URL.
 
     Raises:
         StoreNotFoundError, IncompleteStoreError, ForeignStoreError, CorruptStoreError: what is wrong, and what to run.
     """
-    blobs = open_bytestore(place)
+    blobs = open_bytestore(location)
     manifest = read_manifest(blobs)
     if manifest.status != COMPLETE:
         raise IncompleteStoreError(

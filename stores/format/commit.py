@@ -52,7 +52,7 @@ class CommitRecord:
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, manifest: Manifest, shard: int, place: str) -> "CommitRecord":
+    def from_bytes(cls, data: bytes, manifest: Manifest, shard: int, location: str) -> "CommitRecord":
         """Parse the file and check that it is this store's record of this shard.
 
         Raises:
@@ -68,7 +68,7 @@ class CommitRecord:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             problem = str(error) or type(error).__name__
             raise CorruptStoreError(
-                f"{place}/{commit_key(shard)}: expected the record of shard {shard}; {problem}"
+                f"{location}/{commit_key(shard)}: expected the record of shard {shard}; {problem}"
             ) from error
         return parsed
 

@@ -127,7 +127,7 @@ def index_to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[str] | None = None) -> pa.Table:
+def index_from_bytes(data: bytes, location: str, num_rows: int, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the Parquet file (some columns of it) and check it.
 
     Raises:
@@ -138,15 +138,15 @@ def index_from_bytes(data: bytes, place: str, num_rows: int, columns: Sequence[s
         # Not pq.read_table, whose threads now and then abort the process at its end when the file was damaged.
         table = pq.ParquetFile(pa.BufferReader(data)).read(columns=fields.names).select(fields.names).cast(fields)
     except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError, OverflowError) as error:
-        raise _unreadable(place, fields.names, error) from error
+        raise _unreadable(location, fields.names, error) from error
     if table.num_rows != num_rows:
         raise CorruptStoreError(
-            f"{place}/{INDEX}: expected the {num_rows} rows of the manifest; received {table.num_rows}"
+            f"{location}/{INDEX}: expected the {num_rows} rows of the manifest; received {table.num_rows}"
         )
     return table
 
 
-def rows_from_file(source: Any, place: str, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+def rows_from_file(source: Any, location: str, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
     """Some columns of some rows, in the order asked for; only the row groups that hold them are read.
 
     source: what `pyarrow.parquet.ParquetFile` takes. A worker so needs no memory for the whole index.
@@ -163,16 +163,16 @@ def rows_from_file(source: Any, place: str, rows: np.ndarray, columns: Sequence[
             groups = np.unique(np.searchsorted(starts, rows, side="right") - 1)
             table = file.read_row_groups(groups.tolist(), columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError, KeyError, ValueError, IndexError) as error:
-        raise _unreadable(place, columns, error) from error
+        raise _unreadable(location, columns, error) from error
     numbers = np.concatenate(
         [np.empty(0, np.int64), *(np.arange(starts[group], starts[group + 1]) for group in groups)]
     )
     return table.select(list(columns)).take(pa.array(np.searchsorted(numbers, rows)))
 
 
-def _unreadable(place: str, columns: Sequence[str], error: BaseException) -> CorruptStoreError:
+def _unreadable(location: str, columns: Sequence[str], error: BaseException) -> CorruptStoreError:
     return CorruptStoreError(
-        f"{place}/{INDEX}: expected a Parquet file with the columns {list(columns)}; {error}; repair the store"
+        f"{location}/{INDEX}: expected a Parquet file with the columns {list(columns)}; {error}; repair the store"
     )
 
 

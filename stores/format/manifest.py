@@ -129,23 +129,23 @@ class Manifest:
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, place: str) -> "Manifest":
-        """Parse and check the file; `place` names the store in errors.
+    def from_bytes(cls, data: bytes, location: str) -> "Manifest":
+        """Parse and check the file; `location` names the store in errors.
 
         Raises:
             CorruptStoreError: malformed, or its fingerprint is not that of its ingredients.
             ForeignStoreError: another program's file, or another layout version.
         """
-        record = _parse(data, place)
-        _check_digest(record, place)
-        _check_types(record, place)
+        record = _parse(data, location)
+        _check_digest(record, location)
+        _check_types(record, location)
         try:
             arrays = tuple(ArraySpec.from_json(spec) for spec in record["arrays"])
         except (KeyError, TypeError, ValueError) as error:
-            raise _corrupt(place, f"arrays: {error}") from error
+            raise _corrupt(location, f"arrays: {error}") from error
         fields: dict[str, Any] = {name: record.get(name) for name in _TYPES}
         manifest = cls(**fields, arrays=arrays, schema_version=record.get("schema_version", 1))
-        _check_values(manifest, record, place)
+        _check_values(manifest, record, location)
         return manifest
 
 
@@ -171,28 +171,28 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _corrupt(place: str, problem: str) -> CorruptStoreError:
-    return CorruptStoreError(f"{place}/{MANIFEST}: {problem}; the file is damaged: repair the store")
+def _corrupt(location: str, problem: str) -> CorruptStoreError:
+    return CorruptStoreError(f"{location}/{MANIFEST}: {problem}; the file is damaged: repair the store")
 
 
-def _parse(data: bytes, place: str) -> dict[str, Any]:
+def _parse(data: bytes, location: str) -> dict[str, Any]:
     try:
         record = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise _corrupt(place, f"expected JSON; {error}") from error
+        raise _corrupt(location, f"expected JSON; {error}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ForeignStoreError(
-            f"{place}/{MANIFEST}: expected a manifest of format {FORMAT!r}; this folder is no store"
+            f"{location}/{MANIFEST}: expected a manifest of format {FORMAT!r}; this folder is no store"
         )
     if record.get("layout_version") != LAYOUT_VERSION:
         found = record.get("layout_version")
         raise ForeignStoreError(
-            f"{place}/{MANIFEST}: expected layout_version {LAYOUT_VERSION}; "
+            f"{location}/{MANIFEST}: expected layout_version {LAYOUT_VERSION}; "
             f"received {found!r}; use the release that wrote it"
         )
     if record.get("schema_version", 1) not in tuple(BACKUP_FOLDERS):
         raise ForeignStoreError(
-            f"{place}/{MANIFEST}: expected a schema_version of {', '.join(map(str, BACKUP_FOLDERS))}; "
+            f"{location}/{MANIFEST}: expected a schema_version of {', '.join(map(str, BACKUP_FOLDERS))}; "
             f"received {record['schema_version']!r}; use the release that wrote it"
         )
     return record
@@ -204,38 +204,38 @@ def _digest(record: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(rest)).hexdigest()
 
 
-def _check_digest(record: dict[str, Any], place: str) -> None:
+def _check_digest(record: dict[str, Any], location: str) -> None:
     try:
         expected = _digest(record)
     except (ValueError, RecursionError) as error:
-        raise _corrupt(place, f"expected plain JSON; {error}") from error
+        raise _corrupt(location, f"expected plain JSON; {error}") from error
     if record.get("manifest_sha256") != expected:
         found = record.get("manifest_sha256")
-        raise _corrupt(place, f"manifest_sha256: expected {expected[:12]}; received {found!r:.14}")
+        raise _corrupt(location, f"manifest_sha256: expected {expected[:12]}; received {found!r:.14}")
 
 
-def _check_types(record: dict[str, Any], place: str) -> None:
+def _check_types(record: dict[str, Any], location: str) -> None:
     for name, types in {**_TYPES, "arrays": (list,), "fingerprint": (str,)}.items():
         value = record.get(name)
         if not isinstance(value, types) or isinstance(value, bool):
             expected = " or ".join(kind.__name__ for kind in types)
-            raise _corrupt(place, f"{name}: expected {expected}; received {value!r:.80}")
+            raise _corrupt(location, f"{name}: expected {expected}; received {value!r:.80}")
 
 
-def _check_values(manifest: Manifest, record: dict[str, Any], place: str) -> None:
+def _check_values(manifest: Manifest, record: dict[str, Any], location: str) -> None:
     if min(manifest.rows_per_shard, manifest.num_rows, manifest.views, len(manifest.arrays)) < 1:
-        raise _corrupt(place, "expected at least one row, view, array and row per shard")
+        raise _corrupt(location, "expected at least one row, view, array and row per shard")
     if len({part.name for part in manifest.parts}) != len(manifest.parts):
-        raise _corrupt(place, "expected array names to differ")
+        raise _corrupt(location, "expected array names to differ")
     if record["fingerprint"] != manifest.fingerprint:
         expected, found = manifest.fingerprint[:12], record["fingerprint"][:12]
-        raise _corrupt(place, f"expected the fingerprint of its ingredients, {expected}; received {found!r}")
+        raise _corrupt(location, f"expected the fingerprint of its ingredients, {expected}; received {found!r}")
     planned = manifest.ingredients.get("store")
     if not isinstance(planned, dict) or any(planned.get(key) != record[key] for key in _PLANNED):
-        raise _corrupt(place, f"expected {', '.join(_PLANNED)} as in its ingredients; received others")
+        raise _corrupt(location, f"expected {', '.join(_PLANNED)} as in its ingredients; received others")
     finished = None not in (manifest.content_id, manifest.statistics, manifest.index_file_sha256)
     if manifest.status not in (WRITING, COMPLETE) or finished != (manifest.status == COMPLETE):
         raise _corrupt(
-            place,
+            location,
             f"status: expected {WRITING!r}, or {COMPLETE!r} with what completes it; received {manifest.status!r}",
         )

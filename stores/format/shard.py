@@ -88,7 +88,7 @@ class ShardFormat:
         return _digest(np.fromiter((google_crc32c.value(record) for record in records), "<u4", len(records)))
 
     def encode_index(self, rows: int) -> np.ndarray:
-        """Offsets and lengths of the records of `rows` rows; the places of a short last shard are marked empty."""
+        """Offsets and lengths of the records of `rows` rows; those that a short last shard lacks are empty."""
         index = np.full((self.capacity, 2), _EMPTY, "<u8")
         used = rows * self.views
         index[:used, 0] = np.arange(used, dtype=np.uint64) * np.uint64(self.stride)
@@ -103,7 +103,7 @@ class ShardFormat:
         written = np.ascontiguousarray(records[wanted, -CHECKSUM_BYTES:]).view("<u4").reshape(-1)
         return np.asarray(wanted[found != written])
 
-    def check_records(self, records: np.ndarray, wanted: np.ndarray, place: str, first: int) -> None:
+    def check_records(self, records: np.ndarray, wanted: np.ndarray, location: str, first: int) -> None:
         """Compare the checksums of some records, (n, stride) uint8 from number `first` of a shard on.
 
         Raises:
@@ -113,7 +113,7 @@ class ShardFormat:
         if len(damaged):
             row, view = divmod(first + int(damaged[0]), self.views)
             raise CorruptStoreError(
-                f"{place}: row {row} of the shard, view {view}: expected values that fit their crc32c; "
+                f"{location}: row {row} of the shard, view {view}: expected values that fit their crc32c; "
                 "the file is damaged: repair the store"
             )
 

@@ -110,13 +110,13 @@ class StoreWriter:
         return self.blobs.exists(MANIFEST)
 
     @classmethod
-    def open(cls, place: Location) -> "StoreWriter":
+    def open(cls, location: Location) -> "StoreWriter":
         """Open a planned store by its folder or URL; cheap, for workers.
 
         Raises:
             StoreError: no store there, or a damaged manifest.
         """
-        blobs = open_bytestore(place)
+        blobs = open_bytestore(location)
         return cls(blobs, read_manifest(blobs))
 
     @property
@@ -254,7 +254,7 @@ class StoreWriter:
         self.manifest = found
 
     def _adopt(self, table: pa.Table) -> None:
-        """Go on with the store that is there; images that moved since are looked for in their new place."""
+        """Go on with the store that is there; images that moved since are read from where they are now."""
         self._check_same()
         if not self.complete and not self._has_index(table):
             self.blobs.write(INDEX, indexing.index_to_bytes(table))
