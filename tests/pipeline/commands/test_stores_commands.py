@@ -198,7 +198,7 @@ def test_a_store_is_packed_and_unpacked(store: Store, tmp_path: Path) -> None:
     record = answer("unpack", tmp_path / "archive", "--root", tmp_path / "other")
     assert record["content_id"] == store.content_id
     assert Path(record["path"]) == tmp_path / "other/features" / store.path.name
-    assert "found no archive.json" in run("unpack", store.path, "--root", tmp_path / "other").stderr
+    assert "received no archive.json" in run("unpack", store.path, "--root", tmp_path / "other").stderr
 
 
 def test_show_counts_the_classes_of_integer_labels(tmp_path: Path) -> None:
