@@ -60,7 +60,7 @@ def plan_command(
     gpu_hour_cost: float | None,
     disk_cost: float | None,
 ) -> None:
-    """Reckon shards, disk, time, bandwidth and cost of a recipe on so many images and GPUs.
+    """Estimate shards, disk, time, bandwidth and cost of a recipe on so many images and GPUs.
 
     The one measured number is --rate: the encoder's operations an image times that rate is what a GPU gets done in a
     second, and the trainings are held to get as much done. A stage that storage keeps up for longer takes that long.

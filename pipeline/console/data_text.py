@@ -29,7 +29,7 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def warning_lines(record: Mapping[str, Any]) -> list[str]:
-    """What looks wrong, each with the option that mends it."""
+    """What looks wrong, each with the option that corrects it."""
     return [f"warning: {_warning(warning)}" for warning in record.get("warnings", ())]
 
 

@@ -28,7 +28,7 @@ LATENTS, TEXT_ENCODER = "latents", "text encoder"
 
 
 def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
-    """Reckon from the encoder's measured rate: rate × its operations an image is what a GPU gets done in a second.
+    """Estimate from the encoder's measured rate: rate × its operations an image is what a GPU gets done in a second.
 
     The other models are held to get as much done on every GPU; the networks of the decoder's losses are not counted.
 

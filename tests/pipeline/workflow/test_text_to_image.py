@@ -157,7 +157,7 @@ def sampled(captioned, tmp_path):
     def make(**settings):
         stages = StageRunner(tmp_path / "runs", captioned[0].recipe, Output(json=True))
         config = replace(SampleConfig(num=2, steps=3, guidance_scale=1.5, guidance_interval="0.9,0"), **settings)
-        return stages.sample_few(captioned[1].models, config)
+        return stages.do(SAMPLE, captioned[1].models, config=config)
 
     return make
 

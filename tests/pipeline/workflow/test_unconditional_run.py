@@ -14,7 +14,7 @@ from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.subjects import open_subject
 from pipeline.workflow.exporting import export
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stages import Stages
+from pipeline.workflow.stage_runner import StageRunner
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_unlabeled_images_become_samples_a_report_and_a_pipeline(
         (folder / f"{digit}-{name}.png").write_bytes(data)
     settings = {"data.path": str(folder), "data.holdout": "0", "data.limit": "null", "sample.guidance_scale": "2"}
     recipe = override(tiny_recipe, settings)
-    stages = Stages(tmp_path / "runs", recipe, Output())
+    stages = StageRunner(tmp_path / "runs", recipe, Output())
     made = run_workflow(stages)
     said = capsys.readouterr().out
     assert made is not None
