@@ -15,6 +15,7 @@ from stores.sources.layouts.choose import choose_layout
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
 from stores.sources.layouts.tree import FileTree, TreeFile
 from stores.sources.layouts.wrapper import wrapper_folder
+from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
 from stores.sources.paths import TAR_SUFFIXES, ZIP_SUFFIXES, SourceError, below_root, strip_suffix
 from stores.sources.readers.folder import FolderListing, list_folder, read_file
@@ -69,6 +70,23 @@ class FilesSource(Source):
         return self._read(source, offset, num_bytes, MAX_IMAGE_BYTES)
 
     def list_items(self, progress: Progress | None = None) -> Listing:
+        cache = self._listing_cache()
+        listing = cache.load() if cache else None
+        if listing is None:
+            listing = self._list(progress)
+            if cache:
+                cache.save(listing)
+        return listing
+
+    def _listing_cache(self) -> ListingCache | None:
+        """Where the listing of archives is kept; a folder of images has to be walked anyway."""
+        if self.cache is None or not self.archives:
+            return None
+        names = list(self._loose().files) if self.whole and not self.alone else list(self.archives)
+        name: list[object] = [self.kind, os.path.realpath(self.root), self.archives, self.alone, self.whole]
+        return ListingCache(self.cache, name, self.options, [Path(self.root, one) for one in names])
+
+    def _list(self, progress: Progress | None) -> Listing:
         tree = self.tree(progress)
         if not tree.images and self.options.labels is not None:
             columns = ", ".join(columns_at(self.options.labels)) or "none"
@@ -94,7 +112,7 @@ class FilesSource(Source):
         Raises:
             SourceError: a folder or an archive that cannot be listed.
         """
-        loose = list_folder(self.root, self.options.follow_links) if self.whole and not self.alone else FolderListing()
+        loose = self._loose()
         files: dict[str, TreeFile] = {}
         skipped = dict(loose.skipped)
         members: list[str] = []
@@ -110,6 +128,10 @@ class FilesSource(Source):
                 files.setdefault(name, TreeFile("", name, name, 0, entry.stat().st_size))
         wrapper = wrapper_folder(members) if self.archives else ""
         return FileTree(self.location, self.kind, files, skipped, self._read_tree, self._open, wrapper, self.root)
+
+    def _loose(self) -> FolderListing:
+        """The files of the folder itself, where they belong to the data set."""
+        return list_folder(self.root, self.options.follow_links) if self.whole and not self.alone else FolderListing()
 
     def _list_archives(self, progress: Progress | None) -> list[tuple[str, Contents]]:
         """The contents of every archive, several at a time."""

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stores.sources import SourceError, open_source
+from stores.sources import SourceError, SourceOptions, open_source
 from stores.sources.layouts.wrapper import wrapper_folder
+from stores.sources.readers.tar import TarReader
+
+LONG_AGO = 1_600_000_000_000_000_000
 
 
 def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], mode: str = "w") -> Path:
@@ -172,14 +175,14 @@ def test_compressed_tars_are_unpacked_once_and_again_when_changed(tmp_path):
     path = write_tar(tmp_path / "x.tgz", {"cat/1.jpg": b"one"}, "w:gz")
     source = open_source(str(path), cache=str(cache))
     (item,) = source.list_items().items
-    (copy,) = cache.iterdir()
+    (copy,) = cache.glob("*.tar")
     made = copy.stat().st_mtime_ns
     again = open_source(str(path), cache=str(cache))
     assert again.read(item.source, item.offset, item.num_bytes) == b"one"
     assert copy.stat().st_mtime_ns == made
     write_tar(path, {"cat/1.jpg": b"changed", "cat/2.jpg": b"two"}, "w:gz")
     assert len(listed(path, cache=str(cache))) == 2
-    assert len(list(cache.iterdir())) == 1
+    assert len(list(cache.glob("*.tar"))) == 1
     assert not copy.exists()
 
 
@@ -196,6 +199,33 @@ def test_damaged_compression_leaves_no_copy(tmp_path, suffix):
     with pytest.raises(SourceError, match=f"{suffix}: expected a compressed tar|cannot be unpacked"):
         listed(path, cache=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_archives_that_have_not_changed_are_not_listed_again(tmp_path, monkeypatch):
+    cache, calls, plain = tmp_path / "cache", [], TarReader.contents
+    monkeypatch.setattr(TarReader, "contents", lambda self, source: calls.append(source) or plain(self, source))
+    for name in ("a", "b"):
+        path = write_tar(tmp_path / "set" / f"{name}.tar", {"0.jpg": b"x", "0.cls": b"3", "0.txt": "ü".encode()})
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    first = open_source(str(tmp_path / "set"), cache=str(cache)).list_items()
+    assert sorted(calls) == ["a.tar", "b.tar"]
+    assert open_source(str(tmp_path / "set"), cache=str(cache)).list_items() == first
+    assert len(calls) == 2
+    options = SourceOptions(captions_per_line=False)
+    assert open_source(str(tmp_path / "set"), options, cache=str(cache)).list_items().items == first.items
+    assert len(calls) == 4
+    os.utime(write_tar(tmp_path / "set" / "b.tar", {"0.jpg": b"x", "0.cls": b"4"}), ns=(LONG_AGO, LONG_AGO))
+    changed = open_source(str(tmp_path / "set"), cache=str(cache)).list_items()
+    assert [item.label for item in changed.items] == [3, 4]
+    for kept in cache.iterdir():
+        kept.write_bytes(b"damaged")
+    assert open_source(str(tmp_path / "set"), cache=str(cache)).list_items() == changed
+
+
+def test_archives_changed_just_now_are_listed_again(tmp_path):
+    path = write_tar(tmp_path / "a.tar", {"0.jpg": b"x", "0.cls": b"3"})
+    open_source(str(path), cache=str(tmp_path / "cache")).list_items()
+    assert not (tmp_path / "cache").exists()
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
