@@ -29,7 +29,7 @@ LIBRARIES = (
     "rich.console",
 )
 FAE_PIPE = "import sys; from pipeline.cli import main; sys.argv[0] = 'fae-pipe'; main()"
-PATIENCE = 240.0  # seconds; a busy machine is no failure
+PATIENCE = 600.0  # seconds; a busy machine is no failure
 
 
 class Process:
