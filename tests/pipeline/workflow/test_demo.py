@@ -9,6 +9,7 @@ from PIL import Image
 from pipeline.commands.run import demo_command
 from pipeline.config.recipe import load_recipe
 from pipeline.console.output import Output
+from pipeline.report.gallery import ReportOptions
 from pipeline.stages import SAMPLE
 from pipeline.workflow import demo
 from pipeline.workflow.stage_runner import StageRunner
@@ -62,8 +63,10 @@ def test_metrics_of_other_images_are_measured_anew(demo_metrics, world, tmp_path
     assert demo_metrics()["samples_guided"] == 10
 
 
-def test_the_report_is_written_once_and_anew_after_changes(world, tmp_path):
+def test_the_report_is_written_once_and_anew_after_changes(world, tmp_path, monkeypatch):
     file = tmp_path / "report.html"
+    few = ReportOptions(images=4, cell=2, scales=(1.0, 2.0), steps=(2, 3))
+    monkeypatch.setattr(demo, "ReportOptions", lambda: few)
 
     def write(renew):
         return demo.reported(file, world.root, world.made, world.recipe.runtime, Output(json=True), renew)
