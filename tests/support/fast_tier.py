@@ -26,4 +26,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_heavy(item: pytest.Item) -> bool:
     """Whether the inner loop does without this test."""
     marked = item.get_closest_marker("slow") or item.get_closest_marker("heavy")
-    return bool(marked) or not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    on_ray = "ray" in parameters.values()  # a fixture that asks for the cluster by its parameter
+    return bool(marked) or on_ray or not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
