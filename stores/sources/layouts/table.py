@@ -193,7 +193,9 @@ class TableLayout(Layout):
         return _one_to_one(folders, largest) or _one_to_one(beside, largest)
 
     def _folder_class(self, name: str) -> str | None:
-        return self.folders.of(self._path(name))[0]
+        """The class that an image's folder names; folders of digits are parts, not names."""
+        found = self.folders.of(self._path(name))[0]
+        return None if found is None or found.isdecimal() else found
 
     def _coverage(self, left_out: dict[str, str], missing: dict[str, Fields]) -> Iterator[DataWarning]:
         if left_out:

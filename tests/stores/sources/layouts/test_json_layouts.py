@@ -24,6 +24,13 @@ def test_dataset_json_without_labels(data):
     assert found.summary.layout == "dataset-json"
 
 
+def test_dataset_json_of_a_split_takes_no_names_from_folders_of_digits(data):
+    files = {"train/00000/img00000000.png": "", "train/dataset.json": {"labels": [["00000/img00000000.png", 3]]}}
+    found = data(files)
+    assert found.rows == {"train/00000/img00000000.png": (3, None, "train")}
+    assert found.names is None
+
+
 def coco(names, captions=True):
     images = [{"id": 7 + k, "file_name": name, "width": 4} for k, name in enumerate(names)]
     notes = [
