@@ -11,7 +11,7 @@ from typing import IO
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
 from stores.sources.items import SourceItem
-from stores.sources.layouts.choose import choose_layout
+from stores.sources.layouts.choose import choose_layout, refuse_idle_columns
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
 from stores.sources.layouts.tree import FileTree, TreeFile
 from stores.sources.layouts.wrapper import wrapper_folder
@@ -99,6 +99,7 @@ class FilesSource(Source):
             require_images([], self.location, _shown(tree))
         layout = choose_layout(tree, self.options)
         reading = layout.list_images()
+        refuse_idle_columns(self.options, layout, reading, self.location)
         require_images(reading.rows, self.location, f"no image in the layout {layout.name}")
         raw = [row.label for row in reading.rows]
         ids, names = label_ids(raw, reading.class_names, self.options, self.location, layout.problems)

@@ -6,7 +6,7 @@ from stores.sources.layouts.class_folders import ClassFolders
 from stores.sources.layouts.class_tars import ClassTars
 from stores.sources.layouts.json_layouts import CocoCaptions, DatasetJson, KarpathySplit
 from stores.sources.layouts.label_lists import LabelLists
-from stores.sources.layouts.layout import Layout
+from stores.sources.layouts.layout import Layout, Reading
 from stores.sources.layouts.plain import PlainImages
 from stores.sources.layouts.siblings import Siblings, WebDataset
 from stores.sources.layouts.table import TableLayout
@@ -55,6 +55,17 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
             break
     best.rejected = rejected
     return best
+
+
+def refuse_idle_columns(options: SourceOptions, layout: Layout, reading: Reading, where: str) -> None:
+    """Raise `SourceError` when columns were asked for and nothing that has columns is read."""
+    roles = ("file", "label", "caption", "split")
+    asked = [name for role in roles if (name := getattr(options, f"{role}_column")) is not None]
+    if asked and not reading.tables and not isinstance(layout, Siblings):
+        raise SourceError(
+            f"{where}: expected a table or texts with {asked[0]!r}; received the layout {layout.name}, which has no "
+            "columns; give the table as labels, or leave the column out"
+        )
 
 
 def layout_names() -> list[str]:

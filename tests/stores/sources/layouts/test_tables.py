@@ -203,3 +203,11 @@ def test_submissions_give_no_labels(data):
     found = data(files | {"labels.csv": table, "sample_submission.csv": fake})
     assert found.summary.splits == {"test": 4, "train": 2}
     assert found.summary.labeled == 2
+
+
+def test_columns_without_a_table_and_unknown_layouts_are_refused(data, tmp_path):
+    with pytest.raises(SourceError, match=r"'words'.*the layout class-folders, which has no columns"):
+        data({"a/1.jpg": "", "b/2.jpg": ""}, caption_column="words")
+    with pytest.raises(SourceError, match=r"expected one of dataset-json, .*received 'folders'"):
+        read(tmp_path / "set", layout="folders")
+    assert read(tmp_path / "set", layout="images").labels() == {"a/1.jpg": None, "b/2.jpg": None}
