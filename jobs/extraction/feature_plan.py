@@ -53,6 +53,7 @@ def plan_features(
     runtime: RuntimeConfig,
     cache: Path,
     on_progress: Callable[[int, int], None] | None = None,
+    on_listing: Callable[[int, int], None] | None = None,
 ) -> list[FeaturePlan]:
     """Read every image's bytes once, digest the encoders' weights, and name all that decides the features.
 
@@ -62,6 +63,7 @@ def plan_features(
         runtime: where the encoder will run.
         cache: folder for unpacked tars, and for digests of images and weights that have not changed.
         on_progress: called with the images read and their number.
+        on_listing: called before that, with the archives listed and their number.
 
     Raises:
         ValueError: no data path, no image, or settings that do not fit the encoder.
@@ -70,7 +72,14 @@ def plan_features(
     encoders = [encoder_facts(config, runtime.device, cache) for config in configs]
     # The images come last: reading them all may take an hour, and a mistake in the settings is said before.
     digests = cache / f"digests-{fingerprint({'root': str(Path(str(data.path)).absolute())})[:12]}.parquet"
-    scanned = scan(source, holdout=data.holdout, limit=data.limit, cache=digests, progress=on_progress)
+    scanned = scan(
+        source,
+        holdout=data.holdout,
+        limit=data.limit,
+        cache=digests,
+        progress=on_progress,
+        listing_progress=on_listing,
+    )
     return [_plan(source, config, facts, scanned) for config, facts in zip(configs, encoders, strict=True)]
 
 

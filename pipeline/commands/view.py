@@ -46,7 +46,8 @@ def inspect_command(settings: Settings, data: str, out: Path | None, images: int
     from stores import fingerprint
 
     config = image_path(replace(settings.recipe.data, path=data), settings.root)
-    found = inspect_data(config, settings.root / "cache", images)
+    with settings.output.progress("list", "archives") as listed:
+        found = inspect_data(config, settings.root / "cache", images, lambda done, total: listed(done, total, {}))
     made = fingerprint({"data": {**asdict(config), "path": str(Path(str(config.path)).absolute())}})[:12]
     folder = out or settings.root / "inspections" / f"{Path(str(config.path)).stem or 'data'}-{made}"
     files = write_inspection(found, folder, columns)

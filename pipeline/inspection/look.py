@@ -1,6 +1,6 @@
 """List a data set, read some of its images, and say what was understood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,22 @@ class Inspection:
     samples: list[SampleImage]
 
 
-def inspect_data(data: DataConfig, cache: Path, count: int) -> Inspection:
+def inspect_data(
+    data: DataConfig, cache: Path, count: int, on_listing: Callable[[int, int], None] | None = None
+) -> Inspection:
     """List the images, read the headers of some and decode `count` of them, spread over labels and keys.
+
+    Args:
+        data: where the images are.
+        cache: folder for what reading compressed archives needs.
+        count: images to decode.
+        on_listing: called with the archives listed and their number.
 
     Raises:
         SourceError: no data set is there, or it cannot be read; the message says what is there.
     """
     source = open_images(data, cache)
-    listing = source.list_items()
+    listing = source.list_items(on_listing)
     record = data_record(listing.summary, data, look_at_images(source, listing.items))
     return Inspection(record, [_sample(source, listing, item) for item in _spread_items(listing.items, count)])
 

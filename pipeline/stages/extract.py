@@ -27,6 +27,7 @@ class Extract(StoreStage):
             plans = plan_features(
                 *(data, configs or [recipe.extract], runtime, scratch / "cache"),
                 lambda done, total: scanned(done, total, {}),
+                lambda done, total: scanned(0, None, {"archives_listed": done, "archives": total}),
             )
         writers = [plan.writer(parent, recipe.name) for plan in plans]
         record = data_record(plans[0].scanned.summary, data)

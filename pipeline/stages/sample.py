@@ -36,9 +36,14 @@ class Sample(Stage["SampleFolder | SampleSet"]):
             checkpoint: Sample the generator as it was after so many steps; these samples always lie below the root.
             config: Settings other than the recipe's.
         """
+        from jobs.sampling import with_fitting_guidance
+
         config = config or context.recipe.sample
         if checkpoint is not None:
             config = replace(config, checkpoint=checkpoint, out=None)
+        asked, config = config, with_fitting_guidance(config, models)
+        if config != asked:
+            context.output.say(f"{self.name}: {models.generator.path.name} is unconditional: guidance is off (1)")
         return (
             self._many(context, models, config) if config.format or config.out else self._few(context, models, config)
         )

@@ -60,16 +60,18 @@ def scan(
     limit: int | None = None,
     progress: Progress | None = None,
     cache: str | Path | None = None,
+    listing_progress: Progress | None = None,
 ) -> ScanResult:
     """Hash every image's bytes and lay out the index columns.
 
     An image without a split of its own is "val" for the share `holdout` of contents, "train" otherwise. `limit` keeps
-    the images with the smallest sha256. `progress(done, total)` counts images. `cache` names a file that remembers
-    the digests of unchanged files. The images in memory at once are at most `threads`, whatever their number.
+    the images with the smallest sha256. `progress(done, total)` counts images, `listing_progress` the archives before
+    them. `cache` names a file that remembers the digests of unchanged files. The images in memory at once are at most
+    `threads`, whatever their number.
     Raises `ValueError` for settings out of range and `SourceError` for a source that cannot be listed.
     """
     _check_settings(holdout, threads, limit)
-    listing = source.list_items()
+    listing = source.list_items(listing_progress)
     digests, unreadable = _hash_all(source, listing.items, threads, progress, Path(cache) if cache else None)
     found = [(item, digests.get(item.key, NO_BYTES)) for item in listing.items]
     if limit is not None:
