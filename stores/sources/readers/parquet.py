@@ -130,7 +130,9 @@ class ParquetReader:
         block_rows = max(1, BLOCK_BYTES * rows // max(1, self._group_bytes(file, group)))
 
         def start() -> Iterator[Any]:
-            with pq.ParquetFile(self.path(source), metadata=file.footer, buffer_size=BUFFER_BYTES) as opened:
+            with pq.ParquetFile(
+                self.path(source), metadata=file.footer, buffer_size=BUFFER_BYTES, pre_buffer=False
+            ) as opened:
                 batches = opened.iter_batches(
                     block_rows, row_groups=[group], columns=_leaves(file.image), use_threads=False
                 )
