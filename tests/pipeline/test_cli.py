@@ -72,7 +72,7 @@ def test_help_shows_defaults_and_ranges(name):
     ("words", "expected"),
     [
         (["extract", "--images", "x"], "No such option"),
-        (["extract", "--set", "extract.picure_size=64"], "did you mean 'image_size'?"),
+        (["extract", "--set", "extract.imge_size=64"], "did you mean 'image_size'?"),
         (["extract", "--set", "extrct.layer=1"], "did you mean 'extract'?"),
         (["extract", "--set", "generator.steps=1"], "this command reads only data, extract, runtime"),
         (["train-gen", "--steps", "0"], "0 is not in the range"),
@@ -207,7 +207,7 @@ def test_ctrl_c_has_its_own_exit_code_and_says_that_nothing_is_lost(images, tmp_
     def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jobs.extraction.images.extract", interrupted)
+    monkeypatch.setattr("jobs.extraction.extract", interrupted)
     outcome = fae_pipe(*extract_words(images, tmp_path / "runs"))
     assert outcome.exit_code == 130
     assert "stopped: nothing that is done is lost; the same command goes on" in outcome.stderr
