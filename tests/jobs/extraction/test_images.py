@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from fae.encoders.image_encoder import EncoderSpec, build_encoder
-from jobs.config.stages import DataConfig
+from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extraction import image_worker as working
-from jobs.extraction import images as extracting
+from jobs.extraction.feature_plan import plan_features
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
 from pipeline.stages import ENCODE, EXTRACT, TRAIN_AE
@@ -227,7 +227,7 @@ def test_where_and_how_fast_it_runs_does_not_decide_the_bytes(folder, planned):
 
 def test_no_path_says_which_option_to_give(tmp_path):
     with pytest.raises(ValueError, match=r"data\.path.*--data"):
-        extracting.plan_features(DataConfig(), [extracting.ExtractConfig()], extracting.RuntimeConfig(), tmp_path)
+        plan_features(DataConfig(), [ExtractConfig()], RuntimeConfig(), tmp_path)
 
 
 def test_a_store_that_another_driver_writes_is_left_alone(folder, tmp_path, extract_from):
