@@ -1,3 +1,9 @@
+from .autoencoders import Autoencoder as Autoencoder
+from .autoencoders import build_autoencoder as build_autoencoder
+from .autoencoders import build_pixel_vae as build_pixel_vae
+from .autoencoders import load_autoencoder as load_autoencoder
+from .autoencoders import load_feature_autoencoder as load_feature_autoencoder
+from .autoencoders import new_autoencoder as new_autoencoder
 from .checkpoint import Rotation as Rotation
 from .checkpoint import load_newest as load_newest
 from .checkpoint import load_parts as load_parts
@@ -11,13 +17,7 @@ from .checkpoint_writer import CheckpointWriter as CheckpointWriter
 from .metrics_log import MetricsLog as MetricsLog
 from .metrics_log import newest_metrics as newest_metrics
 from .metrics_log import read_metrics as read_metrics
-from .models import Autoencoder as Autoencoder
-from .models import build_autoencoder as build_autoencoder
-from .models import build_pixel_vae as build_pixel_vae
-from .models import load_autoencoder as load_autoencoder
-from .models import load_feature_autoencoder as load_feature_autoencoder
 from .models import load_model as load_model
-from .models import new_autoencoder as new_autoencoder
 from .run_folder import Models as Models
 from .run_folder import RunFolder as RunFolder
 from .run_folder import newest as newest

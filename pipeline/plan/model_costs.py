@@ -142,6 +142,8 @@ def num_function_evaluations(
 def _meta_generator(
     shape: tuple[int, int, int], num_classes: int, config: GeneratorConfig, caption: EmptyCaption | None
 ) -> Generator:
+    if config.condition == "auto":  # labels are known once the images were read
+        config = replace(config, condition="class" if caption is None else "text")
     with torch.device("meta"):
         model = new_model(shape, num_classes, config, caption)
     # The counter asks parameters without gradients for none.

@@ -12,7 +12,7 @@ from fae.models.autoencoder import FeatureAutoencoder
 from fae.models.pixel_vae import PixelVAE
 from jobs.config.stages import AutoencoderConfig, EncodeConfig, RuntimeConfig
 from jobs.extraction.latents import encode, latent_writer
-from jobs.runs.models import load_autoencoder, load_feature_autoencoder
+from jobs.runs.autoencoders import load_autoencoder, load_feature_autoencoder
 from jobs.runs.run_folder import Models, RunFolder
 from jobs.sampling.sampler import LatentDecoder
 from jobs.train.autoencoder import autoencoder_ingredients, train_autoencoder

@@ -42,7 +42,7 @@ def test_a_stores_facts(world):
     facts = record["facts"]
     assert (facts["rows"], facts["views"], facts["rejected"]) == (64, 1, 0)
     assert facts["content id"] == world.made.features.content_id
-    train, val = (int(part) for part in facts["train / val"].split(" / "))
+    train, val = (int(part.split()[1]) for part in facts["splits"].split(", "))
     assert train + val == 64
     assert min(train, val) > 16
     assert record["arrays"] == {"features": "float16 (64, 1, 4, 4, 384)", "pixels": "uint8 (64, 1, 32, 32, 3)"}

@@ -64,7 +64,7 @@ def write(writer, shard):
 def test_a_store_at_work(writer):
     with writer.lease():
         StatusFile([writer.path])(RECORD)
-        status = status_of(str(writer.path), writer.path.parents[2])
+        status = status_of(str(writer.path), writer.path.parents[1])
         assert verify(writer.path).problems == []
     assert (status.state, status.kind, status.stage) == ("running", "store of latents", "encode")
     assert (status.done, status.total, status.shards_done, status.shards) == (4, 10, 1, 3)
@@ -79,7 +79,7 @@ def test_a_store_at_work(writer):
 
 def test_a_stopped_store_tells_its_last_error_and_no_rate(writer):
     StatusFile([writer.path])({**RECORD, "state": "failed", "error": "ShardFailed: shard 2"})
-    status = status_of(writer.path.name, writer.path.parents[2])
+    status = status_of(writer.path.name, writer.path.parents[1])
     assert (status.state, status.last_error) == ("failed", "ShardFailed: shard 2")
     assert status.per_second is None
     assert status.holder is None
@@ -140,7 +140,7 @@ def test_the_command_for_people_and_for_programs(writer, capsys):
     code, captured = run(capsys, "status", writer.path)
     assert code == 0
     assert "4/10 rows, 1/3 shards" in captured.out
-    code, captured = run(capsys, "status", writer.path.name, "--root", writer.path.parents[2], "--json")
+    code, captured = run(capsys, "status", writer.path.name, "--root", writer.path.parents[1], "--json")
     assert json.loads(captured.out)["state"] == "stopped"
 
 

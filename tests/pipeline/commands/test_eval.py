@@ -22,6 +22,7 @@ from fae.metrics.facts import Extractor, ExtractorFacts
 from jobs.config.stages import EvalConfig
 from pipeline.cli import main
 from pipeline.console.output import Output
+from pipeline.stages import SAMPLE
 from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stage_runner import StageRunner
 
@@ -240,7 +241,7 @@ def test_a_store_of_samples_and_its_files_are_one(passes: list[int], world: Any,
     stages = StageRunner(tmp_path / "runs", world.recipe, Output(json=True))
     config = replace(world.recipe.sample, num=12, steps=2, format="png")
     recipe = replace(world.recipe, runtime=replace(world.recipe.runtime, executor="local"))
-    made = replace(stages, recipe=recipe).sample_many(world.made.models, config)
+    made = replace(stages, recipe=recipe).do(SAMPLE, world.made.models, config=config)
     words = ["--reference", world.made.features.path, "--root", tmp_path / "runs"]
     of_store, of_files = run(made.writer.path, *words), run(made.path, *words)
     assert of_store["evaluated"]["images"] == of_files["evaluated"]["images"]

@@ -33,7 +33,7 @@ LOCAL = RuntimeConfig(executor="local", workers=1, threads=1, device="cpu")
 
 def captions(count: int, seed: int) -> list[str]:
     generator = np.random.default_rng(seed)
-    return [" ".join(generator.selection(WORDS, 6)) + f" {number}" for number in range(count)]
+    return [" ".join(generator.choice(WORDS, 6)) + f" {number}" for number in range(count)]
 
 
 def latents_of(texts: list[str], tower: Path, seed: int) -> np.ndarray:

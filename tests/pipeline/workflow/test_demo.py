@@ -42,7 +42,7 @@ def test_metrics_are_measured_once_and_saved(demo_metrics, tmp_path, monkeypatch
     def refuse(*arguments, **settings):
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(demo, "judge", refuse)
+    monkeypatch.setattr(demo, "measure_digits", refuse)
     assert demo_metrics() == metrics
 
 

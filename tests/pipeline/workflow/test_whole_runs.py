@@ -19,7 +19,7 @@ from pipeline.workflow.stage_runner import StageRunner
 from processes import ProcessServer
 from stores import open_store
 
-NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources", "ray")
+NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources.scanning", "stores.sources.select", "ray")
 
 
 def files_of(root: Path) -> dict[str, int]:

@@ -1,0 +1,79 @@
+"""Autoencoders of features or of pixels: the finished ones of runs, and fresh ones; generators train without them."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from fae.models import FeatureAutoencoder, PixelVAE
+from jobs.config import AutoencoderConfig
+from jobs.runs.models import load_model
+from jobs.runs.run_folder import RunFolder
+from stores import Store
+
+Autoencoder = FeatureAutoencoder | PixelVAE
+
+
+def load_autoencoder(folder: Path, device: torch.device) -> Autoencoder:
+    """The finished model of either kind in `folder`; `reads` names the array of a feature store that it encodes."""
+    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    kind: type[Autoencoder] = PixelVAE if name == PixelVAE.__name__ else FeatureAutoencoder
+    return load_model(kind, folder, device)
+
+
+def load_feature_autoencoder(run: RunFolder, device: torch.device) -> FeatureAutoencoder:
+    """The finished feature autoencoder of a run.
+
+    Raises:
+        ValueError: it is a VAE of pixels, which rebuilds no features.
+    """
+    if run.decodes_to_pixels:
+        raise ValueError(
+            f"{run.path}: expected an autoencoder of features; received a VAE of pixels, which rebuilds none; "
+            "name another one with --autoencoder"
+        )
+    model: FeatureAutoencoder = load_model(FeatureAutoencoder, run.model_path, device)
+    return model
+
+
+def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:
+    """A fresh autoencoder for the store's grid and width, with the store's exact channel statistics."""
+    model = new_autoencoder(features.arrays["features"].row_shape, config)
+    statistics = features.statistics("features")
+    model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> FeatureAutoencoder:
+    """A fresh autoencoder for features (h, w, C) of a row."""
+    height, width, dim = row_shape
+    model: FeatureAutoencoder = FeatureAutoencoder(
+        feature_dim=dim,
+        latent_channels=config.latent_channels,
+        grid=(height, width),
+        encoder=config.encoder,
+        heads=config.heads,
+        head_dim=config.head_dim,
+        activation=config.activation,
+        decoder_depth=config.decoder_depth,
+        feature_norm=config.feature_norm,
+    )
+    return model
+
+
+def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
+    """A fresh VAE of the store's images, whose latents have the grid of its features.
+
+    Raises:
+        ValueError: a store without images, or an image that halvings do not bring to the grid.
+    """
+    if "pixels" not in features.arrays:
+        raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
+    height, width, _ = features.arrays["features"].row_shape
+    model: PixelVAE = PixelVAE(
+        image_size=features.arrays["pixels"].row_shape[0],
+        grid=(height, width),
+        latent_channels=config.latent_channels,
+        width=config.vae_width,
+    )
+    return model
