@@ -205,7 +205,7 @@ def test_a_browser_draws_the_page_without_complaint(browser):
     assert len(images) > 10
     assert all(width > 0 and text for width, text in images)
     plots = browser.execute_script("return Bokeh.documents.flatMap(d => d.roots()).length")
-    assert plots == browser.execute_script("return document.querySelectorAll('.curves metric').length") > 10
+    assert plots == browser.execute_script("return document.querySelectorAll('.curves figure').length") > 10
     assert browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
 
 

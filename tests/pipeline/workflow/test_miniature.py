@@ -61,7 +61,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(miniature, tmp_pa
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.train.generator.train_generator", broken)
+        patch.setattr("jobs.train.train_generator", broken)
         assert run(*command) == 1
     assert not results.exists()
     assert "the disk is full" in capsys.readouterr().err
