@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -21,8 +22,9 @@ class _JsonLayout(TableLayout):
     def recognize(self) -> int:
         return 0 if self.options.labels is not None else super().recognize()
 
+    @abstractmethod
     def _fits(self, name: str) -> bool:
-        raise NotImplementedError
+        """Whether a JSON file has this layout's format, by its beginning."""
 
     def _head(self, name: str) -> bytes:
         with self.tree.open(name) as file:
