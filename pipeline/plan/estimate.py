@@ -1,7 +1,6 @@
 """What a recipe will take on many images and GPUs: shards, time, disk, bandwidth and cost."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from fae.models import PAPER_CAPTION, PAPER_GENERATORS, PaperGenerator
@@ -35,8 +34,6 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     Raises:
         ValueError: settings that do not fit the encoder.
     """
-    if recipe.generator.condition == "auto":  # whether images have labels is known only once they were read
-        recipe = replace(recipe, generator=replace(recipe.generator, condition="class"))
     encoder, shape = meta_encoder(recipe.extract)
     latent_shape = (*shape[:2], recipe.autoencoder.latent_channels)
     text = text_needs(recipe.text, machines.caption_tokens) if TEXT_STAGE in recipe.stages else None
