@@ -2,7 +2,6 @@
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
@@ -10,23 +9,34 @@ from fae.nn import Block, Grid, RMSNorm, check_grid, init_linears, rope_table, r
 from fae.rng import normal
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
-# exp(-30/2) = 3e-7: a posterior without noise, at the clamp of DiagonalGaussianDistribution.
+# exp(-30/2) = 3e-7: a posterior without noise, at the clamp of ChannelLastGaussian.
 NO_NOISE_LOGVAR = -30.0
 
 
-class ChannelLastGaussian(DiagonalGaussianDistribution):
-    """diffusers' diagonal Gaussian for moments (N, h, w, 2·c): mean and log-variance on the last axis, float32."""
+class ChannelLastGaussian:
+    """A diagonal Gaussian of moments (N, h, w, 2·c): mean and log-variance on the last axis, float32.
+
+    What diffusers' DiagonalGaussianDistribution is for channels first; importing that one takes four seconds of a
+    processor, for every model of its package comes along.
+    """
 
     def __init__(self, moments: Tensor) -> None:
         self.parameters = moments.float()
         self.mean, logvar = self.parameters.chunk(2, dim=-1)
-        self.logvar = logvar.clamp(-30.0, 20.0)
+        self.logvar = logvar.clamp(NO_NOISE_LOGVAR, 20.0)
         self.std, self.var = torch.exp(0.5 * self.logvar), torch.exp(self.logvar)
-        self.deterministic = False
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw, of the mean's shape."""
         return self.mean + self.std * normal(self.mean.shape, generator, self.mean.device)
+
+    def mode(self) -> Tensor:
+        """The mean."""
+        return self.mean
+
+    def kl(self) -> Tensor:
+        """KL(posterior ‖ N(0, 1)) of each sample, in nats, summed over its numbers: (N,)."""
+        return 0.5 * (self.mean.square() + self.var - 1.0 - self.logvar).sum(dim=(1, 2, 3))
 
 
 class WithoutNoise(nn.Module):

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
@@ -36,6 +35,9 @@ class PixelVAE(ModelMixin, ConfigMixin):
         self, image_size: int = 64, grid: Grid = (8, 8), latent_channels: int = 32, width: int = 32, layers: int = 1
     ) -> None:
         super().__init__()
+        # Every model of diffusers comes along: four seconds of a processor that other autoencoders do without.
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
         halvings = _halvings(image_size, grid)
         if width < 16 or width % 16:
             raise ValueError(f"vae_width: expected a multiple of 16; received {width}")

@@ -63,3 +63,14 @@ def test_it_is_saved_and_loaded(pixels, tmp_path):
 def test_what_does_not_fit_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PixelVAE(**settings)
+
+
+def test_commands_that_need_no_pixel_vae_do_not_import_every_model_of_diffusers(processes):
+    code = (
+        "import sys, fae.models.pixel_vae, jobs.train.autoencoder, jobs.train.generator, jobs.train.pixel_decoder\n"
+        "import jobs.extraction.latents, jobs.sampling.sampler, jobs.runs.autoencoders\n"
+        "print(sorted({'diffusers.models.autoencoders', 'diffusers.models.unets'} & set(sys.modules)))"
+    )
+    process = processes.start(code)
+    assert process.wait() == 0, process.stderr
+    assert process.stdout == "[]\n"
