@@ -39,7 +39,7 @@ class FAEPipeline(DiffusionPipeline):
     """Images of classes, of captions or of no condition: noise → latents → features → pixels (FAE, arXiv 2512.07829).
 
     Args:
-        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,) or captions) → velocity, such as
+        transformer: the generator, (latents (N, h, w, c), t (N,), labels (N,) or captions) → prediction, such as
             LightningDiT, with `grid`, `in_channels` and `num_classes`. Without a scheduler, a model whose `generate`
             makes latents of noise, labels or captions, and guidance, such as StarFlow.
         scheduler: a flow-match Euler scheduler; its `shift` is diffusers' (the paper's 0.4 is 2.5 here). None for
@@ -49,6 +49,7 @@ class FAEPipeline(DiffusionPipeline):
         tokenizer, text_encoder: transformers' own, for a generator that takes captions; None for one of classes.
         id2label: class names by id, the ids as text as JSON has them; optional.
         max_tokens: tokens of a caption beyond which it is cut, as the generator was trained.
+        prediction: what the transformer outputs: velocity, or x = normalized latents.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->autoencoder->pixel_decoder"
@@ -65,6 +66,7 @@ class FAEPipeline(DiffusionPipeline):
         text_encoder: Any = None,
         id2label: dict[str, str] | None = None,
         max_tokens: int | None = None,
+        prediction: str = "velocity",
     ) -> None:
         super().__init__()
         # diffusers and transformers map the files of a folder.
@@ -79,7 +81,8 @@ class FAEPipeline(DiffusionPipeline):
             tokenizer=tokenizer,
             text_encoder=text_encoder,
         )
-        self.register_to_config(id2label=id2label or {}, max_tokens=max_tokens)
+        self.register_to_config(id2label=id2label or {}, max_tokens=max_tokens, prediction=prediction)
+        self._velocity_model = Transport(prediction=prediction).velocity_model(self._predict)
         self.class_ids = {name: int(number) for number, name in (id2label or {}).items()}
         self.image_processor = VaeImageProcessor()
 
@@ -115,8 +118,10 @@ class FAEPipeline(DiffusionPipeline):
         autoencoder.set_latent_statistics(generator.latent_mean.cpu(), generator.latent_std.cpu())
         names = {str(number): name for number, name in enumerate(class_names or [])}
         assert isinstance(generator.model, ModelMixin)
-        scheduler = make_scheduler(generator.transport) if isinstance(generator, DiffusionGenerator) else None
+        transport = generator.transport if isinstance(generator, DiffusionGenerator) else None
+        scheduler = make_scheduler(transport) if transport else None
         parts = {"tokenizer": text.tokenizer, "text_encoder": text.model} if text else {"id2label": names}
+        parts |= {"prediction": transport.prediction} if transport else {}
         max_tokens = None if empty_caption is None else len(empty_caption.states)
         return cls(generator.model, scheduler, autoencoder, pixel_decoder, max_tokens=max_tokens, **parts)
 
@@ -189,7 +194,7 @@ class FAEPipeline(DiffusionPipeline):
         self, x: torch.Tensor, conditions: Conditions, guidance: Guidance, steps: int, callback: OnStepEnd | None
     ) -> torch.Tensor:
         """Noise to latents by the scheduler's steps."""
-        velocity = guided_velocity(self._velocity, conditions, guidance)
+        velocity = guided_velocity(self._velocity_model, conditions, guidance)
         # Explicit sigmas: by default the scheduler shifts the last one twice.
         sigmas = np.linspace(1, 1 / steps, steps)
         self.scheduler.set_timesteps(sigmas=sigmas)
@@ -223,7 +228,7 @@ class FAEPipeline(DiffusionPipeline):
     def _unconditional(self) -> bool:
         return self.text_encoder is None and self._num_classes == 0
 
-    def _velocity(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
+    def _predict(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
         out: torch.Tensor = self.transformer(x.to(self.transformer.dtype), t, y)
         return out
 

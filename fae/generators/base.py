@@ -74,7 +74,7 @@ class Generator(nn.Module, ABC):
         steps: int,
         guidance: Guidance,
         solver: str,
-        guide_model: nn.Module | None,
+        guide_model: "Generator | None",
     ) -> torch.Tensor:
         """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch."""
 

@@ -1,4 +1,4 @@
-"""The diffusion family: a velocity model and the path from noise to data that it was trained on."""
+"""The diffusion family: a model of velocities or data, and the path from noise to data that it was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ from fae.sampling import (
     Conditions,
     EmptyCaption,
     Guidance,
+    Model,
     OnStep,
     Transport,
     guided_velocity,
@@ -23,11 +24,11 @@ from fae.sampling import (
 
 
 class DiffusionGenerator(Generator):
-    """A velocity model, and the path it was trained on.
+    """A model of the transport's prediction (velocity or x), and the path it was trained on.
 
     Args:
-        model: (x (N, h, w, c), t (N,), conditions' inputs) -> velocity; see `Generator` for its facts.
-        transport: times, shift, dropout of conditions and losses.
+        model: (x (N, h, w, c), t (N,), conditions' inputs) -> prediction; see `Generator` for its facts.
+        transport: prediction, times, shift, dropout of conditions and losses.
     """
 
     def __init__(
@@ -60,15 +61,28 @@ class DiffusionGenerator(Generator):
         return {"velocity_mse": losses.get("velocity_mse", losses["loss"])}
 
     def evaluate(self, x: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """The velocity at t = 0."""
-        velocity: torch.Tensor = self.model(x, x.new_zeros(len(x)), conditions.inputs)
-        return velocity
+        """The model's prediction at t = 0."""
+        prediction: torch.Tensor = self.model(x, x.new_zeros(len(x)), conditions.inputs)
+        return prediction
+
+    @property
+    def velocity_model(self) -> Model:
+        """The model as one of velocities, at times above 0."""
+        return self.transport.velocity_model(self.model)
 
     def num_function_evaluations(self, steps: int, guidance: Guidance, solver: str) -> float:
-        """Of the velocity: two in a step that is guided, and twice as many by Heun's method."""
+        """Of the velocity: two in a step that is guided, and twice as many by Heun's method.
+
+        With x-prediction Heun's last step is Euler's.
+        """
         times = (sde_times if solver == "sde" else ode_times)(steps, self.transport.solver_shift)
         counts = [2 if scale_at(guidance, t) not in (0.0, 1.0) else 1 for t in times]
-        return sum(counts[:-1]) + (sum(counts[1:]) if solver == "heun" else 0)
+        ahead = counts[1:] if self._finite_at_zero else counts[1:-1]
+        return sum(counts[:-1]) + (sum(ahead) if solver == "heun" else 0)
+
+    @property
+    def _finite_at_zero(self) -> bool:
+        return self.transport.prediction == "velocity"
 
     @torch.no_grad()
     def sample(
@@ -79,7 +93,7 @@ class DiffusionGenerator(Generator):
         steps: int = 250,
         guidance: Guidance = (),
         solver: str = "euler",
-        guide_model: nn.Module | None = None,
+        guide_model: Generator | None = None,
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
@@ -90,14 +104,22 @@ class DiffusionGenerator(Generator):
             steps: of the solver (the paper: 250).
             guidance: intervals of t with their scale; none = no guidance.
             solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
-            guide_model: a weaker velocity model of the same latents, to guide by instead of the empty condition.
+            guide_model: a weaker generator of the same latents, to guide by instead of the empty condition; its
+                prediction may be another.
             on_step: called after each step with its number, the time reached and the normalized state.
 
         Raises:
-            ValueError: an unknown class, conditions and seeds that differ in number, or an unknown solver.
+            ValueError: an unknown class, conditions and seeds that differ in number, an unknown solver, or a guide
+                model of another family.
         """
         self.check_conditions(conditions, seeds)
+        if guide_model is not None and not isinstance(guide_model, DiffusionGenerator):
+            raise ValueError(
+                f"autoguidance: expected a generator with a velocity; received a {type(guide_model).__name__}"
+            )
         device = self.latent_mean.device
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
-        velocity = guided_velocity(self.model, conditions.to(device), guidance, guide_model)
-        return self.denormalize(solve(solver, velocity, draw, steps, self.transport.solver_shift, on_step))
+        guide = guide_model.velocity_model if guide_model else None
+        velocity = guided_velocity(self.velocity_model, conditions.to(device), guidance, guide)
+        shift, finite = self.transport.solver_shift, self._finite_at_zero
+        return self.denormalize(solve(solver, velocity, draw, steps, shift, on_step, finite_at_zero=finite))

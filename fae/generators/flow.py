@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import nn
 
 from fae.generators.base import Batch, Generator
 from fae.models import FlowBlock, Flowed, StarFlow, bits_per_dim
@@ -98,7 +97,7 @@ class FlowGenerator(Generator):
         steps: int = 1,
         guidance: Guidance = (),
         solver: str = "euler",
-        guide_model: nn.Module | None = None,
+        guide_model: Generator | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
 

@@ -13,5 +13,7 @@ from .samplers import OnStep as OnStep
 from .samplers import ode_times as ode_times
 from .samplers import sde_times as sde_times
 from .samplers import solve as solve
+from .transport import PREDICTIONS as PREDICTIONS
+from .transport import Model as Model
 from .transport import Transport as Transport
 from .transport import shift_to_diffusers as shift_to_diffusers

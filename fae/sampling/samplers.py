@@ -71,18 +71,28 @@ def euler_ode(
 
 
 def heun_ode(
-    velocity: Velocity, noise: torch.Tensor, times: Sequence[float], on_step: OnStep | None = None
+    velocity: Velocity,
+    noise: torch.Tensor,
+    times: Sequence[float],
+    on_step: OnStep | None = None,
+    *,
+    finite_at_zero: bool = True,
 ) -> torch.Tensor:
     """Second-order solution: the mean of the slopes at both ends of a step, two evaluations each (Heun's method).
 
     The last step is a full one too: a velocity stays finite at t = 0, unlike the σ-parametrised slope of EDM
-    (arXiv 2206.00364, algorithm 1). Arguments and result as for `euler_ode`.
+    (arXiv 2206.00364, algorithm 1). Where the model predicts x and its velocity is (x_t - x̂)/t, `finite_at_zero` is
+    false: the step to t = 0 is Euler's, which ends at x̂. Other arguments and result as for `euler_ode`.
     """
     x = _state(noise)
     for step, (t, t_next) in enumerate(pairwise(times)):
         slope = velocity(x, t).to(x.dtype)
-        ahead = velocity(x + (t_next - t) * slope, t_next).to(x.dtype)
-        x = x + 0.5 * (t_next - t) * (slope + ahead)
+        euler = x + (t_next - t) * slope
+        if t_next > 0 or finite_at_zero:
+            ahead = velocity(euler, t_next).to(x.dtype)
+            x = x + 0.5 * (t_next - t) * (slope + ahead)
+        else:
+            x = euler
         if on_step:
             on_step(step, t_next, x)
     return x
@@ -133,7 +143,14 @@ def euler_maruyama_sde(
 
 
 def solve(
-    solver: str, velocity: Velocity, draw: Draw, steps: int, shift: float = 1.0, on_step: OnStep | None = None
+    solver: str,
+    velocity: Velocity,
+    draw: Draw,
+    steps: int,
+    shift: float = 1.0,
+    on_step: OnStep | None = None,
+    *,
+    finite_at_zero: bool = True,
 ) -> torch.Tensor:
     """Data from a velocity by the solver of that name: `euler`, `heun` or `sde`.
 
@@ -144,6 +161,7 @@ def solve(
         steps: solver steps; Heun evaluates the velocity twice a step.
         shift: of the times, in the paper's convention.
         on_step: called after each step with its number, the time reached and the state.
+        finite_at_zero: whether the velocity can be evaluated at t = 0, which Heun's method does.
 
     Raises:
         ValueError: an unknown solver.
@@ -152,8 +170,9 @@ def solve(
         raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}; received {solver!r}")
     if solver == "sde":
         return euler_maruyama_sde(velocity, draw(), sde_times(steps, shift), draw, on_step=on_step)
-    ode = euler_ode if solver == "euler" else heun_ode
-    return ode(velocity, draw(), ode_times(steps, shift), on_step)
+    if solver == "heun":
+        return heun_ode(velocity, draw(), ode_times(steps, shift), on_step, finite_at_zero=finite_at_zero)
+    return euler_ode(velocity, draw(), ode_times(steps, shift), on_step)
 
 
 def _state(noise: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ diffusers' flow-match schedulers (SiT, arXiv 2401.08740, section 2, with α_t = 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -39,6 +40,20 @@ def shift_times(t: torch.Tensor, shift: float) -> torch.Tensor:
     return s * t / (1 + (s - 1) * t)
 
 
+PREDICTIONS = ("velocity", "x")
+# In the loss of x-prediction t is at least this: its weight 1/t² would otherwise grow without bound (RAEv2, JLT: 0.05).
+MIN_LOSS_TIME = 0.05
+
+
+def velocity_of(x0: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor, min_time: float = 0.0) -> torch.Tensor:
+    """Velocity (x_t - x_0) / max(t, min_time) on the way from x_t at times t (N,) to data x_0, all (N, ...).
+
+    With `min_time` 0 an Euler step from t to 0 ends at x_0 itself (JiT, arXiv 2511.13720, with t = 1 as noise).
+    """
+    t = t.clamp(min=min_time).view(-1, *[1] * (x_t.ndim - 1))  # (N,) -> (N, 1, ...)
+    return (x_t - x0) / t
+
+
 def interpolate(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(x_t, velocity) for data and noise (N, ...) at times (N,)."""
     t = t.view(-1, *[1] * (x0.ndim - 1))  # (N,) -> (N, 1, ...)
@@ -63,6 +78,8 @@ class Transport:
     """Standard deviation of logit(t)."""
     cosine_weight: float = 0.0
     """Weight of 1 - cos(prediction, velocity) per token beside the squared error (LightningDiT: 1). Not stated."""
+    prediction: str = "velocity"
+    """What the model outputs: velocity, or x = the data x_0 (JiT, arXiv 2511.13720)."""
     label_dropout: float = 0.1
     """Share of samples that are trained without their condition (SiT: 0.1). Not stated in the paper."""
 
@@ -74,6 +91,8 @@ class Transport:
             raise ValueError(
                 f"time_distribution: expected uniform or logit-normal; received {self.time_distribution!r}"
             )
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(f"prediction: expected one of {', '.join(PREDICTIONS)}; received {self.prediction!r}")
         if not self.logit_std > 0:
             raise ValueError(f"logit_std: expected a number above 0; received {self.logit_std}")
         if not self.cosine_weight >= 0:
@@ -96,13 +115,26 @@ class Transport:
             t = torch.sigmoid(self.logit_mean + self.logit_std * normal((count,), generator, device))
         return shift_times(t, self.shift)
 
+    def velocity_model(self, model: Model) -> Model:
+        """The model as one of velocities, for solvers; with x-prediction at times above 0 alone."""
+        if self.prediction == "velocity":
+            return model
+
+        def velocity(x: torch.Tensor, t: torch.Tensor, y: Any) -> torch.Tensor:
+            return velocity_of(model(x, t, y).float(), x, t)
+
+        return velocity
+
     def loss(
         self, model: Model, x0: torch.Tensor, conditions: Conditions, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
         """Mean squared error of the velocity, and the cosine loss when it has a weight.
 
+        With x-prediction target and output become velocities with the same lower bound on t, so that the squared error
+        is ‖x̂ - x_0‖² / max(t, 0.05)².
+
         Args:
-            model: (x_t (N, ..., c), t (N,), conditions' inputs) -> velocity of x_t's shape.
+            model: (x_t (N, ..., c), t (N,), conditions' inputs) -> what is predicted, of x_t's shape.
             x0: data (N, ..., c), already normalized.
             conditions: one for each sample.
             generator: source of times, noise and dropped conditions, on x0's device.
@@ -115,6 +147,8 @@ class Transport:
         noise = normal(x0.shape, generator, x0.device)
         x_t, velocity = interpolate(x0, noise, t)
         prediction = model(x_t, t, conditions.with_dropout(self.label_dropout, generator).inputs).float()
+        if self.prediction == "x":
+            prediction, velocity = (velocity_of(x, x_t, t, MIN_LOSS_TIME) for x in (prediction, x0))
         squared = F.mse_loss(prediction, velocity)
         if not self.cosine_weight:
             return {"loss": squared}

@@ -3,13 +3,14 @@ from .class_ids import parse_classes as parse_classes
 from .class_ids import parse_ids as parse_ids
 from .data import DataConfig as DataConfig
 from .evaluation import EvalConfig as EvalConfig
+from .generator import GeneratorConfig as GeneratorConfig
 from .models import PIXEL_VAE as PIXEL_VAE
 from .models import AutoencoderConfig as AutoencoderConfig
 from .models import DecoderConfig as DecoderConfig
-from .models import GeneratorConfig as GeneratorConfig
 from .probing import ProbeConfig as ProbeConfig
 from .runtime import RuntimeConfig as RuntimeConfig
 from .settings import check as check
+from .settings import ingredient_settings as ingredient_settings
 from .stages import EncodeConfig as EncodeConfig
 from .stages import ExtractConfig as ExtractConfig
 from .stages import SampleConfig as SampleConfig

@@ -16,11 +16,13 @@ def setting(
     group: str = "",
     flag: str | None = None,
     absent: str | None = None,
+    omit_default: bool = False,
 ) -> Any:
     """A dataclass field whose metadata states what may be written there.
 
     `low` and `high` are inclusive. `group` heads the option in `--help`; `flag` is its name there where the field's own
-    would not do; `absent` is a word for None. The unit belongs into the name or `help`.
+    would not do; `absent` is a word for None. With `omit_default` the default is no ingredient of an artifact
+    (see `ingredient_settings`). The unit belongs into the name or `help`.
     """
     metadata = {
         "help": help,
@@ -31,8 +33,22 @@ def setting(
         "group": group,
         "flag": flag,
         "absent": absent,
+        "omit_default": omit_default,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def ingredient_settings(config: Any) -> dict[str, Any]:
+    """All settings but those with `omit_default` that have their default.
+
+    A method that came later is off by default: artifacts that were made before it keep their fingerprints.
+    """
+    omitted = {
+        field.name
+        for field in dataclasses.fields(config)
+        if field.metadata.get("omit_default") and getattr(config, field.name) == field.default
+    }
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in omitted}
 
 
 def check(config: Any, section: str) -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from jobs.config.data import DataConfig
 from jobs.config.evaluation import EvalConfig
-from jobs.config.models import AutoencoderConfig, DecoderConfig, GeneratorConfig
+from jobs.config.generator import GeneratorConfig
+from jobs.config.models import AutoencoderConfig, DecoderConfig
 from jobs.config.runtime import RuntimeConfig
 from jobs.config.settings import setting
 from jobs.config.text import TextConfig
@@ -173,6 +174,7 @@ class SampleConfig:
         metavar="STEP",
         low=1,
         group="How",
+        omit_default=True,
     )
     autoguidance: str | None = setting(
         None,

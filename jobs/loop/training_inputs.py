@@ -1,14 +1,13 @@
 """What the trainers share before their loops: the rows to read, the loader, and which settings decide the weights."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from jobs.config import TrainConfig
+from jobs.config import TrainConfig, ingredient_settings
 from jobs.loop.parallel import SINGLE_PROCESS, Ranks
 from stores import JointLoader, Loader, Store
 
@@ -31,7 +30,7 @@ NOT_IN_WEIGHTS = frozenset(
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the trained weights."""
-    return {key: value for key, value in asdict(config).items() if key not in NOT_IN_WEIGHTS}
+    return {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
 
 
 def prepare(model: nn.Module, config: TrainConfig) -> None:

@@ -1,6 +1,5 @@
 """Many images on many workers: a store of samples, filled shard by shard, the same bytes whoever makes them."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.config import RuntimeConfig, SampleConfig
+from jobs.config import RuntimeConfig, SampleConfig, ingredient_settings
 from jobs.executors import (
     InferencePool,
     OnProgress,
@@ -34,9 +33,9 @@ PIXELS, LATENTS = "pixels", "latents"
 def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -> dict[str, Any]:
     """All that decides the images, up to the rounding of another batch size or device."""
     captions = {} if plan.captions is None else {"captions": fingerprint({"captions": plan.captions})}
-    settings = {name: value for name, value in asdict(config).items() if name not in {*NOT_IN_IMAGES, "batch_size"}}
-    if config.checkpoint is None:
-        del settings["checkpoint"]  # samples of finished weights keep the fingerprint that they had before
+    settings = {
+        name: value for name, value in ingredient_settings(config).items() if name not in {*NOT_IN_IMAGES, "batch_size"}
+    }
     return {
         "generator_sha256": models.generator.weights_sha256,
         "autoencoder_sha256": models.autoencoder.weights_sha256,

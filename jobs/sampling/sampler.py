@@ -114,7 +114,7 @@ class Sampler:
                 steps=config.steps,
                 guidance=parse_guidance(config.guidance_interval, config.guidance_scale) if guided else (),
                 solver=config.solver,
-                guide_model=None if self.guide_model is None else self.guide_model.model,
+                guide_model=self.guide_model,
             )
         return SampledBatch(latents.float().cpu().numpy(), self.latent_decoder.decode(latents))
 

@@ -75,6 +75,18 @@ def test_a_folder_goes_round(pipe, tmp_path):
     assert torch.equal(loaded.autoencoder.latent_std, pipe.autoencoder.latent_std)
 
 
+def test_a_folder_keeps_what_the_model_predicts(tmp_path):
+    generator, autoencoder, decoder = parts()
+    generator.transport = Transport(shift=0.4, prediction="x")
+    FAEPipeline.from_parts(generator, autoencoder, decoder).save_pretrained(tmp_path)
+    loaded = quiet(FAEPipeline.from_pretrained(tmp_path))
+    expected = generator.sample(generator.classes(torch.tensor([0, 1])), [7, 8], steps=STEPS)
+    latents = run(loaded, [0, 1], seeds=[7, 8], output_type="latent")
+    torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+    velocity = run(quiet(FAEPipeline.from_parts(*parts())), [0, 1], seeds=[7, 8], output_type="latent")
+    assert float((latents - velocity).abs().max()) > 0.1
+
+
 def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
     generator, autoencoder, decoder = parts()
     torch.manual_seed(0)

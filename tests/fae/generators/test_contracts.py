@@ -59,6 +59,14 @@ class TestLightningDiT(ClassContract):
         return LightningDiT(CHANNELS, GRID, 3, **SIZE)
 
 
+class TestXPrediction(ClassContract):
+    def model(self):
+        return LightningDiT(CHANNELS, GRID, 3, **SIZE)
+
+    def make(self):
+        return DiffusionGenerator(awake(self.model()), Transport(shift=0.4, prediction="x"), MEAN, STD)
+
+
 class TestUnconditional(ClassContract):
     conditional = False
 

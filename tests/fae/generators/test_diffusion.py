@@ -85,7 +85,7 @@ def test_the_sdes_noise_belongs_to_the_sample(trained):
 
 def test_guiding_by_the_model_itself_changes_nothing(trained):
     y, guidance = torch.tensor([0, 1]), (GuidanceInterval(1.0, 0.0, 2.0),)
-    itself = trained.sample(trained.classes(y), [1, 2], steps=5, guidance=guidance, guide_model=trained.model)
+    itself = trained.sample(trained.classes(y), [1, 2], steps=5, guidance=guidance, guide_model=trained)
     torch.testing.assert_close(itself, trained.sample(trained.classes(y), [1, 2], steps=5), atol=1e-5, rtol=1e-5)
 
 

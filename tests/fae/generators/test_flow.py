@@ -131,7 +131,7 @@ def test_mistakes_are_named(trained):
     with pytest.raises(ValueError, match="classes from 0 to 1, or -1 for none; received 2"):
         trained.sample(trained.classes(torch.tensor([0, 2])), [1, 2])
     with pytest.raises(ValueError, match="autoguidance: expected none with a flow"):
-        trained.sample(trained.classes(torch.tensor([0])), [1], guide_model=trained.model)
+        trained.sample(trained.classes(torch.tensor([0])), [1], guide_model=trained)
     with pytest.raises(ValueError, match="label_dropout: expected a share from 0 to 1"):
         FlowLoss(label_dropout=1.5)
     with pytest.raises(ValueError, match="inner_norm_weight: expected a number of at least 0"):

@@ -5,7 +5,9 @@ from dataclasses import asdict, fields, replace
 import pytest
 
 from jobs.config import stages as configs
-from jobs.config.settings import check
+from jobs.config.generator import GeneratorConfig
+from jobs.config.settings import check, ingredient_settings
+from jobs.config.stages import SampleConfig
 from jobs.loop.training_inputs import NOT_IN_WEIGHTS, decisive
 
 SECTIONS = [
@@ -49,3 +51,11 @@ def test_watching_does_not_decide_the_weights_and_everything_else_does():
         changed = replace(base, **{part.name: other})
         assert (decisive(changed) == decisive(base)) == (part.name in NOT_IN_WEIGHTS), part.name
     assert asdict(base).keys() >= NOT_IN_WEIGHTS
+
+
+def test_a_method_that_is_off_is_no_ingredient():
+    """So that artifacts from before it keep their fingerprints."""
+    assert "prediction" not in ingredient_settings(GeneratorConfig())
+    assert ingredient_settings(GeneratorConfig(prediction="x"))["prediction"] == "x"
+    assert "checkpoint" not in ingredient_settings(SampleConfig())
+    assert ingredient_settings(GeneratorConfig())["shift"] == 0.4

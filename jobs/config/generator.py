@@ -1,0 +1,93 @@
+"""The section of a recipe that trains a generator: model, objective, and what all training loops share."""
+
+from dataclasses import dataclass
+
+from jobs.config.models import SIZES
+from jobs.config.settings import setting
+from jobs.config.training import TrainConfig
+
+PREDICTIONS = ("velocity", "x")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(TrainConfig):
+    """The generator that learns latents of a class, of a caption, or of all images."""
+
+    model: str = setting(
+        "lightning-dit",
+        "Family of the generator (the paper: lightning-dit, mmdit for text, and starflow, a normalizing flow); dit is "
+        "diffusers' own.",
+        choices=("lightning-dit", "dit", "mmdit", "starflow"),
+        group="Model",
+    )
+    condition: str = setting(
+        "auto",
+        "The generator's condition: the rows' classes, their captions out of a text store (mmdit: text alone; dit: no "
+        "text), or nothing (none: unconditional); auto = class, or none where no row has a label.",
+        choices=("auto", "class", "text", "none"),
+        group="Model",
+    )
+    size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
+    shift: float = setting(
+        0.4,
+        "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).",
+        metavar="SHIFT",
+        low=1e-3,
+        group="Transport",
+    )
+    time_distribution: str = setting(
+        "uniform",
+        "Distribution of t before the shift (not stated in the paper).",
+        choices=("uniform", "logit-normal"),
+        group="Transport",
+    )
+    logit_mean: float = setting(
+        0.0,
+        "Mean of logit(t) of the logit-normal distribution; above 0 = more noise.",
+        metavar="MEAN",
+        group="Transport",
+    )
+    logit_std: float = setting(1.0, "Deviation of logit(t).", metavar="STD", low=1e-3, group="Transport")
+    sampling_shift: float | None = setting(
+        None, "Shift of the solver's times; the training's when absent.", metavar="SHIFT", low=1e-3, group="Transport"
+    )
+    cosine_weight: float = setting(
+        0.0, "Weight of the cosine velocity loss (LightningDiT: 1).", metavar="WEIGHT", low=0.0, group="Transport"
+    )
+    prediction: str = setting(
+        "velocity",
+        "What the network outputs (the paper: velocity); x = the latents themselves, with the loss in velocity form "
+        "(JiT, JLT); best with logit-normal times.",
+        choices=PREDICTIONS,
+        group="Transport",
+        omit_default=True,
+    )
+    label_dropout: float = setting(
+        0.1,
+        "Share of samples trained without their label or caption (not stated in the paper; SiT's and STARFlow's 0.1).",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Transport",
+    )
+    noise_std: float = setting(
+        0.3,
+        "Noise on the flow's latents, in units of their deviation; samples are denoised of it (STARFlow: 0.3).",
+        metavar="SIGMA",
+        low=0.0,
+        group="Flow (starflow)",
+    )
+    inner_norm_weight: float = setting(
+        1e-4,
+        "Weight of the mean squares between the flow's blocks (STARFlow: 1e-4).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Flow (starflow)",
+    )
+    schedule: str = setting(
+        "constant",
+        "Learning rate after the warm-up.",
+        choices=("constant", "cosine", "constant-then-cosine"),
+        group="Training",
+    )
+    warmup_steps: int | None = setting(0, "Steps of linear warm-up.", metavar="STEPS", low=0, group="Training")
