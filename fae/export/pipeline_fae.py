@@ -15,6 +15,7 @@ from fae.export.pipeline_inputs import (
     Generators,
     Labels,
     check_choices,
+    check_guide_head,
     class_ids,
     guidance_intervals,
     image_count,
@@ -141,6 +142,8 @@ class FAEPipeline(DiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         guidance_interval: str | Sequence[Sequence[float]] = "1,0",
+        internal_guidance_scale: float = 1.0,
+        internal_guidance_interval: str | Sequence[Sequence[float]] = "1,0.1",
     ) -> ImagePipelineOutput | tuple[Any]:
         """One image for each label or prompt; `batch_size` images of an unconditional model.
 
@@ -163,6 +166,8 @@ class FAEPipeline(DiffusionPipeline):
                 number of seeds, latents or generators when absent, else 1.
             guidance_interval: where `guidance_scale` applies, (t_hi, t_lo) with t = 1 noise; several, each with a scale
                 of its own where it is a triple; or text as on the command line ("0.9,0", "paper").
+            internal_guidance_scale: guidance by the transformer's own early head, where it has one; 1 = none.
+            internal_guidance_interval: where that applies, as `guidance_interval`.
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
@@ -174,6 +179,8 @@ class FAEPipeline(DiffusionPipeline):
         """
         check_choices(output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         intervals = guidance_intervals(guidance_scale, guidance_interval)
+        internal = guidance_intervals(internal_guidance_scale, internal_guidance_interval)
+        check_guide_head(self.transformer, internal)
         if self._unconditional:
             self._check_unconditional(class_labels, prompt, intervals)
             class_labels = [-1] * image_count(batch_size, generator, seeds, latents)
@@ -185,16 +192,22 @@ class FAEPipeline(DiffusionPipeline):
         if self.scheduler is None:
             x = self.transformer.generate(x, conditions.inputs, intervals)
         else:
-            x = self._solve(x, conditions, intervals, num_inference_steps, callback_on_step_end)
+            x = self._solve(x, conditions, (intervals, internal), num_inference_steps, callback_on_step_end)
         images = self._paint(x, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     def _solve(
-        self, x: torch.Tensor, conditions: Conditions, guidance: Guidance, steps: int, callback: OnStepEnd | None
+        self,
+        x: torch.Tensor,
+        conditions: Conditions,
+        guidance: tuple[Guidance, Guidance],
+        steps: int,
+        callback: OnStepEnd | None,
     ) -> torch.Tensor:
-        """Noise to latents by the scheduler's steps."""
-        velocity = guided_velocity(self._velocity_model, conditions, guidance)
+        """Noise to latents by the scheduler's steps; `guidance` by the empty condition, and by the model's own head."""
+        by_empty, internal = guidance
+        velocity = guided_velocity(self._velocity_model, conditions, by_empty, internal_guidance=internal)
         # Explicit sigmas: by default the scheduler shifts the last one twice.
         sigmas = np.linspace(1, 1 / steps, steps)
         self.scheduler.set_timesteps(sigmas=sigmas)
@@ -228,9 +241,8 @@ class FAEPipeline(DiffusionPipeline):
     def _unconditional(self) -> bool:
         return self.text_encoder is None and self._num_classes == 0
 
-    def _predict(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions) -> torch.Tensor:
-        out: torch.Tensor = self.transformer(x.to(self.transformer.dtype), t, y)
-        return out
+    def _predict(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | Captions, **how: bool) -> Any:
+        return self.transformer(x.to(self.transformer.dtype), t, y, **how)
 
     @staticmethod
     def _check_unconditional(class_labels: Labels | None, prompt: str | Sequence[str] | None, spans: Guidance) -> None:

@@ -1,6 +1,7 @@
 """What a caller of the pipeline may give: classes, prompts, seeds and guidance, checked and made ready."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,12 @@ def guidance_intervals(scale: float, interval: str | Sequence[Sequence[float]]) 
         ValueError: intervals that overlap, or ends the wrong way round.
     """
     return parse_guidance(interval, scale) if isinstance(interval, str) else make_guidance(interval, scale)
+
+
+def check_guide_head(transformer: Any, guidance: Guidance) -> None:
+    """Raise ValueError where guidance by its own head is asked of a transformer without one."""
+    if any(span.scale != 1 for span in guidance) and getattr(transformer, "internal_guidance_depth", None) is None:
+        raise ValueError("internal_guidance_scale: expected 1, since this model has no head for internal guidance")
 
 
 def image_seeds(count: int, generator: Generators, seeds: Sequence[int] | None) -> list[int]:

@@ -75,6 +75,7 @@ class Generator(nn.Module, ABC):
         guidance: Guidance,
         solver: str,
         guide_model: "Generator | None",
+        internal_guidance: Guidance = (),
     ) -> torch.Tensor:
         """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch."""
 
@@ -89,6 +90,19 @@ class Generator(nn.Module, ABC):
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Named metrics of rows that were not trained on, each a mean over them; none where a family has none."""
         return {}
+
+    @property
+    def has_guide_head(self) -> bool:
+        """Whether the model has a head for internal guidance."""
+        return getattr(self.model, "internal_guidance_depth", None) is not None
+
+    def check_internal_guidance(self, guidance: Guidance) -> None:
+        """Raise ValueError where guidance by the model's own head is asked of a model without one."""
+        if not self.has_guide_head and any(interval.scale != 1 for interval in guidance):
+            raise ValueError(
+                "internal guidance: expected a generator that was trained with internal_guidance_weight above 0; "
+                "received one without such a head"
+            )
 
     @property
     def unconditional(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,10 +61,11 @@ class DiffusionGenerator(Generator):
         losses = undropped.loss(self.model, x0, self.conditions(batch), generator)
         return {"velocity_mse": losses.get("velocity_mse", losses["loss"])}
 
-    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """The model's prediction at t = 0."""
-        prediction: torch.Tensor = self.model(x, x.new_zeros(len(x)), conditions.inputs)
-        return prediction
+    def evaluate(self, x: torch.Tensor, conditions: Conditions) -> Any:
+        """The model's prediction at t = 0; where it has a head for internal guidance, that one's too."""
+        how = {"with_guide": True} if self.has_guide_head else {}
+        prediction = self.model(x, x.new_zeros(len(x)), conditions.inputs, **how)
+        return prediction[0] if self.has_guide_head else prediction
 
     @property
     def velocity_model(self) -> Model:
@@ -94,6 +96,7 @@ class DiffusionGenerator(Generator):
         guidance: Guidance = (),
         solver: str = "euler",
         guide_model: Generator | None = None,
+        internal_guidance: Guidance = (),
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
@@ -106,6 +109,7 @@ class DiffusionGenerator(Generator):
             solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
             guide_model: a weaker generator of the same latents, to guide by instead of the empty condition; its
                 prediction may be another.
+            internal_guidance: intervals of t with the scale of guidance by the model's own head; no evaluation more.
             on_step: called after each step with its number, the time reached and the normalized state.
 
         Raises:
@@ -113,6 +117,7 @@ class DiffusionGenerator(Generator):
                 model of another family.
         """
         self.check_conditions(conditions, seeds)
+        self.check_internal_guidance(internal_guidance)
         if guide_model is not None and not isinstance(guide_model, DiffusionGenerator):
             raise ValueError(
                 f"autoguidance: expected a generator with a velocity; received a {type(guide_model).__name__}"
@@ -120,6 +125,6 @@ class DiffusionGenerator(Generator):
         device = self.latent_mean.device
         draw = noise_stream(seeds, (*self.grid, self.channels), device)
         guide = guide_model.velocity_model if guide_model else None
-        velocity = guided_velocity(self.velocity_model, conditions.to(device), guidance, guide)
+        velocity = guided_velocity(self.velocity_model, conditions.to(device), guidance, guide, internal_guidance)
         shift, finite = self.transport.solver_shift, self._finite_at_zero
         return self.denormalize(solve(solver, velocity, draw, steps, shift, on_step, finite_at_zero=finite))

@@ -98,6 +98,7 @@ class FlowGenerator(Generator):
         guidance: Guidance = (),
         solver: str = "euler",
         guide_model: Generator | None = None,
+        internal_guidance: Guidance = (),
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
 
@@ -109,11 +110,13 @@ class FlowGenerator(Generator):
             guidance: intervals of t with their scale, where the k-th of T tokens to be made has t = 1 - k/T: 1 while
                 all is noise, near 0 at the last one.
             guide_model: must be absent: two flows have no inner tokens in common that one could guide the other by.
+            internal_guidance: must be none: a flow has no head before its last layer.
 
         Raises:
             ValueError: an unknown class, conditions and seeds that differ in number, or a guide model.
         """
         self.check_conditions(conditions, seeds)
+        self.check_internal_guidance(internal_guidance)
         if guide_model is not None:
             raise ValueError(
                 "autoguidance: expected none with a flow; use guidance_scale, which the empty condition serves"

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from fae.nn import Grid, check_grid, init_linears
+from fae.models.final_layer import guide_head
+from fae.nn import Grid, check_grid, init_linears, run_block
 
 # DiT was made for integer steps of a 1,000-step diffusion; t in [0, 1] is stretched to them.
 TIME_SCALE = 1000.0
@@ -20,7 +23,8 @@ class DiT(ModelMixin, ConfigMixin):
     dropout is off, labels are dropped once a sample by the caller, and label `num_classes` is the null class.
 
     Args:
-        in_channels, grid, num_classes, hidden_size, depth, num_heads: as for `LightningDiT`; the grid is square.
+        in_channels, grid, num_classes, hidden_size, depth, num_heads, internal_guidance_depth: as for `LightningDiT`;
+            the grid is square.
     """
 
     _supports_gradient_checkpointing = True
@@ -34,6 +38,7 @@ class DiT(ModelMixin, ConfigMixin):
         hidden_size: int = 1152,
         depth: int = 28,
         num_heads: int = 16,
+        internal_guidance_depth: int | None = None,
     ) -> None:
         super().__init__()
         if grid[0] != grid[1]:
@@ -54,7 +59,10 @@ class DiT(ModelMixin, ConfigMixin):
             patch_size=1,
             num_embeds_ada_norm=num_classes,
         )
+        self.gradient_checkpointing = False
         self._init_weights()
+        self.internal_guidance_depth = internal_guidance_depth
+        self.guide_layer = guide_head(hidden_size, in_channels, internal_guidance_depth, depth)
 
     def _init_weights(self) -> None:
         """adaLN-zero as in DiT, sec. 3.2, which diffusers leaves to checkpoints; and no label dropout inside."""
@@ -66,15 +74,30 @@ class DiT(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.transformer.proj_out_1.weight)
         nn.init.zeros_(self.transformer.proj_out_2.weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
+
+        With `with_guide` the prediction of the head for internal guidance comes as a second one. The blocks are called
+        here, as diffusers' model does, which lets nobody see the tokens between two of them.
 
         Raises:
             ValueError: x has another grid or width than the model.
         """
         check_grid(x, self.grid, self.in_channels, "latents")
-        # (N, h, w, c) -> (N, c, h, w) -> (N, h, w, c)
-        images = x.permute(0, 3, 1, 2)
-        velocity = self.transformer(images, timestep=t * TIME_SCALE, class_labels=y, return_dict=False)[0]
-        out: Tensor = velocity.permute(0, 2, 3, 1).to(x.dtype)
-        return out
+        dit, time = self.transformer, t * TIME_SCALE
+        h = dit.pos_embed(x.permute(0, 3, 1, 2))  # (N, h, w, c) -> (N, c, h, w) -> (N, h·w, D)
+        guide = None
+        for number, block in enumerate(dit.transformer_blocks, 1):
+            h = run_block(block, self.gradient_checkpointing, h, None, None, None, time, None, y)
+            if with_guide and number == self.internal_guidance_depth:
+                guide = h
+        c = F.silu(dit.transformer_blocks[0].norm1.emb(time, y, hidden_dtype=h.dtype))
+        shift, scale = dit.proj_out_1(c).chunk(2, dim=1)
+        out = self._unflattened(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), x.dtype)
+        if guide is None or self.guide_layer is None:
+            return out
+        return out, self._unflattened(self.guide_layer(guide, c), x.dtype)
+
+    def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """(N, h·w, c) → (N, h, w, c)."""
+        return tokens.unflatten(1, self.grid).to(dtype)

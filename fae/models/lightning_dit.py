@@ -1,10 +1,12 @@
 """LightningDiT: the generator, a diffusion transformer with RoPE, RMSNorm, SwiGLU and adaLN-zero."""
 
+import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from fae.models.final_layer import FinalLayer, guide_head
 from fae.nn import (
     Attention,
     Grid,
@@ -57,22 +59,6 @@ class LightningDiTBlock(nn.Module):
         return gated_add(x, gate_mlp, self.mlp(self.norm2.modulated(x, shift_mlp, scale_mlp)))
 
 
-class FinalLayer(nn.Module):
-    """Modulated RMSNorm and a linear to the latent channels, zero at first."""
-
-    def __init__(self, dim: int, out_channels: int) -> None:
-        super().__init__()
-        self.norm_final = RMSNorm(dim)
-        self.linear = nn.Linear(dim, out_channels)
-        self.adaLN_modulation = nn.Linear(dim, 2 * dim)
-
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Tokens x (N, T, D), condition c (N, D) → (N, T, out_channels)."""
-        shift, scale = self.adaLN_modulation(c).unsqueeze(1).chunk(2, dim=-1)
-        out: Tensor = self.linear(self.norm_final.modulated(x, shift, scale))
-        return out
-
-
 class LightningDiT(ModelMixin, ConfigMixin):
     """Velocity of noised latents for a time and a class (LightningDiT, arXiv 2501.01423; patch size 1).
 
@@ -81,6 +67,7 @@ class LightningDiT(ModelMixin, ConfigMixin):
         grid: (h, w) of the latents (the paper: 16, 16).
         num_classes: real classes; label `num_classes` is the null class of classifier-free guidance.
         hidden_size, depth, num_heads, mlp_ratio: the transformer's size; see `fae.models.presets.LIGHTNING_DIT`.
+        internal_guidance_depth: number of blocks before the head for internal guidance; None = no such head.
 
     The default is XL/1 with 1,000 classes: 675,256,736 parameters, the paper's to the digit.
     """
@@ -97,6 +84,7 @@ class LightningDiT(ModelMixin, ConfigMixin):
         depth: int = 28,
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
+        internal_guidance_depth: int | None = None,
     ) -> None:
         super().__init__()
         self.grid: Grid = (grid[0], grid[1])
@@ -111,6 +99,8 @@ class LightningDiT(ModelMixin, ConfigMixin):
         self.register_buffer("rope", rope_table(self.grid, num_heads, hidden_size // num_heads), persistent=False)
         self.gradient_checkpointing = False
         self._init_weights()
+        self.internal_guidance_depth = internal_guidance_depth
+        self.guide_layer = guide_head(hidden_size, in_channels, internal_guidance_depth, depth)
 
     def _init_weights(self) -> None:
         """Xavier linears, small embedders, and zeros where adaLN-zero starts as the identity (DiT, sec. 3.2)."""
@@ -122,8 +112,10 @@ class LightningDiT(ModelMixin, ConfigMixin):
             if name.endswith("adaLN_modulation.weight"):
                 nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
+
+        With `with_guide` the prediction of the head for internal guidance comes as a second one.
 
         Raises:
             ValueError: x has another grid or width than the model.
@@ -131,10 +123,22 @@ class LightningDiT(ModelMixin, ConfigMixin):
         check_grid(x, self.grid, self.in_channels, "latents")
         c = F.silu(self.t_embedder(t) + self.y_embedder(y))  # once for all blocks
         h, c = self._embedded(x, c)
-        for block in self.blocks:
+        guide = None
+        for number, block in enumerate(self.blocks, 1):
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
-        out: Tensor = self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
-        return out
+            guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
+        out = self._unflattened(self.final_layer(h, c), x.dtype)
+        return out if guide is None else (out, guide)
+
+    def _guide(self, h: Tensor, c: Tensor, number: int, dtype: torch.dtype) -> Tensor | None:
+        """The guide head's prediction (N, h, w, c), when block `number` is the one before it."""
+        if self.guide_layer is None or number != self.internal_guidance_depth:
+            return None
+        return self._unflattened(self.guide_layer(h, c), dtype)
+
+    def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """(N, h·w, c) → (N, h, w, c)."""
+        return tokens.unflatten(1, self.grid).to(dtype)
 
     def _embedded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, h·w, D) with their positions, and the condition (N, D) in their dtype."""

@@ -1,18 +1,18 @@
 """diffusers' MMDiT (Stable Diffusion 3's transformer) at patch size 1: latents and captions in one attention."""
 
-from functools import partial
 from typing import Any
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.activations import GELU
 from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from fae.models.final_layer import guide_head
 from fae.models.text_states import unit_states
-from fae.nn import Grid, JointBlock, check_grid, init_linears
+from fae.nn import Grid, JointBlock, check_grid, init_linears, run_block
 from fae.sampling import Captions
 
 # SD3's time runs to 1,000; t in [0, 1] is stretched to it.
@@ -32,6 +32,7 @@ class MMDiT(ModelMixin, ConfigMixin):
         pooled_dim: channels of its pooled vector (T5's mean: 2048).
         in_channels, grid: the latents' (the paper: 32 at 16×16 and 64 at 24×24).
         hidden_size, depth, num_heads: the size; see `fae.models.presets.MMDIT`.
+        internal_guidance_depth: number of blocks before the head for internal guidance; None = no such head.
 
     The default is the paper's, 16 layers of 16 heads × 64: 599,558,176 parameters. The paper says 603.46 M, 0.65 %
     more, and not what they are.
@@ -49,6 +50,7 @@ class MMDiT(ModelMixin, ConfigMixin):
         hidden_size: int = 1024,
         depth: int = 16,
         num_heads: int = 16,
+        internal_guidance_depth: int | None = None,
     ) -> None:
         super().__init__()
         if hidden_size % num_heads:
@@ -76,9 +78,10 @@ class MMDiT(ModelMixin, ConfigMixin):
             elif isinstance(module, GELU):
                 # The function itself: 4 times as fast on CPUs as its tanh formula, from which it differs by 5e-4.
                 module.approximate = "none"
-        # What `enable_gradient_checkpointing` sets, so that the switch alone turns it on.
-        self.transformer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        self.gradient_checkpointing = False
         self._init_weights()
+        self.internal_guidance_depth = internal_guidance_depth
+        self.guide_layer = guide_head(hidden_size, in_channels, internal_guidance_depth, depth)
 
     def _init_weights(self) -> None:
         """adaLN-zero as in DiT, sec. 3.2, which diffusers leaves to checkpoints."""
@@ -95,23 +98,33 @@ class MMDiT(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.transformer.norm_out.linear.weight)
         nn.init.zeros_(self.transformer.proj_out.weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Captions) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
+
+        With `with_guide` the prediction of the head for internal guidance comes as a second one. The blocks are called
+        here, as diffusers' model does, which lets nobody see the tokens between two of them.
 
         Raises:
             ValueError: x has another grid or width than the model.
         """
         check_grid(x, self.grid, self.in_channels, "latents")
-        captions, weight = y.trimmed(), self.transformer.context_embedder.weight
-        tokens = self.grid[0] * self.grid[1]
-        velocity = self.transformer(
-            hidden_states=x.permute(0, 3, 1, 2).to(weight.dtype),  # (N, h, w, c) -> (N, c, h, w)
-            encoder_hidden_states=unit_states(captions.states, weight),
-            pooled_projections=unit_states(captions.pooled, weight),
-            timestep=t * TIME_SCALE,
-            # (N, L) -> (N, h·w + L): latents are always seen.
-            joint_attention_kwargs={"attention_mask": nn.functional.pad(captions.mask, (tokens, 0), value=True)},
-            return_dict=False,
-        )[0]
-        out: Tensor = velocity.permute(0, 2, 3, 1).to(x.dtype)  # (N, c, h, w) -> (N, h, w, c)
-        return out
+        sd3, captions, weight = self.transformer, y.trimmed(), self.transformer.context_embedder.weight
+        # (N, h, w, c) -> (N, c, h, w) -> (N, h·w, D)
+        h = sd3.pos_embed(x.permute(0, 3, 1, 2).to(weight.dtype)).contiguous()
+        text = sd3.context_embedder(unit_states(captions.states, weight))
+        c = sd3.time_text_embed(t * TIME_SCALE, unit_states(captions.pooled, weight))
+        # (N, L) -> (N, h·w + L): latents are always seen.
+        seen = {"attention_mask": nn.functional.pad(captions.mask, (h.shape[1], 0), value=True)}
+        guide = None
+        for number, block in enumerate(sd3.transformer_blocks, 1):
+            text, h = run_block(block, self.gradient_checkpointing, h, text, c, seen)
+            if with_guide and number == self.internal_guidance_depth:
+                guide = h
+        out = self._unflattened(sd3.proj_out(sd3.norm_out(h, c)), x.dtype)
+        if guide is None or self.guide_layer is None:
+            return out
+        return out, self._unflattened(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), x.dtype)
+
+    def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """(N, h·w, c) → (N, h, w, c)."""
+        return tokens.unflatten(1, self.grid).to(dtype)

@@ -57,7 +57,8 @@ class TextLightningDiT(LightningDiT):
     Args:
         context_dim: channels of a caption's states.
         pooled_dim: channels of its pooled vector.
-        in_channels, grid, hidden_size, depth, num_heads, mlp_ratio: as for `LightningDiT`; there are no classes.
+        in_channels, grid, hidden_size, depth, num_heads, mlp_ratio, internal_guidance_depth: as for `LightningDiT`;
+            there are no classes.
     """
 
     # Of LightningDiT's settings, this one is no setting here.
@@ -74,9 +75,18 @@ class TextLightningDiT(LightningDiT):
         depth: int = 28,
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
+        internal_guidance_depth: int | None = None,
     ) -> None:
-        sizes = {"hidden_size": hidden_size, "depth": depth, "num_heads": num_heads}
-        super().__init__(in_channels=in_channels, grid=grid, num_classes=0, mlp_ratio=mlp_ratio, **sizes)
+        super().__init__(
+            in_channels=in_channels,
+            grid=grid,
+            num_classes=0,
+            hidden_size=hidden_size,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            internal_guidance_depth=internal_guidance_depth,
+        )
         self.context_dim, self.pooled_dim = context_dim, pooled_dim
         del self.y_embedder
         self.pooled_embedder = PooledEmbedder(pooled_dim, hidden_size)
@@ -94,8 +104,12 @@ class TextLightningDiT(LightningDiT):
             if name.endswith("proj.weight"):
                 nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Captions) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
+
+        With `with_guide` the prediction of the head for internal guidance comes as a second one.
 
         Raises:
             ValueError: x has another grid or width than the model.
@@ -105,9 +119,10 @@ class TextLightningDiT(LightningDiT):
         h, c = self._embedded(x, F.silu(self.t_embedder(t) + self.pooled_embedder(captions.pooled)))
         # (N, L, C) -> (N, L, D)
         states = self.context_embedder(unit_states(captions.states, self.context_embedder.weight)).to(h.dtype)
-        mask = captions.mask
-        for cross, block in zip(self.crosses, self.blocks, strict=True):
+        mask, guide = captions.mask, None
+        for number, (cross, block) in enumerate(zip(self.crosses, self.blocks, strict=True), 1):
             h = run_block(cross, self.gradient_checkpointing, h, states, mask)
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
-        out: Tensor = self.final_layer(h, c).unflatten(1, self.grid).to(x.dtype)
-        return out
+            guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
+        out = self._unflattened(self.final_layer(h, c), x.dtype)
+        return out if guide is None else (out, guide)

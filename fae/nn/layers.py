@@ -87,13 +87,11 @@ class Block(nn.Module):
         return out
 
 
-def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Any:
     """block(*inputs); with `recompute` its activations are computed again in the backward pass (less memory)."""
     if recompute and torch.is_grad_enabled():
-        out: Tensor = checkpoint(block, *inputs, use_reentrant=False)
-    else:
-        out = block(*inputs)
-    return out
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 def rope_table(grid: Grid, num_heads: int, head_dim: int, theta: float = 10_000.0) -> Tensor:

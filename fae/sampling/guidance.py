@@ -1,4 +1,4 @@
-"""Guidance by intervals of t on all channels: by no condition, both halves in one batch, or by a weaker model.
+"""Guidance by intervals of t on all channels: by no condition, by a weaker model, or by the model's own early head.
 
 Classifier-free guidance: Ho & Salimans, arXiv 2207.12598; intervals: Kynkäänniemi et al., arXiv 2404.07724.
 """
@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -80,8 +81,28 @@ def scale_at(guidance: Guidance, t: float) -> float:
     return next(inside, 1.0)
 
 
+def internally_guided(model: Model, guidance: Guidance, t: float) -> Model:
+    """The model's velocity v_head + scale·(v - v_head) at time t, both of one evaluation (arXiv 2512.24176).
+
+    Where the scale is 1 the head is not evaluated.
+    """
+    scale = scale_at(guidance, t)
+    if scale == 1.0:
+        return model
+
+    def velocity(x: torch.Tensor, times: torch.Tensor, y: Any) -> torch.Tensor:
+        own, head = model(x, times, y, with_guide=True)
+        return torch.lerp(head.float(), own.float(), scale)
+
+    return velocity
+
+
 def guided_velocity(
-    model: Model, conditions: Conditions, guidance: Guidance = (), guide_model: Model | None = None
+    model: Model,
+    conditions: Conditions,
+    guidance: Guidance = (),
+    guide_model: Model | None = None,
+    internal_guidance: Guidance = (),
 ) -> Velocity:
     """v_guide + scale·(v_y - v_guide) as a function of (x, t), where v_guide is the velocity of the empty condition.
 
@@ -93,6 +114,7 @@ def guided_velocity(
         guidance: intervals of t with their scale; 1 outside of them.
         guide_model: a smaller or less trained model of the same latents; v_guide then is its velocity for the same
             conditions (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
+        internal_guidance: of the model by its own head, before it is guided by anything else; no further evaluation.
     """
     empty = conditions.empty()
     y, null, joined = conditions.inputs, empty.inputs, conditions.cat(empty).inputs
@@ -100,13 +122,13 @@ def guided_velocity(
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
         scale = scale_at(guidance, t)
         times = torch.full((len(x),), t, device=x.device)
-        if scale == 1.0:
-            return model(x, times, y)
+        own = internally_guided(model, internal_guidance, t)
+        if scale == 1.0 or (scale == 0.0 and guide_model is None):
+            one: torch.Tensor = own(x, times, y if scale == 1.0 else null)
+            return one
         if guide_model is not None:
-            return torch.lerp(guide_model(x, times, y).float(), model(x, times, y).float(), scale)
-        if scale == 0.0:
-            return model(x, times, null)
-        both = model(torch.cat([x, x]), torch.cat([times, times]), joined)
+            return torch.lerp(guide_model(x, times, y).float(), own(x, times, y).float(), scale)
+        both = own(torch.cat([x, x]), torch.cat([times, times]), joined)
         conditioned, without = both.float().chunk(2)  # (2·N, ..., c) -> 2 × (N, ..., c)
         return torch.lerp(without, conditioned, scale)
 

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from fae.rng import normal, uniform
 from fae.sampling.conditions import Conditions
 
-Model = Callable[..., torch.Tensor]
-"""(x (N, ..., c), t (N,), a condition's inputs) -> velocity of x's shape."""
+Model = Callable[..., Any]
+"""(x (N, ..., c), t (N,), a condition's inputs) -> velocity of x's shape; with `with_guide=True` also the prediction of
+the head for internal guidance, where there is one."""
 
 
 def shift_to_diffusers(shift: float) -> float:
@@ -80,6 +81,8 @@ class Transport:
     """Weight of 1 - cos(prediction, velocity) per token beside the squared error (LightningDiT: 1). Not stated."""
     prediction: str = "velocity"
     """What the model outputs: velocity, or x = the data x_0 (JiT, arXiv 2511.13720)."""
+    internal_guidance_weight: float = 0.0
+    """Weight of the squared error of the model's head for internal guidance (arXiv 2512.24176: 0.5); 0 = no head."""
     label_dropout: float = 0.1
     """Share of samples that are trained without their condition (SiT: 0.1). Not stated in the paper."""
 
@@ -97,6 +100,9 @@ class Transport:
             raise ValueError(f"logit_std: expected a number above 0; received {self.logit_std}")
         if not self.cosine_weight >= 0:
             raise ValueError(f"cosine_weight: expected a number of at least 0; received {self.cosine_weight}")
+        if not self.internal_guidance_weight >= 0:
+            received = self.internal_guidance_weight
+            raise ValueError(f"internal_guidance_weight: expected a number of at least 0; received {received}")
         if not 0 <= self.label_dropout <= 1:
             raise ValueError(f"label_dropout: expected a share from 0 to 1; received {self.label_dropout}")
 
@@ -120,8 +126,11 @@ class Transport:
         if self.prediction == "velocity":
             return model
 
-        def velocity(x: torch.Tensor, t: torch.Tensor, y: Any) -> torch.Tensor:
-            return velocity_of(model(x, t, y).float(), x, t)
+        def velocity(x: torch.Tensor, t: torch.Tensor, y: Any, **how: bool) -> Any:
+            found = model(x, t, y, **how)
+            if isinstance(found, tuple):
+                return tuple(velocity_of(one.float(), x, t) for one in found)
+            return velocity_of(found.float(), x, t)
 
         return velocity
 
@@ -140,17 +149,25 @@ class Transport:
             generator: source of times, noise and dropped conditions, on x0's device.
 
         Returns:
-            `loss`; beside it `velocity_mse` and `velocity_cosine` when the cosine loss is on. Scalars, float32.
+            `loss`; where it has other terms too, `velocity_mse`, `velocity_cosine` when the cosine loss is on, and
+            `guide_mse` of the head for internal guidance. Scalars, float32.
         """
         x0 = x0.float()
         t = self.sample_t(len(x0), generator, x0.device)
         noise = normal(x0.shape, generator, x0.device)
         x_t, velocity = interpolate(x0, noise, t)
-        prediction = model(x_t, t, conditions.with_dropout(self.label_dropout, generator).inputs).float()
+        y = conditions.with_dropout(self.label_dropout, generator).inputs
+        guided = self.internal_guidance_weight > 0
+        outputs = model(x_t, t, y, with_guide=True) if guided else (model(x_t, t, y),)
+        predictions = [output.float() for output in outputs]
         if self.prediction == "x":
-            prediction, velocity = (velocity_of(x, x_t, t, MIN_LOSS_TIME) for x in (prediction, x0))
-        squared = F.mse_loss(prediction, velocity)
-        if not self.cosine_weight:
-            return {"loss": squared}
-        cosine = 1 - F.cosine_similarity(prediction, velocity, dim=-1).mean()
-        return {"loss": squared + self.cosine_weight * cosine, "velocity_mse": squared, "velocity_cosine": cosine}
+            *predictions, velocity = (velocity_of(x, x_t, t, MIN_LOSS_TIME) for x in (*predictions, x0))
+        squared = F.mse_loss(predictions[0], velocity)
+        losses = {"loss": squared}
+        if guided:
+            losses["guide_mse"] = F.mse_loss(predictions[1], velocity)
+            losses["loss"] = losses["loss"] + self.internal_guidance_weight * losses["guide_mse"]
+        if self.cosine_weight:
+            cosine = 1 - F.cosine_similarity(predictions[0], velocity, dim=-1).mean()
+            losses |= {"loss": losses["loss"] + self.cosine_weight * cosine, "velocity_cosine": cosine}
+        return losses if len(losses) == 1 else {**losses, "velocity_mse": squared}

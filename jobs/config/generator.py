@@ -62,6 +62,23 @@ class GeneratorConfig(TrainConfig):
         group="Transport",
         omit_default=True,
     )
+    internal_guidance_weight: float = setting(
+        0.0,
+        "Weight of the loss of a second head behind an early block, by which sampling can guide the generator at no "
+        "second pass (0.5 to 1); 0 = no head.",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Internal guidance",
+        omit_default=True,
+    )
+    internal_guidance_depth: int | None = setting(
+        None,
+        "Blocks before that head; two sevenths of them when absent (8 of 28).",
+        metavar="BLOCKS",
+        low=1,
+        group="Internal guidance",
+        omit_default=True,
+    )
     label_dropout: float = setting(
         0.1,
         "Share of samples trained without their label or caption (not stated in the paper; SiT's and STARFlow's 0.1).",

@@ -161,6 +161,21 @@ class SampleConfig:
         metavar="SPANS",
         group="How",
     )
+    internal_guidance_scale: float = setting(
+        1.0,
+        "Guidance by the generator's own early head, at no second pass; 1 = none (published: 1.4 to 2.3).",
+        metavar="SCALE",
+        low=0.0,
+        group="How",
+        omit_default=True,
+    )
+    internal_guidance_interval: str = setting(
+        "1,0.1",
+        "Span of t of that guidance, as for --guidance-interval.",
+        metavar="SPANS",
+        group="How",
+        omit_default=True,
+    )
     solver: str = setting(
         "euler",
         "euler (the paper's with guidance), heun (two evaluations a step), or sde (the paper's without).",

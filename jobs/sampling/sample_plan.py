@@ -52,6 +52,11 @@ def plan_samples(config: SampleConfig, models: Models) -> SamplePlan:
             f"autoguidance: expected a generator that takes classes, captions or nothing just as {generator.path} "
             f"does; {guide_model.path} does not"
         )
+    if config.internal_guidance_scale != 1 and generator.model_config().get("internal_guidance_depth") is None:
+        raise ValueError(
+            f"internal_guidance_scale: expected a generator with a head for it; {generator.path} has none; train it "
+            "with generator.internal_guidance_weight above 0"
+        )
     if is_unconditional(generator):
         return _plan_unconditional(config, generator)
     if takes_text(generator):

@@ -115,6 +115,7 @@ class Sampler:
                 guidance=parse_guidance(config.guidance_interval, config.guidance_scale) if guided else (),
                 solver=config.solver,
                 guide_model=self.guide_model,
+                internal_guidance=parse_guidance(config.internal_guidance_interval, config.internal_guidance_scale),
             )
         return SampledBatch(latents.float().cpu().numpy(), self.latent_decoder.decode(latents))
 

@@ -1,7 +1,8 @@
 """The families of generators: a new one is a file in `fae`, an entry here, and its settings in GeneratorConfig."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import Any
 
@@ -54,6 +55,8 @@ class Family:
         return {part.name for part in fields(self.training)} | set(self.model_settings)
 
 
+GUIDE_HEAD = ("internal_guidance_depth",)
+
 FAMILIES = {
     "lightning-dit": Family(
         {
@@ -63,9 +66,10 @@ FAMILIES = {
         LIGHTNING_DIT,
         DiffusionGenerator,
         Transport,
+        GUIDE_HEAD,
     ),
-    "dit": Family({"class": ("fae.models.dit", "DiT")}, LIGHTNING_DIT, DiffusionGenerator, Transport),
-    "mmdit": Family({"text": ("fae.models.mmdit", "MMDiT")}, MMDIT, DiffusionGenerator, Transport),
+    "dit": Family({"class": ("fae.models.dit", "DiT")}, LIGHTNING_DIT, DiffusionGenerator, Transport, GUIDE_HEAD),
+    "mmdit": Family({"text": ("fae.models.mmdit", "MMDiT")}, MMDIT, DiffusionGenerator, Transport, GUIDE_HEAD),
     "starflow": Family(
         {"class": ("fae.models.starflow", "StarFlow"), "text": ("fae.models.starflow", "StarFlow")},
         STARFLOW,
@@ -82,6 +86,8 @@ def new_model(
     """A fresh model of latents (h, w, c), given classes, or captions such as the empty one."""
     height, width, channels = row_shape
     family = FAMILIES[config.model]
+    sizes = family.sizes[config.size]
+    config = _with_guide_head(config, sizes.get("depth", 0))
     own = {name: getattr(config, name) for name in family.model_settings}
     if empty_caption is None:
         condition_arguments = {"num_classes": num_classes}
@@ -91,7 +97,14 @@ def new_model(
             "pooled_dim": empty_caption.pooled.shape[-1],
         }
     model = family.model(config.condition)
-    return model(in_channels=channels, grid=(height, width), **condition_arguments, **family.sizes[config.size], **own)
+    return model(in_channels=channels, grid=(height, width), **condition_arguments, **sizes, **own)
+
+
+def _with_guide_head(config: GeneratorConfig, depth: int) -> GeneratorConfig:
+    """The settings with the block before the head for internal guidance: 8 of 28, 4 of 12, 2 of 6, as in its paper."""
+    if not config.internal_guidance_weight:
+        return replace(config, internal_guidance_depth=None)
+    return replace(config, internal_guidance_depth=config.internal_guidance_depth or math.ceil(depth * 2 / 7))
 
 
 def with_model(

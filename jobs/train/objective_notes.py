@@ -1,16 +1,25 @@
 """What a person should know of a generator's objective before hours of training."""
 
+from dataclasses import fields
+
 from jobs.config import GeneratorConfig
 from jobs.train.families import FAMILIES
+
+DEFAULTS = GeneratorConfig()
+OF_FAMILIES = set().union(*(family.settings for family in FAMILIES.values()))
+OF_METHODS = [
+    part.name for part in fields(GeneratorConfig) if part.metadata["omit_default"] and part.name in OF_FAMILIES
+]
 
 
 def objective_notes(config: GeneratorConfig) -> list[str]:
     """Settings that work against each other, or that this family does not read."""
-    notes = []
-    if "prediction" not in FAMILIES[config.model].settings:
-        if config.prediction != "velocity":
-            notes.append(f"generator.prediction is not used: {config.model} predicts neither velocity nor x")
-    elif config.prediction == "x" and config.time_distribution == "uniform":
+    unread = set(OF_METHODS) - FAMILIES[config.model].settings
+    changed = [name for name in OF_METHODS if name in unread and getattr(config, name) != getattr(DEFAULTS, name)]
+    notes = [f"generator.{name} is not used: {config.model} has no such method" for name in changed]
+    if config.internal_guidance_depth is not None and not config.internal_guidance_weight:
+        notes.append("generator.internal_guidance_depth is not used: generator.internal_guidance_weight is 0")
+    if "prediction" not in unread and config.prediction == "x" and config.time_distribution == "uniform":
         notes.append(
             "generator.prediction x with uniform times: nearly all of the loss is of small t (mean weight 39, with "
             "logit-normal times 3 to 11); set generator.time_distribution logit-normal"

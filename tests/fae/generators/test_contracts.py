@@ -67,6 +67,14 @@ class TestXPrediction(ClassContract):
         return DiffusionGenerator(awake(self.model()), Transport(shift=0.4, prediction="x"), MEAN, STD)
 
 
+class TestInternalGuidance(ClassContract):
+    def model(self):
+        return LightningDiT(CHANNELS, GRID, 3, **SIZE, internal_guidance_depth=1)
+
+    def make(self):
+        return DiffusionGenerator(awake(self.model()), Transport(internal_guidance_weight=0.5), MEAN, STD)
+
+
 class TestUnconditional(ClassContract):
     conditional = False
 
