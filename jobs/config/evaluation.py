@@ -48,6 +48,12 @@ class EvalConfig:
         low=8,
         group="What is evaluated",
     )
+    weights: str = setting(
+        "ema",
+        "Of a decoder's or autoencoder's run the averaged weights, or the raw ones that the optimizer left.",
+        choices=("ema", "raw"),
+        group="What is evaluated",
+    )
     max_rejected: float = setting(
         0.01,
         "Share of unreadable images above which the command ends with an error.",

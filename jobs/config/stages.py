@@ -191,6 +191,13 @@ class SampleConfig:
         group="How",
         omit_default=True,
     )
+    weights: str = setting(
+        "ema",
+        "The generator's averaged weights, or the raw ones that the optimizer left.",
+        choices=("ema", "raw"),
+        group="How",
+        omit_default=True,
+    )
     autoguidance: str | None = setting(
         None,
         "Guide by this weaker generator (name or path) instead of by the null class or empty caption.",

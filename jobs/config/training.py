@@ -89,7 +89,7 @@ class TrainConfig:
     )
     preview_every: int = setting(
         0,
-        "Steps between two preview grids, and a generator's held-out metrics; 0 = none.",
+        "Steps between two preview grids and held-out metrics of averaged and raw weights; 0 = none.",
         metavar="STEPS",
         low=0,
         group="Watching",

@@ -10,7 +10,7 @@ import torch
 
 from fae.models import PixelDecoder, PixelVAE
 from jobs.evaluation.image_sets import Batch, StoreImages
-from jobs.runs import RunFolder, load_model
+from jobs.runs import RunFolder, load_weights
 from jobs.train import Rebuild, rebuilder, reconstruct
 
 
@@ -18,7 +18,8 @@ from jobs.train import Rebuild, rebuilder, reconstruct
 class Reconstructions:
     """What a decoder makes of a store's features, through the autoencoder (its mean) when there is one.
 
-    Without a decoder it is what an autoencoder that decodes to pixels makes of the images.
+    Without a decoder it is what an autoencoder that decodes to pixels makes of the images. `raw` is the kind of the run
+    whose raw weights count, as the optimizer left them, instead of its averaged ones.
     """
 
     originals: StoreImages
@@ -26,6 +27,7 @@ class Reconstructions:
     autoencoder: RunFolder | None
     device: torch.device
     rejected: dict[str, str] = field(default_factory=dict)
+    raw: str | None = None
 
     @property
     def size(self) -> int:
@@ -48,6 +50,7 @@ class Reconstructions:
             "count": self.total,
             "size": self.size,
             "crop": None,
+            **({"raw": self.raw} if self.raw else {}),
         }
 
     def batches(self, rows: int) -> Iterator[Batch]:
@@ -68,15 +71,20 @@ class Reconstructions:
     @cached_property
     def _vae(self) -> PixelVAE:
         assert self.autoencoder is not None
-        model: PixelVAE = load_model(PixelVAE, self.autoencoder.model_path, self.device)
+        model: PixelVAE = load_weights(PixelVAE, self.autoencoder, self.device, self._weights_of(self.autoencoder))
         return model
 
     @cached_property
     def _model(self) -> PixelDecoder:
         assert self.decoder is not None
-        model: PixelDecoder = load_model(PixelDecoder, self.decoder.model_path, self.device)
+        model: PixelDecoder = load_weights(PixelDecoder, self.decoder, self.device, self._weights_of(self.decoder))
         return model
 
     @cached_property
     def _rebuild(self) -> Rebuild | None:
-        return rebuilder(self.autoencoder, self.device) if self.autoencoder else None
+        if self.autoencoder is None:
+            return None
+        return rebuilder(self.autoencoder, self.device, self._weights_of(self.autoencoder))
+
+    def _weights_of(self, run: RunFolder) -> str:
+        return "raw" if run.record.kind == self.raw else "ema"

@@ -3,11 +3,12 @@ from .parallel import Losses as Losses
 from .parallel import LossFunction as LossFunction
 from .parallel import Ranks as Ranks
 from .parallel import blocks_of as blocks_of
+from .train_loop import Trained as Trained
+from .train_loop import train as train
 from .trainer import Evaluation as Evaluation
 from .trainer import Preview as Preview
 from .trainer import Stateful as Stateful
 from .trainer import Trainer as Trainer
-from .trainer import train as train
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
 from .training_inputs import evaluation_rows as evaluation_rows

@@ -1,8 +1,7 @@
-"""One training loop for every model: resume, step, log, save; an interrupted run equals an uninterrupted one."""
+"""A model in training: its state, one step of it, what a checkpoint keeps, and its averaged and raw weights."""
 
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
@@ -13,7 +12,7 @@ from torch import nn
 from fae.optim import EMA, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from fae.rng import BatchGenerator
 from jobs.config import TrainConfig
-from jobs.executors import OnProgress, autocast, pick_dtype
+from jobs.executors import autocast, pick_dtype
 from jobs.loop.finite import FiniteGuard
 from jobs.loop.parallel import (
     SINGLE_PROCESS,
@@ -26,16 +25,15 @@ from jobs.loop.parallel import (
     shard,
     spread_like,
     whole_tensor,
-    with_loss,
 )
-from jobs.loop.stopping import TrainingStopped, stop_signals
-from jobs.runs import CheckpointWriter, MetricsLog, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
+from jobs.runs import CheckpointWriter, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
 from stores import JointLoader, Loader
 from stores.format import splitmix64
 
-__all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed", "train"]
+__all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed"]
 Preview = Callable[[nn.Module, int], None]
-Evaluation = Callable[[nn.Module], dict[str, float]]
+Evaluation = Callable[[nn.Module], dict[str, Any]]
+RAW_SUFFIX = "_raw"
 
 
 class Stateful(Protocol):
@@ -183,70 +181,27 @@ class Trainer:
 
     def averaged(self) -> nn.Module:
         """A copy of the model in eval mode with the averaged weights; every rank must ask."""
-        if self._unsharded is None:
-            return self.ema.averaged(self.model)
-        self._unsharded.load_state_dict(gathered({**self.model.state_dict(), **self.ema.state_dict()}))
+        return self.ema.averaged(self.model) if self._unsharded is None else self._gathered(self.ema.state_dict())
+
+    def raw(self) -> nn.Module:
+        """A copy of the model in eval mode with the weights of the last step; every rank must ask.
+
+        Of a model that is spread over ranks this is the module that `averaged` gives too: use them in turn.
+        """
+        return copy.deepcopy(self.model).eval() if self._unsharded is None else self._gathered({})
+
+    def _gathered(self, weights: dict[str, torch.Tensor]) -> nn.Module:
+        assert self._unsharded is not None
+        self._unsharded.load_state_dict(gathered({**self.model.state_dict(), **weights}))
         return self._unsharded.to(self.device).eval()
 
-
-def train(
-    trainer: Trainer,
-    loss_function: LossFunction,
-    on_progress: OnProgress,
-    preview: Preview | None = None,
-    evaluation: Evaluation | None = None,
-) -> nn.Module:
-    """Train to `config.steps` and return the averaged model in eval mode.
-
-    `loss_function(model, batch, generator)` returns named losses, `loss` among them, each a mean over the batch's rows;
-    every draw it makes comes from `generator` through `fae.rng`, which is seeded by (seed, step), so that a resumed
-    run draws what an uninterrupted one does. Every `config.preview_every` steps `preview` shows the averaged model, and
-    the metrics that `evaluation` finds for it stand in the next line of metrics.
-
-    Raises:
-        LeaseHeldError: another process has taken over this training; nothing more is written.
-        TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
-        TrainingDiverged: more steps than `config.skip_nan` had a loss or gradient that is not finite.
-    """
-    config, run, ranks = trainer.config, trainer.run, trainer.ranks
-    metrics = trainer.resume()
-    module = with_loss(trainer.model, loss_function, ranks)
-    with (
-        MetricsLog(run.path, trainer.step, config.batch_size, writes=ranks.is_main) as log,
-        stop_signals() as stopped,
-        trainer.writer() as writer,
-        closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
-    ):
-        if metrics is not None:
-            log.load_state_dict(metrics, trainer.device)
-        on_progress(trainer.step, config.steps, {})
-        while trainer.step < config.steps:
-            started = time.perf_counter()
-            batch = next(batches)
-            waited_seconds = time.perf_counter() - started
-            losses = trainer.forward_backward(module, batch)
-            norm, skipped = trainer.optimizer_step(losses)
-            log.add(losses, norm, skipped, waited_seconds)
-            writer.check()
-            last = trainer.step == config.steps
-            due = config.preview_every > 0 and trainer.step % config.preview_every == 0
-            averaged = trainer.averaged() if due and (preview or evaluation) else None
-            if evaluation and averaged is not None and ranks.is_main:
-                log.add_metrics(evaluation(averaged))
-            if trainer.step % config.log_every == 0 or last:
-                run.check_lease()
-                skipped_steps = trainer.guard.verdict(str(run.path))
-                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped_steps)
-                on_progress(trainer.step, config.steps, facts)
-            if trainer.step % config.save_every == 0 or last or stopped.is_set():
-                trainer.guard.verdict(str(run.path))
-                trainer.save(writer, log.state_dict(), log.loss)
-            if preview and averaged is not None and ranks.is_main and not last:
-                preview(averaged, trainer.step)
-            if stopped.is_set() and not last:
-                writer.wait()
-                raise TrainingStopped(trainer.step, run.path)
-    return trainer.averaged()
+    def evaluate(self, evaluation: Evaluation, raw: bool) -> dict[str, Any]:
+        """Metrics of the averaged weights, or of the raw ones with names that end so; every rank must ask."""
+        model = self.raw() if raw else self.averaged()
+        metrics = evaluation(model) if self.ranks.is_main else {}
+        if not raw:
+            return metrics
+        return {f"{name}{RAW_SUFFIX}": value for name, value in metrics.items() if isinstance(value, float)}
 
 
 def _parts(batch: dict[str, torch.Tensor], count: int) -> Iterator[dict[str, torch.Tensor]]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from jobs.config import TrainConfig, ingredient_settings
-from jobs.loop.parallel import SINGLE_PROCESS, Ranks
+from jobs.loop.parallel import SINGLE_PROCESS, Ranks, blocks_of
 from stores import JointLoader, Loader, Store
 
 # These settings change how a run is monitored or fed, never its weights (but for the order of sums).
@@ -33,13 +33,21 @@ def decisive(config: TrainConfig) -> dict[str, Any]:
     return {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
 
 
-def prepare(model: nn.Module, config: TrainConfig) -> None:
-    """Turn on what the settings ask of a model before training: recomputed activations, compilation."""
+def prepare(model: nn.Module, config: TrainConfig, by_blocks: bool = False) -> None:
+    """Turn on what the settings ask of a model before training: recomputed activations, compilation.
+
+    Args:
+        model: The model to train.
+        config: Its settings.
+        by_blocks: Compile each block of layers instead of the whole, for losses that ask for the last layer's gradient
+            before the backward pass: a compiled graph can be walked once only, and not in part.
+    """
     for module in model.modules():
         if config.gradient_checkpointing and hasattr(module, "gradient_checkpointing"):
             cast(Any, module).gradient_checkpointing = True
     if config.compile:
-        model.compile()
+        for part in blocks_of(model) if by_blocks else [model]:
+            part.compile()
 
 
 def batches(

@@ -17,7 +17,9 @@ from .checkpoint_writer import CheckpointWriter as CheckpointWriter
 from .metrics_log import MetricsLog as MetricsLog
 from .metrics_log import newest_metrics as newest_metrics
 from .metrics_log import read_metrics as read_metrics
+from .models import checkpoint_weights as checkpoint_weights
 from .models import load_model as load_model
+from .models import load_weights as load_weights
 from .run_folder import Models as Models
 from .run_folder import RunFolder as RunFolder
 from .run_folder import newest as newest

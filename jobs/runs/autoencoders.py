@@ -7,7 +7,7 @@ import torch
 
 from fae.models import FeatureAutoencoder, PixelVAE
 from jobs.config import AutoencoderConfig
-from jobs.runs.models import load_model
+from jobs.runs.models import load_model, load_weights
 from jobs.runs.run_folder import RunFolder
 from stores import Store
 
@@ -21,8 +21,8 @@ def load_autoencoder(folder: Path, device: torch.device) -> Autoencoder:
     return load_model(kind, folder, device)
 
 
-def load_feature_autoencoder(run: RunFolder, device: torch.device) -> FeatureAutoencoder:
-    """The finished feature autoencoder of a run.
+def load_feature_autoencoder(run: RunFolder, device: torch.device, weights: str = "ema") -> FeatureAutoencoder:
+    """The finished feature autoencoder of a run, with its averaged weights (`ema`) or those of the last step (`raw`).
 
     Raises:
         ValueError: it is a VAE of pixels, which rebuilds no features.
@@ -32,7 +32,7 @@ def load_feature_autoencoder(run: RunFolder, device: torch.device) -> FeatureAut
             f"{run.path}: expected an autoencoder of features; received a VAE of pixels, which rebuilds none; "
             "name another one with --autoencoder"
         )
-    model: FeatureAutoencoder = load_model(FeatureAutoencoder, run.model_path, device)
+    model: FeatureAutoencoder = load_weights(FeatureAutoencoder, run, device, weights)
     return model
 
 

@@ -47,9 +47,9 @@ class MetricsLog:
         self.timed += 1
         self.waited_seconds += waited_seconds
 
-    def add_metrics(self, metrics: dict[str, float]) -> None:
-        """Take in metrics measured at this step, for the next line."""
-        self.metrics |= metrics
+    def add_metrics(self, metrics: dict[str, Any]) -> None:
+        """Take in metrics measured at this step, for the next line; counts and words are left out."""
+        self.metrics |= {name: value for name, value in metrics.items() if isinstance(value, float)}
 
     def state_dict(self) -> dict[str, Any]:
         """The interval so far, as JSON values; waits for the device."""
@@ -85,6 +85,17 @@ class MetricsLog:
         self.loss = facts.get("loss")
         self._start()
         return {**facts, "wait_share": line["wait_share"]}
+
+    def write_metrics(self, step: int, metrics: dict[str, Any]) -> None:
+        """Add metrics of the trained model to the last line, that of this step, or write a line of their own."""
+        found = {name: value for name, value in metrics.items() if isinstance(value, float)}
+        if self.board is None or not found:
+            return
+        lines = read_metrics(self.file)
+        last = lines.pop() if lines and lines[-1]["step"] == step else {"step": step}
+        _replace(self.file, [*lines, last | found])
+        for name, value in found.items():
+            self.board.add_scalar(name, value, step)
 
     def _start(self) -> None:
         self.sums = {}
@@ -126,5 +137,8 @@ def newest_metrics(file: Path) -> dict[str, float] | None:
 
 
 def _drop_after(file: Path, step: int) -> None:
-    kept = [line for line in read_metrics(file) if line["step"] <= step]
-    replace_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    _replace(file, [line for line in read_metrics(file) if line["step"] <= step])
+
+
+def _replace(file: Path, lines: list[dict[str, float]]) -> None:
+    replace_file(file, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -12,6 +12,7 @@ from .report_images import guidance_grid as guidance_grid
 from .report_images import nearest_images as nearest_images
 from .report_images import rebuilt_images as rebuilt_images
 from .sample_plan import SamplePlan as SamplePlan
+from .sample_plan import guidance_notes as guidance_notes
 from .sample_plan import plan_samples as plan_samples
 from .sample_plan import with_fitting_guidance as with_fitting_guidance
 from .sample_store import PIXELS as PIXELS

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jobs.config import SampleConfig, parse_classes, parse_ids
+from fae.sampling import parse_guidance
+from jobs.config import GeneratorConfig, SampleConfig, parse_classes, parse_ids
 from jobs.runs import Models, RunFolder
 from jobs.sampling.prompts import condition_of, is_unconditional, prompt_texts, takes_text
 
@@ -80,6 +81,26 @@ def with_fitting_guidance(config: SampleConfig, models: Models) -> SampleConfig:
     if models.guide_model is not None or not is_unconditional(models.generator):
         return config
     return replace(config, guidance_scale=1.0, guidance_interval=SampleConfig.guidance_interval)
+
+
+def guidance_notes(config: SampleConfig, generator: RunFolder, guide_model: bool = False) -> list[str]:
+    """What a person should know before guiding: that the generator never learned the condition it is guided away from.
+
+    Args:
+        config: The samples' settings.
+        generator: The generator that makes them, or made them.
+        guide_model: Whether a weaker generator guides instead of the empty condition.
+    """
+    spans = parse_guidance(config.guidance_interval, config.guidance_scale)
+    learned = float(generator.record.config.get("label_dropout", GeneratorConfig.label_dropout)) > 0
+    if learned or guide_model or is_unconditional(generator) or all(span.scale == 1.0 for span in spans):
+        return []
+    empty = "caption" if takes_text(generator) else "class"
+    return [
+        f"{generator.path.name} was trained with label dropout 0: its empty {empty}, from which guidance leads away, "
+        "is untrained: take guidance scale 1, a weaker generator to guide by (autoguidance), or train it with label "
+        "dropout above 0"
+    ]
 
 
 def trained_ids(generator: RunFolder) -> list[int] | None:

@@ -88,7 +88,7 @@ class SampleWorker:
 
     def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config = StoreWriter.open(store), config
-        self.sampler = Sampler.load(models, pick_device(device), config.checkpoint)
+        self.sampler = Sampler.load(models, pick_device(device), config)
         self.inference_pool = InferencePool(self.sampler.latent_decoder.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:

@@ -78,9 +78,10 @@ class Sampler:
     prompts: PromptEncoder | None = None
 
     @classmethod
-    def load(cls, models: Models, device: torch.device, checkpoint: int | None = None) -> "Sampler":
-        """The finished models on a device; the generator as it was after `checkpoint` steps, when one is named."""
-        generator = load_generator(models.generator, device, checkpoint)
+    def load(cls, models: Models, device: torch.device, config: SampleConfig | None = None) -> "Sampler":
+        """The finished models on a device; the generator with the weights that `config` names."""
+        config = config or SampleConfig()
+        generator = load_generator(models.generator, device, config.checkpoint, config.weights)
         return cls(
             generator,
             LatentDecoder.load(models.autoencoder, models.decoder, device),

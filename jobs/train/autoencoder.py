@@ -63,14 +63,17 @@ def _train(
     prepare(fresh, config)
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config.kl_weight, config.reduction)
     loader = batches(features, [fresh.reads], config, device, ranks)
-    model = train(Trainer(run, config, fresh, loader, device, ranks=ranks), loss, on_progress)
+    evaluation = partial(_metrics, features=features, device=device)
+    trainer = Trainer(run, config, fresh, loader, device, ranks=ranks)
+    trained = train(trainer, loss, on_progress, evaluation=evaluation)
     if ranks.is_main:
-        assert isinstance(model, Autoencoder)
-        model.save_pretrained(run.model_path)
-        run.finish(_metrics(model, features, device))
+        assert isinstance(trained.model, Autoencoder)
+        trained.model.save_pretrained(run.model_path)
+        run.finish(trained.metrics)
 
 
-def _metrics(model: Autoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+def _metrics(model: nn.Module, features: Store, device: torch.device) -> dict[str, Any]:
+    assert isinstance(model, Autoencoder)
     if isinstance(model, PixelVAE):
         return pixel_vae_metrics(model, features, device)
     return autoencoder_metrics(model, features, device)

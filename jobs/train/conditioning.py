@@ -45,11 +45,23 @@ def condition_notes(latents: Store, config: GeneratorConfig) -> list[str]:
         return [
             f"no training row of {latents.url} has a label: the generator is unconditional (as with --condition none)"
         ]
-    if condition == "text":
-        empty = sum(not row for row in latents.index["caption"].to_pylist())
-        return [f"{empty} of {latents.num_rows} rows have no caption: they train the empty one"] if empty else []
+    notes = _caption_notes(latents) if condition == "text" else _class_notes(latents) if condition == "class" else []
+    if condition != "none" and config.label_dropout == 0:
+        notes.append(
+            "label dropout 0: the empty condition stays untrained, so previews are made without guidance, and samples "
+            "can be guided by a weaker generator alone"
+        )
+    return notes
+
+
+def _caption_notes(latents: Store) -> list[str]:
+    empty = sum(not row for row in latents.index["caption"].to_pylist())
+    return [f"{empty} of {latents.num_rows} rows have no caption: they train the empty one"] if empty else []
+
+
+def _class_notes(latents: Store) -> list[str]:
     known = trained_classes(latents)
-    if condition != "class" or not known:
+    if not known:
         return []
     ids = range(count_classes(latents))
     unseen = sorted(set(ids) - set(known))

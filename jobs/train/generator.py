@@ -17,7 +17,7 @@ from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.loop import Evaluation, Losses, Ranks, Trainer, batches, launch, prepare, train
-from jobs.runs import RunError, RunFolder, checkpoints, load_model, load_parts, step_of
+from jobs.runs import RunFolder, checkpoint_weights, load_model
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
     check_condition,
@@ -103,14 +103,16 @@ def _train(
     prepare(generator.model, config)
     loader = batches(latents, ["latents"], config, device, ranks, (text, TEXT_ARRAYS) if text else None)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
-    preview, evaluation = previewer(latents, run.path / "previews", text), _evaluator(latents, text)
-    averaged = train(trainer, generator_loss, on_progress, preview, evaluation)
+    preview = previewer(latents, run.path / "previews", text, guided=config.label_dropout > 0)
+    evaluation = _evaluator(latents, text)
+    trained = train(trainer, generator_loss, on_progress, preview, evaluation)
     if ranks.is_main:
+        averaged = trained.model
         assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
         sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}
         sizes["parameters"] = sum(p.numel() for p in averaged.parameters())
-        run.finish(sizes | held_out_metrics(averaged, latents, text))
+        run.finish(sizes | trained.metrics)
 
 
 def build_generator(latents: Store, config: GeneratorConfig, text: Store | None = None) -> Generator:
@@ -151,8 +153,12 @@ def save_generator(generator: Generator, folder: Path) -> None:
         save_empty_caption(generator.empty_caption, folder)
 
 
-def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None = None) -> Generator:
-    """The finished generator of a run in eval mode, or as it was after `checkpoint` steps (averaged weights).
+def load_generator(
+    run: RunFolder, device: torch.device, checkpoint: int | None = None, weights: str = "ema"
+) -> Generator:
+    """The finished generator of a run in eval mode, or as it was after `checkpoint` steps.
+
+    Its weights are the averaged ones (`ema`), or those that the optimizer left (`raw`).
 
     Raises:
         RunError: there is no such checkpoint.
@@ -163,19 +169,13 @@ def load_generator(run: RunFolder, device: torch.device, checkpoint: int | None 
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
     empty_caption = load_empty_caption(run.model_path)
     generator = with_model(model, config, statistics["mean"], statistics["std"], empty_caption).to(device).eval()
-    return generator if checkpoint is None else _as_after(generator, run, checkpoint, device)
-
-
-def _as_after(generator: Generator, run: RunFolder, step: int, device: torch.device) -> Generator:
-    kept = {step_of(path): path for path in checkpoints(run.path / "checkpoints")}
-    if step not in kept:
-        raise RunError(
-            f"{run.path}: expected a kept checkpoint of step {step}; there are {', '.join(map(str, kept)) or 'none'}; "
-            "train with generator.keep_every (and save_every) such that it is kept"
-        )
-    ema = EMA(generator)
-    ema.load_state_dict(load_parts(kept[step], device)["ema"])
-    return ema.averaged(generator)
+    if weights == "raw":
+        generator.load_state_dict(checkpoint_weights(run, device, checkpoint, raw=True))
+    elif checkpoint is not None:
+        ema = EMA(generator)
+        ema.load_state_dict(checkpoint_weights(run, device, checkpoint))
+        return ema.averaged(generator)
+    return generator
 
 
 def _evaluator(latents: Store, text: Store | None) -> Evaluation:

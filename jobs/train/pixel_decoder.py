@@ -107,19 +107,20 @@ def _train(
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
-    prepare(model, config)
+    prepare(model, config, by_blocks=config.discriminator != "none" and config.adaptive_weight)
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
     loader = batches(features, ["features", "pixels"], config, device, ranks)
     trainer = Trainer(run, config, model, loader, device, extras, ranks)
     loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
     preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
-    averaged = train(trainer, loss, on_progress, preview)
+    evaluation = partial(image_metrics, features=features, rebuild=rebuild if autoencoder else None, device=device)
+    trained = train(trainer, loss, on_progress, preview, evaluation)
     if ranks.is_main:
-        assert isinstance(averaged, PixelDecoder)
-        averaged.save_pretrained(run.model_path)
-        preview(averaged, config.steps)
-        run.finish(image_metrics(averaged, features, rebuild if autoencoder else None, device))
+        assert isinstance(trained.model, PixelDecoder)
+        trained.model.save_pretrained(run.model_path)
+        preview(trained.model, config.steps)
+        run.finish(trained.metrics)
 
 
 def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
@@ -170,9 +171,12 @@ def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
     return noised
 
 
-def rebuilder(autoencoder: RunFolder, device: torch.device) -> Rebuild:
-    """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator."""
-    model = load_feature_autoencoder(autoencoder, device).requires_grad_(False)
+def rebuilder(autoencoder: RunFolder, device: torch.device, weights: str = "ema") -> Rebuild:
+    """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator.
+
+    `weights`: the averaged ones (`ema`), or those that the optimizer left (`raw`).
+    """
+    model = load_feature_autoencoder(autoencoder, device, weights).requires_grad_(False)
 
     @torch.no_grad()
     def rebuilt(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

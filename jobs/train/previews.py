@@ -19,21 +19,23 @@ from stores import Store
 CONDITIONS = 10
 EACH = 4
 STEPS = 30
+GUIDANCE_SCALE = 2.0
 
 
-def previewer(latents: Store, folder: Path, text: Store | None = None) -> Preview:
+def previewer(latents: Store, folder: Path, text: Store | None = None, guided: bool = True) -> Preview:
     """Saves latents of some classes, or of the first captions of held-out rows, and an image in the store's colors.
 
     Classes without training rows are left out; of an unconditional generator there are samples of different seeds.
 
     `latents` (N, h, w, c) come with `labels` (N,): the class, or the caption's number in the metadata `captions`, a
-    JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` decodes the saved latents.
+    JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` decodes the saved latents. `guided`:
+    towards the condition, for a model that was trained without one too.
     """
 
     def preview(model: nn.Module, step: int) -> None:
         assert isinstance(model, Generator)
         conditions, labels, texts = _shown(model, latents, text)
-        guidance = () if model.unconditional else parse_guidance("1,0", 2.0)
+        guidance = parse_guidance("1,0", GUIDANCE_SCALE) if guided and not model.unconditional else ()
         made = model.sample(
             conditions, range(len(labels)), steps=STEPS, guidance=guidance, solver="euler", guide_model=None
         ).cpu()

@@ -97,7 +97,7 @@ def make_samples(
     """Make the images of a folder that is not complete; its record is written last."""
     use_threads(runtime.threads)
     plan = plan_samples(config, models)
-    sampler = Sampler.load(models, pick_device(runtime.device), config.checkpoint)
+    sampler = Sampler.load(models, pick_device(runtime.device), config)
     shutil.rmtree(folder.path, ignore_errors=True)
     entries: list[dict[str, Any]] = []
     latents: list[np.ndarray] = []

@@ -1,6 +1,6 @@
 """The stage commands: extract, train-ae, train-decoder, encode and train-gen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,18 @@ def report(runner: "StageRunner") -> None:
     """End a stage command: what was done, as JSON for programs."""
     last = runner.outcomes[-1]
     if last.metrics and not runner.dry_run:
-        runner.output.say("  ".join(f"{name} {format_fact(value)}" for name, value in last.metrics.items()))
+        runner.output.say("  ".join(metric_texts(last.metrics)))
     runner.output.result(last.as_record())
+
+
+def metric_texts(metrics: Mapping[str, Any]) -> list[str]:
+    """Each metric with its value; those of raw weights in brackets behind those of averaged ones."""
+    raw = {name: metrics[f"{name}_raw"] for name in metrics if f"{name}_raw" in metrics}
+    shown = {name: value for name, value in metrics.items() if name.removesuffix("_raw") not in raw or name in raw}
+    return [
+        f"{name} {format_fact(value)}{f' (raw {format_fact(raw[name])})' if name in raw else ''}"
+        for name, value in shown.items()
+    ]
 
 
 @click.command("extract", cls=FaeCommand)

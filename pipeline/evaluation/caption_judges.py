@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from jobs.config import EvalConfig
+from jobs.config import EvalConfig, SampleConfig
 from jobs.evaluation import Captioned, HeadJudge, StoreImages, TowerJudge
 from jobs.runs import RunFolder
-from jobs.sampling import text_of
+from jobs.sampling import guidance_notes, text_of
 from pipeline.artifacts import LATENTS_FILE, SAMPLES_FILE, find_store, latents_of, runs_of
 from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import Store
@@ -51,6 +51,13 @@ def caption_judge(
         say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
         return None
     return HeadJudge(real, captions, samples, device, config.seed)
+
+
+def sample_notes(root: Path, made: EvaluatedSet) -> list[str]:
+    """What a person should know of samples that are evaluated: that their guidance followed what was never trained."""
+    settings, generator = made.made_by.get("sample", {}), _generator_of(root, made)
+    known = {name: settings[name] for name in SampleConfig.__dataclass_fields__.keys() & settings.keys()}
+    return guidance_notes(SampleConfig(**known), generator, bool(made.made_by.get("weak_sha256"))) if generator else []
 
 
 def captioned(made: EvaluatedSet) -> Captioned | None:

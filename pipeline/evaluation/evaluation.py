@@ -26,7 +26,7 @@ from jobs.evaluation import (
 from jobs.executors import pick_device, use_threads
 from pipeline.artifacts import RecordArtifact
 from pipeline.console import Output, Watcher
-from pipeline.evaluation.caption_judges import caption_judge
+from pipeline.evaluation.caption_judges import caption_judge, sample_notes
 from pipeline.evaluation.image_locations import EvaluatedSet, open_sets
 from pipeline.evaluation.record import (
     evaluation_file,
@@ -70,6 +70,8 @@ def evaluate(
     """
     threads, device = use_threads(runtime.threads), pick_device(runtime.device)
     made, reference = open_sets(root, location, config, device, threads, features, decoder)
+    for note in sample_notes(root, made):
+        output.say(f"eval: {note}")
     judge = caption_judge(root, made, config, device, output.say, latents, text)
     record = Evaluator(root, config, device, threads, output, watchers, judge).evaluate(made, reference, export)
     output.table(metric_rows(record))

@@ -29,7 +29,7 @@ from stores.format import MANIFEST
 from stores.sources import open_source
 
 # What samples were made with, as it is listed beside their metrics.
-TOLD = ("labels", "seed", "steps", "solver", "guidance_scale", "guidance_interval")
+TOLD = ("labels", "seed", "weights", "steps", "solver", "guidance_scale", "guidance_interval")
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,16 @@ def open_sets(
     """
     selection, reference = ImageSelection(config.split, config.count, config.size, threads), None
     if (Path(text) / RUN_FILE).is_file():
-        made = open_reconstructions(root, RunFolder.open(Path(text)), features, decoder, selection, device)
+        run = RunFolder.open(Path(text))
+        made = open_reconstructions(root, run, features, decoder, selection, device, config.weights)
         reference = originals_of(made)
     else:
         made = open_set(root, text, "samples", selection)
+        if config.weights != EvalConfig.weights:
+            raise ValueError(
+                f"eval.weights {config.weights}: expected a decoder's or autoencoder's run; received images "
+                f"{text}; make samples with `fae-pipe sample --weights {config.weights}`"
+            )
     if config.reference is not None:
         wanted = ImageSelection(config.reference_split, config.reference_count, config.size or made.size, threads)
         reference = open_set(root, config.reference, "features", wanted)
@@ -143,10 +149,12 @@ def open_reconstructions(
     decoder: str | None,
     selection: ImageSelection,
     device: torch.device,
+    weights: str = "ema",
 ) -> EvaluatedSet:
     """What a decoder's run makes of the images of its feature store (its autoencoder in between, if it has one).
 
     An autoencoder's run is judged through the newest decoder made for it. `features` and `decoder` name others.
+    `weights`: whether the run's own are the averaged ones (`ema`), or those that the optimizer left (`raw`).
 
     Raises:
         ValueError: another kind of run, or a feature store of another encoder.
@@ -169,7 +177,8 @@ def open_reconstructions(
         "autoencoder": str(autoencoder.path) if autoencoder else None,
         "features": store.url,
     }
-    images = Reconstructions(originals, decoder_run, autoencoder, device)
+    raw = run.record.kind if weights == "raw" else None
+    images = Reconstructions(originals, decoder_run, autoencoder, device, raw=raw)
     return EvaluatedSet(str(run.path), run.path.name, images, None, run.path, made_by)
 
 

@@ -22,7 +22,8 @@ from fae.metrics.lite0 import Lite0Features, fd_lite0, lite0_moments
 from fae.models.autoencoder import FeatureAutoencoder
 from fae.models.pixel_decoder import PixelDecoder
 from jobs.config.stages import DecoderConfig
-from jobs.loop.trainer import Trainer, train
+from jobs.loop.train_loop import train
+from jobs.loop.trainer import Trainer
 from jobs.loop.training_inputs import batches, decisive
 from jobs.runs.models import load_model
 from jobs.runs.run_folder import RunFolder
@@ -75,7 +76,7 @@ def tuned_on_pca(root: Path, features: Store, noised: RunFolder, pca: PCA, confi
     trainer = Trainer(run, config, model, batches(features, ["features", "pixels"], config, CPU), CPU)
     loss = decoder_loss(trainer, lambda x, generator: pca(x), config, build_perceptual(config, CPU), None)
     with Output().progress("train-decoder on PCA", "steps") as report:
-        averaged = train(trainer, loss, report)
+        averaged = train(trainer, loss, report).model
     assert isinstance(averaged, PixelDecoder)
     averaged.save_pretrained(run.model_path)
     run.finish({})

@@ -15,7 +15,8 @@ from fae.rng import normal
 from jobs.config.stages import TrainConfig
 from jobs.loop.finite import TrainingDiverged
 from jobs.loop.stopping import TrainingStopped
-from jobs.loop.trainer import Trainer, step_seed, train
+from jobs.loop.train_loop import train
+from jobs.loop.trainer import Trainer, step_seed
 from jobs.runs.checkpoint_listing import checkpoints, read_state, step_of
 from jobs.runs.metrics_log import read_metrics
 from jobs.runs.run_folder import RunFolder
@@ -151,12 +152,12 @@ def test_a_signal_in_the_last_step_lets_the_run_finish(trainer_at):
             signal.raise_signal(signal.SIGINT)
         return loss_function(model, batch, generator)
 
-    assert not train(trainer, signalling, lambda *_: None).training
+    assert not train(trainer, signalling, lambda *_: None).model.training
 
 
 def test_the_averaged_model_is_returned_in_eval_mode(trainer_at):
     trainer = trainer_at("average")
-    averaged = train(trainer, loss_function, lambda *_: None)
+    averaged = train(trainer, loss_function, lambda *_: None).model
     assert not averaged.training
     for name, value in averaged.named_parameters():
         assert torch.equal(value, trainer.ema.state_dict()[name])

@@ -58,3 +58,18 @@ def test_an_interval_of_skipped_steps_has_no_loss(tmp_path):
     (line,) = read_metrics(tmp_path / "metrics.jsonl")
     assert "loss" not in line
     assert line["skipped_steps"] == 2
+
+
+def test_metrics_of_the_trained_model_stand_in_its_last_line_however_often_it_is_finished(tmp_path):
+    for loss_step in (2, None):  # None: finished again by another process
+        with MetricsLog(tmp_path, 2 if loss_step is None else 0, batch_size=2) as log:
+            if loss_step:
+                log.add({"loss": ONE}, ONE, ZERO, 0.0)
+                log.write(2, 0.1, 0)
+            log.write_metrics(2, {"psnr_db": 20.0, "psnr_db_raw": 19.5, "rows": 8, "split": "val"})
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert (line["loss"], line["psnr_db"], line["psnr_db_raw"]) == (1.0, 20.0, 19.5)
+    assert "rows" not in line
+    with MetricsLog(tmp_path, 4, batch_size=2) as log:
+        log.write_metrics(4, {"psnr_db": 21.0})
+    assert read_metrics(tmp_path / "metrics.jsonl")[1] == {"step": 4, "psnr_db": 21.0}

@@ -1,11 +1,15 @@
 """A pixel decoder and its discriminator, stopped in the middle, end where an undisturbed run ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from jobs.config.stages import DecoderConfig, RuntimeConfig
 from jobs.runs.checkpoint_listing import checkpoints
+from jobs.runs.metrics_log import read_metrics
 from jobs.train.pixel_decoder import train_decoder
 from stores import ArraySpec, StoreWriter, new_index
 
@@ -69,9 +73,17 @@ def test_resuming_restores_the_discriminator_too(features, tmp_path):
 
 
 def test_the_adversary_changes_the_decoder(features, tmp_path):
-    from dataclasses import replace
-
     plain = replace(CONFIG, discriminator="none")
     judged = train_decoder(tmp_path, "judged", features, None, CONFIG, RUNTIME, lambda *_: None)
     alone = train_decoder(tmp_path, "alone", features, None, plain, RUNTIME, lambda *_: None)
     assert judged.weights_sha256 != alone.weights_sha256
+
+
+@pytest.mark.slow  # half a minute of code generation
+def test_a_compiled_decoder_trains_with_the_adaptive_weight(features, tmp_path):
+    torch.compiler.reset()
+    eager = train_decoder(tmp_path, "eager", features, None, CONFIG, RUNTIME, lambda *_: None)
+    compiled = train_decoder(tmp_path, "c", features, None, replace(CONFIG, compile=True), RUNTIME, lambda *_: None)
+    first, second = (read_metrics(run.path / "metrics.jsonl")[-1] for run in (eager, compiled))
+    assert first["adversarial_weight"] > 0
+    assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from jobs.config.stages import GeneratorConfig, RuntimeConfig, SampleConfig
 from jobs.runs.run_folder import Models, RunFolder
-from jobs.sampling.sample_plan import plan_samples, with_fitting_guidance
+from jobs.sampling.sample_plan import guidance_notes, plan_samples, with_fitting_guidance
 from jobs.train.conditioning import condition_notes, with_condition
 from jobs.train.generator import generator_ingredients, load_generator, train_generator
 from stores import ArraySpec, Store, StoreWriter, new_index
@@ -122,3 +122,15 @@ def test_ids_without_images_are_named_and_left_out(gaps, tmp_path):
     assert set(previews["labels"].tolist()) == {1, 3, 12}
     run.record = replace(run.record, class_ids=None)  # a record of before
     assert plan_samples(SampleConfig(num=5), models(run)).labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_guidance_of_a_generator_that_never_dropped_its_labels_is_warned_of(gaps, tmp_path):
+    config = replace(TINY, label_dropout=0.0, preview_every=1)
+    assert "previews are made without guidance" in condition_notes(gaps, config)[-1]
+    run = trained(tmp_path, gaps, config)
+    guided = SampleConfig(guidance_scale=2.0)
+    (note,) = guidance_notes(guided, run)
+    assert "was trained with label dropout 0: its empty" in note
+    assert guidance_notes(replace(guided, guidance_interval="paper", guidance_scale=1.0), run) == [note]
+    assert guidance_notes(SampleConfig(), run) == guidance_notes(guided, run, guide_model=True) == []
+    assert guidance_notes(guided, trained(tmp_path, gaps, TINY)) == []

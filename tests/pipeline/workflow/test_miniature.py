@@ -110,7 +110,7 @@ def test_a_checkpoint_is_the_generator_as_it_was(world):
     last = load_generator(run_folder, torch.device("cpu"), checkpoint=4)
     for (name, expected), value in zip(finished.state_dict().items(), last.state_dict().values(), strict=True):
         torch.testing.assert_close(value, expected, msg=name)
-    with pytest.raises(ValueError, match="expected a kept checkpoint of step 2; there are 4; train with"):
+    with pytest.raises(ValueError, match="expected a kept checkpoint of step 2; received 4; train with"):
         load_generator(RunFolder.open(run_folder.path), torch.device("cpu"), checkpoint=2)
 
 
