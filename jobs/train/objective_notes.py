@@ -12,7 +12,7 @@ OF_METHODS = [
 ]
 
 
-def objective_notes(config: GeneratorConfig) -> list[str]:
+def method_notes(config: GeneratorConfig) -> list[str]:
     """Settings that work against each other, or that this family does not read."""
     unread = set(OF_METHODS) - FAMILIES[config.model].settings
     changed = [name for name in OF_METHODS if name in unread and getattr(config, name) != getattr(DEFAULTS, name)]

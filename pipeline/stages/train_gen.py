@@ -24,11 +24,11 @@ class TrainGenerator(RunStage):
 
     def job(self, context: StageContext, latents: Store, text: Store | None = None) -> Job[RunFolder]:
         """Train on latents with their classes or captions alone."""
-        from jobs.train import condition_notes, generator_ingredients, objective_notes, train_generator
+        from jobs.train import condition_notes, generator_ingredients, method_notes, train_generator
 
         root, recipe = context.root, context.recipe
         config, name = recipe.generator, recipe.name
-        for note in [*condition_notes(latents, config), *objective_notes(config)]:
+        for note in [*condition_notes(latents, config), *method_notes(config)]:
             context.output.say(f"{self.name}: {note}")
         artifact = RunArtifact(root, self.spec.makes, name, generator_ingredients(latents, config, text))
         return Job(

@@ -1,17 +1,17 @@
 from jobs.config.generator import GeneratorConfig
-from jobs.train.objective_notes import objective_notes
+from jobs.train.objective_notes import method_notes
 
 
 def test_the_defaults_and_a_fitting_choice_need_no_note():
-    assert objective_notes(GeneratorConfig()) == []
-    assert objective_notes(GeneratorConfig(prediction="x", time_distribution="logit-normal")) == []
+    assert method_notes(GeneratorConfig()) == []
+    assert method_notes(GeneratorConfig(prediction="x", time_distribution="logit-normal")) == []
 
 
 def test_x_prediction_with_uniform_times_is_noted():
-    (note,) = objective_notes(GeneratorConfig(prediction="x"))
+    (note,) = method_notes(GeneratorConfig(prediction="x"))
     assert "logit-normal" in note
 
 
 def test_a_flow_says_that_it_predicts_neither():
-    (note,) = objective_notes(GeneratorConfig(model="starflow", prediction="x"))
+    (note,) = method_notes(GeneratorConfig(model="starflow", prediction="x"))
     assert note.startswith("generator.prediction is not used: starflow")
