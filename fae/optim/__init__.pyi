@@ -1,4 +1,12 @@
 from .ema import EMA as EMA
+from .ema_bank import POWER as POWER
+from .ema_bank import EMABank as EMABank
+from .ema_bank import Snapshot as Snapshot
+from .ema_bank import member_of as member_of
+from .ema_bank import parse_average as parse_average
+from .ema_bank import reconstruct as reconstruct
+from .muon import MUON_RULES as MUON_RULES
+from .muon import block_matrices as block_matrices
 from .optimizers import learning_rate as learning_rate
 from .optimizers import load_optimizer_tensors as load_optimizer_tensors
 from .optimizers import make_optimizer as make_optimizer

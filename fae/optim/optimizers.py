@@ -1,11 +1,14 @@
-"""AdamW and the learning rate as a pure function of the step, so that going on needs no scheduler state."""
+"""Optimizers, and the learning rate as a pure function of the step, so that going on needs no scheduler state."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
 
+from fae.optim.muon import MuonWithAdamW, block_matrices
+
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("constant", "cosine", "constant-then-cosine")
 # Devices for which torch has a one-kernel AdamW.
 FUSED_DEVICES = frozenset({"cuda", "cpu", "mps", "xpu"})
@@ -31,16 +34,19 @@ def learning_rate(step: int, steps: int, peak: float, warmup_steps: int = 0, sch
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - hold) / (1 - hold)))
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, without: Collection[nn.Parameter] = ()
+) -> list[dict[str, object]]:
     """Trainable parameters in two groups: weights of linear and convolution layers decay, nothing else does.
 
     Norms, biases, embeddings and tables do not decay; not stated in the paper, the common choice for
-    transformers. A parameter shared by two modules is listed once.
+    transformers. A parameter shared by two modules is listed once, those of `without` never.
     """
+    left_out = {id(value) for value in without}
     decayed_ids = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     }
-    trainable = [value for value in model.parameters() if value.requires_grad]
+    trainable = [value for value in model.parameters() if value.requires_grad and id(value) not in left_out]
     decayed = [value for value in trainable if id(value) in decayed_ids]
     kept = [value for value in trainable if id(value) not in decayed_ids]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
@@ -53,17 +59,34 @@ def make_optimizer(
     beta1: float = 0.9,
     beta2: float = 0.999,
     weight_decay: float = 0.0,
-) -> torch.optim.AdamW:
+    kind: str = "adamw",
+) -> torch.optim.Optimizer:
     """AdamW over the model's trainable parameters, fused where the device has such a kernel, by lists elsewhere.
 
-    Betas (0.9, 0.999) and the rate 1e-4 are the paper's; weight decay is not stated there.
+    Betas (0.9, 0.999) and the rate 1e-4 are the paper's; weight decay is not stated there. With `kind` muon the
+    matrices of the model's blocks are Muon's.
+
+    Raises:
+        ValueError: an unknown kind, or a model without blocks for Muon.
     """
+    if kind not in OPTIMIZERS:
+        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}; received {kind!r}")
+    matrices = block_matrices(model) if kind == "muon" else []
+    if kind == "muon" and not matrices:
+        raise ValueError("optimizer muon: expected a model with blocks of linear layers; use adamw")
+    adamw = _adamw(model, parameter_groups(model, weight_decay, matrices), learning_rate, (beta1, beta2))
+    return MuonWithAdamW(matrices, adamw, weight_decay) if matrices else adamw
+
+
+def _adamw(
+    model: nn.Module, groups: list[dict[str, object]], learning_rate: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
     devices = {value.device.type for value in model.parameters() if value.requires_grad}
     fused = devices <= FUSED_DEVICES
     return torch.optim.AdamW(
-        parameter_groups(model, weight_decay),
+        groups,
         lr=learning_rate,
-        betas=(beta1, beta2),
+        betas=betas,
         fused=fused,
         foreach=None if fused else True,
     )

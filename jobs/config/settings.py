@@ -48,7 +48,9 @@ def ingredient_settings(config: Any) -> dict[str, Any]:
         for field in dataclasses.fields(config)
         if field.metadata.get("omit_default") and getattr(config, field.name) == field.default
     }
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in omitted}
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in omitted}
+    # As JSON has them: what is compared with a record must be equal to it.
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 def check(config: Any, section: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jobs.config.settings import setting
 
+OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -20,7 +21,15 @@ class TrainConfig:
         low=1,
         group="Training",
     )
-    learning_rate: float = setting(1e-4, "Peak learning rate of AdamW.", metavar="RATE", low=0.0, group="Training")
+    optimizer: str = setting(
+        "adamw",
+        "adamw (the paper), or muon: Muon for the matrices of the blocks, AdamW for all other weights, at the same "
+        "learning rate and weight decay.",
+        choices=OPTIMIZERS,
+        group="Training",
+        omit_default=True,
+    )
+    learning_rate: float = setting(1e-4, "Peak learning rate.", metavar="RATE", low=0.0, group="Training")
     schedule: str = setting(
         "cosine",
         "Learning rate after the warm-up.",
@@ -35,7 +44,11 @@ class TrainConfig:
         group="Training",
     )
     weight_decay: float = setting(
-        0.0, "AdamW weight decay (not stated in the paper).", metavar="RATE", low=0.0, group="Training"
+        0.0,
+        "Weight decay of linear and convolution layers (not stated in the paper).",
+        metavar="RATE",
+        low=0.0,
+        group="Training",
     )
     beta2: float = setting(0.999, "AdamW's second momentum.", metavar="BETA", low=0.0, high=1.0, group="Training")
     clip_norm: float | None = setting(
@@ -52,6 +65,14 @@ class TrainConfig:
         True,
         "Ramp that decay up from 0, so that the average spans a tenth of a short run and forgets its random start.",
         group="Training",
+    )
+    ema_bank: tuple[str, ...] = setting(
+        (),
+        "A further average of the weights: a decay such as 0.999, or power:SIGMA such as power:0.05 (EDM2's power "
+        "functions by relative width, of which others are reconstructed afterwards); may be repeated.",
+        metavar="NAME",
+        group="Training",
+        omit_default=True,
     )
     compile: bool = setting(False, "Compile the model with torch.compile.", group="Training")
     gradient_checkpointing: bool = setting(

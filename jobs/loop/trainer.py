@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from fae.optim import EMA, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from fae.optim import EMA, EMABank, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from fae.rng import BatchGenerator
 from jobs.config import TrainConfig
 from jobs.executors import autocast, pick_dtype
@@ -64,14 +64,19 @@ class Trainer:
     ranks: Ranks = SINGLE_PROCESS
     step: int = 0
     ema: EMA = field(init=False)
+    ema_bank: EMABank = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
     guard: FiniteGuard = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
         self._unsharded = shard(self.model) if self.ranks.sharded else None
-        self.optimizer = make_optimizer(self.model, beta2=self.config.beta2, weight_decay=self.config.weight_decay)
-        self.ema = EMA(self.model, self.config.ema_decay, self.config.ema_warmup)
+        config = self.config
+        self.optimizer = make_optimizer(
+            self.model, beta2=config.beta2, weight_decay=config.weight_decay, kind=config.optimizer
+        )
+        self.ema = EMA(self.model, config.ema_decay, config.ema_warmup)
+        self.ema_bank = EMABank(self.model, config.ema_bank, config.ema_warmup)
         self.guard = FiniteGuard(self.device, self.config.skip_nan)
         self._generator = BatchGenerator(self.device)
         self._precision = autocast(self.device, pick_dtype(self.config.precision, self.device))
@@ -90,6 +95,8 @@ class Trainer:
         like: dict[str, torch.Tensor] = dict(self.model.state_dict())
         self.model.load_state_dict(spread_like(parts["model"], like))
         self.ema.load_state_dict(spread_like(parts["ema"], like))
+        if self.ema_bank.members:
+            self.ema_bank.load_state_dict(spread_like(parts["ema_bank"], self.ema_bank.state_dict()))
         numbered = [value for group in self.optimizer.param_groups for value in group["params"]]
         moments = {name: numbered[int(name.partition(".")[0])] for name in parts["optimizer"]}
         load_optimizer_tensors(self.optimizer, spread_like(parts["optimizer"], moments))
@@ -124,6 +131,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
+            **({"ema_bank": self.ema_bank.state_dict()} if self.ema_bank.members else {}),
             **{name: extra.state_dict() for name, extra in self.extras.items()},
         }
         if self.ranks.sharded:
@@ -171,12 +179,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         skipped = self.guard.check(losses, norm, self.step + 1)
-        # The fused AdamW reads this as it would a gradient scaler's finding: 1 = change nothing.
+        # The optimizer reads this as the fused AdamW does a gradient scaler's finding: 1 = change nothing.
         self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.ema.update(self.model, self.step)
+        self.ema_bank.update(self.model, self.step)
         return norm, skipped
 
     def averaged(self) -> nn.Module:

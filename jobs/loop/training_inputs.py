@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fae.optim import MUON_RULES
 from jobs.config import TrainConfig, ingredient_settings
 from jobs.loop.parallel import SINGLE_PROCESS, Ranks, blocks_of
 from stores import JointLoader, Loader, Store
@@ -29,8 +30,9 @@ NOT_IN_WEIGHTS = frozenset(
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide the trained weights."""
-    return {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
+    """The settings that decide the trained weights, with the rules of an optimizer that has some."""
+    settings = {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
+    return {**settings, "muon": MUON_RULES} if config.optimizer == "muon" else settings
 
 
 def prepare(model: nn.Module, config: TrainConfig, by_blocks: bool = False) -> None:

@@ -4,6 +4,7 @@ from .autoencoders import build_pixel_vae as build_pixel_vae
 from .autoencoders import load_autoencoder as load_autoencoder
 from .autoencoders import load_feature_autoencoder as load_feature_autoencoder
 from .autoencoders import new_autoencoder as new_autoencoder
+from .averages import checkpoint_average as checkpoint_average
 from .checkpoint import Rotation as Rotation
 from .checkpoint import load_newest as load_newest
 from .checkpoint import load_parts as load_parts
