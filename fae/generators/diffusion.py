@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fae.generators.alignment import Alignment
 from fae.generators.base import Batch, Generator
 from fae.rng import noise_stream
 from fae.sampling import (
@@ -42,17 +43,31 @@ class DiffusionGenerator(Generator):
     ) -> None:
         super().__init__(model, latent_mean, latent_std, empty_caption)
         self.transport = transport
+        self.alignment: Alignment | None = None
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """The transport's losses of a batch.
 
         Args:
-            batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; and what `conditions`
-                takes.
+            batch: `latents` (N, h, w, c), or (N, h, w, 2·c) moments of which one draw is taken; what `conditions`
+                takes; and `features` (N, h, w, C) of the same images where tokens are aligned with them.
             generator: source of every draw.
         """
         x0 = self.sample_posterior(batch["latents"], generator)
-        return self.transport.loss(self.model, x0, self.conditions(batch), generator)
+        alignment = self.alignment
+        if alignment is None:
+            return self.transport.loss(self.model, x0, self.conditions(batch), generator)
+        kept: list[torch.Tensor] = []
+
+        def model(x: torch.Tensor, t: torch.Tensor, y: Any, **how: bool) -> Any:
+            *predictions, tokens = self.model(x, t, y, tokens_of=alignment.config.block, **how)
+            kept.append(tokens)
+            return tuple(predictions) if how else predictions[0]
+
+        losses = self.transport.loss(model, x0, self.conditions(batch), generator)
+        term = alignment(kept[0], batch["features"]) if alignment.active else alignment.idle()
+        own = {"velocity_mse": losses["loss"]} | losses
+        return {**own, "loss": losses["loss"] + alignment.config.weight * term, "alignment": term}
 
     @torch.no_grad()
     def held_out(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from fae.models.final_layer import guide_head
+from fae.models.final_layer import guide_head, with_extras
 from fae.nn import Grid, check_grid, init_linears, run_block
 
 # DiT was made for integer steps of a 1,000-step diffusion; t in [0, 1] is stretched to them.
@@ -74,11 +74,14 @@ class DiT(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.transformer.proj_out_1.weight)
         nn.init.zeros_(self.transformer.proj_out_2.weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False, tokens_of: int | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
 
-        With `with_guide` the prediction of the head for internal guidance comes as a second one. The blocks are called
-        here, as diffusers' model does, which lets nobody see the tokens between two of them.
+        With `with_guide` the prediction of the head for internal guidance comes as a second one, with `tokens_of` the
+        tokens (N, h·w, D) behind that block, counted from 1, as the last one. The blocks are called here, as diffusers'
+        model does, which lets nobody see the tokens between two of them.
 
         Raises:
             ValueError: x has another grid or width than the model.
@@ -86,17 +89,18 @@ class DiT(ModelMixin, ConfigMixin):
         check_grid(x, self.grid, self.in_channels, "latents")
         dit, time = self.transformer, t * TIME_SCALE
         h = dit.pos_embed(x.permute(0, 3, 1, 2))  # (N, h, w, c) -> (N, c, h, w) -> (N, h·w, D)
-        guide = None
+        guide = tokens = None
         for number, block in enumerate(dit.transformer_blocks, 1):
             h = run_block(block, self.gradient_checkpointing, h, None, None, None, time, None, y)
             if with_guide and number == self.internal_guidance_depth:
                 guide = h
+            tokens = h if number == tokens_of else tokens
         c = F.silu(dit.transformer_blocks[0].norm1.emb(time, y, hidden_dtype=h.dtype))
         shift, scale = dit.proj_out_1(c).chunk(2, dim=1)
         out = self._unflattened(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), x.dtype)
-        if guide is None or self.guide_layer is None:
-            return out
-        return out, self._unflattened(self.guide_layer(guide, c), x.dtype)
+        if guide is not None and self.guide_layer is not None:
+            guide = self._unflattened(self.guide_layer(guide, c), x.dtype)
+        return with_extras(out, guide, tokens)
 
     def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
         """(N, h·w, c) → (N, h, w, c)."""

@@ -38,3 +38,9 @@ def guide_head(dim: int, out_channels: int, block: int | None, depth: int) -> Fi
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
     return head
+
+
+def with_extras(out: Tensor, guide: Tensor | None, tokens: Tensor | None) -> Tensor | tuple[Tensor, ...]:
+    """A model's output, with those of the guide head's and of the inner tokens that were asked for."""
+    extras = [extra for extra in (guide, tokens) if extra is not None]
+    return (out, *extras) if extras else out

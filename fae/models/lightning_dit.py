@@ -6,7 +6,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from fae.models.final_layer import FinalLayer, guide_head
+from fae.models.final_layer import FinalLayer, guide_head, with_extras
 from fae.nn import (
     Attention,
     Grid,
@@ -112,10 +112,13 @@ class LightningDiT(ModelMixin, ConfigMixin):
             if name.endswith("adaLN_modulation.weight"):
                 nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False, tokens_of: int | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
 
-        With `with_guide` the prediction of the head for internal guidance comes as a second one.
+        With `with_guide` the prediction of the head for internal guidance comes as a second one, with `tokens_of` the
+        tokens (N, h·w, D) behind that block, counted from 1, as the last one.
 
         Raises:
             ValueError: x has another grid or width than the model.
@@ -123,12 +126,12 @@ class LightningDiT(ModelMixin, ConfigMixin):
         check_grid(x, self.grid, self.in_channels, "latents")
         c = F.silu(self.t_embedder(t) + self.y_embedder(y))  # once for all blocks
         h, c = self._embedded(x, c)
-        guide = None
+        guide = tokens = None
         for number, block in enumerate(self.blocks, 1):
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
             guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
-        out = self._unflattened(self.final_layer(h, c), x.dtype)
-        return out if guide is None else (out, guide)
+            tokens = h if number == tokens_of else tokens
+        return with_extras(self._unflattened(self.final_layer(h, c), x.dtype), guide, tokens)
 
     def _guide(self, h: Tensor, c: Tensor, number: int, dtype: torch.dtype) -> Tensor | None:
         """The guide head's prediction (N, h, w, c), when block `number` is the one before it."""

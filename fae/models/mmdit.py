@@ -10,7 +10,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
 
-from fae.models.final_layer import guide_head
+from fae.models.final_layer import guide_head, with_extras
 from fae.models.text_states import unit_states
 from fae.nn import Grid, JointBlock, check_grid, init_linears, run_block
 from fae.sampling import Captions
@@ -98,11 +98,14 @@ class MMDiT(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.transformer.norm_out.linear.weight)
         nn.init.zeros_(self.transformer.proj_out.weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False, tokens_of: int | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
 
-        With `with_guide` the prediction of the head for internal guidance comes as a second one. The blocks are called
-        here, as diffusers' model does, which lets nobody see the tokens between two of them.
+        With `with_guide` the prediction of the head for internal guidance comes as a second one, with `tokens_of` the
+        tokens (N, h·w, D) behind that block, counted from 1, as the last one. The blocks are called here, as diffusers'
+        model does, which lets nobody see the tokens between two of them.
 
         Raises:
             ValueError: x has another grid or width than the model.
@@ -115,15 +118,16 @@ class MMDiT(ModelMixin, ConfigMixin):
         c = sd3.time_text_embed(t * TIME_SCALE, unit_states(captions.pooled, weight))
         # (N, L) -> (N, h·w + L): latents are always seen.
         seen = {"attention_mask": nn.functional.pad(captions.mask, (h.shape[1], 0), value=True)}
-        guide = None
+        guide = tokens = None
         for number, block in enumerate(sd3.transformer_blocks, 1):
             text, h = run_block(block, self.gradient_checkpointing, h, text, c, seen)
             if with_guide and number == self.internal_guidance_depth:
                 guide = h
+            tokens = h if number == tokens_of else tokens
         out = self._unflattened(sd3.proj_out(sd3.norm_out(h, c)), x.dtype)
-        if guide is None or self.guide_layer is None:
-            return out
-        return out, self._unflattened(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), x.dtype)
+        if guide is not None and self.guide_layer is not None:
+            guide = self._unflattened(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), x.dtype)
+        return with_extras(out, guide, tokens)
 
     def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
         """(N, h·w, c) → (N, h, w, c)."""

@@ -7,6 +7,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - diffusers looks it up in a model's module
 from torch import Tensor, nn
 
+from fae.models.final_layer import with_extras
 from fae.models.lightning_dit import LightningDiT
 from fae.models.text_states import unit_states
 from fae.nn import Grid, RMSNorm, attend, check_grid, init_linears, run_block, to_heads
@@ -105,11 +106,12 @@ class TextLightningDiT(LightningDiT):
                 nn.init.zeros_(weight)
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False, tokens_of: int | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
 
-        With `with_guide` the prediction of the head for internal guidance comes as a second one.
+        With `with_guide` the prediction of the head for internal guidance comes as a second one, with `tokens_of` the
+        tokens (N, h·w, D) behind that block, counted from 1, as the last one.
 
         Raises:
             ValueError: x has another grid or width than the model.
@@ -119,10 +121,10 @@ class TextLightningDiT(LightningDiT):
         h, c = self._embedded(x, F.silu(self.t_embedder(t) + self.pooled_embedder(captions.pooled)))
         # (N, L, C) -> (N, L, D)
         states = self.context_embedder(unit_states(captions.states, self.context_embedder.weight)).to(h.dtype)
-        mask, guide = captions.mask, None
+        mask, guide, tokens = captions.mask, None, None
         for number, (cross, block) in enumerate(zip(self.crosses, self.blocks, strict=True), 1):
             h = run_block(cross, self.gradient_checkpointing, h, states, mask)
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
             guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
-        out = self._unflattened(self.final_layer(h, c), x.dtype)
-        return out if guide is None else (out, guide)
+            tokens = h if number == tokens_of else tokens
+        return with_extras(self._unflattened(self.final_layer(h, c), x.dtype), guide, tokens)

@@ -79,6 +79,34 @@ class GeneratorConfig(TrainConfig):
         group="Internal guidance",
         omit_default=True,
     )
+    alignment: str = setting(
+        "none",
+        "Align tokens behind an early block with the frozen encoder's features, read beside the latents: repa, or "
+        "irepa, its spatially normalized kin.",
+        choices=("none", "repa", "irepa"),
+        group="Alignment",
+        omit_default=True,
+    )
+    alignment_weight: float = setting(
+        0.5, "Weight of the alignment.", metavar="WEIGHT", low=0.0, group="Alignment", omit_default=True
+    )
+    alignment_depth: int | None = setting(
+        None,
+        "Blocks before the aligned tokens; two sevenths of them when absent (8 of 28).",
+        metavar="BLOCKS",
+        low=1,
+        group="Alignment",
+        omit_default=True,
+    )
+    alignment_stop: float = setting(
+        1.0,
+        "Share of the steps after which the alignment is dropped in one step (HASTE).",
+        metavar="SHARE",
+        low=0.0,
+        high=1.0,
+        group="Alignment",
+        omit_default=True,
+    )
     label_dropout: float = setting(
         0.1,
         "Share of samples trained without their label or caption (not stated in the paper; SiT's and STARFlow's 0.1).",

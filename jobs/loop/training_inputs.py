@@ -59,10 +59,12 @@ def batches(
     device: torch.device,
     ranks: Ranks = SINGLE_PROCESS,
     beside: tuple[Store, Sequence[str]] | None = None,
+    same_views: bool = False,
 ) -> Loader | JointLoader:
     """The training rows of a store in the order of (seed, epoch), a random view at each visit; this rank's of each.
 
-    `beside` are a store with the same rows and its arrays, of which a batch has a random view too.
+    `beside` are a store with the same rows and its arrays, of which a batch has a random view too, that of the first
+    store with `same_views`.
 
     Raises:
         ValueError: the batch is larger than the training rows, or no multiple of its parts.
@@ -89,7 +91,7 @@ def batches(
     }
     if beside is None:
         return Loader(store, tuple(arrays), **how)
-    return JointLoader(store, beside[0], tuple(arrays), tuple(beside[1]), **how)
+    return JointLoader(store, beside[0], tuple(arrays), tuple(beside[1]), same_views=same_views, **how)
 
 
 def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """The families of generators: a new one is a file in `fae`, an entry here, and its settings in GeneratorConfig."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
-from fae.generators import DiffusionGenerator, FlowGenerator, FlowLoss, Generator
+from fae.generators import DiffusionGenerator, FlowGenerator, FlowLoss, Generator, early_block
 from fae.models import LIGHTNING_DIT, MMDIT, STARFLOW
 from fae.sampling import EmptyCaption, Transport
 from jobs.config import GeneratorConfig
@@ -24,7 +23,7 @@ class Family:
     """For each kind of condition, module and name of the class, made of `in_channels`, `grid`, a preset and
     `model_settings`; of `num_classes` too where it takes classes, `context_dim` and `pooled_dim` where captions."""
     sizes: Mapping[str, Mapping[str, int]]
-    generator: Callable[[Any, Any, torch.Tensor, torch.Tensor, EmptyCaption | None], Generator]
+    generator: type[DiffusionGenerator] | type[FlowGenerator]
     """Of the model, the training, the latents' mean and deviation, and the empty caption where it takes captions."""
     training: type[Any]
     """A dataclass whose fields are settings of GeneratorConfig."""
@@ -52,10 +51,13 @@ class Family:
     @property
     def settings(self) -> set[str]:
         """Names of the settings that this family alone or with others reads."""
-        return {part.name for part in fields(self.training)} | set(self.model_settings)
+        own = {part.name for part in fields(self.training)} | set(self.model_settings)
+        return own | ALIGNED if issubclass(self.generator, DiffusionGenerator) else own
 
 
 GUIDE_HEAD = ("internal_guidance_depth",)
+# Settings of the training that a family's generator takes beside those of `training`.
+ALIGNED = frozenset({"alignment", "alignment_weight", "alignment_depth", "alignment_stop"})
 
 FAMILIES = {
     "lightning-dit": Family(
@@ -104,7 +106,7 @@ def _with_guide_head(config: GeneratorConfig, depth: int) -> GeneratorConfig:
     """The settings with the block before the head for internal guidance: 8 of 28, 4 of 12, 2 of 6, as in its paper."""
     if not config.internal_guidance_weight:
         return replace(config, internal_guidance_depth=None)
-    return replace(config, internal_guidance_depth=config.internal_guidance_depth or math.ceil(depth * 2 / 7))
+    return replace(config, internal_guidance_depth=config.internal_guidance_depth or early_block(depth))
 
 
 def with_model(

@@ -16,7 +16,7 @@ from fae.optim import EMA
 from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.loop import Evaluation, Losses, Ranks, Trainer, batches, launch, prepare, train
+from jobs.loop import Evaluation, Ranks, Trainer, batches, launch, prepare, train
 from jobs.runs import RunFolder, checkpoint_weights, load_model
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
@@ -29,6 +29,14 @@ from jobs.train.conditioning import (
     with_condition,
 )
 from jobs.train.families import FAMILIES, decisive_settings, new_model, with_model
+from jobs.train.generator_alignment import (
+    FEATURES,
+    add_alignment,
+    aligned_features,
+    alignment_ingredients,
+    generator_loss,
+    without_alignment,
+)
 from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
 from stores import Store
@@ -50,6 +58,7 @@ def generator_ingredients(latents: Store, config: GeneratorConfig, text: Store |
     return {
         "latents_content_id": latents.content_id,
         **text_ingredients,
+        **alignment_ingredients(latents, config),
         "generator": decisive_settings(config),
         "format": 1,
     }
@@ -100,18 +109,22 @@ def _train(
 ) -> None:
     torch.manual_seed(config.seed)
     generator = build_generator(latents, config, text)
+    features = aligned_features(latents, config)
+    if features is not None:
+        add_alignment(generator, features, config)
     prepare(generator.model, config)
-    loader = batches(latents, ["latents"], config, device, ranks, (text, TEXT_ARRAYS) if text else None)
+    beside = (features, (FEATURES,)) if features else (text, TEXT_ARRAYS) if text else None
+    loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=features is not None)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
     preview = previewer(latents, run.path / "previews", text, guided=config.label_dropout > 0)
     evaluation = _evaluator(latents, text)
-    trained = train(trainer, generator_loss, on_progress, preview, evaluation)
+    trained = train(trainer, generator_loss(trainer, config), on_progress, preview, evaluation)
     if ranks.is_main:
         averaged = trained.model
         assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
         sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}
-        sizes["parameters"] = sum(p.numel() for p in averaged.parameters())
+        sizes["parameters"] = sum(p.numel() for p in averaged.model.parameters())
         run.finish(sizes | trained.metrics)
 
 
@@ -135,12 +148,6 @@ def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torc
     if len(statistics.mean) == 2 * channels:
         variance = variance + np.exp(statistics.mean[channels:] + statistics.std[channels:] ** 2 / 2)
     return torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance))
-
-
-def generator_loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
-    """The generator's own loss, as the trainer wants it."""
-    assert isinstance(model, Generator)
-    return model.loss(batch, generator)
 
 
 def save_generator(generator: Generator, folder: Path) -> None:
@@ -170,10 +177,10 @@ def load_generator(
     empty_caption = load_empty_caption(run.model_path)
     generator = with_model(model, config, statistics["mean"], statistics["std"], empty_caption).to(device).eval()
     if weights == "raw":
-        generator.load_state_dict(checkpoint_weights(run, device, checkpoint, raw=True))
+        generator.load_state_dict(without_alignment(checkpoint_weights(run, device, checkpoint, raw=True)))
     elif checkpoint is not None:
         ema = EMA(generator)
-        ema.load_state_dict(checkpoint_weights(run, device, checkpoint))
+        ema.load_state_dict(without_alignment(checkpoint_weights(run, device, checkpoint)))
         return ema.averaged(generator)
     return generator
 

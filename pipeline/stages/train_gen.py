@@ -38,7 +38,12 @@ class TrainGenerator(RunStage):
         )
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
-        """Every batch is read from storage, a caption with each latent where the generator takes captions."""
+        """Every batch is read from storage, with each latent a caption where the generator takes captions.
+
+        A generator that is aligned reads the features beside.
+        """
         rows = recipe.generator.steps * recipe.generator.batch_size
-        row_bytes = sum(plan.row_bytes.get(array, 0) for array in ("latents", *TEXT_ARRAYS))
+        aligned = ("features",) if recipe.generator.alignment != "none" else ()
+        arrays = ("latents", *TEXT_ARRAYS, *aligned)
+        row_bytes = sum(plan.row_bytes.get(array, 0) for array in arrays)
         return Work(rows * TRAINING_PASSES * plan.flops["generator"], rows * row_bytes)

@@ -1,4 +1,4 @@
-"""Batches of two stores with the same rows, such as latents and captions: one order, independent random views."""
+"""Batches of two stores with the same rows, such as latents and captions: one order, views drawn alone or together."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,10 +21,11 @@ class JointLoader:
     """A `Loader` of each store in step: a batch has the arrays of both, "row", and "label" of the first.
 
     Rows, order, resume and ranks are as `Loader` promises; a random view of each store is drawn independently, so that
-    a mirrored image meets every caption. Residency "auto" has one budget for both; the larger store streams first. The
-    order is a full shuffle unless one streams. Then shards are shuffled, those of the second store if it streams
-    (captions are the larger ones), else those of the first; the other store is read in the same order, in a few long
-    runs, since its rows are the same. Each store's values are gathered by its own loader; nothing is copied twice.
+    a mirrored image meets every caption; with `same_views` both have the same one. Residency "auto" has one budget for
+    both; the larger store streams first. The order is a full shuffle unless one streams. Then shards are shuffled,
+    those of the second store if it streams (captions are the larger ones), else those of the first; the other store is
+    read in the same order, in a few long runs, since its rows are the same. Each store's values are gathered by its own
+    loader; nothing is copied twice.
 
     Args:
         first: a complete store.
@@ -32,6 +33,8 @@ class JointLoader:
         arrays: names of the arrays of `first` to deliver.
         second_arrays: names of the arrays of `second` to deliver.
         second_view: the view of the second store; `options.view` is that of the first.
+        same_views: a row's view is the same in both, as of latents and the features that they were made of; then
+            `second_view` is not read.
         options: settings of both, see `LoaderOptions`.
         settings: fields of `LoaderOptions` that replace those of `options`.
 
@@ -47,6 +50,7 @@ class JointLoader:
         arrays: tuple[str, ...] = ("latents",),
         second_arrays: tuple[str, ...] = ("states", "length", "pooled"),
         second_view: str | int = RANDOM_VIEW,
+        same_views: bool = False,
         options: LoaderOptions | None = None,
         **settings: Any,
     ) -> None:
@@ -54,7 +58,10 @@ class JointLoader:
             raise ValueError(
                 f"{second.url}: expected the {first.num_rows} rows of {first.url}; received {second.num_rows}"
             )
+        if same_views and first.views != second.views:
+            raise ValueError(f"{second.url}: expected {first.views} views as in {first.url}; received {second.views}")
         options = (options or LoaderOptions()).with_settings(settings)
+        second_view = options.view if same_views else second_view
         rows = first.rows() if options.rows is None else options.rows
         sizes = [
             resident_bytes(first, arrays, len(rows), options.view),
@@ -72,7 +79,7 @@ class JointLoader:
             shared,
             residency=residencies[1],
             view=second_view,
-            view_seed=combine_seeds(options.random_view_seed, _SECOND),
+            view_seed=options.random_view_seed if same_views else combine_seeds(options.random_view_seed, _SECOND),
             labels=False,
         )
 

@@ -1,0 +1,82 @@
+"""Alignment of a generator with the features that its latents were made of."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Generator, early_block
+from jobs.config import GeneratorConfig
+from jobs.loop import Losses, Trainer
+from stores import Store, open_store
+
+FEATURES = "features"
+# In the averages and checkpoints of a training, not in the model that is saved.
+PREFIX = "alignment."
+
+
+def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
+    """The feature store that latents were encoded from, where the settings align a generator with it.
+
+    Raises:
+        ValueError: latents of no feature store, one that is not there any more or has changed, or captions beside.
+    """
+    if config.alignment == "none":
+        return None
+    if config.condition == "text":
+        raise ValueError(
+            f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
+            "of captions, whose batches have two stores already; set generator.alignment none"
+        )
+    place = latents.attributes.get("features")
+    if place is None:
+        raise ValueError(f"{latents.url}: expected latents with their feature store for alignment; received none")
+    if "://" not in place and not Path(place).exists():
+        raise ValueError(
+            f"{latents.url}: expected its feature store at {place}; it is not there; put it back, or set "
+            "generator.alignment none"
+        )
+    features = open_store(place)
+    if features.content_id != latents.manifest.ingredients.get("features_content_id"):
+        raise ValueError(f"{place}: expected the features that {latents.url} was encoded from; their content differs")
+    return features
+
+
+def alignment_ingredients(latents: Store, config: GeneratorConfig) -> dict[str, Any]:
+    """What alignment adds to that which decides the weights."""
+    if config.alignment == "none":
+        return {}
+    return {"features_content_id": latents.manifest.ingredients.get("features_content_id")}
+
+
+def add_alignment(generator: Generator, features: Store, config: GeneratorConfig) -> None:
+    """Give a fresh generator its projector, trained and averaged along with it."""
+    assert isinstance(generator, DiffusionGenerator)
+    sizes: Any = generator.model.config
+    depth = int(sizes.depth)
+    settings = AlignmentConfig(config.alignment, config.alignment_weight, config.alignment_depth or early_block(depth))
+    channels = features.arrays[FEATURES].row_shape[-1]
+    generator.alignment = Alignment(settings, int(sizes.hidden_size), channels, depth)
+
+
+def stop_alignment(trainer: Trainer, config: GeneratorConfig, model: nn.Module) -> None:
+    """Switch the alignment off once the trainer is beyond its share of the steps."""
+    if isinstance(model, DiffusionGenerator) and model.alignment is not None:
+        model.alignment.active = trainer.step < round(config.alignment_stop * config.steps)
+
+
+def without_alignment(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A training's weights without the projector's."""
+    return {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
+
+
+def generator_loss(trainer: Trainer, config: GeneratorConfig) -> Any:
+    """The generator's own loss, as the trainer wants it."""
+
+    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
+        assert isinstance(model, Generator)
+        stop_alignment(trainer, config, model)
+        return model.loss(batch, generator)
+
+    return loss
