@@ -1,6 +1,11 @@
 """The feature autoencoder: one attention layer compresses a frozen encoder's tokens, a transformer rebuilds them."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
@@ -45,6 +50,15 @@ class WithoutNoise(nn.Module):
     def forward(self, mean: Tensor) -> Tensor:
         """(N, T, c) → (N, T, 2·c)."""
         return torch.cat([mean, torch.full_like(mean, NO_NOISE_LOGVAR)], dim=-1)
+
+
+class UnitRMS(nn.Module):
+    """Tokens (N, T, c) scaled to a root mean square of 1 over channels, float32 (PAE, arXiv 2605.07915; GAE)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, c) → (N, T, c)."""
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6)
 
 
 class AttentionEncoder(nn.Module):
@@ -107,6 +121,7 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         decoder_head_dim: channels of a head of the feature decoder (the paper: 64).
         feature_norm: `channel` trains on (x - mean) / std per channel of the store's exact statistics, `none` on x.
             Not stated in the paper; `channel` gives every channel an equal say in the squared error.
+        latent_norm: `none` has a posterior with a variance, `rms` latents of unit root mean square and none.
 
     Parameters for 1536 → 32 on 16×16: encoder 38,166,592, feature decoder 170,428,416, both the paper's to the digit.
     """
@@ -128,10 +143,12 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         decoder_depth: int = 6,
         decoder_head_dim: int = 64,
         feature_norm: str = "channel",
+        latent_norm: str = "none",
     ) -> None:
         super().__init__()
         _check_choice("activation", activation, tuple(ACTIVATIONS))
         _check_choice("feature_norm", feature_norm, ("none", "channel"))
+        _check_choice("latent_norm", latent_norm, ("none", "rms"))
         self.grid: Grid = (grid[0], grid[1])
         self.feature_encoder = self._make_encoder()
         self.feature_decoder = (
@@ -157,20 +174,40 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
             return WithoutNoise()
         if c.encoder == "pca":
             return nn.Sequential(nn.Linear(c.feature_dim, c.latent_channels), WithoutNoise())
+        if c.latent_norm == "rms":
+            return nn.Sequential(self._moments_encoder(c.latent_channels), UnitRMS(), WithoutNoise())
+        return self._moments_encoder(2 * c.latent_channels)
+
+    def _moments_encoder(self, out_dim: int) -> nn.Module:
+        """Features to means and log-variances, or to the means of latents without a variance."""
+        c = self.config
         if c.encoder == "linear":
-            return nn.Linear(c.feature_dim, 2 * c.latent_channels)
+            return nn.Linear(c.feature_dim, out_dim)
         if c.encoder == "attention":
-            return AttentionEncoder(c.feature_dim, 2 * c.latent_channels, c.heads, c.head_dim, c.activation)
+            return AttentionEncoder(c.feature_dim, out_dim, c.heads, c.head_dim, c.activation)
         trunk = TokenTransformer(c.feature_dim, c.feature_dim, 6, c.decoder_head_dim, self.grid)
-        return nn.Sequential(trunk, nn.Linear(c.feature_dim, 2 * c.latent_channels))
+        return nn.Sequential(trunk, nn.Linear(c.feature_dim, out_dim))
 
     def forward(
-        self, x: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, ChannelLastGaussian]:
-        """Features (N, h, w, C) → (x, x̂, posterior) for the loss: x and x̂ normalized, z drawn with `generator`."""
+        self, x: Tensor, generator: torch.Generator | None = None, noise_std: float = 0.0, angles: Sequence[float] = ()
+    ) -> tuple[Any, ...]:
+        """Features (N, h, w, C) → (x, x̂, posterior) for the loss: x and x̂ normalized, z drawn with `generator`.
+
+        Args:
+            x: features as stored.
+            generator: source of every draw.
+            noise_std: deviation of the normal numbers of which each image has one: the deviation of the noise on its
+                latents (GAE, arXiv 2603.10365: 0.25).
+            angles: of perturbed latents, in radians; what each rebuilds to comes after the posterior.
+        """
         x = self.normalize(x)
         posterior = self._posterior(x)
-        return x, self._rebuild(posterior.sample(generator)), posterior
+        z = posterior.sample(generator)
+        if noise_std:
+            scale = noise_std * normal((len(z), 1, 1, 1), generator, z.device)
+            z = z + scale * normal(z.shape, generator, z.device)
+        perturbed = [self._rebuild(rotated(posterior.mean, angle, generator)) for angle in angles]
+        return x, self._rebuild(z), posterior, *perturbed
 
     def encode(self, x: Tensor) -> ChannelLastGaussian:
         """Features (N, h, w, C) as stored → posterior over latents (N, h, w, c).
@@ -224,6 +261,17 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         """Of the weights, so that either half may be held in bf16 while the statistics stay in float32."""
         first = next(module.parameters(), None)
         return torch.float32 if first is None else first.dtype
+
+
+def rotated(z: Tensor, angle: float, generator: torch.Generator | None) -> Tensor:
+    """Latents (N, h, w, c) turned by an angle towards a random direction at a right angle to each token.
+
+    Lengths stay: z·cos + u·sin with u drawn normal, made orthogonal to z and as long as it.
+    """
+    u = normal(z.shape, generator, z.device)
+    u = u - (u * z).sum(-1, keepdim=True) / z.square().sum(-1, keepdim=True).clamp_min(1e-12) * z
+    u = F.normalize(u, dim=-1) * z.norm(dim=-1, keepdim=True)
+    return math.cos(angle) * z + math.sin(angle) * u
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

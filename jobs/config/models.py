@@ -1,12 +1,29 @@
 """The sections of a recipe that train a model: its own settings on top of what all training loops share."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.config.settings import setting
 from jobs.config.training import TrainConfig
 
 PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads images and decodes to pixels
 SIZES = ("tiny", "S", "B", "L", "XL")
+
+
+# What each objective of the autoencoder sets where the settings themselves do not. The weights are PAE's
+# (arXiv 2605.07915), the noise GAE's (arXiv 2603.10365).
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "fae": {},
+    "gae": {"latent_norm": "rms", "latent_noise_std": 0.25},
+    "pae": {"latent_norm": "rms", "structure_weight": 0.2, "manifold_weight": 0.5, "semantic_weight": 1.0},
+}
+PLAIN: dict[str, Any] = {
+    "latent_norm": "none",
+    "latent_noise_std": 0.0,
+    "structure_weight": 0.0,
+    "manifold_weight": 0.0,
+    "semantic_weight": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,56 @@ class AutoencoderConfig(TrainConfig):
     kl_weight: float = setting(
         1e-6, "β, the weight of the KL term (not stated in the paper).", metavar="BETA", low=0.0, group="Model"
     )
+    objective: str = setting(
+        "fae",
+        "What shapes the latents: fae (the paper: KL alone), gae (unit root mean square and noise), or pae (unit root "
+        "mean square with structure, manifold and semantic terms); the settings below replace its own values.",
+        choices=tuple(OBJECTIVES),
+        group="Objective",
+        omit_default=True,
+    )
+    latent_norm: str | None = setting(
+        None,
+        "none = a posterior with a variance and KL, rms = latents of unit root mean square a token and no KL; the "
+        "objective's when absent.",
+        choices=("none", "rms"),
+        group="Objective",
+        omit_default=True,
+    )
+    latent_noise_std: float | None = setting(
+        None,
+        "Spread of the deviation, one an image, of noise on latents while training; the objective's when absent (gae: "
+        "0.25).",
+        metavar="SIGMA",
+        low=0.0,
+        group="Objective",
+        omit_default=True,
+    )
+    structure_weight: float | None = setting(
+        None,
+        "Weight of the difference of cosines between tokens, latents against features; the objective's when absent "
+        "(pae: 0.2).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Objective",
+        omit_default=True,
+    )
+    manifold_weight: float | None = setting(
+        None,
+        "Weight of the agreement of what neighbors of a latent decode to; the objective's when absent (pae: 0.5).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Objective",
+        omit_default=True,
+    )
+    semantic_weight: float | None = setting(
+        None,
+        "Weight of the cosines of rebuilt features, pooled and token by token; the objective's when absent (pae: 1).",
+        metavar="WEIGHT",
+        low=0.0,
+        group="Objective",
+        omit_default=True,
+    )
     reduction: str = setting(
         "mean",
         "mean over numbers, or sum over an image, of error and KL (not stated in the paper).",
@@ -64,6 +131,16 @@ class AutoencoderConfig(TrainConfig):
         choices=("none", "lpips-vgg", "lpips-alex"),
         group="VAE of pixels (pixel-vae)",
     )
+
+    def of_objective(self, name: str) -> Any:
+        """A setting as it was set, else the objective's value, else what the paper's autoencoder has."""
+        value = getattr(self, name)
+        return (PLAIN | OBJECTIVES[self.objective])[name] if value is None else value
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of `fae.losses.LATENT_TERMS` by name."""
+        return {name: self.of_objective(f"{name}_weight") for name in ("structure", "manifold", "semantic")}
 
 
 @dataclass(frozen=True)

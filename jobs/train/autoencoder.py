@@ -1,5 +1,6 @@
 """Train the autoencoder of a feature store; that of features touches neither the frozen encoder nor an image."""
 
+import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fae.losses import fae_loss
+from fae.losses import LatentTermInputs, fae_loss, weighted_terms
 from fae.models import PixelVAE
 from jobs.config import PIXEL_VAE, AutoencoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
@@ -19,9 +20,20 @@ from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
 from jobs.train.reconstruction_metrics import autoencoder_metrics
 from stores import Store
 
+# Angles between a latent and its two perturbations: half-way, and nearly at a right angle (PAE's).
+MANIFOLD_ANGLES = (math.radians(42.5), math.radians(85.0))
+
 # Settings that only the VAE of pixels reads, those that it does not read, and all that the closed form of PCA does.
 OF_VAE = {"vae_width", "vae_perceptual"}
-NOT_OF_VAE = {"heads", "head_dim", "activation", "decoder_depth", "feature_norm", "reduction"}
+OF_OBJECTIVE = {
+    "objective",
+    "latent_norm",
+    "latent_noise_std",
+    "structure_weight",
+    "manifold_weight",
+    "semantic_weight",
+}
+NOT_OF_VAE = {"heads", "head_dim", "activation", "decoder_depth", "feature_norm", "reduction"} | OF_OBJECTIVE
 OF_PCA = {"encoder", "latent_channels", "feature_norm"}
 
 
@@ -61,7 +73,7 @@ def _train(
     pixels = config.encoder == PIXEL_VAE
     fresh: Autoencoder = build_pixel_vae(features, config) if pixels else build_autoencoder(features, config)
     prepare(fresh, config)
-    loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config.kl_weight, config.reduction)
+    loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)
     evaluation = partial(_metrics, features=features, device=device)
     trainer = Trainer(run, config, fresh, loader, device, ranks=ranks)
@@ -79,11 +91,17 @@ def _metrics(model: nn.Module, features: Store, device: torch.device) -> dict[st
     return autoencoder_metrics(model, features, device)
 
 
-def autoencoder_loss(kl_weight: float, reduction: str = "mean") -> LossFunction:
-    """Squared error of normalized features plus β·KL, as a loss function of the trainer."""
+def autoencoder_loss(config: AutoencoderConfig) -> LossFunction:
+    """Squared error of normalized features plus β·KL and the objective's terms, as a loss function of the trainer."""
+    weights, noise_std = config.term_weights, config.of_objective("latent_noise_std")
+    kl_weight = 0.0 if config.of_objective("latent_norm") == "rms" else config.kl_weight
+    angles = MANIFOLD_ANGLES if weights["manifold"] > 0 else ()
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
-        x, x_hat, posterior = model(batch["features"].float(), generator)
-        return fae_loss(x, x_hat, posterior, kl_weight, reduction)
+        x, x_hat, posterior, *perturbed = model(batch["features"].float(), generator, noise_std, angles)
+        losses = fae_loss(x, x_hat, posterior, kl_weight, config.reduction)
+        terms = weighted_terms(LatentTermInputs(x, x_hat, posterior.mean, perturbed), weights)
+        total = sum((weights[name] * term for name, term in terms.items()), losses["loss"])
+        return {**losses, **terms, "loss": total}
 
     return loss

@@ -1,9 +1,11 @@
 """The feature autoencoder: the paper's parameter counts, its scales, its posterior and its files."""
 
+import math
+
 import pytest
 import torch
 
-from fae.models.autoencoder import ChannelLastGaussian, FeatureAutoencoder
+from fae.models.autoencoder import ChannelLastGaussian, FeatureAutoencoder, rotated
 
 ENCODERS = ["attention", "linear", "transformer-6", "none"]
 
@@ -194,3 +196,32 @@ def test_a_foreign_grid_is_refused():
 def test_statistics_of_another_width_are_refused():
     with pytest.raises(ValueError, match="mean: expected 64 finite numbers"):
         small().set_feature_statistics(torch.zeros(32), torch.ones(32))
+
+
+def test_latents_of_unit_root_mean_square_have_no_noise():
+    torch.manual_seed(0)
+    model = FeatureAutoencoder(64, 8, (2, 2), heads=2, head_dim=32, decoder_depth=1, latent_norm="rms")
+    posterior = model.encode(torch.randn(3, 2, 2, 64))
+    torch.testing.assert_close(posterior.mean.square().mean(-1), torch.ones(3, 2, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(posterior.sample(), posterior.mean, atol=1e-5, rtol=0)
+
+
+def test_a_turned_latent_keeps_its_length_and_has_the_angle():
+    z = torch.randn(3, 2, 2, 32, generator=torch.Generator().manual_seed(0))
+    for angle in (0.0, 0.7, 1.5):
+        turned = rotated(z, angle, torch.Generator().manual_seed(1))
+        torch.testing.assert_close(turned.norm(dim=-1), z.norm(dim=-1))
+        cosine = torch.cosine_similarity(turned, z, dim=-1)
+        torch.testing.assert_close(cosine, torch.full_like(cosine, math.cos(angle)), atol=1e-5, rtol=0)
+
+
+def test_noise_has_a_deviation_of_its_own_for_each_image_and_angles_give_rebuilt_neighbors():
+    torch.manual_seed(0)
+    model = FeatureAutoencoder(64, 8, (2, 2), heads=2, head_dim=32, decoder_depth=1, latent_norm="rms")
+    x = torch.randn(3, 2, 2, 64)
+    _, plain, _ = model(x, torch.Generator().manual_seed(1))
+    _, noised, _, half, far = model(x, torch.Generator().manual_seed(1), 0.5, (0.7, 1.5))
+    assert half.shape == far.shape == plain.shape
+    moved = [float((other - plain).detach().square().mean()) for other in (noised, half, far)]
+    assert moved[0] > 0
+    assert moved[1] < moved[2]
