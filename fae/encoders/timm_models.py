@@ -104,6 +104,22 @@ def tapped_layer(spec: EncoderSpec, model: ViT) -> int:
     return depth - 1 if spec.layer is None else spec.layer
 
 
+def tapped_layers(spec: EncoderSpec, model: ViT) -> list[int]:
+    """The blocks, ascending, whose tokens are averaged; the tapped one is the last.
+
+    Raises:
+        EncoderError: a block that the model does not have, or more than there are before it.
+    """
+    last = tapped_layer(spec, model)
+    first = last - (spec.mean_blocks - 1) * spec.mean_stride
+    if first < 0:
+        raise EncoderError(
+            f"mean_blocks: expected at most {last // spec.mean_stride + 1} blocks {spec.mean_stride} apart up to block "
+            f"{last} of {spec.name}; received {spec.mean_blocks}"
+        )
+    return list(range(first, last + 1, spec.mean_stride))
+
+
 def load_model(spec: EncoderSpec, architecture: Architecture, state: dict[str, torch.Tensor], source: str) -> ViT:
     """The model with `state` loaded strictly; timm converts foreign layouts and resamples position tables.
 

@@ -44,6 +44,14 @@ class ExtractConfig:
         low=0,
         group="Encoder",
     )
+    mean_blocks: int = setting(
+        1,
+        "Keep the mean of so many blocks up to that one, each after the norm, out of one pass (RAEv2: 7, two apart).",
+        metavar="BLOCKS",
+        low=1,
+        group="Encoder",
+    )
+    mean_stride: int = setting(1, "Blocks from one of these to the next.", metavar="BLOCKS", low=1, group="Encoder")
     norm: str | None = setting(
         None, "Norm after the tapped block.", choices=("off", "affine-free", "model"), group="Encoder"
     )

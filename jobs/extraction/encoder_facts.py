@@ -37,7 +37,13 @@ class EncoderFacts:
 def encoder_spec(config: ExtractConfig) -> EncoderSpec:
     """The frozen encoder of the settings."""
     return EncoderSpec.from_preset(
-        config.encoder, weights=config.weights, layer=config.layer, norm=config.norm, input_size=config.input_size
+        config.encoder,
+        weights=config.weights,
+        layer=config.layer,
+        norm=config.norm,
+        input_size=config.input_size,
+        mean_blocks=config.mean_blocks,
+        mean_stride=config.mean_stride,
     )
 
 

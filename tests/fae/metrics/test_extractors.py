@@ -133,6 +133,6 @@ def test_without_a_class_token_tokens_are_averaged() -> None:
     import timm
 
     model = timm.create_model("vit_base_patch16_siglip_224.webli", num_classes=0, global_pool="", depth=1).eval()
-    encoder = FrozenEncoder(model, layer=0, norm="model", mean=(0.5,) * 3, std=(0.5,) * 3)
+    encoder = FrozenEncoder(model, layers=[0], norm="model", mean=(0.5,) * 3, std=(0.5,) * 3)
     pixels = torch.from_numpy(images(2, 224))
     torch.testing.assert_close(pooled_tokens(encoder, pixels), encoder(pixels).flatten(1, 2).mean(dim=1))

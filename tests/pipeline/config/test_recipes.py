@@ -1,11 +1,12 @@
 """The built-in recipes: they load, fit together, and keep the paper's numbers."""
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from fae.encoders.image_encoder import EncoderSpec, encoder_shape
 from fae.models.presets import LIGHTNING_DIT
+from jobs.config.settings import ingredient_settings
 from pipeline.config.recipe import STAGE_NAMES, builtin_recipes, dump, load_recipe, parse_recipe
 
 SMALL = [
@@ -16,12 +17,13 @@ SMALL = [
     "imagenette64",
     "imagenette64-starflow",
     "miniature",
+    "miniature-2026",
     "sweep-kl-weight",
 ]
 
 
 def test_the_recipes_are_there():
-    assert builtin_recipes() == [*SMALL[:3], "imagenet256-dinov2-g", *SMALL[3:]]
+    assert builtin_recipes() == [*SMALL[:3], "imagenet256-2026", "imagenet256-dinov2-g", *SMALL[3:]]
 
 
 @pytest.mark.parametrize("name", builtin_recipes())
@@ -75,3 +77,30 @@ def test_the_papers_numbers():
     generator = recipe.generator
     assert LIGHTNING_DIT[generator.size] == {"hidden_size": 1152, "depth": 28, "num_heads": 16}
     assert (generator.shift, recipe.sample.steps) == (0.4, 250)
+
+
+def test_the_recipe_of_later_methods_differs_from_the_papers_by_its_settings_alone():
+    """Same latents, same generator: what is compared is the methods."""
+    recipe, paper = load_recipe("imagenet256-2026"), load_recipe("imagenet256-dinov2-g")
+    assert recipe.autoencoder.latent_channels == paper.autoencoder.latent_channels
+    assert (recipe.generator.model, recipe.generator.size) == (paper.generator.model, paper.generator.size)
+    methods = recipe.generator
+    assert (methods.prediction, methods.time_distribution, methods.optimizer) == ("x", "logit-normal", "muon")
+    assert methods.internal_guidance_weight > 0
+    assert recipe.sample.internal_guidance_scale > 1
+    assert len(methods.ema_bank) == 4
+    assert recipe.autoencoder.objective == "pae"
+    spec = EncoderSpec.from_preset("dinov2-l", mean_blocks=7, mean_stride=2)
+    assert encoder_shape(spec) == (16, 16, 1024)
+
+
+def test_the_papers_recipe_has_none_of_the_later_methods():
+    recipe = load_recipe("imagenet256-dinov2-g")
+    for config in (recipe.autoencoder, recipe.decoder, recipe.generator, recipe.sample):
+        assert ingredient_settings(config).keys() == {
+            name for name in asdict(config) if not _rule(config, name)["omit_default"]
+        }
+
+
+def _rule(config, name):
+    return next(part.metadata for part in fields(config) if part.name == name)
