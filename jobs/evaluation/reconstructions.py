@@ -18,8 +18,8 @@ from jobs.train import Rebuild, rebuilder, reconstruct
 class Reconstructions:
     """What a decoder makes of a store's features, through the autoencoder (its mean) when there is one.
 
-    Without a decoder it is what an autoencoder that decodes to pixels makes of the images. `raw` is the kind of the run
-    whose raw weights count, as the optimizer left them, instead of its averaged ones.
+    Without a decoder it is what an autoencoder that decodes to pixels makes of the images. `weights` are
+    those of `jobs.runs.checkpoint_weights` that count of the run of kind `judged`; of the other one the averaged ones.
     """
 
     originals: StoreImages
@@ -27,7 +27,8 @@ class Reconstructions:
     autoencoder: RunFolder | None
     device: torch.device
     rejected: dict[str, str] = field(default_factory=dict)
-    raw: str | None = None
+    weights: str = "ema"
+    judged: str | None = None
 
     @property
     def size(self) -> int:
@@ -50,7 +51,7 @@ class Reconstructions:
             "count": self.total,
             "size": self.size,
             "crop": None,
-            **({"raw": self.raw} if self.raw else {}),
+            **({"weights": {self.judged: self.weights}} if self.judged and self.weights != "ema" else {}),
         }
 
     def batches(self, rows: int) -> Iterator[Batch]:
@@ -87,4 +88,4 @@ class Reconstructions:
         return rebuilder(self.autoencoder, self.device, self._weights_of(self.autoencoder))
 
     def _weights_of(self, run: RunFolder) -> str:
-        return "raw" if run.record.kind == self.raw else "ema"
+        return self.weights if run.record.kind == self.judged else "ema"

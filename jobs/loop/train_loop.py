@@ -19,7 +19,8 @@ class Trained(NamedTuple):
 
     Attributes:
         model: The averaged model in eval mode.
-        metrics: Its held-out metrics on the leading rank, and those of the weights of the last step as `<name>_raw`.
+        metrics: Its held-out metrics on the leading rank, those of the weights of the last step as `<name>_raw`, and
+            those of the bank's averages as `<name>_ema_<average>`.
     """
 
     model: nn.Module
@@ -85,8 +86,8 @@ def train(
                 writer.wait()
                 raise TrainingStopped(trainer.step, run.path)
         # After the last checkpoint, so that nothing trained hangs on it.
-        raw = trainer.evaluate(evaluation, raw=True) if evaluation else {}
+        others = trainer.evaluate_bank(evaluation) | trainer.evaluate(evaluation, raw=True) if evaluation else {}
         averaged = trainer.averaged()
-        measured = raw | (evaluation(averaged) if evaluation and ranks.is_main else {})
+        measured = others | (evaluation(averaged) if evaluation and ranks.is_main else {})
         log.write_metrics(trainer.step, measured)
     return Trained(averaged, measured)

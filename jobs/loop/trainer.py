@@ -188,9 +188,10 @@ class Trainer:
         self.ema_bank.update(self.model, self.step)
         return norm, skipped
 
-    def averaged(self) -> nn.Module:
-        """A copy of the model in eval mode with the averaged weights; every rank must ask."""
-        return self.ema.averaged(self.model) if self._unsharded is None else self._gathered(self.ema.state_dict())
+    def averaged(self, member: str | None = None) -> nn.Module:
+        """A copy of the model in eval mode with the averaged weights, the bank's of that name; every rank must ask."""
+        ema = self.ema if member is None else self.ema_bank.members[member]
+        return ema.averaged(self.model) if self._unsharded is None else self._gathered(ema.state_dict())
 
     def raw(self) -> nn.Module:
         """A copy of the model in eval mode with the weights of the last step; every rank must ask.
@@ -211,6 +212,15 @@ class Trainer:
         if not raw:
             return metrics
         return {f"{name}{RAW_SUFFIX}": value for name, value in metrics.items() if isinstance(value, float)}
+
+    def evaluate_bank(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Metrics of the bank's averages as `<metric>_ema_<name>`; every rank must ask."""
+        found: dict[str, Any] = {}
+        for member in self.ema_bank.members:
+            model = self.averaged(member)
+            metrics = evaluation(model) if self.ranks.is_main else {}
+            found |= {f"{name}_ema_{member}": value for name, value in metrics.items() if isinstance(value, float)}
+        return found
 
 
 def _parts(batch: dict[str, torch.Tensor], count: int) -> Iterator[dict[str, torch.Tensor]]:

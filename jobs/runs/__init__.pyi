@@ -4,7 +4,7 @@ from .autoencoders import build_pixel_vae as build_pixel_vae
 from .autoencoders import load_autoencoder as load_autoencoder
 from .autoencoders import load_feature_autoencoder as load_feature_autoencoder
 from .autoencoders import new_autoencoder as new_autoencoder
-from .averages import checkpoint_average as checkpoint_average
+from .averages import checkpoint_weights as checkpoint_weights
 from .checkpoint import Rotation as Rotation
 from .checkpoint import load_newest as load_newest
 from .checkpoint import load_parts as load_parts
@@ -18,9 +18,9 @@ from .checkpoint_writer import CheckpointWriter as CheckpointWriter
 from .metrics_log import MetricsLog as MetricsLog
 from .metrics_log import newest_metrics as newest_metrics
 from .metrics_log import read_metrics as read_metrics
-from .models import checkpoint_weights as checkpoint_weights
 from .models import load_model as load_model
 from .models import load_weights as load_weights
+from .models import with_weights as with_weights
 from .run_folder import Models as Models
 from .run_folder import RunFolder as RunFolder
 from .run_folder import newest as newest

@@ -1,4 +1,4 @@
-"""The averages of a run's weights: those that its checkpoints hold, and power functions reconstructed from them."""
+"""Weights in a run's checkpoints: averaged ones by name, raw ones, and power functions reconstructed from kept ones."""
 
 from functools import partial
 from pathlib import Path
@@ -15,39 +15,40 @@ AVERAGED, RAW = "ema", "raw"
 BANK = "ema_bank"
 
 
-def checkpoint_average(run: RunFolder, name: str, step: int | None, device: torch.device) -> Tensors:
-    """Weights of a run by parameter name, as they were after `step` (the last kept checkpoint when None).
+def checkpoint_weights(
+    run: RunFolder, device: torch.device, step: int | None = None, weights: str = AVERAGED
+) -> Tensors:
+    """Weights of a kept checkpoint by parameter name.
 
     Args:
-        run: whose checkpoints hold them.
-        name: `ema` = the main average, `raw` = what the optimizer left, a member of the run's `ema_bank`, or another
-            power:SIGMA, which is reconstructed from the power functions of all kept checkpoints up to that step.
-        step: of a kept checkpoint.
-        device: of the result.
+        run: that was trained in steps.
+        device: where they are loaded.
+        step: the checkpoint's; the last step of the training when None.
+        weights: `ema` = the main average; `raw` = as the optimizer left them, with buffers; a member of the run's
+            `ema_bank`; or another power:SIGMA, which is reconstructed from the power functions of all kept checkpoints
+            up to that step.
 
     Raises:
         RunError: no such checkpoint, or no such average.
     """
+    wanted = run.record.config.get("steps") if step is None else step
     kept = {step_of(path): path for path in checkpoints(run.path / "checkpoints")}
-    step = max(kept, default=0) if step is None else step
-    if step not in kept:
+    if wanted not in kept:
         raise RunError(
-            f"{run.path}: expected a kept checkpoint of step {step}; there are {', '.join(map(str, kept)) or 'none'}; "
-            "train with generator.keep_every (and save_every) such that it is kept"
+            f"{run.path}: expected a kept checkpoint of step {wanted}; received {', '.join(map(str, kept)) or 'none'}; "
+            "train with keep_every (and save_every) such that it is kept, and leave the checkpoints where they are"
         )
-    if name in (AVERAGED, RAW):
-        return load_parts(kept[step], device)["ema" if name == AVERAGED else "model"]
+    if weights in (AVERAGED, RAW):
+        return load_parts(kept[wanted], device)["model" if weights == RAW else "ema"]
     bank = list(run.record.config.get(BANK, ()))
-    if name in bank:
-        return member_of(load_parts(kept[step], device)[BANK], name)
-    widths = [member for member in bank if member.startswith(POWER)]
-    _, sigma_rel = parse_average(name)
+    if weights in bank:
+        return member_of(load_parts(kept[wanted], device)[BANK], weights)
+    widths = [name for name in bank if name.startswith(POWER)]
+    sigma_rel = parse_average(weights)[1] if weights.startswith(POWER) else None
     if sigma_rel is None or not widths:
-        raise RunError(
-            f"{run.path}: expected one of {', '.join([AVERAGED, RAW, *bank])}"
-            f"{' or another power:SIGMA' if widths else ''}; received {name}; train with it in generator.ema_bank"
-        )
-    return reconstruct(_snapshots(kept, widths, step, device), step, sigma_rel)
+        known = ", ".join([AVERAGED, RAW, *bank, *(["another power:SIGMA"] if widths else [])])
+        raise RunError(f"{run.path}: expected weights {known}; received {weights}; train with ema_bank for more")
+    return reconstruct(_snapshots(kept, widths, wanted, device), wanted, sigma_rel)
 
 
 def _snapshots(kept: dict[int, Path], widths: list[str], step: int, device: torch.device) -> list[Snapshot]:

@@ -5,14 +5,16 @@ from typing import TypeVar
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
 
+from fae.optim import EMA
 from fae.weights import align_module
-from jobs.runs.checkpoint import Tensors, load_parts
-from jobs.runs.checkpoint_listing import checkpoints, step_of
+from jobs.runs.averages import AVERAGED, RAW, checkpoint_weights
 from jobs.runs.run_folder import RunFolder
-from jobs.runs.run_record import RUN_FILE, RunError
+from jobs.runs.run_record import RUN_FILE
 
 Model = TypeVar("Model", bound=ModelMixin)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def load_model(kind: type[Model], folder: Path, device: torch.device) -> Model:
@@ -29,31 +31,31 @@ def load_model(kind: type[Model], folder: Path, device: torch.device) -> Model:
     return aligned
 
 
-def checkpoint_weights(run: RunFolder, device: torch.device, step: int | None = None, raw: bool = False) -> Tensors:
-    """Weights of a kept checkpoint by parameter name.
+def load_weights(kind: type[Model], run: RunFolder, device: torch.device, weights: str = "ema") -> Model:
+    """A run's finished model in eval mode with the weights of that name; see `checkpoint_weights`."""
+    return with_weights(load_model(kind, run.model_path, device), run, device, weights=weights)
+
+
+def with_weights(
+    model: Module, run: RunFolder, device: torch.device, step: int | None = None, weights: str = "ema", left: str = "\0"
+) -> Module:
+    """The finished model of a run with other weights of it; the averaged ones of the last step are its own.
 
     Args:
-        run: A run that was trained in steps.
-        device: Where they are loaded.
-        step: The checkpoint's; the last step of the training when None.
-        raw: The weights as the optimizer left them, with buffers, instead of their average.
-
-    Raises:
-        RunError: there is no such checkpoint.
+        model: as it was saved.
+        run: whose checkpoints have the others.
+        device: of the result.
+        step: of a kept checkpoint; the last one when None.
+        weights: see `checkpoint_weights`.
+        left: beginning of the names of parameters that were trained along and are none of the model's.
     """
-    wanted = run.record.config.get("steps") if step is None else step
-    kept = {step_of(path): path for path in checkpoints(run.path / "checkpoints")}
-    if wanted not in kept:
-        raise RunError(
-            f"{run.path}: expected a kept checkpoint of step {wanted}; received {', '.join(map(str, kept)) or 'none'}; "
-            "train with keep_every (and save_every) such that it is kept, and leave the checkpoints where they are"
-        )
-    return load_parts(kept[wanted], device)["model" if raw else "ema"]
-
-
-def load_weights(kind: type[Model], run: RunFolder, device: torch.device, weights: str = "ema") -> Model:
-    """A run's finished model in eval mode with its averaged weights (`ema`), or those of the last step (`raw`)."""
-    model = load_model(kind, run.model_path, device)
-    if weights == "raw":
-        model.load_state_dict(checkpoint_weights(run, device, raw=True))
-    return model
+    if weights == AVERAGED and step is None:
+        return model
+    found = checkpoint_weights(run, device, step, weights)
+    found = {name: value for name, value in found.items() if not name.startswith(left)}
+    if weights == RAW:
+        model.load_state_dict(found)
+        return model
+    ema = EMA(model)
+    ema.load_state_dict(found)
+    return ema.averaged(model)

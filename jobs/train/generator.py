@@ -12,12 +12,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fae.generators import Generator
-from fae.optim import EMA
 from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.loop import Evaluation, Ranks, Trainer, batches, launch, prepare, train
-from jobs.runs import RunFolder, checkpoint_weights, load_model
+from jobs.runs import RunFolder, load_model, with_weights
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
     check_condition,
@@ -31,11 +30,11 @@ from jobs.train.conditioning import (
 from jobs.train.families import FAMILIES, decisive_settings, new_model, with_model
 from jobs.train.generator_alignment import (
     FEATURES,
+    PREFIX,
     add_alignment,
     aligned_features,
     alignment_ingredients,
     generator_loss,
-    without_alignment,
 )
 from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
@@ -165,10 +164,11 @@ def load_generator(
 ) -> Generator:
     """The finished generator of a run in eval mode, or as it was after `checkpoint` steps.
 
-    Its weights are the averaged ones (`ema`), or those that the optimizer left (`raw`).
+    Its weights are the averaged ones (`ema`), those that the optimizer left (`raw`), or another average of the run's
+    `ema_bank` by its name.
 
     Raises:
-        RunError: there is no such checkpoint.
+        RunError: there is no such checkpoint, or no such average.
     """
     saved = {"condition": "class"} | run.record.config
     config = GeneratorConfig(**{name: saved[name] for name in GeneratorConfig.__dataclass_fields__.keys() & saved})
@@ -176,13 +176,7 @@ def load_generator(
     model = load_model(FAMILIES[config.model].model(config.condition), run.model_path, device)
     empty_caption = load_empty_caption(run.model_path)
     generator = with_model(model, config, statistics["mean"], statistics["std"], empty_caption).to(device).eval()
-    if weights == "raw":
-        generator.load_state_dict(without_alignment(checkpoint_weights(run, device, checkpoint, raw=True)))
-    elif checkpoint is not None:
-        ema = EMA(generator)
-        ema.load_state_dict(without_alignment(checkpoint_weights(run, device, checkpoint)))
-        return ema.averaged(generator)
-    return generator
+    return with_weights(generator, run, device, checkpoint, weights, left=PREFIX)
 
 
 def _evaluator(latents: Store, text: Store | None) -> Evaluation:

@@ -66,11 +66,6 @@ def stop_alignment(trainer: Trainer, config: GeneratorConfig, model: nn.Module) 
         model.alignment.active = trainer.step < round(config.alignment_stop * config.steps)
 
 
-def without_alignment(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A training's weights without the projector's."""
-    return {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
-
-
 def generator_loss(trainer: Trainer, config: GeneratorConfig) -> Any:
     """The generator's own loss, as the trainer wants it."""
 

@@ -154,7 +154,7 @@ def open_reconstructions(
     """What a decoder's run makes of the images of its feature store (its autoencoder in between, if it has one).
 
     An autoencoder's run is judged through the newest decoder made for it. `features` and `decoder` name others.
-    `weights`: whether the run's own are the averaged ones (`ema`), or those that the optimizer left (`raw`).
+    `weights`: which of the run's own; see `jobs.runs.checkpoint_weights`.
 
     Raises:
         ValueError: another kind of run, or a feature store of another encoder.
@@ -177,8 +177,7 @@ def open_reconstructions(
         "autoencoder": str(autoencoder.path) if autoencoder else None,
         "features": store.url,
     }
-    raw = run.record.kind if weights == "raw" else None
-    images = Reconstructions(originals, decoder_run, autoencoder, device, raw=raw)
+    images = Reconstructions(originals, decoder_run, autoencoder, device, weights=weights, judged=run.record.kind)
     return EvaluatedSet(str(run.path), run.path.name, images, None, run.path, made_by)
 
 

@@ -11,8 +11,9 @@ from fae.optim.ema import EMA
 from fae.optim.ema_bank import PowerEMA
 from fae.optim.optimizers import optimizer_tensors
 from jobs.config.training import TrainConfig
-from jobs.loop.trainer import Trainer, train
-from jobs.runs.averages import checkpoint_average
+from jobs.loop.train_loop import train
+from jobs.loop.trainer import Trainer
+from jobs.runs.averages import checkpoint_weights
 from jobs.runs.run_folder import RunFolder
 from jobs.runs.run_record import RunError
 from stores import ArraySpec, Loader, StoreWriter, new_index
@@ -73,7 +74,9 @@ def trainer_at(tmp_path, store):
 
     def make(name, **settings):
         config = replace(CONFIG, **settings)
-        run = RunFolder.create(tmp_path, "generators", name, {"toy": 1}, {"ema_bank": list(config.ema_bank)}, {})
+        run = RunFolder.create(
+            tmp_path, "generators", name, {"toy": 1}, {"ema_bank": list(config.ema_bank), "steps": config.steps}, {}
+        )
         return Trainer(run, config, Blocks(), Loader(store, batch_size=config.batch_size, seed=config.seed), CPU)
 
     return make
@@ -130,12 +133,12 @@ def test_every_average_comes_back_from_a_checkpoint(trainer_at):
     trainer = trainer_at("kept")
     train(trainer, loss_function, lambda *_: None)
     for name in BANK:
-        kept = checkpoint_average(trainer.run, name, None, CPU)
+        kept = checkpoint_weights(trainer.run, CPU, None, name)
         for key, value in trainer.ema_bank.members[name].state_dict().items():
             assert torch.equal(kept[key], value), name
-    earlier = checkpoint_average(trainer.run, "0.9", 5, CPU)
-    assert not torch.equal(earlier["last.weight"], checkpoint_average(trainer.run, "0.9", 10, CPU)["last.weight"])
-    rebuilt = checkpoint_average(trainer.run, "power:0.15", None, CPU)
+    earlier = checkpoint_weights(trainer.run, CPU, 5, "0.9")
+    assert not torch.equal(earlier["last.weight"], checkpoint_weights(trainer.run, CPU, 10, "0.9")["last.weight"])
+    rebuilt = checkpoint_weights(trainer.run, CPU, None, "power:0.15")
     assert rebuilt.keys() == trainer.ema.average.keys()
     assert all(bool(value.isfinite().all()) for value in rebuilt.values())
 
@@ -144,10 +147,10 @@ def test_an_average_that_was_not_kept_is_refused(trainer_at):
     trainer = trainer_at("refused", ema_bank=("0.9",))
     train(trainer, loss_function, lambda *_: None)
     for name in ("0.5", "power:0.1"):
-        with pytest.raises(RunError, match=r"expected one of ema, raw, 0.9; received"):
-            checkpoint_average(trainer.run, name, None, CPU)
+        with pytest.raises(RunError, match=r"expected weights ema, raw, 0.9; received"):
+            checkpoint_weights(trainer.run, CPU, None, name)
     with pytest.raises(RunError, match="expected a kept checkpoint of step 7"):
-        checkpoint_average(trainer.run, "0.9", 7, CPU)
+        checkpoint_weights(trainer.run, CPU, 7, "0.9")
 
 
 def test_a_wrong_name_ends_before_the_first_step(trainer_at):
