@@ -50,8 +50,8 @@ class EvalConfig:
     )
     weights: str = setting(
         "ema",
-        "Of a decoder's or autoencoder's run the averaged weights (ema), the raw ones that the optimizer left, or another "
-        "average by its name in the run's ema_bank.",
+        "Of a decoder's or autoencoder's run the averaged weights (ema), the raw ones that the optimizer left, or "
+        "another average by its name in the run's ema_bank.",
         metavar="ema|raw|NAME",
         group="What is evaluated",
     )

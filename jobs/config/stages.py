@@ -201,8 +201,8 @@ class SampleConfig:
     )
     weights: str = setting(
         "ema",
-        "The generator's averaged weights (ema), the raw ones that the optimizer left, or another average by its name in "
-        "generator.ema_bank; any power:SIGMA is reconstructed from those that were kept.",
+        "The generator's averaged weights (ema), the raw ones that the optimizer left, or another average by its name "
+        "in generator.ema_bank; any power:SIGMA is reconstructed from those that were kept.",
         metavar="ema|raw|NAME",
         group="How",
         omit_default=True,
