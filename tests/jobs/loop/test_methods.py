@@ -10,7 +10,9 @@ from torch import nn
 from fae.optim.ema import EMA
 from fae.optim.ema_bank import PowerEMA
 from fae.optim.optimizers import optimizer_tensors
+from jobs.config.runtime import RuntimeConfig
 from jobs.config.training import TrainConfig
+from jobs.loop.launcher import launch
 from jobs.loop.train_loop import train
 from jobs.loop.trainer import Trainer
 from jobs.runs.averages import checkpoint_weights
@@ -156,3 +158,9 @@ def test_an_average_that_was_not_kept_is_refused(trainer_at):
 def test_a_wrong_name_ends_before_the_first_step(trainer_at):
     with pytest.raises(ValueError, match="ema_bank: expected decays"):
         trainer_at("wrong", ema_bank=("fast",))
+
+
+def test_muon_on_slices_of_matrices_is_refused_before_anything_starts(trainer_at):
+    run = trainer_at("sliced").run
+    with pytest.raises(ValueError, match="optimizer: expected adamw with"):
+        launch(lambda *_: None, run, CONFIG, RuntimeConfig(train_workers=2, parallel="fsdp"), lambda *_: None)
