@@ -3,6 +3,7 @@
 import click
 
 from pipeline.commands import (
+    compare_command,
     demo_command,
     encode_command,
     eval_command,
@@ -53,6 +54,7 @@ for command in (
     sample_command,
     eval_command,
     probe_command,
+    compare_command,
     export_command,
     run_command,
     demo_command,

@@ -10,14 +10,19 @@ from torch import nn
 MUON_RULES: dict[str, Any] = {"momentum": 0.95, "nesterov": True, "ns_steps": 5, "adjust_lr_fn": "match_rms_adamw"}
 
 
-def block_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Trainable weights (out, in) of the linear layers inside the model's lists of blocks, each once.
+def block_matrices(model: nn.Module, trainable: bool = True) -> list[nn.Parameter]:
+    """Weights (out, in) of the linear layers inside the model's lists of blocks, each once.
 
     Embeddings, the first and last layers, norms and biases are none of them.
+
+    Args:
+        model: with its blocks in lists.
+        trainable: leave out weights that have no gradient.
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     linears = [module for blocks in lists for module in blocks.modules() if isinstance(module, nn.Linear)]
-    return list({id(linear.weight): linear.weight for linear in linears if linear.weight.requires_grad}.values())
+    weights = [linear.weight for linear in linears if linear.weight.requires_grad or not trainable]
+    return list({id(weight): weight for weight in weights}.values())
 
 
 class MuonWithAdamW(torch.optim.Optimizer):

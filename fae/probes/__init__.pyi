@@ -15,6 +15,14 @@ from .matching import cosines as cosines
 from .matching import foreground as foreground
 from .matching import two_means as two_means
 from .neighbors import knn_classify as knn_classify
+from .predictors import RATIOS as RATIOS
+from .predictors import Estimate as Estimate
+from .predictors import class_neighbors as class_neighbors
+from .predictors import estimate as estimate
+from .predictors import intrinsic_dimension as intrinsic_dimension
+from .predictors import midpoints as midpoints
+from .predictors import perturbation_loss as perturbation_loss
+from .predictors import perturbed as perturbed
 from .retrieval import caption_ranks as caption_ranks
 from .retrieval import image_ranks as image_ranks
 from .retrieval import recall as recall

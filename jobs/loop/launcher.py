@@ -32,8 +32,8 @@ def _train(
     if config.optimizer == "muon" and runtime.parallel == "fsdp":
         # Its step writes whole updates into slices in place, which torch refuses for some shapes.
         raise ValueError(
-            "optimizer: expected adamw with runtime.parallel fsdp, since torch's Muon orthogonalizes whole matrices and "
-            "a worker holds slices of them; received muon; set runtime.parallel ddp, or optimizer adamw"
+            "optimizer: expected adamw with runtime.parallel fsdp, since torch's Muon orthogonalizes whole matrices "
+            "and a worker holds slices of them; received muon; set runtime.parallel ddp, or optimizer adamw"
         )
     if runtime.train_workers:
         from jobs.loop.ray_train import train_on_ray  # Ray is imported only where it runs

@@ -1,6 +1,7 @@
 from .eval import eval_command as eval_command
 from .export import export_command as export_command
 from .plan import plan_command as plan_command
+from .probe import compare_command as compare_command
 from .probe import probe_command as probe_command
 from .report import report_command as report_command
 from .run import demo_command as demo_command

@@ -1,11 +1,11 @@
-"""The probe command: what latents and rebuilt features still tell of the features."""
+"""The commands probe and compare: what latents tell of the features, and how well they can be generated."""
 
 from pathlib import Path
 
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
-from pipeline.console import FaeCommand, Settings, config_options, option
+from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -92,3 +92,46 @@ def probe_command(
     output.table(match_rows(record))
     output.say(f"probe: {'up to date' if up_to_date else 'done'}: {folder}")
     output.result({"stage": "probe", "path": folder, "up_to_date": up_to_date, **record})
+
+
+@click.command("compare", cls=FaeCommand)
+@click.argument("autoencoders", metavar="AUTOENCODER...", nargs=-1, required=True)
+@option(
+    "Measuring",
+    "--rows",
+    type=WholeNumber(32),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Rows of latents that the predictors read.",
+)
+@option(
+    "Measuring",
+    "--images/--no-images",
+    default=False,
+    help="Decode latents too, for the predictors that look at images (needs a pixel decoder).",
+)
+@config_options("runtime", exclude=DISTRIBUTED_KEYS, recipe="none")
+def compare_command(settings: Settings, autoencoders: tuple[str, ...], rows: int, images: bool) -> None:
+    """Put autoencoders (NAME or PATH) side by side: reconstruction, latents, and predictors of a generator's quality.
+
+    Reads their records and stored latents. Predictors come with 95 % intervals: the latents' local intrinsic dimension
+    and the share of neighbors of one class; with --images the LPIPS under perturbation and the KID of decoded midpoints
+    between neighbors. Lower is better for all but the neighbors.
+    """
+    from jobs.executors import pick_device, use_threads
+    from pipeline.evaluation import compare_autoencoders, comparison_rows
+
+    output, runtime = settings.output, settings.recipe.runtime
+    use_threads(runtime.threads)
+    watchers = watch_of(settings).watchers()
+    records = compare_autoencoders(
+        settings.root,
+        autoencoders,
+        rows,
+        images,
+        pick_device(runtime.device),
+        lambda stage, unit: output.progress(stage, unit, watchers=watchers),
+    )
+    output.table(comparison_rows(records))
+    output.result({"autoencoders": records})

@@ -1,3 +1,5 @@
+from .comparison import compare_autoencoders as compare_autoencoders
+from .comparison import comparison_rows as comparison_rows
 from .evaluation import Export as Export
 from .evaluation import evaluate as evaluate
 from .probe_tables import match_rows as match_rows

@@ -10,8 +10,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layers, text_encoder_size
 from fae.generators import Generator
+from fae.optim import block_matrices
 from fae.sampling import Captions, Conditions, EmptyCaption, parse_guidance
-from jobs.config import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig, TextConfig
+from jobs.config import (
+    AutoencoderConfig,
+    DecoderConfig,
+    ExtractConfig,
+    GeneratorConfig,
+    SampleConfig,
+    TextConfig,
+    TrainConfig,
+)
 from jobs.extraction import encoder_spec, text_arrays
 from jobs.loop import blocks_of
 from jobs.runs import new_autoencoder
@@ -28,25 +37,34 @@ BUCKETS, COPIES = 4, 2
 class Cost:
     """A model's parameters, and the floating-point operations of a forward pass over one image.
 
-    `largest_block` counts the parameters of the largest part that FSDP gathers at once (`jobs.loop.parallel.shard`).
+    `largest_block` counts the parameters of the largest part that FSDP gathers at once (`jobs.loop.parallel.shard`),
+    `muon_parameters` those with one momentum instead of AdamW's two, `averages` how many there are of the weights.
     """
 
     parameters: int
     flops: int
     largest_block: int
+    muon_parameters: int = 0
+    averages: int = 1
+
+    @property
+    def state_bytes(self) -> int:
+        """Weights, gradients, momenta and averages: 20 bytes a parameter with AdamW and one average."""
+        per_parameter = WEIGHT + GRADIENT + MOMENTA + AVERAGE * self.averages
+        return self.parameters * per_parameter - self.muon_parameters * MOMENTA // 2
 
     def ddp_bytes(self, gpus: int) -> int:
         """What a GPU holds while all train the whole model, without activations: 26 bytes a parameter, 22 alone."""
         buckets = BUCKETS if gpus > 1 else 0
-        return self.parameters * (WEIGHT + GRADIENT + MOMENTA + AVERAGE + buckets + COPIES)
+        return self.state_bytes + self.parameters * (buckets + COPIES)
 
     def fsdp_bytes(self, gpus: int) -> int:
         """What a GPU holds while each trains a part of every block, without activations.
 
-        Its part of 20 bytes a parameter; all bf16 copies, which the backward pass holds on to; and the largest block's
+        Its part of the state; all bf16 copies, which the backward pass holds on to; and the largest block's
         weights and gradients, gathered. ZeRO's stage 3 (arXiv 1910.02054, section 5.3) with autocast.
         """
-        own = -(-self.parameters * (WEIGHT + GRADIENT + MOMENTA + AVERAGE) // gpus)
+        own = -(-self.state_bytes // gpus)
         return own + self.parameters * COPIES + self.largest_block * (WEIGHT + GRADIENT)
 
 
@@ -73,7 +91,7 @@ def autoencoder_costs(shape: tuple[int, int, int], config: AutoencoderConfig) ->
         model = new_autoencoder(shape, config)
     features = torch.zeros(1, *shape, device="meta")
     latents = torch.zeros(1, *shape[:2], config.latent_channels, device="meta")
-    encode = _cost(model, lambda: model.encode(features))
+    encode = _trained(_cost(model, lambda: model.encode(features)), model, config)
     decode = _cost(model, lambda: model.decode(latents))
     return {"encode": encode, "decode": decode, "whole": replace(encode, flops=encode.flops + decode.flops)}
 
@@ -82,7 +100,7 @@ def decoder_cost(shape: tuple[int, int, int], image_size: int, config: DecoderCo
     """Of the pixel decoder; the networks of its losses are not counted."""
     with torch.device("meta"):
         model = new_decoder(shape, image_size, config)
-    return _cost(model, lambda: model(torch.zeros(1, *shape, device="meta")))
+    return _trained(_cost(model, lambda: model(torch.zeros(1, *shape, device="meta"))), model, config)
 
 
 def blank_caption(tokens: int, width: int, pooled_width: int) -> EmptyCaption:
@@ -122,7 +140,7 @@ def generator_cost(
     if caption is not None:
         one = caption.to("meta")
         conditions = Captions(one.states.unsqueeze(0), one.length, one.pooled.unsqueeze(0), one)
-    return _cost(generator.model, lambda: generator.evaluate(x, conditions))
+    return _trained(_cost(generator.model, lambda: generator.evaluate(x, conditions)), generator.model, config)
 
 
 def num_function_evaluations(
@@ -148,6 +166,13 @@ def _meta_generator(
         model = new_model(shape, num_classes, config, caption)
     # The counter asks parameters without gradients for none.
     return with_model(model.requires_grad_(False), config, torch.zeros(shape[-1]), torch.ones(shape[-1]), caption)
+
+
+def _trained(cost: Cost, model: nn.Module, config: TrainConfig) -> Cost:
+    """The cost with what the training's optimizer and averages hold."""
+    muon = block_matrices(model, trainable=False) if config.optimizer == "muon" else []
+    count = sum(matrix.numel() for matrix in muon)
+    return replace(cost, muon_parameters=count, averages=1 + len(config.ema_bank))
 
 
 def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:

@@ -121,3 +121,25 @@ def test_the_backward_pass_holds_bf16_copies_of_the_weights():
     held = [layer.weight.numel() for layer in model.modules() if isinstance(layer, Linear) and layer not in first]
     assert sum(copies.values()) == COPIES * sum(held)
     assert loss.requires_grad
+
+
+def test_optimizer_averages_and_the_guide_head_are_counted():
+    shape = (16, 16, 32)
+    plain = generator_cost(shape, 1000, GeneratorConfig(size="B"))
+    bank = generator_cost(shape, 1000, GeneratorConfig(size="B", ema_bank=("0.999", "power:0.05")))
+    assert bank.ddp_bytes(1) - plain.ddp_bytes(1) == 2 * 4 * plain.parameters
+    muon = generator_cost(shape, 1000, GeneratorConfig(size="B", optimizer="muon"))
+    # Of a block: query, key, value and output 4·D², gated feed-forward 8·D², modulation 6·D².
+    assert muon.muon_parameters == 12 * 18 * 768**2
+    assert plain.ddp_bytes(1) - muon.ddp_bytes(1) == 4 * muon.muon_parameters
+    headed = generator_cost(shape, 1000, GeneratorConfig(size="XL", internal_guidance_weight=0.5))
+    xl = generator_cost(shape, 1000, GeneratorConfig(size="XL"))
+    # A norm, a modulation 1152 -> 2304 and a linear 1152 -> 32, all with biases.
+    assert headed.parameters - xl.parameters == 1152 + 1152 * 2304 + 2304 + 1152 * 32 + 32
+    assert 0 < headed.flops - xl.flops < 0.005 * xl.flops
+
+
+def test_x_prediction_has_heuns_last_step_by_euler():
+    config, shape = SampleConfig(steps=10, solver="heun"), (16, 16, 32)
+    assert num_function_evaluations(config, shape, 10, GeneratorConfig(size="tiny")) == 20
+    assert num_function_evaluations(config, shape, 10, GeneratorConfig(size="tiny", prediction="x")) == 19
