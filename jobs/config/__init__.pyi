@@ -8,6 +8,9 @@ from .models import PIXEL_VAE as PIXEL_VAE
 from .models import AutoencoderConfig as AutoencoderConfig
 from .models import DecoderConfig as DecoderConfig
 from .probing import ProbeConfig as ProbeConfig
+from .protocols import PROTOCOLS as PROTOCOLS
+from .protocols import check_protocol as check_protocol
+from .protocols import with_protocol as with_protocol
 from .runtime import RuntimeConfig as RuntimeConfig
 from .settings import check as check
 from .settings import ingredient_settings as ingredient_settings

