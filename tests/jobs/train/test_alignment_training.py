@@ -21,16 +21,16 @@ CONFIG = GeneratorConfig(
 )
 
 
-def write(folder, kind, width, ingredients=(), **attributes):
+def write(folder, kind, width, ingredients=(), views=VIEWS, **attributes):
     """A store whose numbers say which row and view they are of: row + 100·view."""
     index = new_index([f"{row:02d}" for row in range(ROWS)], label=[row % 3 for row in range(ROWS)])
     spec = ArraySpec(kind, (GRID, GRID, width), "float32")
     writer = StoreWriter.create(
-        folder, kind, "noise", [spec], index, dict(ingredients), attributes=attributes, views=VIEWS, rows_per_shard=5
+        folder, kind, "noise", [spec], index, dict(ingredients), attributes=attributes, views=views, rows_per_shard=5
     )
     for shard in range(writer.num_shards):
         rows = np.array(list(writer.shard_rows(shard)), np.float32)
-        values = rows[:, None] + 100 * np.arange(VIEWS, dtype=np.float32)
+        values = rows[:, None] + 100 * np.arange(views, dtype=np.float32)
         shape = (*values.shape, GRID, GRID, width)
         noise = np.linspace(0, 0.1, GRID * GRID * width, dtype=np.float32).reshape(GRID, GRID, width)
         writer.write_shard(shard, {kind: np.broadcast_to(values[..., None, None, None], shape) + noise})
@@ -63,10 +63,10 @@ def test_a_batch_has_latents_and_features_of_the_same_rows_and_views(latents, fe
     assert any(value < 100 for value in seen)
 
 
-def test_stores_with_other_numbers_of_views_are_refused(latents, noise_stores):
-    config = GeneratorConfig(batch_size=4)
+def test_stores_with_other_numbers_of_views_are_refused(latents, tmp_path):
+    config, other = GeneratorConfig(batch_size=4), write(tmp_path, "features", WIDTH, views=1)
     with pytest.raises(ValueError, match="expected 2 views"):
-        batches(latents, ["latents"], config, CPU, beside=(noise_stores.features, ["features"]), same_views=True)
+        batches(latents, ["latents"], config, CPU, beside=(other, ["features"]), same_views=True)
 
 
 @pytest.mark.parametrize("kind", ["repa", "irepa"])
