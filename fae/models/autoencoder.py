@@ -271,7 +271,8 @@ def rotated(z: Tensor, angle: float, generator: torch.Generator | None) -> Tenso
     u = normal(z.shape, generator, z.device)
     u = u - (u * z).sum(-1, keepdim=True) / z.square().sum(-1, keepdim=True).clamp_min(1e-12) * z
     u = F.normalize(u, dim=-1) * z.norm(dim=-1, keepdim=True)
-    return math.cos(angle) * z + math.sin(angle) * u
+    turned: Tensor = math.cos(angle) * z + math.sin(angle) * u
+    return turned
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from fae.models.final_layer import guide_head, with_extras
+from fae.models.final_layer import guide_head, to_grid, with_extras
 from fae.nn import Grid, check_grid, init_linears, run_block
 
 # DiT was made for integer steps of a 1,000-step diffusion; t in [0, 1] is stretched to them.
@@ -97,11 +96,7 @@ class DiT(ModelMixin, ConfigMixin):
             tokens = h if number == tokens_of else tokens
         c = F.silu(dit.transformer_blocks[0].norm1.emb(time, y, hidden_dtype=h.dtype))
         shift, scale = dit.proj_out_1(c).chunk(2, dim=1)
-        out = self._unflattened(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), x.dtype)
+        out = to_grid(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), self.grid, x.dtype)
         if guide is not None and self.guide_layer is not None:
-            guide = self._unflattened(self.guide_layer(guide, c), x.dtype)
+            guide = to_grid(self.guide_layer(guide, c), self.grid, x.dtype)
         return with_extras(out, guide, tokens)
-
-    def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N, h·w, c) → (N, h, w, c)."""
-        return tokens.unflatten(1, self.grid).to(dtype)

@@ -1,8 +1,9 @@
 """The last layer of LightningDiT, and the head for internal guidance: a second one behind an earlier block."""
 
+import torch
 from torch import Tensor, nn
 
-from fae.nn import RMSNorm
+from fae.nn import Grid, RMSNorm
 
 
 class FinalLayer(nn.Module):
@@ -38,6 +39,12 @@ def guide_head(dim: int, out_channels: int, block: int | None, depth: int) -> Fi
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
     return head
+
+
+def to_grid(tokens: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+    """(N, h·w, c) → (N, h, w, c) in a dtype."""
+    out: Tensor = tokens.unflatten(1, grid).to(dtype)
+    return out
 
 
 def with_extras(out: Tensor, guide: Tensor | None, tokens: Tensor | None) -> Tensor | tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from fae.models.final_layer import FinalLayer, guide_head, with_extras
+from fae.models.final_layer import FinalLayer, guide_head, to_grid, with_extras
 from fae.nn import (
     Attention,
     Grid,
@@ -131,17 +131,13 @@ class LightningDiT(ModelMixin, ConfigMixin):
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
             guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
             tokens = h if number == tokens_of else tokens
-        return with_extras(self._unflattened(self.final_layer(h, c), x.dtype), guide, tokens)
+        return with_extras(to_grid(self.final_layer(h, c), self.grid, x.dtype), guide, tokens)
 
     def _guide(self, h: Tensor, c: Tensor, number: int, dtype: torch.dtype) -> Tensor | None:
         """The guide head's prediction (N, h, w, c), when block `number` is the one before it."""
         if self.guide_layer is None or number != self.internal_guidance_depth:
             return None
-        return self._unflattened(self.guide_layer(h, c), dtype)
-
-    def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N, h·w, c) → (N, h, w, c)."""
-        return tokens.unflatten(1, self.grid).to(dtype)
+        return to_grid(self.guide_layer(h, c), self.grid, dtype)
 
     def _embedded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, h·w, D) with their positions, and the condition (N, D) in their dtype."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.activations import GELU
 from diffusers.models.attention import JointTransformerBlock
@@ -10,7 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
 
-from fae.models.final_layer import guide_head, with_extras
+from fae.models.final_layer import guide_head, to_grid, with_extras
 from fae.models.text_states import unit_states
 from fae.nn import Grid, JointBlock, check_grid, init_linears, run_block
 from fae.sampling import Captions
@@ -124,11 +123,7 @@ class MMDiT(ModelMixin, ConfigMixin):
             if with_guide and number == self.internal_guidance_depth:
                 guide = h
             tokens = h if number == tokens_of else tokens
-        out = self._unflattened(sd3.proj_out(sd3.norm_out(h, c)), x.dtype)
+        out = to_grid(sd3.proj_out(sd3.norm_out(h, c)), self.grid, x.dtype)
         if guide is not None and self.guide_layer is not None:
-            guide = self._unflattened(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), x.dtype)
+            guide = to_grid(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), self.grid, x.dtype)
         return with_extras(out, guide, tokens)
-
-    def _unflattened(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N, h·w, c) → (N, h, w, c)."""
-        return tokens.unflatten(1, self.grid).to(dtype)

@@ -7,7 +7,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - diffusers looks it up in a model's module
 from torch import Tensor, nn
 
-from fae.models.final_layer import with_extras
+from fae.models.final_layer import to_grid, with_extras
 from fae.models.lightning_dit import LightningDiT
 from fae.models.text_states import unit_states
 from fae.nn import Grid, RMSNorm, attend, check_grid, init_linears, run_block, to_heads
@@ -127,4 +127,4 @@ class TextLightningDiT(LightningDiT):
             h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
             guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
             tokens = h if number == tokens_of else tokens
-        return with_extras(self._unflattened(self.final_layer(h, c), x.dtype), guide, tokens)
+        return with_extras(to_grid(self.final_layer(h, c), self.grid, x.dtype), guide, tokens)

@@ -122,7 +122,8 @@ def reconstruction_weights(snapshots: Sequence[tuple[int, float]], step: int, si
     products = _profile_products(steps[:, None], gammas[:, None], steps, gammas)
     wanted = _profile_products(steps, gammas, target, gamma)
     weights: np.ndarray = np.linalg.lstsq(products, wanted, rcond=None)[0]
-    return weights / weights.sum()
+    scaled: np.ndarray = weights / weights.sum()
+    return scaled
 
 
 def reconstruct(snapshots: Iterable[Snapshot], step: int, sigma_rel: float) -> dict[str, torch.Tensor]:

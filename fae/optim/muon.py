@@ -21,7 +21,7 @@ def block_matrices(model: nn.Module, trainable: bool = True) -> list[nn.Paramete
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     linears = [module for blocks in lists for module in blocks.modules() if isinstance(module, nn.Linear)]
-    weights = [linear.weight for linear in linears if linear.weight.requires_grad or not trainable]
+    weights: list[Any] = [linear.weight for linear in linears if linear.weight.requires_grad or not trainable]
     return list({id(weight): weight for weight in weights}.values())
 
 
