@@ -16,7 +16,6 @@ from .matching import foreground as foreground
 from .matching import two_means as two_means
 from .neighbors import knn_classify as knn_classify
 from .predictors import RATIOS as RATIOS
-from .predictors import Estimate as Estimate
 from .predictors import class_neighbors as class_neighbors
 from .predictors import estimate as estimate
 from .predictors import intrinsic_dimension as intrinsic_dimension

@@ -1,25 +1,17 @@
 """Predictors of how well latents can be generated, from the latents themselves and what they decode to."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fae.metrics import Estimate
 from fae.rng import normal
 
 # Perturbations of LPC relative to a latent's norm, weighted as 1/ρ (PAE, arXiv 2605.07915, equations 9 and 10).
 RATIOS = (0.1, 0.5, 1.0, 2.0)
 BOOTSTRAPS = 1000
-
-
-class Estimate(NamedTuple):
-    """A value and the bounds of its 95 % interval, by a bootstrap over rows."""
-
-    value: float
-    low: float
-    high: float
 
 
 def estimate(values: Tensor, of_mean: Callable[[Tensor], Tensor] = lambda mean: mean, seed: int = 0) -> Estimate:

@@ -5,10 +5,9 @@ import torch
 
 from fae.images import to_float
 from fae.losses import LPIPS
-from fae.metrics import Extractor, kernel_distance
+from fae.metrics import Estimate, Extractor, kernel_distance
 from fae.probes import (
     RATIOS,
-    Estimate,
     class_neighbors,
     intrinsic_dimension,
     midpoints,

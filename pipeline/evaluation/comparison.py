@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fae.metrics import ExtractorSettings, build_extractor
-from fae.probes import Estimate
+from fae.metrics import Estimate, ExtractorSettings, build_extractor
 from jobs.evaluation import decoded_predictors, generatability
 from jobs.executors import OnProgress
 from jobs.runs import RunError, RunFolder
@@ -80,7 +80,7 @@ def _record(
         **known,
         "spread_of_channels": float(deviations.max() / max(float(deviations.min()), 1e-12)),
         "bytes_per_row": spec.record_bytes,
-        **generatability(latents, chosen),
+        **_as_records(generatability(latents, chosen)),
     }
     metrics.setdefault("effective_rank", effective_rank(np.square(deviations)))
     if images:
@@ -90,8 +90,13 @@ def _record(
         loaded = LatentDecoder.load(run, decoder, device)
         extractor = build_extractor("lite0", ExtractorSettings(), device)
         with watched(f"decode {run.path.name}", "rows") as report:
-            metrics |= decoded_predictors(latents, chosen, loaded, extractor, report)
+            metrics |= _as_records(decoded_predictors(latents, chosen, loaded, extractor, report))
     return {"name": name, "autoencoder": str(run.path), "latents": latents.url, "rows": len(chosen), "metrics": metrics}
+
+
+def _as_records(estimates: dict[str, Estimate]) -> dict[str, dict[str, float]]:
+    """Estimates as JSON values."""
+    return {name: asdict(found) for name, found in estimates.items()}
 
 
 def _spaced(latents: Store, count: int) -> np.ndarray:
@@ -106,6 +111,6 @@ def _spaced(latents: Store, count: int) -> np.ndarray:
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, Estimate):
-        return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g})"
+    if isinstance(value, dict):
+        return f"{value['value']:.4g} ({value['low']:.4g} to {value['high']:.4g})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
