@@ -24,6 +24,7 @@ from .reconstruction import psnr as psnr
 from .reconstruction import ssim as ssim
 from .scores import Metric as Metric
 from .scores import set_metrics as set_metrics
+from .sliced import sliced_wasserstein as sliced_wasserstein
 from .two_samples import LEVEL as LEVEL
 from .two_samples import Estimate as Estimate
 from .two_samples import compare_samples as compare_samples

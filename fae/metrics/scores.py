@@ -8,6 +8,7 @@ from fae.metrics.extrapolation import extrapolate
 from fae.metrics.facts import ExtractorFacts
 from fae.metrics.frechet import FrechetReference
 from fae.metrics.measured import Gaussian, Measured
+from fae.metrics.sliced import sliced_wasserstein
 from fae.metrics.two_samples import Estimate, compare_samples
 
 NEIGHBORS = 3
@@ -32,7 +33,7 @@ class Metric:
 def set_metrics(
     facts: ExtractorFacts, made: Measured, reference: Measured | None, *, seed: int = 0, prefix: str = ""
 ) -> list[Metric]:
-    """The metrics of a set by one extractor: Fréchet distances, KID, precision, recall, and the class score.
+    """The metrics of a set by one extractor: Fréchet distances, KID, precision, recall, MIND, and the class score.
 
     `prefix` stands before the names of distances ("r" for reconstructions: rFID, rKID). Without a reference there is
     the class score alone. `seed` draws the bootstrap's rows.
@@ -75,6 +76,12 @@ def _two_samples(
     note = f"{len(made.rows):,} against {len(reference.rows):,} images"
     for name, estimate in ((f"{prefix}KID", found.kid), ("precision", found.precision), ("recall", found.recall)):
         yield _metric(_named(name, facts), estimate, note)
+    count = min(len(made.rows), len(reference.rows))
+    yield Metric(
+        _named(f"{prefix}MIND", facts),
+        sliced_wasserstein(reference.rows, made.rows, seed=seed),
+        note=f"{count:,} images a side, 1,000 directions",
+    )
 
 
 def _metric(name: str, estimate: Estimate, note: str) -> Metric:

@@ -65,7 +65,7 @@ def midpoints(latents: Tensor) -> Tensor:
     ours, theirs = latents.flatten(1), latents[nearest_by_cosine(latents)].flatten(1)
     angle = F.cosine_similarity(ours, theirs, dim=1).clamp(-1 + 1e-6, 1 - 1e-6).acos()[:, None]
     half: Tensor = (ours + theirs) * (torch.sin(angle / 2) / torch.sin(angle))
-    return half.unflatten(1, latents.shape[1:])
+    return half.view_as(latents)
 
 
 def perturbed(latents: Tensor, ratio: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

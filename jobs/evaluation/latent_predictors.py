@@ -54,7 +54,8 @@ def decoded_predictors(
     values = read_latents(latents, rows)
     half, lpips = midpoints(values), LPIPS("alex").to(decoder.device)
     draws = torch.Generator().manual_seed(0)
-    own, middle, distances = [], [], {ratio: [] for ratio in RATIOS}
+    own, middle = [], []
+    distances: dict[float, list[torch.Tensor]] = {ratio: [] for ratio in RATIOS}
     for start in range(0, len(rows), BATCH_ROWS):
         part = slice(start, start + BATCH_ROWS)
         images = decoder.decode(values[part])
