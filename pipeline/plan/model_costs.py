@@ -1,6 +1,7 @@
 """What a recipe's models cost: parameters and arithmetic for one image, counted without memory for their weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -176,10 +177,54 @@ def _trained(cost: Cost, model: nn.Module, config: TrainConfig) -> Cost:
 
 
 def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _like_blocks_run_once(model, counter) as total:
         forward()
+        flops = total()
     count = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(count, counter.get_total_flops(), max(block_sizes(model)))
+    return Cost(count, flops, max(block_sizes(model)))
+
+
+@contextmanager
+def _like_blocks_run_once(model: nn.Module, counter: FlopCounterMode) -> Iterator[Callable[[], int]]:
+    """Of blocks with parameters and inputs of the same shapes the first alone is run, the others cost as much.
+
+    Yields:
+        () -> the operations so far, of `counter` and of the blocks that were not run.
+    """
+    first: dict[Any, tuple[int, Any]] = {}
+    spared = 0
+
+    def total() -> int:
+        return counter.get_total_flops() + spared
+
+    def once(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            nonlocal spared
+            key = (type(block), *_shapes([*block.parameters(), *args, *options.keys(), *options.values()]))
+            if key in first:
+                spared += first[key][0]
+            else:
+                before = total()
+                result = forward(*args, **options)
+                first[key] = (total() - before, result)
+            return first[key][1]
+
+        return run
+
+    rows = [module for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
+    blocks = {block for row in rows for block in row if len(row) > 1}
+    for block in blocks:
+        block.forward = once(block, block.forward)
+    try:
+        yield total
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def _shapes(values: Iterable[Any]) -> list[Any]:
+    """A tensor's shape and type; of other values what they print as."""
+    return [(tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else repr(one) for one in values]
 
 
 def block_sizes(model: nn.Module) -> list[int]:

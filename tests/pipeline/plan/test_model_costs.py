@@ -1,5 +1,6 @@
 """Costs of models: the paper's parameter counts, operations against a count by hand, evaluations of a solver."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,12 @@ from torch.nn import Linear
 from fae.models.lightning_dit import LightningDiT
 from fae.models.presets import LIGHTNING_DIT
 from jobs.config.stages import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
+from pipeline.plan import model_costs
 from pipeline.plan.model_costs import (
     COPIES,
     Cost,
     autoencoder_costs,
+    blank_caption,
     block_sizes,
     decoder_cost,
     encoder_cost,
@@ -62,6 +65,25 @@ def test_halves_of_the_autoencoder_add_up_and_the_decoder_grows_with_its_size():
         decoder_cost((4, 4, 128), 32, DecoderConfig(size="S")).flops
         < decoder_cost((4, 4, 128), 32, DecoderConfig(size="B")).flops
     )
+
+
+@contextmanager
+def every_block_is_run(model, counter):
+    yield counter.get_total_flops
+
+
+def small_costs():
+    yield autoencoder_costs((2, 2, 64), AutoencoderConfig(heads=1, head_dim=32, decoder_depth=3))
+    yield encoder_cost(meta_encoder(ExtractConfig(encoder="dinov2-s", input_size=28, layer=2))[0])
+    for model, captions in (("lightning-dit", 0), ("starflow", 0), ("mmdit", 5)):
+        caption = blank_caption(captions, 24, 24) if captions else None
+        yield generator_cost((4, 4, 8), 10, GeneratorConfig(model=model, size="tiny"), caption)
+
+
+def test_blocks_like_one_that_was_run_count_as_if_they_were_run_too(monkeypatch):
+    found = list(small_costs())
+    monkeypatch.setattr(model_costs, "_like_blocks_run_once", every_block_is_run)
+    assert found == list(small_costs())
 
 
 @pytest.mark.parametrize(
