@@ -51,7 +51,7 @@ def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...],
 
 
 def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[str, Any]:
-    from pipeline.drawing import survey_plot
+    from pipeline.drawing import plot_stats
     from stores.care import StatsConfig, compute_stats, write_stats
 
     with settings.output.progress("stats", "arrays", total=1) as progress:
@@ -60,7 +60,7 @@ def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[s
     title = (
         f"{name} of {store.name}: {record['rows']:,} rows, {record['tokens']:,} tokens of {record['channels']} channels"
     )
-    plot, numbers = write_stats(store, record, survey_plot(record, title))
+    plot, numbers = write_stats(store, record, plot_stats(record, title))
     return {**record, "plot": f"{store.blobs.url}/{plot}", "numbers": f"{store.blobs.url}/{numbers}"}
 
 

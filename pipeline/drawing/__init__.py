@@ -1,4 +1,4 @@
-"""Images and plots as files: a canvas for PNG and SVG, grids with captions, plots of statistics and probes.
+"""Images and plots as files: matplotlib figures as PNG and SVG, grids with captions, plots of statistics and probes.
 
 It imports no other part of `pipeline`.
 """

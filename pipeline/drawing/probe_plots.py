@@ -1,27 +1,28 @@
 """Figures of a probe: patches matched across images, similarity within one, and tokens as colors."""
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
 from torch import Tensor
 
 from fae.probes import PrincipalColors, cosines
 from jobs.evaluation import KINDS, Pair
-from pipeline.drawing.canvas import FAINT, STRONG, Canvas, Color
+from pipeline.drawing.figures import FAINT, WARM, literal, new_figure
 
 NAMES = {"x": "features x", "z": "latents z", "x_hat": "rebuilt features"}
-_MARGIN, _HEAD, _GAP, _SIDE = 24, 96, 20, 208
-_DIM = 0.45
-_LIGHT: Color = (244, 248, 252)
-_MARK: Color = (214, 91, 51)
+PANEL_PIXELS, ROW_PIXELS, HEAD_PIXELS = 216, 244, 110
+BACKGROUND_BRIGHTNESS = 0.45
 
 
 @dataclass(frozen=True)
-class Shown:
+class ProbePairs:
     """The pairs of the figures, a line of text for each, and their images uint8 (pairs, 2, H, W, 3) if any."""
 
     pairs: Sequence[Pair]
@@ -44,107 +45,101 @@ class Shown:
         return self.token_colors(number, side, kind) if self.images is None else self.images[number, side]
 
 
-def matching_figure(shown: Shown) -> Canvas:
+def matching_figure(shown: ProbePairs) -> Figure:
     """Foreground patches of one image joined with their best matches in another, once by x, z and x̂ each."""
-    panel = 2 * _SIDE + 8
-    canvas = _sheet(
+    figure, panels = _sheet(
         "Foreground patches matched across images",
         "lines join patches of the left image with the most similar ones (cosine) of the right; background dimmed",
-        [panel] * 3,
-        len(shown.pairs),
-        list(NAMES.values()),
+        [name for name in NAMES.values() for name in (name, "")],
+        shown,
     )
     for number, pair in enumerate(shown.pairs):
-        top = _line(canvas, number, shown.names[number])
         for column, kind in enumerate(KINDS):
-            left = _MARGIN + column * (panel + _GAP)
-            for side in (0, 1):
-                ground = _dimmed(shown.ground(number, side, kind), pair.masks[side])
-                canvas.image(ground, left + side * (_SIDE + 8), top, _SIDE, _SIDE)
-            _draw_matches(canvas, pair, kind, left, top)
-    return canvas
+            left, right = panels[number, 2 * column : 2 * column + 2]
+            for side, axes in enumerate((left, right)):
+                _show(axes, _dimmed(shown.ground(number, side, kind), pair.masks[side]))
+            _draw_matches(left, right, pair, kind)
+    return figure
 
 
-def similarity_figure(shown: Shown) -> Canvas:
+def similarity_figure(shown: ProbePairs) -> Figure:
     """How similar one patch is to every patch of its image, by x, z and x̂."""
-    canvas = _sheet(
+    figure, panels = _sheet(
         "Similarity within an image",
         "cosine of the marked patch with every patch of the image; light = least, dark = most",
-        [_SIDE] * 4,
-        len(shown.pairs),
         ["image", *NAMES.values()],
+        shown,
     )
     for number, pair in enumerate(shown.pairs):
-        top, query = _line(canvas, number, shown.names[number]), int(pair.patches[len(pair.patches) // 2])
-        maps = [_similarity(pair.tokens[kind][0], query) for kind in KINDS]
-        grounds = [shown.ground(number, 0, "x"), *(_shaded(values) for values in maps)]
-        for column, ground in enumerate(grounds):
-            left = _MARGIN + column * (_SIDE + _GAP)
-            canvas.image(ground, left, top, _SIDE, _SIDE)
-            canvas.dot(_center(query, pair.masks[0].shape, left, top), _MARK)
-            if column:
-                span = f"{maps[column - 1].min():.2f} to {maps[column - 1].max():.2f}"
-                canvas.text(left + _SIDE, top - 6, span, 13, FAINT, "end")
-    return canvas
+        query = int(pair.patches[len(pair.patches) // 2])
+        center = _center(query, pair.masks[0].shape)
+        _show(panels[number, 0], shown.ground(number, 0, "x"))
+        for axes, kind in zip(panels[number, 1:], KINDS, strict=True):
+            values = _similarity(pair.tokens[kind][0], query)
+            _show(axes, values)
+            axes.set_xlabel(f"{values.min():.2f} to {values.max():.2f}", color=FAINT)
+        for axes in panels[number]:
+            axes.plot(*center, "o", color=WARM, markeredgecolor="white", transform=axes.transAxes)
+    return figure
 
 
-def color_figure(shown: Shown) -> Canvas:
+def color_figure(shown: ProbePairs) -> Figure:
     """The three strongest components of x, z and x̂ as red, green and blue, for both images of each pair."""
-    columns = (["image"] if shown.images is not None else []) + list(NAMES.values())
-    canvas = _sheet(
+    figure, panels = _sheet(
         "Three strongest components as colors",
         "rebuilt features in the colors of features; the components of latents are turned towards theirs",
-        [_SIDE] * (2 * len(columns)),
-        len(shown.pairs),
-        columns * 2,
+        [*(["image"] if shown.images is not None else []), *NAMES.values()] * 2,
+        shown,
     )
     for number in range(len(shown.pairs)):
-        top = _line(canvas, number, shown.names[number])
+        cells = []
         for side in (0, 1):
-            cells = [shown.token_colors(number, side, kind) for kind in KINDS]
-            if shown.images is not None:
-                cells = [shown.images[number, side], *cells]
-            for column, cell in enumerate(cells):
-                canvas.image(cell, _MARGIN + (side * len(cells) + column) * (_SIDE + _GAP), top, _SIDE, _SIDE)
-    return canvas
+            cells += [] if shown.images is None else [shown.images[number, side]]
+            cells += [shown.token_colors(number, side, kind) for kind in KINDS]
+        for axes, cell in zip(panels[number], cells, strict=True):
+            _show(axes, cell)
+    return figure
 
 
-def _sheet(title: str, note: str, widths: Sequence[int], lines: int, columns: Sequence[str]) -> Canvas:
-    """A titled sheet of `lines` rows of panels, each column under its name."""
-    width = 2 * _MARGIN + sum(widths) + _GAP * (len(widths) - 1)
-    canvas = Canvas(width, _HEAD + lines * (_SIDE + 36) + _MARGIN, f"{title}: {note}")
-    canvas.text(_MARGIN, 34, title, 22)
-    canvas.text(_MARGIN, 58, note, 15, FAINT)
-    left = _MARGIN
-    for panel, name in zip(widths, columns, strict=True):
-        canvas.text(left, _HEAD - 8, name, 16)
-        left += panel + _GAP
-    return canvas
+def _sheet(title: str, note: str, columns: Sequence[str], shown: ProbePairs) -> tuple[Figure, np.ndarray]:
+    """A titled figure with a row of panels for each pair; each column stands under its name."""
+    rows = len(shown.pairs)
+    figure = new_figure(len(columns) * PANEL_PIXELS, HEAD_PIXELS + rows * ROW_PIXELS)
+    figure.suptitle(f"{title}\n", fontsize=16)
+    figure.text(0.5, 1 - 0.6 * HEAD_PIXELS / (HEAD_PIXELS + rows * ROW_PIXELS), note, ha="center", color=FAINT)
+    panels = figure.subplots(rows, len(columns), squeeze=False)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+    for axes, name in zip(panels[0], columns, strict=True):
+        axes.set_title(name, fontsize=12)
+    for axes, name in zip(panels[:, 0], shown.names, strict=True):
+        axes.set_ylabel(literal(name), color=FAINT)
+    return figure, panels
 
 
-def _line(canvas: Canvas, number: int, name: str) -> float:
-    """Write what a row of panels shows; returns the top of its panels."""
-    top = _HEAD + number * (_SIDE + 36) + 24
-    canvas.text(_MARGIN, top - 6, name, 13, FAINT)
-    return top
+def _show(axes: Axes, pixels: np.ndarray) -> None:
+    """Pixels (H, W, 3), or values (h, w) light to dark, over the whole panel."""
+    few = pixels.shape[0] < PANEL_PIXELS
+    axes.imshow(pixels, cmap="Blues", extent=(0, 1, 0, 1), interpolation="nearest" if few else "antialiased")
 
 
-def _draw_matches(canvas: Canvas, pair: Pair, kind: str, left: float, top: float) -> None:
+def _draw_matches(left: Axes, right: Axes, pair: Pair, kind: str) -> None:
     a, b = (tokens.flatten(0, 1) for tokens in pair.tokens[kind])  # (h, w, C) -> (h·w, C)
     matches = cosines(a[pair.patches], b).argmax(dim=1)
-    shape = (pair.masks[0].shape[0], pair.masks[0].shape[1])
-    for place, (patch, match) in enumerate(zip(pair.patches.tolist(), matches.tolist(), strict=True)):
-        color = _hue(place / len(pair.patches))
-        start = _center(patch, shape, left, top)
-        end = _center(match, shape, left + _SIDE + 8, top)
-        canvas.line(start, end, color, 1.5)
-        canvas.dot(start, color)
-        canvas.dot(end, color)
+    hues = colormaps["hsv"](np.linspace(0, 1, len(pair.patches), endpoint=False))
+    for patch, match, color in zip(pair.patches.tolist(), matches.tolist(), hues, strict=True):
+        start, end = _center(patch, pair.masks[0].shape), _center(match, pair.masks[1].shape)
+        line = ConnectionPatch(start, end, "data", "data", axesA=left, axesB=right, color=color, linewidth=1.5)
+        line.set_in_layout(False)
+        right.add_artist(line)
+        for axes, point in ((left, start), (right, end)):
+            axes.plot(*point, "o", color=color, markeredgecolor="white", markersize=6)
 
 
-def _center(patch: int, shape: Sequence[int], left: float, top: float) -> tuple[float, float]:
+def _center(patch: int, shape: Sequence[int]) -> tuple[float, float]:
+    """(x, y) of a patch's center in a panel whose sides have length 1; y goes up."""
     row, column = divmod(patch, shape[1])
-    return left + (column + 0.5) * _SIDE / shape[1], top + (row + 0.5) * _SIDE / shape[0]
+    return (column + 0.5) / shape[1], 1 - (row + 0.5) / shape[0]
 
 
 def _similarity(tokens: Tensor, query: int) -> np.ndarray:
@@ -153,24 +148,12 @@ def _similarity(tokens: Tensor, query: int) -> np.ndarray:
     return np.asarray(cosines(flat[query : query + 1], flat)[0].reshape(tokens.shape[:2]))
 
 
-def _shaded(values: np.ndarray) -> np.ndarray:
-    """The least value light, the largest dark, uint8 (h, w, 3)."""
-    shares = (values - values.min()) / ((values.max() - values.min()) or 1)
-    ends = np.array([_LIGHT, STRONG], float)
-    return np.asarray(np.round(ends[0] + shares[..., None] * (ends[1] - ends[0])), np.uint8)
-
-
 def _dimmed(pixels: np.ndarray, mask: Tensor) -> np.ndarray:
     """The pixels (H, W, 3), darker where the mask (h, w) is false; each of its cells covers H/h × W/w pixels."""
     rows = np.arange(pixels.shape[0]) * mask.shape[0] // pixels.shape[0]
     columns = np.arange(pixels.shape[1]) * mask.shape[1] // pixels.shape[1]
-    bright = np.where(mask.numpy()[np.ix_(rows, columns)], 1.0, _DIM)
+    bright = np.where(mask.numpy()[np.ix_(rows, columns)], 1.0, BACKGROUND_BRIGHTNESS)
     return np.round(pixels * bright[..., None]).astype(np.uint8)
-
-
-def _hue(share: float) -> Color:
-    red, green, blue = (round(channel * 255) for channel in colorsys.hsv_to_rgb(share, 0.85, 0.95))
-    return red, green, blue
 
 
 def _tokens(pairs: Sequence[Pair], kind: str) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from jobs.executors import OnProgress, dtype_name, pick_device
 from jobs.runs import RunFolder
 from pipeline.artifacts import RecordArtifact
 from pipeline.console import plain
-from pipeline.drawing import Shown, color_figure, matching_figure, similarity_figure
+from pipeline.drawing import ProbePairs, color_figure, figure_bytes, matching_figure, similarity_figure
 from stores import Store, fingerprint
 from stores.backends import make_folder, replace_file
 from stores.sources import SourceError, open_source
@@ -39,6 +39,7 @@ from stores.sources import SourceError, open_source
 PROBE_FILE = "probe.json"
 WATCHING = ("batch_size", "precision", "in_run")  # precision is an ingredient by the name that it has on the device
 FIGURES = {"matching": matching_figure, "similarity": similarity_figure, "colors": color_figure}
+FIGURE_KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 # (stage, unit) -> a progress context.
 Watched = Callable[[str, str], AbstractContextManager[OnProgress]]
 
@@ -113,10 +114,10 @@ def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, w
         "matching": {kind: total.shares() for kind, total in totals.items()},
         "pairs": pairs.tolist(),
         "shown": [{"rows": pair.rows, "patches": pair.patches.tolist()} for pair in shown],
-        "figures": [f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
+        "figures": [f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS],
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
-    _draw(folder, Shown(shown, [_name(inputs.features, pair.rows) for pair in shown], images))
+    _draw(folder, ProbePairs(shown, [_name(inputs.features, pair.rows) for pair in shown], images))
     replace_file(folder / PROBE_FILE, json.dumps(plain(record), indent=1, ensure_ascii=False).encode())
     return record
 
@@ -207,12 +208,12 @@ def _read_set(inputs: ProbeInputs, rows: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def _draw(folder: Path, shown: Shown) -> None:
+def _draw(folder: Path, shown: ProbePairs) -> None:
     make_folder(folder)
-    for name, figure in FIGURES.items():
-        canvas = figure(shown)
-        replace_file(folder / f"{name}.png", canvas.png())
-        replace_file(folder / f"{name}.svg", canvas.svg())
+    for name, draw in FIGURES.items():
+        figure = draw(shown)
+        for kind in FIGURE_KINDS:
+            replace_file(folder / f"{name}.{kind}", figure_bytes(figure, kind, f"probe: {name}"))
 
 
 def _name(features: Store, rows: Sequence[int]) -> str:

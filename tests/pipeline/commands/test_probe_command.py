@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from fae.models.autoencoder import FeatureAutoencoder
 from jobs.runs.run_folder import RunFolder
 from pipeline.cli import main
+from pipeline.drawing.figures import DPI
 from pipeline.evaluation import probing
 from stores import ArraySpec, Store, StoreWriter, new_index, open_store
 
@@ -143,14 +144,15 @@ def figures(made: Made, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("name", "images", "lines"), [("matching", 12, 18), ("similarity", 8, 0), ("colors", 16, 0)])
 def test_figures_hold_what_they_are_to_show(figures: Path, name: str, images: int, lines: int) -> None:
     svg = ElementTree.parse(figures / f"{name}.svg").getroot()
-    assert len(svg.findall(f"{SVG}image")) == images
-    assert len(svg.findall(f"{SVG}line")) <= lines
-    assert (len(svg.findall(f"{SVG}line")) > 0) == (lines > 0)
+    assert len(svg.findall(f".//{SVG}image")) == images
+    strokes = [path for path in svg.findall(f".//{SVG}path") if "stroke-width: 1.5" in path.get("style", "")]
+    assert len(strokes) == lines
     title = svg.find(f"{SVG}title")
     assert title is not None
     assert title.text
     with Image.open(figures / f"{name}.png") as image:
-        assert [str(side) for side in image.size] == [svg.get("width"), svg.get("height")]
+        points = [float(svg.get(side, "").removesuffix("pt")) for side in ("width", "height")]
+        assert [round(side * DPI / 72) for side in points] == list(image.size)
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100
 
 
@@ -220,7 +222,7 @@ def test_without_images_figures_have_the_colors_of_tokens(
     monkeypatch.setattr(probing, "images_of", lambda inputs, pairs: None)
     answer(made.root, "tiny", "--out", tmp_path / "out")
     svg = ElementTree.parse(tmp_path / "out/colors.svg").getroot()
-    assert len(svg.findall(f"{SVG}image")) == 12
+    assert len(svg.findall(f".//{SVG}image")) == 12
     assert Image.open(io.BytesIO((tmp_path / "out/matching.png").read_bytes())).size[0] > 100
 
 

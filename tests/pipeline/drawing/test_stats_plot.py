@@ -1,4 +1,4 @@
-"""The plot of a survey is an image of the survey's numbers."""
+"""The plot of statistics is an image of their numbers."""
 
 import io
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.drawing.stats_plot import HEIGHT, WIDTH, survey_plot
+from pipeline.drawing.stats_plot import HEIGHT, WIDTH, plot_stats
 
-WARM, STRONG = (214, 91, 51), (31, 99, 161)
+WARM = (214, 91, 51)
 
 
 def record(channels: int, positions: Any, limit: float | None) -> dict[str, Any]:
@@ -41,29 +41,36 @@ def colors(image: Image.Image) -> set[tuple[int, ...]]:
     return {color for _, color in image.getcolors(maxcolors=1 << 24)}
 
 
+def panel(image: Image.Image, column: int, row: int) -> Image.Image:
+    """One of the four panels, without its rim, where colors of a color bar or title could stand."""
+    left, top = column * WIDTH // 2, row * HEIGHT // 2
+    return image.crop((left + 100, top + 80, left + WIDTH // 2 - 100, top + HEIGHT // 2 - 60))
+
+
 def test_outliers_are_warm_and_only_outliers() -> None:
-    norms = (0, HEIGHT + 60, WIDTH, 2 * HEIGHT + 60)
-    assert WARM in colors(opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=6.0), "t")).crop(norms))
-    assert WARM not in colors(opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=None), "t")).crop(norms))
+    assert WARM in colors(panel(opened(plot_stats(record(16, [[1, 2], [3, 4]], limit=6.0), "t")), 0, 1))
+    assert WARM not in colors(panel(opened(plot_stats(record(16, [[1, 2], [3, 4]], limit=None), "t")), 0, 1))
 
 
 def test_the_strongest_position_is_the_darkest() -> None:
-    image = opened(survey_plot(record(16, [[1, 2], [3, 4]], limit=None), "t"))
-    grid = image.crop((WIDTH, HEIGHT + 60, 2 * WIDTH, 2 * HEIGHT + 60))
-    side = (HEIGHT - 84 - 24) // 2
-    cells = {
-        (r, c): grid.getpixel((84 + c * side + side // 2, 84 + r * side + side // 2)) for r in (0, 1) for c in (0, 1)
-    }
-    assert cells[1, 1] == STRONG
-    assert [sum(cells[place]) for place in sorted(cells)] == sorted((sum(c) for c in cells.values()), reverse=True)
+    grid = panel(opened(plot_stats(record(16, [[1, 2], [3, 4]], limit=None), "t")), 1, 1)
+    # Beyond a quarter from each side lie the four cells, whatever the layout leaves beside them.
+    cells = [grid.getpixel((grid.width * x // 8, grid.height * y // 8)) for y in (2, 6) for x in (3, 5)]
+    brightness = [sum(cell) for cell in cells]
+    assert brightness == sorted(set(brightness), reverse=True)
 
 
 @pytest.mark.parametrize(("channels", "positions"), [(1, 5.0), (3, [1.0, 2.0, 3.0])])
 def test_few_channels_and_no_grid(channels: int, positions: Any) -> None:
-    assert opened(survey_plot(record(channels, positions, limit=2.0), "t")).size == (2 * WIDTH, 2 * HEIGHT + 60)
+    assert opened(plot_stats(record(channels, positions, limit=2.0), "t")).size == (WIDTH, HEIGHT)
 
 
 def test_constant_values_have_a_plot_too() -> None:
     flat = record(4, 1.0, None) | {"spectrum": [0.0] * 4, "effective_rank": 0.0}
     flat["percentiles"] = {name: [1.0] * 4 for name in flat["percentiles"]}
-    assert opened(survey_plot(flat, "t")).size == (2 * WIDTH, 2 * HEIGHT + 60)
+    assert opened(plot_stats(flat, "t")).size == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("title", ["$5 and $x^$", "日本語", r"\frac"])
+def test_a_title_is_no_formula_and_may_have_any_letters(title: str) -> None:
+    assert opened(plot_stats(record(4, 1.0, None), title)).size == (WIDTH, HEIGHT)
