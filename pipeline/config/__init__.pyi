@@ -2,8 +2,11 @@ from .claims import check_claims as check_claims
 from .recipe import SECTIONS as SECTIONS
 from .recipe import Recipe as Recipe
 from .recipe import check_name as check_name
+from .recipe import keys_in as keys_in
 from .recipe import load_recipe as load_recipe
 from .recipe import override as override
+from .resolved import resolved_yaml as resolved_yaml
+from .resolved import section_values as section_values
 from .stage_specs import MADE_BY as MADE_BY
 from .stage_specs import STAGE_NAMES as STAGE_NAMES
 from .stage_specs import STAGE_SPECS as STAGE_SPECS

@@ -85,9 +85,24 @@ def load_recipe(path_or_name: str) -> Recipe:
     Raises:
         RecipeError: no such recipe, no YAML, an unknown or repeated key, a value of the wrong type or range.
     """
+    file = recipe_file(path_or_name)
     if path_or_name in builtin_recipes():
-        file = BUILTIN_FOLDER / f"{path_or_name}.yaml"
         return parse_recipe(file.read_bytes(), file.name, file.stem)
+    recipe = parse_recipe(file.read_bytes(), str(file), file.stem)
+    paths: dict[str, Any] = {key: _beside(file, getattr(recipe.data, key)) for key in DATA_PATHS}
+    data = replace(recipe.data, **paths)
+    sample = replace(recipe.sample, prompts=_beside(file, recipe.sample.prompts))
+    return replace(recipe, data=data, sample=sample)
+
+
+def recipe_file(path_or_name: str) -> Path:
+    """The file of a built-in recipe, or the file at a path.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    if path_or_name in builtin_recipes():
+        return BUILTIN_FOLDER / f"{path_or_name}.yaml"
     file = Path(path_or_name)
     if not file.is_file():
         near = suggest(path_or_name, builtin_recipes())
@@ -95,11 +110,16 @@ def load_recipe(path_or_name: str) -> Recipe:
             f"{path_or_name}: expected the path of a YAML file or a built-in recipe "
             f"({', '.join(builtin_recipes())}); found no such file{'; ' * bool(near)}{near}"
         )
-    recipe = parse_recipe(file.read_bytes(), str(file), file.stem)
-    paths: dict[str, Any] = {key: _beside(file, getattr(recipe.data, key)) for key in DATA_PATHS}
-    data = replace(recipe.data, **paths)
-    sample = replace(recipe.sample, prompts=_beside(file, recipe.sample.prompts))
-    return replace(recipe, data=data, sample=sample)
+    return file
+
+
+def keys_in(path_or_name: str) -> set[str]:
+    """What a recipe sets itself: `section.key`, and `name` where it has one."""
+    source = str(recipe_file(path_or_name))
+    found = set()
+    for key, node in entries(compose(Path(source).read_bytes(), source), source, "", None):
+        found |= {f"{key}.{part}" for part, _ in entries(node, source, key, None)} if key in SECTIONS else {key}
+    return found
 
 
 def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default") -> Recipe:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
-from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, load_recipe, override
+from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, keys_in, load_recipe, override
 from pipeline.console.option_types import FiniteNumber, GroupedOption, LocationType, OrWord, WholeNumber
 from pipeline.console.output import Output
+from pipeline.console.print_config import one_of_many, print_config
 from stores.backends import Location, is_url
 
 DEFAULT_ROOT = Path("fae-runs")
@@ -23,12 +24,13 @@ Callback = Callable[..., Any]
 class Settings:
     """What a person asked for: defaults, then the recipe, then --set, then options.
 
-    `given` holds the keys (`section.key`, `name`) that were set on the command line; `source` is the recipe's
-    path or name, None when there is none. `location` is the folder or URL of all stores and models.
+    `given` holds the keys (`section.key`, `name`) that were set on the command line, and by what (option or --set);
+    `source` is the recipe's path or name, None when there is none. `location` is the folder or URL of all stores and
+    models.
     """
 
     recipe: Recipe
-    given: frozenset[str]
+    given: Mapping[str, str]
     source: str | None
     location: Location
     dry_run: bool
@@ -48,6 +50,12 @@ class Settings:
                 "and wherever a command takes a store"
             )
         return Path(self.location)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What set each setting that is no default, by `section.key`: an option, --set, or the recipe."""
+        keys = set() if self.source is None else {*keys_in(self.source), "name"}
+        return {**dict.fromkeys(sorted(keys), f"recipe {self.source}"), **self.given}
 
     @property
     def json(self) -> bool:
@@ -78,7 +86,10 @@ def config_options(
     def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
         def callback(**parameters: Any) -> Any:
-            settings = _settings(click.get_current_context(), settable, parameters)
+            context, printed = click.get_current_context(), parameters.pop("print_config", False)
+            settings = _settings(context, settable, parameters)
+            if printed:
+                return print_config(context, settings.recipe, settable, settings.sources, settings.output)
             with settings.output.keep_stdout_clean():
                 return function(settings, **parameters)
 
@@ -155,8 +166,12 @@ def _recipe_options(how: str) -> list[Callable[[Callback], Callback]]:
     ]
     if how == "reading":
         return found
+    printing = option(
+        "--print-config", is_flag=True, help="Print every setting as a recipe, each with what set it; do nothing."
+    )
     return [
         *found,
+        *([printing] if how == "option" else []),
         option("--name", metavar="NAME", help="Name of what is made; the recipe's when absent."),
         option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
     ]
@@ -190,21 +205,26 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
         raise RecipeError(f"{source}: {several}: expected a recipe without; only `fae-pipe run` does several runs")
     assignments = _assignments(parameters.pop("assignments", ()), sections)
     recipe = override(recipe, assignments, "--set")
-    given = set(assignments)
+    given = dict.fromkeys(assignments, "--set")
     for option in context.command.params:
         if not isinstance(option, GroupedOption) or option.setting is None or option.name is None:
             continue
         value = parameters.pop(option.name)
+        if one_of_many(option):
+            parameters[option.name] = () if len(value) == 1 else value
+            if len(value) != 1:
+                continue
+            value = value[0]
         if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
             section, key = option.setting
             recipe = replace(recipe, **{section: replace(getattr(recipe, section), **{key: value})})
-            given.add(f"{section}.{key}")
+            given[f"{section}.{key}"] = "option"
     if name is not None:
         recipe = replace(recipe, name=check_name(name, "--name"))
-        given.add("name")
+        given["name"] = "option"
     return Settings(
         recipe=recipe,
-        given=frozenset(given),
+        given=given,
         source=source,
         location=parameters.pop("root", DEFAULT_ROOT),
         dry_run=parameters.pop("dry_run", False),

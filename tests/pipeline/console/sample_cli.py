@@ -25,9 +25,10 @@ def main() -> None:
 
 
 @main.command("extract")
-@config_options("data", "extract", "runtime", exclude=("extract.seed",))
+@config_options("data", "extract", "runtime", exclude=("extract.seed", "layer"))
 @click.option("--out", cls=GroupedOption, group="Store", help="Where to.")
-def extract(settings: Settings, out: str | None) -> None:
+@click.option("--layer", "layers", cls=GroupedOption, setting=("extract", "layer"), type=int, multiple=True)
+def extract(settings: Settings, out: str | None, layers: tuple[int, ...]) -> None:
     """Images to features."""
     print("a library talks")
     settings.output.say(f"root {settings.root}, out {out}")
@@ -35,6 +36,7 @@ def extract(settings: Settings, out: str | None) -> None:
     settings.output.result(
         {
             **sections,
+            "layers": layers,
             "name": settings.recipe.name,
             "given": sorted(settings.given),
             "source": settings.source,

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.config.stages import ExtractConfig
+from pipeline import cli
+from pipeline.config.recipe import Recipe, parse_recipe
 from pipeline.console.options import config_options
 
 main = runpy.run_path(str(Path(__file__).parent / "sample_cli.py"))["main"]
@@ -131,3 +133,42 @@ def test_one_key_in_two_sections_is_refused_at_definition():
 def test_an_exclusion_of_nothing_is_refused_at_definition():
     with pytest.raises(ValueError, match=r"exclude: expected keys of data; received \['sead'\]"):
         config_options("data", exclude=("sead",))
+
+
+def test_print_config_is_a_recipe_that_gives_the_same_settings_and_says_what_set_each(recipe, tmp_path):
+    words = ["--config", recipe, "--set", "extract.batch_size=9", "--set", "extract.flip=true", "--no-flip"]
+    words += ["--data", "a: b,\n[#] ' \"\u0085", "--out", "here", "--threads", "3", "--layer", "7"]
+    outcome = run("extract", *words, "--print-config")
+    assert outcome.exit_code == 0, outcome.output
+    assert "a library talks" not in outcome.stdout
+    lines = [line.strip() for line in outcome.stdout.splitlines()]
+    assert f"image_size: 64  # recipe {recipe}" in lines
+    assert "batch_size: 9  # --set" in lines
+    assert "flip: false  # option" in lines
+    assert "dtype: float16  # default" in lines
+    assert f"name: mine  # recipe {recipe}" in lines
+    assert "# --out here has no key in a recipe: give it again" in lines
+    (tmp_path / "again.yaml").write_text(outcome.stdout)
+    before = result_of("extract", *words)
+    again = result_of("extract", "--config", str(tmp_path / "again.yaml"))
+    for section in ("data", "extract", "name"):
+        assert again[section] == before[section], section
+    assert before["extract"]["layer"] == 7
+
+
+def test_print_config_for_programs_and_of_what_a_recipe_cannot_say():
+    record = result_of("extract", "--layer", "3", "--layer", "5", "--image-size", "32", "--print-config")
+    assert record["config"]["extract"]["image_size"] == 32
+    assert record["sources"] == {"extract.image_size": "option"}
+    assert record["options"] == ["--layer 3", "--layer 5"]
+    assert result_of("extract", "--layer", "3", "--layer", "5")["layers"] == [3, 5]
+
+
+@pytest.mark.parametrize("command", ["extract", "extract-text", "train-ae", "train-decoder", "encode", "train-gen"])
+def test_every_stage_command_prints_its_settings_without_its_inputs(command, tmp_path):
+    words = [command, "--root", str(tmp_path / "none"), "--print-config"]
+    outcome = CliRunner().invoke(cli.main, words, prog_name="fae-pipe")
+    assert outcome.exit_code == 0, outcome.output
+    recipe = parse_recipe(outcome.stdout)
+    assert recipe == Recipe()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,34 @@
+"""The settings that a command goes by, as YAML that a recipe takes back, each with where it comes from."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from pipeline.config.recipe import Recipe
+
+
+def resolved_yaml(recipe: Recipe, sections: Collection[str], sources: Mapping[str, str]) -> str:
+    """The name and these sections, one setting a line; `sources` has what set it by `section.key`, or it is a default.
+
+    `parse_recipe` reads the same settings back.
+    """
+    lines = [_line("name", recipe.name, sources.get("name", "default"))]
+    for section in sections:
+        lines.append(f"{section}:")
+        for key, value in section_values(recipe, section).items():
+            lines.append("  " + _line(key, value, sources.get(f"{section}.{key}", "default")))
+    return "\n".join(lines)
+
+
+def section_values(recipe: Recipe, section: str) -> dict[str, Any]:
+    """The keys of a section with their values."""
+    part = getattr(recipe, section)
+    return {item.name: getattr(part, item.name) for item in fields(part)}
+
+
+def _line(key: str, value: Any, source: str) -> str:
+    quoted = '"' if isinstance(value, str) and not value.isprintable() else None  # a line break stays on its line
+    text = yaml.safe_dump([value], default_flow_style=True, default_style=quoted, width=2**31, allow_unicode=False)
+    return f"{key}: {text.strip()[1:-1]}  # {source}"
