@@ -11,7 +11,7 @@ from fae.metrics.facts import Extractor, ExtractorFacts
 from fae.metrics.inception import Inception
 from fae.metrics.lite0 import SIZE as LITE0_SIZE
 from fae.metrics.lite0 import Lite0Features
-from fae.weights import LITE0_FILE, weights_file
+from fae.weights import LITE0_FILE, MissingWeightsError, weights_file
 
 NAMES = ("lite0", "dinov2", "inception")
 # The model of FD-DINOv2 (Stein et al. 2023, arXiv 2306.04675).
@@ -97,7 +97,7 @@ def pooled_tokens(encoder: FrozenEncoder, pixels: torch.Tensor) -> torch.Tensor:
 
 def _inception(settings: ExtractorSettings, device: torch.device) -> Extractor:
     if settings.inception_weights is None:
-        raise ValueError("inception: expected torch-fidelity's weights; received none; pass --inception-weights FILE")
+        raise MissingWeightsError("inception: expected torch-fidelity's weights; received none; give their file")
     weights = weights_file(settings.inception_weights)
     model = Inception(weights.path).to(device)
     facts = ExtractorFacts(

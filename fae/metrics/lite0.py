@@ -1,6 +1,5 @@
-"""FD-Lite0: a Fréchet distance on EfficientNet-Lite0 features, for machines that reach no model hub. It is not FID."""
+"""EfficientNet-Lite0's features for FD-Lite0, on machines that reach no model hub. It is not FID."""
 
-from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from fae.images import channels_first
-from fae.metrics.frechet import Moments, frechet_distance
 from fae.weights import LITE0_FILE, load_efficientnet_lite0
 
 DIM = 1280
@@ -49,16 +47,3 @@ class Lite0Features(nn.Module):
             images = F.interpolate(images, (SIZE, SIZE), mode="bicubic", antialias=True)
         device = next(self.parameters()).device
         return images.to(device).float().div_(127.5).sub_(1)  # mean = std = 0.5
-
-
-def lite0_moments(batches: Iterable[torch.Tensor | np.ndarray], extractor: Lite0Features) -> Moments:
-    """Mean and covariance of the features of images, which come in batches of uint8 (N, H, W, 3)."""
-    moments = Moments(DIM)
-    for pixels in batches:
-        moments.update(extractor(pixels))
-    return moments
-
-
-def fd_lite0(real: Moments, generated: Moments) -> float:
-    """FD-Lite0 of two sets of images. Compare only equal counts; below 2,000 images a side it says little."""
-    return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)

@@ -1,5 +1,8 @@
 """A plain convolutional VAE of images: what latents were before features; the autoencoder to compare FAE with."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -51,6 +54,13 @@ class PixelVAE(ModelMixin, ConfigMixin):
             norm_num_groups=16,
             sample_size=image_size,
         )
+
+    @classmethod
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **arguments: Any) -> Any:
+        """Build from a saved config; before schema version 2 of run records `image_size` was `picture_size`."""
+        if isinstance(config, Mapping) and "picture_size" in config:
+            config = {("image_size" if key == "picture_size" else key): value for key, value in config.items()}
+        return super().from_config(config, return_unused_kwargs, **arguments)
 
     def forward(self, pixels: Tensor, generator: torch.Generator | None = None) -> tuple[ChannelLastGaussian, Tensor]:
         """Images uint8 (N, H, W, 3) → (posterior, images of a draw of it (N, 3, H, W)) for the loss."""

@@ -1,6 +1,7 @@
 from .causal import CausalBlock as CausalBlock
 from .causal import KVCache as KVCache
 from .causal import prefixed_rope as prefixed_rope
+from .cpu import has_bf16_units as has_bf16_units
 from .functional import attend as attend
 from .functional import gated_add as gated_add
 from .functional import skip_attention as skip_attention

@@ -15,6 +15,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from fae.nn.tensors import inverse_rms, standardize, swap_halves, to_heads
 
+PRIVATE_PROBES = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 PRIVATE_OPERATORS = ("_softmax_backward_data", "native_layer_norm_backward", "silu_backward")
 # Rows whose attention weights fit are done together in the backward pass, so that the weights stay in the cache.
 CACHED_BYTES = 4 * 2**20
@@ -24,16 +25,22 @@ R = TypeVar("R")
 
 
 def check_operators() -> None:
-    """Raise ImportError where torch lacks one of the private operators; called when this module is imported."""
+    """Raise ImportError where torch lacks one of the private names; called when this module is imported."""
     missing = [name for name in PRIVATE_OPERATORS if not hasattr(torch.ops.aten, name)]
+    missing += [name for name in PRIVATE_PROBES if not hasattr(torch.cpu, name)]
     if missing:
         raise ImportError(
-            f"fae.nn.cpu: expected the private operators of torch 2.9; torch {torch.__version__} has no "
+            f"fae.nn.cpu: expected the private functions of torch 2.9; torch {torch.__version__} has no "
             f"{', '.join(missing)}; install torch 2.9, or report it"
         )
 
 
 check_operators()
+
+
+def has_bf16_units() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware: AMX or AVX512-BF16."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def eager(formula: Callable[P, R]) -> Callable[P, R]:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -36,7 +37,7 @@ class EMA:
         weights = _trainable(model)
         average = list(self.average.values())
         current = [weights[name].detach().float() for name in self.average]
-        torch._foreach_lerp_(average, current, 1 - self.decay_at(step))
+        get_ema_multi_avg_fn(self.decay_at(step))(average, current, None)
 
     @torch.no_grad()
     def averaged(self, model: Module) -> Module:

@@ -116,11 +116,11 @@ def load_head(path: Path) -> LinearClassifier:
     try:
         tensors = load_tensors(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"--head {path}: expected a safetensors file; {error}") from error
+        raise ValueError(f"{path}: expected a safetensors file; {error}") from error
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     fits = shapes.keys() == set(HEAD_TENSORS) and len(shapes["weight"]) == 2 and shapes["bias"] == shapes["weight"][:1]
     if not fits:
-        raise ValueError(f"--head {path}: expected weight (classes, C) and bias (classes,); received {shapes}")
+        raise ValueError(f"{path}: expected weight (classes, C) and bias (classes,); received {shapes}")
     weight, bias = (tensors[name].double() for name in HEAD_TENSORS)
     width = torch.ones(weight.shape[1], dtype=torch.float64)
     return LinearClassifier(torch.zeros_like(width), width, weight, bias, torch.arange(len(weight)))

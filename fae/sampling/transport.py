@@ -26,11 +26,6 @@ def shift_to_diffusers(shift: float) -> float:
     return 1.0 / shift
 
 
-def shift_from_diffusers(shift: float) -> float:
-    """The shift of diffusers in the paper's convention; the inverse of `shift_to_diffusers`, and the same formula."""
-    return shift_to_diffusers(shift)
-
-
 def shift_times(t: torch.Tensor, shift: float) -> torch.Tensor:
     """Times moved towards noise by a shift below 1 (towards data above 1), any shape, t = 1 is noise.
 

@@ -1,5 +1,6 @@
 from .efficientnet_lite0 import LITE0_FILE as LITE0_FILE
 from .efficientnet_lite0 import load_efficientnet_lite0 as load_efficientnet_lite0
+from .files import MissingWeightsError as MissingWeightsError
 from .files import WeightsError as WeightsError
 from .files import WeightsFile as WeightsFile
 from .files import read_state_dict as read_state_dict

