@@ -27,6 +27,7 @@ from jobs.executors import (
     use_threads,
     write_missing_shards,
 )
+from jobs.runs import reference_to
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.backends import make_folder, replace_file
 
@@ -153,7 +154,7 @@ def text_writer(
             "text_encoder": lasting_name(config.text_encoder),
             "empty_caption": plan.empty,
             "captions_cut": plan.cut,
-            "aligned_with": source.url,
+            "aligned_with": reference_to(parent.parent, source.url),
             "aligned_content_id": source.content_id,
         },
         rows_per_shard=config.rows_per_shard,

@@ -22,7 +22,7 @@ from jobs.executors import (
     settle_batch_size,
     write_missing_shards,
 )
-from jobs.runs import RunFolder, load_autoencoder
+from jobs.runs import RunFolder, load_autoencoder, reference_to
 from stores import ArraySpec, Store, StoreWriter, open_store
 
 
@@ -57,8 +57,8 @@ def latent_writer(
         attributes={
             "class_names": features.attributes.get("class_names"),
             "latents": config.latents,
-            "features": str(features.path),
-            "autoencoder": str(autoencoder.path),
+            "features": reference_to(parent.parent, features.url),
+            "autoencoder": reference_to(parent.parent, autoencoder.path),
         },
         rows_per_shard=config.rows_per_shard,
         permute=False,

@@ -21,9 +21,10 @@ from .metrics_log import read_metrics as read_metrics
 from .models import load_model as load_model
 from .models import load_weights as load_weights
 from .models import with_weights as with_weights
+from .references import reference_to as reference_to
+from .references import resolve_reference as resolve_reference
 from .run_folder import Models as Models
 from .run_folder import RunFolder as RunFolder
-from .run_folder import newest as newest
 from .run_folder import siblings as siblings
 from .run_record import KINDS as KINDS
 from .run_record import RUN_FILE as RUN_FILE

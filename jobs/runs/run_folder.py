@@ -2,15 +2,19 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.config import PIXEL_VAE
+from jobs.runs.references import reference_to, resolve_reference
 from jobs.runs.run_record import COMPLETE, KINDS, RUN_FILE, TRAINING, RunError, RunRecord
 from stores import LeaseHeldError, fingerprint
 from stores.backends import LocalByteStore, replace_file, sha256_of, share_file
 from stores.core import Lease
+
+RENAMED_ARGUMENTS = {"picture_size": "image_size"}  # of models that were saved before run.json had schema version 2
 
 
 @dataclass
@@ -30,19 +34,20 @@ class RunFolder:
         name: str,
         ingredients: dict[str, Any],
         config: dict[str, Any],
-        inputs: dict[str, str],
+        inputs: Mapping[str, Path | str],
         facts: dict[str, Any] | None = None,
     ) -> "RunFolder":
         """Make the folder of these ingredients, or open the one that exists (which is how a run resumes).
 
-        `config` is everything that was set, `ingredients` the part that decides the weights, `inputs` the
-        folders it was trained on (by role), kept for lineage; `facts` are further fields of the record.
+        `config` is everything that was set, `ingredients` the part that decides the weights, `inputs` where the
+        stores and runs lie that it is trained on (by role), kept for lineage; `facts` are further fields of the record.
         """
         path = cls.locate(root, kind, name, ingredients)
         if (path / RUN_FILE).exists():
             return cls.open(path)
         created, identity = round(time.time(), 3), fingerprint(ingredients)
-        record = RunRecord(kind, name, identity, TRAINING, created, ingredients, config, inputs, **(facts or {}))
+        made_from = {role: reference_to(root, location) for role, location in inputs.items()}
+        record = RunRecord(kind, name, identity, TRAINING, created, ingredients, config, made_from, **(facts or {}))
         run = cls(path, record)
         run.save()
         return run
@@ -63,6 +68,14 @@ class RunFolder:
             raise RunError(f"{path}: expected a run folder with a {RUN_FILE}; received none") from None
         return cls(path, RunRecord.from_bytes(data, file))
 
+    def input(self, role: str) -> Path | str:
+        """Where the store or run lies that was the input of this role.
+
+        Raises:
+            KeyError: it had none.
+        """
+        return resolve_reference(self.path, self.record.inputs[role])
+
     @property
     def complete(self) -> bool:
         """Whether the training has ended and its weights are there."""
@@ -79,9 +92,9 @@ class RunFolder:
         return self.path / "model"
 
     def model_config(self) -> dict[str, Any]:
-        """The arguments that the finished model was built with."""
+        """The arguments that the finished model was built with, by today's names."""
         config: dict[str, Any] = json.loads((self.model_path / "config.json").read_text())
-        return config
+        return {RENAMED_ARGUMENTS.get(key, key): value for key, value in config.items()}
 
     @property
     def weights_path(self) -> Path:
@@ -172,21 +185,6 @@ class Models:
         config = self.decoder.model_config()
         height, width = (int(cells) * int(config["patch_size"]) for cells in config["grid"])
         return height, width
-
-
-def newest(root: Path, kind: str, name: str) -> RunFolder:
-    """The newest finished run `<root>/<kind>/<name>-*`, or the run at `name` when it is a path.
-
-    Raises:
-        RunError: none is finished; the message names the command that makes one.
-    """
-    if (Path(name) / RUN_FILE).exists():
-        return RunFolder.open(Path(name))
-    runs = [run for run in siblings(root, kind, name) if run.complete]
-    if not runs:
-        command = {"autoencoders": "train-ae", "decoders": "train-decoder", "generators": "train-gen"}[kind]
-        raise RunError(f"{root / kind}: no finished run named {name!r}; run `fae-pipe {command}` first")
-    return max(runs, key=lambda run: (run.record.created_unix_seconds, run.path.name))
 
 
 def siblings(root: Path, kind: str, name: str) -> list[RunFolder]:

@@ -92,7 +92,7 @@ def text_of(generator: RunFolder) -> Store:
     Raises:
         StoreError: it is gone or another one lies in its place.
     """
-    store = open_store(generator.record.inputs["text"])
+    store = open_store(generator.input("text"))
     if store.content_id != generator.record.ingredients["text_content_id"]:
         raise StoreError(
             f"{store.url}: expected the captions that {generator.path} was trained on; they have changed since"

@@ -17,7 +17,7 @@ from jobs.executors import (
     pick_device,
     write_missing_shards,
 )
-from jobs.runs import Models
+from jobs.runs import Models, reference_to
 from jobs.sampling.sample_plan import SamplePlan, plan_samples
 from jobs.sampling.sampler import Sampler
 from stores import ArraySpec, Store, StoreWriter, new_index
@@ -74,9 +74,9 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
         attributes={
             "class_names": models.class_names,
             "labels": config.labels,
-            "autoencoder": str(models.autoencoder.path),
-            "decoder": str(models.decoder.path) if models.decoder else None,
-            "generator": str(models.generator.path),
+            "autoencoder": reference_to(parent.parent, models.autoencoder.path),
+            "decoder": reference_to(parent.parent, models.decoder.path) if models.decoder else None,
+            "generator": reference_to(parent.parent, models.generator.path),
         },
         rows_per_shard=min(config.num, config.rows_per_shard or BATCHES_PER_SHARD * config.batch_size),
         permute=False,

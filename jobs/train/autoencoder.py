@@ -56,7 +56,7 @@ def train_autoencoder(
 ) -> RunFolder:
     """Train, or go on, or return the finished run of these ingredients."""
     ingredients = autoencoder_ingredients(features, config)
-    run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": str(features.path)})
+    run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": features.url})
     training = fit_pca if config.encoder == "pca" else _train
     return run if run.complete else launch(partial(training, run, features, config), run, config, runtime, on_progress)
 

@@ -89,7 +89,7 @@ def train_generator(
     config = with_condition(latents, config)
     ingredients = generator_ingredients(latents, config, text)
     stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
-    inputs = {role: str(store.path) for role, store in stores.items()}
+    inputs = {role: store.url for role, store in stores.items()}
     facts = condition_facts(latents, text, config)
     run = RunFolder.create(root, "generators", name, ingredients, asdict(config), inputs, facts)
     if run.complete:

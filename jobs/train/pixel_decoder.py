@@ -86,9 +86,9 @@ def _stage(
     runtime: RuntimeConfig,
     on_progress: OnProgress,
 ) -> RunFolder:
-    inputs = {"features": str(features.path)}
+    inputs: dict[str, Path | str] = {"features": features.url}
     if autoencoder is not None and start is not None:
-        inputs |= {"autoencoder": str(autoencoder.path), "decoder": str(start.path)}
+        inputs |= {"autoencoder": autoencoder.path, "decoder": start.path}
     run = RunFolder.create(root, "decoders", name, ingredients, asdict(config), inputs)
     training = partial(_train, run, features, autoencoder if start else None, start, config)
     return run if run.complete else launch(training, run, config, runtime, on_progress)

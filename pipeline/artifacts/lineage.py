@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.runs import Models, RunError, RunFolder
+from jobs.runs import Models, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.resolver import resolve, runs_of
 from stores import Store, StoreError, open_store
 from stores.backends import is_url
@@ -41,7 +41,7 @@ def autoencoder_of(latents: Store) -> RunFolder:
     Raises:
         RunError: it is gone or another one lies in its place.
     """
-    run = RunFolder.open(Path(latents.attributes["autoencoder"]))
+    run = RunFolder.open(Path(resolve_reference(latents.url, latents.attributes["autoencoder"])))
     if run.weights_sha256 != latents.manifest.ingredients["autoencoder_sha256"]:
         raise RunError(f"{run.path}: expected the autoencoder that made {latents.path}; its weights have changed since")
     return run
@@ -49,7 +49,7 @@ def autoencoder_of(latents: Store) -> RunFolder:
 
 def latents_of(generator: RunFolder) -> Store:
     """The latent store that a generator was trained on, unchanged since."""
-    store = open_store(Path(generator.record.inputs["latents"]))
+    store = open_store(generator.input("latents"))
     if store.content_id != generator.record.ingredients["latents_content_id"]:
         raise StoreError(
             f"{store.path}: expected the latents that {generator.path} was trained on; they have changed since"

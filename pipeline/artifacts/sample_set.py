@@ -14,7 +14,7 @@ from PIL import Image
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress
-from jobs.runs import Models
+from jobs.runs import Models, reference_to
 from jobs.sampling import PIXELS, make_sample_store, sample_writer
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
@@ -50,7 +50,7 @@ class SampleSet:
     @property
     def state(self) -> State:
         """Complete once the files of this very store are there."""
-        if self.writer.complete and self._record() == self._expected():
+        if self.writer.complete and self._is_written():
             return State.COMPLETE
         return State.UNFINISHED if self.writer.begun else State.ABSENT
 
@@ -105,6 +105,11 @@ class SampleSet:
             raise
         fsync_directory(self.path.parent)
 
+    def _is_written(self) -> bool:
+        """Whether samples.json is that of this store's content, wherever the store lay then."""
+        record = self._record()
+        return record is not None and {**record, "store": None} == {**self._expected(), "store": None}
+
     def _record(self) -> dict[str, Any] | None:
         try:
             record: dict[str, Any] = json.loads((self.path / SAMPLES_FILE).read_text())
@@ -117,7 +122,7 @@ class SampleSet:
         manifest = self.writer.manifest
         return {
             "format": self.form,
-            "store": str(self.writer.path),
+            "store": reference_to(self.writer.path.parent.parent, self.writer.path),
             "content_id": manifest.content_id,
             "images": manifest.num_rows,
             "ingredients": {name: value for name, value in manifest.ingredients.items() if name != "store"},

@@ -20,7 +20,7 @@ from jobs.evaluation import (
     file_images,
     read_statistics,
 )
-from jobs.runs import RUN_FILE, RunFolder
+from jobs.runs import RUN_FILE, RunFolder, resolve_reference
 from pipeline.artifacts import SAMPLES_FILE, decoder_for, entries_named, find_run, find_store, image_path, resolve
 from stores import Store, StoreError, explain_difference, fingerprint, open_store
 from stores.backends import is_url, name_of
@@ -168,8 +168,8 @@ def open_reconstructions(
         autoencoder: RunFolder | None = run
         decoder_run = None if run.decodes_to_pixels else _decoder_of(root, run, decoder)
     else:
-        decoder_run, known = run, run.record.inputs.get("autoencoder")
-        autoencoder = RunFolder.open(Path(known)) if known else None
+        decoder_run, tuned = run, "autoencoder" in run.record.inputs
+        autoencoder = RunFolder.open(Path(run.input("autoencoder"))) if tuned else None
     store = _features_of(root, run, features)
     originals = StoreImages(store, selection.split or "val", selection.count)
     made_by = {
@@ -195,7 +195,7 @@ def originals_of(side: EvaluatedSet) -> EvaluatedSet:
 
 
 def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
-    own = Path(run.record.inputs["features"])
+    own = run.input("features")
     if features is None:
         return open_store(own)
     store = find_store(root, "features", features)
@@ -223,10 +223,10 @@ def _of_samples(root: Path, folder: Path, selection: ImageSelection) -> Evaluate
     """A folder of samples: the store that its files were written from, or the PNG files of a few samples."""
     record = json.loads((folder / SAMPLES_FILE).read_text())
     if "store" in record:
-        store = open_store(Path(record["store"]))
+        store = open_store(resolve_reference(folder, record["store"], root))
         if store.content_id != record["content_id"]:
             raise StoreError(f"{store.url}: expected the store that {folder} was written from; it has changed since")
-        side = _of_store(record["store"], store, selection)
+        side = _of_store(store.url, store, selection)
         return EvaluatedSet(str(folder), side.name, side.images, None, folder, side.made_by)
     images = _read_files(root, folder / "images", selection)
     return EvaluatedSet(str(folder), folder.name, images, None, folder, record["ingredients"])

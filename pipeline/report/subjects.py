@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.runs import KINDS, RunError, RunFolder
+from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from jobs.sampling import takes_text, text_of
 from pipeline.artifacts import ArtifactError, autoencoder_of, decoder_for, latents_of, resolve
 from stores import Store, StoreError, open_store
@@ -73,9 +73,11 @@ def _of_store(root: Path, store: Store) -> Subject:
         _from_latents(root, subject, store)
     elif store.kind == "text":
         subject.text = store
-        subject.features = _try(subject, "features", lambda: open_store(store.attributes["aligned_with"]))
+        features = resolve_reference(store.url, store.attributes["aligned_with"], root)
+        subject.features = _try(subject, "features", lambda: open_store(features))
     else:
-        generator = _try(subject, "generator", lambda: RunFolder.open(Path(store.attributes["generator"])))
+        folder = Path(resolve_reference(store.url, store.attributes["generator"], root))
+        generator = _try(subject, "generator", lambda: RunFolder.open(folder))
         if generator is not None:
             _from_generator(root, subject, generator)
     return subject
@@ -109,13 +111,11 @@ def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.decoder = run
     _find_features(subject, run)
     if "autoencoder" in run.record.inputs:
-        subject.autoencoder = _try(
-            subject, "autoencoder", lambda: RunFolder.open(Path(run.record.inputs["autoencoder"]))
-        )
+        subject.autoencoder = _try(subject, "autoencoder", lambda: RunFolder.open(Path(run.input("autoencoder"))))
 
 
 def _find_features(subject: Subject, run: RunFolder) -> None:
-    subject.features = _try(subject, "features", lambda: open_store(run.record.inputs["features"]))
+    subject.features = _try(subject, "features", lambda: open_store(run.input("features")))
 
 
 def _try(subject: Subject, what: str, find: Any) -> Any:

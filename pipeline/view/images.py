@@ -2,12 +2,12 @@
 
 import io
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from fae.probes import PrincipalColors
+from jobs.runs import resolve_reference
 from jobs.train import color_cells, colors_of
 from stores import Store, StoreError, open_store
 
@@ -57,11 +57,11 @@ class RowImages:
     @cached_property
     def _features(self) -> Store | None:
         """The store that this one was encoded from: the same rows in the same order."""
-        location = self.store.attributes.get("features")
-        if location is None or not Path(location).exists():
+        reference = self.store.attributes.get("features")
+        if reference is None:
             return None
         try:
-            found = open_store(location)
+            found = open_store(resolve_reference(self.store.url, reference))
         except StoreError:
             return None
         wanted = self.store.manifest.ingredients.get("features_content_id")

@@ -8,7 +8,7 @@ import torch
 
 from fae.export import CardFacts, FAEPipeline, export_pipeline, model_card
 from fae.models import PixelDecoder
-from jobs.runs import Models, RunFolder, load_feature_autoencoder, load_model
+from jobs.runs import Models, RunFolder, load_feature_autoencoder, load_model, resolve_reference
 from jobs.sampling import PromptEncoder, is_unconditional, takes_text
 from jobs.train import load_generator
 from pipeline.artifacts import latents_of
@@ -42,7 +42,7 @@ def export(models: Models, folder: Path, terms: str) -> Path:
 def card_facts(models: Models, name: str, terms: str) -> CardFacts:
     """What the runs and stores say of themselves."""
     latents = latents_of(models.generator)
-    features = open_store(Path(latents.attributes["features"]))
+    features = open_store(resolve_reference(latents.url, latents.attributes["features"]))
     assert models.decoder is not None
     runs = {"autoencoder": models.autoencoder, "pixel decoder": models.decoder, "generator": models.generator}
     lineage = [

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 import pytest
 
-from jobs.runs.run_folder import RunFolder, newest, siblings
+from jobs.runs.run_folder import Models, RunFolder, siblings
 from jobs.runs.run_record import RunError, RunRecord
 
 # As it was written before records had a schema version.
@@ -61,21 +60,16 @@ def test_a_finished_run_without_its_weights_is_not_complete(tmp_path):
     assert not RunFolder.open(run.path).complete
 
 
-def test_the_newest_finished_run_is_found_by_name_or_path(tmp_path):
-    first, second = make(tmp_path, seed=1), make(tmp_path, seed=2)
-    for run, seconds in ((first, 2.0), (second, 1.0)):
-        run.record = replace(run.record, created_unix_seconds=seconds)
-        run.save()
-    make(tmp_path, finished=False, seed=3)
-    assert newest(tmp_path, "generators", "mine").path == first.path
-    assert newest(tmp_path, "generators", str(second.path)).path == second.path
+@pytest.mark.parametrize("key", ["image_size", "picture_size"])
+def test_the_size_of_images_is_read_from_old_and_new_pixel_models(tmp_path, key):
+    run = make(tmp_path)
+    (run.model_path / "config.json").write_text(json.dumps({key: 32}))
+    assert Models(run, run, None, None).image_shape() == (32, 32)
 
 
 def test_another_name_that_begins_alike_is_no_sibling(tmp_path):
     make(tmp_path, name="mine-noised", seed=1)
     assert siblings(tmp_path, "generators", "mine") == []
-    with pytest.raises(RunError, match=r"no finished run named 'mine'; run `fae-pipe train-gen` first"):
-        newest(tmp_path, "generators", "mine")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_a_family_trains_is_saved_and_comes_back(model, pair, tmp_path):
     again = load_generator(run, CPU).sample(conditions, [1, 2], steps=2, guidance=(), solver="euler", guide_model=None)
     assert torch.equal(made, again)
     record = RunFolder.open(run.path).record
-    assert record.inputs == {"latents": str(latents.path), "text": str(text.path)}
+    assert {role: Path(run.input(role)) for role in record.inputs} == {"latents": latents.path, "text": text.path}
     assert (record.text_encoder, record.text_encoder_sha256, record.max_tokens) == ("minilm", "feed", TOKENS)
     assert record.ingredients["text_content_id"] == text.content_id
     metric = "val_bits_per_dim" if model == "starflow" else "val_velocity_mse"

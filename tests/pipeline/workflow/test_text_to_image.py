@@ -93,7 +93,7 @@ def held_out_captions(store):
 def test_text_is_encoded_between_the_latents_and_the_generator(captioned):
     stages, made = captioned
     assert [outcome.stage for outcome in stages.outcomes][3:6] == ["encode", "extract-text", "train-gen"]
-    text = open_store(made.models.generator.record.inputs["text"])
+    text = open_store(made.models.generator.input("text"))
     assert text.index["key"].to_pylist() == made.latents.index["key"].to_pylist()
     assert text.views == 2
 
@@ -233,7 +233,7 @@ def test_commands_take_prompts_and_a_text_store_by_name(captioned, world_of_link
     folder = Path(json.loads(outcome.stdout)["path"])
     entries = json.loads((folder / "samples.json").read_text())["images"]
     assert [entry["caption"][14:] for entry in entries] == ["two", "one", "two"]
-    text = captioned[1].models.generator.record.inputs["text"]
+    text = captioned[1].models.generator.input("text")
     settings = ["--condition", "text", "--size", "tiny", "--steps", 2, "--dry-run"]
     for named in ([], ["--text", "captioned"], ["--text", text]):
         outcome = fae_pipe(world_of_links, "train-gen", "--name", "captioned", *settings, *named)
@@ -308,7 +308,7 @@ def test_metrics_and_a_report_are_made_of_it(captioned, tmp_path):
     )
     page = (tmp_path / "r.html").read_text()
     assert record["num_bytes"] == len(page.encode())
-    text = Path(made.models.generator.record.inputs["text"])
+    text = Path(made.models.generator.input("text"))
     assert f"{text.name} (text) from {made.features.path.name};" in page
     assert held_out_captions(made.latents)[0] in page
 

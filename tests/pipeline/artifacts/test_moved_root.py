@@ -1,0 +1,78 @@
+"""A root that was moved or copied: every command finds there what it needs, from any folder, by new and old records."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.artifacts.lineage import find_models, latents_of
+from pipeline.cli import main
+
+RUNS, STORES = ("autoencoders", "decoders", "generators"), ("features", "latents")
+
+
+def records(root: Path) -> Iterator[Path]:
+    for kind in (*RUNS, *STORES, "samples"):
+        for name in ("run.json", "manifest.json", "samples.json"):
+            yield from (root / kind).glob(f"*/{name}")
+
+
+@pytest.fixture(params=["new", "old"])
+def moved(world: Any, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the root; `old`: its records name absolute paths of a root that is gone, as they did at first."""
+    root = tmp_path / "elsewhere" / "runs"
+    shutil.copytree(world.root, root, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
+    for file in records(root) if request.param == "old" else ():
+        text = file.read_text()
+        for kind in (*RUNS, *STORES):
+            text = text.replace(f'"{kind}/', f'"/gone/runs/{kind}/')
+        file.write_text(text)
+    monkeypatch.chdir("/")
+    return root
+
+
+def test_no_record_names_the_place_of_the_root(world: Any) -> None:
+    found = list(records(world.root))
+    assert len(found) > 5
+    for file in found:
+        content = json.loads(file.read_text())
+        references = json.dumps([content.get(key) for key in ("inputs", "attributes", "store")])
+        assert str(world.root) not in references, file
+
+
+def test_models_and_stores_are_those_of_the_new_root(moved: Path) -> None:
+    models = find_models(moved, "tiny")
+    runs = [models.generator, models.autoencoder, models.decoder]
+    assert all(run is not None and run.path.is_relative_to(moved) for run in runs)
+    assert latents_of(models.generator).path.is_relative_to(moved)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "--generator", "tiny", "--num", "1", "--steps", "1", "--threads", "1"],
+        ["eval", "{root}/decoders/{decoders}", "--count", "8", "--lpips", "none", "--threads", "1"],
+        ["probe", "tiny", "--pairs", "2", "--shown", "1", "--threads", "1"],
+        ["report", "tiny", "--out", "{root}/report.html", "--images", "1", "--threads", "1"],
+        ["export", "--name", "tiny", "--out", "{root}/exported"],
+        ["encode", "--name", "tiny", "--dry-run"],
+        ["train-gen", "--name", "tiny", "--dry-run"],
+        ["status", "{generators}"],
+        ["stores", "ls"],
+        ["stores", "gc"],
+        ["stores", "verify", "{root}/latents/{latents}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_works_on_it(moved: Path, words: list[str]) -> None:
+    folders = {kind: next((moved / kind).iterdir()).name for kind in (*RUNS, *STORES)}
+    typed = [word.format(root=moved, **folders) for word in words]
+    root = [] if words[:2] == ["stores", "verify"] else ["--root", str(moved)]
+    outcome = CliRunner().invoke(main, [*typed, *root, "--json"], prog_name="fae-pipe")
+    assert outcome.exit_code == 0, outcome.output
+    assert "/gone/" not in outcome.stdout
