@@ -22,6 +22,7 @@ from pipeline.commands import (
     train_ae_command,
     train_decoder_command,
     train_gen_command,
+    verify_command,
     view_command,
 )
 from pipeline.console import FaeGroup
@@ -61,6 +62,7 @@ for command in (
     plan_command,
     sizes_command,
     status_command,
+    verify_command,
     report_command,
     view_command,
     stores_group,

@@ -30,7 +30,7 @@ from jobs.executors import (
 from jobs.loop.parallel import Training
 from jobs.loop.ray_worker import USER_ERRORS, train_worker
 from jobs.loop.stopping import TrainingStopped, stop_signals
-from jobs.runs import RunFolder, newest_metrics, newest_step
+from jobs.runs import METRICS_FILE, RunFolder, newest_metrics, newest_step
 
 POLL_SECONDS = 0.25
 
@@ -143,7 +143,7 @@ def _watch(
     reported = _saved_step(run)
     on_progress(reported, steps, {})
     while not fitting.done() and not stopped.wait(POLL_SECONDS):
-        line = newest_metrics(run.path / "metrics.jsonl")
+        line = newest_metrics(run.path / METRICS_FILE)
         if line is not None and line["step"] != reported:
             reported = int(line["step"])
             facts = {name: value for name, value in line.items() if name not in ("step", "learning_rate")}

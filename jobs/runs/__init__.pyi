@@ -27,6 +27,9 @@ from .run_folder import Models as Models
 from .run_folder import RunFolder as RunFolder
 from .run_folder import siblings as siblings
 from .run_record import KINDS as KINDS
+from .run_record import METRICS_FILE as METRICS_FILE
 from .run_record import RUN_FILE as RUN_FILE
 from .run_record import RunError as RunError
 from .run_record import RunRecord as RunRecord
+from .verification import RunReport as RunReport
+from .verification import verify_run as verify_run

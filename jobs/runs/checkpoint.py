@@ -1,6 +1,5 @@
 """Checkpoints: safetensors beside a small state file, written whole or not at all, the newest complete one resumes."""
 
-import json
 import os
 import shutil
 import warnings
@@ -12,15 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from fae.weights import load_tensors
-from jobs.runs.checkpoint_listing import STATE, checkpoints, read_state, step_of
+from jobs.runs.checkpoint_listing import STATE, DamagedCheckpointError, checkpoints, read_state, state_text, step_of
 from stores.backends import fsync_directory, replace_file, sha256_of, share_file
 
 Tensors = dict[str, torch.Tensor]
 DIGEST_SUFFIX = ".sha256"  # beside a rank's file, since no rank knows the others' digests
-
-
-class DamagedCheckpointError(ValueError):
-    """A checkpoint's bytes are not those that were written."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     digests = {f"{name}.safetensors": _save_tensors(parts[name], temporary / f"{name}.safetensors") for name in parts}
-    (temporary / STATE).write_text(json.dumps({"step": step, "sha256": digests, **state}))
+    (temporary / STATE).write_text(state_text({"step": step, "sha256": digests, **state}))
     for file in temporary.iterdir():
         _fsync(file)
     _remove(final)
@@ -87,7 +82,7 @@ def save_shard(
         _put(temporary, file)
     if rank == 0:
         files = [_shard_name(name, each, world_size) for name in sorted(parts) for each in range(world_size)]
-        (final / "state.tmp").write_text(json.dumps({"step": step, "files": files, **state}))
+        (final / "state.tmp").write_text(state_text({"step": step, "files": files, **state}))
         _put(final / "state.tmp", final / STATE)
         fsync_directory(folder)
         rotate(folder, rotation)
@@ -101,12 +96,20 @@ def rotate(folder: Path, rotation: Rotation) -> None:
     if rotation.every:
         kept |= {path for path in found if step_of(path) % rotation.every == 0}
     if rotation.best:
-        losses = {path: read_state(path).get("loss") for path in found}
+        losses = {path: _loss_of(path) for path in found}
         judged = [path for path in found if losses[path] is not None]
         kept |= set(sorted(judged, key=lambda path: (losses[path], step_of(path)))[: rotation.best])
     for path in found:
         if path not in kept:
             _remove(path)
+
+
+def _loss_of(checkpoint: Path) -> float | None:
+    try:
+        loss: float | None = read_state(checkpoint).get("loss")
+    except DamagedCheckpointError:
+        return None
+    return loss
 
 
 def sweep(folder: Path) -> None:
@@ -143,15 +146,35 @@ def load_parts(checkpoint: Path, device: torch.device) -> dict[str, Tensors]:
     Raises:
         DamagedCheckpointError: a file's bytes are not those that were written.
     """
-    state = read_state(checkpoint)
-    files = [checkpoint / name for name in state["files"]] if "files" in state else _whole_files(checkpoint)
     parts: dict[str, Tensors] = {}
-    for file in files:
-        _check_digest(file, state.get("sha256", {}).get(file.name))
+    for file, digest in checkpoint_files(checkpoint):
+        if (problem := damage_of(file, digest)) is not None:
+            raise DamagedCheckpointError(f"{file}: {problem}")
         part = parts.setdefault(file.name.partition(".")[0], {})
         for name, value in load_tensors(file, device).items():
             part[name] = torch.cat([part[name], value]) if name in part else value
     return parts
+
+
+def checkpoint_files(checkpoint: Path) -> list[tuple[Path, str | None]]:
+    """The files of a complete checkpoint's parts, each with its digest; older ones have none.
+
+    Raises:
+        DamagedCheckpointError: the state, which names them, is not what was written.
+    """
+    state = read_state(checkpoint)
+    digests = state.get("sha256", {})
+    names = state["files"] if "files" in state else sorted({*digests, *(f.name for f in _whole_files(checkpoint))})
+    return [(checkpoint / name, digests.get(name) or _digest_beside(checkpoint / name)) for name in names]
+
+
+def damage_of(file: Path, digest: str | None) -> str | None:
+    """How a file differs from what was written; None where it does not, or has no digest to tell by."""
+    if not file.is_file():
+        return "expected a file; received none"
+    if digest is None or (received := sha256_of(file)) == digest:
+        return None
+    return f"expected sha256 {digest:.12}…; received {received:.12}…"
 
 
 def _remove(checkpoint: Path) -> None:
@@ -185,11 +208,10 @@ def _save_tensors(tensors: Tensors, file: Path) -> str:
     return sha256_of(file)
 
 
-def _check_digest(file: Path, digest: str | None) -> None:
+def _digest_beside(file: Path) -> str | None:
+    """The digest that a rank wrote beside its file."""
     record = file.with_suffix(DIGEST_SUFFIX)
-    wanted = record.read_text() if digest is None and record.exists() else digest
-    if wanted is not None and (received := sha256_of(file)) != wanted:  # older ones have no digests
-        raise DamagedCheckpointError(f"{file}: expected sha256 {wanted[:12]}…; received {received[:12]}…")
+    return record.read_text(errors="replace") if record.exists() else None
 
 
 def _put(temporary: Path, file: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from jobs.runs.run_record import METRICS_FILE
 from stores.backends import replace_file
 
 COUNT = "steps in the means"
@@ -23,7 +24,7 @@ class MetricsLog:
 
     def __init__(self, folder: Path, step: int, batch_size: int, writes: bool = True) -> None:
         """`writes`: false on all ranks but one, which then only keep the sums."""
-        self.file = folder / "metrics.jsonl"
+        self.file = folder / METRICS_FILE
         self.board = None
         if writes:
             _drop_after(self.file, step)

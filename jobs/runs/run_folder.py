@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.config import PIXEL_VAE
 from jobs.runs.references import reference_to, resolve_reference
-from jobs.runs.run_record import COMPLETE, KINDS, RUN_FILE, TRAINING, RunError, RunRecord
+from jobs.runs.run_record import COMPLETE, KINDS, METRICS_FILE, RUN_FILE, TRAINING, RunError, RunRecord
 from stores import LeaseHeldError, fingerprint
 from stores.backends import LocalByteStore, replace_file, sha256_of, share_file
 from stores.core import Lease
@@ -146,6 +146,7 @@ class RunFolder:
             status=COMPLETE,
             weights_sha256=digests[self.weights_path.name],
             files_sha256=digests,
+            metrics_sha256=sha256_of(log) if (log := self.path / METRICS_FILE).exists() else None,
             metrics=metrics,
         )
         self.save()

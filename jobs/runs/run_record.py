@@ -1,17 +1,19 @@
 """run.json: what a model is trained from, and what came of it."""
 
+import hashlib
 import json
 import types
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-RUN_FILE = "run.json"
+RUN_FILE, METRICS_FILE = "run.json", "metrics.jsonl"
 KINDS = ("autoencoders", "decoders", "generators")
 TRAINING, COMPLETE = "training", "complete"
 
-# 1: no version in the file, metrics are called figures. 2: this one.
-SCHEMA_VERSION = 2
+# 1: no version in the file, metrics are called figures. 2: inputs are paths, and the record has no digest. 3: this one.
+SCHEMA_VERSION = 3
+OWN_DIGEST = "record_sha256"
 
 
 class RunError(ValueError):
@@ -30,10 +32,11 @@ class RunRecord:
         created_unix_seconds: When the run was started.
         ingredients: All that decides the weights, on one kind of device.
         config: Every setting of the training.
-        inputs: Folders of the stores and models that it was trained on, by role.
+        inputs: The stores and models that it was trained on, by role (see `reference_to`).
         metrics: What was measured of the finished model.
         weights_sha256: Digest of the finished weights; None until then.
         files_sha256: Digests of all files of the finished model by name; empty in records of older versions.
+        metrics_sha256: Digest of metrics.jsonl when the training ended; None until then.
         text_encoder: Name of the text encoder of a generator of captions; None for others.
         text_encoder_sha256: Its digest.
         max_tokens: Tokens kept of a caption.
@@ -51,22 +54,24 @@ class RunRecord:
     metrics: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
     files_sha256: dict[str, str] = field(default_factory=dict)
+    metrics_sha256: str | None = None
     text_encoder: str | None = None
     text_encoder_sha256: str | None = None
     max_tokens: int | None = None
     class_ids: str | None = None
 
     def to_bytes(self) -> bytes:
-        """The file's content; fields that are None are left out."""
+        """The file's content, with its own digest; fields that are None are left out."""
         known = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps({"schema_version": SCHEMA_VERSION, **known}, indent=1).encode()
+        record = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **known}))
+        return json.dumps({**record, OWN_DIGEST: _digest(record)}, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, file: Path) -> "RunRecord":
         """Parse a file of this schema version or an older one.
 
         Raises:
-            RunError: not JSON, a newer schema version, or fields that are missing or of another type.
+            RunError: not JSON, a newer schema version, fields that are missing or of another type, or damage.
         """
         try:
             record = json.loads(data)
@@ -85,7 +90,17 @@ class RunRecord:
                 f"{file}: expected the record of a run; received {', '.join(wrong)}; delete the folder and run the "
                 "stage again"
             )
+        digest = record.pop(OWN_DIGEST, None)
+        if digest is not None and digest != (received := _digest(record)):
+            raise RunError(
+                f"{file}: expected the record whose sha256 begins with {digest!s:.12}; received {received:.12}: it is "
+                "damaged; restore the file, or delete the folder and run the stage again"
+            )
         return cls(**{name: record[name] for name in _TYPES if name in record})
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _wrong_fields(record: dict[str, Any]) -> list[str]:

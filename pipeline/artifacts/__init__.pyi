@@ -21,6 +21,7 @@ from .listing import run_references as run_references
 from .resolver import SAMPLES_FILE as SAMPLES_FILE
 from .resolver import ArtifactError as ArtifactError
 from .resolver import entries_named as entries_named
+from .resolver import find_folder as find_folder
 from .resolver import resolve as resolve
 from .resolver import runs_of as runs_of
 from .sample_set import SampleSet as SampleSet

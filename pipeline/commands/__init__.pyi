@@ -1,3 +1,4 @@
+from .care import verify_command as verify_command
 from .eval import eval_command as eval_command
 from .export import export_command as export_command
 from .plan import plan_command as plan_command

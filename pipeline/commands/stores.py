@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stores_care import STORE, diff_command, gc_command, verify_command
+from pipeline.commands.care import STORE, diff_command, gc_command
 from pipeline.commands.stores_exchange import export_rows_command, import_command, pack_command, unpack_command
 from pipeline.commands.stores_stats import stats_command
 from pipeline.console import FaeGroup, Settings, config_options, data_lines
@@ -47,7 +47,6 @@ def show_command(settings: Settings, path: Path | str) -> None:
 
 
 for command in (
-    verify_command,
     diff_command,
     stats_command,
     gc_command,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stores_care import FOLDER, STORE
+from pipeline.commands.care import FOLDER, STORE
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.stores_care import STORE
+from pipeline.commands.care import STORE
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 if TYPE_CHECKING:

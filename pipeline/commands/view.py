@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stores_care import STORE
+from pipeline.commands.care import STORE
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, data_lines, option, warning_lines
 
 # What decides nothing here: images are listed, not chosen, and none is rejected.

@@ -134,7 +134,7 @@ def _what_to_type(error: BaseException) -> str:
     from stores.format import CorruptStoreError, StoreNotFoundError, TooManyRejectedError
 
     hints = {
-        CorruptStoreError: "`fae-pipe stores verify STORE --repair` repairs what can be repaired",
+        CorruptStoreError: "`fae-pipe verify STORE --repair` repairs what can be repaired",
         StoreNotFoundError: "`fae-pipe stores ls` lists the stores there are",
         TooManyRejectedError: "--max-rejected SHARE allows more",
         MissingWeightsError: "--weights FILE of extract, --inception-weights or --encoder-weights FILE of eval",

@@ -11,7 +11,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from jobs.runs import read_metrics
+from jobs.runs import METRICS_FILE, read_metrics
 
 # Readable on white and on near-black, and for color-blind readers (Okabe and Ito 2008).
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -31,7 +31,7 @@ def library() -> Markup:
 
 def training_curves(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     """A plot for each measure in the metrics of runs (label, folder) of one kind; runs without metrics give none."""
-    logs = {label: read_metrics(folder / "metrics.jsonl") for label, folder in runs}
+    logs = {label: read_metrics(folder / METRICS_FILE) for label, folder in runs}
     names = dict.fromkeys(name for lines in logs.values() for line in lines for name in line)
     plots = {}
     for name in [*(name for name in names if name not in OTHERS), *(name for name in SPEED if name in names)]:

@@ -78,6 +78,7 @@ def test_another_name_that_begins_alike_is_no_sibling(tmp_path):
         ("{", "expected JSON"),
         ("[]", "expected the record of a run; received no object"),
         ('{"schema_version": 2, "kind": "generators"}', "received no config, no created_unix_seconds, no fingerprint"),
+        (FIRST_SCHEMA.replace('"kind"', '"record_sha256": "00", "kind"'), "it is damaged; restore the file"),
         (FIRST_SCHEMA.replace('{"loss": 0.5, "parameters": 7}', "[0.5]"), r"received metrics = \[0.5\]"),
     ],
 )
@@ -97,15 +98,15 @@ def test_a_record_of_the_first_schema_opens_and_is_saved_in_this_one(tmp_path):
     assert run.record.inputs["text"] == "runs/text/mine-0123456789ab"
     run.save()
     saved = json.loads((tmp_path / "run.json").read_text())
-    assert saved["schema_version"] == 2
+    assert saved["schema_version"] == 3
     assert "figures" not in saved
     assert RunFolder.open(tmp_path).record == run.record
 
 
 def test_a_record_of_a_newer_version_is_refused_and_kept(tmp_path):
     run = make(tmp_path, seed=1)
-    newer = {**json.loads(run.record.to_bytes()), "schema_version": 3}
-    with pytest.raises(RunError, match="expected schema version 2 or older; received 3; update fae-pipe"):
+    newer = {**json.loads(run.record.to_bytes()), "schema_version": 4}
+    with pytest.raises(RunError, match="expected schema version 3 or older; received 4; update fae-pipe"):
         RunRecord.from_bytes(json.dumps(newer).encode(), tmp_path / "run.json")
 
 

@@ -18,7 +18,8 @@ from stores import ArraySpec, Store, StoreWriter, new_index, open_store
 
 
 def run(*words: object) -> Result:
-    return CliRunner().invoke(main, ["stores", *map(str, words)], prog_name="fae-pipe")
+    group = [] if words[0] == "verify" else ["stores"]
+    return CliRunner().invoke(main, [*group, *map(str, words)], prog_name="fae-pipe")
 
 
 def answer(*words: object, code: int = 0) -> Any:

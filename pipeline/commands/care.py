@@ -1,4 +1,4 @@
-"""The commands that keep stores whole and tidy: verify, diff and gc."""
+"""The commands that keep stores and runs whole and tidy: verify, diff and gc."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,34 +6,53 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.console import FaeCommand, LocationType, Settings, config_options, option
+from stores.backends import is_url
 
 if TYPE_CHECKING:
+    from jobs.runs import RunReport
     from stores.care import Repair, Report
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
-
-
 STORE = LocationType("store", exists=True)
 
 
 @click.command("verify", cls=FaeCommand)
-@click.argument("store", type=STORE, metavar="STORE")
-@option("Repair", "--repair", is_flag=True, help="Repair what can be repaired.")
-@config_options(recipe="none", root=False)
-def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
-    """Read every byte of a store and compare it with its checksums, digests and records.
+@click.argument("location", metavar="STORE|RUN")
+@option("Repair", "--repair", is_flag=True, help="Repair what can be repaired of a store.")
+@config_options(recipe="none")
+def verify_command(settings: Settings, location: str, repair: bool) -> int:
+    """Read every byte of a store or a run and compare it with its checksums, digests and records.
 
-    Exit code 0 when all is sound, 1 when damage is left. With --repair, metadata, indexes and records are restored
-    from what else the store holds; a shard whose values are lost is made missing, and the command that writes the
-    store then writes exactly these again.
+    STORE|RUN is a folder, a store's URL, or a folder's name below --root. Exit code 0 when all is sound, 1 when damage
+    is left. With --repair, metadata, indexes and records of a store are restored from what else it holds; a shard whose
+    values are lost is made missing, and the command that writes the store then writes exactly these again. Of a run
+    the record, the finished model, the metrics and the checkpoints are read.
     """
+    from jobs.runs import RUN_FILE, verify_run
+    from pipeline.artifacts import find_folder
+
+    path = location if is_url(location) else find_folder(location, settings.root)
+    if isinstance(path, str) or not (path / RUN_FILE).is_file():
+        return _verify_store(settings, path, repair)
+    if repair:
+        raise click.UsageError(
+            "--repair: expected a store; received a run, which holds nothing twice. Restore its damaged files from a "
+            "copy; a training goes on without a damaged checkpoint"
+        )
+    report = verify_run(path)
+    _say_run(settings, report)
+    settings.output.result({**vars(report), "sound": report.sound})
+    return 0 if report.sound else 1
+
+
+def _verify_store(settings: Settings, location: Path | str, repair: bool) -> int:
     from stores.care import repair as repair_store
     from stores.care import verify
 
     with settings.output.progress("verify", "shards") as progress:
-        report = verify(store, lambda done, total: progress(done, total, {}))
-    done = repair_store(store, report) if repair and not report.sound else None
+        report = verify(location, lambda done, total: progress(done, total, {}))
+    done = repair_store(location, report) if repair and not report.sound else None
     sound = report.sound or (done is not None and not done.unfinished)
     _say_report(settings, report)
     if done is not None:
@@ -43,12 +62,28 @@ def verify_command(settings: Settings, store: Path | str, repair: bool) -> int:
     return 0 if sound else 1
 
 
+def _say_run(settings: Settings, report: "RunReport") -> None:
+    say = settings.output.say
+    _say_lines(settings, [f"{name}: {what}" for name, what in report.problems.items()])
+    if report.without_digest:
+        say(f"no digest was recorded for {', '.join(report.without_digest)}")
+    looked_at = f"{'complete' if report.complete else 'unfinished'}; {report.files} files, {report.num_bytes:,} bytes"
+    if report.sound:
+        say(f"{report.path}: sound ({looked_at})", style="green")
+    else:
+        say(f"{report.path}: {len(report.problems)} damaged files ({looked_at})", style="bold red")
+
+
+def _say_lines(settings: Settings, lines: list[str]) -> None:
+    for line in lines[:_SHOWN]:
+        settings.output.say(line)
+    if len(lines) > _SHOWN:
+        settings.output.say(f"… and {len(lines) - _SHOWN} more (--json lists all)")
+
+
 def _say_report(settings: Settings, report: "Report") -> None:
     say = settings.output.say
-    for problem in report.problems[:_SHOWN]:
-        say(f"{problem.key}: {problem.what}{'' if problem.repair else ' (harmless)'}")
-    if len(report.problems) > _SHOWN:
-        say(f"… and {len(report.problems) - _SHOWN} more (--json lists all)")
+    _say_lines(settings, [f"{p.key}: {p.what}{'' if p.repair else ' (harmless)'}" for p in report.problems])
     state = "complete" if report.complete else f"unfinished, {report.missing_shards} shards to come"
     looked_at = f"{report.shards - report.missing_shards} of {report.shards} shards, {report.num_bytes:,} bytes"
     if report.sound:
@@ -63,7 +98,7 @@ def _say_repair(settings: Settings, done: "Repair") -> None:
     say(f"restored {len(done.restored)} files, removed {len(done.removed)}")
     again = "run the command that writes this store (`fae-pipe extract`, `encode`) again"
     if done.replan:
-        say(f"manifest or index are lost with their spare copies; {again}: shards with good records are kept")
+        say(f"manifest or index are lost with their backups; {again}: shards with good records are kept")
     elif done.recompute:
         say(f"{again}: it writes {len(done.recompute)} shards anew and keeps the others")
 
