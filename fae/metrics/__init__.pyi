@@ -11,6 +11,7 @@ from .frechet import frechet_distance as frechet_distance
 from .inception import POOLED_DIM as POOLED_DIM
 from .inception import SPATIAL_DIM as SPATIAL_DIM
 from .inception_score import InceptionScore as InceptionScore
+from .kid import kernel_distance as kernel_distance
 from .kid import unbiased_mmd2 as unbiased_mmd2
 from .measured import Accumulator as Accumulator
 from .measured import Gaussian as Gaussian
