@@ -51,7 +51,7 @@ def test_a_sound_run_is_said_to_be(run: RunFolder) -> None:
     assert report.num_bytes == sum(file.stat().st_size for file in expected)
 
 
-@pytest.mark.parametrize("flips", [200, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [100, pytest.param(4000, marks=pytest.mark.slow)])
 def test_every_flipped_bit_is_found(run: RunFolder, flips: int) -> None:
     random = np.random.default_rng(0)
     missed = []
