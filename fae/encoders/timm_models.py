@@ -10,7 +10,7 @@ from timm.models import Eva, VisionTransformer, get_pretrained_cfg
 from torch import nn
 
 from fae.encoders.specs import PRESETS, EncoderError, EncoderSpec
-from fae.weights import LOCAL_DIR, WeightsError, folder_config, local_folder
+from fae.weights import LOCAL_DIR, SkipInitialization, WeightsError, folder_config, local_folder
 
 # DINOv2 and SigLIP2 are timm's VisionTransformer, DINOv3 its Eva; both have what is used here.
 ViT: TypeAlias = VisionTransformer | Eva
@@ -65,7 +65,7 @@ def build_skeleton(spec: EncoderSpec, architecture: Architecture) -> ViT:
     """
     size = input_size(spec, architecture)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), SkipInitialization():
             model = timm.create_model(architecture.name, num_classes=0, img_size=size, **architecture.arguments)
     except (TypeError, AttributeError) as error:
         raise _not_a_vit(spec.name) from error
@@ -134,14 +134,15 @@ def load_model(spec: EncoderSpec, architecture: Architecture, state: dict[str, t
     overlay = {key: architecture.pretrained_cfg[key] for key in keep if key in architecture.pretrained_cfg}
     overlay |= {"state_dict": state, "num_classes": 0, "custom_load": False}
     try:
-        model = timm.create_model(
-            architecture.name,
-            pretrained=True,
-            pretrained_cfg_overlay=overlay,
-            num_classes=0,
-            img_size=input_size(spec, architecture),
-            **architecture.arguments,
-        )
+        with SkipInitialization():
+            model = timm.create_model(
+                architecture.name,
+                pretrained=True,
+                pretrained_cfg_overlay=overlay,
+                num_classes=0,
+                img_size=input_size(spec, architecture),
+                **architecture.arguments,
+            )
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(

@@ -9,7 +9,7 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 from torch.nn import functional as F
 
-from fae.weights import WeightsError, hub_file, read_state_dict, weights_file
+from fae.weights import SkipInitialization, WeightsError, hub_file, read_state_dict, weights_file
 
 CONVNEXT_S = "convnext_small.fb_in1k"
 
@@ -60,7 +60,8 @@ class ConvNeXtLogits(nn.Module):
 def _load(name: str, path: Path) -> nn.Module:
     overlay = {"state_dict": read_state_dict(path)}
     try:
-        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        with SkipInitialization():
+            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: expected the weights of {name}; received others: {reason}") from error

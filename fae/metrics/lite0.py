@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fae.images import channels_first
-from fae.weights import LITE0_FILE, load_efficientnet_lite0
+from fae.weights import LITE0_FILE, SkipInitialization, load_efficientnet_lite0
 
 DIM = 1280
 SIZE = 224
@@ -20,7 +20,8 @@ class Lite0Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = timm.create_model("tf_efficientnet_lite0")
+        with SkipInitialization():
+            self.model = timm.create_model("tf_efficientnet_lite0")
         self.model.load_state_dict(load_efficientnet_lite0(LITE0_FILE.find().path, self.model.state_dict()))
         self.requires_grad_(False).eval()
 

