@@ -14,7 +14,7 @@ from fae.encoders import ImageTower, TextEncoder, text_encoder_sha256
 from fae.metrics import Metric
 from fae.probes import AlignmentHead, AlignmentSettings, OwnCaption, fit_alignment, own_caption
 from jobs.executors import OnProgress
-from jobs.extraction import POOLED
+from jobs.extraction import POOLED, holds_moments
 from jobs.sampling import numbered, recorded_text_encoder
 from jobs.train import check_same_rows
 from stores import Store, fingerprint
@@ -174,7 +174,7 @@ class HeadJudge:
 
     def _real_latents(self, rows: np.ndarray) -> Tensor:
         values = torch.from_numpy(self.latents.read("latents", rows, 0)).float()
-        return values.chunk(2, dim=-1)[0] if self.latents.attributes["latents"] == "moments" else values
+        return values.chunk(2, dim=-1)[0] if holds_moments(self.latents) else values
 
     @torch.inference_mode()
     def _see(self, head: AlignmentHead, latents: np.ndarray) -> Tensor:

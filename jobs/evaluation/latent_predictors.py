@@ -15,6 +15,7 @@ from fae.probes import (
     perturbed,
 )
 from jobs.executors import OnProgress
+from jobs.extraction import holds_moments
 from jobs.sampling import LatentDecoder
 from stores import Store
 
@@ -26,7 +27,7 @@ SUBSETS = 50
 def read_latents(latents: Store, rows: np.ndarray) -> torch.Tensor:
     """Means (N, h, w, c) of some rows in the store's first view, float32."""
     values = torch.from_numpy(latents.read("latents", rows, view=0)).float()
-    return values.chunk(2, dim=-1)[0] if latents.attributes["latents"] == "moments" else values
+    return values.chunk(2, dim=-1)[0] if holds_moments(latents) else values
 
 
 def generatability(latents: Store, rows: np.ndarray) -> dict[str, Estimate]:

@@ -21,6 +21,7 @@ from .ray_pool import cluster_address as cluster_address
 from .ray_pool import ray_session as ray_session
 from .ray_pool import worker_threads as worker_threads
 from .store_builder import write_missing_shards as write_missing_shards
+from .worker import HostError as HostError
 from .worker import OnProgress as OnProgress
 from .worker import ShardResult as ShardResult
 from .worker import StageTimer as StageTimer

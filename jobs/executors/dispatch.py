@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from jobs.executors.shard_queue import LOSSES, ShardQueue
-from jobs.executors.worker import ShardResult
+from jobs.executors.worker import ShardResult, WorkerStartError
 
 StartActor = Callable[[], ray.actor.ActorHandle]
 
@@ -24,6 +24,7 @@ def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterato
 
     Raises:
         ShardFailed: a shard failed on every try.
+        HostError: no host can begin: it does not see the data, the root or the weights.
         ValueError: a worker met a user's mistake.
     """
     pool, queue = _ActorPool(start, count), ShardQueue(shards)
@@ -63,6 +64,11 @@ class _ActorPool:
             try:
                 result = ray.get(call)
             except RayTaskError as error:
+                if isinstance(error.cause, WorkerStartError):
+                    self._retire(slot, actor, error.cause)
+                    if shard is not None:
+                        queue.release(shard, slot)
+                    continue
                 if isinstance(error.cause, ValueError) or shard is None:
                     raise error.cause from None
                 queue.fail(shard, slot, error.cause)
@@ -79,7 +85,8 @@ class _ActorPool:
     def stop(self) -> None:
         """End every actor at once and wait until it is gone, so that nobody writes any more."""
         for actor in self.actors:
-            ray.kill(actor)
+            if actor is not None:
+                ray.kill(actor)
         if self.calls:
             ray.wait(list(self.calls), num_returns=len(self.calls), timeout=STOP_SECONDS)
 
@@ -94,6 +101,21 @@ class _ActorPool:
         if self.actors[slot] is actor:
             self.alive.discard(slot)
             self._fill(slot)
+
+    def _retire(self, slot: int, actor: ray.actor.ActorHandle, error: WorkerStartError) -> None:
+        """Do without an actor whose host cannot do the work; the others take its shards.
+
+        Raises:
+            HostError, ValueError, OSError: no actor is left.
+        """
+        if self.actors[slot] is not actor:
+            return
+        self.actors[slot] = None
+        self.alive.discard(slot)
+        ray.kill(actor)
+        if not any(self.actors):
+            raise error.error from None
+        logging.getLogger(__name__).warning("%s; its shards go to other workers", error)
 
     def _warn(self) -> None:
         if not self.warned and time.monotonic() - self.began > PATIENCE_SECONDS:

@@ -4,11 +4,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
 from jobs.config import RuntimeConfig
 from jobs.executors.devices import use_threads
-from jobs.executors.worker import IN_FLIGHT, ShardResult, WorkerFactory
+from jobs.executors.worker import IN_FLIGHT, TRIES, HostError, ShardFailed, ShardResult, ShardWorker, WorkerFactory
 
 Result = TypeVar("Result")
 
@@ -38,11 +39,12 @@ def _run_local(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
     use_threads(runtime.threads)
     worker = factory()
     waiting, running = deque(shards), set[Future[ShardResult]]()
+    run = partial(_run_with_tries, worker)
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="shard") as threads:
         try:
             while waiting or running:
                 while waiting and len(running) < IN_FLIGHT:
-                    running.add(threads.submit(worker.run, waiting.popleft()))
+                    running.add(threads.submit(run, waiting.popleft()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except (KeyboardInterrupt, GeneratorExit):
@@ -53,6 +55,23 @@ def _run_local(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig
         finally:
             for future in running:
                 future.cancel()
+
+
+def _run_with_tries(worker: ShardWorker, shard: int) -> ShardResult:
+    """One shard; what this host could not read is tried again, since disks and mounts may come back.
+
+    Raises:
+        ShardFailed: it failed on every try.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            return worker.run(shard)
+        except HostError as error:
+            if attempt == TRIES:
+                raise ShardFailed(
+                    f"shard {shard} failed {TRIES} times; the finished shards are kept. Last error: {error}"
+                ) from error
+    raise AssertionError("the last try returns or raises")
 
 
 def call_on_worker(function: Callable[..., Result], arguments: tuple[Any, ...], runtime: RuntimeConfig) -> Result:

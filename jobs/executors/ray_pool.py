@@ -15,7 +15,7 @@ from jobs.config import RuntimeConfig
 from jobs.executors.devices import use_threads
 from jobs.executors.dispatch import dispatch_shards
 from jobs.executors.ray_compat import SESSION_ENVIRONMENT, check_ray_version, environment_defaults, loopback_only
-from jobs.executors.worker import IN_FLIGHT, ShardResult, ShardWorker, WorkerFactory
+from jobs.executors.worker import IN_FLIGHT, HostError, ShardResult, ShardWorker, WorkerFactory, WorkerStartError
 
 Result = TypeVar("Result")
 
@@ -31,7 +31,10 @@ class _Actor:
     def run(self, shard: int) -> ShardResult:
         # Made here and not in __init__, whose errors Ray passes on as text: so a user's error keeps its class.
         with self.making:
-            self.worker = self.worker or self.factory()
+            try:
+                self.worker = self.worker or self.factory()
+            except (HostError, OSError, ValueError) as error:
+                raise WorkerStartError(error) from error
         return self.worker.run(shard)
 
 

@@ -29,6 +29,7 @@ class ShardQueue:
         self._seconds: list[float] = []
         self._failures: Counter[int] = Counter()
         self._losses: Counter[int] = Counter()
+        self._failed_on: set[tuple[int, int]] = set()  # (shard, worker)
 
     @property
     def finished(self) -> bool:
@@ -42,7 +43,9 @@ class ShardQueue:
             for worker in workers:
                 if self._load(worker) > load:
                     continue
-                shard = self.waiting.popleft() if self.waiting else self._straggler(worker) if load == 0 else None
+                shard = self._next(worker, workers)
+                if shard is None and not self.waiting and load == 0:
+                    shard = self._straggler(worker)
                 if shard is not None:
                     self.running[shard, worker] = self.clock()
                     yield worker, shard
@@ -60,11 +63,27 @@ class ShardQueue:
         Raises:
             ShardFailed: it failed on every try.
         """
+        self._failed_on.add((shard, worker))
         self._again(shard, worker, error, self._failures, TRIES, "failed")
 
     def lose(self, shard: int, worker: int, error: BaseException) -> None:
         """The same for a shard whose worker was lost."""
         self._again(shard, worker, error, self._losses, LOSSES, "lost its worker")
+
+    def release(self, shard: int, worker: int) -> None:
+        """Let a shard wait again that its worker never began."""
+        del self.running[shard, worker]
+        if shard not in self.done and not any(other == shard for other, _ in self.running):
+            self.waiting.appendleft(shard)
+
+    def _next(self, worker: int, workers: list[int]) -> int | None:
+        """The next shard that waits; one that failed on this worker is left to the others that have not tried it."""
+        for shard in self.waiting:
+            tried = {other for other in workers if (shard, other) in self._failed_on}
+            if worker not in tried or tried >= set(workers):
+                self.waiting.remove(shard)
+                return shard
+        return None
 
     def _again(
         self, shard: int, worker: int, error: BaseException, counts: Counter[int], limit: int, what: str

@@ -36,8 +36,9 @@ def write_missing_shards(
                 writer.reuse_shards()
             coarsest = max(writers, key=lambda writer: writer.manifest.rows_per_shard)
             missing = _missing_units(unfinished, coarsest.manifest.rows_per_shard)
+            count = _counter(coarsest, missing, on_progress)
             try:
-                run_shards(factory, missing, runtime, _counter(coarsest, missing, on_progress))
+                run_shards(factory, missing, runtime, _judged(count, unfinished, max_rejected))
             finally:
                 for writer in unfinished:
                     writer.blobs.sweep()  # what lost workers left half written
@@ -49,6 +50,23 @@ def write_missing_shards(
 def _missing_units(writers: Sequence[StoreWriter], unit_rows: int) -> list[int]:
     rows = [shard * writer.manifest.rows_per_shard for writer in writers for shard in writer.missing_shards()]
     return sorted({row // unit_rows for row in rows})
+
+
+def _judged(
+    count: Callable[[ShardResult], None], writers: Sequence[StoreWriter], max_rejected: float
+) -> Callable[[ShardResult], None]:
+    """`count`, ended as soon as more rows are rejected than a finished store may have."""
+    rejected = 0
+
+    def judge(result: ShardResult) -> None:
+        nonlocal rejected
+        count(result)
+        rejected += result["rejected"]
+        if result["rejected"] and rejected > max_rejected * min(writer.num_rows for writer in writers):
+            for writer in writers:
+                writer.check_rejected(max_rejected)
+
+    return judge
 
 
 def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -> Callable[[ShardResult], None]:

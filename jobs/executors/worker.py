@@ -1,5 +1,6 @@
 """The contract between the dispatcher of shards, the workers that make them, and progress reports."""
 
+import platform
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,6 +22,30 @@ class ShardWorker(Protocol):
 
 
 WorkerFactory = Callable[[], ShardWorker]
+
+
+class HostError(RuntimeError):
+    """Something that one host cannot reach or read, and another may: the data, the root, the weights, a device.
+
+    Args:
+        reason: what is wrong there.
+        host: its name, by default this host's.
+    """
+
+    def __init__(self, reason: str, host: str | None = None) -> None:
+        self.reason, self.host = reason, host or platform.node()
+        super().__init__(reason, self.host)
+
+    def __str__(self) -> str:
+        return f"host {self.host}: {self.reason}"
+
+
+class WorkerStartError(HostError):
+    """A worker that cannot begin; `error` is why."""
+
+    def __init__(self, error: Exception, host: str | None = None) -> None:
+        super().__init__(error.reason if isinstance(error, HostError) else str(error), host)
+        self.error, self.args = error, (error, self.host)
 
 
 class ShardFailed(RuntimeError):

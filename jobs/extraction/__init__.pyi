@@ -19,5 +19,6 @@ from .feature_plan import open_images as open_images
 from .feature_plan import plan_features as plan_features
 from .images import extract as extract
 from .latents import encode as encode
+from .latents import holds_moments as holds_moments
 from .latents import latent_array as latent_array
 from .latents import latent_writer as latent_writer

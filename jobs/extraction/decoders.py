@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 LOOK_SECONDS = 1.0  # how often those who wait look for a decoder that hangs
 
 
+class DecodeTimeout(TimeoutError):
+    """An image that took longer to decode than it may."""
+
+
 @dataclass(eq=False)
 class Decoding:
     """An image on its way."""
@@ -51,7 +55,7 @@ class Decoders:
         """Return when the image is decoded; what `read` and `decode` raise is raised here.
 
         Raises:
-            TimeoutError: it took longer than the deadline.
+            DecodeTimeout: it took longer than the deadline.
         """
         while True:
             try:
@@ -62,7 +66,7 @@ class Decoders:
             # Any of them, not this one alone, which may wait for a thread behind those that hang.
             self._relieve()
             if image.given_up:
-                raise TimeoutError(f"cannot be decoded: not done after {self.deadline_seconds:g} seconds")
+                raise DecodeTimeout(f"cannot be decoded: not done after {self.deadline_seconds:g} seconds")
 
     def _relieve(self) -> None:
         latest = time.monotonic() - self.deadline_seconds

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder
+from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, resolve_weights
 from fae.images import ImageError, decode_image
 from jobs.config import ExtractConfig
-from jobs.executors import InferencePool, ShardResult, StageTimer, pick_device, pick_dtype
-from jobs.extraction.decoders import Decoders, Decoding
-from stores import StoreWriter
-from stores.sources import Source, SourceError
+from jobs.executors import HostError, InferencePool, ShardResult, StageTimer, pick_device, pick_dtype
+from jobs.extraction.decoders import Decoders, DecodeTimeout, Decoding
+from jobs.extraction.indexed_images import COLUMNS, IndexRow, check_data, decode_as_scanned, open_on_host, read_image
+from stores.sources import Source
 from stores.write import ReusedRows
 
 
@@ -50,6 +50,7 @@ class ExtractWorker:
 
     def __init__(self, targets: Sequence[Target], source: Source, device: str) -> None:
         self.source, self.config = source, targets[0].config
+        check_data(source, open_on_host(targets[0].store))
         place = pick_device(device)
         # As many as the process has threads: the share of the processors that belongs to this worker.
         threads = torch.get_num_threads()
@@ -76,20 +77,20 @@ class ExtractWorker:
 
     def _start_decoding(self, rows: np.ndarray, pixels: np.ndarray) -> list[Decoding]:
         """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the images lie in their files."""
-        places = self.coarsest.index_rows(rows, ["source", "offset", "num_bytes"]).to_pylist()
-        order = sorted(range(len(rows)), key=lambda k: (places[k]["source"], places[k]["offset"]))
-        started = {k: self._start(pixels[k], **places[k]) for k in order}
+        lines: list[IndexRow] = self.coarsest.index_rows(rows, COLUMNS).to_pylist()
+        order = sorted(range(len(rows)), key=lambda k: (lines[k]["source"], lines[k]["offset"]))
+        started = {k: self._start(pixels[k], lines[k]) for k in order}
         return [started[k] for k in range(len(rows))]
 
-    def _start(self, views: np.ndarray, source: str, offset: int, num_bytes: int) -> Decoding:
+    def _start(self, views: np.ndarray, line: IndexRow) -> Decoding:
         """Fill the views (V, H, W, 3) of one image, the second mirrored."""
 
         def decode(data: bytes) -> None:
-            image = decode_image(data, self.config.image_size)
+            image = decode_as_scanned(lambda data: decode_image(data, self.config.image_size), data, line)
             views[0] = image
             views[1:] = image[:, ::-1]
 
-        return self.decoders.submit(lambda: self.source.read(source, offset, num_bytes), decode)
+        return self.decoders.submit(lambda: read_image(self.source, line), decode)
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,16 @@ class _Images:
     decoders: Decoders
 
     def reasons(self, rows: Iterable[int]) -> dict[int, str]:
-        """Wait for the images of these rows; the reasons of those that could not be read, by row."""
+        """Wait for the images of these rows; the reasons of those that are none, by row.
+
+        Raises:
+            HostError: this host cannot read one that the scan read.
+        """
         found: dict[int, str] = {}
         for row, place in zip(rows, np.searchsorted(self.rows, np.asarray(rows)), strict=True):
             try:
                 self.decoders.wait(self.decodings[place])
-            except (ImageError, SourceError, OSError) as error:
+            except (ImageError, DecodeTimeout) as error:
                 found[int(row)] = str(error)
         return found
 
@@ -123,8 +128,14 @@ class _StoreBuilder:
     """One encoder and the store that it fills."""
 
     def __init__(self, target: Target, device: torch.device, inference_pool: InferencePool) -> None:
-        self.writer, self.config, self.inference_pool = StoreWriter.open(target.store), target.config, inference_pool
-        self.encoder: FrozenEncoder = build_encoder(target.spec, device, pick_dtype(target.config.precision, device))
+        self.writer, self.config, self.inference_pool = open_on_host(target.store), target.config, inference_pool
+        weights, planned = resolve_weights(target.spec), self.writer.manifest.ingredients["encoder"]["weights_sha256"]
+        if weights.sha256 != planned:
+            raise HostError(
+                f"{weights.path}: expected weights of sha256 {planned}; received {weights.sha256}; copy the driver's"
+            )
+        dtype = pick_dtype(target.config.precision, device)
+        self.encoder: FrozenEncoder = build_encoder(target.spec, device, dtype, weights)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes["batch_size"])
 

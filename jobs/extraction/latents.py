@@ -73,6 +73,11 @@ def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec
     return ArraySpec("latents", (height, width, stored), config.dtype)
 
 
+def holds_moments(latents: Store) -> bool:
+    """Whether the store keeps means and log variances side by side; imports of before say nothing and hold latents."""
+    return bool(latents.attributes.get("latents") == "moments")
+
+
 def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:
     """What makes a row's latents of its image; None when that depends on the row's number too."""
     if ingredients["latents"] == "draw":

@@ -15,6 +15,7 @@ from fae.generators import Generator
 from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
+from jobs.extraction import holds_moments
 from jobs.loop import Evaluation, Ranks, Trainer, batches, launch, prepare, train
 from jobs.runs import RunFolder, load_model, with_weights
 from jobs.train.conditioning import (
@@ -130,7 +131,7 @@ def _train(
 def build_generator(latents: Store, config: GeneratorConfig, text: Store | None = None) -> Generator:
     """A fresh generator for the store's grid, channels and classes or captions, with its exact channel statistics."""
     height, width, stored = latents.arrays["latents"].row_shape
-    channels = stored // 2 if latents.attributes["latents"] == "moments" else stored
+    channels = stored // 2 if holds_moments(latents) else stored
     empty_caption, config = empty_caption_of(text), with_condition(latents, config)
     num_classes = count_classes(latents) if config.condition == "class" else 0
     model = new_model((height, width, channels), num_classes, config, empty_caption)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from fae.probes import PrincipalColors
+from jobs.extraction import holds_moments
 from stores import Store
 
 ROWS = 256
@@ -13,7 +14,7 @@ CELL_PIXELS = 4
 def colors_of(store: Store, name: str = "latents") -> PrincipalColors:
     """The colors of an array's first rows (stored order is random); of moments, the means count."""
     channels = store.arrays[name].row_shape[-1]
-    channels = channels // 2 if name == "latents" and store.attributes["latents"] == "moments" else channels
+    channels = channels // 2 if name == "latents" and holds_moments(store) else channels
     values = store.read(name, store.rows()[:ROWS])[..., :channels]
     return PrincipalColors.fit(torch.from_numpy(values.reshape(-1, channels)))  # (N, h, w, c) -> (N·h·w, c)
 

@@ -39,8 +39,13 @@ def autoencoder_of(latents: Store) -> RunFolder:
     """The autoencoder that made a latent store, its weights unchanged since.
 
     Raises:
-        RunError: it is gone or another one lies in its place.
+        RunError: it is gone or another one lies in its place, or imported latents name none.
     """
+    if "autoencoder" not in latents.attributes:
+        raise RunError(
+            f"{latents.url}: expected latents with the autoencoder that decodes them; received imported ones that name "
+            "none; import them again with --autoencoder NAME"
+        )
     run = RunFolder.open(Path(resolve_reference(latents.url, latents.attributes["autoencoder"])))
     if run.weights_sha256 != latents.manifest.ingredients["autoencoder_sha256"]:
         raise RunError(f"{run.path}: expected the autoencoder that made {latents.path}; its weights have changed since")
@@ -92,7 +97,8 @@ def find_models(root: Path, generator: str, decoder: str | None = None, autoguid
         raise RunError(f"{guide_model.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
-    features = latents.manifest.ingredients["features_content_id"]
+    ingredients = latents.manifest.ingredients
+    features = ingredients.get("features_content_id") or autoencoder.record.ingredients["features_content_id"]
     decoder_run = None
     if not autoencoder.decodes_to_pixels:
         decoder_run = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jobs.runs import RunReport
     from stores.care import Repair, Report
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
 STORE = LocationType("store", exists=True)

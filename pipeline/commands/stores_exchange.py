@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.care import FOLDER, STORE
+from pipeline.commands.care import FILE, FOLDER, STORE
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
@@ -18,7 +18,12 @@ NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 @option("Output", "--format", "form", type=click.Choice(FORMS), required=True, help="Layout to write.")
 @option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
 @option("Rows", "--array", metavar="NAME", help="Array to export; the features or latents when absent.")
-@option("Rows", "--split", type=click.Choice(["train", "val"]), help="One split; all rows when absent.")
+@option(
+    "Rows",
+    "--split",
+    type=click.Choice(["train", "val", "test", "all"]),
+    help="Rows of this split, or of all; needed where there are several and the format does not keep them apart.",
+)
 @config_options(recipe="none", root=False)
 def export_rows_command(
     settings: Settings,
@@ -60,21 +65,49 @@ def export_rows_command(
     show_default=True,
     help="How the latents are stored.",
 )
+@option(
+    "Store",
+    "--latents",
+    "content",
+    type=click.Choice(["mean", "draw", "moments"]),
+    help="What the numbers are; moments are means, then log variances, as channels. [an export's own, else mean]",
+)
+@option("Store", "--class-names", type=FILE, metavar="FILE", help="Names of the classes: one a line, or JSON.")
+@option("Store", "--holdout", type=float, default=0.0, show_default=True, help="Share of rows held out of training.")
+@option("Store", "--autoencoder", metavar="NAME", help="Autoencoder that decodes these latents, for `sample`.")
 @config_options(recipe="none")
-def import_command(settings: Settings, source: Path, store_name: str, dtype: str) -> None:
+def import_command(
+    settings: Settings,
+    source: Path,
+    store_name: str,
+    dtype: str,
+    content: str | None,
+    class_names: Path | None,
+    holdout: float,
+    autoencoder: str | None,
+) -> None:
     """Make a latent store of LightningDiT-style safetensors (latents, latents_flip, labels) in DIR.
 
     What was exported as lightningdit comes back with its names, splits and order. The root may be a URL.
     """
+    from jobs.runs import reference_to
+    from pipeline.artifacts import find_run
     from pipeline.config import check_name
     from stores.backends import inside
-    from stores.exchange import import_latents
+    from stores.exchange import LatentMeaning, import_latents
+    from stores.sources import read_class_names
 
-    parent = inside(settings.location, "latents")
+    run = find_run(settings.root, "autoencoders", autoencoder) if autoencoder else None
+    meaning = LatentMeaning(
+        content,
+        list(read_class_names(str(class_names)).values()) if class_names else None,
+        holdout,
+        (reference_to(settings.root, run.path), run.weights_sha256) if run else None,
+        int(run.record.config["latent_channels"]) if run else None,
+    )
+    parent, name = inside(settings.location, "latents"), check_name(store_name, "--name")
     with settings.output.progress("import", "shards") as progress:
-        store = import_latents(
-            source, parent, check_name(store_name, "--name"), dtype, lambda done, total: progress(done, total, {})
-        )
+        store = import_latents(source, parent, name, dtype, lambda done, total: progress(done, total, {}), meaning)
     settings.output.say(f"{store.blobs.url}: {store.num_rows:,} rows, {store.views} views")
     settings.output.result({"path": store.blobs.url, "rows": store.num_rows, "content_id": store.content_id})
 

@@ -8,6 +8,8 @@ from .formats import format_seconds as format_seconds
 from .formats import format_shares as format_shares
 from .group import FaeCommand as FaeCommand
 from .group import FaeGroup as FaeGroup
+from .loopback import Answer as Answer
+from .loopback import LoopbackServer as LoopbackServer
 from .machine import machine_facts as machine_facts
 from .option_types import Converter as Converter
 from .option_types import FiniteNumber as FiniteNumber

@@ -1,7 +1,6 @@
 """The frame of the command line: commands in pipeline order, help under headings, and one place where errors end."""
 
 import functools
-import json
 import os
 import sys
 import traceback
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from pipeline.console.option_types import GENERAL
+from pipeline.console.printable import json_text, printable
 
 USER_ERRORS = (
     click.ClickException,
@@ -120,9 +120,9 @@ def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bo
         message = f"{type(error).__name__}: {message}{'' if debug else ' (--debug shows the traceback)'}"
     if debug:
         traceback.print_exception(error)
-    click.echo(f"{click.style(f'{word}:', bold=True)} {message}", err=True)
+    click.echo(f"{click.style(f'{word}:', bold=True)} {printable(message)}", err=True)
     if as_json:
-        click.echo(json.dumps({"error": {"type": type(error).__name__, "message": message, "exit_code": code}}))
+        click.echo(json_text({"error": {"type": type(error).__name__, "message": message, "exit_code": code}}))
     return code
 
 

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from threading import Thread
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from pipeline.console.loopback import Answer, LoopbackServer
 from pipeline.console.progress import RUNNING, Record
 
-HOST = "127.0.0.1"
 GAUGES = {
     "done": "Rows or steps that are done, by earlier runs too.",
     "total": "Rows or steps in all.",
@@ -30,13 +31,12 @@ class MetricsPage:
         self._records: dict[str, Record] = {}
         registry = CollectorRegistry()
         registry.register(self)
-        try:
-            self._server, self._thread = start_http_server(port, addr=HOST, registry=registry)
-        except OSError as error:
-            raise ValueError(
-                f"runtime.metrics_port: expected a free port of {HOST}; {port} is not ({error.strerror}); take another"
-            ) from error
-        self.url = f"http://{HOST}:{self._server.server_port}/metrics"
+        self._server = LoopbackServer(
+            lambda address: Answer(generate_latest(registry), CONTENT_TYPE_LATEST), port, "runtime.metrics_port"
+        )
+        self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
+        self.url = f"{self._server.url}metrics"
 
     def update(self, record: Record) -> None:
         """Show this record of a stage from now on."""

@@ -1,6 +1,5 @@
 """What a command tells a person (text and tables) or a program (one JSON object on stdout)."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.console.printable import json_text, printable
 from pipeline.console.progress import Progress, Watcher
 
 PIPE_WIDTH = 10_000  # only a terminal has a width to keep to; a file or a pipe gets whole cells
@@ -30,9 +30,9 @@ class Output:
     def say(self, text: str, style: str = "") -> None:
         """Print a line, styled on a terminal (`bold`, `green`, …); lines are never wrapped, so paths stay whole."""
         if self.json:
-            print(json.dumps({"message": text}), file=sys.stderr, flush=True)
+            print(json_text({"message": text}), file=sys.stderr, flush=True)
         else:
-            _print(Console(), text, style=style or None, soft_wrap=True)
+            _print(Console(), printable(text), style=style or None, soft_wrap=True)
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Print records with the same keys as a table; with --json nothing, since `result` holds them."""
@@ -50,12 +50,12 @@ class Output:
         assert not self._finished, "a command has one result"
         self._finished = True
         if self.json:
-            print(json.dumps(plain(record), indent=1, ensure_ascii=False), file=self._stdout, flush=True)
+            print(json_text(plain(record), indent=1), file=self._stdout, flush=True)
 
     def line(self, record: Mapping[str, Any]) -> None:
         """Print one of several results as a line of JSON; for people nothing."""
         if self.json:
-            print(json.dumps(plain(record), ensure_ascii=False), file=self._stdout, flush=True)
+            print(json_text(plain(record)), file=self._stdout, flush=True)
 
     def progress(
         self, stage: str, unit: str = "images", total: int | None = None, watchers: Sequence[Watcher] = ()
@@ -102,4 +102,4 @@ def _cell(value: Any) -> str:
         return "-"
     if _is_number(value):
         return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-    return str(value)
+    return printable(str(value))

@@ -15,6 +15,7 @@ from rich.live import Live
 
 from pipeline.console.formats import format_facts, format_number, format_seconds
 from pipeline.console.live_table import live_table
+from pipeline.console.printable import printable
 from pipeline.console.throughput import Throughput
 
 LINE_SECONDS = 10.0
@@ -100,7 +101,7 @@ class Progress:
         parts = [self.description, f"{self.done:,}{'' if self.total is None else f'/{self.total:,}'} {self.unit}"]
         parts += [f"{format_number(self.per_second)}/s"] if self.per_second else []
         parts += [f"{format_seconds(left)} left"] if left else []
-        return "  ".join(parts + format_facts(self.facts))
+        return printable("  ".join(parts + format_facts(self.facts)))
 
     def record(self, state: str = RUNNING) -> Record:
         """All of it as JSON values."""

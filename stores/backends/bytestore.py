@@ -62,6 +62,18 @@ class ByteStore(ABC):
     def delete(self, key: str) -> None:
         """Remove the blob; removing a missing one is no error."""
 
+    def discard(self, key: str) -> None:
+        """Remove whatever lies at a key that `keys` or `strangers` named, also one that `check_key` would refuse."""
+        self.delete(key)
+
+    def clear_place(self, key: str) -> None:
+        """Make room for a blob where something else than a blob lies; blobs stay."""
+        return
+
+    def strangers(self) -> list[str]:
+        """Names of what is no blob and no folder: links, pipes, devices."""
+        return []
+
     @abstractmethod
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted, unfinished writes left out."""

@@ -1,7 +1,9 @@
 """Blobs as files of a local folder."""
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,12 @@ from typing import Any
 
 from stores.backends.bytestore import ByteStore, check_key
 from stores.backends.fileio import fsync_directory, is_temporary, make_folder, replace_file, temporary_beside
+
+NOT_REGULAR = "expected a regular file; received something else"
+
+
+class NotAFileError(FileNotFoundError):
+    """Something lies where a blob belongs that is no regular file: a link, a folder, a pipe, a device."""
 
 
 class LocalByteStore(ByteStore):
@@ -24,12 +32,12 @@ class LocalByteStore(ByteStore):
 
     def read(self, key: str) -> bytes:
         """The whole file."""
-        return self._path(key).read_bytes()
+        with os.fdopen(self._open(key), "rb") as file:
+            return file.read()
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> None:
         """Fill the buffer by positioned reads, without readahead."""
-        path = self._path(key)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        path, descriptor = self._path(key), self._open(key)
         try:
             # What is needed is read as asked; readahead would fetch bytes that nobody wants.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
@@ -39,7 +47,10 @@ class LocalByteStore(ByteStore):
 
     def size(self, key: str) -> int:
         """The file's size in bytes."""
-        return self._path(key).stat().st_size
+        path = self._path(key)
+        status = path.lstat()
+        _require_regular(path, status)
+        return status.st_size
 
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
         """Temporary sibling, fsync, rename, fsync of the folder."""
@@ -80,6 +91,29 @@ class LocalByteStore(ByteStore):
             return
         fsync_directory(path.parent)
 
+    def discard(self, key: str) -> None:
+        """Unlink a file, link, pipe or device; a folder is renamed to a temporary name, which `gc` knows."""
+        parts = key.split("/")
+        path = self.root.joinpath(*parts)
+        if key.startswith("/") or ".." in parts or self._has_link_above(path):
+            raise ValueError(f"key {key!r}: expected a name below the store; received another")
+        if path.is_dir() and not path.is_symlink():
+            path.rename(temporary_beside(path))
+        else:
+            path.unlink(missing_ok=True)
+        fsync_directory(path.parent)
+
+    def clear_place(self, key: str) -> None:
+        """Discard what is no regular file."""
+        path = self._path(key)
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            self.discard(key)
+
+    def strangers(self) -> list[str]:
+        """Links, pipes, sockets and devices below the root."""
+        found = (path for path in self.root.rglob("*") if path.is_symlink() or not (path.is_dir() or path.is_file()))
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The relative paths of all files that are not temporary."""
         found = (path.relative_to(self.root).as_posix() for path in self._files())
@@ -112,10 +146,35 @@ class LocalByteStore(ByteStore):
         return found
 
     def _path(self, key: str) -> Path:
-        return self.root / check_key(key)
+        path = self.root / check_key(key)
+        if self._has_link_above(path):
+            raise NotAFileError(errno.ENOENT, "expected a folder inside the store; received a link", str(path.parent))
+        return path
+
+    def _has_link_above(self, path: Path) -> bool:
+        """Whether a folder between the root and the file is a link; the root itself, and what is above it, may be."""
+        depth = len(path.parts) - len(self.root.parts) - 1
+        return any(parent.is_symlink() for parent in path.parents[:depth])
+
+    def _open(self, key: str) -> int:
+        """A descriptor of a regular file; no link is followed and no pipe waited for."""
+        path = self._path(key)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise NotAFileError(errno.ENOENT, NOT_REGULAR, str(path)) from error
+            raise
+        try:
+            _require_regular(path, os.fstat(descriptor))
+        except NotAFileError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _files(self) -> Iterator[Path]:
-        return (path for path in self.root.rglob("*") if path.is_file() and not is_temporary(path.name))
+        found = (path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink())
+        return (path for path in found if not is_temporary(path.name))
 
     @contextmanager
     def _swap_lock(self) -> Iterator[None]:
@@ -127,6 +186,11 @@ class LocalByteStore(ByteStore):
             yield
         finally:
             os.close(descriptor)
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFileError(errno.ENOENT, NOT_REGULAR, str(path))
 
 
 def read_exactly(descriptor: int, start: int, buffer: memoryview, path: Path) -> None:

@@ -69,7 +69,10 @@ def repair(location: Location, report: Report) -> Repair:
     with Lease(blobs, on_enter=blobs.sweep):
         removed = [problem.key for problem in report.problems if problem.repair == REMOVE and problem.key != LEASE]
         for key in removed:
-            blobs.delete(key)
+            blobs.discard(key)
+        for problem in report.problems:
+            if problem.repair in (RESTORE, RECOMPUTE):
+                blobs.clear_place(problem.key)
         if any(problem.repair == REPLAN for problem in report.problems):
             return _replan(blobs, removed, report)
         manifest, _ = read_either_manifest(blobs)

@@ -13,6 +13,7 @@ from stores.care.verify_files import (
     StoreProblem,
     check_index,
     check_metadata,
+    check_rejected_rows,
     check_shard,
     check_stats,
     files_of_shard,
@@ -66,8 +67,8 @@ def verify(location: Location, progress: Progress | None = None) -> Report:
 
     Shard files: size, the crc32c of every record, the shard's index, the digest of the values. Commit records, the
     manifest and second copies: their own digests, byte for byte. zarr.json: what the manifest says. index.parquet: its
-    digest, or its rows' while the store is unfinished. Besides: content id and statistics against the records, and
-    files that do not belong there.
+    digest, or its rows' while the store is unfinished. Besides: content id and statistics against the records, rows
+    rejected because a host could not read their images, and files that do not belong there.
 
     Raises:
         StoreNotFoundError: there is no store.
@@ -82,6 +83,8 @@ def verify(location: Location, progress: Progress | None = None) -> Report:
     problems += check_index(blobs, manifest)
     found, missing, num_bytes = _check_shards(blobs, manifest, progress)
     problems += found
+    if not any(problem.repair for problem in problems):
+        problems += check_rejected_rows(blobs, manifest)
     if not problems and manifest.status == COMPLETE:
         problems += _check_totals(blobs, manifest)
     problems += check_stats(blobs) + list(_unexpected_files(blobs, manifest))
@@ -156,6 +159,9 @@ def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[StorePro
             continue
         ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{backup}/"))
         yield StoreProblem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
+    for key in blobs.strangers():
+        if key not in known:
+            yield StoreProblem(key, "expected files and folders alone inside a store; received something else", REMOVE)
     if not Lease(blobs).is_held():
         yield from (StoreProblem(key, "left behind by an interrupted write", REMOVE) for key in orphans(blobs))
 

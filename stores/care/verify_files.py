@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -29,6 +30,12 @@ from stores.format import (
 # letting the command that writes the store plan it anew.
 RESTORE, RECOMPUTE, REMOVE, REPLAN = "restore", "recompute", "remove", "replan"
 MISSING = "expected the file; it is missing"
+# What readers of sources say where a host could not read an image; what decoders say of an image is worded otherwise.
+HOST_REASONS = re.compile(
+    r"cannot be read|\[Errno \d+\]|received nothing|received something else|changed since the scan|it changed; scan"
+    r"|expected a file inside|fetch it again"
+)
+NO_BYTES_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,34 @@ def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
         found, size = _check_file(blobs, manifest, part, shard, digest)
         problems, num_bytes = problems + found, num_bytes + size
     return ShardCheck(problems, num_bytes=num_bytes)
+
+
+def check_rejected_rows(blobs: ByteStore, manifest: Manifest) -> Iterator[StoreProblem]:
+    """Rows of features that are rejected although the scan read their images: a host was at fault, not the images."""
+    if manifest.kind != "features":
+        return
+    suspects = dict(_rejected_by_hosts(blobs, manifest))
+    if not suspects:
+        return
+    index = index_from_bytes(blobs.read(INDEX), blobs.url, manifest.num_rows, ["key", "sha256"])
+    for shard, rejected in suspects.items():
+        lines = zip(rejected.values(), index.take(list(rejected)).to_pylist(), strict=True)
+        found = [(line["key"], why) for why, line in lines if line["sha256"] not in (None, "", NO_BYTES_SHA256)]
+        if found:
+            key, reason = found[0]
+            what = f"{len(found)} rows are rejected whose images were read before, such as {key}: {reason}"
+            yield StoreProblem(commit_key(shard), what, RECOMPUTE, shard)
+
+
+def _rejected_by_hosts(blobs: ByteStore, manifest: Manifest) -> Iterator[tuple[int, dict[int, str]]]:
+    """Shards, and their rejected rows whose reasons are those of a host."""
+    for shard in range(manifest.num_shards):
+        try:
+            rejected = read_commit(blobs, manifest, shard).rejected
+        except (FileNotFoundError, CorruptStoreError):
+            continue
+        if suspects := {row: reason for row, reason in rejected.items() if HOST_REASONS.search(reason)}:
+            yield shard, suspects
 
 
 def _check_file(

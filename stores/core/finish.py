@@ -81,7 +81,7 @@ def write_finished(
         )
     records = [record for record in found if record is not None]
     rejected = {row: reason for record in records for row, reason in record.rejected.items()}
-    _check_rejected(blobs.url, index, rejected, max_rejected)
+    check_rejected(blobs.url, index, rejected, max_rejected)
     table = indexing.index_to_bytes(indexing.with_rejected(index, rejected))
     statistics = {
         spec.name: combine([record.sums[spec.name] for record in records]).to_json() for spec in manifest.arrays
@@ -95,7 +95,8 @@ def write_finished(
     return finished
 
 
-def _check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rejected: float) -> None:
+def check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rejected: float) -> None:
+    """Raise `TooManyRejectedError` when more than the share `max_rejected` of all rows, or all, were rejected."""
     if len(rejected) <= max_rejected * index.num_rows and len(rejected) < index.num_rows:
         return
     keys = index["key"]

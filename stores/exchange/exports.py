@@ -20,6 +20,8 @@ from stores.format import ArraySpec, StoreError, index_to_bytes
 Progress = Callable[[int, int], None]
 ROWS_PER_FILE = 10_000  # as LightningDiT's extract_features.py
 FILE_BYTES = 256 << 20
+INDEX_FILE, ORIGIN_FILE = "index.parquet", "store.json"
+ALL = "all"  # rows of every split
 # Our splits by the names that load_dataset gives them.
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -58,17 +60,18 @@ def export(
     progress: Progress | None = None,
     item: Item | None = None,
 ) -> list[Path]:
-    """Write the ok rows (of one split) to the new or empty folder `out`; returns the files.
+    """Write the ok rows of a split (or of "all") to the new or empty folder `out`; returns the files.
 
-    form: "lightningdit" (latents and latents_flip (n, C, H, W), labels (n,), 10,000 a file, and index.parquet, by
-    which `import_latents` restores the rows' names), "webdataset" (tars of <row>.<array>.npy (views, *row_shape), .cls,
-    .txt, .json), "parquet" (a folder for datasets.load_dataset), "npz" (one file with arr_0 (n, *row_shape), or
-    (n, views, *row_shape) of several views, and arr_1 labels, -1 for none, as ADM's evaluation suite reads it) or
-    "files" (<array>/<row>.npy and index.parquet). `item` puts other files than .npy into "webdataset" and "files".
-    bfloat16 and int8 are written as float32.
+    form: "lightningdit" (latents and latents_flip (n, C, H, W), labels (n,), 10,000 a file, with index.parquet and
+    store.json, by which `import_latents` knows the rows' names and what the numbers are), "webdataset" (tars of
+    <row>.<array>.npy (views, *row_shape), .cls, .txt, .json), "parquet" (a folder for datasets.load_dataset, whose
+    files keep splits apart), "npz" (one file with arr_0 (n, *row_shape), or (n, views, *row_shape) of several views,
+    and arr_1 labels, -1 for none, as ADM's evaluation suite reads it) or "files" (<array>/<row>.npy and
+    index.parquet). `item` puts other files than .npy into "webdataset" and "files". bfloat16 and int8 are written as
+    float32.
 
     Raises:
-        ValueError: an unknown form, array or split, or a folder with files.
+        ValueError: an unknown form, array or split, no split where rows have several, or a folder with files.
         StoreError: the store does not hold what the form needs.
     """
     if form not in FORMS:
@@ -79,8 +82,10 @@ def export(
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: expected a new or empty folder; it holds files; choose another one")
-    spec, rows = store.arrays[name], store.rows(split)
+    spec, rows = store.arrays[name], store.rows(None if split == ALL else split)
     _check(store, spec, form, rows)
+    if split is None and form != "parquet":
+        _check_splits(store, rows)
     step = rows_per_file or max(1, min(ROWS_PER_FILE, FILE_BYTES // (store.views * spec.record_bytes)))
     make_folder(folder)
     pieces = _Pieces(store, name, rows, step, progress, item or Item(f"{name}.npy", npy_bytes))
@@ -129,6 +134,21 @@ def _check(store: Store, spec: ArraySpec, form: str, rows: np.ndarray) -> None:
             f"{store.blobs.url}: expected a label for every row, as LightningDiT does; "
             "some have none; export as webdataset or parquet"
         )
+    if store.views < 2:
+        raise StoreError(
+            f"{store.blobs.url}: expected two views (as it is, flipped), since LightningDiT reads latents_flip for "
+            "half of its samples; received one; extract with flipped images, or export as webdataset or parquet"
+        )
+
+
+def _check_splits(store: Store, rows: np.ndarray) -> None:
+    """Raise ValueError when rows held out would go out among those to train on, and nobody asked for that."""
+    splits = sorted(set(store.index["split"].take(pa.array(rows)).to_pylist()))
+    if len(splits) > 1:
+        raise ValueError(
+            f"{store.blobs.url}: split: expected one of {', '.join(splits)}, or {ALL}; received none; choose, since "
+            "this format does not keep them apart"
+        )
 
 
 def _lightningdit(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
@@ -144,9 +164,19 @@ def _lightningdit(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) 
         path = folder / f"latents_rank00_shard{piece.number:03d}.safetensors"
         replace_file(path, save(tensors, metadata=facts))
         yield path
-    path = folder / "index.parquet"
+    path = folder / INDEX_FILE
     replace_file(path, index_to_bytes(store.index.take(pa.array(pieces.rows))))
     yield path
+    path = folder / ORIGIN_FILE
+    replace_file(path, json.dumps(_origin(store), indent=1, ensure_ascii=False).encode())
+    yield path
+
+
+def _origin(store: Store) -> dict[str, Any]:
+    """What the numbers are, for who imports them."""
+    made_by = {name: store.manifest.ingredients.get(name) for name in ("autoencoder_sha256", "features_content_id")}
+    meaning = {name: store.attributes.get(name) for name in ("latents", "class_names")}
+    return {"store": store.name, "content_id": store.content_id, **meaning, **made_by}
 
 
 def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
@@ -181,8 +211,10 @@ def _parquet(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> It
         part = pieces.of_split(split)
         for piece in part:
             table = piece.lines.select(["key", "label", "caption", "sha256"])
-            table = table.append_column(spec.name, nested(piece.values))
+            table = table.set_column(1, "label", table["label"].cast(pa.int64()))  # a ClassLabel is no int32
             shape = [store.views, *spec.row_shape]
+            values = nested(piece.values)
+            table = table.append_column(_array_field(spec.name, shape, piece.values.dtype, values.type), values)
             table = table.replace_schema_metadata({"huggingface": _features(store, spec.name, shape, piece.values)})
             sink = io.BytesIO()
             pq.write_table(table, sink, compression="zstd")
@@ -202,7 +234,7 @@ def _files(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iter
             path = folder / spec.name / f"{row:09d}.{pieces.item.extension}"
             path.write_bytes(pieces.item.encode(values))
             yield path
-    path = folder / "index.parquet"
+    path = folder / INDEX_FILE
     replace_file(path, index_to_bytes(store.index.take(pa.array(pieces.rows))))
     yield path
 
@@ -225,11 +257,18 @@ def nested(values: np.ndarray) -> pa.Array:
     return array
 
 
+def _array_field(name: str, shape: list[int], dtype: np.dtype, storage: pa.DataType) -> pa.Field:
+    """A column of the datasets library's extension type, without which it drops the feature that the schema names."""
+    kind = f"datasets.features.features.Array{len(shape)}DExtensionType"
+    facts = {"ARROW:extension:name": kind, "ARROW:extension:metadata": json.dumps([shape, str(dtype)])}
+    return pa.field(name, storage, metadata=facts if 2 <= len(shape) <= 5 else None)
+
+
 def _features(store: Store, name: str, shape: list[int], values: np.ndarray) -> str:
     """The schema of the datasets library; arrays have 2 to 5 axes there."""
     text: dict[str, Any] = {"dtype": "string", "_type": "Value"}
     names = store.attributes.get("class_names")
-    label = {"names": names, "_type": "ClassLabel"} if names else {"dtype": "int32", "_type": "Value"}
+    label = {"names": names, "_type": "ClassLabel"} if names else {"dtype": "int64", "_type": "Value"}
     tensor = {"shape": shape, "dtype": str(values.dtype), "_type": f"Array{len(shape)}D"}
     features = {"key": text, "label": label, "caption": {"feature": text, "_type": "Sequence"}, "sha256": text}
     return json.dumps({"info": {"features": {**features, name: tensor}}})

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from stores.backends import Location
 from stores.core import Store
-from stores.format import ArraySpec, new_index
+from stores.exchange.exports import INDEX_FILE
+from stores.exchange.latent_meaning import AS_EXPORTED, LatentMeaning, settle_meaning
+from stores.format import ArraySpec, new_index, split_of
 from stores.write import StoreWriter
 
 Progress = Callable[[int, int], None]
@@ -33,7 +35,12 @@ class SafetensorsFile:
 
 
 def import_latents(
-    source: Path | str, parent: Location, name: str, dtype: str = "float16", progress: Progress | None = None
+    source: Path | str,
+    parent: Location,
+    name: str,
+    dtype: str = "float16",
+    progress: Progress | None = None,
+    meaning: LatentMeaning = AS_EXPORTED,
 ) -> Store:
     """Make (or go on with) the latent store of the folder's *.safetensors files; the same files make the same store.
 
@@ -41,20 +48,22 @@ def import_latents(
     files, its names, splits, captions and order are taken. latents_flip becomes the second view.
 
     Raises:
-        ValueError: no such files, files that do not fit each other, or an unknown dtype.
+        ValueError: no such files, files that do not fit each other or the meaning given, or an unknown dtype.
         NonFiniteError: a value that is not finite, or that the dtype cannot hold.
     """
     files = read_headers(Path(source))
     channels, height, width = files[0].shape[1:]
-    index, ordered = _index(Path(source), files)
+    largest = max(int(file.labels.max(initial=-1)) for file in files)
+    meaning = settle_meaning(Path(source), meaning, channels, largest)
+    index, ordered = _index(Path(source), files, meaning.holdout)
     writer = StoreWriter.create(
         parent,
         kind="latents",
         name=name,
         arrays=[ArraySpec("latents", (height, width, channels), dtype)],
         index=index,
-        ingredients={"imported": {file.path.name: file.sha256 for file in files}},
-        attributes={"imported_from": str(source)},
+        ingredients={"imported": {file.path.name: file.sha256 for file in files}, **meaning.ingredients()},
+        attributes={"imported_from": str(source), **meaning.attributes()},
         views=len(files[0].views),
         permute=not ordered,
     )
@@ -74,6 +83,9 @@ def read_headers(source: Path) -> list[SafetensorsFile]:
     paths = sorted(source.glob("*.safetensors"))
     if not paths:
         raise ValueError(f"{source}: expected a folder with *.safetensors files; received none")
+    special = next((path for path in paths if not path.is_file()), None)
+    if special is not None:
+        raise ValueError(f"{special}: expected a regular file; received something else; remove it")
     files = [_read_header(path) for path in paths]
     first = files[0]
     for file in files[1:]:
@@ -109,18 +121,19 @@ def _read_header(path: Path) -> SafetensorsFile:
     return SafetensorsFile(path, digest, views, shape, labels.astype(np.int64))
 
 
-def _index(source: Path, files: list[SafetensorsFile]) -> tuple[pa.Table, bool]:
+def _index(source: Path, files: list[SafetensorsFile], holdout: float) -> tuple[pa.Table, bool]:
     """The index in the order of the files' rows, and whether that order is to be kept."""
     labels = np.concatenate([file.labels for file in files])
-    sidecar = source / "index.parquet"
-    if sidecar.exists():
+    sidecar = source / INDEX_FILE
+    if sidecar.is_file():
         return _read_sidecar(sidecar, labels), True
     keys = [f"{file.path.stem}/{number:06d}" for file in files for number in range(file.shape[0])]
     # Rows have no image here: what they are is said by the file's digest and their place in it.
     digests = [
         hashlib.sha256(f"{file.sha256}:{n}".encode()).hexdigest() for file in files for n in range(file.shape[0])
     ]
-    return new_index(keys, label=labels.tolist(), sha256=digests), False
+    splits = [split_of(bytes.fromhex(digest), holdout) for digest in digests]
+    return new_index(keys, label=labels.tolist(), sha256=digests, split=splits), False
 
 
 def _read_sidecar(path: Path, labels: np.ndarray) -> pa.Table:

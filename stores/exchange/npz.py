@@ -1,6 +1,7 @@
 """Arrays larger than the memory in one .npz: written piece by piece, whole or not at all, and read piece by piece."""
 
 import itertools
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def npz_arrays(path: Path) -> dict[str, NpzArray]:
         found = {}
         for member in archive.namelist():
             with archive.open(member) as file:
-                found[member.removesuffix(".npy")] = _read_header(file, path, member)
+                found[member.removesuffix(".npy")] = _read_header(file, path, member, archive.getinfo(member).file_size)
     return found
 
 
@@ -52,7 +53,7 @@ def npz_parts(path: Path, name: str, rows: int) -> Iterator[np.ndarray]:
         ValueError: not a .npz, no such array, or one that ends early.
     """
     with _opened(path) as archive, archive.open(f"{name}.npy") as file:
-        header = _read_header(file, path, name)
+        header = _read_header(file, path, name, archive.getinfo(f"{name}.npy").file_size)
         for start in range(0, header.shape[0], rows):
             part = np.empty((min(rows, header.shape[0] - start), *header.shape[1:]), header.dtype)
             if file.readinto(part.data.cast("B")) != part.nbytes:  # type: ignore[attr-defined]
@@ -70,7 +71,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise ValueError(f"{path}: expected a .npz of arrays; it cannot be read: {reason}") from error
 
 
-def _read_header(file: IO[bytes], path: Path, name: str) -> NpzArray:
+def _read_header(file: IO[bytes], path: Path, name: str, member_bytes: int) -> NpzArray:
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -79,6 +80,12 @@ def _read_header(file: IO[bytes], path: Path, name: str) -> NpzArray:
         raise ValueError(f"{path}: {name}: expected an array as numpy writes it; received other bytes") from error
     if by_columns or dtype.hasobject:
         raise ValueError(f"{path}: {name}: expected plain numbers, rows first; received {dtype} in another order")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or num_bytes != member_bytes - file.tell():
+        raise ValueError(
+            f"{path}: {name}: expected {num_bytes} bytes of {dtype} {shape}; received {member_bytes - file.tell()}; "
+            "make it again"
+        )
     return NpzArray(shape, dtype)
 
 

@@ -23,6 +23,7 @@ from .index import index_digest as index_digest
 from .index import index_from_bytes as index_from_bytes
 from .index import index_to_bytes as index_to_bytes
 from .index import new_index as new_index
+from .index import split_of as split_of
 from .index import with_row_numbers as with_row_numbers
 from .layout import COMMITS as COMMITS
 from .layout import DATA as DATA

@@ -99,6 +99,15 @@ def with_row_numbers(table: pa.Table) -> pa.Table:
     return table.set_column(0, SCHEMA.field("row"), rows).combine_chunks()
 
 
+def split_of(sha256: bytes, holdout: float) -> str:
+    """Return "val" for the share `holdout` of all digests, decided by the content, so that copies fall on one side.
+
+    The last eight bytes decide: `limit` takes the smallest digests, which the first bytes make, and must not take
+    one split alone.
+    """
+    return "val" if int.from_bytes(sha256[-8:], "big") < holdout * 2**64 else "train"
+
+
 def with_rejected(table: pa.Table, rejected: dict[int, str]) -> pa.Table:
     """The table with the status and reason of each row set."""
     status = [REJECTED if row in rejected else OK for row in range(table.num_rows)]

@@ -139,6 +139,8 @@ class Manifest:
         record = _parse(data, location)
         _check_digest(record, location)
         _check_types(record, location)
+        if len(record["arrays"]) > MAX_ARRAYS:
+            raise _corrupt(location, f"expected at most {MAX_ARRAYS} arrays; received {len(record['arrays'])}")
         try:
             arrays = tuple(ArraySpec.from_json(spec) for spec in record["arrays"])
         except (KeyError, TypeError, ValueError) as error:
@@ -150,6 +152,8 @@ class Manifest:
 
 
 _OPTIONAL = type(None)
+# What a manifest may claim: commands walk over shards and arrays, and must not do so for days.
+MAX_ROWS, MAX_SHARDS, MAX_ARRAYS, MAX_MANIFEST_BYTES = 2**40, 2**20, 256, 64 * 1024**2
 # What decides where a row's bytes lie; the ingredients, and so the fingerprint, hold it too.
 _PLANNED = ("arrays", "views", "rows_per_shard")
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -176,6 +180,8 @@ def _corrupt(location: str, problem: str) -> CorruptStoreError:
 
 
 def _parse(data: bytes, location: str) -> dict[str, Any]:
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise _corrupt(location, f"expected at most {MAX_MANIFEST_BYTES} bytes; received {len(data)}")
     try:
         record = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -225,6 +231,12 @@ def _check_types(record: dict[str, Any], location: str) -> None:
 def _check_values(manifest: Manifest, record: dict[str, Any], location: str) -> None:
     if min(manifest.rows_per_shard, manifest.num_rows, manifest.views, len(manifest.arrays)) < 1:
         raise _corrupt(location, "expected at least one row, view, array and row per shard")
+    if manifest.num_rows > MAX_ROWS or len(manifest.arrays) > MAX_ARRAYS or manifest.num_shards > MAX_SHARDS:
+        raise _corrupt(
+            location,
+            f"expected at most {MAX_ROWS} rows, {MAX_SHARDS} shards and {MAX_ARRAYS} arrays; "
+            f"received {manifest.num_rows}, {manifest.num_shards} and {len(manifest.arrays)}",
+        )
     if len({part.name for part in manifest.parts}) != len(manifest.parts):
         raise _corrupt(location, "expected array names to differ")
     if record["fingerprint"] != manifest.fingerprint:

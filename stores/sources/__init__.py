@@ -1,6 +1,6 @@
 """Where images come from: folders, tables of file names, tar files and Parquet files, and the scan of a whole source.
 
-It imports no other part of `stores`.
+Of `stores` it imports backends and format alone.
 """
 
 import lazy_loader

@@ -1,9 +1,11 @@
 from .base import Listing as Listing
 from .base import Source as Source
+from .fields.class_names import read_class_names as read_class_names
 from .items import SourceItem as SourceItem
 from .layouts.choose import layout_names as layout_names
 from .options import SourceOptions as SourceOptions
 from .paths import SourceError as SourceError
+from .scanning import NO_BYTES as NO_BYTES
 from .scanning import ScanResult as ScanResult
 from .scanning import scan as scan
 from .select import open_source as open_source

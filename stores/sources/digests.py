@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from stores.backends import new_version
 
 # Times of change are too coarse to tell two writes apart that are this close ("racily clean" in git's words).
 RACY_NANOSECONDS = 2_000_000_000
@@ -82,14 +83,8 @@ def save_digests(path: Path, root: str, known: Known, started_ns: int) -> None:
     schema = SCHEMA.with_metadata({b"root": _root_name(root)})
     arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}-", suffix=".partial")
-    os.close(descriptor)
-    try:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), temporary, write_page_checksum=True)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_version(path) as file:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file, write_page_checksum=True)
 
 
 def _root_name(root: str) -> bytes:

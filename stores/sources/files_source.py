@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
+from stores.sources.fields.problems import Problems
 from stores.sources.items import SourceItem
 from stores.sources.layouts.choose import choose_layout, refuse_idle_columns
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
@@ -17,9 +18,16 @@ from stores.sources.layouts.tree import FileTree, TreeFile
 from stores.sources.layouts.wrapper import wrapper_folder
 from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
-from stores.sources.paths import TAR_SUFFIXES, ZIP_SUFFIXES, SourceError, below_root, strip_suffix
+from stores.sources.paths import (
+    TAR_SUFFIXES,
+    ZIP_SUFFIXES,
+    DamagedArchiveError,
+    SourceError,
+    below_root,
+    strip_suffix,
+)
 from stores.sources.readers.folder import FolderListing, list_folder, read_file
-from stores.sources.readers.members import Contents
+from stores.sources.readers.members import DAMAGED, Contents
 from stores.sources.readers.tar import TarReader
 from stores.sources.readers.zip import ZipReader
 from stores.sources.tables.table import columns_at
@@ -98,6 +106,7 @@ class FilesSource(Source):
         if not tree.images:
             require_images([], self.location, _shown(tree))
         layout = choose_layout(tree, self.options)
+        layout.problems.merge(tree.problems)
         reading = layout.list_images()
         refuse_idle_columns(self.options, layout, reading, self.location)
         require_images(reading.rows, self.location, f"no image in the layout {layout.name}")
@@ -117,7 +126,9 @@ class FilesSource(Source):
         files: dict[str, TreeFile] = {}
         skipped = dict(loose.skipped)
         members: list[str] = []
+        problems = Problems()
         for source, contents in self._list_archives(progress):
+            problems.merge(contents.problems)
             stem = "" if self.alone else strip_suffix(source, TAR_SUFFIXES + ZIP_SUFFIXES)
             for file in _members(source, stem, contents):
                 files[file.name] = file
@@ -128,7 +139,11 @@ class FilesSource(Source):
             if name not in archives:
                 files.setdefault(name, TreeFile("", name, name, 0, entry.stat().st_size))
         wrapper = wrapper_folder(members) if self.archives else ""
-        return FileTree(self.location, self.kind, files, skipped, self._read_tree, self._open, wrapper, self.root)
+        if self.archives and not members and (damage := problems.to_list()):
+            raise DamagedArchiveError(damage[0].example)
+        return FileTree(
+            self.location, self.kind, files, skipped, self._read_tree, self._open, wrapper, self.root, problems
+        )
 
     def _loose(self) -> FolderListing:
         """The files of the folder itself, where they belong to the data set."""
@@ -145,7 +160,12 @@ class FilesSource(Source):
         return done
 
     def _contents(self, source: str) -> Contents:
-        return self._tars.contents(source) if self.kind == "tar" else self._zips.contents(source)
+        try:
+            return self._tars.contents(source) if self.kind == "tar" else self._zips.contents(source)
+        except DamagedArchiveError as error:
+            nothing = Contents()
+            nothing.problems.add(DAMAGED, str(error))
+            return nothing
 
     def _read(self, source: str, offset: int, num_bytes: int, most: int) -> bytes:
         lower = source.lower()
@@ -189,5 +209,8 @@ def _shown(tree: FileTree) -> str:
     for name in tree.files:
         suffix = os.path.splitext(name)[1].lower() or "no suffix"
         kinds[suffix] = kinds.get(suffix, 0) + 1
+    for reason in tree.skipped.values():
+        if reason != "hidden":
+            kinds[reason] = kinds.get(reason, 0) + 1
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: -pair[1])[:8])
     return f"files of other kinds ({listed})" if listed else "none"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stores.backends import new_version
 from stores.sources.base import Listing
 from stores.sources.digests import RACY_NANOSECONDS
 from stores.sources.items import SourceItem
@@ -22,7 +21,7 @@ from stores.sources.options import SourceOptions
 from stores.sources.summary import DataSummary
 
 # To be raised whenever the same files would be listed in another way.
-VERSION = 1
+VERSION = 2
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -82,14 +81,8 @@ class ListingCache:
         columns: dict[str, list[Any]] = {name: [getattr(item, name) for item in listing.items] for name in SCHEMA.names}
         table = pa.table(columns, schema=SCHEMA.with_metadata({b"listing": json.dumps(facts).encode()}))
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name, suffix=".partial")
-        os.close(descriptor)
-        try:
-            pq.write_table(table, temporary, write_page_checksum=True)
-            os.replace(temporary, self._path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with new_version(self._path) as file:
+            pq.write_table(table, file, write_page_checksum=True)
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:

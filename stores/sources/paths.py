@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import platform
 import re
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +22,29 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".tx
 
 class SourceError(ValueError):
     """An image source that cannot be used as it is; the message says what was expected and what to do."""
+
+
+class DamagedArchiveError(SourceError):
+    """An archive, or a file of rows, of which nothing can be read."""
+
+
+class SourceUnavailableError(SourceError):
+    """A source that this host cannot read now: a permission, an I/O error, a time-out; no fault of what lies in it."""
+
+
+# What the file system says of a name itself; all other errors are about the host, its disks and its network.
+FACTS_OF_A_NAME = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL))
+
+
+def read_error(where: object, error: OSError) -> SourceError:
+    """The error of a file that the operating system does not give; damage, which has no error number, is the file's."""
+    reason = " ".join(str(error.strerror or error).split())[:300]
+    if error.errno is None or error.errno in FACTS_OF_A_NAME:
+        return SourceError(f"{where}: cannot be read: {reason}")
+    return SourceUnavailableError(
+        f"{where}: cannot be read on host {platform.node()}: {reason}; run the command again once it can be: what was "
+        "read is kept"
+    )
 
 
 def is_hidden(name: str) -> bool:
@@ -56,6 +81,16 @@ def safe_name(name: str, where: str) -> str:
     if not name or not is_text(name):
         raise SourceError(f"{where}: expected UTF-8 names without control characters; received {name!r}; rename it")
     return PurePosixPath(name).as_posix()
+
+
+def refused_name(name: str) -> str | None:
+    """Why a member of an archive is left out by its name, or None."""
+    try:
+        safe_name(name, "")
+    except SourceError:
+        leads_out = is_text(name) and bool(name)
+        return "a name that leads outside" if leads_out else "a name that is not UTF-8 or has control characters"
+    return "hidden" if is_hidden(name) else None
 
 
 def strip_suffix(name: str, suffixes: tuple[str, ...]) -> str:

@@ -13,8 +13,9 @@ from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST, split_in_words
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.listing import label_ids, label_warnings, require_images, settle_test
+from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
-from stores.sources.paths import ROWS_SUFFIXES, SourceError, safe_name, strip_suffix
+from stores.sources.paths import ROWS_SUFFIXES, DamagedArchiveError, SourceError, safe_name, strip_suffix
 from stores.sources.readers.arrow import ArrowReader
 from stores.sources.readers.folder import check_size, read_file
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, unreadable
@@ -34,6 +35,7 @@ class RowsSource(Source):
         alone: one file that was named itself, so that keys need no name of it before them.
         options: what the user says about the layout.
         unused: other files of the folder, by kind.
+        cache: folder that keeps the listing of files that have not changed.
     """
 
     root: str
@@ -42,6 +44,7 @@ class RowsSource(Source):
     alone: bool = False
     options: SourceOptions = field(default_factory=SourceOptions)
     unused: tuple[FileKind, ...] = ()
+    cache: str | None = None
     _reader: ParquetReader | ArrowReader = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class RowsSource(Source):
         object.__setattr__(self, "_reader", reader(self.root, self.options.file_column, self.options.follow_links))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RowsSource, (self.root, self.kind, self.names, self.alone, self.options, self.unused)
+        return RowsSource, (self.root, self.kind, self.names, self.alone, self.options, self.unused, self.cache)
 
     @property
     def location(self) -> str:
@@ -90,11 +93,43 @@ class RowsSource(Source):
             raise SourceError(f"{where}: expected the image's bytes, or its file below {root}; {error}") from error
 
     def num_rows(self) -> int:
-        """The rows of all files."""
-        return sum(self._reader.files.get(name).num_rows for name in self.names)
+        """The rows of all files that can be read."""
+        return sum(self._reader.files.get(name).num_rows for name in self._readable(Problems()))
 
     def list_items(self, progress: Progress | None = None) -> Listing:
-        problems = Problems()
+        name: list[object] = [self.kind, os.path.realpath(self.root), self.names, self.alone, self.unused]
+        files = [Path(self.root, one) for one in self.names]
+        cache = ListingCache(self.cache, name, self.options, files) if self.cache else None
+        listing = cache.load() if cache else None
+        if listing is None:
+            problems = Problems()
+            names = self._readable(problems)
+            whole = self if names == self.names else replace(self, names=names)
+            listing = whole._list(problems, progress)
+            if cache:
+                cache.save(listing)
+        return listing
+
+    def _readable(self, problems: Problems) -> tuple[str, ...]:
+        """The files that can be read; the others are counted.
+
+        Raises:
+            SourceError: none of them can be read.
+        """
+        names, first = list[str](), None
+        for name in self.names:
+            try:
+                self._reader.files.get(name)
+            except DamagedArchiveError as error:
+                first = first or error
+                problems.add("damaged file: its rows are left out", str(error))
+            else:
+                names.append(name)
+        if not names and first is not None:
+            raise first
+        return tuple(names)
+
+    def _list(self, problems: Problems, progress: Progress | None) -> Listing:
         rows = list(self._rows(problems, progress))
         require_images(rows, self.location, f"no row in {len(self.names)} {self.kind} files")
         problems.check()
@@ -113,14 +148,26 @@ class RowsSource(Source):
             roles = self._roles(name)
             columns = list(dict.fromkeys(column for found in roles.values() for column in found))
             container_split = split_in_words(name)
-            for row, record in enumerate(self._reader.records(name, columns)):
+            for row, record in enumerate(self._records(name, columns, problems)):
                 where = f"{self.root}/{name}, row {row}"
-                values = {role: [record[column] for column in found] for role, found in roles.items()}
+                values = {role: [record.get(column) for column in found] for role, found in roles.items()}
                 item, label = _row(values, where, problems)
                 key = f"{prefix}{row:08d}"
                 yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
             if progress is not None:
                 progress(number, len(self.names))
+
+    def _records(self, name: str, columns: list[str], problems: Problems) -> Iterator[dict[str, object]]:
+        """The fields of a file's rows, empty ones from damage on: the images of these rows may be whole."""
+        done = 0
+        try:
+            for record in self._reader.records(name, columns):
+                yield record
+                done += 1
+        except DamagedArchiveError as error:
+            for _ in range(done, self._reader.files.get(name).num_rows):
+                problems.add("row whose fields cannot be read: it has none", str(error))
+                yield {}
 
     def _roles(self, name: str) -> dict[str, list[str]]:
         file = self._reader.files.get(name)

@@ -12,10 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from stores.format import split_of
 from stores.sources.base import Progress, Source
 from stores.sources.digests import Digest, Identity, Known, identify, load_digests, save_digests
 from stores.sources.items import SourceItem
-from stores.sources.paths import SourceError
+from stores.sources.paths import SourceError, SourceUnavailableError
 from stores.sources.summary import DataSummary, summarize_rows
 
 # Images handed to the threads at a time: enough to keep them busy, few enough to report progress often.
@@ -68,7 +69,8 @@ def scan(
     the images with the smallest sha256. `progress(done, total)` counts images, `listing_progress` the archives before
     them. `cache` names a file that remembers the digests of unchanged files. The images in memory at once are at most
     `threads`, whatever their number.
-    Raises `ValueError` for settings out of range and `SourceError` for a source that cannot be listed.
+    Raises `ValueError` for settings out of range, `SourceError` for a source that cannot be listed, and
+    `SourceUnavailableError` for a host that cannot read an image (what was read is remembered in `cache`).
     """
     _check_settings(holdout, threads, limit)
     listing = source.list_items(listing_progress)
@@ -80,15 +82,6 @@ def scan(
     found = [(replace(item, split=item.split or split_of(digest.sha256, holdout)), digest) for item, digest in found]
     summary = summarize_rows(listing.summary, (item for item, _ in found), listing.class_names)
     return ScanResult(_to_table(found), listing.class_names, unreadable, summary)
-
-
-def split_of(sha256: bytes, holdout: float) -> str:
-    """Return "val" for the share `holdout` of all digests, decided by the content, so that copies fall on one side.
-
-    The last eight bytes decide: `limit` takes the smallest digests, which the first bytes make, and must not take
-    one split alone.
-    """
-    return "val" if int.from_bytes(sha256[-8:], "big") < holdout * 2**64 else "train"
 
 
 def _check_settings(holdout: float, threads: int, limit: int | None) -> None:
@@ -159,6 +152,8 @@ def _identity(source: Source, name: str) -> Identity | None:
 def _digest(source: Source, item: SourceItem) -> Digest | str:
     try:
         data = source.read(item.source, item.offset, item.num_bytes)
+    except SourceUnavailableError:
+        raise  # an image that cannot be read here and now may be a good one
     except SourceError as error:
         return str(error)
     return Digest(len(data), hashlib.sha256(data).digest())

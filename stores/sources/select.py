@@ -110,7 +110,7 @@ def _source(
     names = tuple(name for name in names if holds_images(below_root(folder, name, options.follow_links), kind))
     if not names:
         return None
-    return RowsSource(folder, kind, names, options=options, unused=_others(listing, names))
+    return RowsSource(folder, kind, names, options=options, unused=_others(listing, names), cache=cache)
 
 
 def _archives(
@@ -205,7 +205,7 @@ def _open_files(root: str, names: tuple[str, ...], options: SourceOptions, cache
     if kinds in ({"tar"}, {"zip"}):
         return FilesSource(root, str(kinds.pop()), names, alone, False, options, cache)
     if kinds in ({"parquet"}, {"arrow"}) and _hold_images(root, names, options):
-        return RowsSource(root, str(kinds.pop()), names, alone, options)
+        return RowsSource(root, str(kinds.pop()), names, alone, options, cache=cache)
     if alone and names[0].lower().endswith(TABLE_SUFFIXES):
         table = os.path.join(root, names[0])
         return FilesSource(

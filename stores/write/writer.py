@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from stores.backends import ByteStore, Location, local_folder, open_bytestore
-from stores.core import Lease, Store, done_record, read_manifest, write_finished
+from stores.core import Lease, Store, check_rejected, done_record, read_manifest, write_finished
 from stores.format import (
     COMPLETE,
     INDEX,
@@ -151,6 +151,7 @@ class StoreWriter:
 
     def index_rows(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """Some columns of the index for some rows; unlike `index` it keeps nothing in memory."""
+        self.blobs.size(INDEX)  # a regular file: opening a pipe would wait for ever
         file = self.blobs.local_path(INDEX) or pa.BufferReader(self.blobs.read(INDEX))
         return indexing.rows_from_file(file, self.blobs.url, rows, columns)
 
@@ -210,6 +211,16 @@ class StoreWriter:
             record = build.record()
         self.blobs.write(commit_key(shard), record.to_bytes())
         return record
+
+    def check_rejected(self, max_rejected: float) -> None:
+        """Judge the shards that are done, so that a long run whose images cannot be used ends early.
+
+        Raises:
+            TooManyRejectedError: more than the share `max_rejected` of all rows were rejected already.
+        """
+        done = (done_record(self.blobs, self.manifest, shard) for shard in range(self.num_shards))
+        rejected = {row: reason for record in done if record for row, reason in record.rejected.items()}
+        check_rejected(self.url, self.index, rejected, max_rejected)
 
     def finalize(self, max_rejected: float = 0.01) -> Store:
         """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.

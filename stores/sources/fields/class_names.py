@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from stores.sources.fields.labels import RawLabel
 from stores.sources.paths import SourceError
@@ -49,7 +49,10 @@ def read_class_names(path: str) -> dict[str, str]:
         SourceError: a file that cannot be read, or holds no names.
     """
     try:
-        text = Path(path).read_bytes()[: MAX_BYTES + 1].decode("utf-8-sig")
+        if not os.path.isfile(path):
+            raise OSError("no regular file is there")
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{path}: expected a file of class names in UTF-8; received: {error}; check the path"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, NamedTuple
 
+from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import split_in_words
 from stores.sources.paths import IMAGE_SUFFIXES, TABLE_SUFFIXES, SourceError
 
@@ -48,6 +49,7 @@ class FileTree:
         wrapper: the folder around everything in archives, which keys leave out.
         open_file: the same, as an open file.
         root: the folder on disk that loose files are below.
+        problems: what is damaged in the archives.
     """
 
     where: str
@@ -58,6 +60,7 @@ class FileTree:
     open_file: Callable[[TreeFile, int], IO[bytes]]
     wrapper: str = ""
     root: str = ""
+    problems: Problems = field(default_factory=Problems)
 
     @cached_property
     def images(self) -> list[str]:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stores.sources.paths import SourceError, below_root, is_hidden, is_text
+from stores.sources.paths import SourceError, below_root, is_hidden, is_text, read_error
 
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
@@ -33,10 +33,20 @@ class _Walk:
         while pending:
             folder = pending.pop()
             below: list[str] = []
-            for entry in _sorted_entries(os.path.join(self.root, folder)):
+            for entry in self._entries(folder):
                 self._visit(f"{folder}/{entry.name}" if folder else entry.name, entry, below)
             pending += reversed(below)
         return self.found
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """The entries of a folder; one that may not be read is set apart, unless it is the root."""
+        try:
+            return _sorted_entries(os.path.join(self.root, folder))
+        except PermissionError as error:
+            if not folder:
+                raise SourceError(f"{self.root}: cannot be listed: {error.strerror}") from error
+            self.found.skipped[folder] = f"a folder that cannot be listed: {error.strerror}"
+            return []
 
     def _visit(self, name: str, entry: os.DirEntry[str], below: list[str]) -> None:
         if is_hidden(entry.name):
@@ -88,6 +98,8 @@ def _sorted_entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        raise
     except OSError as error:
         raise SourceError(f"{folder}: cannot be listed: {error.strerror}") from error
 
@@ -99,13 +111,13 @@ def read_file(root: str, source: str, num_bytes: int, follow_links: bool, most: 
         SourceError: it is missing, unreadable, too large, outside the root, or not of `num_bytes` (where known).
     """
     path = below_root(root, source, follow_links)
-    if not path.is_file():
-        raise SourceError(f"{path}: expected a file; received {'something else' if path.exists() else 'nothing'}")
     try:
+        if not path.is_file():
+            raise SourceError(f"{path}: expected a file; received {'something else' if path.exists() else 'nothing'}")
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise read_error(path, error) from error
     if len(data) > most:
         raise SourceError(f"{path}: expected at most {most} bytes; received a larger file")
     return check_size(data, num_bytes, str(path))

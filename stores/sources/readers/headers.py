@@ -15,6 +15,7 @@ SPACES = sum(b" " * 8)
 # Records that say nothing of a member's name, size or kind.
 IDLE_RECORDS = frozenset((b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"))
 MAX_EXTRA_BYTES = 64 * 1024
+SEARCH_BYTES = 1024 * 1024
 
 
 class Header(NamedTuple):
@@ -53,6 +54,28 @@ def plain_headers(descriptor: int, start: int, size: int) -> Iterator[Header]:
         elif kind != b"5":
             raise UnusualTar
         name, position = None, min(position, size)
+
+
+def next_header(descriptor: int, start: int, position: int, size: int) -> int | None:
+    """Where the next header of the tar is at or after `position`, found by its checksum; None: there is none."""
+    position = (position + BLOCK - 1) // BLOCK * BLOCK
+    while position + BLOCK <= size:
+        data = os.pread(descriptor, min(SEARCH_BYTES, size - position), start + position)
+        for at in range(0, len(data) - BLOCK + 1, BLOCK):
+            if data[at + 257 : at + 262] == b"ustar" and _is_header(data[at : at + BLOCK]):
+                return position + at
+        if len(data) < BLOCK:
+            return None
+        position += len(data) // BLOCK * BLOCK
+    return None
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        _checked(block)
+    except UnusualTar:
+        return False
+    return True
 
 
 def _block(descriptor: int, start: int, position: int, size: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stores.sources.paths import SourceError, below_root
+from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
 from stores.sources.readers.schema import ImageColumn, hugging_face_features, image_column
 from stores.sources.recent import Recent
 
@@ -214,5 +214,7 @@ class _Blocks:
 
 def unreadable(path: object, error: BaseException) -> SourceError:
     """The error of a file that pyarrow cannot read."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return read_error(path, error)
     shown = " ".join(str(error).split())[:300]
-    return SourceError(f"{path}: expected a Parquet or Arrow file; received: {shown}; fetch it again")
+    return DamagedArchiveError(f"{path}: expected a Parquet or Arrow file; received: {shown}; fetch it again")

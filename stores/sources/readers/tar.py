@@ -6,10 +6,10 @@ import os
 import weakref
 from pathlib import Path
 
-from stores.sources.paths import SourceError, below_root
+from stores.sources.paths import SourceError, below_root, read_error
 from stores.sources.readers.folder import MAX_IMAGE_BYTES, check_size
-from stores.sources.readers.members import Contents, list_members
-from stores.sources.readers.unpack import is_compressed, unpacked
+from stores.sources.readers.members import DAMAGED, Contents, list_members
+from stores.sources.readers.unpack import damage_of, is_compressed, unpacked
 from stores.sources.recent import Recent
 
 MAX_OPEN_TARS = 64
@@ -35,8 +35,12 @@ class TarReader:
         self._open = Recent(self._descriptor, MAX_OPEN_TARS)
 
     def contents(self, source: str) -> Contents:
-        """Every member of a tar."""
-        return list_members(self._plain_tar(source), Path(self._root, source))
+        """Every member of a tar that is whole."""
+        plain = self._plain_tar(source)
+        contents = list_members(plain, Path(self._root, source))
+        if damage := damage_of(plain):
+            contents.problems.add(DAMAGED, damage)
+        return contents
 
     def read(self, source: str, offset: int, num_bytes: int, most: int = MAX_IMAGE_BYTES) -> bytes:
         """`num_bytes` from `offset` of a tar.
@@ -50,7 +54,7 @@ class TarReader:
         try:
             return check_size(pread(self._open.get(source).number, num_bytes, offset), num_bytes, where)
         except OSError as error:
-            raise SourceError(f"{where}: cannot be read: {error.strerror}") from error
+            raise read_error(where, error) from error
 
     def _plain_tar(self, source: str) -> Path:
         path = below_root(self._root, source, self._follow_links)

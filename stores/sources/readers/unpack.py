@@ -8,15 +8,17 @@ import hashlib
 import lzma
 import os
 import shutil
-import tempfile
+import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
-from stores.sources.paths import SourceError
+from stores.backends import is_temporary, new_version
+from stores.sources.paths import DamagedArchiveError, SourceError
 
 
 def _open_zstd(path: Path, mode: str) -> Any:
@@ -36,6 +38,11 @@ OPENERS: dict[str, Callable[..., Any]] = {
     ".tzst": _open_zstd,
 }
 COPY_BYTES = 4 * 1024 * 1024
+DAMAGE_SUFFIX = ".damage"
+# Images hardly compress: what unpacks to so much more than it is fills the disk with something else.
+MAX_RATIO, FREE_BYTES = 100, 4 * 1024**3
+STALE_SECONDS = 600.0
+MIN_FREE_BYTES, ROOM_CHECK_BYTES = 1024**3, 64 * 1024**2
 
 
 def is_compressed(path: Path) -> bool:
@@ -47,7 +54,11 @@ def unpacked(path: Path, cache: str | None) -> Path:
     """The uncompressed copy of a tar in the folder `cache`, made when it is not there.
 
     The copy's name holds the tar's path, size and time of change, so a changed tar gets a new copy (the old one is
-    removed). Raises `SourceError` without a cache folder and for data that does not unpack.
+    removed). Of damaged data the copy holds what came before the damage, which `damage_of` names.
+
+    Raises:
+        SourceError: no cache folder, no room, or a file that unpacks to far more than images do.
+        DamagedArchiveError: nothing can be unpacked.
     """
     if cache is None:
         raise SourceError(
@@ -59,31 +70,81 @@ def unpacked(path: Path, cache: str | None) -> Path:
     copy = Path(cache, f"{place}-{stat.st_size}-{stat.st_mtime_ns}.tar")
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(copy.parent)
         _unpack(path, copy)
-        for old in copy.parent.glob(f"{place}-*.tar"):
-            if old != copy:
+        for old in (*copy.parent.glob(f"{place}-*.tar"), *copy.parent.glob(f"{place}-*{DAMAGE_SUFFIX}")):
+            if old not in (copy, _damage_file(copy)):
                 old.unlink(missing_ok=True)
     return copy
 
 
+def damage_of(copy: Path) -> str | None:
+    """What ended the unpacking of a copy early, or None."""
+    try:
+        return _damage_file(copy).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _damage_file(copy: Path) -> Path:
+    return copy.with_suffix(DAMAGE_SUFFIX)
+
+
 def _unpack(path: Path, copy: Path) -> None:
     """Write the copy under a temporary name and rename it, so that no other process sees half of it."""
-    descriptor, temporary = tempfile.mkstemp(dir=copy.parent, prefix=f"{copy.stem}-", suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as target, OPENERS[path.suffix.lower()](path, "rb") as packed:
-            _copy(packed, target, path)
-        os.replace(temporary, copy)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_version(copy) as target:
+        with OPENERS[path.suffix.lower()](path, "rb") as packed:
+            damage = _copy(packed, target, path)
+        if damage:
+            _damage_file(copy).write_text(damage)
 
 
-def _copy(packed: IO[bytes], target: IO[bytes], path: Path) -> None:
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they unpacked: a living one writes to its file all the time."""
+    for entry in os.scandir(folder):
+        unfinished = is_temporary(entry.name) or entry.name.endswith(".partial")
+        with suppress(FileNotFoundError):
+            if unfinished and time.time() - entry.stat().st_mtime > STALE_SECONDS:
+                os.unlink(entry.path)
+
+
+def _copy(packed: Any, target: IO[bytes], path: Path) -> str | None:
+    """Unpack until the end, or until damage, whose description is returned."""
+    read, limit = getattr(packed, "read1", packed.read), _most_bytes(path)
+    done, checked, damage = 0, 0, None
     try:
-        shutil.copyfileobj(packed, target, COPY_BYTES)
-        target.flush()
-        os.fsync(target.fileno())
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path}: expected a compressed tar; received damage: {error}; fetch it again") from error
+        while data := read(COPY_BYTES):
+            done += len(data)
+            if done > limit:
+                raise SourceError(
+                    f"{path}: expected a tar of images; received one that unpacks to more than {limit} bytes, over "
+                    f"{MAX_RATIO} times its size; unpack it yourself if that is right"
+                )
+            if done >= checked:
+                _require_room(target.name, path)
+                checked = done + ROOM_CHECK_BYTES
+            target.write(data)
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, pa.ArrowInvalid) as error:
+        damage = f"{path}: expected a compressed tar; received damage: {error}; fetch it again"
     except OSError as error:
-        raise SourceError(f"{path}: cannot be unpacked to {target.name}: {error.strerror or error}") from error
+        # bz2 and Arrow raise a plain OSError for bad data; the system's has a number.
+        if error.errno is not None:
+            raise SourceError(f"{path}: cannot be unpacked to {target.name}: {error.strerror or error}") from error
+        damage = f"{path}: expected a compressed tar; received damage: {error}; fetch it again"
+    if damage and not done:
+        raise DamagedArchiveError(damage)
+    return damage
+
+
+def _most_bytes(path: Path) -> int:
+    return max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+
+
+def _require_room(copy: str, path: Path) -> None:
+    """Raise SourceError before the disk is full, which would stop other programs too."""
+    room = shutil.disk_usage(os.path.dirname(copy)).free
+    if room < MIN_FREE_BYTES:
+        raise SourceError(
+            f"{path}: expected room for its unpacked copy in {os.path.dirname(copy)}; received {room} bytes that are "
+            "free; make room, or unpack it elsewhere"
+        )

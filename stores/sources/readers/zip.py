@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
-from stores.sources.paths import SourceError, below_root, is_hidden, safe_name
+from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
 from stores.sources.readers.folder import MAX_IMAGE_BYTES, check_size
 from stores.sources.readers.members import Contents, Member
 from stores.sources.recent import Recent
@@ -36,19 +36,17 @@ class ZipReader:
         """Every member of a zip; those that are encrypted or links are set apart.
 
         Raises:
-            SourceError: a file that is no zip, or names that lead outside.
+            DamagedArchiveError: a file that is no zip.
         """
-        contents, where = Contents(), f"{self._root}/{source}"
+        contents = Contents()
         for info in self._open.get(source).members.values():
             if info.is_dir():
                 continue
-            name = safe_name(info.filename, where)
-            reason = _refused(info, name)
+            reason = _refused(info)
             if reason:
-                contents.skipped[name] = reason
+                contents.skipped[info.filename] = reason
             else:
-                contents.members.pop(name, None)
-                contents.members[name] = Member(info.header_offset, info.file_size)
+                contents.put(info.filename, Member(info.header_offset, info.file_size))
         return contents
 
     def read(self, source: str, offset: int, num_bytes: int, most: int = MAX_IMAGE_BYTES) -> bytes:
@@ -70,6 +68,8 @@ class ZipReader:
         except DAMAGE as error:
             if isinstance(error, SourceError):
                 raise
+            if isinstance(error, OSError):
+                raise read_error(where, error) from error
             raise SourceError(f"{where}: expected a zip member; received damage: {error}; fetch it again") from error
 
     def _load(self, source: str) -> _OpenZip:
@@ -77,13 +77,15 @@ class ZipReader:
         try:
             file = zipfile.ZipFile(path)
         except DAMAGE as error:
-            raise SourceError(f"{path}: expected a zip archive; received damage: {error}; fetch it again") from error
+            if isinstance(error, OSError):
+                raise read_error(path, error) from error
+            raise DamagedArchiveError(
+                f"{path}: expected a zip archive; received damage: {error}; fetch it again"
+            ) from error
         return _OpenZip(file, {info.header_offset: info for info in file.infolist()})
 
 
-def _refused(info: zipfile.ZipInfo, name: str) -> str | None:
-    if is_hidden(name):
-        return "hidden"
+def _refused(info: zipfile.ZipInfo) -> str | None:
     if info.flag_bits & ENCRYPTED:
         return "encrypted"
     return "a link inside an archive" if (info.external_attr >> 16) & KIND == LINK else None

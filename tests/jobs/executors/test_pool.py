@@ -12,7 +12,7 @@ from ray import cloudpickle
 
 from jobs.config.stages import RuntimeConfig
 from jobs.executors.pool import run_shards
-from jobs.executors.worker import TRIES, ShardFailed
+from jobs.executors.worker import TRIES, HostError, ShardFailed
 from stores import StoreError
 
 # Workers cannot import this file: other packages bring a module `tests` of their own.
@@ -26,6 +26,14 @@ class Recorder:
         self.folder, self.how = folder, how
         if how == "mistake at the start":
             raise StoreError("weights: expected a file; received none")
+        if how == "one blind host":
+            try:
+                (folder.parent / "blind").touch(exist_ok=False)
+            except FileExistsError:
+                return
+            raise HostError("/data: expected the images; received nothing")
+        if how == "all blind":
+            raise HostError("/data: expected the images; received nothing", host="node7")
 
     def run(self, shard: int) -> dict[str, int]:
         file = self.folder / f"{shard}-{os.getpid()}-{time.monotonic_ns()}"
@@ -82,6 +90,19 @@ def test_a_persons_mistake_is_raised_as_it_is_and_not_tried_again(tmp_path, exec
     with pytest.raises(StoreError, match="expected"):
         run(tmp_path, how, executor=executor)
     assert calls(tmp_path)[3] <= 1
+
+
+def test_a_worker_whose_host_cannot_begin_leaves_its_shards_to_the_others(tmp_path, ray_cluster, caplog):
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    assert run(folder, "one blind host", executor="ray", workers=2) == list(range(7))
+    assert (tmp_path / "blind").exists()
+    assert "received nothing; its shards go to other workers" in caplog.text
+
+
+def test_when_no_host_can_begin_one_of_them_is_named(tmp_path, executor):
+    with pytest.raises(HostError, match=r"host node7: /data: expected the images; received nothing"):
+        run(tmp_path, "all blind", executor=executor, workers=2)
 
 
 @pytest.mark.parametrize("how", ["once", "crash"])

@@ -79,6 +79,25 @@ def test_a_shard_gets_so_many_chances(how, limit):
         getattr(queue, how)(5, 0, OSError("hiccup"))
 
 
+def test_a_shard_that_failed_is_left_to_a_worker_that_has_not_tried_it():
+    queue = ShardQueue([0])
+    assert list(queue.assign([0])) == [(0, 0)]
+    queue.fail(0, 0, OSError("no mount"))
+    assert list(queue.assign([0, 1])) == [(1, 0)]
+    queue.fail(0, 1, OSError("no mount"))
+    assert list(queue.assign([0, 1])) == [(0, 0)]  # both have tried
+
+
+def test_a_shard_that_was_never_begun_waits_again_and_counts_as_no_failure():
+    queue = ShardQueue([0, 1])
+    list(queue.assign([0]))
+    for _ in range(2 * LOSSES):
+        queue.release(0, 0)
+        queue.release(1, 0)
+        assert [shard for _, shard in queue.assign([0])] == [1, 0] or set(dict(queue.running)) == {(0, 0), (1, 0)}
+    assert not queue.finished
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["finish", "finish", "lose"])), max_size=200))
 def test_whatever_happens_every_shard_is_counted_once(events):
     clock = Clock()

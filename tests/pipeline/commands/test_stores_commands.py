@@ -180,7 +180,11 @@ def test_gc_stops_at_a_model_whose_inputs_are_unknown(store: Store, tmp_path: Pa
 def test_latents_go_and_come_back(tmp_path: Path) -> None:
     latents = fill(plan(tmp_path, kind="latents"))
     record = answer("export", latents.path, "--format", "lightningdit", "--out", tmp_path / "out")
-    assert [Path(file).name for file in record["files"]] == ["latents_rank00_shard000.safetensors", "index.parquet"]
+    assert [Path(file).name for file in record["files"]] == [
+        "latents_rank00_shard000.safetensors",
+        "index.parquet",
+        "store.json",
+    ]
     record = answer("import", tmp_path / "out", "--name", "back", "--root", tmp_path / "other")
     back = open_store(record["path"])
     assert back.path.parent == tmp_path / "other/latents"

@@ -3,6 +3,7 @@
 import http.client
 import io
 import re
+import shutil
 import threading
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from pipeline.view.images import RowImages
 from pipeline.view.rows import Query, Rows
 from pipeline.view.server import Viewer, ViewServer
-from stores import ArraySpec, StoreWriter, new_index
+from stores import ArraySpec, StoreWriter, new_index, open_store
 
 KEYS = ["<b>first</b>", "second", "third", "fourth", "fifth", "sixth"]
 
@@ -141,3 +142,19 @@ def test_it_listens_on_loopback_and_a_taken_port_is_named(store):
         assert server.server_address[0] == "127.0.0.1"
         with pytest.raises(ValueError, match=rf"--port: expected a free port .*{server.server_port}"):
             ViewServer(Viewer(store, 4), server.server_port)
+
+
+def test_a_damaged_index_is_an_error_page(store, tmp_path):
+    copy = tmp_path / store.path.name
+    shutil.copytree(store.path, copy)
+    viewer = Viewer(open_store(copy), 4)
+    (copy / "index.parquet").write_bytes(b"no parquet")
+    with ViewServer(viewer, 0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert (answer.status, b"index.parquet" in answer.read()) == (500, True)
+        server.shutdown()
+        thread.join()

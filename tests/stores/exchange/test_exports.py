@@ -35,20 +35,30 @@ def members(path: Path) -> dict[str, bytes]:
 
 def test_lightningdit_layout(latents: Store, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    files = export(latents, tmp_path / "out", "lightningdit", rows_per_file=20, progress=lambda *at: seen.append(at))
+    files = export(
+        latents, tmp_path / "out", "lightningdit", rows_per_file=20, progress=lambda *at: seen.append(at), split="all"
+    )
     assert [path.name for path in files] == [
         *(f"latents_rank00_shard{number:03d}.safetensors" for number in range(3)),
         "index.parquet",
+        "store.json",
     ]
     assert seen == [(20, 48), (40, 48), (48, 48)]
-    parts = [load_file(path) for path in files[:-1]]
+    parts = [load_file(path) for path in files[:-2]]
     rows = latents.rows()
     for view, name in enumerate(["latents", "latents_flip"]):
         joined = np.concatenate([part[name] for part in parts])
         assert joined.shape == (48, 4, 2, 3)  # channels first
         np.testing.assert_array_equal(joined.transpose(0, 2, 3, 1), latents.read("latents", rows, view))
     np.testing.assert_array_equal(np.concatenate([part["labels"] for part in parts]), latents.labels[rows])
-    assert pq.read_table(files[-1])["key"].to_pylist() == latents.index["key"].take(pa.array(rows)).to_pylist()
+    assert pq.read_table(files[-2])["key"].to_pylist() == latents.index["key"].take(pa.array(rows)).to_pylist()
+
+
+@pytest.mark.parametrize("form", ["lightningdit", "webdataset", "npz", "files"])
+def test_rows_held_out_do_not_go_out_among_the_others_unasked(latents: Store, tmp_path: Path, form: str) -> None:
+    with pytest.raises(ValueError, match=r"split: expected one of train, val, or all; received none"):
+        export(latents, tmp_path / "out", form)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_split_alone(latents: Store, tmp_path: Path) -> None:
@@ -57,7 +67,7 @@ def test_one_split_alone(latents: Store, tmp_path: Path) -> None:
 
 
 def test_webdataset_tars(latents: Store, tmp_path: Path) -> None:
-    files = export(latents, tmp_path / "out", "webdataset", rows_per_file=30)
+    files = export(latents, tmp_path / "out", "webdataset", rows_per_file=30, split="all")
     assert [path.name for path in files] == ["small-000000.tar", "small-000001.tar"]
     found = members(files[0]) | members(files[1])
     assert len(found) == 48 * 3
@@ -76,7 +86,7 @@ def test_webdataset_captions_and_missing_labels(make_writer: Any, fill: Any, tmp
     writer = make_writer(rows=2, index=new_index(["../a.b", "c"], caption=[["one", "two"], None]), rows_per_shard=2)
     fill(writer)
     store = writer.finalize()
-    found = members(export(store, tmp_path / "out", "webdataset")[0])
+    found = members(export(store, tmp_path / "out", "webdataset", split="all")[0])
     row = store.index["key"].to_pylist().index("../a.b")
     assert found[f"{row:09d}.txt"] == b"one\ntwo"
     assert set(found) == {f"00000000{n}.{e}" for n in (0, 1) for e in ("features.npy", "json")} | {f"{row:09d}.txt"}
@@ -97,13 +107,18 @@ def test_parquet_folder(latents: Store, tmp_path: Path) -> None:
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["latents"] == {"shape": [2, 2, 3, 4], "dtype": "float16", "_type": "Array4D"}
     assert features["label"] == {"names": ["a", "b", "c"], "_type": "ClassLabel"}
+    # What the datasets library compares with its features: a column that differs would lose its feature.
+    assert table.schema.field("label").type == pa.int64()
+    extension = table.schema.field("latents").metadata
+    assert extension[b"ARROW:extension:name"] == b"datasets.features.features.Array4DExtensionType"
+    assert json.loads(extension[b"ARROW:extension:metadata"]) == [[2, 2, 3, 4], "float16"]
 
 
 def test_int8_is_written_as_values(make_writer: Any, fill: Any, tmp_path: Path) -> None:
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), "int8")])
     fill(writer)
     store = writer.finalize()
-    part = load_file(export(store, tmp_path / "out", "lightningdit")[0])
+    part = load_file(export(store, tmp_path / "out", "lightningdit", split="all")[0])
     np.testing.assert_array_equal(part["latents"].transpose(0, 2, 3, 1), store.read("features", range(50)))
     assert part["latents"].dtype == np.float32
 
@@ -127,18 +142,18 @@ def test_refusals(latents: Store, tmp_path: Path, make_writer: Any, fill: Any) -
     flat = make_writer(name="flat", arrays=[ArraySpec("features", (4,))])
     fill(flat)
     with pytest.raises(StoreError, match="height, width, channel"):
-        export(flat.finalize(), tmp_path / "out", "lightningdit")
+        export(flat.finalize(), tmp_path / "out", "lightningdit", split="all")
     from stores import new_index
 
     nameless = make_writer(name="nameless", rows=8, index=new_index([str(n) for n in range(8)]))
     fill(nameless)
     with pytest.raises(StoreError, match="a label for every row"):
-        export(nameless.finalize(), tmp_path / "out", "lightningdit")
+        export(nameless.finalize(), tmp_path / "out", "lightningdit", split="all")
     assert not (tmp_path / "out").exists()
 
 
 def test_npz_of_ok_rows_and_their_labels(latents: Store, tmp_path: Path) -> None:
-    (path,) = export(latents, tmp_path / "out", "npz", rows_per_file=7)
+    (path,) = export(latents, tmp_path / "out", "npz", rows_per_file=7, split="all")
     with np.load(path) as archive:
         views = [latents.read("latents", latents.rows(), view) for view in range(2)]
         np.testing.assert_array_equal(archive["arr_0"], np.stack(views, axis=1))
@@ -147,7 +162,7 @@ def test_npz_of_ok_rows_and_their_labels(latents: Store, tmp_path: Path) -> None
 
 def test_files_of_any_kind_named_by_row(latents: Store, tmp_path: Path) -> None:
     item = Item("raw", lambda values: values.tobytes())
-    files = export(latents, tmp_path / "out", "files", item=item)
+    files = export(latents, tmp_path / "out", "files", item=item, split="all")
     assert files[-1].name == "index.parquet"
     rows = pq.read_table(files[-1])["row"].to_pylist()
     assert [path.name for path in files[:-1]] == [f"{row:09d}.raw" for row in rows]

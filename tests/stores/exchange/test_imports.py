@@ -62,7 +62,7 @@ def test_export_and_import_are_a_round_trip(make_writer: Any, fill: Any, tmp_pat
     writer = make_writer(kind="latents", name="small", arrays=[ArraySpec("latents", (2, 3, 4))])
     fill(writer)
     store = writer.finalize()
-    export(store, tmp_path / "out", "lightningdit", rows_per_file=20)
+    export(store, tmp_path / "out", "lightningdit", rows_per_file=20, split="all")
     back = import_latents(tmp_path / "out", tmp_path / "back", "small")
     columns = ["key", "label", "split", "sha256"]
     assert back.index.select(columns).equals(store.index.select(columns))
@@ -107,7 +107,7 @@ def test_refusals_name_the_file(tmp_path: Path) -> None:
 def test_labels_of_another_export_are_noticed(make_writer: Any, fill: Any, tmp_path: Path) -> None:
     writer = make_writer(kind="latents", arrays=[ArraySpec("latents", (2, 3, 4))])
     fill(writer)
-    export(writer.finalize(), tmp_path / "out", "lightningdit", rows_per_file=20)
+    export(writer.finalize(), tmp_path / "out", "lightningdit", rows_per_file=20, split="all")
     (tmp_path / "out/latents_rank00_shard001.safetensors").unlink()
     with pytest.raises(ValueError, match="expected the 30 labels"):
         import_latents(tmp_path / "out", tmp_path / "back", "small")

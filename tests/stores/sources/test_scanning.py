@@ -7,10 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from stores.format.index import split_of
 from stores.sources import open_source
 from stores.sources.digests import load_digests
 from stores.sources.files_source import FilesSource
-from stores.sources.scanning import SCAN_SCHEMA, scan, split_of
+from stores.sources.scanning import SCAN_SCHEMA, scan
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real image sets not found at ../shared/data")

@@ -103,51 +103,6 @@ def test_shards_keep_their_names_apart_and_name_splits(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["../evil.jpg", "/tmp/evil.jpg", "a/../../evil.jpg", "..\\evil.jpg", "C:/evil.jpg"])
-def test_names_that_lead_outside_are_refused(tmp_path, name):
-    path = write_tar(tmp_path / "x.tar", {"good.jpg": b"x", name: b"x"})
-    with pytest.raises(SourceError, match=r"x\.tar: expected names below the folder"):
-        listed(path)
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_images_that_are_links_or_devices_are_refused(tmp_path, kind):
-    info = tarfile.TarInfo("cat/link.jpg")
-    info.type, info.linkname = kind, "/etc/passwd"
-    with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        tar.addfile(info)
-    with pytest.raises(SourceError, match="--dereference"):
-        listed(tmp_path / "x.tar")
-
-
-def test_a_member_of_negative_size_does_not_hang(tmp_path):
-    info = tarfile.TarInfo("a.jpg")
-    header = bytearray(info.tobuf(format=tarfile.GNU_FORMAT))
-    header[124:136] = b"\xff" * 10 + (65536 - 512).to_bytes(2, "big")  # base-256: -512
-    header[148:156] = b" " * 8
-    header[148:156] = f"{sum(header):06o}\0 ".encode()
-    (tmp_path / "x.tar").write_bytes(bytes(header) + b"\0" * 1024)
-    with pytest.raises(SourceError, match="damage"):
-        listed(tmp_path / "x.tar")
-
-
-def test_a_tar_that_ends_early_is_refused(tmp_path):
-    path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x" * 3000, "b.jpg": b"y" * 3000})
-    whole = path.read_bytes()
-    path.write_bytes(whole[: 512 + 3072 + 512 + 1000])
-    with pytest.raises(SourceError, match="damage"):
-        listed(path)
-
-
-def test_a_damaged_header_in_the_middle_is_no_silent_end(tmp_path):
-    path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x", "b.jpg": b"y", "c.jpg": b"z"})
-    changed = bytearray(path.read_bytes())
-    changed[1024 + 10] ^= 0xFF
-    path.write_bytes(changed)
-    with pytest.raises(SourceError, match="at byte 1024"):
-        listed(path)
-
-
 def test_a_file_that_is_no_tar_is_refused(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"not a tar" * 200)
     with pytest.raises(SourceError, match=r"x\.tar: expected a tar file"):
@@ -190,15 +145,6 @@ def test_compressed_tars_without_a_cache_folder_say_what_to_do(tmp_path):
     path = write_tar(tmp_path / "x.tar.bz2", {"a.jpg": b"x"}, "w:bz2")
     with pytest.raises(SourceError, match=r"expected a cache folder.*bunzip2"):
         listed(path)
-
-
-@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz"])
-def test_damaged_compression_leaves_no_copy(tmp_path, suffix):
-    path = write_tar(tmp_path / f"x.{suffix}", {"a.jpg": os.urandom(5000)}, f"w:{suffix[4:]}")
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(SourceError, match=f"{suffix}: expected a compressed tar|cannot be unpacked"):
-        listed(path, cache=str(tmp_path / "cache"))
-    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_archives_that_have_not_changed_are_not_listed_again(tmp_path, monkeypatch):
@@ -245,21 +191,3 @@ def test_any_member_name_is_a_contained_key_or_refused(members, tmp_path_factory
         assert not os.path.isabs(key)
         assert ".." not in key.split("/")
         assert (path.parent / key).resolve().is_relative_to(path.parent)
-
-
-@settings(deadline=None)
-@given(data=st.data())
-def test_flipped_header_bytes_lose_no_member_silently(data, tmp_path_factory):
-    path = write_tar(tmp_path_factory.mktemp("tar") / "x.tar", {"a/1.jpg": b"first", "b/2.jpg": b"second"})
-    changed = bytearray(path.read_bytes())
-    start = data.draw(st.sampled_from([0, 1024]))
-    changed[start + data.draw(st.integers(0, 511))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(changed)
-    try:
-        source = open_source(str(path))
-        items = source.list_items().items
-    except SourceError as error:
-        assert "x.tar" in str(error)  # noqa: PT017
-    else:
-        # A flip the checksum does not cover (padding, or a checksum field that still parses).
-        assert [source.read(item.source, item.offset, item.num_bytes) for item in items] == [b"first", b"second"]
