@@ -16,6 +16,7 @@ SPACES = sum(b" " * 8)
 IDLE_RECORDS = frozenset((b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"))
 MAX_EXTRA_BYTES = 64 * 1024
 SEARCH_BYTES = 1024 * 1024
+MIN_READ_BYTES, MAX_READ_BYTES = 4 * 1024, 256 * 1024
 
 
 class Header(NamedTuple):
@@ -36,9 +37,9 @@ def plain_headers(descriptor: int, start: int, size: int) -> Iterator[Header]:
     Raises:
         UnusualTar: there is anything but regular files, folders, and records of times or long names.
     """
-    position, name = 0, None
+    position, name, blocks = 0, None, _Blocks(descriptor, start, size)
     while position != size:
-        block = _block(descriptor, start, position, size)
+        block = blocks.at(position)
         if block == ZEROS:
             return
         num_bytes, kind = _checked(block), block[156:157]
@@ -78,11 +79,25 @@ def _is_header(block: bytes) -> bool:
     return True
 
 
-def _block(descriptor: int, start: int, position: int, size: int) -> bytes:
-    block = os.pread(descriptor, BLOCK, start + position) if position + BLOCK <= size else b""
-    if len(block) < BLOCK:
-        raise UnusualTar
-    return block
+class _Blocks:
+    """Blocks of a tar by their positions, which rise; where members are small, many come with one read."""
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        self._descriptor, self._start, self._size = descriptor, start, size
+        self._first, self._data, self._ahead = 0, b"", MIN_READ_BYTES
+
+    def at(self, position: int) -> bytes:
+        """The block that begins there."""
+        offset = position - self._first
+        if not 0 <= offset <= len(self._data) - BLOCK:
+            inside = offset < len(self._data) + self._ahead
+            self._ahead = min(2 * self._ahead, MAX_READ_BYTES) if inside else MIN_READ_BYTES
+            self._first, offset = position, 0
+            self._data = os.pread(self._descriptor, min(self._ahead, self._size - position), self._start + position)
+        block = self._data[offset : offset + BLOCK]
+        if len(block) < BLOCK:
+            raise UnusualTar
+        return block
 
 
 def _checked(block: bytes) -> int:

@@ -71,7 +71,12 @@ def test_diff_stats_export_and_pack(remote: Store, s3_url: str, tmp_path: Path) 
     location, local = remote.blobs.url, fill(plan(tmp_path))
     assert answer("diff", location, local.path)["equal"] is True
     assert answer("stats", location)["stats"][0]["plot"] == f"{location}/stats/latents.png"
-    assert len(answer("export", location, "--format", "lightningdit", "--out", tmp_path / "out")["files"]) > 0
+    assert (
+        len(
+            answer("export", location, "--format", "lightningdit", "--split", "all", "--out", tmp_path / "out")["files"]
+        )
+        > 0
+    )
     assert run("pack", location, "--out", tmp_path / "archive").exit_code == 0
     back = answer("unpack", tmp_path / "archive", "--root", f"{s3_url}/other")
     assert back["path"].startswith(f"{s3_url}/other/latents/small-")

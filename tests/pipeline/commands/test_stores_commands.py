@@ -118,7 +118,10 @@ def test_places_may_be_urls(store: Store, tmp_path: Path) -> None:
     assert answer("show", location)["facts"]["rows"] == 4
     assert answer("diff", location, store.path)["equal"] is True
     assert answer("stats", location)["stats"][0]["plot"] == f"{location}/stats/features.png"
-    assert len(answer("export", location, "--format", "webdataset", "--out", tmp_path / "out")["files"]) == 1
+    assert (
+        len(answer("export", location, "--format", "webdataset", "--split", "all", "--out", tmp_path / "out")["files"])
+        == 1
+    )
     assert run("pack", location, "--out", tmp_path / "archive").exit_code == 0
 
 
@@ -179,7 +182,7 @@ def test_gc_stops_at_a_model_whose_inputs_are_unknown(store: Store, tmp_path: Pa
 
 def test_latents_go_and_come_back(tmp_path: Path) -> None:
     latents = fill(plan(tmp_path, kind="latents"))
-    record = answer("export", latents.path, "--format", "lightningdit", "--out", tmp_path / "out")
+    record = answer("export", latents.path, "--format", "lightningdit", "--split", "all", "--out", tmp_path / "out")
     assert [Path(file).name for file in record["files"]] == [
         "latents_rank00_shard000.safetensors",
         "index.parquet",
