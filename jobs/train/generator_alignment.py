@@ -9,11 +9,17 @@ from torch import nn
 from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Generator, early_block
 from jobs.config import GeneratorConfig
 from jobs.loop import Losses, Trainer
+from jobs.train.families import FAMILIES
 from stores import Store, open_store
 
 FEATURES = "features"
 # In the averages and checkpoints of a training, not in the model that is saved.
 PREFIX = "alignment."
+
+
+def aligns(config: GeneratorConfig) -> bool:
+    """Whether the settings align a generator of a family that has tokens to align."""
+    return config.alignment != "none" and "alignment" in FAMILIES[config.model].settings
 
 
 def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
@@ -22,7 +28,7 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
     Raises:
         ValueError: latents of no feature store, one that is not there any more or has changed, or captions beside.
     """
-    if config.alignment == "none":
+    if not aligns(config):
         return None
     if config.condition == "text":
         raise ValueError(
@@ -45,7 +51,7 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
 
 def alignment_ingredients(latents: Store, config: GeneratorConfig) -> dict[str, Any]:
     """What alignment adds to that which decides the weights."""
-    if config.alignment == "none":
+    if not aligns(config):
         return {}
     return {"features_content_id": latents.manifest.ingredients.get("features_content_id")}
 
