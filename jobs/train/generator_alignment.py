@@ -9,6 +9,7 @@ from torch import nn
 from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Generator, early_block
 from jobs.config import GeneratorConfig
 from jobs.loop import Losses, Trainer
+from jobs.runs import resolve_reference
 from jobs.train.families import FAMILIES
 from stores import Store, open_store
 
@@ -35,9 +36,10 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
             f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
             "of captions, whose batches have two stores already; set generator.alignment none"
         )
-    place = latents.attributes.get("features")
-    if place is None:
+    reference = latents.attributes.get("features")
+    if reference is None:
         raise ValueError(f"{latents.url}: expected latents with their feature store for alignment; received none")
+    place = str(resolve_reference(latents.url, reference))
     if "://" not in place and not Path(place).exists():
         raise ValueError(
             f"{latents.url}: expected its feature store at {place}; it is not there; put it back, or set "
