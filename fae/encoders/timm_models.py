@@ -9,6 +9,7 @@ import torch
 from timm.models import Eva, VisionTransformer, get_pretrained_cfg
 from torch import nn
 
+from fae.encoders.positions import is_antialiased, resample_tables
 from fae.encoders.specs import PRESETS, EncoderError, EncoderSpec
 from fae.weights import LOCAL_DIR, SkipInitialization, WeightsError, folder_config, local_folder
 
@@ -88,40 +89,28 @@ def build_skeleton(spec: EncoderSpec, architecture: Architecture) -> ViT:
     return model
 
 
-def tapped_layer(spec: EncoderSpec, model: ViT) -> int:
-    """The 0-based block that the spec taps.
+def tapped_layers(spec: EncoderSpec, model: ViT) -> tuple[int, ...]:
+    """The 0-based blocks that the spec taps, in rising order; usually one.
 
     Raises:
         EncoderError: the model has no such block, or no final norm of its own when that is asked for.
     """
     depth = len(model.blocks)
-    if spec.layer is not None and spec.layer >= depth:
-        raise EncoderError(f"layer: expected a block from 0 to {depth - 1} of {spec.name}; received {spec.layer}")
+    layers = spec.layers or (depth - 1 if spec.layer is None else spec.layer,)
+    if layers[-1] >= depth:
+        name = "layers" if spec.layers else "layer"
+        raise EncoderError(f"{name}: expected a block from 0 to {depth - 1} of {spec.name}; received {layers[-1]}")
     if spec.norm == "model" and isinstance(model.norm, nn.Identity):
         raise EncoderError(
             f"norm: {spec.name} has no final norm over its tokens; expected off or affine-free; received model"
         )
-    return depth - 1 if spec.layer is None else spec.layer
+    return layers
 
 
-def tapped_layers(spec: EncoderSpec, model: ViT) -> list[int]:
-    """The blocks, ascending, whose tokens are averaged; the tapped one is the last.
-
-    Raises:
-        EncoderError: a block that the model does not have, or more than there are before it.
-    """
-    last = tapped_layer(spec, model)
-    first = last - (spec.mean_blocks - 1) * spec.mean_stride
-    if first < 0:
-        raise EncoderError(
-            f"mean_blocks: expected at most {last // spec.mean_stride + 1} blocks {spec.mean_stride} apart up to block "
-            f"{last} of {spec.name}; received {spec.mean_blocks}"
-        )
-    return list(range(first, last + 1, spec.mean_stride))
-
-
-def load_model(spec: EncoderSpec, architecture: Architecture, state: dict[str, torch.Tensor], source: str) -> ViT:
-    """The model with `state` loaded strictly; timm converts foreign layouts and resamples position tables.
+def load_model(
+    spec: EncoderSpec, architecture: Architecture, skeleton: ViT, state: dict[str, torch.Tensor], source: str
+) -> ViT:
+    """The model with `state` loaded strictly; timm converts foreign layouts, and resamples what still has to be.
 
     Raises:
         WeightsError: tensors are missing, left over, or of other shapes; the message names `source`.
@@ -129,6 +118,9 @@ def load_model(spec: EncoderSpec, architecture: Architecture, state: dict[str, t
     heads = architecture.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else heads
     state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(f"{head}." for head in heads))}
+    if not is_antialiased(spec, architecture.name):
+        grid, prefix = skeleton.patch_embed.grid_size, 0 if skeleton.no_embed_class else skeleton.num_prefix_tokens
+        state = resample_tables(state, grid, prefix)
     # Our state dict takes the place of every other source; without a head on both sides timm loads strictly.
     keep = ("mean", "std", "input_size", "first_conv", "classifier")
     overlay = {key: architecture.pretrained_cfg[key] for key in keep if key in architecture.pretrained_cfg}

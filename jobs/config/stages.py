@@ -30,7 +30,13 @@ __all__ = [
 class ExtractConfig:
     """The frozen encoder and what the feature store keeps of each image."""
 
-    encoder: str = setting("dinov2-b", "Preset or timm name of the frozen encoder.", metavar="NAME", group="Encoder")
+    encoder: str = setting(
+        "dinov2-b",
+        "Preset or timm name of the frozen encoder (see fae-pipe encoders), or module:function or file.py:function "
+        "that returns a network of yours.",
+        metavar="NAME",
+        group="Encoder",
+    )
     weights: str | None = setting(
         None,
         "Local weights file or local-dir:PATH; without it the preset's own source.",
@@ -44,14 +50,26 @@ class ExtractConfig:
         low=0,
         group="Encoder",
     )
-    mean_blocks: int = setting(
-        1,
-        "Keep the mean of so many blocks up to that one, each after the norm, out of one pass (RAEv2: 7, two apart).",
+    layers: str | None = setting(
+        None,
+        "Blocks that one store combines, such as 4,6,8 or 11-23:2, in place of layer: each goes through the norm by "
+        "itself first.",
         metavar="BLOCKS",
-        low=1,
         group="Encoder",
     )
-    mean_stride: int = setting(1, "Blocks from one of these to the next.", metavar="BLOCKS", low=1, group="Encoder")
+    combine: str = setting(
+        "mean",
+        "What is made of the tokens of several blocks; concat lays their channels side by side.",
+        choices=("mean", "sum", "concat"),
+        group="Encoder",
+    )
+    position_table: str = setting(
+        "reference",
+        "How a table of positions of another grid is resampled: as the model's own code does (DINOv2 and SigLIP "
+        "without antialias), or as timm does.",
+        choices=("reference", "timm"),
+        group="Encoder",
+    )
     norm: str | None = setting(
         None, "Norm after the tapped block.", choices=("off", "affine-free", "model"), group="Encoder"
     )

@@ -26,7 +26,8 @@ class TextConfig:
     )
     max_tokens: int | None = setting(
         None,
-        "Tokens kept of a caption; when absent as many as the longest has (255 at most).",
+        "Tokens kept of a caption; when absent as many as the longest has (255 at most). Towers of a fixed length "
+        "(SigLIP) see all of it, and the first states are kept.",
         metavar="COUNT",
         low=1,
         high=255,

@@ -46,7 +46,7 @@ def load_pooler(store: Store, tower: Path, device: torch.device) -> TokenPooler:
     channels = store.arrays["features"].row_shape[-1]
     for what, expected, found in (
         ("channels", pooler.channels, channels),
-        ("last block", pooler.depth - 1, encoder["layer"]),
+        ("last block", pooler.depth - 1, encoder.get("layer", encoder.get("layers"))),
     ):
         if expected != found:
             raise ValueError(

@@ -61,6 +61,7 @@ class TextPlan:
     cut: int
     arrays: list[ArraySpec]
     empty: dict[str, Any]
+    tokenization: dict[str, Any]
 
 
 def plan_text(
@@ -88,27 +89,32 @@ def plan_text(
             make_folder(file.parent)
             replace_file(file, json.dumps(asdict(counted)).encode())
     arrays = text_arrays(counted.max_tokens, counted.width, counted.pooled_width, config)
-    return TextPlan(folder, counted.max_tokens, counted.cut, arrays, counted.empty)
+    return TextPlan(folder, counted.max_tokens, counted.cut, arrays, counted.empty, counted.tokenization)
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """What a text encoder makes of some captions: tokens kept, captions cut, channels, and the empty caption."""
+    """What a text encoder makes of some captions: tokens kept, captions cut, channels, and the empty caption.
+
+    `tokenization` is what decides token ids beyond the encoder's files.
+    """
 
     max_tokens: int
     cut: int
     width: int
     pooled_width: int
     empty: dict[str, Any]
+    tokenization: dict[str, Any]
 
 
 def _count(encoder: TextEncoder, texts: Sequence[str], config: TextConfig) -> _Counted:
     lengths = np.array(encoder.lengths(texts))
     limit = min(encoder.max_tokens, MOST_TOKENS)
-    kept = min(limit, config.max_tokens or int(lengths.max()))
+    kept = min(limit, config.max_tokens or encoder.states_needed(lengths.tolist()))
     empty = encoder([""], kept)
     cut = int((lengths > kept).sum())
-    return _Counted(kept, cut, empty.states.shape[-1], empty.pooled.shape[-1], _empty_record(empty))
+    widths = (empty.states.shape[-1], empty.pooled.shape[-1])
+    return _Counted(kept, cut, *widths, _empty_record(empty), encoder.tokenization)
 
 
 def _kept_count(file: Path | None) -> _Counted | None:
@@ -149,6 +155,7 @@ def text_writer(
             "precision": dtype_name(config.precision, pick_device(runtime.device)),
             "batch_size": config.batch_size,
             "format": 1,
+            **({"tokenization": plan.tokenization} if plan.tokenization else {}),
         },
         attributes={
             "text_encoder": lasting_name(config.text_encoder),

@@ -2,7 +2,7 @@
 
 import torch
 
-from fae.encoders import EncoderSpec, build_encoder, encoder_shape
+from fae.encoders import EncoderSpec, load_encoder, token_shape
 from jobs.config import ExtractConfig, RuntimeConfig
 from jobs.executors import batch_on_cpu, batch_on_gpu, call_on_worker, pick_device, pick_dtype
 
@@ -15,13 +15,13 @@ def encoder_batch_size(spec: EncoderSpec, config: ExtractConfig, runtime: Runtim
     device = pick_device(runtime.device)
     if device.type == "cuda" or runtime.gpus_per_worker > 0:
         return call_on_worker(_try_on_gpu, (spec, config, runtime.device), runtime)
-    height, width, dim = encoder_shape(spec)
+    height, width, dim = token_shape(spec)
     views = 1 + config.flip
     return batch_on_cpu(views * height * width * dim * 4 * VALUES_PER_TOKEN, runtime.threads or torch.get_num_threads())
 
 
 def _try_on_gpu(spec: EncoderSpec, config: ExtractConfig, device_name: str) -> int:
     device = pick_device(device_name)
-    encoder = build_encoder(spec, device, pick_dtype(config.precision, device))
+    encoder = load_encoder(spec, device, pick_dtype(config.precision, device))
     size, views = config.image_size, 1 + config.flip
     return batch_on_gpu(lambda rows: encoder(torch.zeros(rows * views, size, size, 3, dtype=torch.uint8)), device)

@@ -8,13 +8,14 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import fae.encoders
 import fae.weights
-from fae.encoders import EncoderSpec
+from fae.encoders import EncoderSpec, is_hook, lasting_encoder
 from jobs.config import ExtractConfig
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
@@ -35,16 +36,45 @@ class EncoderFacts:
 
 
 def encoder_spec(config: ExtractConfig) -> EncoderSpec:
-    """The frozen encoder of the settings."""
+    """The frozen encoder of the settings.
+
+    Raises:
+        EncoderError: settings that contradict each other.
+    """
     return EncoderSpec.from_preset(
-        config.encoder,
+        lasting_encoder(config.encoder),
         weights=config.weights,
         layer=config.layer,
         norm=config.norm,
-        input_size=config.input_size,
-        mean_blocks=config.mean_blocks,
-        mean_stride=config.mean_stride,
+        input_size=_hook_size(config) if is_hook(config.encoder) else config.input_size,
+        layers=_blocks(config.layers),
+        combine=config.combine,
+        position_table=config.position_table,
     )
+
+
+def _hook_size(config: ExtractConfig) -> int:
+    """A hook gets images as they are stored."""
+    if config.input_size not in (None, config.image_size):
+        raise ValueError(
+            f"input_size: {config.encoder} gets the images of image_size {config.image_size}; received input_size "
+            f"{config.input_size}; leave it out"
+        )
+    return config.image_size
+
+
+def _blocks(text: str | None) -> tuple[int, ...]:
+    """Blocks of a text such as 4,6,8 or 11-23:2."""
+    return tuple(block for part in text.split(",") for block in _span(part.strip(), text)) if text else ()
+
+
+def _span(part: str, text: str) -> range:
+    """One block, or first-last:step."""
+    match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4})(?::(\d{1,4}))?)?", part)
+    if match is None or match[3] == "0":
+        raise ValueError(f"layers: expected blocks such as 4,6,8 or 11-23:2; received {text!r}")
+    first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+    return range(first, last + 1, step)
 
 
 def encoder_facts(config: ExtractConfig, device: str, cache: Path) -> EncoderFacts:
@@ -59,6 +89,8 @@ def encoder_facts(config: ExtractConfig, device: str, cache: Path) -> EncoderFac
         ValueError: an unknown or absent device.
     """
     spec = encoder_spec(config)
+    if is_hook(spec.name):  # what its code reads is unknown, so that nothing of it can be remembered
+        return _hook_facts(spec, config.precision, device)
     file = cache / f"encoder-{fingerprint(_asked(spec, config.precision, device))[:24]}.json"
     known = _recalled(file)
     if known is None:
@@ -109,6 +141,14 @@ def _recalled(file: Path) -> EncoderFacts | None:
 def _identity(path: Path) -> list[Any]:
     status = path.stat()
     return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _hook_facts(spec: EncoderSpec, precision: str, device: str) -> EncoderFacts:
+    from fae.encoders import HookEncoder
+    from jobs.executors import dtype_name, pick_device
+
+    place, encoder = pick_device(device), HookEncoder(spec)
+    return EncoderFacts(encoder.describe(), encoder.shape(), dtype_name(precision, place), place.type)
 
 
 def _found(spec: EncoderSpec, precision: str, device: str) -> tuple[EncoderFacts, list[Path]]:

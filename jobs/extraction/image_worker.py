@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from fae.encoders import EncoderSpec, FrozenEncoder, build_encoder, resolve_weights
+from fae.encoders import EncoderSpec, FrozenEncoder, HookEncoder, build_encoder, is_hook, resolve_weights
 from fae.images import ImageError, decode_image
 from jobs.config import ExtractConfig
 from jobs.executors import HostError, InferencePool, ShardResult, StageTimer, pick_device, pick_dtype
@@ -129,13 +130,7 @@ class _StoreBuilder:
 
     def __init__(self, target: Target, device: torch.device, inference_pool: InferencePool) -> None:
         self.writer, self.config, self.inference_pool = open_on_host(target.store), target.config, inference_pool
-        weights, planned = resolve_weights(target.spec), self.writer.manifest.ingredients["encoder"]["weights_sha256"]
-        if weights.sha256 != planned:
-            raise HostError(
-                f"{weights.path}: expected weights of sha256 {planned}; received {weights.sha256}; copy the driver's"
-            )
-        dtype = pick_dtype(target.config.precision, device)
-        self.encoder: FrozenEncoder = build_encoder(target.spec, device, dtype, weights)
+        self.encoder = _encoder_as_planned(target, self.writer.manifest.ingredients["encoder"], device)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes["batch_size"])
 
@@ -179,6 +174,29 @@ class _StoreBuilder:
             # Cast on the encoder's device: half the bytes to move, and the writer has nothing left to convert.
             tokens = _as_float16(tokens)
         features.copy_(tokens.reshape(features.shape))  # (N*V, h, w, C) -> (N, V, h, w, C)
+
+
+def _encoder_as_planned(target: Target, planned: dict[str, Any], device: torch.device) -> FrozenEncoder | HookEncoder:
+    """The encoder of a target, when what is on this host is what the driver planned with.
+
+    Raises:
+        HostError: other weights, or another source of a hook.
+    """
+    dtype = pick_dtype(target.config.precision, device)
+    if is_hook(target.spec.name):
+        hook = HookEncoder(target.spec, device, dtype)
+        if hook.describe() != planned:
+            raise HostError(
+                f"{target.spec.name}: expected {planned}; received {hook.describe()}; copy the driver's files"
+            )
+        return hook
+    weights = resolve_weights(target.spec)
+    if weights.sha256 != planned["weights_sha256"]:
+        raise HostError(
+            f"{weights.path}: expected weights of sha256 {planned['weights_sha256']}; received {weights.sha256}; "
+            "copy the driver's"
+        )
+    return build_encoder(target.spec, device, dtype, weights)
 
 
 def _as_float16(tokens: torch.Tensor) -> torch.Tensor:

@@ -9,18 +9,11 @@ from torch import nn
 from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Generator, early_block
 from jobs.config import GeneratorConfig
 from jobs.loop import Losses, Trainer
-from jobs.runs import resolve_reference
-from jobs.train.families import FAMILIES
 from stores import Store, open_store
 
 FEATURES = "features"
 # In the averages and checkpoints of a training, not in the model that is saved.
 PREFIX = "alignment."
-
-
-def aligns(config: GeneratorConfig) -> bool:
-    """Whether the settings align a generator of a family that has tokens to align."""
-    return config.alignment != "none" and "alignment" in FAMILIES[config.model].settings
 
 
 def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
@@ -29,17 +22,16 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
     Raises:
         ValueError: latents of no feature store, one that is not there any more or has changed, or captions beside.
     """
-    if not aligns(config):
+    if config.alignment == "none":
         return None
     if config.condition == "text":
         raise ValueError(
             f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
             "of captions, whose batches have two stores already; set generator.alignment none"
         )
-    reference = latents.attributes.get("features")
-    if reference is None:
+    place = latents.attributes.get("features")
+    if place is None:
         raise ValueError(f"{latents.url}: expected latents with their feature store for alignment; received none")
-    place = str(resolve_reference(latents.url, reference))
     if "://" not in place and not Path(place).exists():
         raise ValueError(
             f"{latents.url}: expected its feature store at {place}; it is not there; put it back, or set "
@@ -53,7 +45,7 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
 
 def alignment_ingredients(latents: Store, config: GeneratorConfig) -> dict[str, Any]:
     """What alignment adds to that which decides the weights."""
-    if not aligns(config):
+    if config.alignment == "none":
         return {}
     return {"features_content_id": latents.manifest.ingredients.get("features_content_id")}
 

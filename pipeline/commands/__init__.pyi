@@ -8,6 +8,7 @@ from .report import report_command as report_command
 from .run import demo_command as demo_command
 from .run import run_command as run_command
 from .sample import sample_command as sample_command
+from .sizes import encoders_command as encoders_command
 from .sizes import sizes_command as sizes_command
 from .stages import encode_command as encode_command
 from .stages import extract_command as extract_command

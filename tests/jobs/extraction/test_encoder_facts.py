@@ -101,6 +101,20 @@ def test_damaged_facts_are_found_anew(damage: bytes, counted: list[str], tmp_pat
     assert json.loads(file.read_text())["facts"]["encoder"] == {"name": "kept"}
 
 
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [("4,6,8", (4, 6, 8)), ("11-23:2", tuple(range(11, 24, 2))), ("0-2, 5", (0, 1, 2, 5)), ("7", (7,))],
+)
+def test_blocks_are_named_singly_or_by_ranges(text: str, blocks: tuple[int, ...]) -> None:
+    assert facts.encoder_spec(ExtractConfig(layers=text)).layers == blocks
+
+
+@pytest.mark.parametrize("text", ["4,", "a", "1-5:0", "-3", "1:2"])
+def test_what_is_no_list_of_blocks_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="layers: expected blocks such as 4,6,8 or 11-23:2"):
+        facts.encoder_spec(ExtractConfig(layers=text))
+
+
 def test_a_wrong_encoder_is_refused_each_time(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="no-such-encoder"):

@@ -198,3 +198,17 @@ def test_a_missing_recipe_suggests_the_nearest_built_in_one():
 def test_a_wrong_stage_or_sweep_is_told_where_it_stands(text, message):
     with pytest.raises(RecipeError, match=message):
         parse_recipe(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "extract: {encoder: 'mine.py:build'}",
+        "variants: {one: {extract.encoder: 'os:getcwd'}}",
+        "sweep: {extract.encoder: [dinov2-b, 'mine:build']}",
+    ],
+)
+def test_a_recipe_names_no_code(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"a function, which a recipe does not name: .*on the command line"):
+        parse_recipe(text)
+    assert override(Recipe(), {"extract.encoder": "mine.py:build"}).extract.encoder == "mine.py:build"

@@ -7,6 +7,7 @@ import pytest
 from fae.encoders.image_encoder import EncoderSpec, encoder_shape
 from fae.models.presets import LIGHTNING_DIT
 from jobs.config.settings import ingredient_settings
+from jobs.extraction.encoder_facts import encoder_spec
 from pipeline.config.recipe import STAGE_NAMES, builtin_recipes, dump, load_recipe, parse_recipe
 
 SMALL = [
@@ -37,7 +38,7 @@ def test_a_recipe_has_its_files_name_and_is_read_back(name):
 def test_the_settings_of_a_recipe_fit_together(name):
     recipe = load_recipe(name)
     config = recipe.extract
-    spec = EncoderSpec.from_preset(config.encoder, layer=config.layer, norm=config.norm, input_size=config.input_size)
+    spec = encoder_spec(config)
     height, width, _ = encoder_shape(spec)
     assert height == width
     assert config.image_size % height == 0
@@ -90,7 +91,8 @@ def test_the_recipe_of_later_methods_differs_from_the_papers_by_its_settings_alo
     assert recipe.sample.internal_guidance_scale > 1
     assert len(methods.ema_bank) == 4
     assert recipe.autoencoder.objective == "pae"
-    spec = EncoderSpec.from_preset("dinov2-l", mean_blocks=7, mean_stride=2)
+    spec = encoder_spec(recipe.extract)
+    assert (spec.layers, spec.combine) == ((11, 13, 15, 17, 19, 21, 23), "mean")
     assert encoder_shape(spec) == (16, 16, 1024)
 
 

