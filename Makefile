@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MAX_SKIPS ?=
 PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 
-.PHONY: venv demo test test-fast test-slow test-pythons coverage bench lint clean
+.PHONY: venv demo test test-fast test-slow test-interop test-pythons coverage bench lint clean
 
 venv: $(INSTALLED)
 
@@ -28,6 +28,11 @@ test-fast: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(PYTEST)
+
+# Each tool that reads stores as they are; prints what reads what. Installs the extra interop, 100 MB.
+test-interop: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e '.[interop]'
+	$(PYTEST) tests/interop
 
 # Each Python in a venv of its own; downloads gigabytes.
 test-pythons:

@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 
 from pipeline.commands.care import STORE, diff_command, gc_command
-from pipeline.commands.stores_exchange import export_rows_command, import_command, pack_command, unpack_command
+from pipeline.commands.stores_exchange import (
+    copy_command,
+    export_rows_command,
+    import_command,
+    pack_command,
+    unpack_command,
+)
 from pipeline.commands.stores_stats import stats_command
 from pipeline.console import FaeGroup, Settings, config_options, data_lines
 
@@ -50,6 +56,7 @@ for command in (
     diff_command,
     stats_command,
     gc_command,
+    copy_command,
     export_rows_command,
     import_command,
     pack_command,

@@ -54,9 +54,12 @@ class ByteStore(ABC):
         appears.
         """
 
-    def copy_from(self, other: "ByteStore", key: str) -> None:
-        """Make the blob `key` of another byte store this one's too; whole and durable as `write` makes it."""
-        self.write(key, other.read(key))
+    def copy_from(self, other: "ByteStore", key: str, to: str | None = None) -> None:
+        """Make the blob `key` of another byte store this one's too, as `to` or under the same key.
+
+        Whole and durable as `write` makes it.
+        """
+        self.write(to or key, other.read(key))
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -58,11 +58,11 @@ class LocalByteStore(ByteStore):
         make_folder(path.parent)
         replace_file(path, data, before_visible)
 
-    def copy_from(self, other: ByteStore, key: str) -> None:
+    def copy_from(self, other: ByteStore, key: str, to: str | None = None) -> None:
         """A hard link where the disk can make one, else a copy."""
         source = other.local_path(key)
-        if source is None or not self._link(source, key):
-            super().copy_from(other, key)
+        if source is None or not self._link(source, to or key):
+            super().copy_from(other, key, to)
 
     def _link(self, source: Path, key: str) -> bool:
         """A second name for the same bytes, which nobody changes in place; False where the disk cannot do that."""

@@ -14,7 +14,7 @@ def is_url(location: Location) -> bool:
 
 
 def open_bytestore(location: Location) -> ByteStore:
-    """The byte store of a folder or of a URL (s3://, gs://, az://, memory://); nothing is looked up yet.
+    """The byte store of a folder or of a URL (s3, gs, az, memory; http to read); nothing is looked up yet.
 
     Raises:
         ValueError: an unknown scheme, credentials in the URL, or obstore is not installed.

@@ -1,4 +1,4 @@
-"""Blobs in an object store (s3://, gs://, az://, memory://) through obstore."""
+"""Blobs in an object store (s3://, gs://, az://, memory://) or, to read, on a web server, through obstore."""
 
 import importlib
 import os
@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from stores.backends.bytestore import ByteStore, check_key
 from stores.backends.fileio import is_buffer
 
-SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "memory")
+WEB_SCHEMES = ("http", "https")
+SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "memory", *WEB_SCHEMES)
 _CLIENT_OPTIONS = {"timeout": timedelta(minutes=5), "connect_timeout": timedelta(seconds=20)}
 # The only retries: obstore repeats a request after a 5xx answer, a refused or dropped connection, or a timeout.
 _RETRIES = {"max_retries": 6, "retry_timeout": timedelta(minutes=2)}
@@ -62,6 +63,7 @@ class ObjectByteStore(ByteStore):
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
         """One PUT of the joined buffers."""
         check_key(key)
+        self._check_writable()
         body = bytes(data) if is_buffer(data) else b"".join(memoryview(part).cast("B") for part in data)
         if before_visible is not None:
             before_visible()
@@ -70,6 +72,7 @@ class ObjectByteStore(ByteStore):
 
     def delete(self, key: str) -> None:
         """DELETE of the object."""
+        self._check_writable()
         try:
             with self._errors(key):
                 self._obstore.delete(self._remote, check_key(key))
@@ -98,6 +101,7 @@ class ObjectByteStore(ByteStore):
 
     def swap(self, key: str, expected: bytes | None, new: bytes | None) -> bool:
         """A conditional PUT on the version that was read."""
+        self._check_writable()
         for attempt in range(1, _SWAP_ATTEMPTS + 1):
             found, mode = self._versioned(key)
             if found != expected:
@@ -112,6 +116,10 @@ class ObjectByteStore(ByteStore):
             else:
                 return True
         return False
+
+    def _check_writable(self) -> None:
+        if urlsplit(self.url).scheme in WEB_SCHEMES:
+            raise PermissionError(f"{self.url}: expected a location to write to; a web server is only read from")
 
     def _write_version(self, key: str, new: bytes | None, mode: Any) -> None:
         if new is None:
@@ -179,6 +187,9 @@ def _library(name: str) -> Any:
 
 def _connect(url: str) -> Any:
     # Options given here replace those that the environment would have set.
+    if urlsplit(url).scheme in WEB_SCHEMES:
+        options = {**_CLIENT_OPTIONS, "allow_http": True}
+        return _library("obstore.store").HTTPStore.from_url(url, client_options=options, retry_config=_RETRIES)
     plain_http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
     options = {**_CLIENT_OPTIONS, "allow_http": plain_http}
     return _library("obstore.store").from_url(url, client_options=options, retry_config=_RETRIES)

@@ -15,3 +15,6 @@ from .repairs import Repair as Repair
 from .repairs import repair as repair
 from .verification import Report as Report
 from .verification import verify as verify
+from .verify_files import file_problems as file_problems
+from .verify_files import metadata_files as metadata_files
+from .verify_files import read_commit as read_commit

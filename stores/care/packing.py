@@ -28,7 +28,6 @@ from stores.format import (
     DATA,
     INDEX,
     MANIFEST,
-    ArraySpec,
     CommitRecord,
     CorruptStoreError,
     ForeignStoreError,
@@ -37,8 +36,8 @@ from stores.format import (
     ShardFormat,
     canonical_json,
     commit_key,
-    part_attributes,
-    shard_key,
+    group_record,
+    zarr_json,
 )
 
 ARCHIVE = "archive.json"
@@ -78,7 +77,8 @@ def pack(
     temporary = temporary_beside(out)
     blobs = LocalByteStore(temporary)
     try:
-        arrays = {part.name: _create(temporary, manifest, spec, part, codec) for spec, part in _parts(manifest)}
+        arrays = {part.name: _create(temporary, manifest, part, codec) for part in manifest.parts}
+        _write_group(blobs, manifest)
         before = 0
         for shard in range(manifest.num_shards):
             record = read_commit(store.blobs, manifest, shard)
@@ -173,14 +173,11 @@ def read_archive(source: LocalByteStore) -> dict[str, str]:
     return files
 
 
-def _parts(manifest: Manifest) -> list[tuple[ArraySpec, Part]]:
-    return [(spec, part) for spec in manifest.arrays for part in spec.parts]
-
-
-def _create(folder: Path, manifest: Manifest, spec: ArraySpec, part: Part, codec: Any) -> Any:
-    """An empty Zarr array with the store's grid of shards and chunks."""
+def _create(folder: Path, manifest: Manifest, part: Part, codec: Any) -> Any:
+    """An empty Zarr array with the store's grid of shards and chunks, names of axes, and attributes."""
     import zarr
 
+    like = json.loads(manifest.zarr_files()[f"{DATA}/{part.name}/zarr.json"])
     group = zarr.open_group(folder / DATA, mode="a")
     rest = part.row_shape
     return group.create_array(
@@ -191,10 +188,18 @@ def _create(folder: Path, manifest: Manifest, spec: ArraySpec, part: Part, codec
         shards=(manifest.rows_per_shard, manifest.views, *rest),
         compressors=[codec],
         fill_value=part.fill,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=part_attributes(spec),
+        chunk_key_encoding={"name": "default", **like["chunk_key_encoding"]["configuration"]},
+        dimension_names=like["dimension_names"],
+        attributes=like["attributes"],
         config={"write_empty_chunks": True},
     )
+
+
+def _write_group(blobs: ByteStore, manifest: Manifest) -> None:
+    """The group's metadata with that of its arrays, as they were created."""
+    like = json.loads(manifest.zarr_files()[f"{DATA}/zarr.json"])
+    arrays = {part.name: json.loads(blobs.read(f"{DATA}/{part.name}/zarr.json")) for part in manifest.parts}
+    blobs.write(f"{DATA}/zarr.json", zarr_json(group_record(like["attributes"], arrays)))
 
 
 def _pack_shard(store: Store, part: Part, array: Any, shard: int, record: CommitRecord) -> int:
@@ -206,7 +211,7 @@ def _pack_shard(store: Store, part: Part, array: Any, shard: int, record: Commit
     digest = record.files[part.name].values_digest
     array[rows.start : rows.stop] = values
     for location, found in ((store.blobs.url, values), (DATA, array[rows.start : rows.stop])):
-        _check_values(form, found, digest, f"{location}/{shard_key(part, shard)}")
+        _check_values(form, found, digest, f"{location}/{store.manifest.shard_key(part, shard)}")
     return form.num_bytes(len(rows))
 
 
@@ -220,13 +225,14 @@ def _unpack_shard(
     text = _checked(source, files, commit_key(shard))
     record = CommitRecord.from_bytes(text, manifest, shard, source.url)
     for part in manifest.parts:
+        key = manifest.shard_key(part, shard)
         _checked(source, files, f"{DATA}/{part.name}/zarr.json")
-        _checked(source, files, shard_key(part, shard))
+        _checked(source, files, key)
         array: Any = zarr.open_array(source.root / DATA / part.name, mode="r")
         values = np.ascontiguousarray(array[rows.start : rows.stop], part.numpy_dtype)
         form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
-        _check_values(form, values, record.files[part.name].values_digest, f"{source.url}/{shard_key(part, shard)}")
-        blobs.write(shard_key(part, shard), form.encode(values))
+        _check_values(form, values, record.files[part.name].values_digest, f"{source.url}/{key}")
+        blobs.write(key, form.encode(values))
     blobs.write(commit_key(shard), text)
 
 

@@ -36,7 +36,6 @@ from stores.format import (
     commit_key,
     content_id,
     index_from_bytes,
-    shard_key,
 )
 
 
@@ -139,7 +138,7 @@ def _restore_containers(blobs: ByteStore, manifest: Manifest, problems: list[Sto
     for part in manifest.parts:
         form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
         for problem in problems:
-            if problem.shard is None or problem.key != shard_key(part, problem.shard):
+            if problem.shard is None or problem.key != manifest.shard_key(part, problem.shard):
                 continue
             rows = len(manifest.shard_rows(problem.shard))
             values = form.values(shard_records(form, blobs.read(problem.key), rows))
@@ -168,7 +167,10 @@ def _record_of(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord
     """The commit record that follows from a shard's files and the index."""
     rows, values, files = manifest.shard_rows(shard), {}, {}
     for part in manifest.parts:
-        form, data = ShardFormat(part, manifest.views, manifest.rows_per_shard), blobs.read(shard_key(part, shard))
+        form, data = (
+            ShardFormat(part, manifest.views, manifest.rows_per_shard),
+            blobs.read(manifest.shard_key(part, shard)),
+        )
         records = shard_records(form, data, len(rows))
         files[part.name] = FileCommit(len(data), values_digest(form, records))
         values[part.name] = form.values(records).reshape(len(rows), manifest.views, *part.row_shape)

@@ -19,7 +19,6 @@ from stores.format import (
     combine,
     commit_key,
     content_id,
-    shard_key,
 )
 from stores.format import index as indexing
 
@@ -47,7 +46,7 @@ def _is_whole(blobs: ByteStore, manifest: Manifest, part: Part, shard: int, reco
     rows = len(manifest.shard_rows(shard))
     expected = ShardFormat(part, manifest.views, manifest.rows_per_shard).num_bytes(rows)
     try:
-        return blobs.size(shard_key(part, shard)) == record.files[part.name].num_bytes == expected
+        return blobs.size(manifest.shard_key(part, shard)) == record.files[part.name].num_bytes == expected
     except FileNotFoundError:
         return False
 

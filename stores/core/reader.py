@@ -24,7 +24,6 @@ from stores.format import (
     Statistics,
     StoreNotFoundError,
     decode,
-    shard_key,
 )
 from stores.format import index as indexing
 
@@ -106,7 +105,7 @@ class Store:
         Raises:
             CorruptStoreError: the file is missing, or shorter or longer than it was written.
         """
-        key = shard_key(part, shard)
+        key = self.manifest.shard_key(part, shard)
         expected = self.format(part).num_bytes(len(self.manifest.shard_rows(shard)))
         try:
             found = self.blobs.size(key)
@@ -162,14 +161,22 @@ class Store:
             {"label": table["label"], **{name: table[name].dictionary_encode() for name in table.column_names[1:]}}
         )
 
-    def _read_index(self, columns: list[str] | None) -> pa.Table:
+    def index_bytes(self) -> bytes:
+        """The file index.parquet, after its digest was compared.
+
+        Raises:
+            CorruptStoreError: it is missing or damaged.
+        """
         try:
             data = self.blobs.read(INDEX)
         except FileNotFoundError as error:
             raise self._damaged_index("the file; it is missing") from error
         if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:
             raise self._damaged_index("the digest that the manifest holds; received other bytes")
-        return indexing.index_from_bytes(data, self.blobs.url, self.num_rows, columns)
+        return data
+
+    def _read_index(self, columns: list[str] | None) -> pa.Table:
+        return indexing.index_from_bytes(self.index_bytes(), self.blobs.url, self.num_rows, columns)
 
     def _damaged_index(self, expected: str) -> CorruptStoreError:
         return CorruptStoreError(f"{self.blobs.url}/{INDEX}: expected {expected}; repair the store")

@@ -1,6 +1,6 @@
-"""Rows out of and into the formats of others: safetensors, WebDataset, Parquet, .npz.
+"""Stores copied from place to place, and rows out of and into the formats of others: safetensors, WebDataset, ….
 
-It imports `stores.backends`, `stores.format`, `stores.core` and `stores.write`.
+It imports `stores.backends`, `stores.format`, `stores.core`, `stores.write` and `stores.care`.
 """
 
 import lazy_loader

@@ -1,3 +1,5 @@
+from .copying import copy_part as copy_part
+from .copying import copy_store as copy_store
 from .exports import Item as Item
 from .exports import export as export
 from .imports import import_latents as import_latents

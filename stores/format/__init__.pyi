@@ -38,8 +38,6 @@ from .layout import STATS as STATS
 from .layout import commit_key as commit_key
 from .layout import default_rows_per_shard as default_rows_per_shard
 from .layout import num_shards as num_shards
-from .layout import part_attributes as part_attributes
-from .layout import shard_key as shard_key
 from .manifest import BACKUP_FOLDERS as BACKUP_FOLDERS
 from .manifest import COMPLETE as COMPLETE
 from .manifest import Manifest as Manifest
@@ -54,3 +52,6 @@ from .spec import Part as Part
 from .stats import Statistics as Statistics
 from .stats import channel_sums as channel_sums
 from .stats import combine as combine
+from .zarr_metadata import group_record as group_record
+from .zarr_metadata import same_group as same_group
+from .zarr_metadata import zarr_json as zarr_json

@@ -9,15 +9,14 @@ from stores.format.errors import CorruptStoreError, ForeignStoreError
 from stores.format.fingerprints import canonical_json, fingerprint
 from stores.format.layout import (
     BACKUP,
-    DATA,
     LAYOUT_VERSION,
+    LAYOUT_VERSIONS,
     MANIFEST,
-    array_metadata,
-    group_metadata,
     num_shards,
-    part_attributes,
+    shard_key,
 )
 from stores.format.spec import ArraySpec, Part
+from stores.format.zarr_metadata import zarr_files
 
 FORMAT = "fae-store"
 # 1: no `schema_version`, second copies in spare/. 2: second copies in backup/.
@@ -53,6 +52,7 @@ class Manifest:
     statistics: dict[str, Any] | None = None
     index_file_sha256: str | None = None
     schema_version: int = SCHEMA_VERSION
+    layout_version: int = LAYOUT_VERSION
 
     @property
     def backup_folder(self) -> str:
@@ -94,12 +94,12 @@ class Manifest:
 
     def zarr_files(self) -> dict[str, bytes]:
         """Key and content of the zarr.json files of the group and its arrays, which follow from the manifest."""
-        files = {f"{DATA}/zarr.json": group_metadata({"fae_store_fingerprint": self.fingerprint})}
         sizes = (self.num_rows, self.views, self.rows_per_shard)
-        for spec in self.arrays:
-            for part in spec.parts:
-                files[f"{DATA}/{part.name}/zarr.json"] = array_metadata(part, *sizes, attributes=part_attributes(spec))
-        return files
+        return zarr_files(self.arrays, sizes, self.kind, self.fingerprint, self.layout_version)
+
+    def shard_key(self, part: Part, shard: int) -> str:
+        """The key of a shard's file of one Zarr array."""
+        return shard_key(part, shard, self.layout_version)
 
     def completed(self, content_id: str, statistics: dict[str, Any], index_file_sha256: str) -> "Manifest":
         """The same store, finished; the digest is that of index.parquet as it lies in the folder."""
@@ -119,7 +119,7 @@ class Manifest:
         """The file's text."""
         record = {
             "format": FORMAT,
-            "layout_version": LAYOUT_VERSION,
+            "layout_version": self.layout_version,
             **({"schema_version": self.schema_version} if self.schema_version > 1 else {}),
             "fingerprint": self.fingerprint,
             **{name: getattr(self, name) for name in _TYPES},
@@ -146,7 +146,8 @@ class Manifest:
         except (KeyError, TypeError, ValueError) as error:
             raise _corrupt(location, f"arrays: {error}") from error
         fields: dict[str, Any] = {name: record.get(name) for name in _TYPES}
-        manifest = cls(**fields, arrays=arrays, schema_version=record.get("schema_version", 1))
+        versions = {"schema_version": record.get("schema_version", 1), "layout_version": record["layout_version"]}
+        manifest = cls(**fields, arrays=arrays, **versions)
         _check_values(manifest, record, location)
         return manifest
 
@@ -155,7 +156,7 @@ _OPTIONAL = type(None)
 # What a manifest may claim: commands walk over shards and arrays, and must not do so for days.
 MAX_ROWS, MAX_SHARDS, MAX_ARRAYS, MAX_MANIFEST_BYTES = 2**40, 2**20, 256, 64 * 1024**2
 # What decides where a row's bytes lie; the ingredients, and so the fingerprint, hold it too.
-_PLANNED = ("arrays", "views", "rows_per_shard")
+_PLANNED = ("arrays", "views", "rows_per_shard", "layout_version")
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
     "name": (str,),
@@ -190,11 +191,10 @@ def _parse(data: bytes, location: str) -> dict[str, Any]:
         raise ForeignStoreError(
             f"{location}/{MANIFEST}: expected a manifest of format {FORMAT!r}; this folder is no store"
         )
-    if record.get("layout_version") != LAYOUT_VERSION:
-        found = record.get("layout_version")
+    if record.get("layout_version") not in LAYOUT_VERSIONS:
         raise ForeignStoreError(
-            f"{location}/{MANIFEST}: expected layout_version {LAYOUT_VERSION}; "
-            f"received {found!r}; use the release that wrote it"
+            f"{location}/{MANIFEST}: expected a layout_version of {', '.join(map(str, LAYOUT_VERSIONS))}; "
+            f"received {record.get('layout_version')!r}; use the release that wrote it"
         )
     if record.get("schema_version", 1) not in tuple(BACKUP_FOLDERS):
         raise ForeignStoreError(

@@ -134,8 +134,8 @@ def _existing_store(
 
 
 def _fixed(spec: StoreSpec, manifest: Manifest) -> dict[str, Any]:
-    """The ingredients without what an older store may decide: the order of the rows and, when left open, shard size."""
-    free = {"index_sha256"} | ({"rows_per_shard"} if spec.rows_per_shard is None else set())
+    """The ingredients without what an older store may decide: row order, layout and, when left open, shard size."""
+    free = {"index_sha256", "layout_version"} | ({"rows_per_shard"} if spec.rows_per_shard is None else set())
     store = {name: value for name, value in manifest.ingredients["store"].items() if name not in free}
     return {**manifest.ingredients, "store": store, "rows_sha256": manifest.rows_sha256}
 

@@ -25,7 +25,6 @@ from stores.format import (
     LeaseHeldError,
     Manifest,
     commit_key,
-    shard_key,
 )
 from stores.format import index as indexing
 from stores.write.reuse import ReusedRows, ReuseReader, reuse_to_bytes
@@ -207,7 +206,7 @@ class StoreWriter:
         """
         with ShardBuild(self.manifest, shard, arrays, dict(rejected or {}), reused) as build:
             for part in self.manifest.parts:
-                self.blobs.write(shard_key(part, shard), build.file(part), before_visible=build.check)
+                self.blobs.write(self.manifest.shard_key(part, shard), build.file(part), before_visible=build.check)
             record = build.record()
         self.blobs.write(commit_key(shard), record.to_bytes())
         return record
@@ -287,7 +286,8 @@ class StoreWriter:
             store, record = reusable
             try:
                 for part in self.manifest.parts:
-                    self.blobs.copy_from(store.blobs, shard_key(part, shard))
+                    key = self.manifest.shard_key(part, shard)
+                    self.blobs.copy_from(store.blobs, store.manifest.shard_key(part, shard), key)
             except FileNotFoundError:
                 return False  # That store was removed meanwhile.
             self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())

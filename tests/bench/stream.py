@@ -72,7 +72,7 @@ def main(rows: int, rounds: int, folder: Path | None) -> None:
     click.echo(machine_facts())
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         store = make_store(Path(scratch), rows)
-        files = sorted((store.path / "data.zarr" / "features").glob("c.*"))
+        files = sorted(path for path in (store.path / "data.zarr" / "features").glob("c/**/*") if path.is_file())
         # As a trainer has them: one loader for all epochs, so its memory is fresh in the first round alone.
         plain, checked = (
             Loader(store, arrays=("features",), batch_size=32, residency="stream", verify=verify)

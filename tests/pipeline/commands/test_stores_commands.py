@@ -67,11 +67,11 @@ def test_verify_says_that_all_is_well(store: Store) -> None:
 
 
 def test_verify_finds_damage_and_repair_mends_it(store: Store, tmp_path: Path) -> None:
-    damage(store, "data.zarr/features/c.1.0.0.0.0")
+    damage(store, "data.zarr/features/c/1/0/0/0/0")
     damage(store, "index.parquet")
     outcome = run("verify", store.path)
     assert outcome.exit_code == 1
-    assert "c.1.0.0.0.0: 1 records do not fit their crc32c" in outcome.stdout
+    assert "c/1/0/0/0/0: 1 records do not fit their crc32c" in outcome.stdout
     assert "2 damaged files" in outcome.stdout
     record = answer("verify", store.path, "--repair", code=1)  # a shard is still to be written
     assert record["repair"]["restored"] == ["index.parquet"]

@@ -72,7 +72,7 @@ def test_settings_are_checked_first(many: Store, tmp_path: Path) -> None:
 
 
 def test_a_damaged_store_is_not_packed(many: Store, tmp_path: Path) -> None:
-    path = many.path / "data.zarr/pixels/c.2.0.0.0.0"
+    path = many.path / "data.zarr/pixels/c/2/0/0/0/0"
     data = bytearray(path.read_bytes())
     data[7] ^= 1
     path.write_bytes(data)

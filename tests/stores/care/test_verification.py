@@ -51,7 +51,7 @@ def test_a_good_store_is_sound(store: Store) -> None:
     assert report.complete
     assert (report.content_id, report.shards, report.missing_shards) == (store.content_id, 7, 0)
     assert seen == [(done, 7) for done in range(1, 8)]
-    shards = store.path.glob("data.zarr/features/c.*")
+    shards = [path for path in store.path.glob("data.zarr/features/c/**/*") if path.is_file()]
     assert report.num_bytes == sum(file.stat().st_size for file in shards)
 
 
@@ -74,18 +74,18 @@ def test_every_flipped_bit_is_found_and_repaired(store: Store, make_writer: Any,
 
 
 def test_only_shards_with_lost_values_are_written_anew(store: Store, make_writer: Any, fill: Any) -> None:
-    shard = store.path / "data.zarr/features/c.2.0.0.0.0"
+    shard = store.path / "data.zarr/features/c/2/0/0/0/0"
     form = store.format(store.manifest.parts[0])
     flip(shard, form.stride - 2, 0)  # in a checksum: the values are still there
     flip(shard, len(shard.read_bytes()) - 10, 0)  # in the shard's index
     (store.path / "commits/4.json").unlink()
-    flip(store.path / "data.zarr/features/c.5.0.0.0.0", 0, 3)  # in a value
+    flip(store.path / "data.zarr/features/c/5/0/0/0/0", 0, 3)  # in a value
     report = verify(store.path)
     by_key = {problem.key: (problem.repair, problem.shard) for problem in report.problems}
     assert by_key == {
-        "data.zarr/features/c.2.0.0.0.0": ("restore", 2),
+        "data.zarr/features/c/2/0/0/0/0": ("restore", 2),
         "commits/4.json": ("restore", 4),
-        "data.zarr/features/c.5.0.0.0.0": ("recompute", 5),
+        "data.zarr/features/c/5/0/0/0/0": ("recompute", 5),
     }
     assert repair_and_refill(store, report, make_writer, fill) == [5]
     assert verify(store.path).sound
@@ -94,7 +94,7 @@ def test_only_shards_with_lost_values_are_written_anew(store: Store, make_writer
 
 def test_a_damaged_record_of_a_damaged_shard_is_not_made_up(store: Store, make_writer: Any, fill: Any) -> None:
     flip(store.path / "commits/4.json", 30, 1)
-    flip(store.path / "data.zarr/features/c.4.0.0.0.0", 40, 1)
+    flip(store.path / "data.zarr/features/c/4/0/0/0/0", 40, 1)
     (store.path / "commits/1.json").unlink()
     assert repair_and_refill(store, verify(store.path), make_writer, fill) == [1, 4]
     assert open_store(store.path).content_id == store.content_id
@@ -105,7 +105,7 @@ def test_values_and_record_changed_together_do_not_pass(store: Store, make_write
     other = make_writer(name="other")
     fill(other)
     record = other.write_shard(2, {"features": np.ones((8, 2, 2, 2, 4), np.float16)})
-    for name in ("commits/2.json", "data.zarr/features/c.2.0.0.0.0"):
+    for name in ("commits/2.json", "data.zarr/features/c/2/0/0/0/0"):
         (store.path / name).write_bytes((other.path / name).read_bytes())
     assert record.fingerprint == store.fingerprint
     report = verify(store.path)
@@ -115,11 +115,11 @@ def test_values_and_record_changed_together_do_not_pass(store: Store, make_write
 
 @pytest.mark.parametrize("cut", [0, 1, 100])
 def test_cut_and_lost_files_are_found(store: Store, make_writer: Any, fill: Any, cut: int) -> None:
-    shard = store.path / "data.zarr/features/c.6.0.0.0.0"
+    shard = store.path / "data.zarr/features/c/6/0/0/0/0"
     shard.write_bytes(shard.read_bytes()[:-cut]) if cut else shard.unlink()
     report = verify(store.path)
     assert [(problem.key, problem.repair) for problem in report.problems] == [
-        ("data.zarr/features/c.6.0.0.0.0", "recompute")
+        ("data.zarr/features/c/6/0/0/0/0", "recompute")
     ]
     assert repair_and_refill(store, report, make_writer, fill) == [6]
     assert verify(store.path).sound
@@ -162,13 +162,14 @@ def test_both_manifests_gone_means_planning_anew(store: Store, make_writer: Any,
 def test_strange_files_and_leftovers(store: Store) -> None:
     (store.path / "notes.txt").write_text("mine")
     (store.path / "commits/99.json").write_text("{}")
-    (store.path / "data.zarr/features/c.7.0.0.0.0").write_bytes(b"old")
+    (store.path / "data.zarr/features/c/7/0/0/0").mkdir(parents=True)
+    (store.path / "data.zarr/features/c/7/0/0/0/0").write_bytes(b"old")
     (store.path / "commits/.3.json.abc.tmp").write_bytes(b"half")
     report = verify(store.path)
     assert {problem.key: problem.repair for problem in report.problems} == {
         "notes.txt": None,
         "commits/99.json": "remove",
-        "data.zarr/features/c.7.0.0.0.0": "remove",
+        "data.zarr/features/c/7/0/0/0/0": "remove",
         "commits/.3.json.abc.tmp": "remove",
     }
     done = repair(store.path, report)
@@ -214,12 +215,12 @@ def test_int8_and_pixels_are_verified_part_by_part(make_writer: Any, fill: Any) 
     writer = make_writer(arrays=arrays)
     fill(writer)
     store = writer.finalize()
-    scale = store.path / "data.zarr/features_scale/c.1.0.0.0"
+    scale = store.path / "data.zarr/features_scale/c/1/0/0/0"
     flip(scale, 3, 6)
     (store.path / "commits/2.json").unlink()
     report = verify(store.path)
     assert {problem.key: problem.repair for problem in report.problems} == {
-        "data.zarr/features_scale/c.1.0.0.0": "recompute",
+        "data.zarr/features_scale/c/1/0/0/0": "recompute",
         "commits/2.json": "restore",
     }
     assert repair(store.path, report).recompute == [1]
@@ -261,7 +262,7 @@ def test_a_store_at_a_url_is_verified_and_repaired(make_writer: Any, fill: Any) 
     fill(writer)
     store = writer.finalize()
     assert verify(store.blobs.url).problems == []
-    key = "data.zarr/features/c.3.0.0.0.0"
+    key = "data.zarr/features/c/3/0/0/0/0"
     store.blobs.write(key, store.blobs.read(key)[:-1] + b"?")
     store.blobs.delete("commits/5.json")
     store.blobs.write("commits/77.json", b"{}")
@@ -281,7 +282,7 @@ def test_a_repair_cut_short_never_vouches_for_damage(
 ) -> None:
     """Stopped before any of its steps (record gone, shard gone, manifest reopened), the next repair goes on."""
     good = contents(store.path)
-    flip(store.path / "data.zarr/features/c.5.0.0.0.0", 0, 3)
+    flip(store.path / "data.zarr/features/c/5/0/0/0/0", 0, 3)
     report, steps = verify(store.path), iter(range(100))
 
     def counted(whole: Any) -> Any:
@@ -301,3 +302,27 @@ def test_a_repair_cut_short_never_vouches_for_damage(
     assert not report.sound
     assert repair_and_refill(store, report, make_writer, fill) == [5]
     assert contents(store.path) == good
+
+
+def test_consolidation_by_others_is_no_damage_and_other_changes_are(store: Store) -> None:
+    """zarr-python spells the group's metadata in its own way; what they say stays."""
+    import warnings
+
+    import zarr
+
+    group = store.path / "data.zarr/zarr.json"
+    written = group.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr-python: consolidated metadata are no part of the specification yet
+        zarr.consolidate_metadata(store.path / "data.zarr")
+    assert group.read_bytes() != written
+    assert verify(store.path).problems == []
+    for old, new in ((b"features", b"featured"), (b'"height"', b'"weight"'), (b'"inline"', b'"online"')):
+        good = group.read_bytes()
+        group.write_bytes(good.replace(old, new))
+        report = verify(store.path)
+        assert [(problem.key, problem.repair) for problem in report.problems] == [("data.zarr/zarr.json", "restore")]
+        group.write_bytes(good)
+    group.write_bytes(b"{}")
+    assert repair(store.path, verify(store.path)).restored == ["data.zarr/zarr.json"]
+    assert group.read_bytes() == written

@@ -76,7 +76,7 @@ def truth(folder: Path) -> dict[str, Any]:
 
 def files_to_harm() -> list[str]:
     names = ["manifest.json", "index.parquet"]
-    return names + [f"data.zarr/{part}/c.1.0.0{rest}" for part, rest in (("features", ".0"), ("features_scale", ""))]
+    return names + [f"data.zarr/{part}/c/1/0/0{rest}" for part, rest in (("features", "/0"), ("features_scale", ""))]
 
 
 class Damaged:
@@ -214,12 +214,12 @@ def test_a_shard_of_another_place_is_not_taken(folder: Path, tmp_path: Path) -> 
     """Same size, valid checksums, wrong rows: only the digests of the records tell."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    first, second = (copy / f"data.zarr/features/c.{shard}.0.0.0" for shard in (0, 2))
+    first, second = (copy / f"data.zarr/features/c/{shard}/0/0/0" for shard in (0, 2))
     second.write_bytes(first.read_bytes())
     from stores.care.verification import verify
 
     problems = verify(copy).problems
-    assert [problem.key for problem in problems] == ["data.zarr/features/c.2.0.0.0"]
+    assert [problem.key for problem in problems] == ["data.zarr/features/c/2/0/0/0"]
 
 
 @pytest.mark.heavy

@@ -51,7 +51,7 @@ def test_another_reader_sees_the_same_values(mixed: Store, read: Callable[[Path]
 
 
 def test_a_flipped_bit_is_an_error_in_zarr_too(mixed: Store) -> None:
-    path = mixed.path / "data.zarr/features/c.0.0.0.0.0"
+    path = mixed.path / "data.zarr/features/c/0/0/0/0/0"
     data = bytearray(path.read_bytes())
     data[3] ^= 1
     path.write_bytes(data)

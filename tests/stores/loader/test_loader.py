@@ -215,7 +215,7 @@ def test_a_stream_serves_every_row_once_an_epoch(loader_of: Any, store: Store) -
 @pytest.mark.parametrize("residency", ["ram", "stream"])
 @pytest.mark.parametrize("verify", [True, False])
 def test_damage_is_found_when_records_are_read(loader_of: Any, store: Store, residency: str, verify: bool) -> None:
-    path = store.path / "data.zarr/features/c.1.0.0.0.0"
+    path = store.path / "data.zarr/features/c/1/0/0/0/0"
     data = bytearray(path.read_bytes())
     data[2 * 36 + 9] ^= 1
     path.write_bytes(data)

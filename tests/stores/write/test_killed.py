@@ -17,7 +17,7 @@ from stores.care.verification import verify
 
 SCRIPT = Path(__file__).with_name("killed.py")
 PHASES = ("write", "finalize", "append", "repair")
-DAMAGED = ("data.zarr/features/c.2.0.0.0.0", "data.zarr/features/c.7.0.0.0.0", "commits/4.json", "index.parquet")
+DAMAGED = ("data.zarr/features/c/2/0/0/0/0", "data.zarr/features/c/7/0/0/0/0", "commits/4.json", "index.parquet")
 
 
 def start(phase: str, folder: Path) -> "subprocess.Popen[str]":

@@ -70,7 +70,7 @@ def test_only_new_images_are_encoded_and_rows_keep_their_positions(tmp_path: Pat
     assert store.index["key"].to_pylist()[:150] == old.index["key"].to_pylist()
     assert store.manifest.rows_per_shard == old.manifest.rows_per_shard
     check_values(store)
-    first, second = (one.path / "data.zarr/features/c.0.0.0.0" for one in (old, store))
+    first, second = (one.path / "data.zarr/features/c/0/0/0/0" for one in (old, store))
     assert first.samefile(second)
     assert not (store.path / "reuse.parquet").exists()
     shutil.rmtree(old.path)
@@ -159,7 +159,7 @@ def _ends(rows: range) -> tuple[int, int]:
 def test_a_damaged_or_missing_older_store_costs_time_but_no_row(tmp_path: Path) -> None:
     old = Extraction(tmp_path, images(100)).run()
     grown = Extraction(tmp_path, images(130))
-    shard = old.path / "data.zarr/features/c.1.0.0.0"
+    shard = old.path / "data.zarr/features/c/1/0/0/0"
     data = bytearray(shard.read_bytes())
     data[3] ^= 1
     shard.write_bytes(data)

@@ -59,14 +59,15 @@ def test_metadata_is_what_zarr_writes_and_shards_can_be_exchanged(
         dtype="float16",
         fill_value=float("nan"),
         compressors=zarr.codecs.Crc32cCodec(),
-        chunk_key_encoding={"name": "default", "separator": "."},
+        chunk_key_encoding={"name": "default", "separator": "/"},
+        attributes={"long_name": "features", "units": "1"},
         dimension_names=["row", "view", "height", "width", "channel"],
         config={"write_empty_chunks": True},
     )
     twin[:] = values_of(range(50), FEATURES, 2)
     assert metadata == json.loads((tmp_path / "twin.zarr" / "zarr.json").read_text())
-    for shard in folder.glob("c.*"):
-        other = tmp_path / "twin.zarr" / shard.name
+    for shard in (path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json"):
+        other = tmp_path / "twin.zarr" / shard.relative_to(folder)
         # zarr-python lays inner chunks in Morton order, this project in C order; the index says where they are.
         assert other.stat().st_size == shard.stat().st_size
         other.write_bytes(shard.read_bytes())
@@ -99,9 +100,9 @@ def test_the_record_means_done_not_the_file(make_writer: Any, fill: Any) -> None
     (writer.path / "commits/2.json").unlink()
     (writer.path / "commits/3.json").write_text("{}")
     (writer.path / "commits/4.json").write_bytes((writer.path / "commits/5.json").read_bytes())
-    shard = writer.path / "data.zarr/features/c.5.0.0.0.0"
+    shard = writer.path / "data.zarr/features/c/5/0/0/0/0"
     shard.write_bytes(shard.read_bytes()[:-1])
-    (writer.path / "data.zarr/features/c.6.0.0.0.0").unlink()
+    (writer.path / "data.zarr/features/c/6/0/0/0/0").unlink()
     assert writer.missing_shards() == [2, 3, 4, 5, 6]
     with pytest.raises(IncompleteStoreError, match=r"5 of 7 shards are missing, the first is 2"):
         writer.finalize()
@@ -171,7 +172,7 @@ def test_values_beyond_float16_are_named(make_writer: Any) -> None:
     with pytest.raises(NonFiniteError, match=r"row 13, view 1, channel 2.*70000.*65504.*float32"):
         writer.write_shard(1, {"features": values})
     assert 1 in writer.missing_shards()
-    assert not (writer.path / "data.zarr/features/c.1.0.0.0.0").exists()
+    assert not (writer.path / "data.zarr/features/c/1/0/0/0/0").exists()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -1,0 +1,133 @@
+"""Small stores of every kind with their values, a file server with byte ranges, and the table of what reads what."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stores import ArraySpec, Store, StoreWriter, new_index
+from stores.care import pack
+
+ROWS, VIEWS, SHARD = 11, 2, 4
+GRID = (3, 2, 8)
+STORES: dict[str, tuple[str, list[ArraySpec]]] = {
+    "features float16": ("features", [ArraySpec("features", GRID), ArraySpec("pixels", (6, 4, 3), "uint8")]),
+    "features float32": ("features", [ArraySpec("features", GRID, "float32")]),
+    "features bfloat16": ("features", [ArraySpec("features", GRID, "bfloat16")]),
+    "features int8": ("features", [ArraySpec("features", GRID, "int8"), ArraySpec("pixels", (6, 4, 3), "uint8")]),
+    "latents": ("latents", [ArraySpec("latents", GRID)]),
+    "text": (
+        "text",
+        [ArraySpec("states", (5, 8)), ArraySpec("length", (1,), "uint8"), ArraySpec("pooled", (6,))],
+    ),
+    "samples": ("samples", [ArraySpec("pixels", (6, 4, 3), "uint8"), ArraySpec("latents", GRID, "float32")]),
+}
+ARCHIVED = ("features float16", "features int8", "text")
+NAMES = [*STORES, *(f"archive of {name}" for name in ARCHIVED)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A folder of plain Zarr, and what each of its arrays holds as stored (rows, views, ...)."""
+
+    name: str
+    folder: Path
+    arrays: dict[str, np.ndarray]
+    store: Store
+
+
+def check(case: Case, part: str, found: Any) -> None:
+    """Every bit as it was stored, fill values of rejected rows included."""
+    expected, values = case.arrays[part], np.ascontiguousarray(found)
+    assert values.dtype == expected.dtype
+    assert values.shape == expected.shape
+    assert values.tobytes() == expected.tobytes()
+
+
+def write(root: Path, name: str) -> Store:
+    kind, specs = STORES[name]
+    index = new_index([f"image-{row:02d}" for row in range(ROWS)], label=[row % 3 for row in range(ROWS)])
+    writer = StoreWriter.create(root, kind, name.replace(" ", "-"), specs, index, {}, views=VIEWS, rows_per_shard=SHARD)
+    random = np.random.default_rng(0)
+    for shard in writer.missing_shards():
+        rows = writer.shard_rows(shard)
+        arrays = {spec.name: random.standard_normal((len(rows), VIEWS, *spec.row_shape), "f4") for spec in specs}
+        arrays |= {
+            spec.name: random.integers(256, size=arrays[spec.name].shape, dtype="u1")
+            for spec in specs
+            if spec.dtype == "uint8"
+        }
+        writer.write_shard(shard, arrays, {5: "broken"} if 5 in rows else None)
+    return writer.finalize(0.2)
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    root = tmp_path_factory.mktemp("interop")
+    found = {}
+    for name in STORES:
+        store = write(root, name)
+        stored = {part.name: store.read_stored(part, np.arange(ROWS)) for part in store.manifest.parts}
+        found[name] = Case(name, store.path / "data.zarr", stored, store)
+    for name in ARCHIVED:
+        case, folder = found[name], root / f"archive-{name.replace(' ', '-')}"
+        pack(case.store, folder)
+        found[f"archive of {name}"] = Case(f"archive of {name}", folder / "data.zarr", case.arrays, case.store)
+    return found
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
+    return cases[request.param]
+
+
+class _Ranges(SimpleHTTPRequestHandler):
+    """Files with byte ranges, as object stores and web servers have them."""
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+    def send_head(self) -> Any:
+        file = Path(self.translate_path(self.path))
+        if not file.is_file():
+            self.send_error(404)
+            return None
+        size = file.stat().st_size
+        first, _, last = (self.headers.get("Range") or f"bytes=0-{size - 1}").removeprefix("bytes=").partition("-")
+        start = int(first) if first else size - int(last)
+        stop = min(int(last) + 1, size) if first and last else size
+        self.send_response(206 if "Range" in self.headers else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(stop - start))
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.end_headers()
+        opened = file.open("rb")
+        opened.seek(start)
+        self.remaining = stop - start
+        return opened
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        outputfile.write(source.read(self.remaining))
+
+
+@pytest.fixture(scope="session")
+def http(cases: dict[str, Case]) -> Iterator[str]:
+    """The URL of a server on loopback of the stores' folder."""
+    root = cases["latents"].folder.parents[1]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *words: _Ranges(*words, directory=str(root)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def case_url(case: Case, http: str) -> str:
+    return f"{http}/{case.folder.parent.name}/{case.folder.name}"
