@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import posixpath
+import re
+import sys
 from dataclasses import replace
 from functools import cached_property
 
@@ -14,6 +16,8 @@ from stores.sources.layouts.siblings import SiblingFiles
 from stores.sources.layouts.table import TableLayout
 from stores.sources.summary import DataWarning
 
+HEAD_BYTES = 4096
+
 
 class ClassFolders(Layout):
     """The first folder below wrappers and splits is the class (ImageNet, Imagenette, CUB, …)."""
@@ -23,7 +27,10 @@ class ClassFolders(Layout):
 
     def recognize(self) -> int:
         labels = {name: label for name in self.tree.images if (label := self._class(name)) is not None}
-        return 0 if self._are_shards(set(labels.values())) else len(labels)
+        names = set(labels.values())
+        return (
+            0 if self._are_shards(names) or self._are_ranges(labels) or self._is_one_of_images(names) else len(labels)
+        )
 
     def list_images(self) -> Reading:
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
@@ -48,6 +55,37 @@ class ClassFolders(Layout):
         if any(f"{name}.parquet" in tables or f"{name}_stats.json" in tables for name in names):
             return True
         return bool(SiblingFiles(self.tree.files, self.tree.images, self.tree.in_archives).by_stem)
+
+    def _are_ranges(self, labels: dict[str, str]) -> bool:
+        """Whether folders are numbered as the images in them are (FFHQ's 00000, 01000, …)."""
+        folders = sorted(set(labels.values()))
+        if len(folders) < 2 or not all(name.isdecimal() for name in folders) or not folders[0].startswith("00"):
+            return False
+        if len({len(name) for name in folders}) > 1:
+            return False
+        ends = dict(zip(folders, [*map(int, folders[1:]), sys.maxsize], strict=True))
+        stems = ((posixpath.splitext(posixpath.basename(name))[0], folder) for name, folder in labels.items())
+        return all(
+            stem.isdecimal()
+            and int(folder) <= int(stem)
+            and (ends[folder] is None or int(stem) < int(ends[folder] or 0))
+            for stem, folder in stems
+        )
+
+    def _is_one_of_images(self, names: set[str]) -> bool:
+        """Whether all images lie in one folder and a text beside it names them (CelebA's lists of attributes)."""
+        if len(names) != 1 or self.tree.in_archives:
+            return False
+        images = {posixpath.basename(name) for name in self.tree.images}
+        stems = {posixpath.splitext(name)[0] for name in images}
+        folders = {posixpath.dirname(name) for name in self.tree.images}
+        for name, file in self.tree.files.items():
+            if name.lower().endswith((".txt", ".csv")) and posixpath.dirname(name) not in folders and file.num_bytes:
+                with self.tree.open(name) as opened:
+                    words = re.split(r"[\s,;|]+", opened.read(HEAD_BYTES).decode("utf-8", errors="replace"))
+                if len([word for word in words if word in images or word in stems]) > 1:
+                    return True
+        return False
 
     @cached_property
     def folders(self) -> FolderMeaning:

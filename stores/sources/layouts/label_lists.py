@@ -6,6 +6,7 @@ import posixpath
 import re
 from functools import cached_property
 
+from stores.sources.fields.splits import NUMBERED, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import SourceError
 from stores.sources.summary import TableUse
@@ -28,19 +29,39 @@ class LabelLists(Layout):
     description = "a text file with a file name and a label on each line"
 
     def recognize(self) -> int:
-        return max((len(labels) for labels in self._lists.values()), default=0)
+        return max((len(labels) for labels in (*self._labels.values(), *self._partitions.values())), default=0)
 
     def list_images(self) -> Reading:
-        path = max(self._lists, key=lambda name: (len(self._lists[name]), name), default=None)
-        if path is None:
+        path, partition = self._longest(self._labels), self._longest(self._partitions)
+        if path is None and partition is None:
             raise SourceError(
                 f"{self.tree.where}: expected a text file with a file name and a label on each line; received none; "
                 "choose another layout"
             )
-        labels = self._lists[path]
-        rows = [ImageRow(name, labels.get(name)) for name in self.tree.images]
-        use = TableUse(path, ["file", "label"], {"file": ["file"], "label": ["label"]}, len(labels), len(labels))
-        return Reading(rows, used={path}, tables=[use])
+        labels, splits = self._labels.get(path or "", {}), self._partitions.get(partition or "", {})
+        rows = [ImageRow(name, labels.get(name), split=NUMBERED.get(splits.get(name, ""))) for name in self.tree.images]
+        named = [(path, "label", labels), (partition, "split", splits)]
+        uses = [
+            TableUse(one, ["file", role], {"file": ["file"], role: [role]}, len(values), len(values))
+            for one, role, values in named
+            if one
+        ]
+        return Reading(rows, used={use.path for use in uses}, tables=uses)
+
+    @staticmethod
+    def _longest(lists: dict[str, dict[str, str]]) -> str | None:
+        return max(lists, key=lambda name: (len(lists[name]), name), default=None)
+
+    @cached_property
+    def _partitions(self) -> dict[str, dict[str, str]]:
+        """Lists that give the split by a number, as CelebA's list_eval_partition.txt does."""
+        return {name: values for name, values in self._lists.items() if _is_partition(name, values)}
+
+    @cached_property
+    def _labels(self) -> dict[str, dict[str, str]]:
+        """The other lists, without those of one class against all others (1 and -1), as PASCAL VOC has them."""
+        lists = {name: values for name, values in self._lists.items() if name not in self._partitions}
+        return {name: values for name, values in lists.items() if not _is_one_against_all(set(values.values()))}
 
     @cached_property
     def refused(self) -> dict[str, str]:
@@ -78,6 +99,15 @@ class LabelLists(Layout):
     @cached_property
     def _images(self) -> ImageIndex:
         return ImageIndex(self.tree.images, lambda name: None)
+
+
+def _is_partition(name: str, values: dict[str, str]) -> bool:
+    words = set(words_of(posixpath.basename(name)))
+    return bool(words & {"partition", "split", "splits"}) and set(values.values()) <= NUMBERED.keys()
+
+
+def _is_one_against_all(values: set[str]) -> bool:
+    return "-1" in values and values <= {"-1", "0", "1", "+1"}
 
 
 def _is_pair(line: list[str]) -> bool:
