@@ -70,6 +70,53 @@ def test_the_fast_tier_leaves_out_marks_and_fixtures(pytester):
     result.assert_outcomes(passed=1, deselected=3)
 
 
+def test_the_fast_tier_leaves_out_what_names_something_costly(pytester):
+    pytester.makepyfile("""
+        import subprocess
+        import pytest
+        from hypothesis.stateful import RuleBasedStateMachine, rule
+
+        def helper():
+            subprocess.run(["no such command"])
+
+        @pytest.fixture
+        def started():
+            helper()
+
+        def test_by_a_helper():
+            helper()
+
+        def test_by_a_fixture(started):
+            pass
+
+        def test_inside_a_function():
+            (lambda: subprocess.run(["no such command"]))()
+
+        class Machine(RuleBasedStateMachine):
+            @rule()
+            def step(self):
+                raise AssertionError
+
+        TestMachine = Machine.TestCase
+
+        def test_light():
+            pass
+    """)
+    result = pytester.runpytest_inprocess("-p", "fast_tier", "--fast")
+    result.assert_outcomes(passed=1, deselected=4)
+
+
+def test_the_fast_tier_keeps_tests_of_each_package(pytester):
+    pytester.makeini("[pytest]\nmarkers =\n  heavy: heavy\naddopts = --import-mode=importlib")
+    for package, body in (("fae", "pytestmark = pytest.mark.heavy"), ("stores", "")):
+        folder = pytester.path / "tests" / package
+        folder.mkdir(parents=True)
+        (folder / "test_it.py").write_text(f"import pytest\n{body}\ndef test_it():\n    pass\n")
+    result = pytester.runpytest_inprocess("-p", "fast_tier", "--fast", "tests")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*expected some test of each package; received none of fae"])
+
+
 @pytest.fixture
 def server(process_server):
     yield process_server

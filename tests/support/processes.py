@@ -104,11 +104,13 @@ class ProcessServer:
 
     def __init__(self, folder: Path) -> None:
         self._address, self._started = str(folder / "socket"), []
+        # Torch reads it once; whoever wants it sets it in a process of its own.
+        environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
         self._server = subprocess.Popen(
             [sys.executable, str(SERVER), self._address, *LIBRARIES],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            env=environment | {"PYTHONPATH": str(PROJECT)},
         )
         assert self._server.stdout
         assert self._server.stdout.readline() == b"listening\n"

@@ -1,7 +1,4 @@
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -242,17 +239,11 @@ def test_half_precision_trains_too(make):
     assert decoder.final_layer.weight.grad is not None
 
 
-@pytest.mark.heavy
-def test_ranks_keep_one_discriminator(tmp_path):
+def test_ranks_keep_one_discriminator(tmp_path, processes):
     script = Path(__file__).with_name("adversary_rank.py")
-    environment = {**os.environ, "PYTHONPATH": str(script.parents[3])}
-    ranks = [
-        subprocess.Popen([sys.executable, script, str(rank), tmp_path], env=environment, stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
+    ranks = [processes.start(script.read_text(), rank, tmp_path) for rank in range(2)]
     for process in ranks:
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors.decode()
+        assert process.wait() == 0, process.stderr
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     module = runpy.run_path(str(script))
     alone = module["judge"]()

@@ -47,6 +47,12 @@ def features(tmp_path_factory):
     return writer.finalize()
 
 
+@pytest.fixture(scope="module")
+def undisturbed(features, tmp_path_factory):
+    """A run with the discriminator, from its first step to its last without a stop."""
+    return train_decoder(tmp_path_factory.mktemp("a"), "d", features, None, CONFIG, RUNTIME, lambda *_: None)
+
+
 def stop_at(step):
     def on_progress(done, total, facts):
         if done == step:
@@ -60,23 +66,21 @@ def newest(run):
     return {file.name: load_file(file) for file in folder.glob("*.safetensors")}
 
 
-def test_resuming_restores_the_discriminator_too(features, tmp_path):
-    whole = train_decoder(tmp_path / "a", "d", features, None, CONFIG, RUNTIME, lambda *_: None)
+def test_resuming_restores_the_discriminator_too(features, undisturbed, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_decoder(tmp_path / "b", "d", features, None, CONFIG, RUNTIME, stop_at(4))
     resumed = train_decoder(tmp_path / "b", "d", features, None, CONFIG, RUNTIME, lambda *_: None)
-    assert resumed.weights_sha256 == whole.weights_sha256
-    first, second = newest(whole), newest(resumed)
+    assert resumed.weights_sha256 == undisturbed.weights_sha256
+    first, second = newest(undisturbed), newest(resumed)
     assert "adversary.safetensors" in first
     for name, tensors in first.items():
         assert all(value.equal(second[name][key]) for key, value in tensors.items()), name
 
 
-def test_the_adversary_changes_the_decoder(features, tmp_path):
+def test_the_adversary_changes_the_decoder(features, undisturbed, tmp_path):
     plain = replace(CONFIG, discriminator="none")
-    judged = train_decoder(tmp_path, "judged", features, None, CONFIG, RUNTIME, lambda *_: None)
     alone = train_decoder(tmp_path, "alone", features, None, plain, RUNTIME, lambda *_: None)
-    assert judged.weights_sha256 != alone.weights_sha256
+    assert undisturbed.weights_sha256 != alone.weights_sha256
 
 
 @pytest.mark.slow  # half a minute of code generation

@@ -22,6 +22,8 @@ from pipeline.drawing.figures import DPI
 from pipeline.evaluation import probing
 from stores import ArraySpec, Store, StoreWriter, new_index, open_store
 
+pytestmark = pytest.mark.heavy
+
 SVG = "{http://www.w3.org/2000/svg}"
 ROWS, CLASSES, GRID, CHANNELS, SIDE = 48, 8, 4, 16, 32
 

@@ -57,7 +57,7 @@ RECIPES = st.builds(
 
 
 @pytest.mark.heavy
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)  # each has every setting of every section
 @given(RECIPES)
 def test_what_is_dumped_is_read_back(recipe):
     assert parse_recipe(dump(recipe)) == recipe
