@@ -165,6 +165,10 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     def _make_encoder(self) -> nn.Module:
         c = self.config
         _check_choice("encoder", c.encoder, ("attention", "linear", "transformer-6", "none", "pca"))
+        if c.encoder == "none" and c.latent_norm != "none":
+            raise ValueError(
+                "latent_norm: expected none with encoder 'none', whose latents are the features themselves"
+            )
         if c.encoder == "none":
             if c.latent_channels != c.feature_dim:
                 raise ValueError(

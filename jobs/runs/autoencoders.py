@@ -57,7 +57,7 @@ def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> Fe
         activation=config.activation,
         decoder_depth=config.decoder_depth,
         feature_norm=config.feature_norm,
-        latent_norm=config.of_objective("latent_norm"),
+        latent_norm="none" if config.encoder == "pca" else config.of_objective("latent_norm"),
     )
     return model
 

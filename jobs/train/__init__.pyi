@@ -11,6 +11,7 @@ from .generator import load_generator as load_generator
 from .generator import train_generator as train_generator
 from .latent_colors import color_cells as color_cells
 from .latent_colors import colors_of as colors_of
+from .objective_notes import autoencoder_notes as autoencoder_notes
 from .objective_notes import method_notes as method_notes
 from .pixel_decoder import decoder_stages as decoder_stages
 from .pixel_decoder import new_decoder as new_decoder

@@ -9,11 +9,18 @@ from torch import nn
 from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Generator, early_block
 from jobs.config import GeneratorConfig
 from jobs.loop import Losses, Trainer
+from jobs.runs import resolve_reference
+from jobs.train.families import FAMILIES
 from stores import Store, open_store
 
 FEATURES = "features"
 # In the averages and checkpoints of a training, not in the model that is saved.
 PREFIX = "alignment."
+
+
+def aligns(config: GeneratorConfig) -> bool:
+    """Whether the settings align a generator of a family that has tokens to align."""
+    return config.alignment != "none" and "alignment" in FAMILIES[config.model].settings
 
 
 def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
@@ -22,16 +29,17 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
     Raises:
         ValueError: latents of no feature store, one that is not there any more or has changed, or captions beside.
     """
-    if config.alignment == "none":
+    if not aligns(config):
         return None
     if config.condition == "text":
         raise ValueError(
             f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
             "of captions, whose batches have two stores already; set generator.alignment none"
         )
-    place = latents.attributes.get("features")
-    if place is None:
+    reference = latents.attributes.get("features")
+    if reference is None:
         raise ValueError(f"{latents.url}: expected latents with their feature store for alignment; received none")
+    place = str(resolve_reference(latents.url, reference))
     if "://" not in place and not Path(place).exists():
         raise ValueError(
             f"{latents.url}: expected its feature store at {place}; it is not there; put it back, or set "
@@ -45,7 +53,7 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
 
 def alignment_ingredients(latents: Store, config: GeneratorConfig) -> dict[str, Any]:
     """What alignment adds to that which decides the weights."""
-    if config.alignment == "none":
+    if not aligns(config):
         return {}
     return {"features_content_id": latents.manifest.ingredients.get("features_content_id")}
 

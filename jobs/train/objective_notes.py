@@ -1,8 +1,8 @@
-"""What a person should know of a generator's objective before hours of training."""
+"""What a person should know of an objective before hours of training."""
 
 from dataclasses import fields
 
-from jobs.config import GeneratorConfig
+from jobs.config import PIXEL_VAE, AutoencoderConfig, GeneratorConfig
 from jobs.train.families import FAMILIES
 
 DEFAULTS = GeneratorConfig()
@@ -25,3 +25,15 @@ def method_notes(config: GeneratorConfig) -> list[str]:
             "logit-normal times 3 to 11); set generator.time_distribution logit-normal"
         )
     return notes
+
+
+def autoencoder_notes(config: AutoencoderConfig) -> list[str]:
+    """Settings of the objective that this autoencoder does not read."""
+    plain = AutoencoderConfig()
+    if config.encoder in ("pca", PIXEL_VAE):
+        names = ("objective", "latent_norm", "latent_noise_std", *(f"{name}_weight" for name in config.term_weights))
+        changed = [name for name in names if getattr(config, name) != getattr(plain, name)]
+        return [f"autoencoder.{name} is not used with encoder {config.encoder}" for name in changed]
+    if config.of_objective("latent_norm") == "rms" and config.kl_weight != plain.kl_weight:
+        return ["autoencoder.kl_weight is not used: latents of unit root mean square have no variance and no KL"]
+    return []

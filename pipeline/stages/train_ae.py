@@ -14,10 +14,12 @@ class TrainAutoencoder(RunStage):
 
     def job(self, context: StageContext, features: Store) -> Job[RunFolder]:
         """Train on the features alone."""
-        from jobs.train import autoencoder_ingredients, train_autoencoder
+        from jobs.train import autoencoder_ingredients, autoencoder_notes, train_autoencoder
 
         root, recipe = context.root, context.recipe
         config, name = recipe.autoencoder, recipe.name
+        for note in autoencoder_notes(config):
+            context.output.say(f"{self.name}: {note}")
         artifact = RunArtifact(root, self.spec.makes, name, autoencoder_ingredients(features, config))
         return Job(
             [artifact],

@@ -87,6 +87,27 @@ def test_a_folder_keeps_what_the_model_predicts(tmp_path):
     assert float((latents - velocity).abs().max()) > 0.1
 
 
+def test_a_folder_keeps_the_head_for_internal_guidance(tmp_path):
+    plain, autoencoder, decoder = parts()
+    torch.manual_seed(1)
+    model = LightningDiT(4, (2, 2), 3, 32, 2, 2, internal_guidance_depth=1)
+    for value in model.parameters():
+        if value.requires_grad:
+            torch.nn.init.normal_(value, std=0.2)
+    generator = DiffusionGenerator(model, Transport(), plain.latent_mean, plain.latent_std).eval()
+    FAEPipeline.from_parts(generator, autoencoder, decoder).save_pretrained(tmp_path)
+    loaded = quiet(FAEPipeline.from_pretrained(tmp_path))
+    interval = (GuidanceInterval(1.0, 0.1, 1.8),)
+    conditions = generator.classes(torch.tensor([0, 1]))
+    expected = generator.sample(conditions, [7, 8], steps=STEPS, internal_guidance=interval)
+    settings = {"seeds": [7, 8], "output_type": "latent"}
+    latents = run(loaded, [0, 1], internal_guidance_scale=1.8, **settings)
+    torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+    assert float((latents - run(loaded, [0, 1], **settings)).abs().max()) > 1e-3
+    with pytest.raises(ValueError, match="this model has no head for internal guidance"):
+        run(quiet(FAEPipeline.from_parts(*parts())), [0], internal_guidance_scale=1.8)
+
+
 def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
     generator, autoencoder, decoder = parts()
     torch.manual_seed(0)

@@ -225,3 +225,8 @@ def test_noise_has_a_deviation_of_its_own_for_each_image_and_angles_give_rebuilt
     moved = [float((other - plain).detach().square().mean()) for other in (noised, half, far)]
     assert moved[0] > 0
     assert moved[1] < moved[2]
+
+
+def test_features_that_are_the_latents_have_no_norm_of_their_own():
+    with pytest.raises(ValueError, match="latent_norm: expected none with encoder 'none'"):
+        FeatureAutoencoder(64, 64, (2, 2), encoder="none", decoder_depth=1, latent_norm="rms")

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.config.stages import GeneratorConfig, RuntimeConfig
+from jobs.config.stages import GeneratorConfig, RuntimeConfig, SampleConfig
 from jobs.runs.metrics_log import read_metrics
+from jobs.runs.run_folder import Models
+from jobs.sampling.sample_plan import plan_samples
 from jobs.train.families import FAMILIES
 from jobs.train.generator import build_generator, generator_ingredients, load_generator, train_generator
 from stores import ArraySpec, StoreWriter, new_index
@@ -83,3 +85,19 @@ def test_a_flow_can_be_spread_over_ranks(latents, loss_over_ranks):
     batch = {"latents": torch.randn(2, GRID, GRID, CHANNELS), "label": torch.tensor([0, 2])}
     expected = generator.loss(batch, torch.Generator().manual_seed(0))["loss"]
     torch.testing.assert_close(loss_over_ranks(generator, batch), expected)
+
+
+def test_a_generator_with_a_head_is_guided_by_it_and_one_without_is_refused(latents, tmp_path):
+    small = GeneratorConfig(size="tiny", steps=2, batch_size=4, warmup_steps=0, precision="fp32")
+    runs = {}
+    for name, weight in (("plain", 0.0), ("headed", 0.5)):
+        config = replace(small, internal_guidance_weight=weight)
+        runtime = RuntimeConfig(threads=1, device="cpu")
+        runs[name] = train_generator(tmp_path, name, latents, config, runtime, lambda *_: None)
+    assert runs["headed"].model_config()["internal_guidance_depth"] == 2
+    assert runs["plain"].model_config()["internal_guidance_depth"] is None
+    assert "internal_guidance_weight" not in runs["plain"].record.ingredients["generator"]
+    guided = SampleConfig(num=2, internal_guidance_scale=1.5)
+    assert len(plan_samples(guided, Models(runs["headed"], runs["headed"], None, None)).seeds) == 2
+    with pytest.raises(ValueError, match="internal_guidance_scale: expected a generator with a head for it"):
+        plan_samples(guided, Models(runs["plain"], runs["plain"], None, None))
