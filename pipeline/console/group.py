@@ -1,10 +1,13 @@
 """The frame of the command line: commands in pipeline order, help under headings, and one place where errors end."""
 
+import atexit
 import functools
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -40,6 +43,21 @@ class FaeCommand(click.Command):
                 formatter.write_dl(records)
 
 
+class _LastExit:
+    """Ends the process with `code` when it is called; does nothing while there is none."""
+
+    code: int | None = None
+
+    def __call__(self) -> None:
+        if self.code is None:
+            return
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+                stream.flush()
+        os._exit(self.code)
+
+
 class FaeGroup(click.Group):
     """A group that lists commands in the order in which they were added and turns every error into an exit code.
 
@@ -56,14 +74,20 @@ class FaeGroup(click.Group):
         super().__init__(*args, **attributes)
 
     def __call__(self, *args: Any, **extra: Any) -> Any:
-        """The command of a process: after Ctrl-C it ends at once, whatever its threads still do."""
+        """The command of a process, which ends with it, whatever its threads still do; after Ctrl-C it ends at once.
+
+        Python ends a daemon thread at the moment at which it wants to go on, and where this is inside of torch the
+        process aborts (`terminate called without an active exception`, exit code 134), all work done. So the process
+        ends after the exit functions of the libraries, and before Python takes its threads apart.
+        """
+        last = _LastExit()
+        atexit.register(last)  # the first that is registered is the last that is called
         try:
             return self.main(*args, **extra)
         except SystemExit as end:
+            last.code = end.code if isinstance(end.code, int) else None
             if end.code == INTERRUPTED:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(INTERRUPTED)
+                last()
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -135,3 +135,28 @@ def test_ctrl_c_ends_a_process_with_130():
     assert child.returncode == 130
     assert "stopped: nothing that is done is lost" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.heavy
+def test_a_daemon_thread_inside_of_torch_does_not_abort_the_end_of_a_process(tmp_path):
+    """Without the group's own end Python ends such a thread by unwinding C++ frames: exit code 134, 24 times of 24."""
+    code = (
+        "import runpy, tempfile, threading, time\n"
+        f"main = runpy.run_path({str(SAMPLE)!r})['main']\n"
+        "@main.command()\n"
+        "def busy():\n"
+        "    import torch\n"
+        f"    main.kept = tempfile.TemporaryDirectory(dir={str(tmp_path)!r})\n"
+        "    def work():\n"
+        "        while True:\n"
+        "            torch.ones(1000).sum().item()\n"
+        "    for _ in range(2):\n"
+        "        threading.Thread(target=work, daemon=True).start()\n"
+        "    time.sleep(0.1)\n"
+        "    print('done')\n"
+        "    return 3\n"
+        "main(['busy'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=300)
+    assert (done.returncode, done.stdout) == (3, "done\n"), done.stderr
+    assert not list(tmp_path.iterdir()), "exit functions of libraries were not called"
