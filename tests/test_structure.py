@@ -1,6 +1,9 @@
 """The packages and their sub-packages import in one direction and through doors; nothing unsafe is committed."""
 
 import ast
+import io
+import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -125,6 +128,23 @@ def test_a_class_name_is_used_once():
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name.lstrip("_"), []).append(f"{module}:{node.lineno}")
     assert not (twice := {name: found for name, found in places.items() if len(found) > 1}), twice
+
+
+# Words that had a second name in the field, or several meanings here: image, stats, orphan, backup, repair, condition, …
+RETIRED = (
+    "crew donor filler keeper laps leftover leftovers ledger mend mends paint painter paints picture pictures showcase "
+    "showings spare stillborn strangers survey tally told twin twins"
+)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_retired_words_do_not_come_back_in_names(package):
+    retired = set(RETIRED.split())
+    for file in files_of(package):
+        for token in tokenize.generate_tokens(io.StringIO(file.read_text()).readline):
+            if token.type == tokenize.NAME:
+                words = {word.lower() for word in re.findall("[A-Z]?[a-z]+", token.string)}
+                assert not words & retired, f"{file.relative_to(ROOT)}:{token.start[0]}: {token.string}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

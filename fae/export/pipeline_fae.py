@@ -193,7 +193,7 @@ class FAEPipeline(DiffusionPipeline):
             x = self.transformer.generate(x, conditions.inputs, intervals)
         else:
             x = self._solve(x, conditions, (intervals, internal), num_inference_steps, callback_on_step_end)
-        images = self._paint(x, output_type)
+        images = self._to_images(x, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
@@ -272,7 +272,7 @@ class FAEPipeline(DiffusionPipeline):
         seeds = image_seeds(count, generator, seeds)
         return seeded_noise(seeds, (*self.transformer.grid, self.transformer.in_channels))
 
-    def _paint(self, x: torch.Tensor, output_type: str) -> Any:
+    def _to_images(self, x: torch.Tensor, output_type: str) -> Any:
         latents = x * self.autoencoder.latent_std.float() + self.autoencoder.latent_mean.float()
         if output_type == "latent":
             return latents

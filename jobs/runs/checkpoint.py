@@ -115,8 +115,8 @@ def _loss_of(checkpoint: Path) -> float | None:
 def sweep(folder: Path) -> None:
     """Remove what interrupted writes left behind; only when nobody writes there."""
     complete = set(checkpoints(folder))
-    for leftover in [*folder.glob(".tmp-*"), *(path for path in folder.glob("step-*") if path not in complete)]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    for orphan in [*folder.glob(".tmp-*"), *(path for path in folder.glob("step-*") if path not in complete)]:
+        shutil.rmtree(orphan, ignore_errors=True)
 
 
 def load_newest(folder: Path, device: torch.device) -> tuple[dict[str, Tensors], dict[str, Any]] | None:

@@ -130,7 +130,7 @@ def _save_images(folder: Path, made: SampledBatch, plan: SamplePlan, first: int)
 
 
 def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
-    """Paint the latents that train-gen saved as previews and that have no image yet; returns the new files."""
+    """Decode the latents that train-gen saved as previews and that have no image yet; returns the new files."""
     folder = models.generator.path / "previews"
     waiting = [file for file in sorted(folder.glob("step-*.safetensors")) if not file.with_suffix(".png").exists()]
     if not waiting:

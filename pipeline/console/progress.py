@@ -22,7 +22,7 @@ LINE_SECONDS = 10.0
 NOTIFY_SECONDS = 1.0
 
 Record = dict[str, Any]
-# Is told a record at most once a second, and a last one whose "state" is not "running".
+# Receives a record at most once a second, and a last one whose "state" is not "running".
 Watcher = Callable[[Record], None]
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
 

@@ -29,7 +29,7 @@ from stores.format import MANIFEST
 from stores.sources import open_source
 
 # What samples were made with, as it is listed beside their metrics.
-TOLD = ("labels", "seed", "weights", "steps", "solver", "guidance_scale", "guidance_interval")
+NAMED_SETTINGS = ("labels", "seed", "weights", "steps", "solver", "guidance_scale", "guidance_interval")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class EvaluatedSet:
             return f"{self.location}: statistics only, provenance {'recorded' if self.size else 'not recorded'}"
         parts = [f"{self.images.total:,} images of {self.images.size} px"]
         sampled = self.made_by.get("sample", {})
-        parts += [f"{name} {sampled[name]}" for name in TOLD if name in sampled]
+        parts += [f"{name} {sampled[name]}" for name in NAMED_SETTINGS if name in sampled]
         return f"{self.location}: {', '.join(parts)}"
 
 

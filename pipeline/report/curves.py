@@ -42,15 +42,15 @@ def training_curves(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     return plots
 
 
-def channel_curves(survey: Mapping[str, Any]) -> dict[str, Any]:
-    """Plots of an array's survey: deviation and mean of each channel, and the covariance's spectrum."""
-    channels = list(range(survey["channels"]))
+def channel_curves(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Plots of an array's statistics: deviation and mean of each channel, and the covariance's spectrum."""
+    channels = list(range(stats["channels"]))
     return {
         "mean and deviation of each channel": curve(
-            {"deviation": (channels, survey["std"]), "mean": (channels, survey["mean"])}, "channel", "value"
+            {"deviation": (channels, stats["std"]), "mean": (channels, stats["mean"])}, "channel", "value"
         ),
         "spectrum of the covariance over channels": curve(
-            {"eigenvalue": (channels, survey["spectrum"])}, "component", "eigenvalue", log=True
+            {"eigenvalue": (channels, stats["spectrum"])}, "component", "eigenvalue", log=True
         ),
     }
 

@@ -41,7 +41,7 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Paints and collects the images of one subject; each section is there when its models and stores are."""
+    """Decodes and collects the images of one subject; each section is there when its models and stores are."""
 
     root: Path
     subject: Subject

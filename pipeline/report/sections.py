@@ -72,7 +72,7 @@ class Sections:
     def _latents(self) -> list[Section]:
         made = []
         for store in {store.path: store for s in self.subjects if (store := s.latents) is not None}.values():
-            found = self._survey(store, "latents")
+            found = self._stats(store, "latents")
             note = (
                 f"{found['rows']:,} rows, {found['tokens']:,} tokens; effective rank {found['effective_rank']:.2f} of "
                 f"{found['channels']} channels; 99 % of the variance in {found['channels_for_99_percent']}."
@@ -81,7 +81,7 @@ class Sections:
             made.append(self._plotted(f"Latents of {Path(store.path).name}", named, note))
         return made
 
-    def _survey(self, store: Store, name: str) -> dict[str, Any]:
+    def _stats(self, store: Store, name: str) -> dict[str, Any]:
         return read_stats(store, name) or compute_stats(store, name, StatsConfig(rows=STATS_ROWS))
 
     def _plotted(self, title: str, found: dict[str, Any], note: str) -> Section:

@@ -1,4 +1,4 @@
-"""Whether every byte of a store is what was written: shards, indexes, commit records, metadata, leftovers."""
+"""Whether every byte of a store is what was written: shards, indexes, commit records, metadata, orphans."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -63,7 +63,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class DataWarning:
-    """What looks wrong, and the `SourceOptions` field that mends it, or "path" where another path does.
+    """What looks wrong, and the `SourceOptions` field that repairs it, or "path" where another path does.
 
     Attributes:
         message: what was found, in one sentence.
