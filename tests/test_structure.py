@@ -130,7 +130,7 @@ def test_a_class_name_is_used_once():
     assert not (twice := {name: found for name, found in places.items() if len(found) > 1}), twice
 
 
-# Words that had a second name in the field, or several meanings here: image, stats, orphan, backup, repair, condition, …
+# Words that the field has another one for: image, stats, orphan, backup, repair, condition, decode, …
 RETIRED = (
     "crew donor filler keeper laps leftover leftovers ledger mend mends paint painter paints picture pictures showcase "
     "showings spare stillborn strangers survey tally told twin twins"
