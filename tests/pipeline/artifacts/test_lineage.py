@@ -59,20 +59,16 @@ def edit(file, **changes):
     file.write_text(json.dumps(record))
 
 
-def test_an_autoencoder_or_latents_that_changed_are_refused(world, world_copy):
-    root = world_copy("generators", "autoencoders")
+def test_an_autoencoder_or_latents_that_changed_are_refused(world_copy):
+    root = world_copy("generators", "autoencoders", "latents")
     generator = find_run(root, "generators", "tiny")
-    assert latents_of(generator).path == world.made.latents.path
+    latents = latents_of(generator)
+    assert latents.path.parent == root / "latents"
+    autoencoder = autoencoder_of(latents)
+    assert autoencoder.path.parent == root / "autoencoders"
     edit(generator.path / "run.json", ingredients={"latents_content_id": "0" * 64})
     with pytest.raises(StoreError, match="they have changed since"):
         latents_of(find_run(root, "generators", "tiny"))
-    autoencoder = find_run(root, "autoencoders", "tiny")
     edit(autoencoder.path / "run.json", weights_sha256="0" * 64)
-    latents = world.made.latents
-    attributes = dict(latents.attributes)
-    try:
-        latents.attributes["autoencoder"] = str(autoencoder.path)
-        with pytest.raises(RunError, match="its weights have changed since"):
-            autoencoder_of(latents)
-    finally:
-        latents.attributes.update(attributes)
+    with pytest.raises(RunError, match="its weights have changed since"):
+        autoencoder_of(latents)
