@@ -1,6 +1,6 @@
 from .blocks import Memory as Memory
 from .blocks import new_memory as new_memory
-from .finish import check_rejected as check_rejected
+from .finish import check_done as check_done
 from .finish import done_record as done_record
 from .finish import read_record as read_record
 from .finish import write_finished as write_finished

@@ -80,7 +80,7 @@ def write_finished(
         )
     records = [record for record in found if record is not None]
     rejected = {row: reason for record in records for row, reason in record.rejected.items()}
-    check_rejected(blobs.url, index, rejected, max_rejected)
+    _check_rejected(blobs.url, index, rejected, max_rejected)
     table = indexing.index_to_bytes(indexing.with_rejected(index, rejected))
     statistics = {
         spec.name: combine([record.sums[spec.name] for record in records]).to_json() for spec in manifest.arrays
@@ -94,7 +94,14 @@ def write_finished(
     return finished
 
 
-def check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rejected: float) -> None:
+def check_done(blobs: ByteStore, manifest: Manifest, index: pa.Table, max_rejected: float) -> None:
+    """Raise `TooManyRejectedError` when the shards that are done rejected more than that share of all rows."""
+    done = (done_record(blobs, manifest, shard) for shard in range(manifest.num_shards))
+    rejected = {row: reason for record in done if record for row, reason in record.rejected.items()}
+    _check_rejected(blobs.url, index, rejected, max_rejected)
+
+
+def _check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rejected: float) -> None:
     """Raise `TooManyRejectedError` when more than the share `max_rejected` of all rows, or all, were rejected."""
     if len(rejected) <= max_rejected * index.num_rows and len(rejected) < index.num_rows:
         return

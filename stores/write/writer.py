@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from stores.backends import ByteStore, Location, local_folder, open_bytestore
-from stores.core import Lease, Store, check_rejected, done_record, read_manifest, write_finished
+from stores.core import Lease, Store, check_done, done_record, read_manifest, write_finished
 from stores.format import (
     COMPLETE,
     INDEX,
@@ -212,14 +212,8 @@ class StoreWriter:
         return record
 
     def check_rejected(self, max_rejected: float) -> None:
-        """Judge the shards that are done, so that a long run whose images cannot be used ends early.
-
-        Raises:
-            TooManyRejectedError: more than the share `max_rejected` of all rows were rejected already.
-        """
-        done = (done_record(self.blobs, self.manifest, shard) for shard in range(self.num_shards))
-        rejected = {row: reason for record in done if record for row, reason in record.rejected.items()}
-        check_rejected(self.url, self.index, rejected, max_rejected)
+        """Raise `TooManyRejectedError` when the shards done so far rejected more than that share of all rows."""
+        check_done(self.blobs, self.manifest, self.index, max_rejected)
 
     def finalize(self, max_rejected: float = 0.01) -> Store:
         """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.

@@ -37,7 +37,7 @@ def plain_headers(descriptor: int, start: int, size: int) -> Iterator[Header]:
     Raises:
         UnusualTar: there is anything but regular files, folders, and records of times or long names.
     """
-    position, name, blocks = 0, None, _Blocks(descriptor, start, size)
+    position, name, blocks = 0, None, _HeaderBlocks(descriptor, start, size)
     while position != size:
         block = blocks.at(position)
         if block == ZEROS:
@@ -79,7 +79,7 @@ def _is_header(block: bytes) -> bool:
     return True
 
 
-class _Blocks:
+class _HeaderBlocks:
     """Blocks of a tar by their positions, which rise; where members are small, many come with one read."""
 
     def __init__(self, descriptor: int, start: int, size: int) -> None:

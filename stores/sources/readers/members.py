@@ -101,10 +101,10 @@ def _read_tar(file: IO[bytes], where: str, start: int, size: int) -> Contents:
             contents.put(name, Member(offset, num_bytes))
         return contents
     except UnusualTar:
-        return _UnusualTar(file, where, start, size).read()
+        return _TarPieces(file, where, start, size).read()
 
 
-class _UnusualTar:
+class _TarPieces:
     """A tar that tarfile reads, piece by piece between damaged places."""
 
     def __init__(self, file: IO[bytes], where: str, start: int, size: int) -> None:

@@ -37,7 +37,7 @@ OPENERS: dict[str, Callable[..., Any]] = {
     ".zst": _open_zstd,
     ".tzst": _open_zstd,
 }
-COPY_BYTES = 4 * 1024 * 1024
+READ_BYTES = 128 * 1024  # what a stream of damaged data would give is lost with the read that finds the damage
 DAMAGE_SUFFIX = ".damage"
 # Images hardly compress: what unpacks to so much more than it is fills the disk with something else.
 MAX_RATIO, FREE_BYTES = 100, 4 * 1024**3
@@ -113,7 +113,7 @@ def _copy(packed: Any, target: IO[bytes], path: Path) -> str | None:
     read, limit = getattr(packed, "read1", packed.read), _most_bytes(path)
     done, checked, damage = 0, 0, None
     try:
-        while data := read(COPY_BYTES):
+        while data := read(READ_BYTES):
             done += len(data)
             if done > limit:
                 raise SourceError(
