@@ -66,14 +66,14 @@ class ByteStore(ABC):
         """Remove the blob; removing a missing one is no error."""
 
     def discard(self, key: str) -> None:
-        """Remove whatever lies at a key that `keys` or `strangers` named, also one that `check_key` would refuse."""
+        """Remove what lies at a key that `keys` or `unexpected_keys` named, also one that `check_key` would refuse."""
         self.delete(key)
 
     def clear_place(self, key: str) -> None:
         """Make room for a blob where something else than a blob lies; blobs stay."""
         return
 
-    def strangers(self) -> list[str]:
+    def unexpected_keys(self) -> list[str]:
         """Names of what is no blob and no folder: links, pipes, devices."""
         return []
 

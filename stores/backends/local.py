@@ -109,7 +109,7 @@ class LocalByteStore(ByteStore):
         if path.is_symlink() or (path.exists() and not path.is_file()):
             self.discard(key)
 
-    def strangers(self) -> list[str]:
+    def unexpected_keys(self) -> list[str]:
         """Links, pipes, sockets and devices below the root."""
         found = (path for path in self.root.rglob("*") if path.is_symlink() or not (path.is_dir() or path.is_file()))
         return sorted(path.relative_to(self.root).as_posix() for path in found)

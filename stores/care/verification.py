@@ -159,7 +159,7 @@ def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[StorePro
             continue
         ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{backup}/"))
         yield StoreProblem(key, "expected no such file; it is not of this store", REMOVE if ours else None)
-    for key in blobs.strangers():
+    for key in blobs.unexpected_keys():
         if key not in known:
             yield StoreProblem(key, "expected files and folders alone inside a store; received something else", REMOVE)
     if not Lease(blobs).is_held():
