@@ -18,4 +18,5 @@ from .stages import EncodeConfig as EncodeConfig
 from .stages import ExtractConfig as ExtractConfig
 from .stages import SampleConfig as SampleConfig
 from .text import TextConfig as TextConfig
+from .training import AUTO as AUTO
 from .training import TrainConfig as TrainConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jobs.config.models import SIZES
 from jobs.config.settings import setting
-from jobs.config.training import TrainConfig
+from jobs.config.training import AUTO, TrainConfig
 
 PREDICTIONS = ("velocity", "x")
 
@@ -27,7 +27,13 @@ class GeneratorConfig(TrainConfig):
         choices=("auto", "class", "text", "none"),
         group="Model",
     )
-    size: str = setting("XL", "Size preset.", choices=SIZES, group="Model")
+    size: str = setting(
+        AUTO,
+        "Size preset; auto = by the number of training rows (tiny up to 2,000, XL above a million, as the paper), on "
+        "processors at most S.",
+        choices=(AUTO, *SIZES),
+        group="Model",
+    )
     shift: float = setting(
         0.4,
         "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).",

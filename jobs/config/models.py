@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.config.settings import setting
-from jobs.config.training import TrainConfig
+from jobs.config.training import AUTO, TrainConfig
 
 PIXEL_VAE = "pixel-vae"  # the setting autoencoder.encoder of an autoencoder that reads images and decodes to pixels
 SIZES = ("tiny", "S", "B", "L", "XL")
@@ -147,7 +147,13 @@ class AutoencoderConfig(TrainConfig):
 class DecoderConfig(TrainConfig):
     """The pixel decoder: `steps` on noised features, then `finetune_steps` on rebuilt ones."""
 
-    size: str = setting("L", "Size preset of the ViT.", choices=SIZES, group="Model")
+    size: str = setting(
+        AUTO,
+        "Size preset of the ViT; auto = by the number of training rows (tiny up to 2,000, L above 200,000: the paper) "
+        "and on processors at most S.",
+        choices=(AUTO, *SIZES),
+        group="Model",
+    )
     finetune_steps: int = setting(
         0,
         "Steps on rebuilt features x̂ (stage II), after --steps on noised ones; 0 = none.",

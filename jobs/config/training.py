@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jobs.config.settings import setting
 
+AUTO = "auto"  # a setting that is left open
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -13,7 +14,14 @@ class TrainConfig:
     """What every training loop shares."""
 
     steps: int = setting(1000, "Optimiser steps.", metavar="STEPS", low=1, group="Training")
-    batch_size: int = setting(256, "Rows in a global batch.", metavar="ROWS", low=1, group="Training")
+    batch_size: int | None = setting(
+        None,
+        "Rows in a global batch; auto = 256 on GPUs, 32 on processors, at most a quarter of the rows.",
+        metavar="ROWS|auto",
+        low=1,
+        group="Training",
+        absent=AUTO,
+    )
     accumulate: int = setting(
         1,
         "Equal parts of a batch whose gradients are added up one after the other: less memory, the same update.",
@@ -75,6 +83,13 @@ class TrainConfig:
         omit_default=True,
     )
     compile: bool = setting(False, "Compile the model with torch.compile.", group="Training")
+    init_from: str | None = setting(
+        None,
+        "Start from the averaged weights of this finished run of the same kind; what does not fit is made anew.",
+        metavar="NAME|PATH",
+        group="Training",
+        omit_default=True,
+    )
     gradient_checkpointing: bool = setting(
         False, "Recompute activations in the backward pass: less memory, more time.", group="Training"
     )
@@ -115,6 +130,15 @@ class TrainConfig:
         low=0,
         group="Watching",
     )
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows in a global batch, of settings in which it is not left open any more."""
+        if self.batch_size is None:
+            raise ValueError(
+                "batch_size: expected a number of rows; received auto; settle it by the rows and device first"
+            )
+        return self.batch_size
 
     @property
     def warmup_steps_used(self) -> int:

@@ -1,8 +1,14 @@
+from .defaults import has_accelerator as has_accelerator
+from .defaults import settle as settle
 from .launcher import launch as launch
+from .notes import training_notes as training_notes
 from .parallel import Losses as Losses
 from .parallel import LossFunction as LossFunction
 from .parallel import Ranks as Ranks
 from .parallel import blocks_of as blocks_of
+from .starting import init_facts as init_facts
+from .starting import origins as origins
+from .starting import start_notes as start_notes
 from .train_loop import Trained as Trained
 from .train_loop import train as train
 from .trainer import Evaluation as Evaluation
@@ -12,4 +18,5 @@ from .trainer import Trainer as Trainer
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
 from .training_inputs import evaluation_rows as evaluation_rows
+from .training_inputs import init_run as init_run
 from .training_inputs import prepare as prepare

@@ -3,15 +3,22 @@
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import OnProgress, training_device
 from jobs.loop.parallel import SINGLE_PROCESS, Training
-from jobs.runs import RunFolder
+from jobs.runs import Extension, RunFolder, adopt
 from stores.backends import LocalByteStore
 from stores.core import Lease
 
 
 def launch(
-    training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
+    training: Training,
+    run: RunFolder,
+    config: TrainConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+    extension: Extension | None = None,
 ) -> RunFolder:
     """Call `training` on as many ranks as `runtime` asks for and return the finished run.
+
+    A run that is the continuation of a shorter one, `extension`, begins with that one's last checkpoint.
 
     Raises:
         ValueError: settings of workers that do not fit each other or the batch.
@@ -22,6 +29,8 @@ def launch(
         run.lease_id = owner["id"] if owner else None
         # Another process may have finished it since it was looked at.
         if not RunFolder.open(run.path).complete:
+            if extension is not None and extension.obstacle is None:
+                adopt(run, extension)
             _train(training, run, config, runtime, on_progress)
     return RunFolder.open(run.path)
 

@@ -29,7 +29,7 @@ from jobs.executors import (
 )
 from jobs.loop.parallel import Training
 from jobs.loop.ray_worker import USER_ERRORS, train_worker
-from jobs.loop.stopping import TrainingStopped, stop_signals
+from jobs.loop.stopping import StopSignals, TrainingStopped, stop_signals
 from jobs.runs import METRICS_FILE, RunFolder, newest_metrics, newest_step
 
 POLL_SECONDS = 0.25
@@ -47,7 +47,7 @@ def train_on_ray(
         TrainingStopped: on SIGINT or SIGTERM; the workers end at once, and the newest checkpoint is kept.
         RuntimeError: workers were lost, or failed, more often than `max_failures`.
     """
-    check_workers(config.batch_size, config.accumulate, runtime)
+    check_workers(config.batch_rows, config.accumulate, runtime)
     run = RunFolder(run.path.resolve(), run.record)
     most = runtime.max_train_workers or runtime.train_workers
     on_cluster = cluster_address(runtime) is not None
@@ -136,9 +136,7 @@ def _in_thread(fit: Any) -> "Future[Any]":
     return future
 
 
-def _watch(
-    fitting: "Future[Any]", run: RunFolder, steps: int, stopped: threading.Event, on_progress: OnProgress
-) -> None:
+def _watch(fitting: "Future[Any]", run: RunFolder, steps: int, stopped: StopSignals, on_progress: OnProgress) -> None:
     """Tell what the leading rank writes until the group has ended."""
     reported = _saved_step(run)
     on_progress(reported, steps, {})

@@ -1,17 +1,22 @@
 """One training loop for every model: resume, step, log, save; an interrupted run equals an uninterrupted one."""
 
 import time
-from collections.abc import Generator
-from contextlib import closing
-from typing import Any, NamedTuple, cast
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn, cast
 
 from torch import nn
 
 from jobs.executors import OnProgress
 from jobs.loop.parallel import LossFunction, with_loss
-from jobs.loop.stopping import TrainingStopped, stop_signals
+from jobs.loop.stopping import PhaseStopped, StopSignals, TrainingStopped, end_process, stop_signals
 from jobs.loop.trainer import Evaluation, Preview, Trainer
-from jobs.runs import MetricsLog
+from jobs.runs import CheckpointWriter, MetricsLog, newest_step
+
+METRICS_PHASE = "held-out metrics"
+# In a checkpoint's state: its step's metrics are still to be measured.
+UNFINISHED = "unfinished"
 
 
 class Trained(NamedTuple):
@@ -46,48 +51,124 @@ def train(
         TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
         TrainingDiverged: more steps than `config.skip_nan` had a loss or gradient that is not finite.
     """
-    config, run, ranks = trainer.config, trainer.run, trainer.ranks
     metrics = trainer.resume()
-    module = with_loss(trainer.model, loss_function, ranks)
+    module = with_loss(trainer.model, loss_function, trainer.ranks)
     with (
-        MetricsLog(run.path, trainer.step, config.batch_size, writes=ranks.is_main) as log,
-        stop_signals() as stopped,
+        MetricsLog(trainer.run.path, trainer.step, trainer.config.batch_rows, writes=trainer.ranks.is_main) as log,
+        stop_signals(lambda: _save_and_exit(trainer, log, writer)) as stop,
         trainer.writer() as writer,
         closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
     ):
-        if metrics is not None:
-            log.load_state_dict(metrics, trainer.device)
-        on_progress(trainer.step, config.steps, {})
-        while trainer.step < config.steps:
+        after_step = _AfterStep(trainer, log, writer, stop, on_progress, preview, evaluation)
+        after_step.resume(metrics)
+        while trainer.step < trainer.config.steps:
+            trainer.boundary = trainer.state_between_steps(log.snapshot())
             started = time.perf_counter()
             batch = next(batches)
             waited_seconds = time.perf_counter() - started
             losses = trainer.forward_backward(module, batch)
-            norm, skipped = trainer.optimizer_step(losses)
+            with trainer.lock:
+                trainer.boundary = None
+                norm, skipped = trainer.optimizer_step(losses)
             log.add(losses, norm, skipped, waited_seconds)
             writer.check()
-            last = trainer.step == config.steps
-            due = config.preview_every > 0 and trainer.step % config.preview_every == 0 and not last
-            if evaluation and due:
-                log.add_metrics(trainer.evaluate(evaluation, raw=True) | trainer.evaluate(evaluation, raw=False))
-            if trainer.step % config.log_every == 0 or last:
-                run.check_lease()
-                skipped_steps = trainer.guard.verdict(str(run.path))
-                facts = log.write(trainer.step, trainer.optimizer.param_groups[0]["lr"], skipped_steps)
-                on_progress(trainer.step, config.steps, facts)
-            if trainer.step % config.save_every == 0 or last or stopped.is_set():
-                trainer.guard.verdict(str(run.path))
-                trainer.save(writer, log.state_dict(), log.loss)
-            if preview and due:
+            after_step()
+        return after_step.end()
+
+
+@dataclass
+class _AfterStep:
+    """What follows a step, in this order: metrics, log, checkpoint, preview; then the end where a signal has come."""
+
+    trainer: Trainer
+    log: MetricsLog
+    writer: CheckpointWriter
+    stop: StopSignals
+    on_progress: OnProgress
+    preview: Preview | None
+    evaluation: Evaluation | None
+
+    def resume(self, metrics: dict[str, Any] | None) -> None:
+        """Go on with a checkpoint's log, and with the metrics that a signal kept from being measured at its step."""
+        if metrics is not None:
+            self.log.load_state_dict(metrics, self.trainer.device)
+        self._report({"phase": None})
+        if metrics is not None and metrics.get(UNFINISHED):
+            self()
+
+    def __call__(self) -> None:
+        trainer, config = self.trainer, self.trainer.config
+        last = trainer.step == config.steps
+        due = config.preview_every > 0 and trainer.step % config.preview_every == 0 and not last
+        if self.evaluation and due:
+            with self._phase(METRICS_PHASE, unfinished=True):
+                self.log.add_metrics(trainer.evaluate(self.evaluation, raw=True))
+                self.log.add_metrics(trainer.evaluate(self.evaluation, raw=False))
+        facts = self._log() if trainer.step % config.log_every == 0 or last else {}
+        self._report(facts)
+        if trainer.step % config.save_every == 0 or last or self.stop.is_set():
+            self._save()
+        if self.preview and due:
+            with self._phase("preview"):
                 averaged = trainer.averaged()
-                if ranks.is_main:
-                    preview(averaged, trainer.step)
-            if stopped.is_set() and not last:
-                writer.wait()
-                raise TrainingStopped(trainer.step, run.path)
-        # After the last checkpoint, so that nothing trained hangs on it.
-        others = trainer.evaluate_bank(evaluation) | trainer.evaluate(evaluation, raw=True) if evaluation else {}
-        averaged = trainer.averaged()
-        measured = others | (evaluation(averaged) if evaluation and ranks.is_main else {})
-        log.write_metrics(trainer.step, measured)
-    return Trained(averaged, measured)
+                if trainer.ranks.is_main:
+                    self.preview(averaged, trainer.step)
+        if self.stop.is_set() and not last:
+            self._end_stopped()
+
+    def end(self) -> Trained:
+        """Measure the trained model, after its last checkpoint, so that nothing trained hangs on it."""
+        trainer, evaluation = self.trainer, self.evaluation
+        metrics: dict[str, Any] = {}
+        if evaluation:
+            with self._phase(METRICS_PHASE):
+                metrics = trainer.evaluate_bank(evaluation) | trainer.evaluate(evaluation, raw=True)
+                metrics |= trainer.evaluate(evaluation, raw=False)
+            self.log.write_metrics(trainer.step, metrics)
+        self._report({"phase": "saving the model"})
+        return Trained(trainer.averaged(), metrics)
+
+    def _report(self, facts: dict[str, Any]) -> None:
+        self.on_progress(self.trainer.step, self.trainer.config.steps, facts)
+
+    def _log(self) -> dict[str, float]:
+        self.trainer.run.check_lease()
+        skipped_steps = self.trainer.guard.verdict(str(self.trainer.run.path))
+        return self.log.write(self.trainer.step, self.trainer.optimizer.param_groups[0]["lr"], skipped_steps)
+
+    def _save(self, **more: Any) -> None:
+        self.trainer.guard.verdict(str(self.trainer.run.path))
+        self.trainer.save(self.writer, self.log.state_dict() | more, self.log.loss)
+
+    @contextmanager
+    def _phase(self, name: str, unfinished: bool = False) -> Iterator[None]:
+        """Say what is done meanwhile; a signal ends it at once. `unfinished`: it is done again by who goes on."""
+        self._report({"phase": name})
+        try:
+            with self.stop.interruptible():
+                yield
+        except PhaseStopped:
+            self._save(**({UNFINISHED: True} if unfinished else {}))
+            self._end_stopped()
+        self._report({"phase": None})
+
+    def _end_stopped(self) -> NoReturn:
+        self.writer.wait()
+        raise TrainingStopped(self.trainer.step, self.trainer.run.path)
+
+
+def _save_and_exit(trainer: Trainer, log: MetricsLog, writer: CheckpointWriter) -> None:
+    """Save the state between the last step and the one in progress, which takes too long to wait for, and end.
+
+    Called in another thread than the training's. The step in progress changes neither weights nor optimizer before it
+    asks for `trainer.lock`, which it does not get any more.
+    """
+    with trainer.lock:
+        boundary, folder = trainer.boundary, trainer.run.path
+        if boundary is None:  # the step has ended meanwhile: the training's own thread saves
+            return
+        writer.wait()
+        if boundary.extras is not None:
+            trainer.save(writer, log.state_dict(boundary.metrics), log.loss, boundary)
+            writer.wait()
+        end_process(TrainingStopped(newest_step(folder / "checkpoints"), folder))

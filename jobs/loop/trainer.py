@@ -1,6 +1,8 @@
 """A model in training: its state, one step of it, what a checkpoint keeps, and its averaged and raw weights."""
 
 import copy
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +36,8 @@ __all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Train
 Preview = Callable[[nn.Module, int], None]
 Evaluation = Callable[[nn.Module], dict[str, Any]]
 RAW_SUFFIX = "_raw"
+# A step that is not waited for when the process is asked to end.
+LONG_STEP_SECONDS = 2.0
 
 
 class Stateful(Protocol):
@@ -46,6 +50,21 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from what `state_dict` gave."""
         ...
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What a checkpoint of the state between two steps needs, once the later one has begun.
+
+    Attributes:
+        loader: The loader's state before the batch of that step was taken.
+        metrics: The log's, as `MetricsLog.snapshot` gives it.
+        extras: Tensors of what else is trained, which a step changes before its end; None where they were not copied.
+    """
+
+    loader: dict[str, Any]
+    metrics: dict[str, Any]
+    extras: dict[str, dict[str, torch.Tensor]] | None
 
 
 @dataclass
@@ -63,6 +82,9 @@ class Trainer:
     extras: dict[str, Stateful] = field(default_factory=dict)
     ranks: Ranks = SINGLE_PROCESS
     step: int = 0
+    boundary: Boundary | None = None
+    """Set while a step runs and changes nothing but `extras`; whoever reads it holds `lock`."""
+    lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     ema: EMA = field(init=False)
     ema_bank: EMABank = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -78,6 +100,7 @@ class Trainer:
         self.ema = EMA(self.model, config.ema_decay, config.ema_warmup)
         self.ema_bank = EMABank(self.model, config.ema_bank, config.ema_warmup)
         self.guard = FiniteGuard(self.device, self.config.skip_nan)
+        self._boundary_seconds = time.perf_counter()
         self._generator = BatchGenerator(self.device)
         self._precision = autocast(self.device, pick_dtype(self.config.precision, self.device))
 
@@ -118,8 +141,25 @@ class Trainer:
             partial(save_shard, folder, rotation=rotation, rank=ranks.rank, world_size=ranks.world_size)
         )
 
-    def save(self, writer: CheckpointWriter, metrics: dict[str, Any], loss: float | None) -> None:
+    def state_between_steps(self, metrics: dict[str, Any]) -> Boundary:
+        """What `save` needs while the next step runs; extras are copied where steps are long."""
+        now = time.perf_counter()
+        seconds, self._boundary_seconds = now - self._boundary_seconds, now
+        extras = None if self.extras and seconds < LONG_STEP_SECONDS else self._extra_tensors(copied=True)
+        return Boundary(self.loader.state_dict(), metrics, extras)
+
+    def _extra_tensors(self, copied: bool = False) -> dict[str, dict[str, torch.Tensor]]:
+        states = {name: extra.state_dict() for name, extra in self.extras.items()}
+        if not copied:
+            return states
+        return {name: {key: value.clone() for key, value in state.items()} for name, state in states.items()}
+
+    def save(
+        self, writer: CheckpointWriter, metrics: dict[str, Any], loss: float | None, boundary: Boundary | None = None
+    ) -> None:
         """Hand the whole state to the writer; it is written while training goes on.
+
+        `boundary`: that of the step in progress, which has taken a batch and may have changed extras.
 
         Raises:
             LeaseHeldError: another process has taken over this training.
@@ -132,16 +172,16 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
             **({"ema_bank": self.ema_bank.state_dict()} if self.ema_bank.members else {}),
-            **{name: extra.state_dict() for name, extra in self.extras.items()},
+            **((boundary.extras if boundary else None) or self._extra_tensors()),
         }
         if self.ranks.sharded:
             parts = {name: own_parts(tensors, self.ranks) for name, tensors in parts.items()}
         state = {
-            "loader": self.loader.state_dict(),
+            "loader": boundary.loader if boundary else self.loader.state_dict(),
             "guard": self.guard.state_dict(),
             "metrics": metrics,
             "loss": loss,
-            "rows_seen": self.step * self.config.batch_size,
+            "rows_seen": self.step * self.config.batch_rows,
         }
         writer.submit(self.step, parts, state)
 
@@ -153,10 +193,10 @@ class Trainer:
         count = self.config.accumulate
         seed = step_seed(self.config.seed, self.step)
         losses: Losses = {}
-        rows = self.config.batch_size // (self.ranks.world_size * count)
+        rows = self.config.batch_rows // (self.ranks.world_size * count)
         for number, part in enumerate(_parts(batch, count)):
             first = (self.ranks.rank * count + number) * rows
-            self._generator.start(seed, first, rows, self.config.batch_size)
+            self._generator.start(seed, first, rows, self.config.batch_rows)
             with on_this_rank(module, more=number + 1 < count):
                 with self._precision():
                     part_losses = module(part, self._generator)

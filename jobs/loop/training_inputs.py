@@ -1,6 +1,7 @@
 """What the trainers share before their loops: the rows to read, the loader, and which settings decide the weights."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 from fae.optim import MUON_RULES
 from jobs.config import TrainConfig, ingredient_settings
 from jobs.loop.parallel import SINGLE_PROCESS, Ranks, blocks_of
+from jobs.runs import RunFolder
 from stores import JointLoader, Loader, Store
 
 # These settings change how a run is monitored or fed, never its weights (but for the order of sums).
@@ -30,9 +32,23 @@ NOT_IN_WEIGHTS = frozenset(
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide the trained weights, with the rules of an optimizer that has some."""
+    """The settings that decide the trained weights, with the rules of an optimizer that has some.
+
+    A run to start from counts by its weights, whatever its name.
+
+    Raises:
+        ValueError: the batch is left open, or there is no finished run at `init_from`.
+    """
+    assert config.batch_rows
     settings = {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
+    start = init_run(config)
+    settings |= {} if start is None else {"init_from": start.weights_sha256}
     return {**settings, "muon": MUON_RULES} if config.optimizer == "muon" else settings
+
+
+def init_run(config: TrainConfig) -> RunFolder | None:
+    """The run whose weights a training starts from."""
+    return None if config.init_from is None else RunFolder.open(Path(config.init_from))
 
 
 def prepare(model: nn.Module, config: TrainConfig, by_blocks: bool = False) -> None:
@@ -71,18 +87,18 @@ def batches(
     """
     rows = store.rows("train")
     parts = ranks.world_size * config.accumulate
-    if config.batch_size % parts:
+    if config.batch_rows % parts:
         raise ValueError(
             f"batch_size: expected a multiple of workers x accumulate = {ranks.world_size} x {config.accumulate}, "
-            f"since it counts the rows of all workers; received {config.batch_size}"
+            f"since it counts the rows of all workers; received {config.batch_rows}"
         )
-    if len(rows) < config.batch_size:
+    if len(rows) < config.batch_rows:
         raise ValueError(
-            f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_size}"
+            f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_rows}"
         )
     how: dict[str, Any] = {
         "rows": rows,
-        "batch_size": config.batch_size,
+        "batch_size": config.batch_rows,
         "seed": config.seed,
         "residency": config.residency,
         "device": device,

@@ -15,6 +15,11 @@ from .checkpoint_listing import checkpoints as checkpoints
 from .checkpoint_listing import newest_step as newest_step
 from .checkpoint_listing import step_of as step_of
 from .checkpoint_writer import CheckpointWriter as CheckpointWriter
+from .extension import Extension as Extension
+from .extension import adopt as adopt
+from .extension import find_extension as find_extension
+from .initial_weights import match_weights as match_weights
+from .initial_weights import take_weights as take_weights
 from .metrics_log import MetricsLog as MetricsLog
 from .metrics_log import newest_metrics as newest_metrics
 from .metrics_log import read_metrics as read_metrics

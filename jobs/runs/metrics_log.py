@@ -52,10 +52,14 @@ class MetricsLog:
         """Take in metrics measured at this step, for the next line; counts and words are left out."""
         self.metrics |= {name: value for name, value in metrics.items() if isinstance(value, float)}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The interval so far, as JSON values; waits for the device."""
-        sums = {name: float(value) for name, value in self.sums.items()}
-        return {"sums": sums, "loss": self.loss, "metrics": self.metrics}
+    def snapshot(self) -> dict[str, Any]:
+        """The interval so far, for a later `state_dict`; does not wait for the device."""
+        return {"sums": dict(self.sums), "loss": self.loss, "metrics": dict(self.metrics)}
+
+    def state_dict(self, snapshot: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The interval so far, or as it was at a snapshot, as JSON values; waits for the device."""
+        state = snapshot or self.snapshot()
+        return {**state, "sums": {name: float(value) for name, value in state["sums"].items()}}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on with a saved interval, so that its line is the one of a run that was never stopped."""

@@ -40,6 +40,7 @@ class RunRecord:
         text_encoder: Name of the text encoder of a generator of captions; None for others.
         text_encoder_sha256: Its digest.
         max_tokens: Tokens kept of a caption.
+        init_weights: The run whose weights the training started from, what it took of them; empty where fresh.
         class_ids: Ids of the classes that a generator had training rows of, such as 0-3,7; None where not recorded.
     """
 
@@ -58,6 +59,7 @@ class RunRecord:
     text_encoder: str | None = None
     text_encoder_sha256: str | None = None
     max_tokens: int | None = None
+    init_weights: dict[str, Any] = field(default_factory=dict)
     class_ids: str | None = None
 
     def to_bytes(self) -> bytes:

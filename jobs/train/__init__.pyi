@@ -1,4 +1,5 @@
 from .autoencoder import autoencoder_ingredients as autoencoder_ingredients
+from .autoencoder import fresh_autoencoder as fresh_autoencoder
 from .autoencoder import train_autoencoder as train_autoencoder
 from .conditioning import check_same_rows as check_same_rows
 from .conditioning import condition_notes as condition_notes
@@ -6,6 +7,7 @@ from .conditioning import with_condition as with_condition
 from .decoder_losses import Rebuild as Rebuild
 from .families import new_model as new_model
 from .families import with_model as with_model
+from .generator import fresh_model as fresh_model
 from .generator import generator_ingredients as generator_ingredients
 from .generator import load_generator as load_generator
 from .generator import train_generator as train_generator
@@ -13,8 +15,10 @@ from .latent_colors import color_cells as color_cells
 from .latent_colors import colors_of as colors_of
 from .objective_notes import autoencoder_notes as autoencoder_notes
 from .objective_notes import method_notes as method_notes
+from .pixel_decoder import build_decoder as build_decoder
 from .pixel_decoder import decoder_stages as decoder_stages
 from .pixel_decoder import new_decoder as new_decoder
 from .pixel_decoder import rebuilder as rebuilder
 from .pixel_decoder import reconstruct as reconstruct
 from .pixel_decoder import train_decoder as train_decoder
+from .pixel_decoder import tuning_config as tuning_config

@@ -13,8 +13,23 @@ from fae.losses import LatentTermInputs, fae_loss, weighted_terms
 from fae.models import PixelVAE
 from jobs.config import PIXEL_VAE, AutoencoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.loop import Losses, LossFunction, Ranks, Trainer, batches, decisive, launch, prepare, train
-from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
+from jobs.loop import (
+    Losses,
+    LossFunction,
+    Ranks,
+    Trainer,
+    batches,
+    decisive,
+    has_accelerator,
+    init_facts,
+    init_run,
+    launch,
+    origins,
+    prepare,
+    settle,
+    train,
+)
+from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae, find_extension, take_weights
 from jobs.train.pca import fit_pca
 from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
 from jobs.train.reconstruction_metrics import autoencoder_metrics
@@ -46,6 +61,10 @@ def decisive_settings(config: AutoencoderConfig) -> dict[str, Any]:
     """The settings that decide the weights: none that this kind of autoencoder does not read."""
     settings = decisive(config)
     if config.encoder == "pca":
+        if config.init_from is not None:
+            raise ValueError(
+                f"autoencoder.init_from: expected none, since pca has a closed form; received {config.init_from}"
+            )
         return {name: settings[name] for name in settings if name in OF_PCA}
     unread = NOT_OF_VAE if config.encoder == PIXEL_VAE else OF_VAE
     return {name: settings[name] for name in settings if name not in unread}
@@ -55,10 +74,22 @@ def train_autoencoder(
     root: Path, name: str, features: Store, config: AutoencoderConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> RunFolder:
     """Train, or go on, or return the finished run of these ingredients."""
+    config = settle(config, len(features.rows("train")), has_accelerator(runtime))
     ingredients = autoencoder_ingredients(features, config)
-    run = RunFolder.create(root, "autoencoders", name, ingredients, asdict(config), {"features": features.url})
-    training = fit_pca if config.encoder == "pca" else _train
-    return run if run.complete else launch(partial(training, run, features, config), run, config, runtime, on_progress)
+    extension = find_extension(root, "autoencoders", name, ingredients, config)
+    inputs, facts = {"features": features.url}, init_facts(config, partial(fresh_autoencoder, features, config))
+    run = RunFolder.create(
+        root, "autoencoders", name, ingredients, asdict(config), origins(config, extension, inputs), facts
+    )
+    if run.complete:
+        return run
+    training = partial(fit_pca if config.encoder == "pca" else _train, run, features, config)
+    return launch(training, run, config, runtime, on_progress, extension)
+
+
+def fresh_autoencoder(features: Store, config: AutoencoderConfig) -> Autoencoder:
+    """An autoencoder of the settings' kind for this store, untrained."""
+    return (build_pixel_vae if config.encoder == PIXEL_VAE else build_autoencoder)(features, config)
 
 
 def _train(
@@ -70,8 +101,9 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     torch.manual_seed(config.seed)
-    pixels = config.encoder == PIXEL_VAE
-    fresh: Autoencoder = build_pixel_vae(features, config) if pixels else build_autoencoder(features, config)
+    pixels, fresh, start = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config), init_run(config)
+    if start is not None:
+        take_weights(fresh, start)
     prepare(fresh, config)
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)

@@ -16,8 +16,21 @@ from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.extraction import holds_moments
-from jobs.loop import Evaluation, Ranks, Trainer, batches, launch, prepare, train
-from jobs.runs import RunFolder, load_model, with_weights
+from jobs.loop import (
+    Evaluation,
+    Ranks,
+    Trainer,
+    batches,
+    has_accelerator,
+    init_facts,
+    init_run,
+    launch,
+    origins,
+    prepare,
+    settle,
+    train,
+)
+from jobs.runs import RunFolder, find_extension, load_model, take_weights, with_weights
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
     check_condition,
@@ -87,15 +100,21 @@ def train_generator(
     Raises:
         ValueError: rows without a class, a text store that does not fit, or a batch larger than the training rows.
     """
-    config = with_condition(latents, config)
+    config = settle(with_condition(latents, config), len(latents.rows("train")), has_accelerator(runtime))
     ingredients = generator_ingredients(latents, config, text)
     stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
-    inputs = {role: store.url for role, store in stores.items()}
-    facts = condition_facts(latents, text, config)
+    extension = find_extension(root, "generators", name, ingredients, config)
+    inputs = origins(config, extension, {role: store.url for role, store in stores.items()})
+    facts = condition_facts(latents, text, config) | init_facts(config, partial(fresh_model, latents, config, text))
     run = RunFolder.create(root, "generators", name, ingredients, asdict(config), inputs, facts)
     if run.complete:
         return run
-    return launch(partial(_train, run, latents, text, config), run, config, runtime, on_progress)
+    return launch(partial(_train, run, latents, text, config), run, config, runtime, on_progress, extension)
+
+
+def fresh_model(latents: Store, config: GeneratorConfig, text: Store | None = None) -> nn.Module:
+    """The network of `build_generator`, untrained."""
+    return build_generator(latents, config, text).model
 
 
 def _train(
@@ -108,7 +127,9 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     torch.manual_seed(config.seed)
-    generator = build_generator(latents, config, text)
+    generator, start = build_generator(latents, config, text), init_run(config)
+    if start is not None:
+        take_weights(generator.model, start)
     features = aligned_features(latents, config)
     if features is not None:
         add_alignment(generator, features, config)

@@ -15,8 +15,23 @@ from fae.models import PIXEL_DECODER, PixelDecoder
 from fae.rng import normal
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.loop import Ranks, Stateful, Trainer, batches, decisive, evaluation_rows, launch, prepare, train
-from jobs.runs import RunFolder, load_feature_autoencoder, load_model
+from jobs.loop import (
+    Ranks,
+    Stateful,
+    Trainer,
+    batches,
+    decisive,
+    evaluation_rows,
+    has_accelerator,
+    init_facts,
+    init_run,
+    launch,
+    origins,
+    prepare,
+    settle,
+    train,
+)
+from jobs.runs import RunFolder, find_extension, load_feature_autoencoder, load_model, take_weights
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from stores import Store
 
@@ -42,7 +57,7 @@ def decoder_stages(
             "autoencoder_sha256": autoencoder.weights_sha256,
             "noised": noised.name,
             "finetune_steps": tuned,
-            "decoder": settings,
+            "decoder": {key: value for key, value in settings.items() if key != "init_from"},
             "format": 1,
         }
         stages.append((name, second))
@@ -65,14 +80,19 @@ def train_decoder(
     """
     if "pixels" not in features.arrays:
         raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
+    config = settle(config, len(features.rows("train")), has_accelerator(runtime))
     _check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
     if len(stages) == 1:
         return run
+    return _stage(root, *stages[1], features, autoencoder, run, tuning_config(config), runtime, on_progress)
+
+
+def tuning_config(config: DecoderConfig) -> DecoderConfig:
+    """The settings of the stage that is tuned on rebuilt features; it starts from the noised stage's weights."""
     warmup_steps = min(config.warmup_steps_used, config.finetune_steps // 10)
-    tuned = replace(config, steps=config.finetune_steps, warmup_steps=warmup_steps)
-    return _stage(root, *stages[1], features, autoencoder, run, tuned, runtime, on_progress)
+    return replace(config, steps=config.finetune_steps, warmup_steps=warmup_steps, init_from=None)
 
 
 def _stage(
@@ -89,9 +109,13 @@ def _stage(
     inputs: dict[str, Path | str] = {"features": features.url}
     if autoencoder is not None and start is not None:
         inputs |= {"autoencoder": autoencoder.path, "decoder": start.path}
-    run = RunFolder.create(root, "decoders", name, ingredients, asdict(config), inputs)
+    extension = find_extension(root, "decoders", name, ingredients, config)
+    facts = init_facts(config, partial(build_decoder, features, config))
+    run = RunFolder.create(
+        root, "decoders", name, ingredients, asdict(config), origins(config, extension, inputs), facts
+    )
     training = partial(_train, run, features, autoencoder if start else None, start, config)
-    return run if run.complete else launch(training, run, config, runtime, on_progress)
+    return run if run.complete else launch(training, run, config, runtime, on_progress, extension)
 
 
 def _train(
@@ -106,6 +130,9 @@ def _train(
 ) -> None:
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
+    init = init_run(config)
+    if init is not None:
+        take_weights(model, init)
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
     prepare(model, config, by_blocks=config.discriminator != "none" and config.adaptive_weight)
     adversary = build_adversary(config, device)

@@ -60,7 +60,10 @@ class Progress:
         self._ended = threading.Event()
 
     def __call__(self, done: int, total: int | None, facts: Mapping[str, Any]) -> None:
-        """Tell that `done` of `total` are finished; facts (a loss, a count) stay shown until they change."""
+        """Tell that `done` of `total` are finished; facts (a loss, a count) stay shown until they change or are None.
+
+        A new `phase`, such as a preview, is written at once: nothing else may come for minutes.
+        """
         with self._lock:
             now = self.clock()
             if not self._begun or done < self.done:  # the first call, or a second round that counts from anew
@@ -69,8 +72,8 @@ class Progress:
             else:
                 self.throughput.add(now, done)
             self.done, self.total = done, total
-            self.facts |= facts
-            if self._live is None and now - self._written >= LINE_SECONDS:
+            self.facts = {name: value for name, value in {**self.facts, **facts}.items() if value is not None}
+            if self._live is None and (facts.get("phase") or now - self._written >= LINE_SECONDS):
                 self._write_line()
             if self._notified is None or now - self._notified >= NOTIFY_SECONDS:
                 self._notify(RUNNING)
@@ -134,7 +137,7 @@ class Progress:
             )
             self._live = show
             show.start()
-        if self.watchers:
+        if self.watchers or self._live is None:
             threading.Thread(target=self._beat, name="progress", daemon=True).start()
         return self
 
@@ -153,8 +156,12 @@ class Progress:
     def _beat(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
             with self._lock:
-                if not self._ended.is_set():
+                if self._ended.is_set():
+                    return
+                if self.watchers:
                     self._notify(RUNNING)
+                if self._live is None and self._begun and self.clock() - self._written >= LINE_SECONDS:
+                    self._write_line()
 
     def _notify(self, state: str, error: BaseException | None = None) -> None:
         self._notified = self.clock()

@@ -1,11 +1,13 @@
 """What a recipe will take on many images and GPUs: shards, time, disk, bandwidth and cost."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fae.models import PAPER_CAPTION, PAPER_GENERATORS, PaperGenerator
 from jobs.config import GeneratorConfig
 from jobs.extraction import feature_arrays, latent_array
+from jobs.loop import settle
 from pipeline.config import TEXT_STAGE, Recipe
 from pipeline.plan.model_costs import (
     Cost,
@@ -34,6 +36,7 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     Raises:
         ValueError: settings that do not fit the encoder.
     """
+    recipe = _settled(recipe, images)
     encoder, shape = meta_encoder(recipe.extract)
     latent_shape = (*shape[:2], recipe.autoencoder.latent_channels)
     text = text_needs(recipe.text, machines.caption_tokens) if TEXT_STAGE in recipe.stages else None
@@ -67,6 +70,12 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     wanted = [stage for stage in STAGES if stage.name in recipe.stages]
     stages = [_need(stage, stage.work(recipe, inputs), machines, speed) for stage in wanted]
     return Plan(images, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
+
+
+def _settled(recipe: Recipe, images: int) -> Recipe:
+    """What the recipe leaves open, as it is picked for so many images on GPUs."""
+    parts = {name: settle(getattr(recipe, name), images, True) for name in ("autoencoder", "decoder", "generator")}
+    return replace(recipe, **parts)
 
 
 def generator_needs(gpus: int) -> list[GeneratorNeed]:

@@ -2,18 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from jobs.config import TrainConfig
 from jobs.executors import OnProgress
 from jobs.runs import RunFolder
-from pipeline.artifacts import Artifact, StoreArtifact
+from pipeline.artifacts import Artifact, State, StoreArtifact, find_run
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
 from stores import Store, StoreWriter
 
 Result = TypeVar("Result")
+Config = TypeVar("Config", bound=TrainConfig)
 # A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
 TRAINING_PASSES = 3
 
@@ -125,6 +127,24 @@ class StoreStage(Stage[Store]):
 
 class RunStage(Stage[RunFolder]):
     """A stage that trains a model."""
+
+    def settled(self, context: StageContext, config: Config, store: Store) -> Config:
+        """The settings with what is left open picked, and the run to start from found.
+
+        Raises:
+            ArtifactError: There is no such run.
+        """
+        from jobs.loop import has_accelerator, settle
+
+        if config.init_from is not None:
+            config = replace(config, init_from=str(find_run(context.root, self.spec.makes, config.init_from).path))
+        return settle(config, len(store.rows("train")), has_accelerator(context.recipe.runtime))
+
+    def say_notes(self, context: StageContext, run: Artifact, notes: Callable[[], Sequence[str]]) -> None:
+        """Say what a person should know before a training; nothing of one that is finished."""
+        if run.state is not State.COMPLETE:
+            for note in notes():
+                context.output.say(f"{self.name}: {note}")
 
     def metrics(self, result: RunFolder, made: bool) -> dict[str, Any]:
         """The metrics of the training's end."""

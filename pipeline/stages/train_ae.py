@@ -1,5 +1,7 @@
 """Features to a feature autoencoder."""
 
+from functools import partial
+
 from jobs.runs import RunFolder
 from pipeline.artifacts import RunArtifact
 from pipeline.config import Recipe
@@ -14,13 +16,28 @@ class TrainAutoencoder(RunStage):
 
     def job(self, context: StageContext, features: Store) -> Job[RunFolder]:
         """Train on the features alone."""
-        from jobs.train import autoencoder_ingredients, autoencoder_notes, train_autoencoder
+        from jobs.loop import start_notes, training_notes
+        from jobs.train import (
+            autoencoder_ingredients,
+            autoencoder_notes,
+            fresh_autoencoder,
+            train_autoencoder,
+        )
 
-        root, recipe = context.root, context.recipe
-        config, name = recipe.autoencoder, recipe.name
-        for note in autoencoder_notes(config):
-            context.output.say(f"{self.name}: {note}")
-        artifact = RunArtifact(root, self.spec.makes, name, autoencoder_ingredients(features, config))
+        root, recipe, name = context.root, context.recipe, context.recipe.name
+        config = self.settled(context, recipe.autoencoder, features)
+        where = (root, self.spec.makes, name, autoencoder_ingredients(features, config))
+        artifact = RunArtifact(*where)
+
+        def notes() -> list[str]:
+            build = partial(fresh_autoencoder, features, config)
+            return [
+                *autoencoder_notes(config),
+                *training_notes(recipe.autoencoder, features, recipe.runtime),
+                *start_notes(*where, config, build),
+            ]
+
+        self.say_notes(context, artifact, notes)
         return Job(
             [artifact],
             lambda report: [train_autoencoder(root, name, features, config, recipe.runtime, report)],
@@ -29,5 +46,5 @@ class TrainAutoencoder(RunStage):
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Every batch is read from storage."""
-        rows = recipe.autoencoder.steps * recipe.autoencoder.batch_size
+        rows = recipe.autoencoder.steps * recipe.autoencoder.batch_rows
         return Work(rows * TRAINING_PASSES * plan.flops["whole"], rows * plan.row_bytes["features"])

@@ -1,11 +1,12 @@
 """Features with images to a pixel decoder."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.runs import RunFolder
-from pipeline.artifacts import RunArtifact
+from pipeline.artifacts import RunArtifact, State
 from pipeline.config import Recipe
 from pipeline.stages.base import TRAINING_PASSES, Job, PlanInputs, RunStage, StageContext, Work
 from stores import Store
@@ -23,14 +24,25 @@ class TrainDecoder(RunStage):
 
     def job(self, context: StageContext, features: Store, autoencoder: RunFolder | None) -> Job[RunFolder]:
         """Train on noised features first, then on those that the autoencoder rebuilt: a run each."""
-        from jobs.train import decoder_stages, train_decoder
+        from jobs.loop import start_notes, training_notes
+        from jobs.train import build_decoder, decoder_stages, train_decoder, tuning_config
 
-        root, recipe = context.root, context.recipe
-        config, name, runtime = recipe.decoder, recipe.name, recipe.runtime
+        root, name, runtime = context.root, context.recipe.name, context.recipe.runtime
+        config = self.settled(context, context.recipe.decoder, features)
         runs = [
             RunArtifact(root, self.spec.makes, *one)
             for one in decoder_stages(root, name, features, autoencoder, config)
         ]
+
+        def notes() -> list[str]:
+            found = training_notes(context.recipe.decoder, features, runtime)
+            for run, one in zip(runs, (config, tuning_config(config)), strict=False):
+                if run.state is not State.COMPLETE:
+                    where = (root, self.spec.makes, run.name, run.ingredients)
+                    found += start_notes(*where, one, partial(build_decoder, features, one))
+            return found
+
+        self.say_notes(context, runs[-1], notes)
         return Job(
             runs[-1:],
             lambda report: [train_decoder(root, name, features, autoencoder, config, runtime, report)],
@@ -41,6 +53,6 @@ class TrainDecoder(RunStage):
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Every batch is read from storage; tuning runs the autoencoder as well."""
         decoder, row_bytes = recipe.decoder, plan.row_bytes["features"] + plan.row_bytes.get("pixels", 0)
-        noised, tuned = decoder.steps * decoder.batch_size, decoder.finetune_steps * decoder.batch_size
+        noised, tuned = decoder.steps * decoder.batch_rows, decoder.finetune_steps * decoder.batch_rows
         training = TRAINING_PASSES * plan.flops["pixel decoder"]
         return Work(noised * training + tuned * (training + plan.flops["whole"]), (noised + tuned) * row_bytes)

@@ -1,6 +1,7 @@
 """Latents to a generator."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,31 @@ class TrainGenerator(RunStage):
 
     def job(self, context: StageContext, latents: Store, text: Store | None = None) -> Job[RunFolder]:
         """Train on latents with their classes or captions alone."""
-        from jobs.train import condition_notes, generator_ingredients, method_notes, train_generator
+        from jobs.loop import start_notes, training_notes
+        from jobs.train import (
+            condition_notes,
+            fresh_model,
+            generator_ingredients,
+            method_notes,
+            train_generator,
+            with_condition,
+        )
 
-        root, recipe = context.root, context.recipe
-        config, name = recipe.generator, recipe.name
+        root, recipe, name = context.root, context.recipe, context.recipe.name
+        config = self.settled(context, recipe.generator, latents)
+        where = (root, self.spec.makes, name, generator_ingredients(latents, config, text))
+        artifact = RunArtifact(*where)
         for note in [*condition_notes(latents, config), *method_notes(config)]:
             context.output.say(f"{self.name}: {note}")
-        artifact = RunArtifact(root, self.spec.makes, name, generator_ingredients(latents, config, text))
+
+        def notes() -> list[str]:
+            build = partial(fresh_model, latents, with_condition(latents, config), text)
+            return [
+                *training_notes(recipe.generator, latents, recipe.runtime),
+                *start_notes(*where, config, build),
+            ]
+
+        self.say_notes(context, artifact, notes)
         return Job(
             [artifact],
             lambda report: [train_generator(root, name, latents, config, recipe.runtime, report, text)],
@@ -42,7 +61,7 @@ class TrainGenerator(RunStage):
 
         A generator that is aligned reads the features beside.
         """
-        rows = recipe.generator.steps * recipe.generator.batch_size
+        rows = recipe.generator.steps * recipe.generator.batch_rows
         aligned = ("features",) if recipe.generator.alignment != "none" else ()
         arrays = ("latents", *TEXT_ARRAYS, *aligned)
         row_bytes = sum(plan.row_bytes.get(array, 0) for array in arrays)

@@ -44,8 +44,10 @@ def test_a_value_out_of_range_names_its_key(config, expected):
 
 
 def test_watching_does_not_decide_the_weights_and_everything_else_does():
-    base = configs.AutoencoderConfig()
+    base = configs.AutoencoderConfig(batch_size=256)
     for part in fields(base):
+        if part.name == "init_from":
+            continue  # counts by the weights of the run that it names
         value = getattr(base, part.name)
         other = {bool: not value, int: 7919, float: 0.7919, str: "other"}.get(type(value), 7919)
         changed = replace(base, **{part.name: other})

@@ -1,113 +1,16 @@
-"""The training loop on a toy model: resumed equals undisturbed, divergence, rotation, signals."""
+"""The training loop on a toy model: resumed equals undisturbed, divergence, rotation."""
 
-import signal
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from toy_training import CONFIG, Crash, assert_same, crash_at, loss_function, result_of
 
-from fae.optim.optimizers import optimizer_tensors
-from fae.rng import normal
-from jobs.config.stages import TrainConfig
 from jobs.loop.finite import TrainingDiverged
-from jobs.loop.stopping import TrainingStopped
 from jobs.loop.train_loop import train
-from jobs.loop.trainer import Trainer, step_seed
+from jobs.loop.trainer import step_seed
 from jobs.runs.checkpoint_listing import checkpoints, read_state, step_of
 from jobs.runs.metrics_log import read_metrics
-from jobs.runs.run_folder import RunFolder
-from stores import ArraySpec, Loader, StoreWriter, new_index
-
-CONFIG = TrainConfig(
-    steps=12,
-    batch_size=4,
-    learning_rate=1e-2,
-    warmup_steps=3,
-    ema_decay=0.9,
-    log_every=4,
-    save_every=5,
-    keep=2,
-    precision="fp32",
-)
-CPU = torch.device("cpu")
-WATCHED_ONLY = {"rows_per_second", "wait_share"}
-
-
-class Toy(nn.Module):
-    """Two layers, so that the order of updates matters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
-
-
-def loss_function(model, batch, generator):
-    x = batch["latents"].float().reshape(-1, 3)
-    noise = normal(x.shape, generator, x.device)
-    loss = (model(x + noise) - x).square().mean()
-    return {"loss": loss, "twice": 2 * loss}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    index = new_index([f"{row:02d}" for row in range(30)])
-    spec = ArraySpec("latents", (1, 1, 3), "float32")
-    writer = StoreWriter.create(tmp_path_factory.mktemp("toy"), "latents", "toy", [spec], index, {}, rows_per_shard=10)
-    values = np.random.default_rng(0).standard_normal((30, 1, 1, 1, 3)).astype(np.float32)
-    for shard in range(writer.num_shards):
-        rows = writer.shard_rows(shard)
-        writer.write_shard(shard, {"latents": values[rows.start : rows.stop]})
-    return writer.finalize()
-
-
-@pytest.fixture
-def trainer_at(tmp_path, store):
-    """(name, **settings) -> a trainer of the run of that name: a fresh process would build the same."""
-
-    def make(name, **settings):
-        run = RunFolder.create(tmp_path, "generators", name, {"toy": 1}, {}, {})
-        config = replace(CONFIG, **settings)
-        return Trainer(run, config, Toy(), Loader(store, batch_size=config.batch_size, seed=config.seed), CPU)
-
-    return make
-
-
-class Crash(Exception):
-    """Stands for the end of the process: nothing after it runs."""
-
-
-def crash_at(step, trainer):
-    """Raise inside the step after `step`, before anything of it is written."""
-
-    def failing(model, batch, generator):
-        if trainer.step == step:
-            raise Crash
-        return loss_function(model, batch, generator)
-
-    return failing
-
-
-def result_of(trainer):
-    """All that must be equal: weights, averages, optimizer, and the metrics but for the clock's."""
-    lines = read_metrics(trainer.run.path / "metrics.jsonl")
-    metrics = [{name: value for name, value in line.items() if name not in WATCHED_ONLY} for line in lines]
-    parts = [trainer.model.state_dict(), trainer.ema.state_dict(), optimizer_tensors(trainer.optimizer)]
-    tensors = {f"{k}.{name}": value.clone() for k, part in enumerate(parts) for name, value in part.items()}
-    return tensors, metrics, trainer.loader.state_dict()
-
-
-def assert_same(found, expected):
-    assert found[0].keys() == expected[0].keys()
-    assert [name for name, value in expected[0].items() if not torch.equal(value, found[0][name])] == []
-    assert found[1:] == expected[1:]
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 11])
@@ -120,39 +23,6 @@ def test_killed_at_any_step_and_run_again_equals_undisturbed(trainer_at, step):
     again = trainer_at("killed")
     train(again, loss_function, lambda *_: None)
     assert_same(result_of(again), result_of(undisturbed))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [2, 6])
-def test_stopped_by_a_signal_and_run_again_equals_undisturbed(trainer_at, number, step):
-    undisturbed = trainer_at("undisturbed")
-    train(undisturbed, loss_function, lambda *_: None)
-    stopped = trainer_at("stopped")
-
-    def signalling(model, batch, generator):
-        if stopped.step == step:
-            signal.raise_signal(number)
-        return loss_function(model, batch, generator)
-
-    before = signal.getsignal(number)
-    with pytest.raises(TrainingStopped, match=rf"stopped at step {step + 1} and saved in .*; the same command") as stop:
-        train(stopped, signalling, lambda *_: None)
-    assert (stop.value.step, stop.value.path) == (step + 1, stopped.run.path)
-    assert signal.getsignal(number) is before
-    again = trainer_at("stopped")
-    train(again, loss_function, lambda *_: None)
-    assert_same(result_of(again), result_of(undisturbed))
-
-
-def test_a_signal_in_the_last_step_lets_the_run_finish(trainer_at):
-    trainer = trainer_at("last")
-
-    def signalling(model, batch, generator):
-        if trainer.step == CONFIG.steps - 1:
-            signal.raise_signal(signal.SIGINT)
-        return loss_function(model, batch, generator)
-
-    assert not train(trainer, signalling, lambda *_: None).model.training
 
 
 def test_the_averaged_model_is_returned_in_eval_mode(trainer_at):
@@ -209,8 +79,12 @@ def test_only_the_newest_checkpoints_are_kept(trainer_at):
 def test_progress_and_previews_come_at_their_steps(trainer_at):
     trainer, reported, shown = trainer_at("watched", preview_every=5), [], []
     train(trainer, loss_function, lambda *call: reported.append(call), lambda model, step: shown.append(step))
-    assert [(done, total) for done, total, _ in reported] == [(0, 12), (4, 12), (8, 12), (12, 12)]
-    assert reported[-1][2].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
+    assert [done for done, total, _ in reported if total == 12] == [*range(6), 5, 5, *range(6, 11), 10, 10, 11, 12, 12]
+    logged = {done: facts for done, _, facts in reported if "loss" in facts}
+    assert list(logged) == [4, 8, 12]
+    assert logged[12].keys() == {"loss", "twice", "gradient_norm", "wait_share"}
+    phases = [(done, facts["phase"]) for done, _, facts in reported if facts.get("phase")]
+    assert phases == [(5, "preview"), (10, "preview"), (12, "saving the model")]
     assert shown == [5, 10]
 
 

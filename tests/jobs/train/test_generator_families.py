@@ -72,7 +72,7 @@ def test_a_flows_held_out_likelihood_is_logged_and_falls(latents, tmp_path):
 
 def test_only_the_settings_of_its_own_family_decide_a_generator(latents):
     def names(model):
-        return generator_ingredients(latents, GeneratorConfig(model=model))["generator"].keys()
+        return generator_ingredients(latents, GeneratorConfig(model=model, batch_size=8))["generator"].keys()
 
     assert names("lightning-dit") == names("dit")
     assert names("lightning-dit") - names("starflow") >= {"shift", "cosine_weight"}

@@ -183,7 +183,7 @@ def test_a_family_that_does_not_take_captions_says_which_can(pair):
 
 def test_class_generators_keep_their_fingerprints(pair):
     latents, _ = pair
-    made = generator_ingredients(latents, GeneratorConfig())
+    made = generator_ingredients(latents, GeneratorConfig(size="XL", batch_size=256))
     assert "text_content_id" not in made
     assert "condition" not in made["generator"]
 
