@@ -63,12 +63,13 @@ fi
 
 # One actor for each GPU, or for each node without any; the processors are shared out among them.
 workers=$((nodes * (gpus > 0 ? gpus : 1)))
+# Slurm warns before it ends the job: a training saves its state and stops, and what is left is queued again.
+requeue='' run=''
+trap 'requeue=yes; [[ ! $run ]] || kill -TERM "$run" 2>/dev/null || true' TERM
 fae-pipe run "$@" --address "$address" --workers "$workers" \
     --gpus-per-worker $((gpus > 0 ? 1 : 0)) --cpus-per-worker $((gpus > 1 ? cpus / gpus : cpus)) &
 run=$!
-# Slurm warns before it ends the job: a training saves its state and stops, and what is left is queued again.
-requeue=
-trap 'requeue=yes; kill -TERM "$run" 2>/dev/null || true' TERM
+if [[ $requeue ]]; then kill -TERM "$run" 2>/dev/null || true; fi  # the warning came before the run had its number
 code=0
 wait "$run" || code=$?
 if [[ $requeue ]]; then

@@ -175,7 +175,7 @@ def processes(environment: None, tmp_path: Path) -> Iterator[Callable[..., str]]
     for process in reversed(started):
         process.terminate()
     for node, process in enumerate(started):
-        process.wait(timeout=60)
+        process.wait(timeout=600)
         shutil.rmtree(f"/tmp/fae-node-{os.getpid()}-{node}", ignore_errors=True)
 
 
@@ -184,7 +184,7 @@ def wait_for_nodes(address: str, number: int, log: Path) -> None:
     code = f"import ray; ray.init('{address}', log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
     deadline = time.monotonic() + 180
     while True:
-        asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+        asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False)
         if asked.stdout.strip() == str(number):
             return
         assert time.monotonic() < deadline, (asked.stdout, asked.stderr, log.read_text())
@@ -214,7 +214,7 @@ def fae_pipe(*words: Any) -> None:
         [sys.executable, "-c", code, *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

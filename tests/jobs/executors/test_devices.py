@@ -66,7 +66,7 @@ def test_large_blocks_are_used_again_without_page_faults():
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     for mode in ("keep", "leave"):
         command = [sys.executable, "-c", FAULTS, mode]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
         if "no mallopt" in done.stderr:
             pytest.skip("the C library has no mallopt")
         faults[mode] = int(done.stdout)

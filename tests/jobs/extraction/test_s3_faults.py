@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         place = urlsplit(self.server.target)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=600)
         connection.request(self.command, self.path, body, dict(self.headers))
         found = connection.getresponse()
         data = found.read()

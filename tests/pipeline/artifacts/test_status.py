@@ -96,7 +96,7 @@ def test_a_killed_driver_is_stale(writer):
     assert process.stdout.readline() == "held\n"
     assert status_of(str(writer.path), writer.path).holder["alive"]
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     status = status_of(str(writer.path), writer.path)
     assert (status.state, status.holder["process"], status.holder["alive"]) == ("stale", process.pid, False)
 

@@ -28,7 +28,7 @@ def process(*words):
         text=True,
         check=False,
         env=environment(),
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -122,7 +122,7 @@ def test_ctrl_c_ends_a_process_with_130():
         "@main.command()\n"
         "def wait():\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
         "main(['wait'])\n"
     )
     child = subprocess.Popen(
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_a_process_with_130():
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=60)
+    _, stderr = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "stopped: nothing that is done is lost" in stderr
     assert "Traceback" not in stderr

@@ -35,7 +35,7 @@ def server() -> Iterator[LoopbackServer]:
 @pytest.fixture
 def ask(server: LoopbackServer) -> Callable[..., http.client.HTTPResponse]:
     def get(path: str, method: str = "GET", host: str | None = None) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)
         connection.request(method, path, headers={"Host": host or f"127.0.0.1:{server.server_port}"})
         return connection.getresponse()
 
@@ -91,7 +91,7 @@ def test_metrics_answer_to_this_machine_alone() -> None:
     try:
         port = int(page.url.rsplit(":", 1)[1].split("/")[0])
         for host, status in ((f"localhost:{port}", 200), ("evil.test", 403)):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
             connection.request("GET", "/metrics", headers={"Host": host})
             answer = connection.getresponse()
             assert answer.status == status

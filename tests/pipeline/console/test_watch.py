@@ -86,7 +86,7 @@ def test_json_lines_are_appended(tmp_path):
 
 
 def read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=600) as answer:
         return answer.read().decode()
 
 

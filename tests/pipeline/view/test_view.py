@@ -97,7 +97,7 @@ def get(store):
         thread.start()
 
         def ask(path, host=None):
-            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)
             connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{server.server_port}"})
             answer = connection.getresponse()
             return answer.status, dict(answer.headers), answer.read()
@@ -152,7 +152,7 @@ def test_a_damaged_index_is_an_error_page(store, tmp_path):
     with ViewServer(viewer, 0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)
         connection.request("GET", "/")
         answer = connection.getresponse()
         assert (answer.status, b"index.parquet" in answer.read()) == (500, True)

@@ -34,7 +34,7 @@ def finish(phase: str, folder: Path) -> float:
     """Seconds of the work when nobody disturbs it."""
     process = start(phase, folder)
     began = time.perf_counter()
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=6000)
     assert (process.returncode, output) == (0, "done\n"), errors
     return time.perf_counter() - began
 
@@ -44,7 +44,7 @@ def kill(phase: str, folder: Path, after_seconds: float) -> bool:
     process = start(phase, folder)
     time.sleep(after_seconds)
     os.kill(process.pid, signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=600)
     return process.returncode == -signal.SIGKILL and output == ""
 
 
