@@ -7,8 +7,8 @@
 # Expected: one or two more requests: the rows of a shard lie side by side in one object, so that a range of bytes
 #           holds them all, once the index of the shard is known.
 # Happens:  as soon as one chunk of the shard is not wanted, every other is fetched by a request of its own, after the
-#           index, which is fetched again at each read. On an object store, where a request costs about as much as a
-#           MiB, 63 rows take 64 times the requests of 64.
+#           index, which is fetched again at each read. On an object store, where each request waits for the network and
+#           is paid for, 63 rows take 64 requests and 64 rows one.
 # Output seen:
 #   array[0:64]: 1 request, 1049604 bytes
 #   array[0:63]: 64 requests, 1033220 bytes
