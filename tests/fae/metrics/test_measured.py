@@ -8,6 +8,7 @@ from fae.metrics import FrechetReference, InceptionScore, Moments, compare_sampl
 from fae.metrics.facts import ExtractorFacts
 from fae.metrics.measured import Accumulator, Measured
 from fae.metrics.scores import set_metrics
+from fae.metrics.sliced import sliced_wasserstein
 
 FID = ExtractorFacts("inception", "FID", "ab" * 32, "whole image", "pooled", "logits", "spatial")
 LITE0 = ExtractorFacts("lite0", "FD-Lite0", "cd" * 32, "whole image", "pooled")
@@ -64,7 +65,7 @@ def test_metrics_are_those_of_the_metrics_themselves() -> None:
     metrics = {metric.metric: metric for metric in set_metrics(FID, measured(FID, made, NUMBERS), reference, seed=3)}
     assert list(metrics) == [
         *("FID", "sFID", "FID at 40", "FID at 80", "FID at 120", "FID at 160", "FID∞", "KID", "precision", "recall"),
-        "IS",
+        *("MIND", "IS"),
     ]
     a, b = Moments(6).update(real["pooled"]), Moments(6).update(made["pooled"])
     assert metrics["FID"].value == pytest.approx(frechet_distance(a.mean, a.covariance, b.mean, b.covariance))
@@ -80,6 +81,7 @@ def test_metrics_are_those_of_the_metrics_themselves() -> None:
         pytest.approx(pairs.kid.high),
     )
     assert metrics["recall"].value == pairs.recall.value
+    assert metrics["MIND"].value == sliced_wasserstein(real["pooled"][:50], made["pooled"][:50], seed=3)
     assert metrics["IS"].value == pytest.approx(InceptionScore(200).update(made["logits"]).result()[0])
 
 
@@ -88,7 +90,7 @@ def test_other_networks_never_borrow_the_names_of_inception() -> None:
     found = measured(LITE0, rows, NUMBERS)
     names = [metric.metric for metric in set_metrics(LITE0, found, found, prefix="r")]
     assert names[0] == "rFD-Lite0"
-    assert names[-3:] == ["rKID on Lite0", "precision on Lite0", "recall on Lite0"]
+    assert names[-4:] == ["rKID on Lite0", "precision on Lite0", "recall on Lite0", "rMIND on Lite0"]
     assert not set_metrics(LITE0, found, None)
 
 
