@@ -20,7 +20,7 @@ from stores.format import (
     commit_key,
 )
 from stores.format import index as indexing
-from stores.write import ReusedRows, StoreWriter
+from stores.write import ReusedRows, StoreWriter, zero_arrays
 
 Progress = Callable[[int, int], None]
 THREADS = 4
@@ -162,10 +162,6 @@ def _write_rows(source: Store, writer: StoreWriter, shard: int, rows: np.ndarray
     wanted = rows[span.start : span.stop]
     ok = source.ok[wanted]
     parts = {part.name: source.read_stored(part, wanted[ok]) for part in writer.manifest.parts}
-    empty = {
-        spec.name: np.zeros((len(wanted), writer.manifest.views, *spec.row_shape), spec.given_dtype)
-        for spec in writer.manifest.arrays
-    }
     reasons = source.index["reason"].take(pa.array(wanted)).to_pylist()
     rejected = {span.start + k: reasons[k] or REJECTED for k in np.flatnonzero(~ok).tolist()}
-    writer.write_shard(shard, empty, rejected, reused=ReusedRows(ok, parts))
+    writer.write_shard(shard, zero_arrays(writer.manifest, len(wanted)), rejected, reused=ReusedRows(ok, parts))

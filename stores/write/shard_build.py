@@ -125,6 +125,11 @@ class ShardBuild:
         return ShardFormat(part, self.manifest.views, self.manifest.rows_per_shard)
 
 
+def zero_arrays(manifest: Manifest, rows: int) -> dict[str, np.ndarray]:
+    """Arrays of a shard with so many rows, all of which are reused or rejected."""
+    return {spec.name: np.zeros((rows, manifest.views, *spec.row_shape), spec.given_dtype) for spec in manifest.arrays}
+
+
 def _check_arguments(
     manifest: Manifest, rows: range, names: set[str], arrays: Mapping[str, np.ndarray], rejected: Mapping[int, str]
 ) -> None:

@@ -28,7 +28,7 @@ from stores.format import (
 )
 from stores.format import index as indexing
 from stores.write.reuse import ReusedRows, ReuseReader, reuse_to_bytes
-from stores.write.shard_build import ShardBuild
+from stores.write.shard_build import ShardBuild, zero_arrays
 from stores.write.store_plan import StorePlan, StoreSpec, plan_store
 
 
@@ -286,14 +286,8 @@ class StoreWriter:
                 return False  # That store was removed meanwhile.
             self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())
             return True
-        if not self._reuse.covers(shard):
+        reused = self.reused_rows(shard) if self._reuse.covers(shard) else None
+        if reused is None or not reused.mask.all():
             return False
-        reused = self.reused_rows(shard)
-        if not reused.mask.all():
-            return False
-        empty = {
-            spec.name: np.zeros((len(reused.mask), self.manifest.views, *spec.row_shape), spec.given_dtype)
-            for spec in self.manifest.arrays
-        }
-        self.write_shard(shard, empty, reused=reused)
+        self.write_shard(shard, zero_arrays(self.manifest, len(reused.mask)), reused=reused)
         return True

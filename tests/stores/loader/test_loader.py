@@ -222,7 +222,7 @@ def test_damage_is_found_when_records_are_read(loader_of: Any, store: Store, res
     if not verify:
         assert len(rows_of(loader_of(residency=residency, verify=False).epoch(0))) == 6
         return
-    with pytest.raises(CorruptStoreError, match=r"c\.1\.0\.0\.0\.0: row 1 of the shard, view 0"):
+    with pytest.raises(CorruptStoreError, match=r"c/1/0/0/0/0: row 1 of the shard, view 0"):
         rows_of(loader_of(residency=residency, view=0).epoch(0))
 
 
