@@ -17,6 +17,7 @@ from .ray_compat import data_parallel_trainer as data_parallel_trainer
 from .ray_compat import environment_defaults as environment_defaults
 from .ray_compat import shared_gpus_config as shared_gpus_config
 from .ray_compat import worker_failures as worker_failures
+from .ray_compat import worker_loss as worker_loss
 from .ray_pool import cluster_address as cluster_address
 from .ray_pool import ray_session as ray_session
 from .ray_pool import worker_threads as worker_threads

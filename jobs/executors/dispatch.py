@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
+from jobs.executors.ray_compat import worker_loss
 from jobs.executors.shard_queue import LOSSES, ShardQueue
 from jobs.executors.worker import ShardResult, WorkerStartError
 
@@ -72,10 +73,11 @@ class _ActorPool:
                 if isinstance(error.cause, ValueError) or shard is None:
                     raise error.cause from None
                 queue.fail(shard, slot, error.cause)
-            except RayActorError as error:
-                self._lost(slot, actor, born=shard is not None, error=error)
+            except (RayActorError, OutOfMemoryError) as error:
+                loss = worker_loss(error)
+                self._lost(slot, actor, born=shard is not None, error=loss)
                 if shard is not None:
-                    queue.lose(shard, slot, error)
+                    queue.lose(shard, slot, loss)
             else:
                 if shard is None:
                     self.alive.add(slot)
@@ -94,7 +96,7 @@ class _ActorPool:
         actor = self.actors[slot] = self.start()
         self.calls[actor.__ray_ready__.remote()] = (slot, actor, None)
 
-    def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: RayActorError) -> None:
+    def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: Exception) -> None:
         self.failed_starts = 0 if born else self.failed_starts + 1
         if self.failed_starts >= LOSSES:
             raise RuntimeError(f"{LOSSES} workers in a row ended before they began: {error}") from error

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ray._private import ray_constants
+from ray.exceptions import OutOfMemoryError
 
 # The same bounds as in pyproject.toml: first version that works, first one that was not tested.
 FIRST, UNTESTED = (2, 55), (2, 61)
@@ -28,6 +29,10 @@ EMBEDDED_TRAIN_ENVIRONMENT = TRAIN_ENVIRONMENT | {
 # Each starts an actor for every training: one shares out Ray Data's sets, of which there are none, the other tidies up
 # a cluster after a controller that died, but an embedded Ray ends with the command.
 UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+
+
+class WorkerOutOfMemory(RuntimeError):
+    """A worker's node ran out of memory."""
 
 
 def check_ray_version() -> None:
@@ -110,6 +115,17 @@ def worker_failures(error: Exception) -> list[Exception] | None:
     if not isinstance(error, WorkerGroupError):
         return None
     return [_unwrapped(failure) for _, failure in sorted(error.worker_failures.items())]
+
+
+def worker_loss(error: Exception) -> Exception:
+    """How a worker was lost, in a sentence where Ray takes forty lines: it ends those whose node runs out of memory."""
+    inner = _unwrapped(error)
+    if not (isinstance(inner, OutOfMemoryError) or "OutOfMemoryError" in str(inner)):
+        return error
+    return WorkerOutOfMemory(
+        "Ray ended a worker because its node ran out of memory; take fewer workers on a node, a smaller batch_size, or "
+        "a node with more memory"
+    )
 
 
 def _unwrapped(failure: Exception) -> Exception:

@@ -25,6 +25,7 @@ from jobs.executors import (
     ray_session,
     shared_gpus_config,
     worker_failures,
+    worker_loss,
     worker_threads,
 )
 from jobs.loop.parallel import Training
@@ -165,7 +166,7 @@ def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
         for failure in failures:
             if isinstance(failure, USER_ERRORS):
                 return failure
-        last = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+        last = "; ".join(f"{type(loss).__name__}: {loss}" for loss in map(worker_loss, failures))
         raise RuntimeError(
             f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {last}. "
             f"The same command goes on from step {_saved_step(run)}"

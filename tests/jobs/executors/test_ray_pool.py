@@ -12,7 +12,8 @@ import pytest
 import ray
 
 from jobs.config.stages import RuntimeConfig
-from jobs.executors.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults
+from jobs.executors.dispatch import dispatch_shards
+from jobs.executors.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults, worker_loss
 from jobs.executors.ray_pool import ray_session
 
 
@@ -118,3 +119,36 @@ def test_private_parts_of_ray_are_used_in_one_file_alone():
     private = re.compile(r"ray\._private|ray\.train\.v2|_base_exc|_create_default_callbacks")
     files = [file for folder in ("jobs", "pipeline") for file in (Path(__file__).parents[3] / folder).rglob("*.py")]
     assert [file.name for file in files if private.search(file.read_text())] == ["ray_compat.py"]
+
+
+def test_a_worker_that_memory_cost_is_told_in_a_sentence():
+    page = "Task was killed due to the node running low on memory.\n" * 40
+    lost = ray.exceptions.RayActorError(error_msg="The actor died unexpectedly")
+    assert worker_loss(lost) is lost
+    for error in (
+        ray.exceptions.OutOfMemoryError(page),
+        ray.exceptions.RayActorError(error_msg=f"ray.exceptions.OutOfMemoryError: {page}"),
+    ):
+        loss = worker_loss(error)
+        assert "\n" not in str(loss)
+        assert "ran out of memory; take fewer workers on a node, a smaller batch_size" in str(loss)
+
+
+def test_a_shard_whose_worker_ran_out_of_memory_is_tried_again_and_named(monkeypatch):
+    """Ray raises this one for actors too, and it is no RayActorError."""
+
+    def get(call):
+        raise ray.exceptions.OutOfMemoryError("forty lines")
+
+    class Actor:
+        class run:
+            remote = staticmethod(lambda shard: object())
+
+        class __ray_ready__:
+            remote = staticmethod(object)
+
+    monkeypatch.setattr(ray, "wait", lambda calls, **settings: (calls[:1], calls[1:]))
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr(ray, "kill", lambda actor: None)
+    with pytest.raises(RuntimeError, match="Ray ended a worker because its node ran out of memory"):
+        list(dispatch_shards(Actor, 1, [0]))
