@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from jobs.runs import KINDS, RunFolder
+from jobs.runs import KINDS, RunFolder, resolve_reference
 from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
@@ -77,7 +77,8 @@ def _stores(root: Location, kind: str) -> list[ArtifactRow]:
         if manifest is None:
             artifacts.append(ArtifactRow(location, kind, [], size, "damaged"))
             continue
-        parents = [manifest.attributes[key] for key in INPUTS if key in manifest.attributes]
+        named = [manifest.attributes[key] for key in INPUTS if manifest.attributes.get(key)]
+        parents = [str(resolve_reference(location, reference)) for reference in named]
         status = manifest.status if manifest.status == COMPLETE else _progress(location)
         artifacts.append(ArtifactRow(location, kind, parents, size, status))
     return artifacts
@@ -94,7 +95,7 @@ def _runs(root: Path) -> list[ArtifactRow]:
         for file in sorted((root / kind).glob("*/run.json")):
             run = RunFolder.open(file.parent)
             # The nearest last: a generator belongs to its latents, whatever its conditions.
-            inputs = [path for _, path in sorted(run.record.inputs.items(), key=lambda one: one[0] != "text")]
+            inputs = [str(run.input(role)) for role in sorted(run.record.inputs, key=lambda role: role != "text")]
             artifacts.append(ArtifactRow(run.path, kind, inputs, folder_bytes(run.path), run.record.status))
     return artifacts
 
