@@ -13,6 +13,7 @@ from stores.sources.paths import SourceError
 
 RawLabel = int | str | None
 
+MAX_CAPTION_CHARACTERS = 64 * 1024
 MAX_LABEL = 2**31 - 1  # labels are stored as int32
 NO_VALUE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>", "?", "nil"))
 # Keys that hold the text where a caption is an object (Karpathy's "sentences").
@@ -100,7 +101,9 @@ def _caption_text(text: object, where: str) -> str | None:
     if not isinstance(text, str):
         raise SourceError(f"{where}: expected a caption or a list of captions; received {text!r}")
     if re.search(r"[\x00\ud800-\udfff]", text):
-        raise SourceError(f"{where}: expected a caption in UTF-8; received {text!r}")
+        raise SourceError(f"{where}: expected a caption in UTF-8; received {text[:200]!r}")
+    if len(text) > MAX_CAPTION_CHARACTERS:
+        raise SourceError(f"{where}: expected at most {MAX_CAPTION_CHARACTERS} characters; received {len(text)}")
     return text.strip()
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
+from stores.sources.readers.parquet_bounds import LISTED_ROWS, check_footer, is_dictionary
 from stores.sources.readers.schema import ImageColumn, hugging_face_features, image_column
 from stores.sources.recent import Recent
 
@@ -94,7 +95,7 @@ class ParquetReader:
                 if not columns:
                     yield from ({} for _ in range(file.metadata.num_rows))
                     return
-                for batch in file.iter_batches(columns=columns):
+                for batch in file.iter_batches(LISTED_ROWS, columns=columns):
                     yield from batch.select(columns).to_pylist()
         except DAMAGE as error:
             raise unreadable(path, error) from error
@@ -110,20 +111,30 @@ class ParquetReader:
                 footer, schema = file.metadata, file.schema_arrow
         except DAMAGE as error:
             raise unreadable(path, error) from error
+        check_footer(footer, path.stat().st_size, path)
         starts = (0, *accumulate(footer.row_group(group).num_rows for group in range(footer.num_row_groups)))
         features = hugging_face_features(footer.metadata)
         image = image_column(schema, features, str(path), self._image)
         return RowFile(starts[-1], list(schema.names), image, features, footer, starts)
 
     def _group_bytes(self, file: RowFile, group: int) -> int:
-        chunks = file.footer.row_group(group)
-        sizes = (chunks.column(number) for number in range(chunks.num_columns))
-        return max((c.total_uncompressed_size for c in sizes if c.path_in_schema == file.image.leaf), default=0)
+        return max((chunk.total_uncompressed_size for chunk in self._chunks(file, group)), default=0)
+
+    def _chunks(self, file: RowFile, group: int) -> list[Any]:
+        """The column chunk of a row group's image bytes."""
+        row_group = file.footer.row_group(group)
+        chunks = (row_group.column(number) for number in range(row_group.num_columns))
+        return [chunk for chunk in chunks if chunk.path_in_schema == file.image.leaf]
+
+    def _kept_once(self, file: RowFile, group: int) -> list[str] | None:
+        """The column to read with each value once, where rows share values."""
+        return [file.image.leaf] if any(map(is_dictionary, self._chunks(file, group))) else None
 
     def _load_group(self, source: str, group: int) -> Any:
         file, path = self.files.get(source), self.path(source)
         try:
-            with pq.ParquetFile(path, metadata=file.footer) as opened:
+            once = self._kept_once(file, group)
+            with pq.ParquetFile(path, metadata=file.footer, read_dictionary=once) as opened:
                 return _values(opened.read_row_group(group, columns=_leaves(file.image)).column(0))
         except DAMAGE as error:
             raise unreadable(path, error) from error
@@ -134,7 +145,11 @@ class ParquetReader:
 
         def start() -> Iterator[Any]:
             with pq.ParquetFile(
-                self.path(source), metadata=file.footer, buffer_size=BUFFER_BYTES, pre_buffer=False
+                self.path(source),
+                metadata=file.footer,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                read_dictionary=self._kept_once(file, group),
             ) as opened:
                 batches = opened.iter_batches(
                     block_rows, row_groups=[group], columns=_leaves(file.image), use_threads=False

@@ -1,0 +1,49 @@
+"""What a Parquet file says of its sizes, held against what it is: small files must not take much memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stores.sources.paths import SourceError
+
+# Rows that a file may have however small it is; above, at least a byte of the file for each.
+FREE_ROWS = 100_000
+# Column chunks that unpack to more than this, and to so many times their size, hold no images or captions.
+FREE_BYTES, MAX_RATIO = 8 * 1024**2, 200
+# Below so many bytes of data pages a row, rows are numbers of values in the dictionary page.
+INDEX_BYTES = 64
+MAX_EXPANDED_BYTES = 4 * 1024**3
+LISTED_ROWS = 256  # rows whose fields are in memory at a time
+
+
+def check_footer(footer: Any, num_bytes: int, where: object) -> None:
+    """Raise `SourceError` for more rows than a file of that size can hold, or columns that unpack to far more.
+
+    Args:
+        footer: the file's metadata.
+        num_bytes: size of the file.
+        where: what errors name.
+    """
+    if footer.num_rows > max(FREE_ROWS, num_bytes):
+        raise SourceError(
+            f"{where}: expected at most a row a byte; received {footer.num_rows} rows in {num_bytes} bytes; write anew"
+        )
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for chunk in (group.column(place) for place in range(group.num_columns)):
+            unpacked, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
+            if unpacked > max(FREE_BYTES, MAX_RATIO * packed):
+                raise SourceError(
+                    f"{where}: expected columns that unpack to at most {MAX_RATIO} times their size; received "
+                    f"{chunk.path_in_schema} of {packed} bytes, which unpacks to {unpacked}; write it anew"
+                )
+
+
+def is_dictionary(chunk: Any) -> bool:
+    """Whether a column's values are best kept once each: rows are their numbers, or could unpack to gigabytes."""
+    if not chunk.has_dictionary_page:
+        return False
+    dictionary = max(0, chunk.data_page_offset - (chunk.dictionary_page_offset or 0))
+    rows = chunk.num_values
+    numbers_alone = chunk.total_compressed_size - dictionary < INDEX_BYTES * rows
+    return bool(numbers_alone or rows * dictionary > MAX_EXPANDED_BYTES)
