@@ -106,6 +106,21 @@ def test_the_fast_tier_leaves_out_what_names_something_costly(pytester):
     result.assert_outcomes(passed=1, deselected=4)
 
 
+def test_the_fast_tier_takes_two_parameters_of_a_test(pytester):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(5))
+        def test_many(number):
+            assert number < 2
+
+        def test_one():
+            pass
+    """)
+    result = pytester.runpytest_inprocess("-p", "fast_tier", "--fast")
+    result.assert_outcomes(passed=3, deselected=3)
+
+
 def test_the_fast_tier_keeps_tests_of_each_package(pytester):
     pytester.makeini("[pytest]\nmarkers =\n  heavy: heavy\naddopts = --import-mode=importlib")
     for package, body in (("fae", "pytestmark = pytest.mark.heavy"), ("stores", "")):

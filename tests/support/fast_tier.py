@@ -8,9 +8,11 @@ The rule: a test is left out when
   extracts, encodes, samples, estimates real models, builds networks of timm, or starts processes; or one
   of COSTLY_NAMES, such as an optimizer.
 
-Hypothesis tries EXAMPLES examples of each property. Where the tests of several packages are asked for, each keeps some.
+Of a parametrized test the first PARAMETERS run; hypothesis tries EXAMPLES examples of each property. Where the tests of
+several packages are asked for, each keeps some.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -38,7 +40,7 @@ COSTLY = (
 """Beginnings of the dotted names of modules, functions and classes."""
 COSTLY_NAMES = frozenset({"Adam", "AdamW", "SGD", "make_optimizer", "timm", "subprocess", "multiprocessing"})
 """Names by which steps of a training are taken, models are built and processes are started."""
-EXAMPLES = 10
+EXAMPLES, PARAMETERS = 10, 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--fast"):
         return
-    light = {item for item in items if not is_heavy(item)}
+    light = set(_first([item for item in items if not is_heavy(item)]))
     missing = {_package(item) for item in items} - {_package(item) for item in light} - {""}
     if missing and light:
         raise pytest.UsageError(f"--fast: expected some test of each package; received none of {', '.join(missing)}")
@@ -69,6 +71,16 @@ def is_heavy(item: pytest.Item) -> bool:
     on_ray = "ray" in parameters.values()  # a fixture that asks for the cluster by its parameter
     asked = set(getattr(item, "fixturenames", ()))
     return bool(marked) or on_ray or not FIXTURES.isdisjoint(asked) or _is_machine(item) or _names_costly(item)
+
+
+def _first(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """The items but those of further parameters of the same test."""
+    seen = Counter[tuple[str, str]]()
+    for item in items:
+        test = (item.nodeid.partition("[")[0], getattr(item, "originalname", item.name))
+        seen[test] += 1
+        if seen[test] <= PARAMETERS:
+            yield item
 
 
 def _package(item: pytest.Item) -> str:
