@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MAX_SKIPS ?=
 PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 
-.PHONY: venv demo test test-fast test-slow test-interop test-pythons coverage bench lint clean
+.PHONY: venv demo test test-fast test-slow test-interop test-pythons coverage bench docs lint clean
 
 venv: $(INSTALLED)
 
@@ -44,6 +44,11 @@ coverage: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python tests/bench/run.py
+
+# The pages of docs/ and the API's reference, in build/site; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

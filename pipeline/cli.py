@@ -4,7 +4,9 @@ import click
 
 from pipeline.commands import (
     compare_command,
+    completion_command,
     demo_command,
+    doctor_command,
     encode_command,
     encoders_command,
     eval_command,
@@ -30,6 +32,7 @@ from pipeline.console import FaeGroup
 
 
 @click.group(cls=FaeGroup)
+@click.version_option(package_name="fae-pipe", prog_name="fae-pipe")
 def main() -> None:
     """Encode images once, train image generators on the cached latents.
 
@@ -41,7 +44,7 @@ def main() -> None:
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
     Where images have captions, extract-text makes a store of them, encoded once, for train-gen to condition on.
     `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`;
-    `fae-pipe inspect DATA` says how a data set of yours is understood.
+    `fae-pipe inspect DATA` says how a data set of yours is understood, `fae-pipe doctor` what this machine has.
     """
 
 
@@ -68,5 +71,7 @@ for command in (
     report_command,
     view_command,
     stores_group,
+    doctor_command,
+    completion_command,
 ):
     main.add_command(command)

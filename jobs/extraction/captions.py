@@ -27,11 +27,11 @@ from jobs.executors import (
     use_threads,
     write_missing_shards,
 )
+from jobs.extraction.arrays import LENGTH, POOLED, STATES, text_arrays
 from jobs.runs import reference_to
 from stores import ArraySpec, Store, StoreWriter, fingerprint
 from stores.backends import make_folder, replace_file
 
-STATES, LENGTH, POOLED = "states", "length", "pooled"
 # Lengths are stored as bytes.
 MOST_TOKENS = 255
 
@@ -123,15 +123,6 @@ def _kept_count(file: Path | None) -> _Counted | None:
         return None if file is None else _Counted(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:
-    """The arrays of a text store: states (tokens, width), their number, and the pooled vector."""
-    return [
-        ArraySpec(STATES, (tokens, width), config.dtype),
-        ArraySpec(LENGTH, (1,), "uint8"),
-        ArraySpec(POOLED, (pooled_width,), config.dtype),
-    ]
 
 
 def text_writer(

@@ -7,6 +7,7 @@ from typing import Any
 
 from fae.encoders import EncoderSpec
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.extraction.arrays import feature_arrays
 from jobs.extraction.data_summary import MOST_IMAGES, data_record, look_at_images, spread
 from jobs.extraction.encoder_facts import EncoderFacts, encoder_facts, encoder_spec
 from stores import ArraySpec, StoreWriter, fingerprint
@@ -93,12 +94,6 @@ def open_images(data: DataConfig, cache: Path) -> Source:
     if data.path is None:
         raise ValueError("data.path: expected a folder, tar or Parquet file of images; received none; pass --data PATH")
     return open_source(data.path, data.source_options(), cache=str(cache / "unpacked"))
-
-
-def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
-    """What a feature store keeps of an image whose tokens are (h, w, C)."""
-    pixels = ArraySpec("pixels", (config.image_size, config.image_size, 3), "uint8")
-    return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
 
 
 def _locations(table: Any) -> list[SourceItem]:

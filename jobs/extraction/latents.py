@@ -22,8 +22,9 @@ from jobs.executors import (
     settle_batch_size,
     write_missing_shards,
 )
+from jobs.extraction.arrays import latent_array
 from jobs.runs import RunFolder, load_autoencoder, reference_to
-from stores import ArraySpec, Store, StoreWriter, open_store
+from stores import Store, StoreWriter, open_store
 
 
 def latent_ingredients(
@@ -64,13 +65,6 @@ def latent_writer(
         permute=False,
         row_ingredients=_row_ingredients(features, ingredients),
     )
-
-
-def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec:
-    """What a latent store keeps of an image's latents (h, w, c)."""
-    height, width, channels = shape
-    stored = 2 * channels if config.latents == "moments" else channels
-    return ArraySpec("latents", (height, width, stored), config.dtype)
 
 
 def holds_moments(latents: Store) -> bool:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from jobs.config import AUTO, DecoderConfig, RuntimeConfig, TrainConfig
-from jobs.executors import pick_device
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -18,6 +17,8 @@ LARGEST_DECODER, LARGEST_ON_PROCESSORS = "L", "S"
 
 def has_accelerator(runtime: RuntimeConfig) -> bool:
     """Whether a training runs on GPUs: this process's device, or what each worker reserves."""
+    from jobs.executors import pick_device  # loads torch, which estimates do without
+
     if runtime.train_workers:
         return runtime.gpus_per_worker > 0
     return pick_device(runtime.device).type != "cpu"

@@ -1,10 +1,10 @@
-from .prompts import HELD_OUT as HELD_OUT
+from .conditioning import HELD_OUT as HELD_OUT
+from .conditioning import is_unconditional as is_unconditional
+from .conditioning import takes_text as takes_text
+from .conditioning import text_of as text_of
 from .prompts import PromptEncoder as PromptEncoder
-from .prompts import is_unconditional as is_unconditional
 from .prompts import numbered as numbered
 from .prompts import recorded_text_encoder as recorded_text_encoder
-from .prompts import takes_text as takes_text
-from .prompts import text_of as text_of
 from .report_images import GuidanceGrid as GuidanceGrid
 from .report_images import Nearest as Nearest
 from .report_images import Rebuilt as Rebuilt

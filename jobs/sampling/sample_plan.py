@@ -8,7 +8,7 @@ import numpy as np
 from fae.sampling import parse_guidance
 from jobs.config import GeneratorConfig, SampleConfig, parse_classes, parse_ids
 from jobs.runs import Models, RunFolder
-from jobs.sampling.prompts import condition_of, is_unconditional, prompt_texts, takes_text
+from jobs.sampling.conditioning import condition_of, is_unconditional, prompt_texts, takes_text
 
 
 @dataclass(frozen=True)

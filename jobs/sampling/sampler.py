@@ -13,7 +13,8 @@ from fae.sampling import Conditions, parse_guidance
 from jobs.config import SampleConfig
 from jobs.executors import OnProgress, autocast, pick_dtype
 from jobs.runs import Autoencoder, Models, RunFolder, load_autoencoder, load_model
-from jobs.sampling.prompts import PromptEncoder, numbered, takes_text
+from jobs.sampling.conditioning import takes_text
+from jobs.sampling.prompts import PromptEncoder, numbered
 from jobs.sampling.sample_plan import SamplePlan
 from jobs.train import load_generator
 

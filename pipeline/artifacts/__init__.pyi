@@ -4,7 +4,10 @@ from .artifact import RunArtifact as RunArtifact
 from .artifact import State as State
 from .artifact import StoreArtifact as StoreArtifact
 from .artifact import read_records as read_records
+from .data_paths import SKLEARN_DIGITS as SKLEARN_DIGITS
+from .data_paths import check_data_files as check_data_files
 from .data_paths import image_path as image_path
+from .data_paths import locate_images as locate_images
 from .data_paths import scratch_folder as scratch_folder
 from .digits import DigitSet as DigitSet
 from .digits import as_record as as_record
@@ -19,9 +22,11 @@ from .listing import describe_store as describe_store
 from .listing import inventory as inventory
 from .listing import run_references as run_references
 from .resolver import SAMPLES_FILE as SAMPLES_FILE
+from .resolver import STORE_KINDS as STORE_KINDS
 from .resolver import ArtifactError as ArtifactError
 from .resolver import entries_named as entries_named
-from .resolver import find_folder as find_folder
+from .resolver import find_location as find_location
+from .resolver import near_names as near_names
 from .resolver import resolve as resolve
 from .resolver import runs_of as runs_of
 from .sample_set import SampleSet as SampleSet

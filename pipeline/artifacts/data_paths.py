@@ -3,7 +3,7 @@
 import difflib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.config import DataConfig
+from pipeline.artifacts.resolver import entries_named, find_location, near_names
+from stores.backends import is_url
 
 PATTERN_SIGNS = "*?[{"
 MOST_ENTRIES, MOST_NAMES = 10_000, 8
@@ -45,6 +47,42 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
         f"{_what_is_there(folders[-1] / data.path)}; "
         f"pass --data PATH or set {DATA_VARIABLE} to the folder that holds it"
     )
+
+
+def check_data_files(data: DataConfig) -> None:
+    """Refuse tables and folders of the settings that are not there, before any image is looked at.
+
+    Raises:
+        FileNotFoundError: One is not; the message names what lies near.
+    """
+    for key in ("labels", "class_names", "image_root"):
+        value = getattr(data, key)
+        if value is None or "://" in value or any(sign in value for sign in PATTERN_SIGNS):
+            continue
+        if not Path(value).exists():
+            raise FileNotFoundError(
+                f"data.{key}: expected a {'folder' if key == 'image_root' else 'file'}; received {value!r}, which is "
+                f"not there; {_what_is_there(Path(value))}"
+            )
+
+
+def locate_images(root: Path, text: str, kinds: Sequence[str]) -> str:
+    """The path of the images that a name (of an artifact of these kinds, the first before the others) or a path means.
+
+    Raises:
+        FileNotFoundError: It means nothing; the message names artifacts that are called nearly so.
+        ArtifactError: It is the beginning of several names.
+    """
+    if is_url(text) or Path(text).exists() or text == SKLEARN_DIGITS:
+        return text
+    if any(entries_named(root, kind, text.removeprefix(f"{kind}/")) for kind in kinds):
+        return str(find_location(root, text, kinds, complete=True, first=True))
+    try:
+        image_path(DataConfig(path=text), root)
+    except FileNotFoundError as error:
+        near = near_names(root, kinds, text)
+        raise FileNotFoundError(f"{text}: {near} ({error})" if near else str(error)) from None
+    return text
 
 
 def _what_is_there(path: Path) -> str:

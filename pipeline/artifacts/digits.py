@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from fae.metrics import copy_share, knn_recall
@@ -17,6 +16,7 @@ RECALL_NEIGHBORS = 3
 
 def write_digits(file: Path) -> Path:
     """Write the digits as a Parquet file in the Hugging Face layout (image bytes, label); the same bytes every time."""
+    import pyarrow.parquet as pq  # a fifth of a second, which listings do without
     from sklearn.datasets import load_digits
 
     if file.exists():

@@ -1,38 +1,43 @@
 """What lies below a root folder: stores and models, their sizes, states and where they came from."""
 
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from jobs.runs import KINDS, RunFolder, resolve_reference
+from pipeline.artifacts.artifact import read_records
+from pipeline.artifacts.resolver import SAMPLES_FILE, runs_of
 from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
 from stores.core import Store, list_manifests, open_store
-from stores.format import COMPLETE, SPLITS
+from stores.format import COMPLETE, MANIFEST, SPLITS
 from stores.write import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
+NAMES = ("path", "kind", "made_from", "num_bytes", "status", "created_unix_seconds")
 INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
 
 
 @dataclass(frozen=True)
 class ArtifactRow:
-    """A store or a model: where it is, what it was made from (paths), how large and how far it is."""
+    """A store, model, folder of samples or evaluations: where, made from what (paths) and when, how large, how far."""
 
     path: Location
     kind: str
     made_from: list[str]
     num_bytes: int
     status: str
+    created_unix_seconds: float | None = None
     depth: int = 0
 
     def as_record(self) -> dict[str, Any]:
         """The row as JSON values."""
-        return {name: getattr(self, name) for name in ("path", "kind", "made_from", "num_bytes", "status")}
+        return {name: getattr(self, name) for name in NAMES}
 
     def as_cells(self) -> dict[str, Any]:
         """The row as cells of a table, indented by its depth."""
@@ -42,16 +47,18 @@ class ArtifactRow:
             "kind": self.kind,
             "size": format_bytes(self.num_bytes),
             "status": self.status,
+            "made": _date(self.created_unix_seconds),
         }
 
 
 def inventory(root: Location) -> list[ArtifactRow]:
     """Every artifact below `root`, each below the one it was made from; at a URL there are stores alone."""
-    runs = [] if is_url(root) else _runs(Path(root))
+    runs, shown = ([], []) if is_url(root) else (_runs(Path(root)), _samples(Path(root)) + _evaluations(Path(root)))
     found = [
         *_stores(root, "features"),
         *runs,
         *(one for kind in ("latents", "text", "samples") for one in _stores(root, kind)),
+        *shown,
     ]
     by_parent: dict[str, list[ArtifactRow]] = {}
     known = {name_of(artifact.path) for artifact in found}
@@ -80,7 +87,7 @@ def _stores(root: Location, kind: str) -> list[ArtifactRow]:
         named = [manifest.attributes[key] for key in INPUTS if manifest.attributes.get(key)]
         parents = [str(resolve_reference(location, reference)) for reference in named]
         status = manifest.status if manifest.status == COMPLETE else _progress(location)
-        artifacts.append(ArtifactRow(location, kind, parents, size, status))
+        artifacts.append(ArtifactRow(location, kind, parents, size, status, manifest.created_unix_seconds))
     return artifacts
 
 
@@ -96,8 +103,38 @@ def _runs(root: Path) -> list[ArtifactRow]:
             run = RunFolder.open(file.parent)
             # The nearest last: a generator belongs to its latents, whatever its conditions.
             inputs = [str(run.input(role)) for role in sorted(run.record.inputs, key=lambda role: role != "text")]
-            artifacts.append(ArtifactRow(run.path, kind, inputs, folder_bytes(run.path), run.record.status))
+            facts = (folder_bytes(run.path), run.record.status, run.record.created_unix_seconds)
+            artifacts.append(ArtifactRow(run.path, kind, inputs, *facts))
     return artifacts
+
+
+def _samples(root: Path) -> list[ArtifactRow]:
+    """Folders of a few samples, each below its generator, which its record names by the weights' digest."""
+    runs = {run.record.weights_sha256: str(run.path) for run in runs_of(root, "generators")}
+    rows = []
+    for file in sorted((root / "samples").glob(f"*/{SAMPLES_FILE}")):
+        record = json.loads(file.read_text())
+        if "store" in record or (file.parent / MANIFEST).exists():
+            continue  # written from a store of samples, which is listed itself
+        made_from = [path for path in [runs.get(record["ingredients"]["generator_sha256"])] if path]
+        facts = (folder_bytes(file.parent), f"{len(record['images']):,} images", record.get("created_unix_seconds"))
+        rows.append(ArtifactRow(file.parent, "samples", made_from, *facts))
+    return rows
+
+
+def _evaluations(root: Path) -> list[ArtifactRow]:
+    """Files of evaluations, each below what was evaluated."""
+    rows = []
+    for file in sorted(root.glob("*/*/evaluation.json")):
+        records = read_records(file)
+        created = max((record.get("created_unix_seconds", 0.0) for record in records), default=None)
+        status = f"{len(records)} comparison{'' if len(records) == 1 else 's'}"
+        rows.append(ArtifactRow(file, "evaluations", [str(file.parent)], file.stat().st_size, status, created))
+    return rows
+
+
+def _date(unix_seconds: float | None) -> str:
+    return "-" if unix_seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_seconds))
 
 
 def run_references(root: Path) -> set[str]:
@@ -172,6 +209,8 @@ def _labels(store: Store, classes: list[dict[str, Any]]) -> str:
 
 
 def _captions(store: Store) -> str:
+    import pyarrow.compute as pc  # a fifth of a second, which listings do without
+
     counts = pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy()
     captioned = int((counts > 0).sum())
     return f"{int(counts.sum()):,} in {captioned:,} rows" if captioned else "none"

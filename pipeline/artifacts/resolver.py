@@ -2,18 +2,21 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from jobs.runs import KINDS, RUN_FILE, RunFolder
-from pipeline.config import MADE_BY
-from stores.backends import open_bytestore
-from stores.core import read_manifest
+from pipeline.config import MADE_BY, suggest
+from stores.backends import Location, inside, is_url, name_of, open_bytestore
+from stores.core import read_manifest, store_locations
 from stores.format import COMPLETE, MANIFEST
 
 SAMPLES_FILE = "samples.json"
+KINDS_OF_ARTIFACTS = tuple(MADE_BY)
+STORE_KINDS = tuple(kind for kind in MADE_BY if kind not in KINDS)
 FOLDER = re.compile(r"(?P<name>.+)-[0-9a-f]{12}")
 
 
@@ -41,13 +44,15 @@ def resolve(root: Path, kind: str, text: str) -> Path:
         root: Folder of all artifacts.
         kind: Folder below it: a key of `MADE_BY`.
         text: The path of an artifact, which is taken as it is; a name, which means the newest complete artifact of
-            this name; or the beginning of a folder's name that goes beyond the artifact's name.
+            this name; or the beginning of a folder's name that goes beyond the artifact's name; `KIND/` may stand
+            before the latter two.
 
     Raises:
         ArtifactError: Nothing complete has this name, or several begin so.
     """
     if is_artifact(Path(text)):
         return Path(text)
+    text = text.removeprefix(f"{kind}/")
     entries = entries_named(root, kind, text)
     complete = [entry for entry in entries if entry.complete]
     if not complete:
@@ -81,24 +86,75 @@ def runs_of(root: Path, kind: str) -> list[RunFolder]:
     return sorted((run for run in runs if run.complete), key=lambda run: (run.record.created_unix_seconds, run.path))
 
 
-def find_folder(name: str, root: Path) -> Path:
-    """The folder of a store or run in any state: a path, a folder's name below `root`, or the beginning of one.
+def find_location(
+    root: Location,
+    text: str,
+    kinds: Sequence[str] = KINDS_OF_ARTIFACTS,
+    complete: bool = False,
+    first: bool = False,
+) -> Location:
+    """Where the artifact of any of these kinds lies that a person means by `text`, in any state, damaged ones too.
+
+    Args:
+        root: Folder or URL of all artifacts.
+        text: A URL or a path, taken as it is; a name, which means the newest artifact of this name; the beginning of
+            a folder's name; or one of the latter two after `KIND/`.
+        kinds: Folders below the root.
+        complete: Of several of one name a complete artifact goes before a newer one that is not.
+        first: Of several kinds that have such an artifact the first of `kinds` is meant.
 
     Raises:
-        ArtifactError: There is none, or there are several.
+        ArtifactError: There is none, or several kinds have one.
     """
-    if is_artifact(Path(name)):
-        return Path(name)
-    folders = sorted(path for kind in MADE_BY for path in (root / kind).glob("*") if is_artifact(path))
-    exact = [path for path in folders if path.name == name]
-    found = exact or [path for path in folders if name and path.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    several = f"; received the beginning of {', '.join(map(str, found))}" if found else ""
+    if is_url(text) or is_artifact(Path(text)):
+        return text if is_url(text) else Path(text)
+    start, _, rest = text.partition("/")
+    asked, name = ((start,), rest) if rest and start in kinds else (tuple(kinds), text)
+    found = {kind: locations for kind in asked if (locations := _locations(root, kind, name))}
+    if not found and Path(text).is_dir():
+        return Path(text)
+    several = [location for locations in found.values() for location in locations]
+    (kind, locations), *others = found.items() or [("", [])]
+    if (first or not others) and (len(locations) == 1 or (locations and _name_of(locations[0]) == name)):
+        return locations[0] if len(locations) == 1 else max(locations, key=partial(_order, kind, complete))
+    received = f"; received the beginning of {', '.join(map(_short, several))}" if found else ""
     raise ArtifactError(
-        f"{name}: expected the folder of a store or a run, or its name below {root}{several}; "
-        "`fae-pipe stores ls` lists them"
+        f"{text}: expected the name, the path or the beginning of the folder's name of one of {', '.join(asked)} below "
+        f"{root}{received}; {(near_names(root, asked, name) if not found else '') or '`fae-pipe stores ls` lists them'}"
     )
+
+
+def _locations(root: Location, kind: str, name: str) -> list[Location]:
+    """The folder of this name, else those of the artifacts of this name, else those that begin so."""
+    locations = list(store_locations(inside(root, kind))) if name else []
+    rules: tuple[Callable[[Location], bool], ...] = (
+        lambda location: name_of(location) == name,
+        lambda location: _name_of(location) == name,
+        lambda location: name_of(location).startswith(name),
+    )
+    return next((found for rule in rules if (found := [one for one in locations if rule(one)])), [])
+
+
+def near_names(root: Location, kinds: Sequence[str], name: str) -> str:
+    """`did you mean 'mine'?`, or nothing."""
+    return suggest(name, sorted({_name_of(one) for kind in kinds for one in store_locations(inside(root, kind))}))
+
+
+def _order(kind: str, complete: bool, location: Location) -> tuple[bool, float]:
+    if is_url(location):
+        manifest = read_manifest(open_bytestore(location))
+        return complete and manifest.status == COMPLETE, manifest.created_unix_seconds
+    entry = _entry(kind, Path(location))
+    return complete and entry.complete, entry.created_unix_seconds
+
+
+def _short(location: Location) -> str:
+    """KIND/FOLDER, which `find_location` takes."""
+    return "/".join(str(location).rstrip("/").split("/")[-2:])
+
+
+def _name_of(location: Location) -> str:
+    return name_of(location)[:-13]
 
 
 def _entry(kind: str, path: Path) -> Entry:
@@ -126,4 +182,7 @@ def _refuse(root: Path, kind: str, text: str, entries: Sequence[Entry]) -> NoRet
             f"{root / kind}: expected a complete {what} named {text!r}; received unfinished ones only "
             f"({', '.join(entry.path.name for entry in entries)}); give their {command} again"
         )
-    raise ArtifactError(f"{root / kind}: expected a complete {what} named {text!r}; received none; run {command} first")
+    near = near_names(root, [kind], text)
+    raise ArtifactError(
+        f"{root / kind}: expected a complete {what} named {text!r}; received none; {near or f'run {command} first'}"
+    )

@@ -1,5 +1,6 @@
 """How far a store or a run is, who works on it and how fast, read from its folder by another process."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.runs import KINDS, RunFolder, newest_step
-from pipeline.artifacts.resolver import find_folder
+from pipeline.artifacts.resolver import SAMPLES_FILE, find_location
 from pipeline.console import (
     FAILED,
     RUNNING,
@@ -86,10 +87,17 @@ def status_of(name: str, root: Path) -> Status:
         StoreError, RunError: what lies there is damaged.
         ValueError: there is neither a store nor a run.
     """
-    if is_url(name):
-        return _store_status(name)
-    path = find_folder(name, root)
-    return _store_status(path) if (path / MANIFEST).exists() else _run_status(path)
+    location = find_location(root, name)
+    if is_url(location) or (Path(location) / MANIFEST).exists():
+        return _store_status(location)
+    file = Path(location) / SAMPLES_FILE
+    return _samples_status(file) if file.exists() else _run_status(Path(location))
+
+
+def _samples_status(file: Path) -> Status:
+    """Of a folder of samples, whose record is written last."""
+    number = int(json.loads(file.read_text())["ingredients"]["sample"]["num"])
+    return Status(str(file.parent), "samples", COMPLETE, number, number, "images")
 
 
 def _store_status(location: Path | str) -> Status:

@@ -5,17 +5,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.console import FaeCommand, LocationType, Settings, config_options, option
-from stores.backends import is_url
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 if TYPE_CHECKING:
     from jobs.runs import RunReport
+    from stores.backends import Location
     from stores.care import Repair, Report
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
-STORE = LocationType("store", exists=True)
+STORE = "NAME|PATH|URL"
+
+
+def store_at(settings: Settings, text: str) -> "Location":
+    """Where the store lies that a name, the beginning of a folder's name, `KIND/NAME`, a path or a URL means."""
+    from pipeline.artifacts import STORE_KINDS, find_location
+
+    return find_location(settings.location, text, STORE_KINDS, complete=True)
 
 
 @click.command("verify", cls=FaeCommand)
@@ -25,15 +32,15 @@ STORE = LocationType("store", exists=True)
 def verify_command(settings: Settings, location: str, repair: bool) -> int:
     """Read every byte of a store or a run and compare it with its checksums, digests and records.
 
-    STORE|RUN is a folder, a store's URL, or a folder's name below --root. Exit code 0 when all is sound, 1 when damage
+    STORE|RUN is a path, a store's URL, or a name below --root. Exit code 0 when all is sound, 1 when damage
     is left. With --repair, metadata, indexes and records of a store are restored from what else it holds; a shard whose
     values are lost is made missing, and the command that writes the store then writes exactly these again. Of a run
     the record, the finished model, the metrics and the checkpoints are read.
     """
-    from jobs.runs import RUN_FILE, verify_run
-    from pipeline.artifacts import find_folder
+    from jobs.runs import RUN_FILE
+    from pipeline.artifacts import find_location
 
-    path = location if is_url(location) else find_folder(location, settings.root)
+    path = find_location(settings.location, location)
     if isinstance(path, str) or not (path / RUN_FILE).is_file():
         return _verify_store(settings, path, repair)
     if repair:
@@ -41,6 +48,8 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
             "--repair: expected a store; received a run, which holds nothing twice. Restore its damaged files from a "
             "copy; a training goes on without a damaged checkpoint"
         )
+    from jobs.runs import verify_run  # loads torch, which stores do without
+
     report = verify_run(path)
     _say_run(settings, report)
     settings.output.result({**vars(report), "sound": report.sound})
@@ -105,15 +114,15 @@ def _say_repair(settings: Settings, done: "Repair") -> None:
 
 
 @click.command("diff", cls=FaeCommand)
-@click.argument("a", type=STORE, metavar="A")
-@click.argument("b", type=STORE, metavar="B")
-@config_options(recipe="none", root=False)
-def diff_command(settings: Settings, a: Path | str, b: Path | str) -> None:
-    """Say which ingredients and which rows differ from store A to store B."""
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@config_options(recipe="none")
+def diff_command(settings: Settings, a: str, b: str) -> None:
+    """Say which ingredients and which rows differ from store A to store B (names, paths or URLs)."""
     from stores import open_store
     from stores.care import diff
 
-    found, say = diff(open_store(a), open_store(b)), settings.output.say
+    found, say = diff(*(open_store(store_at(settings, text)) for text in (a, b))), settings.output.say
     for line in found.ingredients:
         say(f"ingredient {line}")
     say(f"values: {'the same' if found.same_values else 'others'}")

@@ -50,13 +50,23 @@ def eval_command(
     also by how early each one's caption comes among others. Statistics of a reference are kept and used again; the
     metrics, with all that made them, go to evaluation.json beside the images.
     """
-    from pipeline.evaluation import Export, evaluate
+    from pipeline.artifacts import locate_images
+
+    root, reference = settings.root, settings.recipe.eval.reference
+    samples = locate_images(root, samples, ("samples", "decoders", "autoencoders"))
+    if reference is not None:
+        locate_images(root, reference, ("features",))
+    if settings.dry_run:
+        settings.output.say(f"eval: would be made: {samples}")
+        settings.output.result({"stage": "eval", "path": samples})
+        return
+    from pipeline.evaluation import Export, evaluate  # loads torch: only once both sides are there
 
     recipe, output = settings.recipe, settings.output
     export = Export(export_npz, export_images) if export_npz else None
     watchers = watch_of(settings).watchers()
     record = evaluate(
-        *(settings.root, samples, recipe.eval, recipe.runtime, output, watchers),
+        *(root, samples, recipe.eval, recipe.runtime, output, watchers),
         features=features,
         decoder=decoder,
         latents=latents,

@@ -24,10 +24,13 @@ from pipeline.console import FaeCommand, Settings, config_options, option
 def export_command(settings: Settings, generator: str | None, decoder: str | None, out: Path, terms: str) -> None:
     """Write generator, autoencoder and pixel decoder as one diffusers pipeline with a model card."""
     from pipeline.artifacts import find_models
-    from pipeline.workflow import export
 
     models = find_models(settings.root, generator or settings.recipe.name, decoder)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: expected a new or empty folder; it holds other files; choose another one")
     if not settings.dry_run:
+        from pipeline.workflow import export  # loads torch: only when something is made
+
         export(models, out, terms)
     settings.output.say(f"export: {'would be made' if settings.dry_run else 'done'}: {out}")
     settings.output.result({"stage": "export", "path": out})

@@ -59,15 +59,16 @@ def probe_command(
     in another; with a joint vision-text model captions are found by images and images by captions. No image is
     opened but for the figures. Writes probe.json and figures as PNG and SVG.
     """
-    from jobs.executors import use_threads
     from pipeline.artifacts import find_run, find_store
-    from pipeline.evaluation import ProbeInputs, match_rows, probe, probe_artifact, retrieval_rows, score_rows
 
     output, config, runtime = settings.output, settings.recipe.probe, settings.recipe.runtime
-    use_threads(runtime.threads)
     store = find_store(settings.root, "features", features)
     run = find_run(settings.root, "autoencoders", autoencoder or store.name)
     stored = None if latents is None else find_store(settings.root, "latents", latents)
+    from jobs.executors import use_threads  # torch is loaded once the inputs are there
+    from pipeline.evaluation import ProbeInputs, match_rows, probe, probe_artifact, retrieval_rows, score_rows
+
+    use_threads(runtime.threads)
     inputs = ProbeInputs(store, run, stored, head, text_tower, images, settings.root / "cache" / "unpacked")
     folder = out or run.path / "probe"
     record = probe_artifact(folder, inputs, config, runtime.device).record()

@@ -9,6 +9,9 @@ import click
 from pipeline.commands.stages import DISTRIBUTED_KEYS
 from pipeline.console import Converter, FaeCommand, Settings, config_options, option
 
+# What a name means, in this order.
+REPORTED = ("generators", "latents", "autoencoders", "decoders", "features", "text", "samples")
+
 
 class Numbers(Converter):
     """Numbers above 0 separated by commas, as a tuple of them."""
@@ -80,14 +83,18 @@ def report_command(
 ) -> None:
     """Put all that is known about runs and stores on one HTML page that needs no network.
 
-    RUN|STORE is a folder, or the name of a generator below --root; several are set side by side. The page shows
+    RUN|STORE is a path, or a name below --root: of several of that name the generator, else KIND/NAME says which;
+    several are set side by side. The page shows
     lineage, settings, curves, latent statistics, reconstructions, samples along the training and by guidance and
     steps, the nearest training images, and every metric with how it was made.
     """
-    from pipeline.report import ReportOptions, write_report
+    from pipeline.artifacts import find_location
+
+    found = [str(find_location(settings.root, text, REPORTED, complete=True, first=True)) for text in locations]
+    from pipeline.report import ReportOptions, write_report  # loads torch: only once all of them are there
 
     options = ReportOptions(images=images, scales=scales, steps=grid_steps, sampling=sampling)
     output = settings.output
-    record = write_report(settings.root, locations, out, options, settings.recipe.runtime, output.say)
+    record = write_report(settings.root, found, out, options, settings.recipe.runtime, output.say)
     output.say(f"report: {out} ({record['num_bytes'] / 1e6:.1f} MB, {record['seconds']:.1f} s)", "bold")
     output.result(record)

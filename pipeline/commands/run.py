@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.commands.stages import runner_of, watch_of
-from pipeline.config import STAGE_NAMES, RecipeError
+from pipeline.config import STAGE_NAMES, Recipe, RecipeError, override
 from pipeline.console import FaeCommand, Settings, config_options, option
 
 
@@ -31,8 +31,6 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
     the ingredient that changed is named. A recipe with variants or a sweep is run once for each variant with each
     combination of the sweep's values, and ends with a table.
     """
-    from pipeline.workflow import run_workflow
-
     if until is not None:
         settings = replace(settings, recipe=replace(settings.recipe, until=until))
     if settings.recipe.sweep or settings.recipe.variants:
@@ -40,7 +38,9 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
         return
     if only is not None or results is not None:
         raise RecipeError(f"{settings.source}: expected a recipe with variants or a sweep with --only and --results")
-    runner = runner_of(settings)
+    runner = runner_of(settings, *_wanted(settings.recipe))
+    from pipeline.workflow import run_workflow  # loads torch: only once the settings of all stages are checked
+
     made = run_workflow(runner)
     summary: dict[str, Any] = {"stages": [outcome.as_record() for outcome in runner.outcomes]}
     if made is not None and not settings.dry_run:
@@ -49,11 +49,22 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
     settings.output.result(summary)
 
 
+def _wanted(recipe: Recipe) -> tuple[str, ...]:
+    """The stages up to the recipe's last one; of one that it does not have, all: that is refused later."""
+    stages = recipe.stages
+    return stages[: stages.index(recipe.until) + 1] if recipe.until in stages else stages
+
+
 def _run_variants(settings: Settings, only: str | None, results: Path | None) -> None:
     from pipeline.config import check_claims
-    from pipeline.workflow import metrics_of, run_variants, with_variants, write_results
+    from pipeline.stages import check_recipe
 
     recipe, started = settings.recipe, time.perf_counter()
+    for name, values in recipe.variants.items() or [("", {})]:
+        variant = override(recipe, values, f"variant {name}")
+        check_recipe(settings.root, variant, _wanted(variant), settings.dry_run)
+    from pipeline.workflow import metrics_of, run_variants, with_variants, write_results
+
     if only is not None:
         recipe = with_variants(recipe, only.split(","))
     records = run_variants(recipe, lambda one: runner_of(replace(settings, recipe=one)), settings.output)
@@ -78,6 +89,9 @@ def demo_command(settings: Settings, model: str) -> None:
 
     Ends with the paths of a sample grid and a reconstruction grid, and with metrics of independent classifiers.
     """
+    from pipeline.stages import check_writable
+
+    check_writable(settings.root)
     from pipeline.workflow import run_demo
 
     run_demo(settings.root, settings.output, model, settings.recipe.runtime, watch_of(settings))

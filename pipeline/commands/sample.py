@@ -18,14 +18,17 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     With --out or --format many images are made: --workers share a store of samples between them, which a stopped
     command goes on with, and when it is complete its images are written as PNG files, WebDataset tars or one .npz.
     """
-    from pipeline.artifacts import decode_previews, find_models
-    from pipeline.stages import SAMPLE
+    from pipeline.artifacts import find_models
+    from pipeline.stages import SAMPLE, check_conditions
 
-    runner, output = runner_of(settings), settings.output
+    runner, output = runner_of(settings, "sample"), settings.output
     models = find_models(settings.root, generator or settings.recipe.name, decoder, settings.recipe.sample.autoguidance)
+    check_conditions(models, settings.recipe.sample)
     folder = runner.do(SAMPLE, models)
     assert folder is not None
     if not settings.dry_run:
+        from pipeline.artifacts import decode_previews
+
         for file in decode_previews(models, settings.recipe.runtime) if previews else []:
             output.say(f"preview: {file}")
         output.say(f"grid: {folder.grid}")

@@ -34,10 +34,12 @@ def input_option(flag: str, what: str) -> Callable[[Callable[..., Any]], Callabl
     )
 
 
-def runner_of(settings: Settings) -> "StageRunner":
-    """What runs stages with these settings; torch is loaded here and not for --help."""
+def runner_of(settings: Settings, *stages: str) -> "StageRunner":
+    """What runs these stages with these settings, once what can be refused cheaply is checked."""
+    from pipeline.stages import check_recipe
     from pipeline.workflow import StageRunner
 
+    check_recipe(settings.root, settings.recipe, stages, settings.dry_run)
     return StageRunner(settings.root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
 
 
@@ -99,10 +101,13 @@ def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple
     Reads a folder, a table, tar files or Parquet files; writes a feature store with one record an image.
     Interrupted, the same command goes on; with nothing changed it does nothing.
     """
+    from fae.encoders import check_encoder_name
     from pipeline.stages import EXTRACT
 
-    runner = runner_of(settings)
     configs = each_encoder(settings.recipe.extract, encoders, layers)
+    for config in configs[1:]:
+        check_encoder_name(config.encoder)
+    runner = runner_of(replace(settings, recipe=replace(settings.recipe, extract=configs[0])), "extract")
     runner.do_all(EXTRACT, configs)
     if len(configs) == 1:
         report(runner)
@@ -136,7 +141,7 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
     from pipeline.artifacts import find_store
     from pipeline.stages import EXTRACT_TEXT
 
-    runner = runner_of(settings)
+    runner = runner_of(settings, "extract-text")
     runner.do(EXTRACT_TEXT, find_store(settings.root, "features", features or settings.recipe.name))
     report(runner)
 
@@ -153,7 +158,7 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
     from pipeline.artifacts import find_store
     from pipeline.stages import TRAIN_AE
 
-    runner = runner_of(settings)
+    runner = runner_of(settings, "train-ae")
     runner.do(TRAIN_AE, find_store(settings.root, "features", features or settings.recipe.name))
     report(runner)
 
@@ -171,7 +176,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     from pipeline.artifacts import find_run, find_store
     from pipeline.stages import TRAIN_DECODER
 
-    runner, name = runner_of(settings), settings.recipe.name
+    runner, name = runner_of(settings, "train-decoder"), settings.recipe.name
     store = find_store(settings.root, "features", features or name)
     tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
     run = find_run(settings.root, "autoencoders", autoencoder or name) if tuned else None
@@ -191,7 +196,7 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
     from pipeline.artifacts import find_run, find_store
     from pipeline.stages import ENCODE
 
-    runner, name = runner_of(settings), settings.recipe.name
+    runner, name = runner_of(settings, "encode"), settings.recipe.name
     store = find_store(settings.root, "features", features or name)
     runner.do(ENCODE, store, find_run(settings.root, "autoencoders", autoencoder or name))
     report(runner)
@@ -210,7 +215,7 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     from pipeline.artifacts import find_store
     from pipeline.stages import TRAIN_GEN
 
-    runner, name = runner_of(settings), settings.recipe.name
+    runner, name = runner_of(settings, "train-gen"), settings.recipe.name
     store = find_store(settings.root, "latents", latents or name)
     captions = None
     if settings.recipe.generator.condition == "text":

@@ -1,10 +1,8 @@
 """The stores commands: what there is, and what one store holds."""
 
-from pathlib import Path
-
 import click
 
-from pipeline.commands.care import STORE, diff_command, gc_command
+from pipeline.commands.care import STORE, diff_command, gc_command, store_at
 from pipeline.commands.stores_exchange import (
     copy_command,
     export_rows_command,
@@ -35,13 +33,13 @@ def ls_command(settings: Settings) -> None:
 
 
 @stores_group.command("show")
-@click.argument("path", type=STORE, metavar="STORE")
-@config_options(recipe="none", root=False)
-def show_command(settings: Settings, path: Path | str) -> None:
+@click.argument("store", metavar=STORE)
+@config_options(recipe="none")
+def show_command(settings: Settings, store: str) -> None:
     """Show what a store holds, how its images were understood, what made it, and its rejected images."""
     from pipeline.artifacts import describe_store
 
-    record = describe_store(path)
+    record = describe_store(store_at(settings, store))
     settings.output.table([{"what": key, "value": str(value)} for key, value in record["facts"].items()])
     for name, array in record["arrays"].items():
         settings.output.say(f"{name}: {array}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.care import FILE, FOLDER, STORE
+from pipeline.commands.care import FILE, FOLDER, STORE, store_at
 from pipeline.console import FaeCommand, LocationType, Settings, WholeNumber, config_options, option
 
 FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
@@ -13,23 +13,24 @@ NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command("copy", cls=FaeCommand)
-@click.argument("store", type=STORE, metavar="SRC")
+@click.argument("store", metavar="SRC")
 @click.argument("destination", type=LocationType("location"), metavar="DST")
 @option("Part", "--arrays", metavar="NAMES", help="Arrays of a new store, such as latents or features,pixels.")
 @option("Part", "--split", type=click.Choice(["train", "val"]), help="Rows of a new store: those of one split.")
-@config_options(recipe="none", root=False)
+@config_options(recipe="none")
 def copy_command(
-    settings: Settings, store: Path | str, destination: Path | str, arrays: str | None, split: str | None
+    settings: Settings, store: str, destination: Path | str, arrays: str | None, split: str | None
 ) -> None:
     """Copy a store to the folder or URL DST, where it gets its own folder NAME-FINGERPRINT.
 
-    SRC and DST are folders or URLs (s3, gs, az; SRC also http). Every digest is compared on the way; stopped, the same
-    command goes on. With --arrays or --split, the part becomes a store of its own, with its own fingerprint.
+    SRC is a name, a path or a URL, DST a folder or a URL (s3, gs, az; SRC also http). Every digest is compared on the
+    way; stopped, the same command goes on. With --arrays or --split, the part becomes a store of its own, with its own
+    fingerprint.
     """
     from stores import open_store
     from stores.exchange import copy_part, copy_store
 
-    source = open_store(store)
+    source = open_store(store_at(settings, store))
     with settings.output.progress("copy", "shards") as progress:
         if arrays is None and split is None:
             made = copy_store(source, destination, lambda done, total: progress(done, total, {}))
@@ -41,7 +42,7 @@ def copy_command(
 
 
 @click.command("export", cls=FaeCommand)
-@click.argument("store", type=STORE, metavar="STORE")
+@click.argument("store", metavar=STORE)
 @option("Output", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New or empty folder.")
 @option("Output", "--format", "form", type=click.Choice(FORMS), required=True, help="Layout to write.")
 @option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
@@ -52,10 +53,10 @@ def copy_command(
     type=click.Choice(["train", "val", "test", "all"]),
     help="Rows of this split, or of all; needed where there are several and the format does not keep them apart.",
 )
-@config_options(recipe="none", root=False)
+@config_options(recipe="none")
 def export_rows_command(
     settings: Settings,
-    store: Path | str,
+    store: str,
     out: Path,
     form: str,
     rows_per_file: int | None,
@@ -76,7 +77,13 @@ def export_rows_command(
 
     with settings.output.progress("export", "rows") as progress:
         files = export(
-            open_store(store), out, form, array, split, rows_per_file, lambda done, total: progress(done, total, {})
+            open_store(store_at(settings, store)),
+            out,
+            form,
+            array,
+            split,
+            rows_per_file,
+            lambda done, total: progress(done, total, {}),
         )
     settings.output.say(f"{out}: {len(files)} files")
     settings.output.result({"store": store, "out": out, "format": form, "files": files})
@@ -141,12 +148,12 @@ def import_command(
 
 
 @click.command("pack", cls=FaeCommand)
-@click.argument("store", type=STORE, metavar="STORE")
+@click.argument("store", metavar=STORE)
 @option("Archive", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New folder.")
 @option("Archive", "--compressor", type=click.Choice(COMPRESSORS), default="blosc", show_default=True, help="Codec.")
 @option("Archive", "--level", type=WholeNumber(1, 9), default=5, show_default=True, help="Slower and smaller.")
-@config_options(recipe="none", root=False)
-def pack_command(settings: Settings, store: Path | str, out: Path, compressor: str, level: int) -> None:
+@config_options(recipe="none")
+def pack_command(settings: Settings, store: str, out: Path, compressor: str, level: int) -> None:
     """Make a compressed archive copy of a store, every shard read back and compared.
 
     zarr-python reads it as it is; `fae-pipe stores unpack` makes the store again, with the same content id.
@@ -156,7 +163,9 @@ def pack_command(settings: Settings, store: Path | str, out: Path, compressor: s
     from stores.care import pack
 
     with settings.output.progress("pack", "shards") as progress:
-        made = pack(open_store(store), out, compressor, level, lambda done, total: progress(done, total, {}))
+        made = pack(
+            open_store(store_at(settings, store)), out, compressor, level, lambda done, total: progress(done, total, {})
+        )
     share = made.num_bytes / made.num_bytes_before
     settings.output.say(
         f"{made.path}: {format_bytes(made.num_bytes)}, {share:.0%} of {format_bytes(made.num_bytes_before)}; "

@@ -1,11 +1,10 @@
 """The stats command: what the values of a store look like, as numbers and as an image."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.care import STORE
+from pipeline.commands.care import STORE, store_at
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @click.command("stats", cls=FaeCommand)
-@click.argument("store", type=STORE, metavar="STORE")
+@click.argument("store", metavar=STORE)
 @option(
     "Measuring",
     "--array",
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
     metavar="N",
     help="Rows to read, evenly spaced; 0 reads all.",
 )
-@config_options(recipe="none", root=False)
-def stats_command(settings: Settings, store: Path | str, names: tuple[str, ...], rows: int) -> None:
+@config_options(recipe="none")
+def stats_command(settings: Settings, store: str, names: tuple[str, ...], rows: int) -> None:
     """Measure spread, spectrum, effective rank, norms and outlier tokens of a store's arrays.
 
     Numbers (JSON) and a plot (PNG) are written to the store's `stats` folder.
     """
     from stores import open_store
 
-    opened = open_store(store)
+    opened = open_store(store_at(settings, store))
     unknown = sorted(set(names) - opened.arrays.keys())
     if unknown:
         raise click.BadParameter(f"expected one of {', '.join(opened.arrays)}; received {unknown[0]!r}.")

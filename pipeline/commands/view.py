@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.care import STORE
+from pipeline.commands.care import STORE, store_at
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, data_lines, option, warning_lines
 
 # What decides nothing here: images are listed, not chosen, and none is rejected.
@@ -59,7 +59,7 @@ def inspect_command(settings: Settings, data: str, out: Path | None, images: int
 
 
 @click.command("view", cls=FaeCommand)
-@click.argument("store", type=STORE, metavar="STORE")
+@click.argument("store", metavar=STORE)
 @option(
     "Serving",
     "--port",
@@ -71,8 +71,8 @@ def inspect_command(settings: Settings, data: str, out: Path | None, images: int
 @option(
     "Serving", "--rows-per-page", type=click.IntRange(1, 500), default=24, show_default=True, help="Rows on a page."
 )
-@config_options(recipe="none", root=False)
-def view_command(settings: Settings, store: Path | str, port: int, rows_per_page: int) -> None:
+@config_options(recipe="none")
+def view_command(settings: Settings, store: str, port: int, rows_per_page: int) -> None:
     """Page through a store's rows in a browser of this machine, until Ctrl-C.
 
     Each row is shown with its image and with its features and latents in the colors of their three strongest
@@ -81,7 +81,7 @@ def view_command(settings: Settings, store: Path | str, port: int, rows_per_page
     from pipeline.view import Viewer, ViewServer
     from stores import open_store
 
-    with ViewServer(Viewer(open_store(store), rows_per_page), port) as server:
+    with ViewServer(Viewer(open_store(store_at(settings, store)), rows_per_page), port) as server:
         settings.output.say(f"view: {server.url} (Ctrl-C ends it)", "bold")
         settings.output.result({"url": server.url})
         try:

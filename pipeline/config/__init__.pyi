@@ -1,6 +1,7 @@
 from .claims import check_claims as check_claims
 from .recipe import SECTIONS as SECTIONS
 from .recipe import Recipe as Recipe
+from .recipe import builtin_recipes as builtin_recipes
 from .recipe import check_name as check_name
 from .recipe import keys_in as keys_in
 from .recipe import load_recipe as load_recipe
@@ -16,4 +17,5 @@ from .stage_specs import depth_of as depth_of
 from .stage_specs import spec_of as spec_of
 from .values import RecipeError as RecipeError
 from .values import field_type as field_type
+from .values import suggest as suggest
 from .values import unknown as unknown

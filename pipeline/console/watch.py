@@ -5,14 +5,16 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.config import RuntimeConfig
-from pipeline.console.metrics_page import MetricsPage
 from pipeline.console.progress import DONE, RUNNING, Record, Watcher
 from stores.backends import temporary_beside
 from stores.core import is_alive, this_process
 from stores.format import PROGRESS
+
+if TYPE_CHECKING:
+    from pipeline.console.metrics_page import MetricsPage
 
 
 class Watch:
@@ -29,7 +31,7 @@ class Watch:
         if runtime is not None and runtime.dashboard and runtime.executor == "local":
             raise ValueError("runtime.dashboard: expected the executor ray; a local one has no dashboard; leave it out")
         if runtime is not None and runtime.metrics_port is not None:
-            self._page = MetricsPage(runtime.metrics_port)
+            self._page = _metrics_page(runtime.metrics_port)
             say(f"metrics: {self._page.url}")
         if runtime is not None and runtime.progress_json is not None:
             self._lines = open(runtime.progress_json, "a")  # noqa: SIM115 - closed by `close`
@@ -51,6 +53,12 @@ class Watch:
     def _write_line(self, record: Record) -> None:
         assert self._lines is not None
         print(json.dumps({"unix_seconds": round(time.time(), 3), **record}), file=self._lines, flush=True)
+
+
+def _metrics_page(port: int) -> "MetricsPage":
+    from pipeline.console.metrics_page import MetricsPage  # loads prometheus_client
+
+    return MetricsPage(port)
 
 
 class StatusFile:

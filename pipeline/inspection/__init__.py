@@ -1,6 +1,6 @@
-"""A look at a data set before anything is computed: what was understood of it, and sample images with their fields.
+"""A look at a data set and at the machine before anything is computed, and a recipe that fits both.
 
-It imports `pipeline.report` (its page) and the rooms below it; torch is not loaded.
+It imports `pipeline.report` (its page) and the rooms below it; only `examine` loads torch.
 """
 
 import lazy_loader

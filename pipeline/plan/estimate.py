@@ -6,25 +6,23 @@ from typing import Any
 
 from fae.models import PAPER_CAPTION, PAPER_GENERATORS, PaperGenerator
 from jobs.config import GeneratorConfig
-from jobs.extraction import feature_arrays, latent_array
+from jobs.extraction import feature_arrays, latent_array, text_arrays
 from jobs.loop import settle
-from pipeline.config import TEXT_STAGE, Recipe
-from pipeline.plan.model_costs import (
-    Cost,
-    autoencoder_costs,
-    blank_caption,
-    decoder_cost,
-    encoder_cost,
-    generator_cost,
-    meta_encoder,
-    num_function_evaluations,
-    text_needs,
+from pipeline.config import Recipe
+from pipeline.plan.cost import Cost
+from pipeline.plan.cost_table import (
+    CostTable,
+    TextSize,
+    generator_costs,
+    recipe_costs,
+    shipped_table,
 )
 from pipeline.plan.records import GeneratorNeed, Machines, ModelNeed, Plan, StageNeed, StoreNeed
 from pipeline.stages import STAGES, PlanInputs, Stage, Work
 from stores.format import ArraySpec, ShardFormat, default_rows_per_shard, num_shards
 
 HOUR_SECONDS = 3600.0
+CLASSES, CAPTION_TOKENS = 1000, 32
 LATENTS, TEXT_ENCODER = "latents", "text encoder"
 
 
@@ -36,35 +34,25 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     Raises:
         ValueError: settings that do not fit the encoder.
     """
-    recipe = _settled(recipe, images)
-    encoder, shape = meta_encoder(recipe.extract)
-    latent_shape = (*shape[:2], recipe.autoencoder.latent_channels)
-    text = text_needs(recipe.text, machines.caption_tokens) if TEXT_STAGE in recipe.stages else None
-    caption = text.caption if text else None
-    costs = {
-        "frozen encoder": encoder_cost(encoder),
-        **({TEXT_ENCODER: text.cost} if text else {}),
-        **autoencoder_costs(shape, recipe.autoencoder),
-        "pixel decoder": decoder_cost(shape, recipe.extract.image_size, recipe.decoder),
-        "generator": generator_cost(latent_shape, machines.classes, recipe.generator, caption),
-    }
+    recipe = settled(recipe, images)
+    counted = recipe_costs(recipe, machines.classes, machines.caption_tokens)
+    costs, shape, latent_shape, text = counted.costs, counted.shape, counted.latent_shape, counted.text
+    text_specs = text_arrays(text.tokens, text.width, text.pooled_width, recipe.text) if text else []
     views = 1 + recipe.extract.flip
     features, latents = feature_arrays(recipe.extract, shape), [latent_array(recipe.encode, latent_shape)]
     stores = [
         *_store("features", features, images, views, recipe.extract.rows_per_shard),
         *_store(LATENTS, latents, images, views, recipe.encode.rows_per_shard),
     ]
-    texts = _store("text", text.arrays, images, recipe.text.captions, recipe.text.rows_per_shard) if text else []
+    texts = _store("text", text_specs, images, recipe.text.captions, recipe.text.rows_per_shard) if text else []
     inputs = PlanInputs(
         images,
         views,
         machines.image_bytes,
         flops={name: cost.flops for name, cost in costs.items()},
-        row_bytes={spec.name: spec.record_bytes for spec in [*features, *latents, *(text.arrays if text else [])]},
+        row_bytes={spec.name: spec.record_bytes for spec in [*features, *latents, *text_specs]},
         store_bytes={store.array: store.num_bytes for store in [*stores, *texts]},
-        function_evaluations=num_function_evaluations(
-            recipe.sample, latent_shape, machines.classes, recipe.generator, caption
-        ),
+        function_evaluations=counted.function_evaluations,
     )
     speed = machines.rate * costs["frozen encoder"].flops
     wanted = [stage for stage in STAGES if stage.name in recipe.stages]
@@ -72,21 +60,21 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     return Plan(images, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
 
 
-def _settled(recipe: Recipe, images: int) -> Recipe:
+def settled(recipe: Recipe, images: int) -> Recipe:
     """What the recipe leaves open, as it is picked for so many images on GPUs."""
     parts = {name: settle(getattr(recipe, name), images, True) for name in ("autoencoder", "decoder", "generator")}
     return replace(recipe, **parts)
 
 
-def generator_needs(gpus: int) -> list[GeneratorNeed]:
+def generator_needs(gpus: int, table: CostTable | None = None) -> list[GeneratorNeed]:
     """The paper's generators on so many GPUs, of 1,000 classes or of flan-T5-XL's captions."""
-    return [_generator(one, gpus) for one in PAPER_GENERATORS]
+    return [_generator(one, gpus, table or shipped_table()) for one in PAPER_GENERATORS]
 
 
-def _generator(one: PaperGenerator, gpus: int) -> GeneratorNeed:
+def _generator(one: PaperGenerator, gpus: int, table: CostTable) -> GeneratorNeed:
     config = GeneratorConfig(model=one.model, size=one.size, condition=one.condition)
-    caption = blank_caption(*PAPER_CAPTION) if one.condition == "text" else None
-    cost = generator_cost(one.latents, 1000, config, caption)
+    caption = TextSize(*PAPER_CAPTION, Cost(0, 0, 0)) if one.condition == "text" else None
+    cost = generator_costs(config, one.latents, CLASSES, caption, table)
     memory = (cost.ddp_bytes(gpus), cost.fsdp_bytes(gpus))
     return GeneratorNeed(one.name, one.latents, one.condition, cost.parameters, one.published, cost.flops, *memory)
 

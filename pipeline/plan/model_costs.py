@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, is_hook, tapped_layers, text_encoder_size
+from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, is_hook, tapped_layers
 from fae.generators import Generator
 from fae.optim import block_matrices
 from fae.sampling import Captions, Conditions, EmptyCaption, parse_guidance
@@ -19,54 +19,13 @@ from jobs.config import (
     ExtractConfig,
     GeneratorConfig,
     SampleConfig,
-    TextConfig,
     TrainConfig,
 )
-from jobs.extraction import encoder_spec, text_arrays
+from jobs.extraction import encoder_spec
 from jobs.loop import blocks_of
 from jobs.runs import new_autoencoder
 from jobs.train import new_decoder, new_model, with_model
-from stores import ArraySpec
-
-# Bytes a parameter in training: float32 weights, gradients, AdamW's two momenta and average.
-WEIGHT, GRADIENT, MOMENTA, AVERAGE = 4, 4, 8, 4
-# DDP's buckets of gradients, and the bf16 copies that autocast makes of weights and the backward pass holds on to.
-BUCKETS, COPIES = 4, 2
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A model's parameters, and the floating-point operations of a forward pass over one image.
-
-    `largest_block` counts the parameters of the largest part that FSDP gathers at once (`jobs.loop.parallel.shard`),
-    `muon_parameters` those with one momentum instead of AdamW's two, `averages` how many there are of the weights.
-    """
-
-    parameters: int
-    flops: int
-    largest_block: int
-    muon_parameters: int = 0
-    averages: int = 1
-
-    @property
-    def state_bytes(self) -> int:
-        """Weights, gradients, momenta and averages: 20 bytes a parameter with AdamW and one average."""
-        per_parameter = WEIGHT + GRADIENT + MOMENTA + AVERAGE * self.averages
-        return self.parameters * per_parameter - self.muon_parameters * MOMENTA // 2
-
-    def ddp_bytes(self, gpus: int) -> int:
-        """What a GPU holds while all train the whole model, without activations: 26 bytes a parameter, 22 alone."""
-        buckets = BUCKETS if gpus > 1 else 0
-        return self.state_bytes + self.parameters * (buckets + COPIES)
-
-    def fsdp_bytes(self, gpus: int) -> int:
-        """What a GPU holds while each trains a part of every block, without activations.
-
-        Its part of the state; all bf16 copies, which the backward pass holds on to; and the largest block's
-        weights and gradients, gathered. ZeRO's stage 3 (arXiv 1910.02054, section 5.3) with autocast.
-        """
-        own = -(-self.state_bytes // gpus)
-        return own + self.parameters * COPIES + self.largest_block * (WEIGHT + GRADIENT)
+from pipeline.plan.cost import Cost
 
 
 def meta_encoder(config: ExtractConfig) -> tuple[FrozenEncoder, tuple[int, int, int]]:
@@ -119,28 +78,6 @@ def decoder_cost(shape: tuple[int, int, int], image_size: int, config: DecoderCo
 def blank_caption(tokens: int, width: int, pooled_width: int) -> EmptyCaption:
     """A caption of a text encoder's shape, to count with: all of its tokens count."""
     return EmptyCaption(torch.zeros(tokens, width), torch.tensor([tokens]), torch.zeros(pooled_width))
-
-
-@dataclass(frozen=True)
-class TextNeeds:
-    """A text store's arrays, the cost of its encoder for a caption, and a caption to count with."""
-
-    arrays: list[ArraySpec]
-    cost: Cost
-    caption: EmptyCaption
-
-
-def text_needs(config: TextConfig, tokens: int) -> TextNeeds:
-    """Of captions of so many tokens (fewer where the settings cut them); two operations a weight and token.
-
-    Attention's own are left out, some percent for captions, and embeddings only look up.
-    """
-    size, tokens = text_encoder_size(config.text_encoder), min(tokens, config.max_tokens or tokens)
-    flops = 2 * (size.parameters - size.embedding_parameters) * tokens
-    arrays = text_arrays(tokens, size.width, size.pooled_width, config)
-    return TextNeeds(
-        arrays, Cost(size.parameters, flops, size.parameters), blank_caption(tokens, size.width, size.pooled_width)
-    )
 
 
 def generator_cost(

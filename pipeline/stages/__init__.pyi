@@ -12,4 +12,7 @@ from .base import PlanInputs as PlanInputs
 from .base import Stage as Stage
 from .base import StageContext as StageContext
 from .base import Work as Work
+from .preflight import check_recipe as check_recipe
+from .preflight import check_writable as check_writable
+from .sample import check_conditions as check_conditions
 from .sample import models_of as models_of

@@ -98,6 +98,13 @@ class Stage(ABC, Generic[Result]):
         found = tuple(results.get(kind) for kind in self.spec.reads)
         return None if any(one is None for one in found) else found
 
+    def check(self, root: Path, recipe: Recipe) -> None:
+        """Refuse settings that are wrong whatever the inputs hold; nothing heavy is loaded.
+
+        Raises:
+            ValueError, FileNotFoundError: They are.
+        """
+
     @abstractmethod
     def job(self, context: StageContext, *inputs: Any) -> Job[Result]:
         """The work for these inputs (results of the stages that it reads), with nothing done yet."""

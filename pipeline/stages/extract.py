@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from jobs.config import ExtractConfig
 from jobs.executors import OnProgress
-from pipeline.artifacts import image_path
+from pipeline.artifacts import SKLEARN_DIGITS, check_data_files, image_path
 from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
@@ -16,6 +17,20 @@ class Extract(StoreStage):
     """Images → a feature store for each config; these differ in encoder and block, images are decoded once."""
 
     name = "extract"
+
+    def check(self, root: Path, recipe: Recipe) -> None:
+        """The images, their tables and the encoder's name."""
+        from fae.encoders import check_encoder_name
+
+        if recipe.data.path != SKLEARN_DIGITS:
+            image_path(recipe.data, root)
+        check_data_files(recipe.data)
+        check_encoder_name(recipe.extract.encoder)
+        weights = recipe.extract.weights
+        if weights is not None and not Path(weights.removeprefix("local-dir:")).exists():
+            raise FileNotFoundError(
+                f"extract.weights: expected a file, or local-dir:FOLDER; received {weights!r}, which is not there"
+            )
 
     def job(self, context: StageContext, configs: Sequence[ExtractConfig] = ()) -> Job[Store]:
         """Scan the images, which decide the fingerprints."""

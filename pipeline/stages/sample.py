@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import SampleConfig, with_protocol
 from jobs.runs import Models
+from jobs.sampling import HELD_OUT
 from pipeline.artifacts import State, find_run
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, Stage, StageContext, Work
@@ -19,6 +20,19 @@ class Sample(Stage["SampleFolder | SampleSet"]):
     """Generator, autoencoder and pixel decoder → images."""
 
     name = "sample"
+
+    def check(self, root: Path, recipe: Recipe) -> None:
+        """Guidance and the file of prompts."""
+        from fae.sampling import parse_guidance
+
+        config = recipe.sample
+        parse_guidance(config.guidance_interval, config.guidance_scale)
+        parse_guidance(config.internal_guidance_interval, config.internal_guidance_scale)
+        if config.prompts not in (None, HELD_OUT) and not Path(str(config.prompts)).is_file():
+            raise FileNotFoundError(
+                f"sample.prompts: expected a file of prompts, or the word {HELD_OUT}; received {config.prompts!r}, "
+                "which is not there"
+            )
 
     def inputs(self, root: Path, recipe: Recipe, results: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """The models, as soon as there is a generator and something that decodes its latents to pixels."""
@@ -87,6 +101,18 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         one = plan.function_evaluations * flops["generator"] + flops["decode"] + flops["pixel decoder"]
         count = with_protocol(recipe.sample).num
         return Work(count * one, 0.0, count * float(recipe.extract.image_size**2 * 3))
+
+
+def check_conditions(models: Models, config: SampleConfig) -> None:
+    """Refuse classes or prompts that the generator does not know, before its weights are loaded.
+
+    Raises:
+        ValueError: It does not know them.
+    """
+    from jobs.sampling import plan_samples
+
+    if config.prompts != HELD_OUT:  # these are read from a store, with torch
+        plan_samples(config, models)
 
 
 def models_of(root: Path, recipe: Recipe, results: Mapping[str, Any]) -> Models | None:

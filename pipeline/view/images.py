@@ -2,14 +2,16 @@
 
 import io
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from fae.probes import PrincipalColors
 from jobs.runs import resolve_reference
-from jobs.train import color_cells, colors_of
 from stores import Store, StoreError, open_store
+
+if TYPE_CHECKING:
+    from fae.probes import PrincipalColors
 
 PIXELS = "pixels"
 
@@ -50,6 +52,8 @@ class RowImages:
         return out.getvalue()
 
     def _decoded(self, store: Store, name: str, values: np.ndarray) -> np.ndarray:
+        from jobs.train import color_cells, colors_of  # loads torch: the server is there before
+
         if name not in self._colors:
             self._colors[name] = colors_of(store, name)
         return color_cells(self._colors[name], values)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stores.format.errors import CorruptStoreError
 from stores.format.layout import INDEX
@@ -131,6 +130,8 @@ def index_digest(table: pa.Table) -> str:
 
 def index_to_bytes(table: pa.Table) -> bytes:
     """The Parquet file of an index."""
+    import pyarrow.parquet as pq  # a fifth of a second, which listings do without
+
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17)
     return sink.getvalue()
@@ -142,6 +143,8 @@ def index_from_bytes(data: bytes, location: str, num_rows: int, columns: Sequenc
     Raises:
         CorruptStoreError: not a Parquet file, other columns, or another number of rows than the manifest's.
     """
+    import pyarrow.parquet as pq  # a fifth of a second, which listings do without
+
     fields = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     try:
         # Not pq.read_table, whose threads now and then abort the process at its end when the file was damaged.
@@ -163,6 +166,8 @@ def rows_from_file(source: Any, location: str, rows: np.ndarray, columns: Sequen
     Raises:
         CorruptStoreError: not a Parquet file, other columns, or too few rows.
     """
+    import pyarrow.parquet as pq  # a fifth of a second, which listings do without
+
     try:
         with pq.ParquetFile(source) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]

@@ -11,8 +11,6 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from stores.backends import ByteStore, Location, check_key, inside, open_bytestore, sibling
 from stores.core import Store, read_manifest, read_record
@@ -71,6 +69,8 @@ def extended_order(table: pa.Table, base: pa.Table, seed: int) -> pa.Table | Non
 
 def plan_reuse(table: pa.Table, stores: list[tuple[str, Store]]) -> pa.Table:
     """Which rows of an index can be copied, from which store and row (REUSE_SCHEMA); the first store that has one."""
+    import pyarrow.compute as pc  # a fifth of a second, which listings do without
+
     store_number = np.full(table.num_rows, -1)
     store_row = np.full(table.num_rows, -1)
     for number, (_, store) in enumerate(stores):
@@ -100,6 +100,8 @@ def _has_index(store: Store) -> bool:
 
 def _match(table: pa.Table, base: pa.Table) -> np.ndarray:
     """int64: the row of `base` that holds each row's image, -1 for none; no row of `base` comes twice."""
+    import pyarrow.compute as pc  # a fifth of a second, which listings do without
+
     matches = pc.index_in(_key_and_digest(table), _key_and_digest(base)).fill_null(-1)
     named = np.array(matches.to_numpy(), np.int64)
     left = np.setdiff1d(np.arange(base.num_rows), named)
@@ -114,6 +116,8 @@ def _match(table: pa.Table, base: pa.Table) -> np.ndarray:
 
 
 def _key_and_digest(table: pa.Table) -> pa.ChunkedArray:
+    import pyarrow.compute as pc  # a fifth of a second, which listings do without
+
     return pc.binary_join_element_wise(table["sha256"], table["key"], " ")
 
 
@@ -208,6 +212,8 @@ class ReuseReader:
 
     @cached_property
     def _table(self) -> pa.Table:
+        import pyarrow.parquet as pq  # a fifth of a second, which listings do without
+
         try:
             table = pq.ParquetFile(pa.BufferReader(self.blobs.read(REUSE))).read(use_threads=False)
             # Stores of manifest schema 1 call the last column otherwise.
@@ -223,6 +229,8 @@ class ReuseReader:
 
 def reuse_to_bytes(table: pa.Table) -> bytes:
     """The Parquet file of the rows to copy."""
+    import pyarrow.parquet as pq  # a fifth of a second, which listings do without
+
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -18,7 +18,7 @@ from fae.generators.diffusion import DiffusionGenerator
 from fae.models.mmdit import TIME_SCALE, MMDiT
 from fae.models.presets import MMDIT
 from fae.sampling.conditions import Captions, EmptyCaption
-from fae.sampling.guidance import make_guidance
+from fae.sampling.intervals import make_guidance
 from fae.sampling.transport import Transport
 from jobs.executors.devices import keep_freed_memory
 

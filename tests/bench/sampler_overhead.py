@@ -14,7 +14,7 @@ import torch
 from fae.generators.diffusion import DiffusionGenerator
 from fae.models.lightning_dit import LightningDiT
 from fae.models.presets import LIGHTNING_DIT
-from fae.sampling.guidance import GuidanceInterval
+from fae.sampling.intervals import GuidanceInterval
 from fae.sampling.transport import Transport
 
 

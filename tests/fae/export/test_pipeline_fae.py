@@ -16,7 +16,7 @@ from fae.models.dit import DiT
 from fae.models.lightning_dit import LightningDiT
 from fae.models.pixel_decoder import PixelDecoder
 from fae.models.starflow import StarFlow
-from fae.sampling.guidance import GuidanceInterval, parse_guidance
+from fae.sampling.intervals import GuidanceInterval, parse_guidance
 from fae.sampling.transport import Transport
 
 STEPS = 4

@@ -13,7 +13,7 @@ from fae.models.mmdit import MMDiT
 from fae.models.pixel_decoder import PixelDecoder
 from fae.models.starflow import StarFlow
 from fae.models.text_lightning_dit import TextLightningDiT
-from fae.sampling.guidance import parse_guidance
+from fae.sampling.intervals import parse_guidance
 from fae.sampling.transport import Transport
 
 transformers = pytest.importorskip("transformers", reason="needs the extra text")

@@ -6,7 +6,7 @@ from fae.generators.diffusion import DiffusionGenerator
 from fae.models.lightning_dit import LightningDiT
 from fae.optim.ema import EMA
 from fae.optim.optimizers import learning_rate, make_optimizer
-from fae.sampling.guidance import GuidanceInterval
+from fae.sampling.intervals import GuidanceInterval
 from fae.sampling.transport import Transport
 
 CENTERS = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])

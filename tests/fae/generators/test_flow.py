@@ -9,7 +9,7 @@ from fae.generators.flow import FlowGenerator, FlowLoss
 from fae.models.starflow import StarFlow
 from fae.optim.ema import EMA
 from fae.optim.optimizers import learning_rate, make_optimizer
-from fae.sampling.guidance import GuidanceInterval
+from fae.sampling.intervals import GuidanceInterval
 
 CENTERS = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
 SPREAD = 0.25

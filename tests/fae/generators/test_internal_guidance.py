@@ -11,7 +11,8 @@ from fae.models.mmdit import MMDiT
 from fae.models.starflow import StarFlow
 from fae.models.text_lightning_dit import TextLightningDiT
 from fae.sampling.conditions import Captions, EmptyCaption
-from fae.sampling.guidance import GuidanceInterval, guided_velocity
+from fae.sampling.guidance import guided_velocity
+from fae.sampling.intervals import GuidanceInterval
 from fae.sampling.transport import Transport
 
 GRID, CHANNELS, TOKENS, CONTEXT, POOLED, ROWS = (2, 2), 4, 5, 6, 3, 6

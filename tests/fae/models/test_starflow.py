@@ -11,7 +11,8 @@ from fae.models.flow_block import Guide
 from fae.models.presets import STARFLOW
 from fae.models.starflow import StarFlow, bits_per_dim
 from fae.sampling.conditions import Captions, EmptyCaption
-from fae.sampling.guidance import GuidanceInterval, guided_gaussian
+from fae.sampling.guidance import guided_gaussian
+from fae.sampling.intervals import GuidanceInterval
 
 GRID, CHANNELS, CONTEXT, POOLED = (3, 4), 4, 6, 5
 TOKENS = GRID[0] * GRID[1]

@@ -13,7 +13,7 @@ from fae.models.presets import MMDIT
 from fae.models.text_lightning_dit import TextLightningDiT
 from fae.models.text_states import unit_states
 from fae.sampling.conditions import Captions, EmptyCaption
-from fae.sampling.guidance import GuidanceInterval
+from fae.sampling.intervals import GuidanceInterval
 from fae.sampling.transport import Transport
 
 WIDTH, POOLED, TOKENS = 12, 6, 7

@@ -4,14 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fae.sampling.conditions import Classes
-from fae.sampling.guidance import (
-    PAPER_GUIDANCE,
-    GuidanceInterval,
-    guided_velocity,
-    make_guidance,
-    parse_guidance,
-    scale_at,
-)
+from fae.sampling.guidance import guided_velocity
+from fae.sampling.intervals import PAPER_GUIDANCE, GuidanceInterval, make_guidance, parse_guidance, scale_at
 
 
 class Counting:

@@ -1,5 +1,7 @@
 """What lies below a root: every artifact below the one it was made from."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -20,10 +22,24 @@ def test_artefacts_hang_below_what_they_were_made_from(world):
         made.decoder.path.name: ("decoders", 2, "complete"),
         made.latents.path.name: ("latents", 2, "complete"),
         made.models.generator.path.name: ("generators", 3, "complete"),
+        made.samples.path.name: ("samples", 4, "10 images"),
     }
     assert all(row.num_bytes == folder_bytes(row.path) > 0 for row in rows)
+    assert all(row.created_unix_seconds for row in rows)
     assert rows[0].path == made.features.path
     assert rows[-1].as_cells()["artifact"].lstrip(" └─").startswith("tiny")
+
+
+def test_evaluations_hang_below_what_they_measured(world_copy):
+    root = world_copy("samples")
+    (folder,) = (root / "samples").iterdir()
+    record = {"fingerprint": "0" * 64, "ingredients": {}, "created_unix_seconds": 0.0}
+    (folder / "evaluation.json").write_text(json.dumps({"evaluations": [record, record]}))
+    samples, evaluation = inventory(root)
+    assert (samples.path, samples.depth, evaluation.depth) == (folder, 0, 1)
+    cells = evaluation.as_cells()
+    assert (cells["artifact"], cells["kind"], cells["status"]) == ("└─ evaluation.json", "evaluations", "2 comparisons")
+    assert cells["made"].startswith(("1970-01-01", "1969-12-31"))
 
 
 def test_an_unfinished_store_shows_its_shards(tmp_path):

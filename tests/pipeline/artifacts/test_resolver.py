@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts.lineage import find_run, find_store
-from pipeline.artifacts.resolver import ArtifactError, entries_named, find_folder, resolve
+from pipeline.artifacts.resolver import STORE_KINDS, ArtifactError, entries_named, find_location, resolve
 from pipeline.evaluation.image_locations import ImageSelection, open_set
 from stores import ArraySpec, StoreWriter, new_index
 from stores.care import repair, verify
@@ -93,8 +93,30 @@ def test_nothing_of_the_name_names_the_command(tmp_path):
 
 def test_status_takes_what_is_unfinished_and_the_beginning_of_a_folders_name(tmp_path):
     features = make_store(tmp_path, finished=False)
-    assert find_folder(features.name, tmp_path) == features
-    assert find_folder("mine", tmp_path) == features
+    assert find_location(tmp_path, features.name) == features
+    assert find_location(tmp_path, "mine") == features
     make_store(tmp_path, kind="latents")
     with pytest.raises(ArtifactError, match="received the beginning of"):
-        find_folder("mine", tmp_path)
+        find_location(tmp_path, "mine")
+    assert find_location(tmp_path, "features/mine") == features
+    assert find_location(tmp_path, "mine", ("latents", "features"), first=True).parent.name == "latents"
+
+
+def test_several_of_one_name_and_kind_mean_the_newest_or_the_newest_complete_one(tmp_path):
+    complete, begun = make_store(tmp_path, number=1), make_store(tmp_path, number=2, finished=False)
+    assert find_location(tmp_path, "mine") == begun
+    assert find_location(tmp_path, "mine", STORE_KINDS, complete=True) == complete
+
+
+def test_a_damaged_store_is_found_by_its_folder(tmp_path):
+    store = make_store(tmp_path)
+    (store / "manifest.json").unlink()
+    assert find_location(tmp_path, "mine", STORE_KINDS) == store
+    assert find_location(tmp_path, str(store), STORE_KINDS) == store
+
+
+def test_a_mistyped_name_is_answered_by_its_neighbor(tmp_path):
+    make_store(tmp_path)
+    for find in (lambda: find_location(tmp_path, "mien"), lambda: find_store(tmp_path, "features", "mien")):
+        with pytest.raises(ArtifactError, match="did you mean 'mine'"):
+            find()

@@ -11,9 +11,8 @@ from fae.models.lightning_dit import LightningDiT
 from fae.models.presets import LIGHTNING_DIT
 from jobs.config.stages import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
 from pipeline.plan import model_costs
+from pipeline.plan.cost import COPIES, Cost
 from pipeline.plan.model_costs import (
-    COPIES,
-    Cost,
     autoencoder_costs,
     blank_caption,
     block_sizes,

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from fae.export.pipeline_fae import FAEPipeline
 from jobs.config.stages import SampleConfig
-from jobs.sampling.prompts import text_of
+from jobs.sampling.conditioning import text_of
 from jobs.sampling.sample_plan import plan_samples
 from jobs.sampling.sample_store import make_sample_store, sample_writer
 from pipeline.artifacts.lineage import find_models

