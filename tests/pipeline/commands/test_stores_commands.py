@@ -218,3 +218,16 @@ def test_show_counts_the_classes_of_integer_labels(tmp_path: Path) -> None:
     assert record["facts"]["captions"] == "none"
     assert record["classes"] == [{"id": id_, "name": None, "images": 1 + (id_ == 3)} for id_ in (1, 3, 12)]
     assert record["data"] is None
+
+
+def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:
+    store = fill(plan(tmp_path))
+    whole = answer("copy", store.path, tmp_path / "copy")
+    assert whole["content_id"] == store.content_id
+    assert Path(whole["path"]) == tmp_path / "copy" / store.path.name
+    part = answer("copy", store.path, tmp_path / "part", "--split", "val")
+    assert part["rows"] == 2
+    assert open_store(part["path"]).index["split"].to_pylist() == ["val", "val"]
+    outcome = run("copy", store.path, tmp_path / "other", "--arrays", "latents")
+    assert outcome.exit_code == 1
+    assert "arrays: expected some of features; received latents" in outcome.output

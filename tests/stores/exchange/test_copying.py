@@ -110,7 +110,7 @@ def test_a_part_keeps_every_bit(source: Store, tmp_path: Path, arrays: list[str]
 
 
 def test_what_is_not_there_is_refused(source: Store, tmp_path: Path) -> None:
-    with pytest.raises(KeyError, match="expected one of"):
+    with pytest.raises(ValueError, match="arrays: expected some of features, pixels; received latents"):
         copy_part(source, tmp_path, ["latents"])
 
 
