@@ -127,6 +127,8 @@ def test_the_fast_tier_keeps_tests_of_each_package(pytester):
         folder = pytester.path / "tests" / package
         folder.mkdir(parents=True)
         (folder / "test_it.py").write_text(f"import pytest\n{body}\ndef test_it():\n    pass\n")
+    light = "import pytest\n@pytest.mark.parametrize('a', ['b/c', 'd/e', 'f/g'])\ndef test_a(a):\n    pass\n"
+    (pytester.path / "tests" / "test_top.py").write_text(light)
     result = pytester.runpytest_inprocess("-p", "fast_tier", "--fast", "tests")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*expected some test of each package; received none of fae"])

@@ -85,7 +85,8 @@ def _first(items: list[pytest.Item]) -> Iterator[pytest.Item]:
 
 def _package(item: pytest.Item) -> str:
     """The folder of `tests` that the test lies in."""
-    return item.nodeid.split("/")[1] if item.nodeid.count("/") > 1 else ""
+    folders = item.nodeid.partition("::")[0].split("/")[1:-1]  # parameters may have slashes too
+    return folders[0] if folders else ""
 
 
 def _is_machine(item: pytest.Item) -> bool:
