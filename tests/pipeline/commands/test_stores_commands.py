@@ -229,5 +229,5 @@ def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:
     assert part["rows"] == 2
     assert open_store(part["path"]).index["split"].to_pylist() == ["val", "val"]
     outcome = run("copy", store.path, tmp_path / "other", "--arrays", "latents")
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 2
     assert "arrays: expected some of features; received latents" in outcome.output
