@@ -173,7 +173,7 @@ def replace_sleep(sleep):
 def test_neither_store_nor_run_is_a_mistake(tmp_path, capsys):
     code, captured = run(capsys, "status", "nothing", "--root", tmp_path)
     assert code == 2
-    assert "expected the folder of a store or a run" in captured.err
+    assert "expected the name, the path or the beginning of the folder's name" in captured.err
 
 
 def test_extract_leaves_no_progress_behind_and_a_failed_one_its_error(world, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def test_a_damaged_model_is_named_and_ends_with_code_1(world_copy: Any) -> None:
 def test_nothing_there_is_a_mistake(tmp_path: Path) -> None:
     outcome = run("nothing", "--root", tmp_path)
     assert outcome.exit_code == 2
-    assert "expected the folder of a store or a run" in outcome.stderr
+    assert "expected the name, the path or the beginning of the folder's name" in outcome.stderr
 
 
 @pytest.mark.heavy

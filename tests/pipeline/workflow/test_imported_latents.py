@@ -13,6 +13,8 @@ from pipeline.view.images import RowImages
 from stores import open_store
 from stores.exchange.exports import export
 
+pytestmark = pytest.mark.heavy
+
 TRAIN = ["--size", "tiny", "--steps", "3", "--batch-size", "4", "--warmup-steps", "1", "--preview-every", "0"]
 
 
