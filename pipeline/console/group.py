@@ -154,16 +154,15 @@ def _what_to_type(error: BaseException) -> str:
     """The command or option that helps with an error of the packages that know no command line."""
     if not type(error).__module__.startswith(("stores.", "fae.")):
         return ""
-    from fae.weights import MissingWeightsError
-    from stores.format import CorruptStoreError, StoreNotFoundError, TooManyRejectedError
-
+    # By name: importing what raised other errors would load torch for a mistake.
     hints = {
-        CorruptStoreError: "`fae-pipe verify STORE --repair` repairs what can be repaired",
-        StoreNotFoundError: "`fae-pipe stores ls` lists the stores there are",
-        TooManyRejectedError: "--max-rejected SHARE allows more",
-        MissingWeightsError: "--weights FILE of extract, --inception-weights or --encoder-weights FILE of eval",
+        "CorruptStoreError": "`fae-pipe verify STORE --repair` repairs what can be repaired",
+        "StoreNotFoundError": "`fae-pipe stores ls` lists the stores there are",
+        "TooManyRejectedError": "--max-rejected SHARE allows more",
+        "MissingWeightsError": "--weights FILE of extract, --inception-weights or --encoder-weights FILE of eval",
     }
-    return next((f" ({hint})" for kind, hint in hints.items() if isinstance(error, kind)), "")
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return next((f" ({hint})" for name, hint in hints.items() if name in names), "")
 
 
 def explain(error: BaseException) -> str:
