@@ -8,8 +8,8 @@ from stores.sources.paths import SourceError
 
 # Rows that a file may have however small it is; above, at least a byte of the file for each.
 FREE_ROWS = 100_000
-# Column chunks that unpack to more than this, and to so many times their size, hold no images or captions.
-FREE_BYTES, MAX_RATIO = 8 * 1024**2, 200
+# Column chunks that unpack to so many times their size are read as long as a row group and a value stay below these.
+MAX_RATIO, MAX_GROUP_BYTES, MAX_VALUE_BYTES = 200, 4 * 1024**3, 256 * 1024**2
 # Below so many bytes of data pages a row, rows are numbers of values in the dictionary page.
 INDEX_BYTES = 64
 MAX_EXPANDED_BYTES = 4 * 1024**3
@@ -32,10 +32,11 @@ def check_footer(footer: Any, num_bytes: int, where: object) -> None:
         group = footer.row_group(number)
         for chunk in (group.column(place) for place in range(group.num_columns)):
             unpacked, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
-            if unpacked > max(FREE_BYTES, MAX_RATIO * packed):
+            too_large = unpacked > MAX_GROUP_BYTES or unpacked > (MAX_VALUE_BYTES + 1024) * max(1, chunk.num_values)
+            if too_large and unpacked > MAX_RATIO * packed:
                 raise SourceError(
-                    f"{where}: expected columns that unpack to at most {MAX_RATIO} times their size; received "
-                    f"{chunk.path_in_schema} of {packed} bytes, which unpacks to {unpacked}; write it anew"
+                    f"{where}: expected a row group that unpacks to at most {MAX_RATIO} times its size; received "
+                    f"{chunk.path_in_schema} of {packed} bytes, which unpacks to {unpacked}; write smaller row groups"
                 )
 
 
