@@ -72,7 +72,8 @@ class MetricsLog:
         facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
         count = facts.pop(COUNT)
         # An interval of skipped steps alone has no mean loss.
-        facts = ({name: value / count for name, value in facts.items()} if count else {}) | self.metrics
+        facts = {name: value / count for name, value in facts.items()} if count else {}
+        facts |= _beside(facts, self.metrics)
         self.metrics = {}
         seconds = time.perf_counter() - self.started
         line = {
@@ -98,6 +99,7 @@ class MetricsLog:
             return
         lines = read_metrics(self.file)
         last = lines.pop() if lines and lines[-1]["step"] == step else {"step": step}
+        found = _beside(last, found)
         _replace(self.file, [*lines, last | found])
         for name, value in found.items():
             self.board.add_scalar(name, value, step)
@@ -115,6 +117,19 @@ class MetricsLog:
     ) -> None:
         if self.board is not None:
             self.board.close()
+
+
+def _beside(line: dict[str, Any], metrics: dict[str, float]) -> dict[str, float]:
+    """Held-out metrics under names that leave a line's losses of training rows as they are: `held_out_<name>`.
+
+    A line that has a metric's `<name>_raw` was written by this rule before.
+    """
+    renamed = {}
+    for name, value in metrics.items():
+        raw, other = f"{name}_raw", f"held_out_{name}"
+        taken = other in line or (name in line and raw not in line)
+        renamed[other if raw in metrics and taken else name] = value
+    return renamed
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:

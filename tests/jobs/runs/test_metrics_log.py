@@ -73,3 +73,16 @@ def test_metrics_of_the_trained_model_stand_in_its_last_line_however_often_it_is
     with MetricsLog(tmp_path, 4, batch_size=2) as log:
         log.write_metrics(4, {"psnr_db": 21.0})
     assert read_metrics(tmp_path / "metrics.jsonl")[1] == {"step": 4, "psnr_db": 21.0}
+
+
+def test_a_loss_of_training_rows_and_a_held_out_metric_of_its_name_stand_side_by_side(tmp_path):
+    with MetricsLog(tmp_path, 0, batch_size=4) as log:
+        zero = torch.zeros(())
+        log.add({"loss": torch.tensor(2.0), "squared_error": torch.tensor(0.5)}, zero, zero, 0.0)
+        log.write(1, 1e-4, 0)
+    for _ in range(2):  # a run may be ended twice
+        with MetricsLog(tmp_path, 1, batch_size=4) as log:
+            log.write_metrics(1, {"squared_error": 0.75, "squared_error_raw": 0.875, "psnr_db": 20.0})
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    expected = {"squared_error": 0.5, "held_out_squared_error": 0.75, "squared_error_raw": 0.875, "psnr_db": 20.0}
+    assert {name: line[name] for name in expected} == expected
