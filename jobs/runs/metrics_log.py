@@ -120,13 +120,13 @@ class MetricsLog:
 
 
 def _beside(line: dict[str, Any], metrics: dict[str, float]) -> dict[str, float]:
-    """Held-out metrics under names that leave a line's losses of training rows as they are: `held_out_<name>`.
+    """Metrics of averaged weights under names that leave a line's own losses as they are: `averaged_<name>`.
 
     A line that has a metric's `<name>_raw` was written by this rule before.
     """
     renamed = {}
     for name, value in metrics.items():
-        raw, other = f"{name}_raw", f"held_out_{name}"
+        raw, other = f"{name}_raw", f"averaged_{name}"
         taken = other in line or (name in line and raw not in line)
         renamed[other if raw in metrics and taken else name] = value
     return renamed

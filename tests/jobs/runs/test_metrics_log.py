@@ -75,7 +75,7 @@ def test_metrics_of_the_trained_model_stand_in_its_last_line_however_often_it_is
     assert read_metrics(tmp_path / "metrics.jsonl")[1] == {"step": 4, "psnr_db": 21.0}
 
 
-def test_a_loss_of_training_rows_and_a_held_out_metric_of_its_name_stand_side_by_side(tmp_path):
+def test_a_loss_and_a_metric_of_averaged_weights_of_its_name_stand_side_by_side(tmp_path):
     with MetricsLog(tmp_path, 0, batch_size=4) as log:
         zero = torch.zeros(())
         log.add({"loss": torch.tensor(2.0), "squared_error": torch.tensor(0.5)}, zero, zero, 0.0)
@@ -84,5 +84,5 @@ def test_a_loss_of_training_rows_and_a_held_out_metric_of_its_name_stand_side_by
         with MetricsLog(tmp_path, 1, batch_size=4) as log:
             log.write_metrics(1, {"squared_error": 0.75, "squared_error_raw": 0.875, "psnr_db": 20.0})
     (line,) = read_metrics(tmp_path / "metrics.jsonl")
-    expected = {"squared_error": 0.5, "held_out_squared_error": 0.75, "squared_error_raw": 0.875, "psnr_db": 20.0}
+    expected = {"squared_error": 0.5, "averaged_squared_error": 0.75, "squared_error_raw": 0.875, "psnr_db": 20.0}
     assert {name: line[name] for name in expected} == expected
