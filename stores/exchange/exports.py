@@ -180,12 +180,18 @@ def _origin(store: Store) -> dict[str, Any]:
 
 
 def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    """Samples are named by row number: keys of images may hold dots and slashes, which mean something in tars."""
+    """Samples are named by row number: keys of images may hold dots and slashes, which mean something in tars.
+
+    Where any row has a caption all have a text, empty if need be: the datasets library takes the fields of the first
+    five samples for those of all, and would drop the captions that come later.
+    """
+    captions = store.index["caption"].take(pa.array(pieces.rows))
+    captioned = any(captions.to_pylist())
     for piece in pieces:
         sink = io.BytesIO()
         with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for line, values in zip(piece.lines.to_pylist(), piece.values, strict=True):
-                for extension, data in _sample(pieces.item, line, values):
+                for extension, data in _sample(pieces.item, line, values, captioned):
                     entry = tarfile.TarInfo(f"{line['row']:09d}.{extension}")
                     entry.size = len(data)
                     tar.addfile(entry, io.BytesIO(data))
@@ -194,12 +200,12 @@ def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) ->
         yield path
 
 
-def _sample(item: Item, line: dict[str, Any], values: np.ndarray) -> Iterator[tuple[str, bytes]]:
+def _sample(item: Item, line: dict[str, Any], values: np.ndarray, captioned: bool) -> Iterator[tuple[str, bytes]]:
     yield item.extension, item.encode(values)
     if line["label"] is not None:
         yield "cls", str(line["label"]).encode()
-    if line["caption"]:
-        yield "txt", "\n".join(line["caption"]).encode()
+    if captioned:
+        yield "txt", "\n".join(line["caption"] or []).encode()
     facts = {column: line[column] for column in ("key", "row", "split", "sha256")}
     yield "json", json.dumps(facts, ensure_ascii=False).encode()
 
