@@ -19,8 +19,12 @@ $(INSTALLED): pyproject.toml requirements-weights.txt
 demo: $(INSTALLED)
 	$(BIN)/fae-pipe demo
 
+# Two processes at a time, since most tests keep one core busy; the output of the second comes after the first's.
 test: $(INSTALLED)
-	$(PYTEST) -m 'not slow'
+	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	$(PYTEST) -m 'not slow' tests/jobs tests/pipeline > $$log 2>&1 & other=$$!; \
+	$(PYTEST) -m 'not slow' --ignore=tests/jobs --ignore=tests/pipeline; first=$$?; \
+	wait $$other; second=$$?; cat $$log; test $$first -eq 0 -a $$second -eq 0
 
 # The inner loop: no process, no Ray, no server, no finished run of all stages, nothing marked slow or heavy.
 test-fast: $(INSTALLED)
