@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
 from stores.sources.readers.parquet_bounds import LISTED_ROWS, check_footer, is_dictionary
+from stores.sources.readers.parquet_footer import ColumnChunk, column_chunks
 from stores.sources.readers.schema import ImageColumn, hugging_face_features, image_column
 from stores.sources.recent import Recent
 
@@ -42,6 +43,7 @@ class RowFile:
     features: dict[str, Any]
     footer: Any = None
     starts: tuple[int, ...] = ()
+    chunks: Sequence[Sequence[ColumnChunk]] = ()
 
     def require_row(self, row: int, path: str) -> None:
         """Raise SourceError where the file at `path` has no such row any more."""
@@ -109,22 +111,21 @@ class ParquetReader:
         try:
             with pq.ParquetFile(path) as file:
                 footer, schema = file.metadata, file.schema_arrow
-        except DAMAGE as error:
+            chunks = column_chunks(path, footer.num_row_groups)
+        except (*DAMAGE, IndexError) as error:
             raise unreadable(path, error) from error
-        check_footer(footer, path.stat().st_size, path)
+        check_footer(footer.num_rows, chunks, path.stat().st_size, path)
         starts = (0, *accumulate(footer.row_group(group).num_rows for group in range(footer.num_row_groups)))
         features = hugging_face_features(footer.metadata)
         image = image_column(schema, features, str(path), self._image)
-        return RowFile(starts[-1], list(schema.names), image, features, footer, starts)
+        return RowFile(starts[-1], list(schema.names), image, features, footer, starts, chunks)
 
     def _group_bytes(self, file: RowFile, group: int) -> int:
         return max((chunk.total_uncompressed_size for chunk in self._chunks(file, group)), default=0)
 
-    def _chunks(self, file: RowFile, group: int) -> list[Any]:
+    def _chunks(self, file: RowFile, group: int) -> list[ColumnChunk]:
         """The column chunk of a row group's image bytes."""
-        row_group = file.footer.row_group(group)
-        chunks = (row_group.column(number) for number in range(row_group.num_columns))
-        return [chunk for chunk in chunks if chunk.path_in_schema == file.image.leaf]
+        return [chunk for chunk in file.chunks[group] if chunk.path_in_schema == file.image.leaf]
 
     def _kept_once(self, file: RowFile, group: int) -> list[str] | None:
         """The column to read with each value once, where rows share values."""

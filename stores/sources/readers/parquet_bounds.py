@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from stores.sources.paths import SourceError
+from stores.sources.readers.parquet_footer import ColumnChunk
 
 # Rows that a file may have however small it is; above, at least a byte of the file for each.
 FREE_ROWS = 100_000
@@ -16,21 +17,21 @@ MAX_EXPANDED_BYTES = 4 * 1024**3
 LISTED_ROWS = 256  # rows whose fields are in memory at a time
 
 
-def check_footer(footer: Any, num_bytes: int, where: object) -> None:
+def check_footer(num_rows: int, groups: Sequence[Sequence[ColumnChunk]], num_bytes: int, where: object) -> None:
     """Raise `SourceError` for more rows than a file of that size can hold, or columns that unpack to far more.
 
     Args:
-        footer: the file's metadata.
+        num_rows: what the footer says.
+        groups: the column chunks of each row group.
         num_bytes: size of the file.
         where: what errors name.
     """
-    if footer.num_rows > max(FREE_ROWS, num_bytes):
+    if num_rows > max(FREE_ROWS, num_bytes):
         raise SourceError(
-            f"{where}: expected at most a row a byte; received {footer.num_rows} rows in {num_bytes} bytes; write anew"
+            f"{where}: expected at most a row a byte; received {num_rows} rows in {num_bytes} bytes; write anew"
         )
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        for chunk in (group.column(place) for place in range(group.num_columns)):
+    for group in groups:
+        for chunk in group:
             unpacked, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
             too_large = unpacked > MAX_GROUP_BYTES or unpacked > (MAX_VALUE_BYTES + 1024) * max(1, chunk.num_values)
             if too_large and unpacked > MAX_RATIO * packed:
@@ -40,11 +41,11 @@ def check_footer(footer: Any, num_bytes: int, where: object) -> None:
                 )
 
 
-def is_dictionary(chunk: Any) -> bool:
+def is_dictionary(chunk: ColumnChunk) -> bool:
     """Whether a column's values are best kept once each: rows are their numbers, or could unpack to gigabytes."""
     if not chunk.has_dictionary_page:
         return False
-    dictionary = max(0, chunk.data_page_offset - (chunk.dictionary_page_offset or 0))
+    dictionary = max(0, chunk.data_page_offset - chunk.dictionary_page_offset)
     rows = chunk.num_values
     numbers_alone = chunk.total_compressed_size - dictionary < INDEX_BYTES * rows
     return bool(numbers_alone or rows * dictionary > MAX_EXPANDED_BYTES)
