@@ -2,6 +2,7 @@ from .arrays import LENGTH as LENGTH
 from .arrays import POOLED as POOLED
 from .arrays import STATES as STATES
 from .arrays import feature_arrays as feature_arrays
+from .arrays import holds_moments as holds_moments
 from .arrays import latent_array as latent_array
 from .arrays import text_arrays as text_arrays
 from .captions import empty_caption as empty_caption
@@ -20,5 +21,4 @@ from .feature_plan import open_images as open_images
 from .feature_plan import plan_features as plan_features
 from .images import extract as extract
 from .latents import encode as encode
-from .latents import holds_moments as holds_moments
 from .latents import latent_writer as latent_writer

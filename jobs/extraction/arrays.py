@@ -1,7 +1,7 @@
 """The arrays of each kind of store, known before anything is computed; without torch."""
 
 from jobs.config import EncodeConfig, ExtractConfig, TextConfig
-from stores import ArraySpec
+from stores import ArraySpec, Store
 
 STATES, LENGTH, POOLED = "states", "length", "pooled"
 
@@ -17,6 +17,11 @@ def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec
     height, width, channels = shape
     stored = 2 * channels if config.latents == "moments" else channels
     return ArraySpec("latents", (height, width, stored), config.dtype)
+
+
+def holds_moments(latents: Store) -> bool:
+    """Whether the store keeps means and log variances side by side; imports of before say nothing and hold latents."""
+    return bool(latents.attributes.get("latents") == "moments")
 
 
 def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:

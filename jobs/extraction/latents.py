@@ -67,11 +67,6 @@ def latent_writer(
     )
 
 
-def holds_moments(latents: Store) -> bool:
-    """Whether the store keeps means and log variances side by side; imports of before say nothing and hold latents."""
-    return bool(latents.attributes.get("latents") == "moments")
-
-
 def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:
     """What makes a row's latents of its image; None when that depends on the row's number too."""
     if ingredients["latents"] == "draw":

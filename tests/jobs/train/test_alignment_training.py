@@ -87,9 +87,9 @@ def test_an_aligned_training_logs_the_term_and_saves_a_plain_model(latents, tmp_
 
 
 def test_alignment_that_is_off_is_no_ingredient(latents):
-    assert "features_content_id" not in generator_ingredients(latents, GeneratorConfig())
-    assert "alignment" not in generator_ingredients(latents, GeneratorConfig())["generator"]
-    flow = generator_ingredients(latents, GeneratorConfig(model="starflow", alignment="repa"))
+    assert "features_content_id" not in generator_ingredients(latents, GeneratorConfig(batch_size=8))
+    assert "alignment" not in generator_ingredients(latents, GeneratorConfig(batch_size=8))["generator"]
+    flow = generator_ingredients(latents, GeneratorConfig(model="starflow", alignment="repa", batch_size=8))
     assert "features_content_id" not in flow
     assert "alignment" not in flow["generator"]
 

@@ -45,7 +45,8 @@ def test_settings_replace_the_objectives_own_values():
 
 
 def test_the_papers_objective_adds_no_ingredient(noise_stores):
-    recorded = autoencoder_ingredients(noise_stores.features, AutoencoderConfig())["autoencoder"]
+    recorded = autoencoder_ingredients(noise_stores.features, AutoencoderConfig(batch_size=8))["autoencoder"]
     assert not recorded.keys() & (set(PLAIN) | {"objective"})
-    pae = autoencoder_ingredients(noise_stores.features, AutoencoderConfig(objective="pae"))["autoencoder"]
+    config = AutoencoderConfig(objective="pae", batch_size=8)
+    pae = autoencoder_ingredients(noise_stores.features, config)["autoencoder"]
     assert pae["objective"] == "pae"

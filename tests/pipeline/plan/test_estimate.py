@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.config.recipe import load_recipe, override
-from pipeline.plan import estimate
 from pipeline.plan.estimate import make_plan
 from pipeline.plan.records import Machines
 from stores import ArraySpec, StoreWriter, new_index
@@ -23,15 +21,6 @@ DEPLOY = Path(__file__).parents[3] / "deploy" / "README.md"
 # `$ fae-pipe plan …` and what it prints, in blocks of text.
 SHOWN = re.findall(r"```\n\$ fae-pipe (plan [^\n]*)\n(.*?)```", DEPLOY.read_text(), re.DOTALL)
 MACHINES = Machines(gpus=8, rate=250.0, storage_rate=8e9, image_bytes=1e5, classes=1000)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models_are_counted_once():
-    """Plans of the same models share what was counted for them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("meta_encoder", "encoder_cost", "autoencoder_costs", "decoder_cost"):
-            patch.setattr(estimate, name, cache(getattr(estimate, name)))
-        yield
 
 
 @pytest.fixture(scope="module")

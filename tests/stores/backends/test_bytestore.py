@@ -103,7 +103,7 @@ class TestS3(ByteStoreContract):
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://key:secret@bucket/x", "s3://bucket/x?token=secret", "https://host/x", "ftp://host/x"]
+    "url", ["s3://key:secret@bucket/x", "s3://bucket/x?token=secret", "https://key:secret@host/x", "ftp://host/x"]
 )
 def test_urls_with_secrets_or_of_unknown_kinds_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"expected") as caught:
