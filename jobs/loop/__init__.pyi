@@ -6,9 +6,9 @@ from .parallel import Losses as Losses
 from .parallel import LossFunction as LossFunction
 from .parallel import Ranks as Ranks
 from .parallel import blocks_of as blocks_of
-from .starting import init_facts as init_facts
-from .starting import origins as origins
+from .starting import open_run as open_run
 from .starting import start_notes as start_notes
+from .starting import take_initial_weights as take_initial_weights
 from .train_loop import Trained as Trained
 from .train_loop import train as train
 from .trainer import Evaluation as Evaluation
@@ -18,5 +18,4 @@ from .trainer import Trainer as Trainer
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
 from .training_inputs import evaluation_rows as evaluation_rows
-from .training_inputs import init_run as init_run
 from .training_inputs import prepare as prepare

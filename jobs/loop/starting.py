@@ -1,6 +1,7 @@
 """Where a training starts: its own checkpoint, the end of a shorter run, weights of another one, or fresh ones."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from jobs.config import TrainConfig
 from jobs.loop.training_inputs import init_run
-from jobs.runs import Extension, RunFolder, find_extension, match_weights, newest_step
+from jobs.runs import Extension, RunFolder, find_extension, match_weights, newest_step, take_weights
 
 
 def start_notes(
@@ -34,12 +35,45 @@ def start_notes(
         return [*notes, *match_weights(build(), start).describe(start.path)]
 
 
-def init_facts(config: TrainConfig, build: Callable[[], nn.Module]) -> dict[str, Any]:
-    """What run.json keeps of the weights that a training starts from.
+def open_run(
+    root: Path,
+    kind: str,
+    name: str,
+    ingredients: dict[str, Any],
+    config: TrainConfig,
+    inputs: Mapping[str, Path | str],
+    build: Callable[[], nn.Module],
+    facts: Mapping[str, Any] | None = None,
+) -> tuple[RunFolder, Extension | None]:
+    """The run of these ingredients, made where it is not there, and the shorter one that it continues.
+
+    Args:
+        root: Folder of all runs.
+        kind: Of the run.
+        name: Of the run.
+        ingredients: All that decides the weights.
+        config: The settings, batch and size picked.
+        inputs: The stores and runs that it is trained on, by role.
+        build: Makes the model, untrained; called only where it starts from weights of another run.
+        facts: Further fields of the record.
 
     Raises:
-        ValueError: nothing of them fits.
+        ValueError: nothing fits of the weights that it is to start from.
     """
+    extension = find_extension(root, kind, name, ingredients, config)
+    made_from, record = _origins(config, extension, inputs), {**(facts or {}), **_init_facts(config, build)}
+    return RunFolder.create(root, kind, name, ingredients, asdict(config), made_from, record), extension
+
+
+def take_initial_weights(model: nn.Module, config: TrainConfig) -> None:
+    """Give a fresh model the weights that fit of the run that the settings start from, where they name one."""
+    start = init_run(config)
+    if start is not None:
+        take_weights(model, start)
+
+
+def _init_facts(config: TrainConfig, build: Callable[[], nn.Module]) -> dict[str, Any]:
+    """What run.json keeps of the weights that a training starts from."""
     start = init_run(config)
     if start is None:
         return {}
@@ -47,7 +81,7 @@ def init_facts(config: TrainConfig, build: Callable[[], nn.Module]) -> dict[str,
         return {"init_weights": match_weights(build(), start).as_record(start)}
 
 
-def origins(
+def _origins(
     config: TrainConfig, extension: Extension | None, inputs: Mapping[str, Path | str]
 ) -> dict[str, Path | str]:
     """The folders that a run is made from, by role; the stores that it is trained on come last."""

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.config import TrainConfig
 from jobs.runs.checkpoint_listing import checkpoints, step_of
 from jobs.runs.run_folder import RunFolder, siblings
+from jobs.runs.run_record import METRICS_FILE
 
 # Where a run's ingredients hold the settings, by kind.
 SECTIONS = {"autoencoders": "autoencoder", "decoders": "decoder", "generators": "generator"}
@@ -63,7 +64,7 @@ def adopt(run: RunFolder, extension: Extension) -> None:
     temporary = folder / f".tmp-{last.name}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(last, temporary, copy_function=_link)
-    metrics = extension.run.path / "metrics.jsonl"
+    metrics = extension.run.path / METRICS_FILE
     if metrics.exists():
         shutil.copyfile(metrics, run.path / metrics.name)
     temporary.rename(folder / last.name)

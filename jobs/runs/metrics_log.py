@@ -50,7 +50,7 @@ class MetricsLog:
 
     def add_metrics(self, metrics: dict[str, Any]) -> None:
         """Take in metrics measured at this step, for the next line; counts and words are left out."""
-        self.metrics |= {name: value for name, value in metrics.items() if isinstance(value, float)}
+        self.metrics |= _measured(metrics)
 
     def snapshot(self) -> dict[str, Any]:
         """The interval so far, for a later `state_dict`; does not wait for the device."""
@@ -94,12 +94,11 @@ class MetricsLog:
 
     def write_metrics(self, step: int, metrics: dict[str, Any]) -> None:
         """Add metrics of the trained model to the last line, that of this step, or write a line of their own."""
-        found = {name: value for name, value in metrics.items() if isinstance(value, float)}
-        if self.board is None or not found:
+        if self.board is None or not _measured(metrics):
             return
         lines = read_metrics(self.file)
         last = lines.pop() if lines and lines[-1]["step"] == step else {"step": step}
-        found = _beside(last, found)
+        found = _beside(last, _measured(metrics))
         _replace(self.file, [*lines, last | found])
         for name, value in found.items():
             self.board.add_scalar(name, value, step)
@@ -117,6 +116,11 @@ class MetricsLog:
     ) -> None:
         if self.board is not None:
             self.board.close()
+
+
+def _measured(metrics: dict[str, Any]) -> dict[str, float]:
+    """Those of the metrics that a curve is drawn of: no counts, no words."""
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
 
 def _beside(line: dict[str, Any], metrics: dict[str, float]) -> dict[str, float]:

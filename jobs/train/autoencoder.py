@@ -1,7 +1,6 @@
 """Train the autoencoder of a feature store; that of features touches neither the frozen encoder nor an image."""
 
 import math
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,14 @@ from jobs.loop import (
     batches,
     decisive,
     has_accelerator,
-    init_facts,
-    init_run,
     launch,
-    origins,
+    open_run,
     prepare,
     settle,
+    take_initial_weights,
     train,
 )
-from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae, find_extension, take_weights
+from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
 from jobs.train.pca import fit_pca
 from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
 from jobs.train.reconstruction_metrics import autoencoder_metrics
@@ -76,11 +74,8 @@ def train_autoencoder(
     """Train, or go on, or return the finished run of these ingredients."""
     config = settle(config, len(features.rows("train")), has_accelerator(runtime))
     ingredients = autoencoder_ingredients(features, config)
-    extension = find_extension(root, "autoencoders", name, ingredients, config)
-    inputs, facts = {"features": features.url}, init_facts(config, partial(fresh_autoencoder, features, config))
-    run = RunFolder.create(
-        root, "autoencoders", name, ingredients, asdict(config), origins(config, extension, inputs), facts
-    )
+    build, inputs = partial(fresh_autoencoder, features, config), {"features": features.url}
+    run, extension = open_run(root, "autoencoders", name, ingredients, config, inputs, build)
     if run.complete:
         return run
     training = partial(fit_pca if config.encoder == "pca" else _train, run, features, config)
@@ -101,9 +96,8 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     torch.manual_seed(config.seed)
-    pixels, fresh, start = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config), init_run(config)
-    if start is not None:
-        take_weights(fresh, start)
+    pixels, fresh = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config)
+    take_initial_weights(fresh, config)
     prepare(fresh, config)
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)

@@ -1,6 +1,5 @@
 """Train a generator on a latent store alone; no autoencoder, encoder or image is loaded."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,14 @@ from jobs.loop import (
     Trainer,
     batches,
     has_accelerator,
-    init_facts,
-    init_run,
     launch,
-    origins,
+    open_run,
     prepare,
     settle,
+    take_initial_weights,
     train,
 )
-from jobs.runs import RunFolder, find_extension, load_model, take_weights, with_weights
+from jobs.runs import RunFolder, load_model, with_weights
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
     check_condition,
@@ -103,10 +101,9 @@ def train_generator(
     config = settle(with_condition(latents, config), len(latents.rows("train")), has_accelerator(runtime))
     ingredients = generator_ingredients(latents, config, text)
     stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
-    extension = find_extension(root, "generators", name, ingredients, config)
-    inputs = origins(config, extension, {role: store.url for role, store in stores.items()})
-    facts = condition_facts(latents, text, config) | init_facts(config, partial(fresh_model, latents, config, text))
-    run = RunFolder.create(root, "generators", name, ingredients, asdict(config), inputs, facts)
+    inputs, build = {role: store.url for role, store in stores.items()}, partial(fresh_model, latents, config, text)
+    facts = condition_facts(latents, text, config)
+    run, extension = open_run(root, "generators", name, ingredients, config, inputs, build, facts)
     if run.complete:
         return run
     return launch(partial(_train, run, latents, text, config), run, config, runtime, on_progress, extension)
@@ -127,9 +124,8 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     torch.manual_seed(config.seed)
-    generator, start = build_generator(latents, config, text), init_run(config)
-    if start is not None:
-        take_weights(generator.model, start)
+    generator = build_generator(latents, config, text)
+    take_initial_weights(generator.model, config)
     features = aligned_features(latents, config)
     if features is not None:
         add_alignment(generator, features, config)

@@ -1,6 +1,6 @@
 """Train the pixel decoder: on noised features, then fine-tuned on features that an autoencoder rebuilt."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,14 @@ from jobs.loop import (
     decisive,
     evaluation_rows,
     has_accelerator,
-    init_facts,
-    init_run,
     launch,
-    origins,
+    open_run,
     prepare,
     settle,
+    take_initial_weights,
     train,
 )
-from jobs.runs import RunFolder, find_extension, load_feature_autoencoder, load_model, take_weights
+from jobs.runs import RunFolder, load_feature_autoencoder, load_model
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from stores import Store
 
@@ -109,11 +108,8 @@ def _stage(
     inputs: dict[str, Path | str] = {"features": features.url}
     if autoencoder is not None and start is not None:
         inputs |= {"autoencoder": autoencoder.path, "decoder": start.path}
-    extension = find_extension(root, "decoders", name, ingredients, config)
-    facts = init_facts(config, partial(build_decoder, features, config))
-    run = RunFolder.create(
-        root, "decoders", name, ingredients, asdict(config), origins(config, extension, inputs), facts
-    )
+    build = partial(build_decoder, features, config)
+    run, extension = open_run(root, "decoders", name, ingredients, config, inputs, build)
     training = partial(_train, run, features, autoencoder if start else None, start, config)
     return run if run.complete else launch(training, run, config, runtime, on_progress, extension)
 
@@ -130,9 +126,7 @@ def _train(
 ) -> None:
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
-    init = init_run(config)
-    if init is not None:
-        take_weights(model, init)
+    take_initial_weights(model, config)
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
     prepare(model, config, by_blocks=config.discriminator != "none" and config.adaptive_weight)
     adversary = build_adversary(config, device)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stores.backends import make_folder, replace_file
@@ -186,7 +187,7 @@ def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) ->
     five samples for those of all, and would drop the captions that come later.
     """
     captions = store.index["caption"].take(pa.array(pieces.rows))
-    captioned = any(captions.to_pylist())
+    captioned = bool(pc.sum(pc.list_value_length(captions)).as_py())
     for piece in pieces:
         sink = io.BytesIO()
         with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:

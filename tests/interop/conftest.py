@@ -1,15 +1,14 @@
 """Small stores of every kind with their values, a file server with byte ranges, and the table of what reads what."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from http_files import serve_files
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.care import pack
 
@@ -86,46 +85,12 @@ def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
     return cases[request.param]
 
 
-class _Ranges(SimpleHTTPRequestHandler):
-    """Files with byte ranges, as object stores and web servers have them."""
-
-    def log_message(self, *words: object) -> None:
-        """Say nothing."""
-
-    def send_head(self) -> Any:
-        file = Path(self.translate_path(self.path))
-        if not file.is_file():
-            self.send_error(404)
-            return None
-        size = file.stat().st_size
-        first, _, last = (self.headers.get("Range") or f"bytes=0-{size - 1}").removeprefix("bytes=").partition("-")
-        start = int(first) if first else size - int(last)
-        stop = min(int(last) + 1, size) if first and last else size
-        self.send_response(206 if "Range" in self.headers else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(stop - start))
-        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
-        self.end_headers()
-        opened = file.open("rb")
-        opened.seek(start)
-        self.remaining = stop - start
-        return opened
-
-    def copyfile(self, source: Any, outputfile: Any) -> None:
-        outputfile.write(source.read(self.remaining))
-
-
 @pytest.fixture(scope="session")
 def http(cases: dict[str, Case]) -> Iterator[str]:
     """The URL of a server on loopback of the stores' folder."""
     root = cases["latents"].folder.parents[1]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *words: _Ranges(*words, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_files(root) as url:
+        yield url
 
 
 @pytest.fixture

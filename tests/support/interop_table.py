@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-TEST = re.compile(r"tests/interop/test_(\w+)\.py::test_(\w+)\[(.+)\]")
+# Parameters that are numbers are no stores.
+TEST = re.compile(r"tests/interop/test_(\w+)\.py::test_(\w+)\[(?!-?\d+\])(.+)\]")
 SIGNS = {"passed": "equal", "failed": "FAILED", "skipped": "-"}
 
 

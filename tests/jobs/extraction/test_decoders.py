@@ -55,8 +55,9 @@ def test_threads_that_come_back_late_leave():
 
 
 def test_a_slow_disk_is_no_fault_of_the_images():
-    decoders = Decoders(1, 0.1)
-    decoders.wait(decoders.submit(lambda: time.sleep(0.5) or b"", lambda data: None))
+    decoders, decoded = Decoders(1, 0.1), []
+    decoders.wait(decoders.submit(lambda: time.sleep(0.5) or b"image", decoded.append))
+    assert decoded == [b"image"]
 
 
 def test_threads_end_with_their_decoders():

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from jobs.loop.trainer import Trainer
 from jobs.runs.averages import checkpoint_weights
 from jobs.runs.run_folder import RunFolder
 from jobs.runs.run_record import RunError
-from stores import ArraySpec, Loader, StoreWriter, new_index
+from stores import Loader
 
 CPU = torch.device("cpu")
 BANK = ("0.9", "0.99", "power:0.05", "power:0.1")
@@ -56,18 +55,6 @@ class Blocks(nn.Module):
 def loss_function(model, batch, generator):
     x = batch["latents"].float().flatten(1)
     return {"loss": (model(x) - x.flip(1)).square().mean()}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    spec = ArraySpec("latents", (1, 1, 3), "float32")
-    index = new_index([f"{row:02d}" for row in range(30)])
-    writer = StoreWriter.create(tmp_path_factory.mktemp("toy"), "latents", "toy", [spec], index, {}, rows_per_shard=10)
-    values = np.random.default_rng(0).standard_normal((30, 1, 1, 1, 3)).astype(np.float32)
-    for shard in range(writer.num_shards):
-        rows = writer.shard_rows(shard)
-        writer.write_shard(shard, {"latents": values[rows.start : rows.stop]})
-    return writer.finalize()
 
 
 @pytest.fixture

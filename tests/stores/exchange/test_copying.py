@@ -1,14 +1,13 @@
 """Copies of stores: the same content wherever they go and however often they stop, and never a damaged one."""
 
-import threading
 from collections.abc import Callable
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from http_files import serve_files
 from stores import ArraySpec, CorruptStoreError, ForeignStoreError, Store, StoreNotFoundError, open_store
 from stores.care import repair, verify
 from stores.exchange.copying import copy_part, copy_store
@@ -114,48 +113,11 @@ def test_what_is_not_there_is_refused(source: Store, tmp_path: Path) -> None:
         copy_part(source, tmp_path, ["latents"])
 
 
-class _Files(SimpleHTTPRequestHandler):
-    """Whole files and byte ranges; Python's own server has no ranges."""
-
-    def log_message(self, *words: object) -> None:
-        """Say nothing."""
-
-    def send_head(self) -> Any:
-        file = Path(self.translate_path(self.path))
-        if not file.is_file():
-            self.send_error(404)
-            return None
-        data = file.read_bytes()
-        start, stop = 0, len(data)
-        if "Range" in self.headers:
-            first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
-            start, stop = int(first), int(last) + 1
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(stop - start))
-        self.end_headers()
-        self.body = data[start:stop]
-        return file.open("rb")
-
-    def copyfile(self, source: Any, outputfile: Any) -> None:
-        outputfile.write(self.body)
-
-
 def test_a_web_server_is_read_and_never_written(source: Store, tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *words: _Files(*words, directory=str(source.path.parent)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}/{source.path.name}"
-        there = open_store(url)
+    with serve_files(source.path.parent) as host:
+        there = open_store(f"{host}/{source.path.name}")
         rows = there.rows()
         assert np.array_equal(there.read("features", rows, 1), source.read("features", rows, 1))
         assert copy_store(there, tmp_path / "copy").content_id == source.content_id
         with pytest.raises(PermissionError, match="only read from"):
-            copy_store(source, f"http://127.0.0.1:{server.server_address[1]}/elsewhere")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+            copy_store(source, f"{host}/elsewhere")

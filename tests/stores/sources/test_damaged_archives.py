@@ -2,11 +2,9 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import tarfile
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,24 +13,9 @@ from hypothesis import strategies as st
 
 from stores.backends.fileio import is_temporary
 from stores.sources import SourceError, open_source
+from tar_files import listed, write_tar
 
 LONG_AGO = 1_600_000_000_000_000_000
-
-
-def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], mode: str = "w") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pairs = members.items() if isinstance(members, dict) else members
-    with tarfile.open(path, mode) as tar:
-        for name, data in pairs:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def listed(path: Path, **options) -> list[tuple]:
-    items = open_source(str(path), **options).list_items().items
-    return [(item.key, item.label, item.caption, item.split) for item in items]
 
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "/tmp/evil.jpg", "a/../../evil.jpg", "..\\evil.jpg", "C:/evil.jpg"])

@@ -1,10 +1,7 @@
 """Tar files: WebDataset siblings, folders as classes, damage, malice and compression."""
 
-import io
 import json
 import os
-import tarfile
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,24 +10,9 @@ from hypothesis import strategies as st
 from stores.sources import SourceError, SourceOptions, open_source
 from stores.sources.layouts.wrapper import wrapper_folder
 from stores.sources.readers.tar import TarReader
+from tar_files import listed, write_tar
 
 LONG_AGO = 1_600_000_000_000_000_000
-
-
-def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], mode: str = "w") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pairs = members.items() if isinstance(members, dict) else members
-    with tarfile.open(path, mode) as tar:
-        for name, data in pairs:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def listed(path: Path, **options) -> list[tuple]:
-    items = open_source(str(path), **options).list_items().items
-    return [(item.key, item.label, item.caption, item.split) for item in items]
 
 
 def test_offsets_point_at_the_bytes_in_the_tar(tmp_path):
