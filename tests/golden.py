@@ -38,7 +38,8 @@ eval: {reference: golden}
 runtime: {threads: 1, executor: local, device: cpu}
 """
 MODELS = ("lightning-dit", "starflow")
-CLOCK = {"rows_per_second", "wait_share"}
+CLOCK = {"rows_per_second", "rows_per_second_per_device", "tflops_per_device", "mfu"}
+CLOCK |= {"wait_share", "device_share", "host_share"}
 
 
 def main() -> None:

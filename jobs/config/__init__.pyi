@@ -19,4 +19,5 @@ from .stages import ExtractConfig as ExtractConfig
 from .stages import SampleConfig as SampleConfig
 from .text import TextConfig as TextConfig
 from .training import AUTO as AUTO
+from .training import TRAINING_PASSES as TRAINING_PASSES
 from .training import TrainConfig as TrainConfig

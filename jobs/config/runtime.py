@@ -68,6 +68,13 @@ class RuntimeConfig:
         low=0,
         group="Training on workers",
     )
+    peak_tflops: float | None = setting(
+        None,
+        "TFLOP/s of one device in dense bf16, of which `mfu` is a share; that of a known GPU when absent.",
+        metavar="TFLOPS",
+        low=1e-6,
+        group="Watching",
+    )
     progress_json: str | None = setting(
         None,
         "Append a JSON line to this file whenever something was done, at most once a second.",

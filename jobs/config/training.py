@@ -7,6 +7,8 @@ from jobs.config.settings import setting
 AUTO = "auto"  # a setting that is left open
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "bf16", "fp32")
+# A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
+TRAINING_PASSES = 3
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from .devices import pick_dtype as pick_dtype
 from .devices import training_device as training_device
 from .devices import use_threads as use_threads
 from .inference_pool import InferencePool as InferencePool
+from .peaks import peak_tflops as peak_tflops
 from .pool import call_on_worker as call_on_worker
 from .ray_compat import EMBEDDED_TRAIN_ENVIRONMENT as EMBEDDED_TRAIN_ENVIRONMENT
 from .ray_compat import TRAIN_ENVIRONMENT as TRAIN_ENVIRONMENT

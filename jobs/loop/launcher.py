@@ -2,7 +2,7 @@
 
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import OnProgress, training_device
-from jobs.loop.parallel import SINGLE_PROCESS, Training
+from jobs.loop.parallel import Ranks, Training
 from jobs.runs import Extension, RunFolder, adopt
 from stores.backends import LocalByteStore
 from stores.core import Lease
@@ -50,7 +50,7 @@ def _train(
         train_on_ray(training, run, config, runtime, on_progress)
     else:
         _check_single_process(runtime)
-        training(training_device(runtime.device, runtime.threads), SINGLE_PROCESS, on_progress)
+        training(training_device(runtime.device, runtime.threads), Ranks(peak_tflops=runtime.peak_tflops), on_progress)
 
 
 def _check_single_process(runtime: RuntimeConfig) -> None:

@@ -28,11 +28,13 @@ class Ranks:
     """This process is `rank` of `world_size`; with more than one, torch's process group stands.
 
     parallel: `ddp` = every rank holds the model; `fsdp` = every rank holds its part of weights, average and moments.
+    peak_tflops: what a rank's device reaches at most, where that was stated; metrics of speed refer to it.
     """
 
     rank: int = 0
     world_size: int = 1
     parallel: str = "ddp"
+    peak_tflops: float | None = None
 
     @property
     def is_main(self) -> bool:

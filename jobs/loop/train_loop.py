@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from torch import nn
 
-from jobs.executors import OnProgress
+from jobs.executors import OnProgress, peak_tflops
 from jobs.loop.parallel import LossFunction, with_loss
 from jobs.loop.stopping import PhaseStopped, StopSignals, TrainingStopped, end_process, stop_signals
 from jobs.loop.trainer import Evaluation, Preview, Trainer
-from jobs.runs import CheckpointWriter, MetricsLog, newest_step
+from jobs.runs import CheckpointWriter, MetricsLog, TrainingSpeed, newest_step
 
 METRICS_PHASE = "held-out metrics"
 # In a checkpoint's state: its step's metrics are still to be measured.
@@ -54,7 +54,7 @@ def train(
     metrics = trainer.resume()
     module = with_loss(trainer.model, loss_function, trainer.ranks)
     with (
-        MetricsLog(trainer.run.path, trainer.step, trainer.config.batch_rows, writes=trainer.ranks.is_main) as log,
+        MetricsLog(trainer.run.path, trainer.step, speed_of(trainer), writes=trainer.ranks.is_main) as log,
         stop_signals(lambda: _save_and_exit(trainer, log, writer)) as stop,
         trainer.writer() as writer,
         closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
@@ -66,14 +66,22 @@ def train(
             started = time.perf_counter()
             batch = next(batches)
             waited_seconds = time.perf_counter() - started
-            losses = trainer.forward_backward(module, batch)
-            with trainer.lock:
-                trainer.boundary = None
-                norm, skipped = trainer.optimizer_step(losses)
+            with trainer.clock.step():
+                losses = trainer.forward_backward(module, batch)
+                with trainer.lock:
+                    trainer.boundary = None
+                    norm, skipped = trainer.optimizer_step(losses)
             log.add(losses, norm, skipped, waited_seconds)
             writer.check()
             after_step()
         return after_step.end()
+
+
+def speed_of(trainer: Trainer) -> TrainingSpeed:
+    """What turns seconds of a training into rates."""
+    peak, ranks = peak_tflops(trainer.device, trainer.ranks.peak_tflops), trainer.ranks
+    peak_flops = None if peak is None else peak * 1e12
+    return TrainingSpeed(trainer.config.batch_rows, ranks.world_size, trainer.row_flops, peak_flops)
 
 
 @dataclass
@@ -134,7 +142,8 @@ class _AfterStep:
     def _log(self) -> dict[str, float]:
         self.trainer.run.check_lease()
         skipped_steps = self.trainer.guard.verdict(str(self.trainer.run.path))
-        return self.log.write(self.trainer.step, self.trainer.optimizer.param_groups[0]["lr"], skipped_steps)
+        rate, device_seconds = self.trainer.optimizer.param_groups[0]["lr"], self.trainer.clock.take()
+        return self.log.write(self.trainer.step, rate, skipped_steps, device_seconds)
 
     def _save(self, **more: Any) -> None:
         self.trainer.guard.verdict(str(self.trainer.run.path))

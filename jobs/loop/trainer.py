@@ -28,6 +28,7 @@ from jobs.loop.parallel import (
     spread_like,
     whole_tensor,
 )
+from jobs.loop.step_clock import StepClock
 from jobs.runs import CheckpointWriter, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
 from stores import JointLoader, Loader
 from stores.format import splitmix64
@@ -81,6 +82,8 @@ class Trainer:
     device: torch.device
     extras: dict[str, Stateful] = field(default_factory=dict)
     ranks: Ranks = SINGLE_PROCESS
+    row_flops: int | None = None
+    """Operations of the model's forward pass for a row, for the metrics of speed."""
     step: int = 0
     boundary: Boundary | None = None
     """Set while a step runs and changes nothing but `extras`; whoever reads it holds `lock`."""
@@ -89,6 +92,7 @@ class Trainer:
     ema_bank: EMABank = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
     guard: FiniteGuard = field(init=False)
+    clock: StepClock = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
@@ -100,6 +104,7 @@ class Trainer:
         self.ema = EMA(self.model, config.ema_decay, config.ema_warmup)
         self.ema_bank = EMABank(self.model, config.ema_bank, config.ema_warmup)
         self.guard = FiniteGuard(self.device, self.config.skip_nan)
+        self.clock = StepClock(self.device)
         self._boundary_seconds = time.perf_counter()
         self._generator = BatchGenerator(self.device)
         self._precision = autocast(self.device, pick_dtype(self.config.precision, self.device))

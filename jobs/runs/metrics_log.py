@@ -11,10 +11,13 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from jobs.runs.run_record import METRICS_FILE
+from jobs.runs.training_speed import Interval, TrainingSpeed
 from stores.backends import replace_file
 
 COUNT = "steps in the means"
 TAIL_BYTES = 1 << 16  # more than a line
+# Of the clock, what progress shows too.
+SHOWN = ("mfu", "wait_share")
 
 
 class MetricsLog:
@@ -22,14 +25,14 @@ class MetricsLog:
 
     sums: dict[str, torch.Tensor]
 
-    def __init__(self, folder: Path, step: int, batch_size: int, writes: bool = True) -> None:
+    def __init__(self, folder: Path, step: int, speed: TrainingSpeed, writes: bool = True) -> None:
         """`writes`: false on all ranks but one, which then only keep the sums."""
         self.file = folder / METRICS_FILE
         self.board = None
         if writes:
             _drop_after(self.file, step)
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        self.batch_size = batch_size
+        self.speed = speed
         self.loss: float | None = None  # of the newest line
         self.metrics: dict[str, float] = {}
         self._start()
@@ -67,8 +70,15 @@ class MetricsLog:
         self.loss = state.get("loss")
         self.metrics = state.get("metrics", {})
 
-    def write(self, step: int, rate: float, skipped_steps: int) -> dict[str, float]:
-        """End the interval, write its means and return them; this is the one place that waits for the device."""
+    def write(self, step: int, rate: float, skipped_steps: int, device_seconds: float) -> dict[str, float]:
+        """End the interval, write its means and return them; this is the one place that waits for the device.
+
+        Args:
+            step: The interval's last.
+            rate: Learning rate.
+            skipped_steps: Steps left out so far.
+            device_seconds: The device worked on the interval's steps.
+        """
         facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
         count = facts.pop(COUNT)
         # An interval of skipped steps alone has no mean loss.
@@ -79,8 +89,7 @@ class MetricsLog:
         line = {
             **facts,
             "learning_rate": rate,
-            "rows_per_second": self.timed * self.batch_size / seconds,
-            "wait_share": self.waited_seconds / seconds,
+            **self.speed.metrics(Interval(self.timed, seconds, self.waited_seconds, device_seconds)),
             **({"skipped_steps": skipped_steps} if skipped_steps else {}),
         }
         if self.board is not None:
@@ -90,7 +99,7 @@ class MetricsLog:
                 self.board.add_scalar(name, value, step)
         self.loss = facts.get("loss")
         self._start()
-        return {**facts, "wait_share": line["wait_share"]}
+        return {**facts, **{name: line[name] for name in SHOWN if name in line}}
 
     def write_metrics(self, step: int, metrics: dict[str, Any]) -> None:
         """Add metrics of the trained model to the last line, that of this step, or write a line of their own."""

@@ -31,6 +31,7 @@ from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
 from jobs.train.pca import fit_pca
 from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
 from jobs.train.reconstruction_metrics import autoencoder_metrics
+from jobs.train.training_flops import row_flops
 from stores import Store
 
 # Angles between a latent and its two perturbations: half-way, and nearly at a right angle (PAE's).
@@ -98,11 +99,12 @@ def _train(
     torch.manual_seed(config.seed)
     pixels, fresh = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config)
     take_initial_weights(fresh, config)
+    flops = row_flops(fresh)
     prepare(fresh, config)
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)
     evaluation = partial(_metrics, features=features, device=device)
-    trainer = Trainer(run, config, fresh, loader, device, ranks=ranks)
+    trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops)
     trained = train(trainer, loss, on_progress, evaluation=evaluation)
     if ranks.is_main:
         assert isinstance(trained.model, Autoencoder)

@@ -50,6 +50,7 @@ from jobs.train.generator_alignment import (
 )
 from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
+from jobs.train.training_flops import row_flops
 from stores import Store
 
 STATISTICS_FILE = "latent_statistics.safetensors"
@@ -129,10 +130,11 @@ def _train(
     features = aligned_features(latents, config)
     if features is not None:
         add_alignment(generator, features, config)
+    flops = row_flops(generator)
     prepare(generator.model, config)
     beside = (features, (FEATURES,)) if features else (text, TEXT_ARRAYS) if text else None
     loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=features is not None)
-    trainer = Trainer(run, config, generator, loader, device, ranks=ranks)
+    trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops)
     preview = previewer(latents, run.path / "previews", text, guided=config.label_dropout > 0)
     evaluation = _evaluator(latents, text)
     trained = train(trainer, generator_loss(trainer, config), on_progress, preview, evaluation)

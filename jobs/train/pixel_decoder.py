@@ -32,6 +32,7 @@ from jobs.loop import (
 )
 from jobs.runs import RunFolder, load_feature_autoencoder, load_model
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
+from jobs.train.training_flops import row_flops
 from stores import Store
 
 PREVIEW_ROWS = 32
@@ -128,11 +129,12 @@ def _train(
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
     take_initial_weights(model, config)
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
+    flops = row_flops(model)
     prepare(model, config, by_blocks=config.discriminator != "none" and config.adaptive_weight)
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
     loader = batches(features, ["features", "pixels"], config, device, ranks)
-    trainer = Trainer(run, config, model, loader, device, extras, ranks)
+    trainer = Trainer(run, config, model, loader, device, extras, ranks, flops)
     loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
     preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
     evaluation = partial(image_metrics, features=features, rebuild=rebuild if autoencoder else None, device=device)

@@ -1,15 +1,14 @@
 """What a recipe's models cost: parameters and arithmetic for one image, counted without memory for their weights."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, is_hook, tapped_layers
+from fae.flops import forward_flops
 from fae.generators import Generator
 from fae.optim import block_matrices
 from fae.sampling import Captions, Conditions, EmptyCaption, parse_guidance
@@ -126,54 +125,8 @@ def _trained(cost: Cost, model: nn.Module, config: TrainConfig) -> Cost:
 
 
 def _cost(model: nn.Module, forward: Callable[[], Any]) -> Cost:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, _like_blocks_run_once(model, counter) as total:
-        forward()
-        flops = total()
     count = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(count, flops, max(block_sizes(model)))
-
-
-@contextmanager
-def _like_blocks_run_once(model: nn.Module, counter: FlopCounterMode) -> Iterator[Callable[[], int]]:
-    """Of blocks with parameters and inputs of the same shapes the first alone is run, the others cost as much.
-
-    Yields:
-        () -> the operations so far, of `counter` and of the blocks that were not run.
-    """
-    first: dict[Any, tuple[int, Any]] = {}
-    spared = 0
-
-    def total() -> int:
-        return counter.get_total_flops() + spared
-
-    def once(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **options: Any) -> Any:
-            nonlocal spared
-            key = (type(block), *_shapes([*block.parameters(), *args, *options.keys(), *options.values()]))
-            if key in first:
-                spared += first[key][0]
-            else:
-                before = total()
-                result = forward(*args, **options)
-                first[key] = (total() - before, result)
-            return first[key][1]
-
-        return run
-
-    rows = [module for module in model.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
-    blocks = {block for row in rows for block in row if len(row) > 1}
-    for block in blocks:
-        block.forward = once(block, block.forward)
-    try:
-        yield total
-    finally:
-        for block in blocks:
-            del block.forward
-
-
-def _shapes(values: Iterable[Any]) -> list[Any]:
-    """A tensor's shape and type; of other values what they print as."""
-    return [(tuple(one.shape), one.dtype) if isinstance(one, torch.Tensor) else repr(one) for one in values]
+    return Cost(count, forward_flops(model, forward), max(block_sizes(model)))
 
 
 def block_sizes(model: nn.Module) -> list[int]:

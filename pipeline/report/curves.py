@@ -11,14 +11,14 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from jobs.runs import METRICS_FILE, read_metrics
+from jobs.runs import CLOCK_METRICS, METRICS_FILE, read_metrics
 
 # Readable on white and on near-black, and for color-blind readers (Okabe and Ito 2008).
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 INK = "#7d8490"
 # Lines of metrics.jsonl that are no losses.
-SPEED = ("rows_per_second", "wait_share")
-OTHERS = ("step", "learning_rate", "skipped_steps", *SPEED)
+SPEED = ("rows_per_second", "mfu", "wait_share", "device_share", "host_share")
+OTHERS = {"step", "learning_rate", "skipped_steps", *CLOCK_METRICS}
 MOST_POINTS = 2000
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]

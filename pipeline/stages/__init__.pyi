@@ -6,7 +6,6 @@ from .all_stages import STAGES as STAGES
 from .all_stages import TRAIN_AE as TRAIN_AE
 from .all_stages import TRAIN_DECODER as TRAIN_DECODER
 from .all_stages import TRAIN_GEN as TRAIN_GEN
-from .base import TRAINING_PASSES as TRAINING_PASSES
 from .base import Job as Job
 from .base import PlanInputs as PlanInputs
 from .base import Stage as Stage

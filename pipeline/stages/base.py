@@ -16,8 +16,6 @@ from stores import Store, StoreWriter
 
 Result = TypeVar("Result")
 Config = TypeVar("Config", bound=TrainConfig)
-# A training step costs the forward pass and twice as much for the backward one (Kaplan et al., arXiv 2001.08361).
-TRAINING_PASSES = 3
 
 
 @dataclass(frozen=True)

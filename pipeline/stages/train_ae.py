@@ -2,10 +2,11 @@
 
 from functools import partial
 
+from jobs.config import TRAINING_PASSES
 from jobs.runs import RunFolder
 from pipeline.artifacts import RunArtifact
 from pipeline.config import Recipe
-from pipeline.stages.base import TRAINING_PASSES, Job, PlanInputs, RunStage, StageContext, Work
+from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from stores import Store
 
 

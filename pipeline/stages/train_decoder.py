@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jobs.config import TRAINING_PASSES
 from jobs.runs import RunFolder
 from pipeline.artifacts import RunArtifact, State
 from pipeline.config import Recipe
-from pipeline.stages.base import TRAINING_PASSES, Job, PlanInputs, RunStage, StageContext, Work
+from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from stores import Store
 
 

@@ -7,6 +7,7 @@ from fae.optim.optimizers import optimizer_tensors
 from fae.rng import normal
 from jobs.config.stages import TrainConfig
 from jobs.runs.metrics_log import read_metrics
+from jobs.runs.training_speed import CLOCK_METRICS
 
 CONFIG = TrainConfig(
     steps=12,
@@ -20,7 +21,6 @@ CONFIG = TrainConfig(
     precision="fp32",
 )
 CPU = torch.device("cpu")
-WATCHED_ONLY = {"rows_per_second", "wait_share"}
 
 
 class Toy(nn.Module):
@@ -60,7 +60,7 @@ def crash_at(step, trainer):
 def result_of(trainer):
     """All that must be equal: weights, averages, optimizer, and the metrics but for the clock's."""
     lines = read_metrics(trainer.run.path / "metrics.jsonl")
-    metrics = [{name: value for name, value in line.items() if name not in WATCHED_ONLY} for line in lines]
+    metrics = [{name: value for name, value in line.items() if name not in CLOCK_METRICS} for line in lines]
     parts = [trainer.model.state_dict(), trainer.ema.state_dict(), optimizer_tensors(trainer.optimizer)]
     tensors = {f"{k}.{name}": value.clone() for k, part in enumerate(parts) for name, value in part.items()}
     return tensors, metrics, trainer.loader.state_dict()

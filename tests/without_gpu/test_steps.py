@@ -17,13 +17,14 @@ from fae.optim import EMA, make_optimizer
 from fake_cuda import CUDA, assert_on_cuda, fake_cuda, on_cuda
 from jobs.loop.finite import FiniteGuard
 from jobs.runs.metrics_log import MetricsLog
+from jobs.runs.training_speed import TrainingSpeed
 
 N, T, D, HEADS = 2, 4, 8, 2
 
 
 def test_optimizer_step_guard_average_and_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
-    with MetricsLog(tmp_path, 0, 2) as log, fake_cuda(monkeypatch):
+    with MetricsLog(tmp_path, 0, TrainingSpeed(2)) as log, fake_cuda(monkeypatch):
         on_cuda(model)
         optimizer, average, guard = make_optimizer(model), EMA(model), FiniteGuard(CUDA, 0)
         for step in (1, 2):

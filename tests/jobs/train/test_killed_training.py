@@ -14,6 +14,7 @@ from jobs.config.stages import AutoencoderConfig, DecoderConfig, GeneratorConfig
 from jobs.runs.checkpoint import load_newest
 from jobs.runs.metrics_log import newest_metrics, read_metrics
 from jobs.runs.run_folder import RunFolder
+from jobs.runs.training_speed import CLOCK_METRICS
 from jobs.train.autoencoder import train_autoencoder
 from jobs.train.generator import train_generator
 from jobs.train.pixel_decoder import train_decoder
@@ -23,7 +24,6 @@ STEPS, KILLS = 200, 10
 SETTINGS = {"steps": STEPS, "batch_size": 4, "log_every": 1, "save_every": 15, "preview_every": 0, "precision": "fp32"}
 RUNTIME = RuntimeConfig(threads=1, device="cpu")
 SILENT = logging.getLogger("nobody.reads").debug  # a function that can be sent to another process
-WATCHED_ONLY = {"rows_per_second", "wait_share"}
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def result_of(root: Path):
     found = load_newest(run.path / "checkpoints", torch.device("cpu"))
     assert found is not None
     lines = read_metrics(run.path / "metrics.jsonl")
-    metrics = [{name: value for name, value in line.items() if name not in WATCHED_ONLY} for line in lines]
+    metrics = [{name: value for name, value in line.items() if name not in CLOCK_METRICS} for line in lines]
     return found[0], (found[1], metrics, run.weights_sha256)
 
 

@@ -21,7 +21,6 @@ GENERATOR = GeneratorConfig(size="tiny", steps=3, condition="class", **SHORT)
 SMALL = AutoencoderConfig(
     heads=2, head_dim=8, decoder_depth=1, latent_channels=8, steps=4, schedule="constant", warmup_steps=1, **SHORT
 )
-CLOCK = {"rows_per_second", "wait_share"}
 
 
 def losses(run):

@@ -12,11 +12,11 @@ from fae.models.pixel_decoder import PixelDecoder
 from jobs.runs.metrics_log import read_metrics
 from jobs.runs.models import load_model
 from jobs.runs.run_folder import siblings
+from jobs.runs.training_speed import CLOCK_METRICS
 from jobs.train.autoencoder import autoencoder_ingredients, train_autoencoder
 from jobs.train.generator import generator_ingredients, latent_statistics, load_generator, train_generator
 from jobs.train.pixel_decoder import decoder_stages, train_decoder
 
-CLOCK = {"rows_per_second", "wait_share"}
 CPU = torch.device("cpu")
 
 
@@ -38,7 +38,7 @@ def stop_at(step, rounds=1):
 
 def losses_of(run):
     lines = read_metrics(run.path / "metrics.jsonl")
-    return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
+    return [{name: value for name, value in line.items() if name not in CLOCK_METRICS} for line in lines]
 
 
 @pytest.fixture

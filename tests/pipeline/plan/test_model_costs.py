@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import Linear
 
+from fae import flops
 from fae.models.lightning_dit import LightningDiT
 from fae.models.presets import LIGHTNING_DIT
 from jobs.config.stages import AutoencoderConfig, DecoderConfig, ExtractConfig, GeneratorConfig, SampleConfig
-from pipeline.plan import model_costs
 from pipeline.plan.cost import COPIES, Cost
 from pipeline.plan.model_costs import (
     autoencoder_costs,
@@ -81,7 +81,7 @@ def small_costs():
 
 def test_blocks_like_one_that_was_run_count_as_if_they_were_run_too(monkeypatch):
     found = list(small_costs())
-    monkeypatch.setattr(model_costs, "_like_blocks_run_once", every_block_is_run)
+    monkeypatch.setattr(flops, "_like_blocks_run_once", every_block_is_run)
     assert found == list(small_costs())
 
 
