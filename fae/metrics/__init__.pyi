@@ -21,6 +21,7 @@ from .neighbors import knn_precision as knn_precision
 from .neighbors import knn_recall as knn_recall
 from .neighbors import nearest_distances as nearest_distances
 from .reconstruction import psnr as psnr
+from .reconstruction import seam_ratio as seam_ratio
 from .reconstruction import ssim as ssim
 from .scores import Metric as Metric
 from .scores import set_metrics as set_metrics

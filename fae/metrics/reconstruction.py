@@ -1,4 +1,6 @@
-"""How close rebuilt images are to their originals, image by image: PSNR and SSIM."""
+"""How close rebuilt images are to their originals: PSNR and SSIM image by image, and seams between patches."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,39 @@ def ssim(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     luminance = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)
     structure = (2 * covariance + K2**2) / (variance_x + variance_y + K2**2)
     return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def seam_ratio(images: torch.Tensor, targets: torch.Tensor, patch_size: int) -> float | None:
+    """How much steeper images are across the borders of patches than within them, relative to their targets.
+
+    Steepness is the mean absolute difference of neighboring pixels, over all images, channels and both directions. The
+    ratio across to within is 1 for photographs, but not for images that were enlarged by a divisor of the patch, so
+    that the targets' own is divided by. 1 = no seams.
+
+    Args:
+        images: (N, C, H, W), of any range.
+        targets: the originals, of the same shape.
+        patch_size: p, pixels on a side of a patch; the first border lies between pixels p - 1 and p.
+
+    Returns:
+        None where there is nothing to compare: a single patch, or images without any difference within patches.
+    """
+    _check(images, targets)
+    found, expected = (_border_steepness(one, patch_size) for one in (images, targets))
+    return found / expected if found is not None and expected else None
+
+
+def _border_steepness(images: torch.Tensor, patch_size: int) -> float | None:
+    """Mean absolute difference of neighbors across borders, over that within patches."""
+    across, within = [], []
+    for axis in (2, 3):
+        steps = images.float().diff(dim=axis).abs()  # (N, C, H - 1, W) or (N, C, H, W - 1)
+        at_border = torch.arange(1, steps.shape[axis] + 1, device=images.device) % patch_size == 0
+        steps = steps.movedim(axis, 0)
+        across.append(steps[at_border].flatten())
+        within.append(steps[~at_border].flatten())
+    means = [torch.cat(parts).double().mean().item() for parts in (across, within)]
+    return means[0] / means[1] if means[1] > 0 and math.isfinite(means[0]) else None
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:

@@ -168,6 +168,15 @@ class DecoderConfig(TrainConfig):
         low=0.0,
         group="Model",
     )
+    patch_overlap: int = setting(
+        0,
+        "Pixels by which a token's patch reaches into each neighbor, where both are blended, so that there are no "
+        "seams; at most half a patch; 0 = patches side by side (the paper).",
+        metavar="PIXELS",
+        low=0,
+        group="Model",
+        omit_default=True,
+    )
     pixel_loss: str = setting(
         "l1", "Reconstruction loss (not stated in the paper).", choices=("l1", "l2"), group="Loss"
     )

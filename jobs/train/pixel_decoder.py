@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fae.images import image_grid, save_png, to_float, to_uint8
-from fae.metrics import psnr
+from fae.metrics import psnr, seam_ratio
 from fae.models import PIXEL_DECODER, PixelDecoder
 from fae.rng import normal
 from jobs.config import DecoderConfig, RuntimeConfig
@@ -171,7 +171,7 @@ def new_decoder(row_shape: tuple[int, ...], image_size: int, config: DecoderConf
     """A fresh pixel decoder from features (h, w, C) of a row to square images.
 
     Raises:
-        ValueError: the grid does not divide the image.
+        ValueError: the grid does not divide the image, or patches reach further than into their neighbors.
     """
     height, width, dim = row_shape
     if image_size % height or height != width:
@@ -179,7 +179,11 @@ def new_decoder(row_shape: tuple[int, ...], image_size: int, config: DecoderConf
             f"extract.image_size: expected a multiple of the {height}x{width} token grid; received {image_size}"
         )
     model: PixelDecoder = PixelDecoder(
-        feature_dim=dim, grid=(height, width), patch_size=image_size // height, **PIXEL_DECODER[config.size]
+        feature_dim=dim,
+        grid=(height, width),
+        patch_size=image_size // height,
+        patch_overlap=config.patch_overlap,
+        **PIXEL_DECODER[config.size],
     )
     return model
 
@@ -240,7 +244,15 @@ def reconstruct(
 
 
 def image_metrics(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
-    """PSNR in dB of held-out reconstructions."""
+    """PSNR in dB of held-out reconstructions, and how much steeper they are between patches (1 = no seams)."""
     split, rows = evaluation_rows(features, EVALUATION_ROWS)
     originals, decoded = reconstruct(model, features, rows, rebuild, device)
-    return {"psnr_db": float(psnr(to_float(decoded), to_float(originals)).mean()), "rows": len(rows), "split": split}
+    pair = to_float(decoded), to_float(originals)
+    patch_size = originals.shape[1] // features.arrays["features"].row_shape[0]
+    seams = seam_ratio(*pair, patch_size)
+    return {
+        "psnr_db": float(psnr(*pair).mean()),
+        **({} if seams is None else {"seam_ratio": seams}),
+        "rows": len(rows),
+        "split": split,
+    }

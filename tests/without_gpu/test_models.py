@@ -134,8 +134,10 @@ def test_autoencoders(monkeypatch: pytest.MonkeyPatch, encoder: str, bf16: bool)
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
-def test_pixel_decoder(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
-    model = PixelDecoder(feature_dim=24, grid=GRID, patch_size=4, hidden_size=32, depth=2, num_heads=2)
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_pixel_decoder(monkeypatch: pytest.MonkeyPatch, bf16: bool, overlap: int) -> None:
+    sizes = {"patch_size": 4, "hidden_size": 32, "depth": 2, "num_heads": 2}
+    model = PixelDecoder(feature_dim=24, grid=GRID, patch_overlap=overlap, **sizes)
     with fake_cuda(monkeypatch):
         on_cuda(model).train()
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):

@@ -34,7 +34,7 @@ def parts(latent_channels=4, feature_dim=64):
     mean, std = torch.linspace(-1, 1, latent_channels), torch.linspace(0.5, 2, latent_channels)
     generator = DiffusionGenerator(model, Transport(shift=0.4), mean, std)
     autoencoder = FeatureAutoencoder(feature_dim, 4, (2, 2), heads=2, head_dim=32, decoder_depth=1)
-    return generator.eval(), autoencoder.eval(), PixelDecoder(64, (2, 2), 8, 64, 1, 2).eval()
+    return generator.eval(), autoencoder.eval(), PixelDecoder(64, (2, 2), 8, 64, 1, 2, patch_overlap=2).eval()
 
 
 def quiet(pipe):

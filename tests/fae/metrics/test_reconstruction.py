@@ -1,4 +1,4 @@
-"""PSNR and SSIM against numpy and scipy."""
+"""PSNR and SSIM against numpy and scipy; seams between patches."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from fae.metrics import psnr, ssim
+from fae.metrics import psnr, seam_ratio, ssim
 
 
 def images(count: int = 3, size: int = 24, seed: int = 0) -> torch.Tensor:
@@ -66,3 +66,28 @@ def test_images_that_do_not_fit_are_refused(measure: object) -> None:
         measure(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 15))  # type: ignore[operator]
     with pytest.raises(ValueError, match="at least 11 pixels"):
         ssim(torch.zeros(1, 3, 10, 16), torch.zeros(1, 3, 10, 16))
+
+
+def ramp(size: int = 16) -> torch.Tensor:
+    """(1, 1, size, size) that rises by 0.1 from pixel to pixel in both directions."""
+    line = torch.arange(size) * 0.1
+    return (line[:, None] + line).expand(1, 1, size, size)
+
+
+def test_seams_are_steps_at_borders_relative_to_steps_within() -> None:
+    # A step of 0.3 more at each border of 8 pixels: 0.4 across against 0.1 within.
+    offsets = (torch.arange(16) >= 8) * 0.3
+    assert seam_ratio(ramp() + offsets[:, None] + offsets, ramp(), 8) == pytest.approx(4)
+    assert seam_ratio(ramp(), ramp(), 8) == pytest.approx(1)
+
+
+def test_seams_are_relative_to_those_of_the_originals() -> None:
+    blocks = images(1, 4)[:, :1].repeat_interleave(4, 2).repeat_interleave(4, 3) + ramp()
+    assert seam_ratio(blocks, ramp(), 4) > 2
+    assert seam_ratio(blocks * 0.5, blocks, 4) == pytest.approx(1)
+
+
+def test_a_single_patch_and_flat_images_have_no_seam_ratio() -> None:
+    assert seam_ratio(ramp(), ramp(), 16) is None
+    assert seam_ratio(ramp(), torch.zeros(1, 1, 16, 16), 8) is None
+    assert seam_ratio(torch.zeros(1, 1, 16, 16), ramp(), 8) is None

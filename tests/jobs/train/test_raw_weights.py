@@ -28,7 +28,7 @@ SHORT = {"steps": 4, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 0, 
 def runs(noise_stores, tmp_path_factory):
     root, features, latents = tmp_path_factory.mktemp("raw"), noise_stores.features, noise_stores.latents
     small = AutoencoderConfig(heads=2, head_dim=8, decoder_depth=1, latent_channels=8, **SHORT)
-    decoder, generator = DecoderConfig(size="tiny", **SHORT), GeneratorConfig(size="tiny", **SHORT)
+    decoder, generator = DecoderConfig(size="tiny", patch_overlap=2, **SHORT), GeneratorConfig(size="tiny", **SHORT)
     return {
         "relative_squared_error": train_autoencoder(root, "a", features, small, RUNTIME, lambda *_: None),
         "psnr_db": train_decoder(root, "d", features, None, decoder, RUNTIME, lambda *_: None),
@@ -46,6 +46,13 @@ def test_held_out_metrics_of_both_are_recorded_and_logged(runs, name):
     assert lines[4][averaged] == recorded[name]
     assert lines[4][f"{name}_raw"] == recorded[f"{name}_raw"]
     assert recorded[name] != recorded[f"{name}_raw"]
+
+
+@pytest.mark.heavy
+def test_a_decoder_records_its_overlap_and_its_seams(runs):
+    run = runs["psnr_db"]
+    assert load_weights(PixelDecoder, run, CPU).patch_overlap == run.record.ingredients["decoder"]["patch_overlap"] == 2
+    assert run.record.metrics["seam_ratio"] > 0
 
 
 @pytest.mark.heavy
