@@ -40,7 +40,7 @@ ELSEWHERE = {
     "fae-pipe sample --name mine --prompt": TEXT,
 }
 NOT_RUN = {"pip install": "it installs into the environment of the tests", "make venv": "as pip install"}
-DRY = ("extract", "train-ae", "train-decoder", "encode", "train-gen", "sample", "eval", "probe")
+DRY = ("extract", "train-ae", "train-decoder", "encode", "train-gen", "sample", "eval", "probe", "profile")
 
 
 @pytest.fixture
@@ -81,12 +81,13 @@ def test_the_loader_scripts_run(root, script, monkeypatch):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory, digit_pngs):
-    """A folder with `my-images`, a folder an image class, and a file of weights."""
+    """A folder with `my-images`, a folder an image class, and a recipe of the tiny run's name."""
     folder = tmp_path_factory.mktemp("docs")
     for name, digit, png in digit_pngs:
         file = folder / "my-images" / str(digit) / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png)
+    (folder / "my-recipe.yaml").write_text("name: tiny\n")
     return folder
 
 

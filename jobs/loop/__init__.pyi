@@ -2,10 +2,13 @@ from .defaults import has_accelerator as has_accelerator
 from .defaults import settle as settle
 from .launcher import launch as launch
 from .notes import training_notes as training_notes
+from .parallel import SINGLE_PROCESS as SINGLE_PROCESS
 from .parallel import Losses as Losses
 from .parallel import LossFunction as LossFunction
 from .parallel import Ranks as Ranks
 from .parallel import blocks_of as blocks_of
+from .profiling import StepProfile as StepProfile
+from .profiling import profile_steps as profile_steps
 from .starting import open_run as open_run
 from .starting import start_notes as start_notes
 from .starting import take_initial_weights as take_initial_weights

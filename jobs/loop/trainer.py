@@ -107,7 +107,8 @@ class Trainer:
         self.clock = StepClock(self.device)
         self._boundary_seconds = time.perf_counter()
         self._generator = BatchGenerator(self.device)
-        self._precision = autocast(self.device, pick_dtype(self.config.precision, self.device))
+        self.dtype = pick_dtype(self.config.precision, self.device)
+        self._precision = autocast(self.device, self.dtype)
 
     def resume(self) -> dict[str, Any] | None:
         """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""

@@ -37,6 +37,7 @@ from .run_record import RUN_FILE as RUN_FILE
 from .run_record import RunError as RunError
 from .run_record import RunRecord as RunRecord
 from .training_speed import CLOCK_METRICS as CLOCK_METRICS
+from .training_speed import Interval as Interval
 from .training_speed import TrainingSpeed as TrainingSpeed
 from .verification import RunReport as RunReport
 from .verification import verify_run as verify_run

@@ -22,3 +22,6 @@ from .pixel_decoder import rebuilder as rebuilder
 from .pixel_decoder import reconstruct as reconstruct
 from .pixel_decoder import train_decoder as train_decoder
 from .pixel_decoder import tuning_config as tuning_config
+from .profiling import profile_autoencoder as profile_autoencoder
+from .profiling import profile_decoder as profile_decoder
+from .profiling import profile_generator as profile_generator

@@ -13,6 +13,7 @@ from fae.models import PixelVAE
 from jobs.config import PIXEL_VAE, AutoencoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.loop import (
+    SINGLE_PROCESS,
     Losses,
     LossFunction,
     Ranks,
@@ -96,6 +97,18 @@ def _train(
     ranks: Ranks,
     on_progress: OnProgress,
 ) -> None:
+    trainer, loss = prepare_autoencoder(run, features, config, device, ranks)
+    trained = train(trainer, loss, on_progress, evaluation=partial(_metrics, features=features, device=device))
+    if ranks.is_main:
+        assert isinstance(trained.model, Autoencoder)
+        trained.model.save_pretrained(run.model_path)
+        run.finish(trained.metrics)
+
+
+def prepare_autoencoder(
+    run: RunFolder, features: Store, config: AutoencoderConfig, device: torch.device, ranks: Ranks = SINGLE_PROCESS
+) -> tuple[Trainer, LossFunction]:
+    """A fresh autoencoder with its optimizer and loader, and its loss; nothing is trained yet."""
     torch.manual_seed(config.seed)
     pixels, fresh = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config)
     take_initial_weights(fresh, config)
@@ -103,13 +116,8 @@ def _train(
     prepare(fresh, config)
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)
-    evaluation = partial(_metrics, features=features, device=device)
     trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops)
-    trained = train(trainer, loss, on_progress, evaluation=evaluation)
-    if ranks.is_main:
-        assert isinstance(trained.model, Autoencoder)
-        trained.model.save_pretrained(run.model_path)
-        run.finish(trained.metrics)
+    return trainer, loss
 
 
 def _metrics(model: nn.Module, features: Store, device: torch.device) -> dict[str, Any]:

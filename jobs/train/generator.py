@@ -16,7 +16,9 @@ from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.extraction import holds_moments
 from jobs.loop import (
+    SINGLE_PROCESS,
     Evaluation,
+    LossFunction,
     Ranks,
     Trainer,
     batches,
@@ -124,6 +126,28 @@ def _train(
     ranks: Ranks,
     on_progress: OnProgress,
 ) -> None:
+    trainer, loss = prepare_generator(run, latents, text, config, device, ranks)
+    preview = previewer(latents, run.path / "previews", text, guided=config.label_dropout > 0)
+    evaluation = _evaluator(latents, text)
+    trained = train(trainer, loss, on_progress, preview, evaluation)
+    if ranks.is_main:
+        averaged = trained.model
+        assert isinstance(averaged, Generator)
+        save_generator(averaged, run.model_path)
+        sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}
+        sizes["parameters"] = sum(p.numel() for p in averaged.model.parameters())
+        run.finish(sizes | trained.metrics)
+
+
+def prepare_generator(
+    run: RunFolder,
+    latents: Store,
+    text: Store | None,
+    config: GeneratorConfig,
+    device: torch.device,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> tuple[Trainer, LossFunction]:
+    """A fresh generator with its optimizer and loader, and its loss; nothing is trained yet."""
     torch.manual_seed(config.seed)
     generator = build_generator(latents, config, text)
     take_initial_weights(generator.model, config)
@@ -135,16 +159,7 @@ def _train(
     beside = (features, (FEATURES,)) if features else (text, TEXT_ARRAYS) if text else None
     loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=features is not None)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops)
-    preview = previewer(latents, run.path / "previews", text, guided=config.label_dropout > 0)
-    evaluation = _evaluator(latents, text)
-    trained = train(trainer, generator_loss(trainer, config), on_progress, preview, evaluation)
-    if ranks.is_main:
-        averaged = trained.model
-        assert isinstance(averaged, Generator)
-        save_generator(averaged, run.model_path)
-        sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}
-        sizes["parameters"] = sum(p.numel() for p in averaged.model.parameters())
-        run.finish(sizes | trained.metrics)
+    return trainer, generator_loss(trainer, config)
 
 
 def build_generator(latents: Store, config: GeneratorConfig, text: Store | None = None) -> Generator:

@@ -16,6 +16,8 @@ from fae.rng import normal
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.loop import (
+    SINGLE_PROCESS,
+    LossFunction,
     Ranks,
     Stateful,
     Trainer,
@@ -125,6 +127,27 @@ def _train(
     ranks: Ranks,
     on_progress: OnProgress,
 ) -> None:
+    trainer, loss, rebuild = prepare_decoder(run, features, autoencoder, start, config, device, ranks)
+    preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
+    evaluation = partial(image_metrics, features=features, rebuild=rebuild if autoencoder else None, device=device)
+    trained = train(trainer, loss, on_progress, preview, evaluation)
+    if ranks.is_main:
+        assert isinstance(trained.model, PixelDecoder)
+        trained.model.save_pretrained(run.model_path)
+        preview(trained.model, config.steps)
+        run.finish(trained.metrics)
+
+
+def prepare_decoder(
+    run: RunFolder,
+    features: Store,
+    autoencoder: RunFolder | None,
+    start: RunFolder | None,
+    config: DecoderConfig,
+    device: torch.device,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> tuple[Trainer, LossFunction, Rebuild]:
+    """A pixel decoder, fresh or that of `start`, with optimizer and loader, its loss, and what makes its features."""
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
     take_initial_weights(model, config)
@@ -135,15 +158,7 @@ def _train(
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
     loader = batches(features, ["features", "pixels"], config, device, ranks)
     trainer = Trainer(run, config, model, loader, device, extras, ranks, flops)
-    loss = decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary)
-    preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
-    evaluation = partial(image_metrics, features=features, rebuild=rebuild if autoencoder else None, device=device)
-    trained = train(trainer, loss, on_progress, preview, evaluation)
-    if ranks.is_main:
-        assert isinstance(trained.model, PixelDecoder)
-        trained.model.save_pretrained(run.model_path)
-        preview(trained.model, config.steps)
-        run.finish(trained.metrics)
+    return trainer, decoder_loss(trainer, rebuild, config, build_perceptual(config, device), adversary), rebuild
 
 
 def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:

@@ -5,6 +5,7 @@ from .doctor import encoders_command as encoders_command
 from .eval import eval_command as eval_command
 from .export import export_command as export_command
 from .plan import plan_command as plan_command
+from .plan import profile_command as profile_command
 from .plan import sizes_command as sizes_command
 from .probe import compare_command as compare_command
 from .probe import probe_command as probe_command

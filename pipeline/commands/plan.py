@@ -1,10 +1,18 @@
-"""The estimates before anything is made: what a recipe will take, and what a GPU holds of the paper's generators."""
+"""What things take: a recipe as estimated, a GPU's memory, and some steps of a training as measured."""
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.stages import DISTRIBUTED_KEYS
+from pipeline.config import TEXT_STAGE
 from pipeline.console import FaeCommand, FiniteNumber, Settings, WholeNumber, config_options, option
+
+if TYPE_CHECKING:
+    from jobs.loop import StepProfile
+    from stores import Store
 
 ABOVE_ZERO = 1e-9
 
@@ -101,3 +109,84 @@ def sizes_command(settings: Settings, gpus: int) -> None:
     needs = generator_needs(gpus)
     settings.output.table([need.as_cells() for need in needs])
     settings.output.result({"gpus": gpus, "generators": [vars(need) for need in needs]})
+
+
+# A stage that trains -> the store that it reads.
+TRAINED_ON = {"train-ae": "features", "train-decoder": "features", "train-gen": "latents"}
+
+
+@click.command("profile", cls=FaeCommand)
+@option(
+    "What",
+    "--stage",
+    type=click.Choice(list(TRAINED_ON)),
+    default="train-gen",
+    show_default=True,
+    help="The training.",
+)
+@option(
+    "What",
+    "--steps",
+    type=WholeNumber(6),
+    default=30,
+    show_default=True,
+    metavar="STEPS",
+    help="Steps in all: a sixth to warm up, half of them timed, the others traced.",
+)
+@option(
+    "What",
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the trace, which Perfetto and chrome://tracing open.",
+)
+@config_options("runtime", recipe="argument", exclude=DISTRIBUTED_KEYS)
+def profile_command(settings: Settings, stage: str, steps: int, trace: Path | None) -> None:
+    """Run some steps of a recipe's training and say what limits them: data, host, or which operations of the device.
+
+    Reads the stores that the recipe has made, trains a fresh model in this process on one device, and keeps nothing of
+    it. Set what you want to compare by --set, such as generator.batch_size=256 or generator.compile=true.
+    """
+    from pipeline.artifacts import find_store
+
+    name = settings.recipe.name
+    store = find_store(settings.root, TRAINED_ON[stage], name)
+    captions = stage == "train-gen" and TEXT_STAGE in settings.recipe.stages
+    text = find_store(settings.root, "text", name) if captions else None
+    if settings.dry_run:
+        settings.output.say(f"profile: would run {steps} steps of {stage} on {store.url}")
+        settings.output.result({"stage": stage, "steps": steps, "store": store.url})
+        return
+    found = _profiled(settings, stage, store, text, {"steps": steps, "trace": trace})
+    _show_profile(settings, stage, found)
+
+
+def _profiled(
+    settings: Settings, stage: str, store: "Store", text: "Store | None", how: Mapping[str, Any]
+) -> "StepProfile":
+    from jobs.train import profile_autoencoder, profile_decoder, profile_generator
+
+    recipe, runtime = settings.recipe, settings.recipe.runtime
+    if stage == "train-ae":
+        return profile_autoencoder(store, recipe.autoencoder, runtime, **how)
+    if stage == "train-decoder":
+        return profile_decoder(store, recipe.decoder, runtime, **how)
+    return profile_generator(store, recipe.generator, runtime, text, **how)
+
+
+def _show_profile(settings: Settings, stage: str, profile: "StepProfile") -> None:
+    from jobs.executors import has_fast_bf16, pick_device
+    from pipeline.inspection import advice_on, limit_of, operation_rows, part_rows, profile_lines
+
+    output = settings.output
+    for line in profile_lines(profile, stage):
+        output.say(line)
+    for rows in (part_rows(profile), operation_rows(profile)):
+        output.say("")
+        output.table(rows)
+    advice = advice_on(profile, has_fast_bf16(pick_device(settings.recipe.runtime.device)))
+    output.say("")
+    output.say("what to try")
+    for line in advice:
+        output.say(f"  {line}")
+    output.result({"stage": stage, **vars(profile), "limited_by": limit_of(profile), "advice": advice})

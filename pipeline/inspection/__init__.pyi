@@ -1,3 +1,8 @@
+from .bottleneck import advice_on as advice_on
+from .bottleneck import limit_of as limit_of
+from .bottleneck import operation_rows as operation_rows
+from .bottleneck import part_rows as part_rows
+from .bottleneck import profile_lines as profile_lines
 from .doctor import Finding as Finding
 from .doctor import examine as examine
 from .look import inspect_data as inspect_data
