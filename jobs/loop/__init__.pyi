@@ -18,6 +18,7 @@ from .trainer import Evaluation as Evaluation
 from .trainer import Preview as Preview
 from .trainer import Stateful as Stateful
 from .trainer import Trainer as Trainer
+from .training_flops import row_flops as row_flops
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
 from .training_inputs import evaluation_rows as evaluation_rows

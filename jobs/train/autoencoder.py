@@ -24,6 +24,7 @@ from jobs.loop import (
     launch,
     open_run,
     prepare,
+    row_flops,
     settle,
     take_initial_weights,
     train,
@@ -32,7 +33,6 @@ from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
 from jobs.train.pca import fit_pca
 from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
 from jobs.train.reconstruction_metrics import autoencoder_metrics
-from jobs.train.training_flops import row_flops
 from stores import Store
 
 # Angles between a latent and its two perturbations: half-way, and nearly at a right angle (PAE's).

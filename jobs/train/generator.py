@@ -26,6 +26,7 @@ from jobs.loop import (
     launch,
     open_run,
     prepare,
+    row_flops,
     settle,
     take_initial_weights,
     train,
@@ -52,7 +53,6 @@ from jobs.train.generator_alignment import (
 )
 from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
-from jobs.train.training_flops import row_flops
 from stores import Store
 
 STATISTICS_FILE = "latent_statistics.safetensors"

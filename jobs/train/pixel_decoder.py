@@ -28,13 +28,13 @@ from jobs.loop import (
     launch,
     open_run,
     prepare,
+    row_flops,
     settle,
     take_initial_weights,
     train,
 )
 from jobs.runs import RunFolder, load_feature_autoencoder, load_model
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
-from jobs.train.training_flops import row_flops
 from stores import Store
 
 PREVIEW_ROWS = 32

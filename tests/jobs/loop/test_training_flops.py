@@ -8,8 +8,8 @@ from fae.models.pixel_decoder import PixelDecoder
 from fae.models.pixel_vae import PixelVAE
 from jobs.config.generator import GeneratorConfig
 from jobs.config.models import AutoencoderConfig
+from jobs.loop.training_flops import row_flops
 from jobs.train.families import new_model, with_model
-from jobs.train.training_flops import row_flops
 from pipeline.plan.model_costs import autoencoder_costs, blank_caption, generator_cost
 
 SHAPE = (4, 4, 8)
