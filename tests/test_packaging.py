@@ -1,19 +1,39 @@
 """What is installed: the command, the recipes, the licence, and bounds on what it needs."""
 
+import subprocess
+import sys
 import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
+import fae_pipe
 import pipeline.cli
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
-def test_the_command_is_installed_and_points_at_the_command_line():
-    (script,) = metadata.entry_points(group="console_scripts", name="fae-pipe")
-    assert script.load() is pipeline.cli.main
+def test_the_command_is_installed_and_runs_the_command_line(monkeypatch, capsys):
+    assert metadata.entry_points(group="console_scripts", name="fae-pipe")
+    assert PROJECT["scripts"] == {"fae-pipe": "fae_pipe:main"}
+    called = []
+    monkeypatch.setattr(pipeline.cli, "main", lambda: called.append(1))
+    fae_pipe.main()
+    assert called == [1]
+
+
+@pytest.mark.parametrize("name", fae_pipe.PACKAGES)
+def test_another_package_of_one_of_our_names_is_named_before_anything_is_imported(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise RuntimeError('imported')")
+    paths = f"sys.path[:0] = [{str(tmp_path)!r}, {str(Path(fae_pipe.__file__).parent)!r}]"
+    code = f"import sys; {paths}; import fae_pipe; fae_pipe.main()"
+    ended = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"fae-pipe: package {name}: expected the one in ")
+    assert f"received {tmp_path / name / '__init__.py'}, which Python finds first" in ended.stderr
 
 
 def test_the_installed_version_is_the_projects():

@@ -1,6 +1,7 @@
 """FAEPipeline: classes or captions to images with diffusers' interface, in a folder that `from_pretrained` loads."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,8 +10,11 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 
 from fae.encoders import TextEncoder
+from fae.export.folder import CARD_FILE, complete_folder, copy_card
+from fae.export.model_classes import MODELS, model_class
 from fae.export.pipeline_inputs import (
     Generators,
     Labels,
@@ -22,18 +26,13 @@ from fae.export.pipeline_inputs import (
     image_seeds,
     prompt_captions,
 )
-from fae.generators import DiffusionGenerator, Generator
 from fae.models import FeatureAutoencoder, PixelDecoder
 from fae.rng import seeded_noise
-from fae.sampling import Captions, Classes, Conditions, Guidance, Transport, guided_velocity, shift_to_diffusers
+from fae.sampling import Captions, Classes, Conditions, Guidance, Transport, guided_velocity
 from fae.weights import align_module
 
+_DOWNLOAD_SETTINGS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 OnStepEnd = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
-
-
-def make_scheduler(transport: Transport) -> FlowMatchEulerDiscreteScheduler:
-    """Make diffusers' Euler scheduler with the transport's shift, converted to diffusers' convention."""
-    return FlowMatchEulerDiscreteScheduler(shift=shift_to_diffusers(transport.solver_shift))
 
 
 class FAEPipeline(DiffusionPipeline):
@@ -88,43 +87,40 @@ class FAEPipeline(DiffusionPipeline):
         self.image_processor = VaeImageProcessor()
 
     @classmethod
-    def from_parts(
-        cls,
-        generator: Generator,
-        autoencoder: FeatureAutoencoder,
-        pixel_decoder: PixelDecoder,
-        class_names: Sequence[str] | None = None,
-        text: TextEncoder | None = None,
-    ) -> "FAEPipeline":
-        """A pipeline of trained parts; the latents' statistics move from the generator into the autoencoder.
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """A folder's model_index.json, with the classes of this package in the place of those in the folder."""
+        found = super().load_config(*args, **kwargs)
+        return (_own_classes(found[0]), *found[1:]) if isinstance(found, tuple) else _own_classes(found)
 
-        Args:
-            generator: trained on latents of the autoencoder.
-            autoencoder: trained on the features that the pixel decoder reads.
-            pixel_decoder: features to images.
-            class_names: by id, where the generator takes classes.
-            text: the text encoder that a generator of captions was trained with.
+    @classmethod
+    def download(cls, pretrained_model_name: str, **kwargs: Any) -> Any:
+        """The folder of a repository of the hub; without `trust_remote_code` its code is left there."""
+        if kwargs.get("trust_remote_code"):
+            return super().download(pretrained_model_name, **kwargs)
+        settings = {name: kwargs[name] for name in _DOWNLOAD_SETTINGS if name in kwargs}
+        return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **settings)
 
-        Raises:
-            ValueError: the parts are not of one autoencoder, or not of one frozen encoder, or a text encoder is there
-                for a generator of classes or missing for one of captions.
-        """
-        _check_fit(generator, autoencoder, pixel_decoder)
-        empty_caption = generator.empty_caption
-        if (empty_caption is None) != (text is None):
-            raise ValueError(
-                f"text: expected {'no' if empty_caption is None else 'the'} text encoder for a generator of "
-                f"{'classes' if empty_caption is None else 'captions'}; received {'none' if text is None else 'one'}"
-            )
-        autoencoder.set_latent_statistics(generator.latent_mean.cpu(), generator.latent_std.cpu())
-        names = {str(number): name for number, name in enumerate(class_names or [])}
-        assert isinstance(generator.model, ModelMixin)
-        transport = generator.transport if isinstance(generator, DiffusionGenerator) else None
-        scheduler = make_scheduler(transport) if transport else None
-        parts = {"tokenizer": text.tokenizer, "text_encoder": text.model} if text else {"id2label": names}
-        parts |= {"prediction": transport.prediction} if transport else {}
-        max_tokens = None if empty_caption is None else len(empty_caption.states)
-        return cls(generator.model, scheduler, autoencoder, pixel_decoder, max_tokens=max_tokens, **parts)
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> "FAEPipeline":
+        """A pipeline of the same parts, of which those in `kwargs` are replaced."""
+        made: FAEPipeline = super().from_pipe(pipeline, **{"transformer": pipeline.transformer, **kwargs})
+        return made
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Save the parts with this package's code, and the card of the folder that they were loaded from."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        self._complete(Path(save_directory))
+
+    def _upload_folder(self, working_dir: str | Path, *args: Any, **kwargs: Any) -> Any:
+        # diffusers has written an empty card here.
+        self._complete(Path(working_dir))
+        return super()._upload_folder(working_dir, *args, **kwargs)
+
+    def _complete(self, folder: Path) -> None:
+        complete_folder(folder)
+        source = self.config.get("_name_or_path")
+        if source:
+            copy_card(_local_folder(str(source)), folder)
 
     @torch.no_grad()
     def __call__(
@@ -281,12 +277,16 @@ class FAEPipeline(DiffusionPipeline):
         return self.image_processor.postprocess(images, output_type)
 
 
-def _check_fit(generator: Generator, autoencoder: FeatureAutoencoder, pixel_decoder: PixelDecoder) -> None:
-    have = (*generator.grid, generator.channels)
-    want = (*autoencoder.grid, autoencoder.config.latent_channels)
-    if have != want:
-        raise ValueError(f"generator: expected latents {want} of the autoencoder; received a generator of {have}")
-    have = (*pixel_decoder.grid, pixel_decoder.config.feature_dim)
-    want = (*autoencoder.grid, autoencoder.config.feature_dim)
-    if have != want:
-        raise ValueError(f"pixel decoder: expected features {want} of the autoencoder; received a decoder of {have}")
+def _own_classes(index: dict[str, Any]) -> dict[str, Any]:
+    """Names the module and the class of each model as they are here, so that a folder's own code is not needed."""
+    parts = {part: value[1] for part, value in index.items() if isinstance(value, list) and value[1] in MODELS}
+    own = {part: [model_class(name).__module__, name] for part, name in parts.items()}
+    return {**index, **own, "_class_name": FAEPipeline.__name__}
+
+
+def _local_folder(source: str) -> Path:
+    """The folder that a pipeline was loaded from, or where the hub's cache keeps the card of a repository."""
+    if Path(source).is_dir():
+        return Path(source)
+    cached = try_to_load_from_cache(source, CARD_FILE)
+    return Path(cached).parent if isinstance(cached, str) else Path(source)

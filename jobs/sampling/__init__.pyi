@@ -18,6 +18,7 @@ from .sample_plan import with_fitting_guidance as with_fitting_guidance
 from .sample_store import PIXELS as PIXELS
 from .sample_store import make_sample_store as make_sample_store
 from .sample_store import sample_ingredients as sample_ingredients
+from .sample_store import sample_weights as sample_weights
 from .sample_store import sample_writer as sample_writer
 from .sampler import LatentDecoder as LatentDecoder
 from .sampler import SampledBatch as SampledBatch

@@ -36,13 +36,16 @@ def sample_ingredients(models: Models, config: SampleConfig, plan: SamplePlan) -
     settings = {
         name: value for name, value in ingredient_settings(config).items() if name not in {*NOT_IN_IMAGES, "batch_size"}
     }
+    return {**sample_weights(models), "sample": settings, **captions}
+
+
+def sample_weights(models: Models) -> dict[str, str | None]:
+    """Digests of the weights that decide the images; None for a model that takes no part."""
     return {
         "generator_sha256": models.generator.weights_sha256,
         "autoencoder_sha256": models.autoencoder.weights_sha256,
         "decoder_sha256": models.decoder.weights_sha256 if models.decoder else None,
         "weak_sha256": models.guide_model.weights_sha256 if models.guide_model else None,
-        "sample": settings,
-        **captions,
     }
 
 

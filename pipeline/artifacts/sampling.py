@@ -16,7 +16,16 @@ from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
 from jobs.runs import Models
-from jobs.sampling import LatentDecoder, SampledBatch, SamplePlan, Sampler, plan_samples, sample, sample_ingredients
+from jobs.sampling import (
+    LatentDecoder,
+    SampledBatch,
+    SamplePlan,
+    Sampler,
+    plan_samples,
+    sample,
+    sample_ingredients,
+    sample_weights,
+)
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
 from pipeline.drawing import sample_grid
@@ -89,6 +98,19 @@ def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) 
     ingredients = sample_ingredients(models, config, plan_samples(config, models))
     digest = fingerprint(ingredients)
     return SampleFolder(root / "samples" / f"{name}-{digest[:12]}", digest)
+
+
+def newest_samples(root: Path, models: Models) -> SampleFolder | None:
+    """The newest samples of these models: of the finished averaged weights, without a weaker generator."""
+    known = sample_weights(models)
+    found = []
+    for file in (root / "samples").glob(f"*/{SAMPLES_FILE}"):
+        record = json.loads(file.read_text())
+        ingredients = record["ingredients"]
+        same = {name: ingredients.get(name) for name in known} == known
+        if same and not {"checkpoint", "weights"} & ingredients["sample"].keys():
+            found.append((record.get("created_unix_seconds", file.stat().st_mtime), file.parent))
+    return SampleFolder.open(max(found)[1]) if found else None
 
 
 def make_samples(

@@ -20,17 +20,33 @@ from pipeline.console import FaeCommand, Settings, config_options, option
     metavar="TEXT",
     help="What it was trained on and under which terms, for the model card.",
 )
+@option(
+    "Outputs",
+    "--license",
+    default="other",
+    show_default=True,
+    metavar="ID",
+    help="Licence of the weights by its identifier on the hub, for the model card.",
+)
 @config_options()
-def export_command(settings: Settings, generator: str | None, decoder: str | None, out: Path, terms: str) -> None:
+def export_command(
+    settings: Settings, generator: str | None, decoder: str | None, out: Path, terms: str, license: str
+) -> None:
     """Write generator, autoencoder and pixel decoder as one diffusers pipeline with a model card."""
-    from pipeline.artifacts import find_models
+    from pipeline.artifacts import find_models, newest_samples
 
     models = find_models(settings.root, generator or settings.recipe.name, decoder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: expected a new or empty folder; it holds other files; choose another one")
+    samples = newest_samples(settings.root, models)
+    if samples is None:
+        settings.output.say(
+            "export: the model card shows no images and recommends the default settings: nothing has been sampled of "
+            "this generator; run `fae-pipe sample` before it"
+        )
     if not settings.dry_run:
         from pipeline.workflow import export  # loads torch: only when something is made
 
-        export(models, out, terms)
+        export(models, out, terms, license, samples)
     settings.output.say(f"export: {'would be made' if settings.dry_run else 'done'}: {out}")
     settings.output.result({"stage": "export", "path": out})

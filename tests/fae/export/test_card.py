@@ -15,6 +15,7 @@ FACTS = CardFacts(
     class_names=["zero", "one"],
     guidance_scale=2.5,
     steps=30,
+    license="mit",
     data="scikit-learn's digits, BSD.",
 )
 
@@ -37,10 +38,23 @@ def test_the_card_tells_everything_it_was_given():
 
 def test_the_head_is_yaml_and_the_example_is_python():
     card = model_card(FACTS)
-    assert yaml.safe_load(card.split("---")[1])["library_name"] == "diffusers"
-    example = card.split("```python")[1].split("```")[0]
-    compile(example, "example", "exec")
-    assert "class_labels=['zero']" in example
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["library_name"] == "diffusers"
+    assert head["license"] == "mit"
+    assert head["tags"] == ["fae", "arxiv:2512.07829", "class-conditional-image-generation"]
+    for example in card.split("```python")[1:]:
+        compile(example.split("```")[0], "example", "exec")
+        assert "class_labels=['zero']" in example
+    assert "pip install" not in card
+
+
+def test_settings_and_images_of_the_samples_are_recommended():
+    card = model_card(replace(FACTS, guidance_interval="0.9,0", solver="heun", images="Seeds from 0 on."))
+    assert "![Samples](samples.png)\n\nSeeds from 0 on." in card
+    assert "guidance_scale=2.5, guidance_interval='0.9,0', num_inference_steps=30)" in card
+    assert "| solver of the samples | heun |" in card
+    assert "samples.png" not in model_card(FACTS)
+    assert "num_inference_steps" not in model_card(replace(FACTS, steps=None))
 
 
 def test_a_card_without_metrics_and_names_says_so():
@@ -53,7 +67,7 @@ def test_a_card_without_metrics_and_names_says_so():
 def test_a_card_of_captions_names_the_text_encoder_and_gives_a_prompt():
     text_encoder = {"text_encoder": "minilm", "text_encoder_sha256": "cd" * 32, "max_tokens": 24}
     card = model_card(replace(FACTS, class_names=[], text_encoder=text_encoder, prompt='a "small" dog'))
-    assert yaml.safe_load(card.split("---")[1])["tags"] == ["fae", "text-to-image"]
+    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "text-to-image"
     assert "| text_encoder | minilm |" in card
     assert "| max_tokens | 24 |" in card
     example = card.split("```python")[1].split("```")[0]
@@ -82,5 +96,5 @@ def test_an_unknown_license_is_not_guessed():
 def test_a_card_of_an_unconditional_model_gives_seeds_alone():
     card = model_card(replace(FACTS, class_names=(), unconditional=True))
     assert "pipe(seeds=[0], guidance_scale=" in card
-    assert "- unconditional-image-generation" in card
+    assert "pipeline_tag: unconditional-image-generation" in card
     assert "## Classes" not in card

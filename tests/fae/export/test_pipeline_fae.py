@@ -7,8 +7,8 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from fae.export.folder import export_pipeline
-from fae.export.pipeline_fae import FAEPipeline, make_scheduler
+from fae.export.assemble import assemble_pipeline, export_pipeline, make_scheduler
+from fae.export.pipeline_fae import FAEPipeline
 from fae.generators.diffusion import DiffusionGenerator
 from fae.generators.flow import FlowGenerator, FlowLoss
 from fae.models.autoencoder import FeatureAutoencoder
@@ -44,7 +44,7 @@ def quiet(pipe):
 
 @pytest.fixture(scope="module")
 def pipe():
-    return quiet(FAEPipeline.from_parts(*parts(), class_names=["tench", "dog", "church"]))
+    return quiet(assemble_pipeline(*parts(), class_names=["tench", "dog", "church"]))
 
 
 def run(pipe, labels, **settings):
@@ -78,12 +78,12 @@ def test_a_folder_goes_round(pipe, tmp_path):
 def test_a_folder_keeps_what_the_model_predicts(tmp_path):
     generator, autoencoder, decoder = parts()
     generator.transport = Transport(shift=0.4, prediction="x")
-    FAEPipeline.from_parts(generator, autoencoder, decoder).save_pretrained(tmp_path)
+    assemble_pipeline(generator, autoencoder, decoder).save_pretrained(tmp_path)
     loaded = quiet(FAEPipeline.from_pretrained(tmp_path))
     expected = generator.sample(generator.classes(torch.tensor([0, 1])), [7, 8], steps=STEPS)
     latents = run(loaded, [0, 1], seeds=[7, 8], output_type="latent")
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
-    velocity = run(quiet(FAEPipeline.from_parts(*parts())), [0, 1], seeds=[7, 8], output_type="latent")
+    velocity = run(quiet(assemble_pipeline(*parts())), [0, 1], seeds=[7, 8], output_type="latent")
     assert float((latents - velocity).abs().max()) > 0.1
 
 
@@ -95,7 +95,7 @@ def test_a_folder_keeps_the_head_for_internal_guidance(tmp_path):
         if value.requires_grad:
             torch.nn.init.normal_(value, std=0.2)
     generator = DiffusionGenerator(model, Transport(), plain.latent_mean, plain.latent_std).eval()
-    FAEPipeline.from_parts(generator, autoencoder, decoder).save_pretrained(tmp_path)
+    assemble_pipeline(generator, autoencoder, decoder).save_pretrained(tmp_path)
     loaded = quiet(FAEPipeline.from_pretrained(tmp_path))
     interval = (GuidanceInterval(1.0, 0.1, 1.8),)
     conditions = generator.classes(torch.tensor([0, 1]))
@@ -105,7 +105,7 @@ def test_a_folder_keeps_the_head_for_internal_guidance(tmp_path):
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
     assert float((latents - run(loaded, [0, 1], **settings)).abs().max()) > 1e-3
     with pytest.raises(ValueError, match="this model has no head for internal guidance"):
-        run(quiet(FAEPipeline.from_parts(*parts())), [0], internal_guidance_scale=1.8)
+        run(quiet(assemble_pipeline(*parts())), [0], internal_guidance_scale=1.8)
 
 
 def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
@@ -114,7 +114,7 @@ def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
     model = DiT(4, (2, 2), 3, 32, 1, 2)
     torch.nn.init.normal_(model.transformer.proj_out_2.weight, std=0.3)
     dit = DiffusionGenerator(model, generator.transport, generator.latent_mean, generator.latent_std).eval()
-    pipe = quiet(FAEPipeline.from_parts(dit, autoencoder, decoder))
+    pipe = quiet(assemble_pipeline(dit, autoencoder, decoder))
     expected = dit.sample(
         dit.classes(torch.tensor([2, -1])), [0, 1], steps=STEPS, guidance=(GuidanceInterval(1, 0, 2.0),)
     )
@@ -124,19 +124,23 @@ def test_diffusers_own_dit_is_a_drop_in_generator(tmp_path):
     assert torch.equal(run(quiet(FAEPipeline.from_pretrained(tmp_path)), [2]), run(pipe, [2]))
 
 
-def test_the_folder_holds_safetensors_and_json_alone(pipe, tmp_path):
+def test_the_folder_holds_safetensors_json_and_python_alone(pipe, tmp_path):
     pipe.save_pretrained(tmp_path)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert {file.suffix for file in files} == {".json", ".safetensors"}
+    assert {file.suffix for file in files} == {".json", ".safetensors", ".py"}
     for file in files:
-        assert load_file(file) if file.suffix == ".safetensors" else json.loads(file.read_text())
+        if file.suffix == ".py":
+            compile(file.read_text(), file, "exec")
+        else:
+            assert load_file(file) if file.suffix == ".safetensors" else json.loads(file.read_text())
 
 
 def test_diffusers_own_loader_takes_an_exported_folder(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     folder = export_pipeline(pipe, tmp_path / "model", "# card")
     loaded = quiet(DiffusionPipeline.from_pretrained(folder, custom_pipeline=str(folder), trust_remote_code=True))
-    assert isinstance(loaded, FAEPipeline)
+    assert type(loaded).__name__ == "FAEPipeline"
+    assert type(loaded).__module__.startswith("diffusers_modules.local.fae_code_")
     assert torch.equal(run(loaded, [0]), run(pipe, [0]))
 
 
@@ -223,11 +227,11 @@ def test_a_callback_may_stop(pipe):
 
 def test_a_compiled_transformer_makes_the_same_images(pipe):
     expected = run(pipe, [0, 1], guidance_scale=2.0)
-    compiled = quiet(FAEPipeline.from_parts(*parts()))
+    compiled = quiet(assemble_pipeline(*parts()))
     # "eager" traces the whole graph as any backend does and needs no compiler.
     compiled.transformer.compile(backend="eager", fullgraph=True)
     torch.testing.assert_close(run(compiled, [0, 1], guidance_scale=2.0), expected)
-    wrapped = quiet(FAEPipeline.from_parts(*parts()))
+    wrapped = quiet(assemble_pipeline(*parts()))
     wrapped.transformer = torch.compile(wrapped.transformer, backend="eager")
     torch.testing.assert_close(run(wrapped, [0, 1], guidance_scale=2.0), expected)
 
@@ -268,9 +272,9 @@ def test_parts_that_do_not_fit_are_refused():
     generator, _, decoder = parts()
     other = FeatureAutoencoder(64, 8, (2, 2), heads=2, head_dim=32, decoder_depth=1)
     with pytest.raises(ValueError, match=r"expected latents \(2, 2, 8\) of the autoencoder"):
-        FAEPipeline.from_parts(generator, other, decoder)
+        assemble_pipeline(generator, other, decoder)
     with pytest.raises(ValueError, match=r"expected features \(2, 2, 128\) of the autoencoder"):
-        FAEPipeline.from_parts(generator, parts(feature_dim=128)[1], decoder)
+        assemble_pipeline(generator, parts(feature_dim=128)[1], decoder)
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +285,7 @@ def flow():
         torch.nn.init.normal_(parameter, std=0.15)
     _, *others = parts()
     generator = FlowGenerator(model, FlowLoss(), torch.linspace(-1, 1, 4), torch.linspace(0.5, 2, 4))
-    return generator.eval(), quiet(FAEPipeline.from_parts(generator, *others, class_names=["tench", "dog", "church"]))
+    return generator.eval(), quiet(assemble_pipeline(generator, *others, class_names=["tench", "dog", "church"]))
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
@@ -312,7 +316,7 @@ def test_an_unconditional_model_takes_seeds_alone(family):
     settings = FlowLoss() if family is StarFlow else Transport()
     kind = FlowGenerator if family is StarFlow else DiffusionGenerator
     generator = kind(model, settings, generator.latent_mean, generator.latent_std).eval()
-    pipe = quiet(FAEPipeline.from_parts(generator, autoencoder, decoder))
+    pipe = quiet(assemble_pipeline(generator, autoencoder, decoder))
     asked = {"num_inference_steps": STEPS, "output_type": "latent"}
     made = pipe(seeds=[7, 8], **asked).images
     expected = generator.sample(generator.classes(torch.tensor([-1, -1])), [7, 8], steps=STEPS, guidance=())

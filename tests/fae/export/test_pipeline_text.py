@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fae.encoders.text_encoders import TextEncoder
+from fae.export.assemble import assemble_pipeline
 from fae.export.pipeline_fae import FAEPipeline
 from fae.export.pipeline_inputs import prompt_captions
 from fae.generators.diffusion import DiffusionGenerator
@@ -54,7 +55,7 @@ def pipe_of(generator, text):
     torch.manual_seed(1)
     autoencoder = FeatureAutoencoder(64, 4, (2, 2), heads=2, head_dim=32, decoder_depth=1).eval()
     decoder = PixelDecoder(64, (2, 2), 8, 64, 1, 2).eval()
-    return quiet(FAEPipeline.from_parts(generator, autoencoder, decoder, text=text))
+    return quiet(assemble_pipeline(generator, autoencoder, decoder, text=text))
 
 
 def quiet(pipe):

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fae.export.assemble import assemble_pipeline
 from fae.export.pipeline_fae import FAEPipeline
 from fae.generators.diffusion import DiffusionGenerator
 from fae.losses.perceptual import LPIPS
@@ -70,7 +71,7 @@ def test_a_loaded_pipeline_is_aligned(tmp_path):
     model = LightningDiT(5, (2, 2), 3, 32, 1, 2)
     generator = DiffusionGenerator(model, Transport(), torch.zeros(5), torch.ones(5))
     autoencoder = FeatureAutoencoder(64, 5, (2, 2), heads=2, head_dim=32, decoder_depth=1)
-    FAEPipeline.from_parts(generator, autoencoder, PixelDecoder(64, (2, 2), 8, 64, 1, 2)).save_pretrained(tmp_path)
+    assemble_pipeline(generator, autoencoder, PixelDecoder(64, (2, 2), 8, 64, 1, 2)).save_pretrained(tmp_path)
     pipe = FAEPipeline.from_pretrained(tmp_path)
     for part in (pipe.transformer, pipe.autoencoder, pipe.pixel_decoder):
         assert all(map(is_aligned, values(part)))

@@ -17,6 +17,7 @@ from jobs.sampling.conditioning import text_of
 from jobs.sampling.sample_plan import plan_samples
 from jobs.sampling.sample_store import make_sample_store, sample_writer
 from pipeline.artifacts.lineage import find_models
+from pipeline.artifacts.sampling import newest_samples
 from pipeline.cli import main
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
@@ -275,9 +276,15 @@ def test_a_store_of_samples_has_captions_and_the_same_latents(captioned, recipe,
 
 def test_an_exported_pipeline_makes_the_latents_of_the_samples(captioned, tmp_path):
     _, made = captioned
-    folder = export(made.models, tmp_path / "model", "digits")
+    samples = newest_samples(made.models.generator.path.parents[1], made.models)
+    assert samples is not None
+    folder = export(made.models, tmp_path / "model", "digits", "mit", samples)
+    assert (folder / "samples.png").read_bytes() == samples.grid.read_bytes()
     card = (folder / "README.md").read_text()
     assert "text-to-image" in card
+    assert "license: mit" in card
+    assert f"num_inference_steps={captioned[0].recipe.sample.steps})" in card
+    assert "![Samples](samples.png)" in card
     assert 'prompt=["a handwritten' in card
     assert "minilm" in card
     pipe = FAEPipeline.from_pretrained(folder)
