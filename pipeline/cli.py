@@ -13,6 +13,7 @@ from pipeline.commands import (
     export_command,
     extract_command,
     extract_text_command,
+    init_command,
     inspect_command,
     plan_command,
     probe_command,
@@ -44,12 +45,13 @@ def main() -> None:
     The frozen encoder sees each image once, ever; every later stage reads stores. A stage whose inputs have
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
     Where images have captions, extract-text makes a store of them, encoded once, for train-gen to condition on.
-    `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`;
-    `fae-pipe inspect DATA` says how a data set of yours is understood, `fae-pipe doctor` what this machine has.
+    `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`; for images of yours `fae-pipe init DATA` writes
+    a recipe that fits them and this machine, `fae-pipe inspect DATA` says how they are understood.
     """
 
 
 for command in (
+    init_command,
     inspect_command,
     extract_command,
     train_ae_command,

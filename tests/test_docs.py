@@ -32,9 +32,12 @@ COMMANDS = [
 LINES = sorted({line for line in COMMANDS if line.startswith("fae-pipe ")})
 # Commands that other tests run, by the file; and those that none does, with the reason.
 TEXT = "tests/pipeline/workflow/test_text_to_image.py"
+INIT = "tests/pipeline/inspection/test_init.py"
 ELSEWHERE = {
     "make demo": "tests/pipeline/workflow/test_demo.py",
     "make test": "tests/test_suite.py",
+    "fae-pipe init": INIT,
+    "fae-pipe run recipe.yaml": INIT,
     "fae-pipe extract-text": TEXT,
     "fae-pipe train-gen --name mine --size B --steps 100000 --condition": TEXT,
     "fae-pipe sample --name mine --prompt": TEXT,

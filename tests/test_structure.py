@@ -22,7 +22,7 @@ MAY_IMPORT = {
 # Each room may import those before it in its package; rooms between bars do not know each other.
 ROOMS = {
     "stores": "backends | format > core > write | loader | care > exchange > sources > testing",
-    "fae": "rng | weights | optim | nn | images | principal | flops > encoders | sampling > models | losses "
+    "fae": "rng | weights | optim | nn | images | principal | flops > grids | encoders | sampling > models | losses "
     "> generators | metrics > probes > export > testing",
     "jobs": "config > runs > executors > extraction > loop > train > sampling > evaluation > testing",
     "pipeline": "config > console > drawing > artifacts > stages > plan | evaluation | view > report > inspection "

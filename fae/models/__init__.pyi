@@ -3,6 +3,7 @@ from .flow_block import FlowBlock as FlowBlock
 from .pca import set_principal_axes as set_principal_axes
 from .pixel_decoder import PixelDecoder as PixelDecoder
 from .pixel_vae import PixelVAE as PixelVAE
+from .presets import AUTOENCODER as AUTOENCODER
 from .presets import LIGHTNING_DIT as LIGHTNING_DIT
 from .presets import MMDIT as MMDIT
 from .presets import PAPER_CAPTION as PAPER_CAPTION

@@ -17,6 +17,7 @@ from .data_summary import spread as spread
 from .decoders import Decoders as Decoders
 from .decoders import Decoding as Decoding
 from .encoder_facts import encoder_spec as encoder_spec
+from .encoder_rate import measure_rate as measure_rate
 from .feature_plan import open_images as open_images
 from .feature_plan import plan_features as plan_features
 from .images import extract as extract

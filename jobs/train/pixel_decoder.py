@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fae.images import image_grid, save_png, to_float, to_uint8
+from fae.grids import paired_grid
+from fae.images import save_png, to_float, to_uint8
 from fae.metrics import psnr, seam_ratio
 from fae.models import PIXEL_DECODER, PixelDecoder
 from fae.rng import normal
@@ -37,7 +38,7 @@ from jobs.runs import RunFolder, load_feature_autoencoder, load_model
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
 from stores import Store
 
-PREVIEW_ROWS = 32
+PREVIEW_ROWS, PREVIEW_COLUMNS = 32, 16
 EVALUATION_ROWS = 512
 
 
@@ -230,16 +231,12 @@ def rebuilder(autoencoder: RunFolder, device: torch.device, weights: str = "ema"
 
 
 def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
-    """A grid of held-out images (odd rows) above what the decoder makes of them (even rows)."""
+    """A grid of held-out images above what the decoder makes of them."""
     _, rows = evaluation_rows(features, PREVIEW_ROWS)
 
     def preview(model: nn.Module, step: int) -> None:
         originals, decoded = reconstruct(model, features, rows, rebuild, device)
-        columns = min(16, len(rows))
-        lines = []
-        for start in range(0, len(rows), columns):
-            lines += [originals[start : start + columns], decoded[start : start + columns]]
-        save_png(image_grid(np.concatenate(lines), columns), folder / f"step-{step:08d}.png")
+        save_png(paired_grid(originals, decoded, PREVIEW_COLUMNS), folder / f"step-{step:08d}.png")
 
     return preview
 

@@ -1,6 +1,7 @@
 """Samples made while a generator trains: the same conditions and seeds each time, as latents that are decoded later."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fae.generators import Generator
-from fae.images import image_grid, save_png
+from fae.grids import labeled_grid
+from fae.images import save_png
 from fae.sampling import Conditions, parse_guidance
 from jobs.extraction import row_captions
 from jobs.loop import Preview, evaluation_rows
@@ -31,6 +33,7 @@ def previewer(latents: Store, folder: Path, text: Store | None = None, guided: b
     JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` decodes the saved latents. `guided`:
     towards the condition, for a model that was trained without one too.
     """
+    names = latents.attributes.get("class_names")
 
     def preview(model: nn.Module, step: int) -> None:
         assert isinstance(model, Generator)
@@ -43,9 +46,15 @@ def previewer(latents: Store, folder: Path, text: Store | None = None, guided: b
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
         cells = color_cells(colors_of(latents), made.numpy())
-        save_png(image_grid(cells, CONDITIONS, gap=4), folder / f"step-{step:08d}-latents.png")
+        titles = None if model.unconditional else [_title(label, texts or names) for label in labels.tolist()]
+        save_png(labeled_grid(cells, CONDITIONS, titles), folder / f"step-{step:08d}-latents.png")
 
     return preview
+
+
+def _title(number: int, names: Sequence[str] | None) -> str:
+    """A caption or a class name by its number; the number itself where there is none."""
+    return names[number] if names and number < len(names) else str(number)
 
 
 def _shown(model: Generator, latents: Store, text: Store | None) -> tuple[Conditions, torch.Tensor, list[str]]:

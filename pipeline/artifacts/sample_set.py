@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fae.grids import labeled_grid
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress
@@ -18,8 +19,7 @@ from jobs.runs import Models, reference_to
 from jobs.sampling import PIXELS, make_sample_store, sample_writer
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
-from pipeline.artifacts.sampling import GRID_ROWS
-from pipeline.drawing import sample_grid
+from pipeline.artifacts.sampling import GRID_ROWS, class_label
 from stores import Store, StoreWriter, open_store
 from stores.backends import TEMPORARY_SUFFIX, fsync_directory, make_folder, replace_file, temporary_beside
 from stores.exchange import Item, export
@@ -95,9 +95,7 @@ class SampleSet:
                 progress=lambda done, total: on_progress(done, total, {}),
             )
             rows = store.rows()[: columns * GRID_ROWS]
-            captions = [row[0] for row in store.index["caption"].take(rows).to_pylist() if row]
-            grid = sample_grid(store.read(PIXELS, rows), captions or None, columns)
-            save_png(grid, folder / self.grid.name)
+            save_png(labeled_grid(store.read(PIXELS, rows), columns, _labels(store, rows)), folder / self.grid.name)
             replace_file(folder / SAMPLES_FILE, json.dumps(self._expected(), indent=1).encode())
             os.replace(folder, self.path)
         except BaseException:
@@ -152,3 +150,10 @@ def png_bytes(views: np.ndarray) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(views[0]).save(sink, "PNG")
     return sink.getvalue()
+
+
+def _labels(store: Store, rows: np.ndarray) -> list[str]:
+    """What each sample shows: its caption, else its class by the name that the store has of it."""
+    names = store.attributes.get("class_names")
+    captions, labels = store.index["caption"].take(rows).to_pylist(), store.labels[rows].tolist()
+    return [row[0] if row else class_label(label, names) for row, label in zip(captions, labels, strict=True)]

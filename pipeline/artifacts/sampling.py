@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save as safetensors_bytes
 
+from fae.grids import labeled_grid
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
@@ -21,6 +23,7 @@ from jobs.sampling import (
     SampledBatch,
     SamplePlan,
     Sampler,
+    is_unconditional,
     plan_samples,
     sample,
     sample_ingredients,
@@ -28,7 +31,6 @@ from jobs.sampling import (
 )
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
-from pipeline.drawing import sample_grid
 from stores import fingerprint
 from stores.backends import replace_file
 
@@ -78,8 +80,8 @@ class SampleFolder:
         if self.grid.exists() and record.get("columns") == columns:
             return
         shown = record["images"][: columns * GRID_ROWS]
-        captions = [entry["caption"] for entry in shown if "caption" in entry]
-        save_png(sample_grid(np.stack([self._open(entry) for entry in shown]), captions or None, columns), self.grid)
+        images, labels = [self._open(entry) for entry in shown], labels_of(shown, record["class_names"])
+        save_png(labeled_grid(images, columns, labels), self.grid)
         replace_file(self.path / SAMPLES_FILE, json.dumps(record | {"columns": columns}, indent=1).encode())
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
@@ -91,6 +93,16 @@ class SampleFolder:
     def _open(self, entry: dict[str, Any]) -> np.ndarray:
         with Image.open(self.path / "images" / entry["file"]) as image:
             return np.asarray(image.convert("RGB"))
+
+
+def labels_of(entries: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> list[str]:
+    """What each sample shows, out of the record: its caption, else its class; empty where it has neither."""
+    return [entry["caption"] if "caption" in entry else class_label(entry["label"], names) for entry in entries]
+
+
+def class_label(label: int, names: Sequence[str] | None) -> str:
+    """A class by its name, else its id; nothing for samples of no class (-1)."""
+    return "" if label < 0 else names[label] if names and label < len(names) else str(label)
 
 
 def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:
@@ -151,6 +163,15 @@ def _save_images(folder: Path, made: SampledBatch, plan: SamplePlan, first: int)
     return entries
 
 
+def preview_labels(models: Models, labels: Sequence[int], captions: Sequence[str] | None) -> list[str] | None:
+    """What previews show: captions by their number, classes by their name; none of an unconditional generator."""
+    if captions:
+        return [captions[label] for label in labels]
+    if is_unconditional(models.generator):
+        return None
+    return [class_label(label, models.class_names) for label in labels]
+
+
 def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
     """Decode the latents that train-gen saved as previews and that have no image yet; returns the new files."""
     folder = models.generator.path / "previews"
@@ -164,10 +185,7 @@ def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
         with safe_open(file, "pt") as saved:
             latents, labels = saved.get_tensor("latents"), saved.get_tensor("labels")
             captions = json.loads((saved.metadata() or {}).get("captions", "null"))
-        titles = [captions[label] for label in labels] if captions else None
-        made.append(
-            save_png(
-                sample_grid(latent_decoder.decode(latents), titles, len(labels.unique())), file.with_suffix(".png")
-            )
-        )
+        images, columns = latent_decoder.decode(latents), len(labels.unique())
+        titles = preview_labels(models, labels.tolist(), captions)
+        made.append(save_png(labeled_grid(images, columns, titles), file.with_suffix(".png")))
     return made

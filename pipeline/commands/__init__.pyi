@@ -4,6 +4,8 @@ from .doctor import doctor_command as doctor_command
 from .doctor import encoders_command as encoders_command
 from .eval import eval_command as eval_command
 from .export import export_command as export_command
+from .inspect import init_command as init_command
+from .inspect import inspect_command as inspect_command
 from .plan import plan_command as plan_command
 from .plan import profile_command as profile_command
 from .plan import sizes_command as sizes_command
@@ -20,6 +22,5 @@ from .stages import train_ae_command as train_ae_command
 from .stages import train_decoder_command as train_decoder_command
 from .stages import train_gen_command as train_gen_command
 from .status import status_command as status_command
+from .status import view_command as view_command
 from .stores import stores_group as stores_group
-from .view import inspect_command as inspect_command
-from .view import view_command as view_command

@@ -6,6 +6,7 @@ from .recipe import check_name as check_name
 from .recipe import keys_in as keys_in
 from .recipe import load_recipe as load_recipe
 from .recipe import override as override
+from .resolved import commented_yaml as commented_yaml
 from .resolved import resolved_yaml as resolved_yaml
 from .resolved import section_values as section_values
 from .stage_specs import MADE_BY as MADE_BY

@@ -1,4 +1,3 @@
-from .captioned_grid import sample_grid as sample_grid
 from .figures import figure_bytes as figure_bytes
 from .probe_plots import NAMES as NAMES
 from .probe_plots import ProbePairs as ProbePairs

@@ -5,5 +5,7 @@ from .bottleneck import part_rows as part_rows
 from .bottleneck import profile_lines as profile_lines
 from .doctor import Finding as Finding
 from .doctor import examine as examine
+from .first_recipe import FirstRecipe as FirstRecipe
+from .first_recipe import make_first_recipe as make_first_recipe
 from .look import inspect_data as inspect_data
 from .write import write_inspection as write_inspection

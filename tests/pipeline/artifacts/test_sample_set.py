@@ -69,7 +69,7 @@ def test_png_files_and_the_index_that_names_them(sampled):
         np.testing.assert_array_equal(np.asarray(image), images[7])
     assert pq.read_table(made.path / "index.parquet")["label"].to_pylist() == labels.tolist()
     with Image.open(made.grid) as grid:
-        assert grid.width == 5 * 32 + 4 * 2
+        assert grid.width == 5 * 64 + 4 * 6, "enlarged once, so that class names fit"
 
 
 def test_the_second_time_nothing_is_made_and_another_format_reads_the_same_store(sampled, monkeypatch):
