@@ -1,16 +1,18 @@
 """What a caller of the pipeline may give: classes, prompts, seeds and guidance, checked and made ready."""
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 
 from fae.encoders import TextEncoder
-from fae.sampling import Captions, EmptyCaption, Guidance, make_guidance, parse_guidance
+from fae.sampling import Captions, Conditions, EmptyCaption, Guidance, make_guidance, parse_guidance
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 Generators = torch.Generator | Sequence[torch.Generator] | None
+AnyConditions = TypeVar("AnyConditions", bound=Conditions)
 Labels = int | str | Sequence[int] | Sequence[str] | torch.Tensor
 
 
@@ -53,6 +55,59 @@ def prompt_captions(encoder: TextEncoder, prompts: Sequence[str], max_tokens: in
     # (N, L, D) -> (N, max_tokens, D)
     states, empty_caption = (F.pad(one.states, (0, 0, 0, max_tokens - one.states.shape[1])) for one in (found, empty))
     return Captions(states, found.lengths, found.pooled, EmptyCaption(empty_caption[0], empty.lengths, empty.pooled[0]))
+
+
+def negative_prompts(given: str | Sequence[str], count: int, guidance: Guidance) -> list[str]:
+    """A negative prompt for each of `count` prompts; warns where there is no guidance that it would change.
+
+    Raises:
+        ValueError: another number of them.
+    """
+    prompts = [given] * count if isinstance(given, str) else list(given)
+    if len(prompts) != count:
+        raise ValueError(f"negative_prompt: expected one, or one for each of {count} prompts; received {len(prompts)}")
+    if all(span.scale == 1 for span in guidance):
+        warnings.warn("negative_prompt is not used: guidance_scale is 1; give another scale", stacklevel=4)
+    return prompts
+
+
+def repeated(conditions: AnyConditions, each: int) -> AnyConditions:
+    """Every condition `each` times, one after the other.
+
+    Raises:
+        ValueError: less than once.
+    """
+    if each < 1:
+        raise ValueError(f"num_images_per_prompt: expected at least 1; received {each}")
+    if each == 1:
+        return conditions
+    return conditions.index_select(torch.arange(len(conditions)).repeat_interleave(each))
+
+
+def check_unconditional(
+    class_labels: Labels | None, prompt: str | Sequence[str] | None, each: int, guidance: Guidance
+) -> None:
+    """Raise ValueError where a model of no condition is given one, guidance, or images of each."""
+    if class_labels is not None or prompt is not None:
+        raise ValueError("class_labels, prompt: expected neither: this model is unconditional; give batch_size")
+    if each != 1:
+        raise ValueError(f"num_images_per_prompt: expected 1: this model is unconditional; give batch_size={each}")
+    scales = [span.scale for span in guidance if span.scale != 1]
+    if scales:
+        raise ValueError(f"guidance_scale: expected 1, since this model is unconditional; received {scales[0]:g}")
+
+
+def checked_latents(latents: torch.Tensor, shape: tuple[int, ...], seeds: Sequence[int] | None = None) -> torch.Tensor:
+    """The given noise.
+
+    Raises:
+        ValueError: another shape than (images, h, w, c), or seeds beside it.
+    """
+    if tuple(latents.shape) != shape:
+        raise ValueError(f"latents: expected the shape {shape}, one for each image; received {tuple(latents.shape)}")
+    if seeds is not None:
+        raise ValueError("seeds: expected none beside latents, which are the noise that they would give")
+    return latents
 
 
 def guidance_intervals(scale: float, interval: str | Sequence[Sequence[float]]) -> Guidance:

@@ -193,8 +193,13 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         return nn.Sequential(trunk, nn.Linear(c.feature_dim, out_dim))
 
     def forward(
-        self, x: Tensor, generator: torch.Generator | None = None, noise_std: float = 0.0, angles: Sequence[float] = ()
-    ) -> tuple[Any, ...]:
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise_std: float = 0.0,
+        angles: Sequence[float] = (),
+        decoding: bool = False,
+    ) -> Any:
         """Features (N, h, w, C) → (x, x̂, posterior) for the loss: x and x̂ normalized, z drawn with `generator`.
 
         Args:
@@ -203,7 +208,10 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
             noise_std: deviation of the normal numbers of which each image has one: the deviation of the noise on its
                 latents (GAE, arXiv 2603.10365: 0.25).
             angles: of perturbed latents, in radians; what each rebuilds to comes after the posterior.
+            decoding: x are latents, and their features alone are returned; see `decode`.
         """
+        if decoding:
+            return self.denormalize(self._rebuild(x))
         x = self.normalize(x)
         posterior = self._posterior(x)
         z = posterior.sample(generator)
@@ -227,7 +235,9 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         Raises:
             ValueError: z has another grid or width than the model.
         """
-        return self.denormalize(self._rebuild(z))
+        # By __call__: hooks of a module that lives elsewhere (offloading) bring its weights for its forward alone.
+        features: Tensor = self(z, decoding=True)
+        return features
 
     def normalize(self, x: Tensor) -> Tensor:
         """Stored features → the scale that the model works in; the identity with feature_norm `none`."""

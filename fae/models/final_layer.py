@@ -18,7 +18,7 @@ class FinalLayer(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Tokens x (N, T, D), condition c (N, D) → (N, T, out_channels)."""
         shift, scale = self.adaLN_modulation(c).unsqueeze(1).chunk(2, dim=-1)
-        out: Tensor = self.linear(self.norm_final.modulated(x, shift, scale))
+        out: Tensor = self.linear(self.norm_final(x, shift, scale))
         return out
 
 

@@ -5,7 +5,7 @@ to z, token by token back.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,8 +56,13 @@ class FlowBlock(nn.Module):
         self.register_buffer("rope", self._ordered(rope), persistent=False)
         self.gradient_checkpointing = False
 
-    def forward(self, x: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents x (N, T, c) → z (N, T, c) in the order of x, and log σ (N, T, c) in the block's order; float32."""
+    def forward(self, x: Tensor, prefix: Tensor, inverting: bool = False, guide: Guide | None = None) -> Any:
+        """Latents x (N, T, c) → z (N, T, c) in the order of x, and log σ (N, T, c) in the block's order; float32.
+
+        `inverting` does what `inverse` says.
+        """
+        if inverting:
+            return self._inverse(x, prefix, guide)
         x = self._ordered(x)
         h = self.x_embedder(x[:, :-1].to(self.x_embedder.weight.dtype))  # (N, T-1, c) -> (N, T-1, D)
         h = torch.cat([prefix.to(h.dtype), h], dim=1)  # (N, P+T-1, D)
@@ -69,6 +74,11 @@ class FlowBlock(nn.Module):
 
     def inverse(self, z: Tensor, prefix: Tensor, guide: Guide | None = None) -> Tensor:
         """Noise z (N, T, c) → x (N, T, c), guided in each token by the guide's scale for it."""
+        # By __call__: hooks of a module that lives elsewhere (offloading) bring its weights for its forward alone.
+        x: Tensor = self(z, prefix, inverting=True, guide=guide)
+        return x
+
+    def _inverse(self, z: Tensor, prefix: Tensor, guide: Guide | None) -> Tensor:
         z = self._ordered(z)
         x = torch.empty_like(z)
         rows, tokens, copies = len(z), z.shape[1], 1 if guide is None else 2

@@ -55,8 +55,8 @@ class LightningDiTBlock(nn.Module):
         # (N, D) -> (N, 6·D) -> 6 × (N, 1, D)
         parts = self.adaLN_modulation(c).unsqueeze(1).chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = parts
-        x = gated_add(x, gate_attn, self.attn(self.norm1.modulated(x, shift_attn, scale_attn), rope))
-        return gated_add(x, gate_mlp, self.mlp(self.norm2.modulated(x, shift_mlp, scale_mlp)))
+        x = gated_add(x, gate_attn, self.attn(self.norm1(x, shift_attn, scale_attn), rope))
+        return gated_add(x, gate_mlp, self.mlp(self.norm2(x, shift_mlp, scale_mlp)))
 
 
 class LightningDiT(ModelMixin, ConfigMixin):

@@ -87,12 +87,14 @@ class PixelDecoder(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(ViTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
         self.norm = LayerNorm(hidden_size)
         self.final_layer = nn.Linear(hidden_size, 3 * (patch_size + 2 * patch_overlap) ** 2)
-        self.register_buffer(
-            "rope", rope_table(self.grid, num_heads, hidden_size // num_heads) if use_rope else None, persistent=False
-        )
+        # No buffers of None: accelerate takes every buffer for a tensor.
+        if use_rope:
+            self.register_buffer("rope", rope_table(self.grid, num_heads, hidden_size // num_heads), persistent=False)
+        else:
+            self.rope = None
         for name, cells in zip(("blend_rows", "blend_columns"), self.grid, strict=True):
-            table = blend_weights(cells, patch_size, patch_overlap) if patch_overlap else None
-            self.register_buffer(name, table, persistent=False)
+            if patch_overlap:
+                self.register_buffer(name, blend_weights(cells, patch_size, patch_overlap), persistent=False)
         self.register_buffer("feature_mean", torch.zeros(feature_dim))
         self.register_buffer("feature_std", torch.ones(feature_dim))
         self.gradient_checkpointing = False

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -102,12 +102,18 @@ class StarFlow(ModelMixin, ConfigMixin):
             if name.endswith(".linear.weight"):
                 nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor, y: Tensor | Captions) -> Flowed:
-        """Latents x (N, h, w, c), labels y (N,) int64 or captions → noise and log-determinant, float32.
+    def forward(
+        self, x: Tensor, y: Tensor | Captions, inverting: bool = False, scales: Sequence[float] | None = None
+    ) -> Any:
+        """Latents x (N, h, w, c), labels y (N,) int64 or captions → noise and log-determinant, `Flowed`, float32.
+
+        `inverting` does what `inverse` says.
 
         Raises:
             ValueError: x has another grid or width than the model, or y is of the other kind.
         """
+        if inverting:
+            return self._inverse(x, y, scales)
         check_grid(x, self.grid, self.in_channels, "latents")
         h = x.float().flatten(1, 2)  # (N, h, w, c) -> (N, h·w, c)
         log_det, inner_norm = h.new_zeros(len(h)), h.new_zeros(len(h))
@@ -128,6 +134,11 @@ class StarFlow(ModelMixin, ConfigMixin):
             y: labels (N,) int64, or captions.
             scales: guidance scale of each of the deep block's h·w tokens, in raster order; None or all 1 = none.
         """
+        # By __call__, as in `FlowBlock.inverse`.
+        x: Tensor = self(z, y, inverting=True, scales=scales)
+        return x
+
+    def _inverse(self, z: Tensor, y: Tensor | Captions, scales: Sequence[float] | None) -> Tensor:
         check_grid(z, self.grid, self.in_channels, "noise")
         h = z.float().flatten(1, 2)  # (N, h, w, c) -> (N, h·w, c)
         *shallow, deep = self._prefixes(y)

@@ -70,5 +70,11 @@ def joint_attention(attn: Any, x: Tensor, text: Tensor, mask: Tensor | None) -> 
 
 
 def _unit_heads(x: Tensor, text: Tensor, norm: Any, norm_text: Any) -> Tensor:
-    """`unit_heads` by diffusers' RMSNorm of a head's channels, in the dtype of x."""
+    """`unit_heads` by diffusers' RMSNorm of a head's channels, in the dtype of x.
+
+    Weights that are elsewhere until their module is called (offloading) are on the device "meta": it is called then.
+    """
+    if norm.weight.is_meta:
+        heads = [one(part.unflatten(-1, (-1, len(one.weight)))) for one, part in ((norm, x), (norm_text, text))]
+        return torch.cat(heads, dim=1).transpose(1, 2)  # (N, T + L, H, D/H) -> (N, H, T + L, D/H)
     return unit_heads(x, text, norm.weight.to(x.dtype), norm_text.weight.to(x.dtype), norm.eps)

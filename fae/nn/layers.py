@@ -19,13 +19,10 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, T, D) → (N, T, D)."""
-        return rms_norm(x, self.weight.to(x.dtype))
-
-    def modulated(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        """norm(x)·(1 + scale) + shift for shift and scale (N, 1, D): adaLN in one go."""
-        return rms_norm(x, self.weight.to(x.dtype) * (1 + scale), shift)
+    def forward(self, x: Tensor, shift: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        """norm(x) for x (N, T, D); with shift and scale (N, 1, D) norm(x)·(1 + scale) + shift, adaLN in one go."""
+        gain = self.weight.to(x.dtype)
+        return rms_norm(x, gain if scale is None else gain * (1 + scale), shift)
 
 
 class SwiGLU(nn.Module):

@@ -10,6 +10,7 @@ from .intervals import make_guidance as make_guidance
 from .intervals import parse_guidance as parse_guidance
 from .intervals import scale_at as scale_at
 from .samplers import OnStep as OnStep
+from .samplers import Velocity as Velocity
 from .samplers import ode_times as ode_times
 from .samplers import sde_times as sde_times
 from .samplers import solve as solve

@@ -35,6 +35,7 @@ def guided_velocity(
     guidance: Guidance = (),
     guide_model: Model | None = None,
     internal_guidance: Guidance = (),
+    negative: Conditions | None = None,
 ) -> Velocity:
     """v_guide + scale·(v_y - v_guide) as a function of (x, t), where v_guide is the velocity of the empty condition.
 
@@ -47,8 +48,9 @@ def guided_velocity(
         guide_model: a smaller or less trained model of the same latents; v_guide then is its velocity for the same
             conditions (autoguidance: Karras et al., arXiv 2406.02507), one evaluation of N samples by each model.
         internal_guidance: of the model by its own head, before it is guided by anything else; no further evaluation.
+        negative: what guidance leads away from, one for each sample, in the place of the empty condition.
     """
-    empty = conditions.empty()
+    empty = conditions.empty() if negative is None else negative
     y, null, joined = conditions.inputs, empty.inputs, conditions.cat(empty).inputs
 
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:

@@ -332,5 +332,5 @@ def test_an_unconditional_model_takes_seeds_alone(family):
 
 
 def test_labels_alone_say_how_many_images_there_are(pipe):
-    with pytest.raises(ValueError, match="batch_size: expected none"):
+    with pytest.raises(ValueError, match="batch_size: expected none; give num_images_per_prompt"):
         pipe([0, 1], batch_size=2)
