@@ -78,7 +78,7 @@ def test_times_may_be_given_before_the_schedulers_shift_or_after_it(pipe):
 
 
 # diffusers' multistep schedulers on numpy 2.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 @pytest.mark.parametrize(
     ("make", "steps", "error"),
     [
