@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 _EULER, _HEUN = "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"
-MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler")
+MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 SCHEDULERS = (_EULER, _HEUN, *MULTISTEP)
 """Of multistep ones those alone with use_flow_sigmas=True and prediction_type="flow_prediction"."""
 

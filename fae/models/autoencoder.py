@@ -21,8 +21,7 @@ NO_NOISE_LOGVAR = -30.0
 class ChannelLastGaussian:
     """A diagonal Gaussian of moments (N, h, w, 2·c): mean and log-variance on the last axis, float32.
 
-    What diffusers' DiagonalGaussianDistribution is for channels first; importing that one takes four seconds of a
-    processor, for every model of its package comes along.
+    What diffusers' DiagonalGaussianDistribution is for channels first, which takes four seconds to import.
     """
 
     def __init__(self, moments: Tensor) -> None:
@@ -230,13 +229,8 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         return self._posterior(self.normalize(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, h, w, c) → features (N, h, w, C) in the scale of the store.
-
-        Raises:
-            ValueError: z has another grid or width than the model.
-        """
-        # By __call__: hooks of a module that lives elsewhere (offloading) bring its weights for its forward alone.
-        features: Tensor = self(z, decoding=True)
+        """Latents (N, h, w, c) of the grid and width → features (N, h, w, C) in the scale of the store."""
+        features: Tensor = self(z, decoding=True)  # by __call__, whose hooks bring offloaded weights here
         return features
 
     def normalize(self, x: Tensor) -> Tensor:
