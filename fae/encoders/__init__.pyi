@@ -1,6 +1,7 @@
 from .catalog import NamedEncoder as NamedEncoder
 from .catalog import encoder_license as encoder_license
 from .catalog import named_encoders as named_encoders
+from .compiled import CompiledEncoder as CompiledEncoder
 from .hooks import HookEncoder as HookEncoder
 from .hooks import load_encoder as load_encoder
 from .hooks import token_shape as token_shape
@@ -8,6 +9,7 @@ from .image_encoder import FrozenEncoder as FrozenEncoder
 from .image_encoder import build_encoder as build_encoder
 from .image_encoder import describe as describe
 from .image_encoder import encoder_shape as encoder_shape
+from .image_encoder import resize as resize
 from .image_encoder import resolve_weights as resolve_weights
 from .joint_towers import ImageTower as ImageTower
 from .joint_towers import TokenPooler as TokenPooler

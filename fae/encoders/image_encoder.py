@@ -166,6 +166,10 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (N, H, W, 3) on any device -> float32 (N, h, w, C) on the encoder's."""
+        return self.tokens(pixels)
+
+    def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`forward`, for callers that see to gradients themselves."""
         images = self.preprocess(pixels)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             tapped = [self._normalized(tokens.float()) for tokens in self.tapped(images)]
@@ -193,16 +197,25 @@ class FrozenEncoder(nn.Module):
 
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (N, H, W, 3) -> float32 (N, 3, size, size), resized and normalized as the encoder expects."""
-        images = channels_first(pixels)
-        if images.shape[2:] != self.input_size:
-            # On the CPU in uint8: Pillow's arithmetic, the same on every device and 10× as fast as in floats.
-            images = F.interpolate(images.cpu(), self.input_size, mode="bicubic", antialias=True)
+        images = channels_first(resize(pixels, self.input_size))
         # Bytes travel to the device, floats are made there.
         return images.to(self.scale.device, non_blocking=True).float().mul_(self.scale).add_(self.shift)
 
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder stays in eval mode, whatever holds it."""
         return super().train(False)
+
+
+def resize(pixels: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """uint8 (N, H, W, 3) → (N, *size, 3), each image by itself; those of that size as they are.
+
+    On the CPU in uint8: Pillow's arithmetic, the same on every device and 10× as fast as in floats.
+    """
+    images = channels_first(pixels)
+    if images.shape[2:] == tuple(size):
+        return pixels
+    resized = F.interpolate(images.cpu(), tuple(size), mode="bicubic", antialias=True)
+    return resized.permute(0, 2, 3, 1)  # (N, 3, h, w) -> (N, h, w, 3)
 
 
 def combined(tokens: Sequence[torch.Tensor], how: str) -> torch.Tensor:

@@ -109,6 +109,12 @@ class ExtractConfig:
     precision: str = setting(
         "auto", "Arithmetic of the encoder; auto = bf16 where the device has it.", choices=PRECISIONS, group="Encoder"
     )
+    compile: bool = setting(
+        False,
+        "Compile the encoder (a minute at the start): faster passes, other rounding, so another store than without; "
+        "worth it from some thousand images on.",
+        group="Encoder",
+    )
     batch_size: int | None = setting(
         32,
         "Images in one forward pass of the encoder; auto = the most that fit.",

@@ -1,6 +1,9 @@
 from .batch_size import batch_on_cpu as batch_on_cpu
 from .batch_size import batch_on_gpu as batch_on_gpu
 from .batch_size import settle_batch_size as settle_batch_size
+from .device_stages import Arrival as Arrival
+from .device_stages import DeviceStages as DeviceStages
+from .device_stages import host_buffer as host_buffer
 from .devices import autocast as autocast
 from .devices import available_processors as available_processors
 from .devices import dtype_name as dtype_name

@@ -1,11 +1,14 @@
 """Which feature stores an extraction makes: what images, encoder and settings decide; found without torch."""
 
+import importlib.metadata
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fae.encoders import EncoderSpec
+from fae.encoders import EncoderSpec, is_hook
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extraction.arrays import feature_arrays
 from jobs.extraction.data_summary import MOST_IMAGES, data_record, look_at_images, spread
@@ -103,8 +106,25 @@ def _locations(table: Any) -> list[SourceItem]:
     return [SourceItem(**{name: row[name] for name in names}) for row in rows.to_pylist()]
 
 
+def check_compiler(config: ExtractConfig, device: str) -> None:
+    """Raise ValueError where an encoder cannot be compiled: a hook's, or on a processor without a C++ compiler."""
+    if is_hook(config.encoder):
+        raise ValueError(
+            f"extract.compile: expected a preset or timm name; received {config.encoder}; compile your network in its "
+            "own function"
+        )
+    compilers = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if device == "cpu" and not any(map(shutil.which, compilers)):
+        raise ValueError(
+            f"extract.compile: expected a C++ compiler; received none of {', '.join(compilers)}; install one"
+        )
+
+
 def _plan(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:
     arrays = feature_arrays(config, facts.shape)
     ingredients = {"encoder": facts.encoder, "image_size": config.image_size, "precision": facts.precision}
+    if config.compile:
+        check_compiler(config, facts.device)
+        ingredients["compile"] = {"torch": importlib.metadata.version("torch")}
     attributes = {"class_names": scanned.class_names, "device": facts.device}
     return FeaturePlan(source, config, encoder_spec(config), scanned, arrays, ingredients, attributes)

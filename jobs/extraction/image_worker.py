@@ -8,14 +8,36 @@ from typing import Any
 import numpy as np
 import torch
 
-from fae.encoders import EncoderSpec, FrozenEncoder, HookEncoder, build_encoder, is_hook, resolve_weights
+from fae.encoders import (
+    CompiledEncoder,
+    EncoderSpec,
+    FrozenEncoder,
+    HookEncoder,
+    build_encoder,
+    is_hook,
+    resize,
+    resolve_weights,
+)
 from fae.images import ImageError, decode_image
 from jobs.config import ExtractConfig
-from jobs.executors import HostError, InferencePool, ShardResult, StageTimer, pick_device, pick_dtype
+from jobs.executors import (
+    Arrival,
+    DeviceStages,
+    HostError,
+    InferencePool,
+    ShardResult,
+    StageTimer,
+    host_buffer,
+    pick_device,
+    pick_dtype,
+)
 from jobs.extraction.decoders import Decoders, DecodeTimeout, Decoding
 from jobs.extraction.indexed_images import COLUMNS, IndexRow, check_data, decode_as_scanned, open_on_host, read_image
 from stores.sources import Source
 from stores.write import ReusedRows
+
+Size = tuple[int, ...]
+Pixels = dict[Size, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,8 +78,9 @@ class ExtractWorker:
         # As many as the process has threads: the share of the processors that belongs to this worker.
         threads = torch.get_num_threads()
         self.decoders = Decoders(max(2, threads), self.config.decode_seconds)
-        inference_pool = InferencePool(place, threads)
-        self.builders = [_StoreBuilder(target, place, inference_pool) for target in targets]
+        inference_pool, stages = InferencePool(place, threads), DeviceStages(place)
+        self.builders = [_StoreBuilder(target, place, inference_pool, stages) for target in targets]
+        self.device, self.sizes = place, {builder.input_size for builder in self.builders}
         self.coarsest = max(
             (builder.writer for builder in self.builders), key=lambda writer: writer.manifest.rows_per_shard
         )
@@ -67,39 +90,48 @@ class ExtractWorker:
         span = self.coarsest.shard_rows(unit)
         parts = [part for builder in self.builders for part in builder.missing(span)]
         rows = np.unique(np.concatenate([np.empty(0, np.int64), *(part.new_rows() for part in parts)]))
-        size, views = self.config.image_size, self.coarsest.manifest.views
-        pixels = np.zeros((len(rows), views, size, size, 3), np.uint8)
-        timer = StageTimer()
+        timer, pixels = StageTimer(), self._blank_images(len(rows))
         images = _Images(rows, pixels, self._start_decoding(rows, pixels), self.decoders)
         for part in parts:
             part.builder.write(part, images, timer)
         rejected = len(images.reasons(rows))
         return {"shard": unit, "rows": len(span), "rejected": rejected, "seconds": timer.seconds}
 
-    def _start_decoding(self, rows: np.ndarray, pixels: np.ndarray) -> list[Decoding]:
-        """Fill `pixels` (rows, V, H, W, 3), the k-th of the result row k, as the images lie in their files."""
+    def _blank_images(self, rows: int) -> Pixels:
+        """Room for images (rows, V, H, W, 3) of each size that is stored or that an encoder takes."""
+        stored = (self.config.image_size, self.config.image_size)
+        views = self.coarsest.manifest.views
+        shapes = {size: (rows, views, *size, 3) for size in {stored} | self.sizes}
+        return {size: host_buffer(shape, torch.uint8, self.device).zero_().numpy() for size, shape in shapes.items()}
+
+    def _start_decoding(self, rows: np.ndarray, pixels: Pixels) -> list[Decoding]:
+        """Fill the images of each size, the k-th of the result row k, as they lie in their files."""
         lines: list[IndexRow] = self.coarsest.index_rows(rows, COLUMNS).to_pylist()
         order = sorted(range(len(rows)), key=lambda k: (lines[k]["source"], lines[k]["offset"]))
-        started = {k: self._start(pixels[k], lines[k]) for k in order}
+        started = {k: self._start({size: one[k] for size, one in pixels.items()}, lines[k]) for k in order}
         return [started[k] for k in range(len(rows))]
 
-    def _start(self, views: np.ndarray, line: IndexRow) -> Decoding:
-        """Fill the views (V, H, W, 3) of one image, the second mirrored."""
+    def _start(self, views: Pixels, line: IndexRow) -> Decoding:
+        """Fill the views (V, H, W, 3) of one image in each size, the second mirrored."""
+        stored = views[self.config.image_size, self.config.image_size]
 
         def decode(data: bytes) -> None:
             image = decode_as_scanned(lambda data: decode_image(data, self.config.image_size), data, line)
-            views[0] = image
-            views[1:] = image[:, ::-1]
+            stored[0] = image
+            stored[1:] = image[:, ::-1]
+            for size, resized in views.items():
+                if resized is not stored:
+                    resized[:] = resize(torch.from_numpy(stored), size).numpy()
 
         return self.decoders.submit(lambda: read_image(self.source, line), decode)
 
 
 @dataclass(frozen=True)
 class _Images:
-    """The images of store rows (ascending), on their way into `pixels` (rows, V, H, W, 3)."""
+    """The images of store rows (ascending), on their way into `pixels` (rows, V, H, W, 3) of each size (H, W)."""
 
     rows: np.ndarray
-    pixels: np.ndarray
+    pixels: Pixels
     decodings: list[Decoding]
     decoders: Decoders
 
@@ -117,22 +149,32 @@ class _Images:
                 found[int(row)] = str(error)
         return found
 
-    def of(self, rows: np.ndarray) -> np.ndarray:
+    def of(self, rows: np.ndarray, size: Size) -> np.ndarray:
         """The pixels of some rows; no copy when these lie side by side."""
-        places = np.searchsorted(self.rows, rows)
+        places, pixels = np.searchsorted(self.rows, rows), self.pixels[size]
         if len(places) and places[-1] - places[0] == len(places) - 1:
-            return self.pixels[places[0] : places[-1] + 1]
-        return self.pixels[places]
+            return pixels[places[0] : places[-1] + 1]
+        return pixels[places]
 
 
 class _StoreBuilder:
     """One encoder and the store that it fills."""
 
-    def __init__(self, target: Target, device: torch.device, inference_pool: InferencePool) -> None:
+    encoder: FrozenEncoder | HookEncoder | CompiledEncoder
+
+    def __init__(
+        self, target: Target, device: torch.device, inference_pool: InferencePool, stages: DeviceStages
+    ) -> None:
         self.writer, self.config, self.inference_pool = open_on_host(target.store), target.config, inference_pool
-        self.encoder = _encoder_as_planned(target, self.writer.manifest.ingredients["encoder"], device)
+        self.device, self.stages, self.stored_size = device, stages, (self.config.image_size, self.config.image_size)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes["batch_size"])
+        self.encoder = encoder = _encoder_as_planned(target, self.writer.manifest.ingredients["encoder"], device)
+        self.input_size: Size = self.stored_size if isinstance(encoder, HookEncoder) else encoder.input_size
+        if self.config.compile and isinstance(encoder, FrozenEncoder):
+            rows = self.batch_size * self.writer.manifest.views
+            # Where the passes run: the code is for that thread's number of threads.
+            self.encoder = inference_pool.submit(CompiledEncoder, encoder, rows).result()
 
     def missing(self, span: range) -> list[_PendingShard]:
         """What is missing of the shards of these rows."""
@@ -145,35 +187,43 @@ class _StoreBuilder:
         rows, kept = part.new_rows(), part.kept
         manifest = self.writer.manifest
         shape = (len(rows), manifest.views, *manifest.array("features").row_shape)
-        features = torch.empty(shape, dtype=torch.float16 if self.config.dtype == "float16" else torch.float32)
+        features = host_buffer(shape, self._dtype, self.device)
+        starts = range(0, len(rows), self.batch_size)
+        largest = host_buffer((len(starts),), torch.float32, self.device)
         rejected: dict[int, str] = {}
-        encoded: list[Future[None]] = []
-        for start in range(0, len(rows), self.batch_size):
+        encoded: list[Future[Arrival]] = []
+        for number, start in enumerate(starts):
             batch = slice(start, start + self.batch_size)
             rejected |= images.reasons(rows[batch])
             timer.lap("decode")
-            encoded.append(self.inference_pool.submit(self._encode, images.of(rows[batch]), features[batch]))
+            outputs = (features[batch], largest[number])
+            encoded.append(self.inference_pool.submit(self._encode, images.of(rows[batch], self.input_size), outputs))
             timer.lap("encode")
         for done in encoded:
-            done.result()
+            done.result().wait()
+        _check_range(largest, self._dtype)
         timer.lap("encode")
         arrays = {"features": kept.spread(features.numpy())}
         if self.config.pixels:
-            arrays["pixels"] = kept.spread(images.of(rows))
+            arrays["pixels"] = kept.spread(images.of(rows, self.stored_size))
         self.writer.write_shard(part.shard, arrays, rejected=rejected, reused=kept)
         timer.lap("write")
 
-    def _encode(self, pixels: np.ndarray, features: torch.Tensor) -> None:
-        """uint8 (N, V, H, W, 3) -> `features` (N, V, h, w, C), float16 when that is stored, else float32.
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What comes back from the device: float16 when that is stored, half the bytes to move, else float32."""
+        return torch.float16 if self.config.dtype == "float16" else torch.float32
 
-        Raises:
-            ValueError: a value beyond float16's range.
-        """
-        tokens = self.encoder(torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:])))  # (N*V, h, w, C)
-        if self.config.dtype == "float16":
-            # Cast on the encoder's device: half the bytes to move, and the writer has nothing left to convert.
-            tokens = _as_float16(tokens)
-        features.copy_(tokens.reshape(features.shape))  # (N*V, h, w, C) -> (N, V, h, w, C)
+    def _encode(self, pixels: np.ndarray, outputs: tuple[torch.Tensor, torch.Tensor]) -> Arrival:
+        """uint8 (N, V, H, W, 3) -> the features (N, V, h, w, C), and the largest magnitude among them, a scalar."""
+        features, _ = outputs
+
+        def forward(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            tokens = self.encoder(batch.flatten(0, 1))  # (N*V, h, w, C)
+            largest = torch.maximum(tokens.amax(), -tokens.amin())
+            return tokens.to(features.dtype).reshape(features.shape), largest  # (N*V, h, w, C) -> (N, V, h, w, C)
+
+        return self.stages.run(torch.from_numpy(pixels), forward, outputs)
 
 
 def _encoder_as_planned(target: Target, planned: dict[str, Any], device: torch.device) -> FrozenEncoder | HookEncoder:
@@ -199,12 +249,16 @@ def _encoder_as_planned(target: Target, planned: dict[str, Any], device: torch.d
     return build_encoder(target.spec, device, dtype, weights)
 
 
-def _as_float16(tokens: torch.Tensor) -> torch.Tensor:
-    """The tokens as float16; NaN is left for the writer, which names its row."""
-    largest, limit = float(torch.maximum(tokens.amax(), -tokens.amin())), torch.finfo(torch.float16).max
-    if largest > limit:
+def _check_range(largest: torch.Tensor, dtype: torch.dtype) -> None:
+    """Look at the largest magnitudes of batches; NaN is left for the writer, which names its row.
+
+    Raises:
+        ValueError: one is beyond the dtype's range.
+    """
+    limit = torch.finfo(dtype).max
+    beyond = largest[largest > limit]
+    if len(beyond):
         raise ValueError(
-            f"features: expected values within float16's range of ±{limit:g}; received {largest:g}; "
+            f"features: expected values within float16's range of ±{limit:g}; received {float(beyond.max()):g}; "
             "store them with --dtype float32"
         )
-    return tokens.to(torch.float16)

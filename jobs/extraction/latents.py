@@ -1,6 +1,8 @@
 """Features (or images) to latents: the autoencoder's encoder over a feature store, shard by shard."""
 
+from collections import deque
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,15 @@ import torch
 from fae.rng import seeded_noise
 from jobs.config import EncodeConfig, RuntimeConfig
 from jobs.executors import (
+    Arrival,
+    DeviceStages,
     InferencePool,
     OnProgress,
     ShardResult,
     StageTimer,
     autocast,
     dtype_name,
+    host_buffer,
     pick_device,
     pick_dtype,
     settle_batch_size,
@@ -75,6 +80,25 @@ def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, 
     return {**rest, "features_row_fingerprint": features.manifest.row_fingerprint}
 
 
+# Batches whose latents are on their way to a shard's.
+MOST_PENDING = 4
+
+
+@dataclass(frozen=True)
+class _PendingLatents:
+    """Latents (N, h, w, c) on their way, and the places (N,) of their rows in the shard."""
+
+    done: "Future[Arrival]"
+    values: torch.Tensor
+    places: np.ndarray
+    view: int
+
+    def put_into(self, latents: np.ndarray) -> None:
+        """Wait for them, then write them into the shard's (rows, V, h, w, c)."""
+        self.done.result().wait()
+        latents[self.places, self.view] = self.values.numpy()
+
+
 class EncodeWorker:
     """Reads a shard's rows of features, compresses them and writes the latents.
 
@@ -88,7 +112,10 @@ class EncodeWorker:
         self.model = load_autoencoder(model, self.device)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes.get("batch_size", config.batch_size))
-        self.inference_pool = InferencePool(self.device, torch.get_num_threads())
+        self.inference_pool, self.stages = (
+            InferencePool(self.device, torch.get_num_threads()),
+            DeviceStages(self.device),
+        )
 
     def run(self, shard: int) -> ShardResult:
         """Encode and commit one shard; `seconds` in the result is the time this call waited, by part."""
@@ -106,25 +133,37 @@ class EncodeWorker:
 
     def _fill(self, latents: np.ndarray, rows: np.ndarray, places: np.ndarray, timer: StageTimer) -> None:
         """Put the latents of rows[places] into `latents` (rows, V, h, w, C), view after view."""
-        encoded: list[Future[None]] = []
+        pending: deque[_PendingLatents] = deque()
         for view in range(self.features.views):
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
-                values = torch.from_numpy(self.features.read(self.model.reads, rows[batch], view=view))
+                values = self._read(rows[batch], view)
                 timer.lap("read")
-                encoded.append(self.inference_pool.submit(self._encode, values, latents, batch, rows[batch], view))
+                made = host_buffer((len(batch), *latents.shape[2:]), torch.float32, self.device)
+                done = self.inference_pool.submit(self._encode, values, made, rows[batch], view)
+                pending.append(_PendingLatents(done, made, batch, view))
+                if len(pending) > MOST_PENDING + self.inference_pool.count:
+                    pending.popleft().put_into(latents)
                 timer.lap("encode")
-        for done in encoded:
-            done.result()
+        for one in pending:
+            one.put_into(latents)
         timer.lap("encode")
 
+    def _read(self, rows: np.ndarray, view: int) -> torch.Tensor:
+        """Stored features or images of some rows, pinned where they go to CUDA."""
+        values = torch.from_numpy(self.features.read(self.model.reads, rows, view=view))
+        return values.pin_memory() if self.device.type == "cuda" else values
+
     @torch.inference_mode()
-    def _encode(
-        self, values: torch.Tensor, latents: np.ndarray, places: np.ndarray, rows: np.ndarray, view: int
-    ) -> None:
-        with self.autocast():
-            posterior = self.model.encode(as_numbers(values.to(self.device)))
-        latents[places, view] = self._numbers(posterior, rows, view).float().cpu().numpy()
+    def _encode(self, values: torch.Tensor, made: torch.Tensor, rows: np.ndarray, view: int) -> Arrival:
+        """Stored features or images (N, ...) -> latents `made` (N, h, w, c)."""
+
+        def forward(batch: torch.Tensor) -> tuple[torch.Tensor]:
+            with self.autocast():
+                posterior = self.model.encode(as_numbers(batch.to(self.device)))
+            return (self._numbers(posterior, rows, view).float(),)
+
+        return self.stages.run(values, forward, (made,))
 
     def _numbers(self, posterior: Any, rows: np.ndarray, view: int) -> torch.Tensor:
         if self.config.latents == "moments":

@@ -131,6 +131,7 @@ def run_bare(encoder: FrozenEncoder, images: torch.Tensor, batch_size: int) -> R
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="bf16", show_default=True)
 @click.option("--threads", default=0, show_default=True, help="Threads of the process; 0 = all processors.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="extract --compile; the bare encoder stays eager.")
 def main(
     data: str,
     images: int,
@@ -142,9 +143,12 @@ def main(
     precision: str,
     threads: int,
     device: str,
+    compiled: bool,
 ) -> None:
     source = DataConfig(path=data, limit=images)
-    config = ExtractConfig(encoder=encoder, image_size=image_size, batch_size=batch_size, precision=precision)
+    config = ExtractConfig(
+        encoder=encoder, image_size=image_size, batch_size=batch_size, precision=precision, compile=compiled
+    )
     runtime = RuntimeConfig(executor=executor, threads=threads, device=device)
     use_threads(threads)
     click.echo(machine_facts())

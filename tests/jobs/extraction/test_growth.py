@@ -82,9 +82,9 @@ def test_encode_computes_new_rows_alone(world_copy: Any, world: Any, monkeypatch
     counts: list[int] = []
     inner = EncodeWorker._encode
 
-    def counted(self: Any, features: Any, *rest: Any) -> None:
+    def counted(self: Any, features: Any, *rest: Any) -> Any:
         counts.append(len(features))
-        inner(self, features, *rest)
+        return inner(self, features, *rest)
 
     monkeypatch.setattr(EncodeWorker, "_encode", counted)
 

@@ -14,7 +14,7 @@ import torch
 from fae.encoders.image_encoder import EncoderSpec, build_encoder
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extraction import image_worker as working
-from jobs.extraction.feature_plan import plan_features
+from jobs.extraction.feature_plan import check_compiler, plan_features
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
 from pipeline.stages import ENCODE, EXTRACT, TRAIN_AE
@@ -200,6 +200,7 @@ def test_actors_and_one_process_make_the_same_bytes(folder, extract_from, ray_cl
         ({"norm": "off"}, 'encoder.norm: "affine-free" → "off"'),
         ({"image_size": 48}, "image_size: 32 → 48"),
         ({"precision": "bf16"}, 'precision: "float32" → "bfloat16"'),
+        ({"compile": True}, "compile"),
         ({"seed": 1}, "store.seed: 0 → 1"),
         ({"dtype": "float32"}, "store.arrays"),
         ({"flip": True}, "store.views: 1 → 2"),
@@ -282,3 +283,19 @@ def test_int8_features_train_encode_and_stay_near_the_exact_ones(tiny_recipe, tm
     assert (np.abs(small - exact) <= 0.51 * steps).all()
     sizes = [found[dtype].blobs.num_bytes("data.zarr/features") for dtype in ("float32", "int8")]
     assert sizes[1] < 0.3 * sizes[0]
+
+
+def test_values_beyond_float16_are_refused_when_the_batches_have_arrived():
+    working._check_range(torch.tensor([1.0, float("nan"), 65504.0]), torch.float16)
+    with pytest.raises(ValueError, match=r"float16's range of ±65504; received 70000; store them with"):
+        working._check_range(torch.tensor([1.0, 70000.0, 66000.0]), torch.float16)
+
+
+def test_an_encoder_that_cannot_be_compiled_is_refused_before_anything_is_read(monkeypatch):
+    with pytest.raises(ValueError, match=r"extract\.compile: expected a preset or timm name"):
+        check_compiler(ExtractConfig(encoder="mine:network"), "cpu")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    check_compiler(ExtractConfig(), "cuda")
+    with pytest.raises(ValueError, match=r"extract\.compile: expected a C\+\+ compiler"):
+        check_compiler(ExtractConfig(), "cpu")
