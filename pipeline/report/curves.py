@@ -20,6 +20,26 @@ INK = "#7d8490"
 SPEED = ("rows_per_second", "mfu", "wait_share", "device_share", "host_share")
 OTHERS = {"step", "learning_rate", "skipped_steps", *CLOCK_METRICS}
 MOST_POINTS = 2000
+TRAIN, HELD_OUT, RAW = "training", "held out, averaged weights", "held out, raw weights"
+# By kind of run: a plot's title -> its lines by name.
+MAIN: dict[str, dict[str, dict[str, str]]] = {
+    "autoencoders": {
+        "error of rebuilt features": {
+            TRAIN: "relative_squared_error",
+            HELD_OUT: "averaged_relative_squared_error",
+            RAW: "relative_squared_error_raw",
+        },
+        "gradient norm of the autoencoder": {TRAIN: "gradient_norm"},
+    },
+    "decoders": {
+        "loss of the pixel decoder": {"all terms": "loss", "pixels": "pixel", "perceptual": "perceptual"},
+        "PSNR in dB": {HELD_OUT: "psnr_db", RAW: "psnr_db_raw"},
+    },
+    "generators": {
+        "error of the velocity": {TRAIN: "loss", HELD_OUT: "val_velocity_mse", RAW: "val_velocity_mse_raw"},
+        "gradient norm of the generator": {TRAIN: "gradient_norm"},
+    },
+}
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -39,6 +59,21 @@ def training_curves(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
         plots[name.replace("_", " ")] = curve(
             {label: points for label, points in series.items() if points[0]}, "step", name.replace("_", " ")
         )
+    return plots
+
+
+def main_curves(kind: str, runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
+    """The curves that say how a training of this kind went, with training and held-out rows in one plot."""
+    logs = {label: read_metrics(folder / METRICS_FILE) for label, folder in runs}
+    plots = {}
+    for title, parts in MAIN.get(kind, {}).items():
+        series = {
+            f"{label} {part}".strip() if len(logs) > 1 else part: _points(lines, name)
+            for label, lines in logs.items()
+            for part, name in parts.items()
+        }
+        if shown := {label: points for label, points in series.items() if points[0]}:
+            plots[title] = curve(shown, "step", title)
     return plots
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from pipeline.config import depth_of
-from pipeline.report.subjects import Subject
+from pipeline.report.subjects import Subject, short_name
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
 # Below all others, so that their arrows pass behind no box.
@@ -36,7 +36,7 @@ def lineage_graph(subjects: Sequence[Subject]) -> Markup:
         for parent in node.made_from
         if parent in positions
     ]
-    asked = {subject.title for subject in subjects}
+    asked = {subject.path.name for subject in subjects}
     boxes = [_box(node, _corner(positions[node.name]), node.name in asked) for node in nodes.values()]
     label = "; ".join(
         f"{node.name} ({node.kind})" + (f" from {' and '.join(node.made_from)}" if node.made_from else "")
@@ -89,7 +89,8 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> Markup:
 
 def _box(node: Node, corner: tuple[int, int], asked: bool) -> Markup:
     x, y = corner
-    shown = node.name if len(node.name) <= NAME_LENGTH else f"…{node.name[1 - NAME_LENGTH :]}"
+    name = short_name(Path(node.name))
+    shown = name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
     return Markup(
         '<g class="{}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="6"/>'
         '<text x="{}" y="{}" class="kind">{}</text><text x="{}" y="{}">{}</text></g>'

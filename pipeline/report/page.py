@@ -69,6 +69,11 @@ def film(images: Mapping[str, Markup]) -> Markup:
     return Markup('<div class="film">{}</div>').format(Markup("").join(drawn))
 
 
+def fold(title: str, body: Markup) -> Markup:
+    """What is shown when asked for."""
+    return Markup('<details class="more"><summary>{}</summary>{}</details>').format(title, body)
+
+
 def folded(title: str, text: str) -> Markup:
     """A long text that is shown when asked for."""
     return Markup('<details><summary>{}</summary><pre tabindex="0">{}</pre></details>').format(title, escape(text))

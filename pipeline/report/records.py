@@ -9,9 +9,11 @@ from jobs.runs import RUN_FILE, RunFolder
 from pipeline.artifacts import SAMPLES_FILE as SAMPLES
 from pipeline.artifacts import read_records
 from pipeline.evaluation import EVALUATION_FILE, PROBE_FILE
-from pipeline.report.subjects import Subject
+from pipeline.report.subjects import Subject, short_name
 from stores import Store
 from stores.core import list_manifests
+
+SINGULAR = {"autoencoders": "autoencoder", "decoders": "pixel decoder", "generators": "generator"}
 
 
 def recorded_metrics(root: Path, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
@@ -63,7 +65,7 @@ def _training_rows(run: RunFolder) -> list[dict[str, Any]]:
     rows = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
     if "split" in metrics:
         how += f", on {metrics.get('rows', '')} {metrics['split']} rows"
-    return [_row(run.path.name, name.replace("_", " "), value, how) for name, value in rows if name != "rows"]
+    return [_row(run.path, name.replace("_", " "), value, how) for name, value in rows if name != "rows"]
 
 
 def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
@@ -71,7 +73,7 @@ def _evaluation_rows(folder: Path) -> list[dict[str, Any]]:
     for record in read_records(folder / EVALUATION_FILE):
         for one in record["metrics"]:
             spread = "" if one["low"] is None else f"; 95 %: {one['low']:.4g} to {one['high']:.4g}"
-            rows.append(_row(folder.name, one["metric"], one["value"], f"{one['note']}{spread}; {record['command']}"))
+            rows.append(_row(folder, one["metric"], one["value"], f"{one['note']}{spread}; {record['command']}"))
     return rows
 
 
@@ -85,14 +87,17 @@ def _probe_rows(folder: Path) -> list[dict[str, Any]]:
         for kind, value in (record.get(part) or {}).items():
             for name, number in value.items() if isinstance(value, dict) else [("", value)]:
                 if isinstance(number, int | float):
-                    rows.append(
-                        _row(folder.name, f"{part} {name} of {kind}".replace("  ", " "), number, "fae-pipe probe")
-                    )
+                    rows.append(_row(folder, f"{part} {name} of {kind}".replace("  ", " "), number, "fae-pipe probe"))
     return rows
 
 
-def _row(of: str, name: str, value: float, how: str) -> dict[str, Any]:
-    return {"of": of, "metric": name, "value": value, "how": how}
+def _row(of: Path, name: str, value: float, how: str) -> dict[str, Any]:
+    return {
+        "of": f"{SINGULAR.get(of.parent.name, of.parent.name)} {short_name(of)}",
+        "metric": name,
+        "value": value,
+        "how": how,
+    }
 
 
 def _unique(folders: Any) -> list[Path]:

@@ -1,7 +1,9 @@
 """The report's sections on lineage, metrics, curves and settings; those with images come from galleries."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from markupsafe import Markup
 from jobs.config import RuntimeConfig
 from pipeline.report import curves, records
 from pipeline.report.gallery import Gallery, ReportOptions
+from pipeline.report.image_html import image_tag
 from pipeline.report.lineage_graph import lineage_graph
-from pipeline.report.page import Section, folded, page_table, plots, wide
-from pipeline.report.subjects import Subject
+from pipeline.report.lineage_image import lineage_image
+from pipeline.report.overview import overview
+from pipeline.report.page import Section, fold, folded, page_table, plots, wide
+from pipeline.report.subjects import Subject, short_name
 from stores import Store, explain_difference
 from stores.care import StatsConfig, compute_stats, read_stats
 
@@ -34,11 +39,25 @@ class Sections:
 
     def all(self) -> list[Section]:
         """The sections that have something to show, in the page's order; texts of plots come with `embed`."""
-        made: list[Section] = [self._lineage(), self._merit(), *self._curves(), *self._latents()]
+        made = [self._named(subject, section) for subject in self.subjects for section in self._first(subject)]
+        made += [self._lineage(), self._merit(), *self._curves(), *self._latents()]
         for subject in self.subjects:
             gallery = Gallery(self.root, subject, self.options, self.device, self.runtime, self.say)
             made += [self._named(subject, section) for section in gallery.sections()]
         return [*made, *self._comparison(), self._settings()]
+
+    def _first(self, subject: Subject) -> list[Section]:
+        """What a reader sees first, and the way of some images through all models."""
+        found = [Section("Overview", overview(self.root, subject))]
+        if self.options.sampling and (image := lineage_image(self.root, subject, self.device)) is not None:
+            note = (
+                "Held-out images on their way: the frozen encoder's features and the latents, each token a square in "
+                "the colors of the three strongest principal components (equal colors = tokens that the model takes "
+                "for alike); what the decoder rebuilds of the latents; and samples of the same classes."
+            )
+            text = "columns of images: original, features, latent, rebuilt, generated"
+            found.append(Section("From image to latent and back", image_tag(image, text, "first"), note))
+        return found
 
     def _named(self, subject: Subject, section: Section) -> Section:
         several = len(self.subjects) > 1
@@ -64,9 +83,13 @@ class Sections:
                 kinds.setdefault(run.record.kind, {})[run.path.name] = run.path
         made = []
         for kind, runs in kinds.items():
-            found = {f"{kind} {name}": plot for name, plot in curves.training_curves(list(runs.items())).items()}
+            labeled = [(short_name(path), path) for path in runs.values()]
+            main = {f"{kind}: {name}": plot for name, plot in curves.main_curves(kind, labeled).items()}
+            found = {f"{kind} {name}": plot for name, plot in curves.training_curves(labeled).items()}
             if found:
-                made.append(self._plotted(f"Training of {kind}", found, "Drag to move, wheel or box to zoom."))
+                self.drawn |= main | found
+                body = _marks(main) + (fold("All curves", _marks(found)) if main else _marks(found))
+                made.append(Section(f"Training of {kind}", body, "Drag to move, wheel or box to zoom."))
         return made
 
     def _latents(self) -> list[Section]:
@@ -87,7 +110,7 @@ class Sections:
     def _plotted(self, title: str, found: dict[str, Any], note: str) -> Section:
         """A section whose plots are put in when the page is made; their names stand in for them until then."""
         self.drawn |= found
-        return Section(title, Markup("").join(Markup("<!--plot {}-->").format(name) for name in found), note)
+        return Section(title, _marks(found), note)
 
     def _comparison(self) -> list[Section]:
         if len(self.subjects) < 2:
@@ -107,10 +130,18 @@ class Sections:
         return Section("Settings", folds, "The resolved settings of each run and the ingredients of each store.")
 
 
+def _marks(names: Iterable[str]) -> Markup:
+    """Marks that plots take the place of once the page is made."""
+    return Markup("").join(Markup("<!--plot {}-->").format(name) for name in names)
+
+
 def with_plots(sections: Sequence[Section], elements: dict[str, Markup]) -> list[Section]:
     """The sections with their plots in place of the names."""
     made = []
     for section in sections:
-        own = {name: element for name, element in elements.items() if f"<!--plot {name}-->" in section.body}
-        made.append(Section(section.title, plots(own), section.note) if own else section)
+        body = str(section.body)
+        for marks in re.findall(r"(?:<!--plot [^>]*-->)+", body):
+            own = {name: elements[unescape(name)] for name in re.findall(r"<!--plot ([^>]*)-->", marks)}
+            body = body.replace(marks, str(plots({unescape(name): element for name, element in own.items()})), 1)
+        made.append(replace(section, body=Markup(body)))
     return made

@@ -9,6 +9,15 @@ from jobs.sampling import takes_text, text_of
 from pipeline.artifacts import ArtifactError, autoencoder_of, decoder_for, latents_of, resolve
 from stores import Store, StoreError, open_store
 
+FINGERPRINT_CHARACTERS, SHOWN_CHARACTERS = 12, 6
+
+
+def short_name(path: Path) -> str:
+    """`mine · 012345` of a folder called mine-0123456789ab."""
+    name, _, digest = path.name.rpartition("-")
+    fits = name and len(digest) == FINGERPRINT_CHARACTERS
+    return f"{name} · {digest[:SHOWN_CHARACTERS]}" if fits else path.name
+
 
 @dataclass
 class Subject:
@@ -27,8 +36,8 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """What it is called on the page."""
-        return self.path.name
+        """What it is called on the page: its name, then the beginning of its fingerprint."""
+        return short_name(self.path)
 
     @property
     def runs(self) -> list[RunFolder]:

@@ -14,8 +14,9 @@ from PIL import Image
 from jobs.sampling.report_images import nearest_images
 from pipeline.cli import main
 from pipeline.report import image_html, records
-from pipeline.report.curves import channel_curves, training_curves
+from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, main_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
+from pipeline.report.overview import real_rows
 from pipeline.report.page import Section, page_table, render_page
 from pipeline.report.subjects import open_subject
 
@@ -45,6 +46,7 @@ def page(world, tmp_path_factory):
 def test_every_section_is_there(page):
     file, record = page
     assert [title.split(" of ")[0] for title in record["sections"]] == [
+        "Overview", "From image to latent and back",
         "Lineage", "Metrics", "Training", "Training", "Training", "Latents", "Reconstructions",
         "Samples along the training", "Samples", "Guidance and steps", "Nearest training images", "Settings",
     ]  # fmt: skip
@@ -159,6 +161,34 @@ def test_curves_are_those_of_the_metrics(world):
     assert {"rows per second", "wait share", "gradient norm"} <= plots.keys()
     drawn = channel_curves({"channels": 2, "std": [1.0, 2.0], "mean": [0.0, 0.5], "spectrum": [2.0, 0.0]})
     assert drawn["spectrum of the covariance over channels"].renderers[0].data_source.data["y"] == [2.0, 1e-12]
+
+
+def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(page):
+    text = page[0].read_text()
+    first = text[text.index('id="overview"') : text.index('id="from-image-to-latent-and-back"')]
+    assert 'alt="a row of real images above rows of generated ones"' in first
+    assert "psnr db" in first
+    assert "↑ higher" in first
+    assert "↓ lower" in first
+    assert "What next" in first
+    assert "training and" in first
+    assert "held-out images" in first
+
+
+def test_main_curves_show_training_and_held_out_rows_together_and_the_rest_is_folded(page, world):
+    run = world.made.models.generator
+    plot = main_curves("generators", [("tiny", run.path)])["error of the velocity"]
+    assert [line.name for line in plot.renderers][:2] == [TRAIN, HELD_OUT]
+    assert page[0].read_text().count("<summary>All curves</summary>") == 3
+
+
+def test_a_real_image_is_found_for_every_label_held_out_ones_first(world):
+    features = world.made.features
+    labels = features.labels[features.rows("val")][:3].tolist()
+    rows = real_rows(features, [*labels, -1])
+    assert features.labels[rows[:3]].tolist() == labels
+    assert len(set(rows.tolist())) == 4
+    assert set(rows[:3].tolist()) <= set(features.rows("val").tolist())
 
 
 def test_metrics_say_how_they_were_made(world):

@@ -1,0 +1,170 @@
+"""The report's first screen: samples beside real images, headline metrics with their meaning, facts, and what next."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from fae.grids import labeled_grid
+from jobs.runs import METRICS_FILE, RunFolder, read_metrics
+from pipeline.artifacts import SAMPLES_FILE, SampleFolder, class_label, labels_of
+from pipeline.console import format_seconds
+from pipeline.report import records
+from pipeline.report.image_html import image_tag
+from pipeline.report.page import page_table
+from pipeline.report.subjects import Subject
+from stores import Store
+
+COLUMNS, SAMPLE_ROWS = 8, 2
+BETTER = {-1: "↓ lower", 1: "↑ higher"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A metric that belongs on the first screen: how its name begins, which way is better, and what it says."""
+
+    name: str
+    better: int
+    meaning: str
+
+
+HEADLINES = (
+    Headline("relative_squared_error", -1, "error of rebuilt features; 1 = no better than their mean, good below 0.3"),
+    Headline("psnr_db", 1, "likeness of rebuilt held-out images in dB; good above 20"),
+    Headline("seam_ratio", -1, "steps across the borders of patches against within; 1 = no seams"),
+    Headline("val_velocity_mse", -1, "the generator's error on held-out rows; rising while the loss falls = too long"),
+    Headline("bits_per_dim", -1, "likelihood of latents; a normal distribution has 2.047"),
+    Headline("FD", -1, "distance of samples from real images; compare with the same number of samples alone"),
+    Headline("FID", -1, "distance of samples from real images by InceptionV3"),
+    Headline("precision", 1, "share of samples that look like real images"),
+    Headline("recall", 1, "share of real images that samples come near to: variety"),
+)
+
+
+def overview(root: Path, subject: Subject) -> Markup:
+    """The grid, the headline metrics, the facts and what to do next; each where there is something to show."""
+    grid = sample_tag(root, subject)
+    parts = [grid] if grid is not None else []
+    if rows := headline_rows(root, subject):
+        parts.append(page_table(rows))
+    parts += [_facts(subject), _next_steps(subject)]
+    return Markup('<div class="overview">{}</div>').format(Markup("").join(parts))
+
+
+def sample_tag(root: Path, subject: Subject) -> Markup | None:
+    """A row of real images above rows of samples of the same classes; None where either is missing."""
+    features, folder = subject.features, newest_samples(root, subject)
+    if features is None or folder is None or "pixels" not in features.arrays:
+        return None
+    record = folder.record()
+    images, _ = folder.read()
+    entries, names = record["images"][: COLUMNS * SAMPLE_ROWS], record.get("class_names")
+    shown = images[: len(entries)]
+    columns = min(COLUMNS, len(entries))
+    wanted = [entry["label"] for entry in entries[:columns]]
+    rows = real_rows(features, wanted)
+    real = features.read("pixels", rows, view=0)
+    if real.shape[1:] != shown.shape[1:]:
+        return None
+    labels = [_row_label(features, int(row), names) for row in rows] + labels_of(entries, names)
+    sample_rows = -(-len(entries) // columns)
+    grid = labeled_grid(
+        np.concatenate([real, shown]), columns, labels, row_names=["real", *["generated"] * sample_rows]
+    )
+    return image_tag(grid, "a row of real images above rows of generated ones", "first")
+
+
+def newest_samples(root: Path, subject: Subject) -> SampleFolder | None:
+    """The newest folder of samples of the subject's generator."""
+    folders = [path for path in records.sample_folders(root, subject) if (path / SAMPLES_FILE).is_file()]
+    folders = [path for path in folders if (path / "images").is_dir()]
+    newest = max(folders, key=lambda path: (path / SAMPLES_FILE).stat().st_mtime, default=None)
+    return None if newest is None else SampleFolder.open(newest)
+
+
+def real_rows(features: Store, labels: Sequence[int]) -> np.ndarray:
+    """A row for each label, held-out ones first, none of them twice while there are others; any row for no label."""
+    order = np.concatenate([features.rows("val"), features.rows("train")])
+    of_row, found = features.labels[order], []
+    for label in labels:
+        fits = [int(row) for row in (order[of_row == label] if label >= 0 else order)]
+        found.append(next((row for row in fits if row not in found), fits[0] if fits else int(order[0])))
+    return np.array(found)
+
+
+def headline_rows(root: Path, subject: Subject) -> list[dict[str, Any]]:
+    """Name, value, which way is better, meaning: the first metric of each headline."""
+    known = records.recorded_metrics(root, [subject])
+    rows = []
+    for headline in HEADLINES:
+        plain = headline.name.replace("_", " ")
+        found = next((row for row in known if row["metric"] == plain or row["metric"].startswith(f"{plain} on ")), None)
+        found = found or next((row for row in known if _begins(row["metric"], plain)), None)
+        if found is not None:
+            better = BETTER[headline.better]
+            rows.append({"metric": found["metric"], "value": found["value"], "better": better, "": headline.meaning})
+    return rows
+
+
+def training_seconds(run: RunFolder) -> float:
+    """What the steps of a training took, by its logged speed; 0 where none was logged."""
+    batch, before, seconds = run.record.config.get("batch_size") or 0, 0, 0.0
+    for line in read_metrics(run.path / METRICS_FILE):
+        if line.get("rows_per_second", 0) > 0 and line["step"] > before:
+            seconds += (line["step"] - before) * batch / line["rows_per_second"]
+            before = int(line["step"])
+    return seconds
+
+
+def _begins(metric: str, name: str) -> bool:
+    return metric.startswith(f"{name}-") or metric.startswith(f"{name} ")
+
+
+def _row_label(features: Store, row: int, names: Sequence[str] | None) -> str:
+    captions = features.index["caption"][row].as_py()
+    return captions[0] if captions else class_label(int(features.labels[row]), names)
+
+
+def _facts(subject: Subject) -> Markup:
+    return _list("dl", (Markup("<dt>{}</dt><dd>{}</dd>").format(name, text) for name, text in _fact_pairs(subject)))
+
+
+def _fact_pairs(subject: Subject) -> Iterable[tuple[str, str]]:
+    if (features := subject.features) is not None:
+        data = features.attributes.get("data") or {}
+        classes = sum(1 for one in data.get("classes", ()) if one["images"])
+        counts = f"{len(features.rows('train')):,} training and {len(features.rows('val')):,} held-out images"
+        of_classes = f", {classes} classes" if classes else ""
+        yield "data", f"{Path(str(data.get('path', features.name))).name}: {counts}{of_classes}"
+        encoder = features.manifest.ingredients.get("encoder", {})
+        yield "encoder", f"{encoder.get('name', 'unknown')}"
+        if device := features.attributes.get("device"):
+            yield "device", str(device)
+    times = [(records.SINGULAR[run.record.kind], training_seconds(run)) for run in subject.runs if run.complete]
+    if any(seconds for _, seconds in times):
+        yield "training", ", ".join(f"{kind} {format_seconds(seconds)}" for kind, seconds in times if seconds)
+    if subject.kind == "generators":
+        yield "command", f"fae-pipe sample --name {subject.name} --num 40"
+
+
+def _next_steps(subject: Subject) -> Markup:
+    """What to do with it now, as commands."""
+    name = subject.name
+    if subject.kind != "generators":
+        return Markup("")
+    steps = [
+        (f"fae-pipe sample --name {name} --num 1000 --guidance-scale 2", "more samples, at another guidance"),
+        (f"fae-pipe train-gen --name {name} --steps N", "longer: a finished run goes on where its schedule allows it"),
+        (f"fae-pipe eval generators/{subject.path.name} --reference IMAGES", "FD, precision and recall beside images"),
+        (f"fae-pipe export --name {name} --out exported", "a diffusers pipeline with a model card"),
+    ]
+    items = (Markup("<li><code>{}</code> {}</li>").format(command, what) for command, what in steps)
+    return Markup("<h3>What next</h3>") + _list("ul", items)
+
+
+def _list(tag: str, items: Iterable[Markup]) -> Markup:
+    inner = Markup("").join(items)
+    return Markup("<{}>{}</{}>").format(Markup(tag), inner, Markup(tag)) if inner else Markup("")
