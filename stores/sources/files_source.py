@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -81,7 +84,8 @@ class FilesSource(Source):
         cache = self._listing_cache()
         listing = cache.load() if cache else None
         if listing is None:
-            listing = self._list(progress)
+            with _without_collection():
+                listing = self._list(progress)
             if cache:
                 cache.save(listing)
         return listing
@@ -152,6 +156,8 @@ class FilesSource(Source):
     def _list_archives(self, progress: Progress | None) -> list[tuple[str, Contents]]:
         """The contents of every archive, several at a time."""
         done: list[tuple[str, Contents]] = []
+        if progress is not None and self.archives:
+            progress(0, len(self.archives))
         with ThreadPoolExecutor(LISTING_THREADS, thread_name_prefix="list") as pool:
             for source, contents in zip(self.archives, pool.map(self._contents, self.archives), strict=True):
                 done.append((source, contents))
@@ -182,6 +188,18 @@ class FilesSource(Source):
         if file.source == file.path and not file.archive:
             return below_root(self.root, file.source, self.options.follow_links).open("rb")
         return io.BytesIO(self._read_tree(file, most))
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No search for circular garbage while millions of small objects are made that all stay: a tenth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _members(source: str, stem: str, contents: Contents) -> list[TreeFile]:

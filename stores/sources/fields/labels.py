@@ -18,6 +18,7 @@ MAX_LABEL = 2**31 - 1  # labels are stored as int32
 NO_VALUE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>", "?", "nil"))
 # Keys that hold the text where a caption is an object (Karpathy's "sentences").
 TEXT_KEYS = ("raw", "caption", "text", "sentence", "value")
+NOT_A_CAPTION = re.compile(r"[\x00\ud800-\udfff]")
 # Of labels of two kinds, the rarer one is a mistake in some rows when no more than this share has it.
 ODD_SHARE = 0.1
 
@@ -48,6 +49,8 @@ def _checked(value: int | None, where: str) -> int | None:
 
 
 def _parse_text(text: str, where: str) -> RawLabel:
+    if text.isdecimal() and text.isascii():  # nearly all, and there may be millions
+        return text
     if text.lower() in NO_VALUE or re.fullmatch(r"-[0-9]+(\.0*)?", text):
         return None
     if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
@@ -100,7 +103,7 @@ def _caption_text(text: object, where: str) -> str | None:
         return None
     if not isinstance(text, str):
         raise SourceError(f"{where}: expected a caption or a list of captions; received {text!r}")
-    if re.search(r"[\x00\ud800-\udfff]", text):
+    if NOT_A_CAPTION.search(text):
         raise SourceError(f"{where}: expected a caption in UTF-8; received {text[:200]!r}")
     if len(text) > MAX_CAPTION_CHARACTERS:
         raise SourceError(f"{where}: expected at most {MAX_CAPTION_CHARACTERS} characters; received {len(text)}")

@@ -55,7 +55,8 @@ class DatasetJson(_JsonLayout):
     @cached_property
     def _without_labels(self) -> list[str]:
         """Files that say that there are no labels."""
-        found = [name for name in self.tree.files if posixpath.basename(name).lower() == "dataset.json"]
+        jsons = (name for name in self.tree.files if name.endswith((".json", ".JSON")))
+        found = [name for name in jsons if posixpath.basename(name).lower() == "dataset.json"]
         return [name for name in found if b'"labels":null' in self._head(name).replace(b" ", b"").replace(b"\n", b"")]
 
 

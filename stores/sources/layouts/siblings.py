@@ -34,9 +34,13 @@ class SiblingFiles:
 
     def __init__(self, files: Iterable[str], images: list[str], in_archives: bool) -> None:
         self.by_stem: dict[str, dict[str, str]] = {}
-        stems = {stem_and_suffix(name)[0] for name in images}
+        stem_of = {name: stem_and_suffix(name)[0] for name in images}
+        stems = set(stem_of.values())
         keys = {key_of(name) for name in images} if in_archives else set()
         for name in files:
+            # Most files are images, and there may be millions.
+            if name[name.rfind(".") + 1 :].lower() not in SUFFIXES:
+                continue
             stem, suffix = stem_and_suffix(name)
             if suffix not in SUFFIXES:
                 continue
@@ -44,17 +48,18 @@ class SiblingFiles:
                 stem = key_of(name)
             if stem in keys or stem in stems:
                 self.by_stem.setdefault(stem, {}).setdefault(_kind(name, suffix), name)
-        self.fields = _second_images(images) if in_archives and self.by_stem else set[str]()
-        self._texts = {name: texts for name in images if (texts := self._of(name, in_archives))}
+        several = in_archives and len(keys) < len(images)
+        self.fields = _second_images(images) if several and self.by_stem else set[str]()
+        self._texts = {name: texts for name, stem in stem_of.items() if (texts := self._of(name, stem, in_archives))}
 
     def of(self, image: str) -> list[str]:
         """The texts beside an image; of two of one kind the one with its whole name counts."""
         return self._texts.get(image, [])
 
-    def _of(self, image: str, in_archives: bool) -> list[str]:
-        found = self.by_stem.get(stem_and_suffix(image)[0], {})
-        if in_archives:
-            found = self.by_stem.get(key_of(image), {}) | found
+    def _of(self, image: str, stem: str, in_archives: bool) -> list[str]:
+        found = self.by_stem.get(stem, {})
+        if in_archives and (key := key_of(image)) != stem:
+            found = self.by_stem.get(key, {}) | found
         return [found[kind] for kind in sorted(found)]
 
 

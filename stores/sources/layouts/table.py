@@ -34,6 +34,8 @@ class TableLayout(Layout):
     description = "a table with a row (or several) for each image"
 
     def recognize(self) -> int:
+        if not self.readings:
+            return 0
         named = {name for reading in self.readings for name in reading.found}
         counted = [name for name in self.tree.images if name in named or self.split_of(name) != TEST]
         return len(named) if self.options.labels or len(named) > MOST * len(counted) else 0

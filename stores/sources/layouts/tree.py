@@ -119,12 +119,14 @@ class FileTree:
         Raises:
             SourceError: it is too large, unreadable, or not UTF-8.
         """
-        file, where = self.files[name], f"{self.where}, {name}"
+        file = self.files[name]
         if file.num_bytes > MAX_TEXT_BYTES:
+            where = f"{self.where}, {name}"
             raise SourceError(f"{where}: expected at most {MAX_TEXT_BYTES} bytes of text; received {file.num_bytes}")
         try:
             return self.read(file, MAX_TEXT_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as error:
+            where = f"{self.where}, {name}"
             raise SourceError(f"{where}: expected UTF-8; received other bytes ({error.reason})") from error
 
     def open(self, name: str) -> IO[bytes]:

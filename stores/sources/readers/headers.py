@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 BLOCK = 512
-ZEROS = bytes(BLOCK)
 SPACES = sum(b" " * 8)
 # Records that say nothing of a member's name, size or kind.
 IDLE_RECORDS = frozenset((b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"))
@@ -39,10 +40,10 @@ def plain_headers(descriptor: int, start: int, size: int) -> Iterator[Header]:
     """
     position, name, blocks = 0, None, _HeaderBlocks(descriptor, start, size)
     while position != size:
-        block = blocks.at(position)
-        if block == ZEROS:
+        block, byte_sum = blocks.at(position)
+        if byte_sum == 0:
             return
-        num_bytes, kind = _checked(block), block[156:157]
+        num_bytes, kind = _checked(block, byte_sum), block[156:157]
         body, position = position + BLOCK, position + BLOCK + (num_bytes + BLOCK - 1) // BLOCK * BLOCK
         if body + num_bytes > size:
             raise UnusualTar
@@ -73,7 +74,7 @@ def next_header(descriptor: int, start: int, position: int, size: int) -> int | 
 
 def _is_header(block: bytes) -> bool:
     try:
-        _checked(block)
+        _checked(block, sum(block))
     except UnusualTar:
         return False
     return True
@@ -85,27 +86,33 @@ class _HeaderBlocks:
     def __init__(self, descriptor: int, start: int, size: int) -> None:
         self._descriptor, self._start, self._size = descriptor, start, size
         self._first, self._data, self._ahead = 0, b"", MIN_READ_BYTES
+        self._byte_sums: list[int] = []
 
-    def at(self, position: int) -> bytes:
-        """The block that begins there."""
+    def at(self, position: int) -> tuple[bytes, int]:
+        """The block that begins there, and the sum of its bytes."""
         offset = position - self._first
         if not 0 <= offset <= len(self._data) - BLOCK:
-            inside = offset < len(self._data) + self._ahead
-            self._ahead = min(2 * self._ahead, MAX_READ_BYTES) if inside else MIN_READ_BYTES
-            self._first, offset = position, 0
-            self._data = os.pread(self._descriptor, min(self._ahead, self._size - position), self._start + position)
-        block = self._data[offset : offset + BLOCK]
-        if len(block) < BLOCK:
+            self._read(position, near=offset < len(self._data) + self._ahead)
+            offset = 0
+        return self._data[offset : offset + BLOCK], self._byte_sums[offset // BLOCK]
+
+    def _read(self, position: int, near: bool) -> None:
+        self._ahead = min(2 * self._ahead, MAX_READ_BYTES) if near else MIN_READ_BYTES
+        data = os.pread(self._descriptor, min(self._ahead, self._size - position), self._start + position)
+        if len(data) < BLOCK:
             raise UnusualTar
-        return block
+        # All sums at once: one by one they took a fifth of the time of a listing.
+        whole = np.frombuffer(data, np.uint8, len(data) // BLOCK * BLOCK).reshape(-1, BLOCK)
+        self._byte_sums = whole.sum(axis=1, dtype=np.int64).tolist()
+        self._first, self._data = position, data
 
 
-def _checked(block: bytes) -> int:
+def _checked(block: bytes, byte_sum: int) -> int:
     """The size that a header gives, once its checksum is right."""
     if block[257:262] != b"ustar":
         raise UnusualTar
     # The checksum counts its own field as spaces.
-    if _octal(block[148:156]) != sum(block) - sum(block[148:156]) + SPACES:
+    if _octal(block[148:156]) != byte_sum - sum(block[148:156]) + SPACES:
         raise UnusualTar
     return _octal(block[124:136])
 

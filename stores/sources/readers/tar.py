@@ -48,13 +48,17 @@ class TarReader:
         Raises:
             SourceError: fewer bytes are there, or more than `most` are asked for.
         """
-        where = f"{self._root}/{source}, byte {offset}"
         if offset < 0 or not 0 <= num_bytes <= most:
+            where = self._where(source, offset)
             raise SourceError(f"{where}: expected an offset ≥ 0 and a size up to {most}; received {num_bytes}")
         try:
-            return check_size(pread(self._open.get(source).number, num_bytes, offset), num_bytes, where)
+            data = pread(self._open.get(source).number, num_bytes, offset)
         except OSError as error:
-            raise read_error(where, error) from error
+            raise read_error(self._where(source, offset), error) from error
+        return data if len(data) == num_bytes else check_size(data, num_bytes, self._where(source, offset))
+
+    def _where(self, source: str, offset: int) -> str:
+        return f"{self._root}/{source}, byte {offset}"
 
     def _plain_tar(self, source: str) -> Path:
         path = below_root(self._root, source, self._follow_links)

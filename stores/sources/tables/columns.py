@@ -124,4 +124,7 @@ def lower_keys(record: Mapping[str, object]) -> dict[str, object]:
 
 def first_value(record: Mapping[str, object], names: Sequence[str]) -> object:
     """The value of the first of these plain names that the record has and that is not empty, else None."""
-    return next((record[name] for name in names if record.get(name) not in (None, "")), None)
+    for name in names:
+        if name in record and record[name] not in (None, ""):
+            return record[name]
+    return None
