@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MAX_SKIPS ?=
 PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 
-.PHONY: venv demo test test-fast test-slow test-interop test-pythons coverage bench docs lint clean
+.PHONY: venv demo test test-fast test-slow test-gpu test-interop test-pythons coverage bench docs lint clean
 
 venv: $(INSTALLED)
 
@@ -33,6 +33,10 @@ test-fast: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(PYTEST)
+
+# On a machine with a GPU; elsewhere `--device cpu --tiny` shows that they run.
+test-gpu: $(INSTALLED)
+	$(PYTEST) tests/gpu
 
 # Each tool that reads stores as they are; prints what reads what. Installs the extra interop, 100 MB.
 test-interop: $(INSTALLED)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from processes import ProcessServer
 
-pytest_plugins = ["pytester", "skip_limit", "fast_tier", "savings", "interop_table"]
+pytest_plugins = ["pytester", "skip_limit", "fast_tier", "savings", "interop_table", "gpu_tests"]
 
 # Set before torch or Ray start: the tests share two processors, and Ray must not report home.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -5,14 +5,16 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from jobs.runs.run_record import METRICS_FILE
 from jobs.runs.training_speed import Interval, TrainingSpeed
 from stores.backends import replace_file
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 COUNT = "steps in the means"
 TAIL_BYTES = 1 << 16  # more than a line
@@ -28,10 +30,10 @@ class MetricsLog:
     def __init__(self, folder: Path, step: int, speed: TrainingSpeed, writes: bool = True) -> None:
         """`writes`: false on all ranks but one, which then only keep the sums."""
         self.file = folder / METRICS_FILE
-        self.board = None
+        self.board: SummaryWriter | None = None
         if writes:
             _drop_after(self.file, step)
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+            self.board = _board(folder / "tensorboard", step + 1)
         self.speed = speed
         self.loss: float | None = None  # of the newest line
         self.metrics: dict[str, float] = {}
@@ -125,6 +127,12 @@ class MetricsLog:
     ) -> None:
         if self.board is not None:
             self.board.close()
+
+
+def _board(folder: Path, first: int) -> "SummaryWriter":
+    from torch.utils.tensorboard import SummaryWriter  # a second of imports, which only a training pays
+
+    return SummaryWriter(str(folder), purge_step=first)
 
 
 def _measured(metrics: dict[str, Any]) -> dict[str, float]:
