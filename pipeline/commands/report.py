@@ -45,6 +45,13 @@ class Numbers(Converter):
     help="The page.",
 )
 @option(
+    "Outputs",
+    "--lineage-image",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the first one's way from image to latent and back, and samples, as a PNG too.",
+)
+@option(
     "What",
     "--sampling/--no-sampling",
     default=True,
@@ -76,6 +83,7 @@ def report_command(
     settings: Settings,
     locations: tuple[str, ...],
     out: Path,
+    lineage_image: Path | None,
     sampling: bool,
     scales: tuple[float, ...],
     grid_steps: tuple[int, ...],
@@ -91,10 +99,17 @@ def report_command(
     from pipeline.artifacts import find_location
 
     found = [str(find_location(settings.root, text, REPORTED, complete=True, first=True)) for text in locations]
-    from pipeline.report import ReportOptions, write_report  # loads torch: only once all of them are there
+    from pipeline.report import (  # loads torch: only once all of them are there
+        ReportOptions,
+        write_lineage_image,
+        write_report,
+    )
 
     options = ReportOptions(images=images, scales=scales, steps=grid_steps, sampling=sampling)
     output = settings.output
     record = write_report(settings.root, found, out, options, settings.recipe.runtime, output.say)
     output.say(f"report: {out} ({record['num_bytes'] / 1e6:.1f} MB, {record['seconds']:.1f} s)", "bold")
+    if lineage_image is not None:
+        record["lineage_image"] = write_lineage_image(settings.root, found[0], lineage_image, settings.recipe.runtime)
+        output.say(f"lineage image: {lineage_image}", "bold")
     output.result(record)

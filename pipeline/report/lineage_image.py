@@ -1,4 +1,4 @@
-"""The way of an image through the pipeline as one picture: original, features, latent, rebuilt, and generated ones."""
+"""The way of an image through the pipeline in one image: original, features, latent, rebuilt, and generated ones."""
 
 from collections.abc import Sequence
 from pathlib import Path

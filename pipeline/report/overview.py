@@ -61,20 +61,27 @@ def sample_tag(root: Path, subject: Subject) -> Markup | None:
         return None
     record = folder.record()
     images, _ = folder.read()
-    entries, names = record["images"][: COLUMNS * SAMPLE_ROWS], record.get("class_names")
-    shown = images[: len(entries)]
-    columns = min(COLUMNS, len(entries))
-    wanted = [entry["label"] for entry in entries[:columns]]
-    rows = real_rows(features, wanted)
+    chosen, columns = by_column([entry["label"] for entry in record["images"]])
+    entries, names = [record["images"][at] for at in chosen], record.get("class_names")
+    shown = images[chosen]
+    rows = real_rows(features, [entry["label"] for entry in entries[:columns]])
     real = features.read("pixels", rows, view=0)
     if real.shape[1:] != shown.shape[1:]:
         return None
     labels = [_row_label(features, int(row), names) for row in rows] + labels_of(entries, names)
-    sample_rows = -(-len(entries) // columns)
-    grid = labeled_grid(
-        np.concatenate([real, shown]), columns, labels, row_names=["real", *["generated"] * sample_rows]
-    )
+    row_names = ["real", *["generated"] * -(-len(entries) // columns)]
+    grid = labeled_grid(np.concatenate([real, shown]), columns, labels, row_names=row_names)
     return image_tag(grid, "a row of real images above rows of generated ones", "first")
+
+
+def by_column(labels: Sequence[int]) -> tuple[list[int], int]:
+    """Numbers of the samples that are shown, row by row, and the columns; each of several classes has its own."""
+    classes = list(dict.fromkeys(labels))[:COLUMNS]
+    if len(classes) == 1:  # captions, no condition, or one class
+        return list(range(min(len(labels), COLUMNS * SAMPLE_ROWS))), min(len(labels), COLUMNS)
+    of_class = [[at for at, label in enumerate(labels) if label == one] for one in classes]
+    rows = min(SAMPLE_ROWS, *map(len, of_class))
+    return [found[row] for row in range(rows) for found in of_class], len(classes)
 
 
 def newest_samples(root: Path, subject: Subject) -> SampleFolder | None:
@@ -158,7 +165,7 @@ def _next_steps(subject: Subject) -> Markup:
     steps = [
         (f"fae-pipe sample --name {name} --num 1000 --guidance-scale 2", "more samples, at another guidance"),
         (f"fae-pipe train-gen --name {name} --steps N", "longer: a finished run goes on where its schedule allows it"),
-        (f"fae-pipe eval generators/{subject.path.name} --reference IMAGES", "FD, precision and recall beside images"),
+        (f"fae-pipe eval {name} --reference IMAGES", "FD, precision and recall beside images"),
         (f"fae-pipe export --name {name} --out exported", "a diffusers pipeline with a model card"),
     ]
     items = (Markup("<li><code>{}</code> {}</li>").format(command, what) for command, what in steps)

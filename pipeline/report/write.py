@@ -7,14 +7,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fae.images import save_png
 from jobs.config import RuntimeConfig
 from jobs.executors import pick_device, use_threads
 from pipeline.report import curves
 from pipeline.report.gallery import ReportOptions
+from pipeline.report.lineage_image import lineage_image
 from pipeline.report.page import render_page
 from pipeline.report.sections import Sections, with_plots
 from pipeline.report.subjects import open_subject
 from stores.backends import make_folder, replace_file
+
+
+def write_lineage_image(root: Path, location: str, file: Path, runtime: RuntimeConfig) -> Path:
+    """The way of some held-out images through the models of a run, and samples, as one PNG (see `lineage_image`).
+
+    Raises:
+        RunError, StoreError: There is no run or store.
+        ValueError: A store or model that the image needs is missing.
+    """
+    use_threads(runtime.threads)
+    subject = open_subject(root, location)
+    image = lineage_image(root, subject, pick_device(runtime.device))
+    if image is None:
+        raise ValueError(
+            f"{subject.title}: expected features with images, latents of the same rows and a finished pixel decoder; "
+            f"received {', '.join(subject.missing) or 'a run without one of them'}; name a generator of these"
+        )
+    return save_png(image, file)
 
 
 def write_report(

@@ -16,7 +16,7 @@ from pipeline.cli import main
 from pipeline.report import image_html, records
 from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, main_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
-from pipeline.report.overview import real_rows
+from pipeline.report.overview import by_column, real_rows
 from pipeline.report.page import Section, page_table, render_page
 from pipeline.report.subjects import open_subject
 
@@ -35,6 +35,8 @@ def page(world, tmp_path_factory):
         str(world.root),
         "-o",
         str(file),
+        "--lineage-image",
+        str(file.with_name("way.png")),
         *QUICK,
         "--json",
     ]
@@ -51,6 +53,13 @@ def test_every_section_is_there(page):
         "Samples along the training", "Samples", "Guidance and steps", "Nearest training images", "Settings",
     ]  # fmt: skip
     assert record["num_bytes"] == file.stat().st_size < 10e6
+
+
+def test_the_picture_shows_images_on_their_way(page, world):
+    with Image.open(page[1]["lineage_image"]) as image:
+        side, classes = 2 * 32, len(set(world.made.features.labels.tolist()))
+        assert image.width > min(6, classes) * side
+        assert image.height > 5 * side
 
 
 def test_nothing_is_loaded_from_anywhere(page):
@@ -173,6 +182,20 @@ def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(p
     assert "What next" in first
     assert "training and" in first
     assert "held-out images" in first
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 1, 2, 0, 1, 2, 0], ([0, 1, 2, 3, 4, 5], 3)),
+        ([0, 1, 0], ([0, 1], 2)),
+        (list(range(10)) * 2, ([*range(8), *range(10, 18)], 8)),
+        ([-1] * 20, (list(range(16)), 8)),
+        ([4] * 3, ([0, 1, 2], 3)),
+    ],
+)
+def test_each_class_of_the_samples_has_a_column(labels, expected):
+    assert by_column(labels) == expected
 
 
 def test_main_curves_show_training_and_held_out_rows_together_and_the_rest_is_folded(page, world):
