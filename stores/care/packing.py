@@ -1,269 +1,234 @@
-"""Archive copies: the same Zarr arrays with a compressor, no longer a store to train on, and the way back."""
+"""Archive copies: the same Zarr arrays with a compressor, no longer a store to train on; rounded when asked for."""
 
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stores.backends import (
-    ByteStore,
-    LocalByteStore,
-    Location,
-    fsync_directory,
-    inside,
-    open_bytestore,
-    temporary_beside,
-)
-from stores.care.verify_files import metadata_files, read_commit, read_or_none
-from stores.core import Lease, Store, open_store
+from stores.backends import LocalByteStore, fsync_directory, temporary_beside
+from stores.care.archive_files import ARCHIVE, ARCHIVE_SCHEMA_VERSION, FORMAT, STORED_MANIFEST, archive_bytes
+from stores.care.codecs import DEFAULT_CODEC, check_codec, codec_chain, numcodecs_known
+from stores.care.rounding import Rounding, RoundingError
+from stores.care.verify_files import read_commit
+from stores.core import Store
 from stores.format import (
-    COMPLETE,
     DATA,
     INDEX,
-    MANIFEST,
+    ArraySpec,
     CommitRecord,
     CorruptStoreError,
-    ForeignStoreError,
+    FileCommit,
     Manifest,
     Part,
+    Parts,
     ShardFormat,
-    canonical_json,
+    StoreError,
+    channel_sums,
+    combine,
     commit_key,
+    content_id,
+    decode,
+    encode,
+    fingerprint,
     group_record,
     zarr_json,
 )
 
-ARCHIVE = "archive.json"
-FORMAT = "fae-archive"
-# The manifest lies under another name, so that nobody takes an archive for a store.
-STORED_MANIFEST = "store-manifest.json"
-COMPRESSORS = ("blosc", "zstd", "gzip")
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class PackedCopy:
-    """What `pack` made: bytes of the arrays before and after."""
+    """What `pack` made: bytes of the arrays before and after; `rounding` by array: the bound and the errors found."""
 
     path: Path
     content_id: str
     num_bytes_before: int
     num_bytes: int
+    codec: str
+    rounding: dict[str, Any] = field(default_factory=dict)
 
 
 def pack(
-    store: Store, out: Path | str, compressor: str = "blosc", level: int = 5, progress: Progress | None = None
+    store: Store,
+    out: Path | str,
+    codec: str = DEFAULT_CODEC,
+    level: int = 5,
+    progress: Progress | None = None,
+    rounding: Rounding | None = None,
 ) -> PackedCopy:
     """Copy a store to the new folder `out`, one compressed chunk for each (row, view); every shard is read back.
 
-    "blosc" shuffles bits and compresses with zstd, which suits floats; "zstd" and "gzip" take the bytes as they are.
-    zarr-python reads the archive's arrays as they are; `unpack` makes the store again.
+    zarr-python reads the archive's arrays as they are; `unpack` makes the store again. With `rounding` it holds another
+    store of the same rows, whose ingredients name the bound: its own fingerprint, content id and statistics.
+
+    Args:
+        store: What is copied.
+        out: A folder that does not exist.
+        codec: One of `CODECS`.
+        level: 1 to 9, slower and smaller.
+        progress: Called with the shards done and all shards.
+        rounding: The error that values may have; by default they stay as they are, bit for bit.
 
     Raises:
-        ValueError: an unknown compressor or level, or a folder that exists.
+        ValueError: an unknown codec or level, a folder that exists, or a bound that rounding exceeds.
         CorruptStoreError: the store is damaged.
     """
-    codec, out = make_codec(compressor, level), Path(out).absolute()
+    check_codec(codec, level)
+    out = Path(out).absolute()
     if out.exists():
         raise ValueError(f"{out}: expected a new folder; it exists; choose another one")
-    manifest = store.manifest
     temporary = temporary_beside(out)
-    blobs = LocalByteStore(temporary)
     try:
-        arrays = {part.name: _create(temporary, manifest, part, codec) for part in manifest.parts}
-        _write_group(blobs, manifest)
-        before = 0
-        for shard in range(manifest.num_shards):
-            record = read_commit(store.blobs, manifest, shard)
-            before += sum(_pack_shard(store, part, arrays[part.name], shard, record) for part in manifest.parts)
-            blobs.write(commit_key(shard), record.to_bytes())
-            if progress is not None:
-                progress(shard + 1, manifest.num_shards)
-        blobs.write(INDEX, store.blobs.read(INDEX))
-        blobs.write(STORED_MANIFEST, manifest.to_bytes())
-        files = {key: hashlib.sha256(blobs.read(key)).hexdigest() for key in blobs.keys()}  # noqa: SIM118
-        settings = {"name": compressor, "level": level}
-        blobs.write(ARCHIVE, archive_bytes({"format": FORMAT, "compressor": settings, "files": files}))
+        with numcodecs_known():
+            packed = _Packing(store, LocalByteStore(temporary), (codec, level), rounding).run(progress)
         os.replace(temporary, out)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     fsync_directory(out.parent)
-    after = sum(path.stat().st_size for path in (out / DATA).rglob("*") if path.is_file())
-    return PackedCopy(out, store.content_id, before, after)
+    return replace(packed, path=out)
 
 
-def unpack(archive: Path | str, parent: Location, progress: Progress | None = None) -> Store:
-    """Make the store `parent/<name>-<fingerprint12>` out of an archive: the same values, content id and shard files.
+class _Packing:
+    """One archive while it is written."""
 
-    When the store is there and complete, nothing is done.
+    def __init__(self, store: Store, blobs: LocalByteStore, codec: tuple[str, int], rounding: Rounding | None) -> None:
+        self.store, self.blobs, self.codec, self.rounding = store, blobs, codec, rounding
+        self.manifest = store.manifest if rounding is None else rounded_manifest(store.manifest, rounding)
+        rounded = [spec for spec in self.manifest.arrays if rounding is not None and rounding.rounds(spec)]
+        self.errors = {spec.name: RoundingError(rounding.bound) for spec in rounded if rounding is not None}
 
-    Raises:
-        ForeignStoreError: the folder is no archive.
-        CorruptStoreError: a file of the archive is missing or damaged.
-    """
-    source = LocalByteStore(archive)
-    files = read_archive(source)
-    manifest = _manifest(source, files)
-    target = inside(parent, f"{manifest.name}-{manifest.fingerprint[:12]}")
-    blobs = open_bytestore(target)
-    if blobs.exists(MANIFEST) and open_store(target).content_id == manifest.content_id:
-        return open_store(target)
-    with Lease(blobs, on_enter=blobs.sweep) as lease:
-        for shard in range(manifest.num_shards):
-            _unpack_shard(source, files, blobs, manifest, shard)
+    def run(self, progress: Progress | None) -> PackedCopy:
+        """Write everything; the path is that of the unfinished folder."""
+        arrays = {part.name: self._create(part) for part in self.manifest.parts}
+        records, before = [], 0
+        for shard in range(self.manifest.num_shards):
+            record, num_bytes = self._pack_shard(shard, arrays)
+            self.blobs.write(commit_key(shard), record.to_bytes())
+            records.append(record)
+            before += num_bytes
             if progress is not None:
-                progress(shard + 1, manifest.num_shards)
-        table = _checked(source, files, INDEX)
-        metadata = {key: data for key, data in metadata_files(manifest).items() if key != MANIFEST}
-        # The manifest comes last: it says that the rest is there.
-        copies = {INDEX: table, f"{manifest.backup_folder}/{INDEX}": table}
-        for key, data in {**copies, **metadata, MANIFEST: manifest.to_bytes()}.items():
-            blobs.write(key, data, before_visible=lease.check)
-    return open_store(target)
+                progress(shard + 1, self.manifest.num_shards)
+        found = {name: error.to_json() for name, error in self.errors.items()}
+        for name, error in found.items():
+            arrays[name].update_attributes({**arrays[name].attrs, "rounding": error})
+        manifest = self._finished(records, found)
+        self._write_metadata(manifest, found)
+        after = self.blobs.num_bytes(f"{DATA}/")
+        assert manifest.content_id is not None
+        return PackedCopy(self.blobs.root, manifest.content_id, before, after, self.codec[0], found)
+
+    def _create(self, part: Part) -> Any:
+        """An empty Zarr array with the store's grid of shards and chunks, names of axes, and attributes."""
+        import zarr
+
+        manifest, rest = self.manifest, part.row_shape
+        like = json.loads(manifest.zarr_files()[f"{DATA}/{part.name}/zarr.json"])
+        return zarr.open_group(self.blobs.root / DATA, mode="a").create_array(
+            part.name,
+            shape=(manifest.num_rows, manifest.views, *rest),
+            dtype=part.numpy_dtype,
+            chunks=(1, 1, *rest),
+            shards=(manifest.rows_per_shard, manifest.views, *rest),
+            fill_value=part.fill,
+            chunk_key_encoding={"name": "default", **like["chunk_key_encoding"]["configuration"]},
+            dimension_names=like["dimension_names"],
+            attributes=like["attributes"],
+            config={"write_empty_chunks": True},
+            **codec_chain(*self.codec, part),
+        )
+
+    def _pack_shard(self, shard: int, arrays: dict[str, Any]) -> tuple[CommitRecord, int]:
+        """Compress one shard of every array and read it back; its record, and its bytes in the store."""
+        record, rows = read_commit(self.store.blobs, self.store.manifest, shard), self.manifest.shard_rows(shard)
+        parts = {part.name: self._read(part, shard, record) for part in self.store.manifest.parts}
+        for spec in self.manifest.arrays:
+            if spec.name in self.errors:
+                record = self._round(spec, parts, record)
+        for part in self.manifest.parts:
+            array, key = arrays[part.name], self.manifest.shard_key(part, shard)
+            array[rows.start : rows.stop] = parts[part.name]
+            digest = record.files[part.name].values_digest
+            check_values(self.store.format(part), array[rows.start : rows.stop], digest, f"{DATA}/{key}")
+        num_bytes = sum(self.store.format(part).num_bytes(len(rows)) for part in self.manifest.parts)
+        return replace(record, fingerprint=self.manifest.fingerprint), num_bytes
+
+    def _read(self, part: Part, shard: int, record: CommitRecord) -> np.ndarray:
+        """(rows, views, *row_shape) of a shard, compared with its digest."""
+        values = self.store.read_stored(part, np.array(self.store.manifest.shard_rows(shard)))
+        location = f"{self.store.blobs.url}/{self.store.manifest.shard_key(part, shard)}"
+        check_values(self.store.format(part), values, record.files[part.name].values_digest, location)
+        return values
+
+    def _round(self, spec: ArraySpec, parts: Parts, record: CommitRecord) -> CommitRecord:
+        """Round the ok rows of one array in place; the record with the sums and digest of what they are now."""
+        assert self.rounding is not None
+        ok = ~np.isin(np.arange(record.start, record.stop), list(record.rejected))
+        original = decode(spec, parts)[ok]
+        rounded = self.rounding(spec, original)
+        self.errors[spec.name].add(original, rounded, f"{spec.name}: rows {record.start} to {record.stop - 1}")
+        part = spec.parts[0]
+        parts[part.name][ok] = encode(spec, rounded)[part.name]
+        files = {**record.files, part.name: self._file_commit(part, record, parts[part.name])}
+        return replace(record, files=files, sums={**record.sums, spec.name: channel_sums(spec, parts, ok)})
+
+    def _file_commit(self, part: Part, record: CommitRecord, values: np.ndarray) -> FileCommit:
+        return FileCommit(record.files[part.name].num_bytes, self.store.format(part).digest(values))
+
+    def _finished(self, records: list[CommitRecord], found: dict[str, Any]) -> Manifest:
+        """The manifest of what is in the archive: the store's own, or that of its rounded values."""
+        if self.rounding is None:
+            return self.store.manifest
+        manifest = replace(self.manifest, attributes={**self.manifest.attributes, "rounding": found})
+        sums = {spec.name: combine([record.sums[spec.name] for record in records]) for spec in manifest.arrays}
+        digest = self.store.manifest.index_file_sha256
+        assert digest is not None
+        statistics = {name: one.to_json() for name, one in sums.items()}
+        return manifest.completed(content_id(manifest, records), statistics, digest)
+
+    def _write_metadata(self, manifest: Manifest, found: dict[str, Any]) -> None:
+        """The group's metadata with that of its arrays, the index, the manifest, and the digests of all files."""
+        like = json.loads(manifest.zarr_files()[f"{DATA}/zarr.json"])
+        arrays = {part.name: json.loads(self.blobs.read(f"{DATA}/{part.name}/zarr.json")) for part in manifest.parts}
+        self.blobs.write(f"{DATA}/zarr.json", zarr_json(group_record(like["attributes"], arrays)))
+        self.blobs.write(INDEX, self.store.index_bytes())
+        self.blobs.write(STORED_MANIFEST, manifest.to_bytes())
+        files = {key: hashlib.sha256(self.blobs.read(key)).hexdigest() for key in self.blobs.keys()}  # noqa: SIM118
+        name, level = self.codec
+        record = {"format": FORMAT, "schema_version": ARCHIVE_SCHEMA_VERSION, "codec": {"name": name, "level": level}}
+        self.blobs.write(ARCHIVE, archive_bytes({**record, "rounding": found, "files": files}))
 
 
-def read_kind(archive: Path | str) -> str:
-    """The kind of the store in an archive, which is the folder that it belongs into; the same errors as `unpack`."""
-    source = LocalByteStore(archive)
-    return _manifest(source, read_archive(source)).kind
-
-
-def make_codec(compressor: str, level: int) -> Any:
-    """The Zarr codec.
+def rounded_manifest(manifest: Manifest, rounding: Rounding) -> Manifest:
+    """The manifest of a store with the same rows and rounded values; unfinished.
 
     Raises:
-        ValueError: an unknown name, or a level from outside 1 to 9.
+        StoreError: no array holds floats.
     """
-    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
-
-    if compressor not in COMPRESSORS:
-        raise ValueError(f"compressor: expected one of {', '.join(COMPRESSORS)}; received {compressor!r}")
-    if not 1 <= level <= 9:
-        raise ValueError(f"level: expected 1 to 9; received {level}")
-    if compressor == "blosc":
-        return BloscCodec(cname="zstd", clevel=level, shuffle="bitshuffle")
-    return ZstdCodec(level=level) if compressor == "zstd" else GzipCodec(level=level)
-
-
-def read_archive(source: LocalByteStore) -> dict[str, str]:
-    """Key -> sha256 of the archive's files.
-
-    Raises:
-        ForeignStoreError, CorruptStoreError: no archive, or a damaged archive.json.
-    """
-    data = read_or_none(source, ARCHIVE)
-    if data is None:
-        raise ForeignStoreError(f"{source.url}: expected an archive of a store; received no {ARCHIVE}")
-    try:
-        record = json.loads(data)
-        whole = record["format"] == FORMAT and archive_bytes(record) == data
-        files = {str(key): str(digest) for key, digest in record["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        whole = False
-    if not whole:
-        raise CorruptStoreError(f"{source.url}/{ARCHIVE}: expected its own digest to fit; the file was damaged")
-    return files
-
-
-def _create(folder: Path, manifest: Manifest, part: Part, codec: Any) -> Any:
-    """An empty Zarr array with the store's grid of shards and chunks, names of axes, and attributes."""
-    import zarr
-
-    like = json.loads(manifest.zarr_files()[f"{DATA}/{part.name}/zarr.json"])
-    group = zarr.open_group(folder / DATA, mode="a")
-    rest = part.row_shape
-    return group.create_array(
-        part.name,
-        shape=(manifest.num_rows, manifest.views, *rest),
-        dtype=part.numpy_dtype,
-        chunks=(1, 1, *rest),
-        shards=(manifest.rows_per_shard, manifest.views, *rest),
-        compressors=[codec],
-        fill_value=part.fill,
-        chunk_key_encoding={"name": "default", **like["chunk_key_encoding"]["configuration"]},
-        dimension_names=like["dimension_names"],
-        attributes=like["attributes"],
-        config={"write_empty_chunks": True},
+    if not any(rounding.rounds(spec) for spec in manifest.arrays):
+        dtypes = ", ".join(f"{spec.name} {spec.dtype}" for spec in manifest.arrays)
+        raise StoreError(f"{manifest.name}: expected an array of floats to round; received {dtypes}; give no bound")
+    made = {"content_id": manifest.content_id, **rounding.bound}
+    return replace(
+        manifest.reopened(),
+        ingredients={**manifest.ingredients, "rounded_from": made},
+        row_fingerprint=fingerprint({"row": manifest.row_fingerprint, "rounded": rounding.bound}),
     )
 
 
-def _write_group(blobs: ByteStore, manifest: Manifest) -> None:
-    """The group's metadata with that of its arrays, as they were created."""
-    like = json.loads(manifest.zarr_files()[f"{DATA}/zarr.json"])
-    arrays = {part.name: json.loads(blobs.read(f"{DATA}/{part.name}/zarr.json")) for part in manifest.parts}
-    blobs.write(f"{DATA}/zarr.json", zarr_json(group_record(like["attributes"], arrays)))
+def check_values(form: ShardFormat, values: Any, digest: str, location: str) -> None:
+    """Compare a shard's values with the digest of its record.
 
-
-def _pack_shard(store: Store, part: Part, array: Any, shard: int, record: CommitRecord) -> int:
-    """Compress one shard of one array and read it back; returns its bytes before."""
-    rows, form = store.manifest.shard_rows(shard), store.format(part)
-    records = np.arange(rows.start * store.views, rows.stop * store.views)
-    buffer, _ = store.read_buffer(part, records)
-    values = form.values(buffer).reshape(len(rows), store.views, *part.row_shape)
-    digest = record.files[part.name].values_digest
-    array[rows.start : rows.stop] = values
-    for location, found in ((store.blobs.url, values), (DATA, array[rows.start : rows.stop])):
-        _check_values(form, found, digest, f"{location}/{store.manifest.shard_key(part, shard)}")
-    return form.num_bytes(len(rows))
-
-
-def _unpack_shard(
-    source: LocalByteStore, files: dict[str, str], blobs: ByteStore, manifest: Manifest, shard: int
-) -> None:
-    """Read one shard of every array through Zarr's codecs and write it as the store's files, its record last."""
-    import zarr
-
-    rows = manifest.shard_rows(shard)
-    text = _checked(source, files, commit_key(shard))
-    record = CommitRecord.from_bytes(text, manifest, shard, source.url)
-    for part in manifest.parts:
-        key = manifest.shard_key(part, shard)
-        _checked(source, files, f"{DATA}/{part.name}/zarr.json")
-        _checked(source, files, key)
-        array: Any = zarr.open_array(source.root / DATA / part.name, mode="r")
-        values = np.ascontiguousarray(array[rows.start : rows.stop], part.numpy_dtype)
-        form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
-        _check_values(form, values, record.files[part.name].values_digest, f"{source.url}/{key}")
-        blobs.write(key, form.encode(values))
-    blobs.write(commit_key(shard), text)
-
-
-def _check_values(form: ShardFormat, values: Any, digest: str, location: str) -> None:
+    Raises:
+        CorruptStoreError: they differ.
+    """
     found = form.digest(np.ascontiguousarray(values))
     if found != digest:
         raise CorruptStoreError(f"{location}: expected the values of its record, {digest[:12]}; received {found[:12]}")
-
-
-def _checked(source: LocalByteStore, files: dict[str, str], key: str) -> bytes:
-    """A file of the archive, after its digest was compared."""
-    data = read_or_none(source, key)
-    if data is None or hashlib.sha256(data).hexdigest() != files.get(key):
-        state = "missing" if data is None else "damaged"
-        raise CorruptStoreError(f"{source.url}/{key}: expected the file as it was packed; it is {state}")
-    return data
-
-
-def _manifest(source: LocalByteStore, files: dict[str, str]) -> Manifest:
-    """The manifest of the archived store, whose kind and name become folders."""
-    manifest = Manifest.from_bytes(_checked(source, files, STORED_MANIFEST), source.url)
-    plain = all(re.fullmatch(r"[\w\-][\w.\-]*", name) for name in (manifest.kind, manifest.name))
-    if manifest.status != COMPLETE or not plain:
-        raise CorruptStoreError(
-            f"{source.url}/{STORED_MANIFEST}: expected a complete store with a plain kind and name; "
-            f"received {manifest.status} {manifest.kind!r} {manifest.name!r}"
-        )
-    return manifest
-
-
-def archive_bytes(record: dict[str, Any]) -> bytes:
-    """archive.json with the digest of everything else in it."""
-    rest = {name: value for name, value in record.items() if name != "archive_sha256"}
-    return json.dumps({**rest, "archive_sha256": hashlib.sha256(canonical_json(rest)).hexdigest()}, indent=1).encode()

@@ -45,7 +45,7 @@ def channel_sums(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarra
         for block in _blocks(spec, parts, ok):
             sums += block.sum(axis=0)
             squares += np.einsum("mc,mc->c", block, block)
-    per_row = math.prod(next(iter(parts.values())).shape[1:]) // spec.channels
+    per_row = math.prod(parts[spec.parts[0].name].shape[1:]) // spec.channels
     return Sums(int(ok.sum()) * per_row, sums, squares)
 
 

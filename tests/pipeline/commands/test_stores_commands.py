@@ -14,7 +14,9 @@ from PIL import Image
 
 from jobs.runs.run_folder import RunFolder
 from pipeline.cli import main
+from pipeline.commands import stores_exchange
 from stores import ArraySpec, Store, StoreWriter, new_index, open_store
+from stores.care import codecs
 
 
 def run(*words: object) -> Result:
@@ -200,13 +202,24 @@ def test_latents_go_and_come_back(tmp_path: Path) -> None:
 
 
 def test_a_store_is_packed_and_unpacked(store: Store, tmp_path: Path) -> None:
-    outcome = run("pack", store.path, "--out", tmp_path / "archive", "--compressor", "zstd")
+    outcome = run("pack", store.path, "--out", tmp_path / "archive", "--codec", "zstd")
     assert outcome.exit_code == 0, outcome.output
     assert "the store is still there" in outcome.stdout
     record = answer("unpack", tmp_path / "archive", "--root", tmp_path / "other")
     assert record["content_id"] == store.content_id
     assert Path(record["path"]) == tmp_path / "other/features" / store.path.name
     assert "received no archive.json" in run("unpack", store.path, "--root", tmp_path / "other").stderr
+    record = answer("pack", store.path, "--out", tmp_path / "rounded", "--max-error", 0.01)
+    assert record["rounding"]["features"]["bound"] == {"max_error": 0.01}
+    assert 0 < record["rounding"]["features"]["max_error"] <= 0.01
+    both = run("pack", store.path, "--out", tmp_path / "third", "--max-error", 0.01, "--max-relative-error", 0.1)
+    assert both.exit_code == 2
+    assert "expected one of max_error and max_relative_error" in both.stderr
+
+
+def test_the_codecs_offered_are_those_there_are() -> None:
+    assert stores_exchange.CODECS == codecs.CODECS
+    assert codecs.CODECS[0] == codecs.DEFAULT_CODEC
 
 
 def test_show_counts_the_classes_of_integer_labels(tmp_path: Path) -> None:
