@@ -27,10 +27,17 @@ def format_fact(value: Any) -> str:
 
 
 def format_facts(facts: Mapping[str, Any]) -> list[str]:
-    """`3/12 shards`, then `name=value` of the others; mappings are left out."""
+    """`3/12 shards`, then `name=value` of the others, shares in percent; mappings are left out."""
     plain = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
     shards = [f"{plain.pop('shards_done'):,}/{plain.pop('shards'):,} shards"] if "shards_done" in plain else []
-    return [*shards, *(f"{name}={format_fact(value)}" for name, value in plain.items())]
+    return [*shards, *(f"{name}={_named_fact(name, value)}" for name, value in plain.items())]
+
+
+def _named_fact(name: str, value: Any) -> str:
+    """A share as a percentage whose digits mean something: 37 %, 1.2 %, and 0 % for what is below a thousandth."""
+    if not name.endswith("_share") or not isinstance(value, float):
+        return format_fact(value)
+    return f"{100 * value:.0f} %" if value >= 0.1 or value < 0.0005 else f"{100 * value:.1f} %"
 
 
 def format_shares(parts: Mapping[str, float]) -> str:

@@ -194,6 +194,8 @@ def test_watchers_hear_of_slow_work_too(monkeypatch):
 def test_shares_and_shards_are_short():
     assert format_shares({"write": 1.0, "decode": 2.0, "encode": 1.0}) == "decode 50 %  encode 25 %  write 25 %"
     assert format_shares({"write": 0.0}) == ""
+    shares = {"wait_share": 9.5e-07, "host_share": 0.0123, "device_share": 0.374, "loss": 0.5}
+    assert format_facts(shares) == ["wait_share=0 %", "host_share=1.2 %", "device_share=37 %", "loss=0.5"]
     assert format_facts({"shards_done": 3, "shards": 12, "loss": 0.5, "seconds": {"a": 1}}) == [
         "3/12 shards",
         "loss=0.5",
