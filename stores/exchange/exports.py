@@ -156,13 +156,15 @@ def _lightningdit(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) 
     """LightningDiT's extract_features.py: one file for each 10,000 rows of a rank, here all of rank 0."""
     from safetensors.numpy import save
 
+    # Readers sort the names: from a thousand files on, three digits would put shard1000 before shard101.
+    digits = max(3, len(str(len(pieces) - 1)))
     for piece in pieces:
         planes = np.ascontiguousarray(np.moveaxis(piece.values, -1, 2))  # (n, V, H, W, C) -> (n, V, C, H, W)
         names = ["latents", "latents_flip"][: store.views]
         tensors = {name: np.ascontiguousarray(planes[:, view]) for view, name in enumerate(names)}
         tensors["labels"] = piece.lines["label"].to_numpy().astype(np.int64)
         facts = {"total_size": str(len(planes)), "dtype": f"torch.{planes.dtype}", "device": "cpu"}
-        path = folder / f"latents_rank00_shard{piece.number:03d}.safetensors"
+        path = folder / f"latents_rank00_shard{piece.number:0{digits}d}.safetensors"
         replace_file(path, save(tensors, metadata=facts))
         yield path
     path = folder / INDEX_FILE

@@ -54,6 +54,16 @@ def test_lightningdit_layout(latents: Store, tmp_path: Path) -> None:
     assert pq.read_table(files[-2])["key"].to_pylist() == latents.index["key"].take(pa.array(rows)).to_pylist()
 
 
+def test_names_of_a_thousand_files_sort_in_the_order_of_the_rows(make_writer: Any, tmp_path: Path) -> None:
+    writer = make_writer(rows=1001, arrays=[ArraySpec("latents", (1, 1, 1))], rows_per_shard=1001)
+    rows = np.arange(1001, dtype=np.float16).reshape(-1, 1, 1, 1, 1)
+    writer.write_shard(0, {"latents": np.broadcast_to(rows, (1001, 2, 1, 1, 1))})
+    files = export(writer.finalize(), tmp_path / "out", "lightningdit", rows_per_file=1, split="all")
+    shards = sorted(path for path in files if path.suffix == ".safetensors")
+    assert len(shards) == 1001
+    assert [load_file(path)["latents"].item() for path in (shards[101], shards[1000])] == [101, 1000]
+
+
 @pytest.mark.parametrize("form", ["lightningdit", "webdataset", "npz", "files"])
 def test_rows_held_out_do_not_go_out_among_the_others_unasked(latents: Store, tmp_path: Path, form: str) -> None:
     with pytest.raises(ValueError, match=r"split: expected one of train, val, or all; received none"):
