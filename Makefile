@@ -5,8 +5,10 @@ INSTALLED := .venv/installed
 # More than so many skipped tests are a failure; empty: any number may be skipped.
 MAX_SKIPS ?=
 PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
+# The longest first.
+TEST_PARTS := test-part-pipeline test-part-jobs test-part-stores test-part-fae
 
-.PHONY: venv demo lineage-image test test-fast test-slow test-gpu test-interop test-pythons coverage bench docs lint clean
+.PHONY: $(TEST_PARTS) test-others venv demo lineage-image test test-fast test-slow test-gpu test-interop test-pythons coverage bench docs lint clean
 
 venv: $(INSTALLED)
 
@@ -24,12 +26,15 @@ lineage-image: demo
 demo: $(INSTALLED)
 	$(BIN)/fae-pipe demo $(if $(IMAGES),--images '$(IMAGES)')
 
-# Two processes at a time, since most tests keep one core busy; the output of the second comes after the first's.
+# A process for each part, two at a time, since most tests keep one core busy; what a part printed comes when it is done.
 test: $(INSTALLED)
-	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
-	$(PYTEST) -m 'not slow' tests/jobs tests/pipeline > $$log 2>&1 & other=$$!; \
-	$(PYTEST) -m 'not slow' --ignore=tests/jobs --ignore=tests/pipeline; first=$$?; \
-	wait $$other; second=$$?; cat $$log; test $$first -eq 0 -a $$second -eq 0
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync $(TEST_PARTS) test-others
+
+$(TEST_PARTS): test-part-%: $(INSTALLED)
+	$(PYTEST) -m 'not slow' tests/$*
+
+test-others: $(INSTALLED)
+	$(PYTEST) -m 'not slow' $(TEST_PARTS:test-part-%=--ignore=tests/%)
 
 # The inner loop: no process, no Ray, no server, no finished run of all stages, nothing marked slow or heavy.
 test-fast: $(INSTALLED)
