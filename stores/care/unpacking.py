@@ -62,21 +62,22 @@ def _unpack_shard(
         key = manifest.shard_key(part, shard)
         read_checked(source, files, f"{DATA}/{part.name}/zarr.json")
         read_checked(source, files, key)
-        array = _open_array(source.root / DATA / part.name)
-        values = np.ascontiguousarray(array[rows.start : rows.stop], part.numpy_dtype)
+        values = np.ascontiguousarray(_read_rows(source.root / DATA / part.name, rows), part.numpy_dtype)
         form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
         check_values(form, values, record.files[part.name].values_digest, f"{source.url}/{key}")
         blobs.write(key, form.encode(values))
     blobs.write(commit_key(shard), text)
 
 
-def _open_array(folder: Path) -> Any:
-    """The Zarr array; a codec whose package is missing is named."""
+def _read_rows(folder: Path, rows: range) -> np.ndarray:
+    """Some rows of a Zarr array; numcodecs notices at the first chunk that a package is missing."""
     import zarr
+    from numcodecs.errors import UnknownCodecError
 
     try:
-        return zarr.open_array(folder, mode="r")
-    except ImportError as error:
+        array: Any = zarr.open_array(folder, mode="r")
+        return np.asarray(array[rows.start : rows.stop])
+    except (ImportError, UnknownCodecError) as error:
         raise StoreError(
             f"{folder}: expected the package of its codec; {error}; install the extra `archives`"
         ) from error

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numcodecs.registry
 import numpy as np
 import pytest
 import zarr
 
-from stores import ArraySpec, CorruptStoreError, ForeignStoreError, Store, StoreNotFoundError, open_store
+from stores import ArraySpec, CorruptStoreError, ForeignStoreError, Store, StoreError, StoreNotFoundError, open_store
 from stores.care.archive_files import archive_bytes
 from stores.care.codecs import CODECS
 from stores.care.packing import pack
@@ -200,3 +201,14 @@ def test_archives_of_the_first_schema_open_and_of_later_ones_do_not(many: Store,
     old = {"format": record["format"], "compressor": {"name": "blosc", "level": 5}, "files": record["files"]}
     path.write_bytes(archive_bytes(old))
     assert unpack(archive.path, tmp_path / "back").content_id == many.content_id
+
+
+def test_an_archive_whose_codec_is_not_installed_says_what_to_install(
+    many: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = pack(many, tmp_path / "archive", "shuffle-zstd")
+    monkeypatch.delitem(numcodecs.registry.codec_registry, "shuffle")
+    with pytest.raises(
+        StoreError, match=r"expected the package of its codec; .*shuffle.*; install the extra `archives`"
+    ):
+        unpack(archive.path, tmp_path / "back")
