@@ -5,7 +5,6 @@ from torch import nn
 
 from fae.flops import forward_flops, on_meta
 from fae.generators import Generator
-from fae.models import FeatureAutoencoder, PixelDecoder, PixelVAE
 from fae.sampling import Captions, Conditions
 
 
@@ -18,6 +17,13 @@ def row_flops(model: nn.Module) -> int:
     blank = on_meta(model)
     if isinstance(blank, Generator):
         return _generator_flops(blank)
+    return _reconstruction_flops(blank)
+
+
+def _reconstruction_flops(blank: nn.Module) -> int:
+    # Not at the top: a generator's training loads no autoencoder.
+    from fae.models import FeatureAutoencoder, PixelDecoder, PixelVAE
+
     if isinstance(blank, PixelVAE):
         size = blank.config.image_size
         pixels = torch.zeros(1, size, size, 3, dtype=torch.uint8, device="meta")

@@ -33,11 +33,13 @@ def export_command(
     settings: Settings, generator: str | None, decoder: str | None, out: Path, terms: str, license: str
 ) -> None:
     """Write generator, autoencoder and pixel decoder as one diffusers pipeline with a model card."""
-    from pipeline.artifacts import find_models, newest_samples
+    from pipeline.artifacts import find_models
 
     models = find_models(settings.root, generator or settings.recipe.name, decoder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: expected a new or empty folder; it holds other files; choose another one")
+    from pipeline.artifacts import newest_samples  # loads torch: only once the names are right
+
     samples = newest_samples(settings.root, models)
     if samples is None:
         settings.output.say(

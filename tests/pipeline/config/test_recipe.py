@@ -24,12 +24,14 @@ def values_of(section, part):
     """Values that a field accepts."""
     kind, optional = field_type(SECTIONS[section], part.name)
     low, high = part.metadata["low"], part.metadata["high"]
+    # Of an encoder ":" means a function, which a recipe does not name.
+    text = st.text(st.characters(codec="utf-8", exclude_characters=":" if part.name == "encoder" else ""))
     plain = {
         bool: st.booleans(),
         int: st.integers(None if low is None else int(low), None if high is None else int(high)),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         tuple: st.lists(st.text(), max_size=3).map(tuple),
-        str: st.sampled_from(part.metadata["choices"] or [None]) if part.metadata["choices"] else st.text(),
+        str: st.sampled_from(part.metadata["choices"] or [None]) if part.metadata["choices"] else text,
     }[kind]
     return st.none() | plain if optional else plain
 

@@ -23,8 +23,8 @@ NO_ENCODER = ("fae.encoders.image_encoder", "timm", "stores.sources.scanning", "
 
 
 def files_of(root: Path) -> dict[str, int]:
-    """Every artifact's file with the time of its last change; remembered digests of images are no artifact."""
-    files = [file for file in root.rglob("*") if file.is_file() and file.parent.name != "cache"]
+    """Every artifact's file with the time of its last change; remembered digests and listings are no artifact."""
+    files = [file for file in root.rglob("*") if file.is_file() and file.relative_to(root).parts[0] != "cache"]
     return {str(file.relative_to(root)): file.stat().st_mtime_ns for file in files}
 
 
@@ -139,7 +139,7 @@ def test_sample_needs_no_encoder_and_gives_one_json_object(
     names = sorted(file.name for file in (Path(record["path"]) / "images").iterdir())
     assert names == [f"00000{k}-class7-seed{k}.png" for k in range(3)]
     with Image.open(record["grid"]) as grid:
-        assert grid.size == (3 * 32 + 2 * 2, 32)
+        assert grid.size == (3 * 64 + 2 * 6, 64 + 16)  # enlarged for the classes below
 
 
 def test_images_do_not_depend_on_the_batch(world: Any, tmp_path: Path) -> None:
