@@ -60,6 +60,11 @@ def paired_grid(originals: np.ndarray, rebuilt: np.ndarray, columns: int) -> Ima
     return labeled_grid(rows.reshape(-1, *originals.shape[1:]), columns, row_names=names)
 
 
+def class_label(label: int, names: Sequence[str] | None) -> str:
+    """A class by its name, else its id; nothing for samples of no class (-1)."""
+    return "" if label < 0 else names[label] if names and label < len(names) else str(label)
+
+
 def _enlarged(array: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """(N, H, W, 3) -> (N, H·k, W·k, 3), wide enough for the labels."""
     wanted = SHORT_WIDTH if max(map(len, texts)) <= SHORT_CHARACTERS else LABELED_WIDTH

@@ -1,7 +1,6 @@
 """Samples made while a generator trains: the same conditions and seeds each time, as latents that are decoded later."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fae.generators import Generator
-from fae.grids import labeled_grid
+from fae.grids import class_label, labeled_grid
 from fae.images import save_png
 from fae.sampling import Conditions, parse_guidance
 from jobs.extraction import row_captions
@@ -46,15 +45,10 @@ def previewer(latents: Store, folder: Path, text: Store | None = None, guided: b
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
         cells = color_cells(colors_of(latents), made.numpy())
-        titles = None if model.unconditional else [_title(label, texts or names) for label in labels.tolist()]
+        titles = None if model.unconditional else [class_label(label, texts or names) for label in labels.tolist()]
         save_png(labeled_grid(cells, CONDITIONS, titles), folder / f"step-{step:08d}-latents.png")
 
     return preview
-
-
-def _title(number: int, names: Sequence[str] | None) -> str:
-    """A caption or a class name by its number; the number itself where there is none."""
-    return names[number] if names and number < len(names) else str(number)
 
 
 def _shown(model: Generator, latents: Store, text: Store | None) -> tuple[Conditions, torch.Tensor, list[str]]:

@@ -34,7 +34,6 @@ from .sample_set import locate_set as locate_set
 from .sample_set import make_set as make_set
 from .sampling import LATENTS_FILE as LATENTS_FILE
 from .sampling import SampleFolder as SampleFolder
-from .sampling import class_label as class_label
 from .sampling import decode_previews as decode_previews
 from .sampling import labels_of as labels_of
 from .sampling import locate_samples as locate_samples

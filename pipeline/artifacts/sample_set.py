@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fae.grids import labeled_grid
+from fae.grids import class_label, labeled_grid
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress
@@ -19,7 +19,7 @@ from jobs.runs import Models, reference_to
 from jobs.sampling import PIXELS, make_sample_store, sample_writer
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
-from pipeline.artifacts.sampling import GRID_ROWS, class_label
+from pipeline.artifacts.sampling import GRID_ROWS
 from stores import Store, StoreWriter, open_store
 from stores.backends import TEMPORARY_SUFFIX, fsync_directory, make_folder, replace_file, temporary_beside
 from stores.exchange import Item, export

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from fae.grids import labeled_grid
+from fae.grids import class_label, labeled_grid
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
@@ -98,11 +98,6 @@ class SampleFolder:
 def labels_of(entries: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> list[str]:
     """What each sample shows, out of the record: its caption, else its class; empty where it has neither."""
     return [entry["caption"] if "caption" in entry else class_label(entry["label"], names) for entry in entries]
-
-
-def class_label(label: int, names: Sequence[str] | None) -> str:
-    """A class by its name, else its id; nothing for samples of no class (-1)."""
-    return "" if label < 0 else names[label] if names and label < len(names) else str(label)
 
 
 def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) -> SampleFolder:

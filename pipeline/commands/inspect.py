@@ -10,11 +10,20 @@ from typing import Any
 import click
 
 from pipeline.config import RecipeError
-from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, data_lines, option, warning_lines
+from pipeline.console import (
+    DEFAULT_ROOT,
+    ROOT_VARIABLE,
+    FaeCommand,
+    Settings,
+    WholeNumber,
+    config_options,
+    data_lines,
+    option,
+    warning_lines,
+)
 
 # What decides nothing here: images are listed, not chosen, and none is rejected.
 EXTRACTING = ("path", "limit", "max_rejected")
-DEFAULT_ROOT, ROOT_VARIABLE = "fae-runs", "FAE_PIPE_ROOT"
 
 
 @click.command("inspect", cls=FaeCommand)
@@ -114,7 +123,7 @@ def init_command(settings: Settings, data: str, out: Path, force: bool, minutes:
     settings.output.say(made.summary())
     for warning in made.warnings():
         settings.output.say(f"warning: {warning}")
-    root = "" if str(settings.root) == os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT) else f" --root {settings.root}"
+    root = "" if str(settings.root) == os.environ.get(ROOT_VARIABLE, str(DEFAULT_ROOT)) else f" --root {settings.root}"
     command = f"fae-pipe run {shlex.quote(str(out))}{root}"
     settings.output.say(f"recipe: {out}", "bold")
     settings.output.say(f"run it: {command}", "bold")

@@ -16,7 +16,7 @@ from pipeline.console.output import Output
 from pipeline.console.print_config import one_of_many, print_config
 from stores.backends import Location, is_url
 
-DEFAULT_ROOT = Path("fae-runs")
+DEFAULT_ROOT, ROOT_VARIABLE = Path("fae-runs"), "FAE_PIPE_ROOT"
 Callback = Callable[..., Any]
 
 
@@ -185,7 +185,7 @@ def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
         metavar="DIR",
         default=DEFAULT_ROOT,
         show_default=True,
-        envvar="FAE_PIPE_ROOT",
+        envvar=ROOT_VARIABLE,
         show_envvar=True,
         help="Folder of all stores and models.",
     )

@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fae.grids import labeled_grid
+from fae.grids import class_label, labeled_grid
 from fae.models import PixelDecoder
 from jobs.runs import RunFolder, load_model
 from jobs.train import color_cells, colors_of, rebuilder, reconstruct
-from pipeline.artifacts import class_label
 from pipeline.report.overview import newest_samples, real_rows
 from pipeline.report.subjects import Subject
 from stores import Store

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from fae.grids import labeled_grid
+from fae.grids import class_label, labeled_grid
 from jobs.runs import METRICS_FILE, RunFolder, read_metrics
-from pipeline.artifacts import SAMPLES_FILE, SampleFolder, class_label, labels_of
+from pipeline.artifacts import SAMPLES_FILE, SampleFolder, labels_of
 from pipeline.console import format_seconds
 from pipeline.report import records
 from pipeline.report.image_html import image_tag

@@ -38,9 +38,6 @@ class SiblingFiles:
         stems = set(stem_of.values())
         keys = {key_of(name) for name in images} if in_archives else set()
         for name in files:
-            # Most files are images, and there may be millions.
-            if name[name.rfind(".") + 1 :].lower() not in SUFFIXES:
-                continue
             stem, suffix = stem_and_suffix(name)
             if suffix not in SUFFIXES:
                 continue

@@ -8,9 +8,12 @@ from stores.sources.paths import is_image
 
 def wrapper_folder(names: list[str]) -> str:
     """The one top folder ("imagenette2/") that holds nothing but the folders of all images, or ""."""
-    if any("/" not in name and is_image(name) for name in names):
-        return ""
-    images = [name.split("/") for name in names if is_image(name)]
+    images: list[list[str]] = []
+    for name in names:
+        if is_image(name):
+            if "/" not in name:
+                return ""
+            images.append(name.split("/"))
     tops = {parts[0] for parts in images}
     if len(tops) != 1 or any(len(parts) < 3 for parts in images) or split_of_folder(next(iter(tops))):
         return ""
