@@ -18,7 +18,7 @@ from stores.sources.options import SourceOptions
 from stores.sources.paths import ROWS_SUFFIXES, DamagedArchiveError, SourceError, safe_name, strip_suffix
 from stores.sources.readers.arrow import ArrowReader
 from stores.sources.readers.folder import check_size, read_file
-from stores.sources.readers.parquet import DAMAGE, ParquetReader, unreadable
+from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
 from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
 from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of
@@ -94,7 +94,7 @@ class RowsSource(Source):
 
     def num_rows(self) -> int:
         """The rows of all files that can be read."""
-        return sum(self._reader.files.get(name).num_rows for name in self._readable(Problems()))
+        return sum(file.num_rows for file in self._files(Problems()).values())
 
     def list_items(self, progress: Progress | None = None) -> Listing:
         name: list[object] = [self.kind, os.path.realpath(self.root), self.names, self.alone, self.unused]
@@ -103,61 +103,62 @@ class RowsSource(Source):
         listing = cache.load() if cache else None
         if listing is None:
             problems = Problems()
-            names = self._readable(problems)
-            whole = self if names == self.names else replace(self, names=names)
-            listing = whole._list(problems, progress)
+            listing = self._list(self._files(problems), problems, progress)
             if cache:
                 cache.save(listing)
         return listing
 
-    def _readable(self, problems: Problems) -> tuple[str, ...]:
-        """The files that can be read; the others are counted.
+    def _files(self, problems: Problems) -> dict[str, RowFile]:
+        """The files that can be read, without their footers; the others are counted.
 
         Raises:
             SourceError: none of them can be read.
         """
-        names, first = list[str](), None
+        files, first = dict[str, RowFile](), None
         for name in self.names:
             try:
-                self._reader.files.get(name)
+                file = self._reader.files.get(name).without_footer()
             except DamagedArchiveError as error:
                 first = first or error
                 problems.add("damaged file: its rows are left out", str(error))
             else:
-                names.append(name)
-        if not names and first is not None:
+                shared = next(iter(files.values()), file).features
+                files[name] = replace(file, features=shared) if file.features == shared else file
+        if not files and first is not None:
             raise first
-        return tuple(names)
+        return files
 
-    def _list(self, problems: Problems, progress: Progress | None) -> Listing:
-        rows = list(self._rows(problems, progress))
-        require_images(rows, self.location, f"no row in {len(self.names)} {self.kind} files")
+    def _list(self, files: dict[str, RowFile], problems: Problems, progress: Progress | None) -> Listing:
+        rows = list(self._rows(files, problems, progress))
+        require_images(rows, self.location, f"no row in {len(files)} {self.kind} files")
         problems.check()
         raw = [label for _, label in rows]
-        ids, names = label_ids(raw, self._class_names(), self.options, self.location, problems)
+        ids, names = label_ids(raw, self._class_names(files), self.options, self.location, problems)
         test = settle_test((label is not None or bool(item.caption), item.split) for item, label in rows)
         items = [
             replace(item, label=label, split=test if item.split == TEST else item.split)
             for (item, _), label in zip(rows, ids, strict=True)
         ]
-        return Listing(items, names, self._summary(items, names, problems))
+        return Listing(items, names, self._summary(files, items, names, problems))
 
-    def _rows(self, problems: Problems, progress: Progress | None) -> Iterator[tuple[SourceItem, RawLabel]]:
-        for number, name in enumerate(self.names, start=1):
+    def _rows(
+        self, files: dict[str, RowFile], problems: Problems, progress: Progress | None
+    ) -> Iterator[tuple[SourceItem, RawLabel]]:
+        for number, (name, file) in enumerate(files.items(), start=1):
             prefix = "" if self.alone else f"{strip_suffix(name, ROWS_SUFFIXES)}/"
-            roles = self._roles(name)
+            roles = self._roles(name, file)
             columns = list(dict.fromkeys(column for found in roles.values() for column in found))
             container_split = split_in_words(name)
-            for row, record in enumerate(self._records(name, columns, problems)):
+            for row, record in enumerate(self._records(name, file.num_rows, columns, problems)):
                 where = f"{self.root}/{name}, row {row}"
                 values = {role: [record.get(column) for column in found] for role, found in roles.items()}
                 item, label = _row(values, where, problems)
                 key = f"{prefix}{row:08d}"
                 yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
             if progress is not None:
-                progress(number, len(self.names))
+                progress(number, len(files))
 
-    def _records(self, name: str, columns: list[str], problems: Problems) -> Iterator[dict[str, object]]:
+    def _records(self, name: str, num_rows: int, columns: list[str], problems: Problems) -> Iterator[dict[str, object]]:
         """The fields of a file's rows, empty ones from damage on: the images of these rows may be whole."""
         done = 0
         try:
@@ -165,41 +166,42 @@ class RowsSource(Source):
                 yield record
                 done += 1
         except DamagedArchiveError as error:
-            for _ in range(done, self._reader.files.get(name).num_rows):
+            for _ in range(done, num_rows):
                 problems.add("row whose fields cannot be read: it has none", str(error))
                 yield {}
 
-    def _roles(self, name: str) -> dict[str, list[str]]:
-        file = self._reader.files.get(name)
+    def _roles(self, name: str, file: RowFile) -> dict[str, list[str]]:
         return roles_of(file.columns, self.options, f"{self.root}/{name}", file.image.name)
 
-    def _class_names(self) -> list[str] | None:
+    def _class_names(self, files: dict[str, RowFile]) -> list[str] | None:
         """The names of a Hugging Face ClassLabel, or of a column of names beside the labels.
 
         Raises:
             SourceError: files that name their classes differently.
         """
-        named = {name: self._declared(name) for name in self.names}
-        first = named[self.names[0]]
+        named = {name: self._declared(name, file) for name, file in files.items()}
+        first_name = next(iter(files))
+        first = named[first_name]
         other = next((name for name, names in named.items() if names != first), None)
         if other is not None:
             raise SourceError(
-                f"{self.root}: expected one list of class names; received another in {other} than in {self.names[0]}; "
+                f"{self.root}: expected one list of class names; received another in {other} than in {first_name}; "
                 "read them apart"
             )
-        return first or self._names_beside()
+        return first or self._names_beside(files)
 
-    def _declared(self, name: str) -> list[str] | None:
-        columns = self._roles(name).get("label")
-        return class_names_of(self._reader.files.get(name).features, columns[0] if columns else None)
+    def _declared(self, name: str, file: RowFile) -> list[str] | None:
+        columns = self._roles(name, file).get("label")
+        return class_names_of(file.features, columns[0] if columns else None)
 
-    def _names_beside(self) -> list[str] | None:
+    def _names_beside(self, files: dict[str, RowFile]) -> list[str] | None:
         """Names in a column beside integer labels, where each id has one."""
         pairs: set[tuple[int, str]] = set()
-        for name in self.names:
-            label = (self._roles(name).get("label") or [""])[0]
-            columns = self._reader.files.get(name).columns
-            text = next((column for column in columns if plain(column) in LABEL_TEXT_NAMES and column != label), None)
+        for name, file in files.items():
+            label = (self._roles(name, file).get("label") or [""])[0]
+            text = next(
+                (column for column in file.columns if plain(column) in LABEL_TEXT_NAMES and column != label), None
+            )
             if not label or text is None:
                 return None
             for record in self._reader.records(name, [label, text]):
@@ -212,16 +214,18 @@ class RowsSource(Source):
         complete = sorted(names) == list(range(len(names))) and len(names) == len(pairs)
         return [names[number] for number in sorted(names)] if complete and names else None
 
-    def _summary(self, items: list[SourceItem], names: list[str] | None, problems: Problems) -> DataSummary:
-        first = self._reader.files.get(self.names[0])
-        roles = {"image": [first.image.name], **self._roles(self.names[0])}
-        use = TableUse(self.names[0], first.columns, roles, len(items), len(items))
+    def _summary(
+        self, files: dict[str, RowFile], items: list[SourceItem], names: list[str] | None, problems: Problems
+    ) -> DataSummary:
+        name, first = next(iter(files.items()))
+        roles = {"image": [first.image.name], **self._roles(name, first)}
+        use = TableUse(name, first.columns, roles, len(items), len(items))
         empty = DataSummary(
             path=self.location,
             container=self.kind,
             layout=self.kind,
             description=f"rows of {self.kind.capitalize()} files",
-            containers=len(self.names),
+            containers=len(files),
             tables=[use],
             unused=list(self.unused),
             unused_files=sum(kind.count for kind in self.unused),

@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class RowFile:
     footer: Any = None
     starts: tuple[int, ...] = ()
     chunks: Sequence[Sequence[ColumnChunk]] = ()
+
+    def without_footer(self) -> RowFile:
+        """The same facts, light enough to be kept for every file of a data set."""
+        return replace(self, footer=None, starts=(), chunks=())
 
     def require_row(self, row: int, path: str) -> None:
         """Raise SourceError where the file at `path` has no such row any more."""

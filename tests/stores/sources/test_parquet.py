@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stores.sources import SourceError, open_source
+from stores.sources.readers import parquet
 from stores.sources.recent import Recent
 
 
@@ -151,3 +152,18 @@ def test_recent_keeps_the_newest_and_no_error():
         recent.get(3)
     assert [recent.get(3), recent.get(3)] == [3, 3]
     assert calls == [3, 3]
+
+
+def test_a_listing_loads_each_footer_once_however_many_files_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "KEPT_FOOTERS", 2)
+    loaded = []
+    load = parquet.ParquetReader._load_file
+    monkeypatch.setattr(
+        parquet.ParquetReader, "_load_file", lambda self, source: loaded.append(source) or load(self, source)
+    )
+    for name in "abcde":
+        write(tmp_path / f"{name}.parquet", {"image": images(b"x", b"y"), "label": [0, 1], "class": ["ant", "bee"]})
+    listing = open_source(str(tmp_path)).list_items()
+    assert listing.class_names == ["ant", "bee"]
+    assert len(listing.items) == 10
+    assert loaded == [f"{name}.parquet" for name in "abcde"]
