@@ -1,6 +1,6 @@
 """Batches of two stores with the same rows, such as latents and captions: one order, views drawn alone or together."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -9,12 +9,14 @@ import torch
 
 from stores.core import Store
 from stores.format import combine_seeds
+from stores.loader.epoch_batches import EpochBatches
 from stores.loader.loader import Loader, resident_bytes
-from stores.loader.options import RANDOM_VIEW, LoaderOptions, choose_residency
+from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, choose_residency, selected_rows
 from stores.loader.transfer import Batch
 
 # Separates the random views of the second store from those of the first.
 _SECOND = 2
+Batches = EpochBatches | Generator[Batch, None, None]
 
 
 class JointLoader:
@@ -62,7 +64,7 @@ class JointLoader:
             raise ValueError(f"{second.url}: expected {first.views} views as in {first.url}; received {second.views}")
         options = (options or LoaderOptions()).with_settings(settings)
         second_view = options.view if same_views else second_view
-        rows = first.rows() if options.rows is None else options.rows
+        rows = selected_rows(first, options)
         sizes = [
             resident_bytes(first, arrays, len(rows), options.view),
             resident_bytes(second, second_arrays, len(rows), second_view),
@@ -71,7 +73,7 @@ class JointLoader:
         order = ("shards" if "stream" in residencies else "full") if options.order == "auto" else options.order
         leader = first if residencies[0] == "stream" != residencies[1] else second
         shard_rows = options.shard_rows or leader.manifest.rows_per_shard
-        shared = replace(options, rows=rows, order=order, shard_rows=shard_rows)
+        shared = replace(options, split=TRAIN, rows=rows, order=order, shard_rows=shard_rows)
         self.first = Loader(first, arrays, shared, residency=residencies[0])
         self.second = Loader(
             second,
@@ -88,13 +90,18 @@ class JointLoader:
         """Batches of an epoch."""
         return self.first.steps_per_epoch
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the current position on, epoch after epoch."""
         return _zip_batches(iter(self.first), iter(self.second))
 
-    def epoch(self, epoch: int, step: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from `step` on."""
-        return _zip_batches(self.first.epoch(epoch, step), self.second.epoch(epoch, step))
+    def epoch(self, epoch: int, step: int = 0) -> EpochBatches:
+        """The batches of one epoch, from `step` on; its `len` is how many are left."""
+        first, second = self.first.epoch(epoch, step), self.second.epoch(epoch, step)
+        return EpochBatches(_zip_batches(first, second), len(first))
+
+    def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of an array's channels in the store that has it, see `Loader.mean_std`."""
+        return (self.first if array in self.first.store.arrays else self.second).mean_std(array)
 
     def state_dict(self) -> dict[str, Any]:
         """Both positions after the last batch handed out, and what the order depends on; JSON values."""
@@ -112,9 +119,9 @@ class JointLoader:
         self.second.load_state_dict(state["second"])
 
 
-def _zip_batches(first: Iterator[Batch], second: Iterator[Batch]) -> Iterator[Batch]:
+def _zip_batches(first: Batches, second: Batches) -> Generator[Batch, None, None]:
     """Batches of both as one; each loader's thread ends with this."""
-    with closing(first), closing(second):  # type: ignore[type-var]
+    with closing(first), closing(second):
         for ours, theirs in zip(first, second, strict=True):
             yield theirs | ours
 

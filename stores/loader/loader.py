@@ -1,17 +1,17 @@
 """Batches of a store's rows for a trainer, as fast as memory allows, in an order that can be resumed at any step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
 import google_crc32c
-import numpy as np
 import torch
 
 from stores.core import Store
 from stores.format import ArraySpec, Part, explain_difference
 from stores.loader.batch_sampler import BatchSampler, EpochOrder, FullShuffle, SequentialOrder, ShardShuffle
-from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency
+from stores.loader.epoch_batches import EpochBatches
+from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency, selected_rows
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.transfer import Batch, BufferPool, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, Segment, batch_groups
@@ -49,7 +49,7 @@ class Loader:
     ) -> None:
         self.options = options = (options or LoaderOptions()).with_settings(settings)
         self.store, self.arrays, self.device = store, tuple(arrays), torch.device(options.device)
-        self.rows = store.rows() if options.rows is None else _checked_rows(store, np.asarray(options.rows, np.int64))
+        self.rows = selected_rows(store, options)
         self._specs = _checked_arrays(store, self.arrays)
         self._parts = [part for spec in self._specs for part in spec.parts]
         self._view = ViewRule(
@@ -74,13 +74,22 @@ class Loader:
         """Batches of an epoch."""
         return self.sampler.steps_per_epoch
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the current position on, epoch after epoch."""
         return self._batches(self._epoch, self._step, endless=True)
 
-    def epoch(self, epoch: int, step: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from `step` on."""
-        return self._batches(epoch, step, endless=False)
+    def epoch(self, epoch: int, step: int = 0) -> EpochBatches:
+        """The batches of one epoch, from `step` on; its `len` is how many are left."""
+        return EpochBatches(self._batches(epoch, step, endless=False), max(0, self.steps_per_epoch - step))
+
+    def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of an array's channels, each float32 (C,) on `device`.
+
+        They are the store's exact statistics, over all rows that are ok, whatever rows are read.
+        """
+        statistics = self.store.statistics(array)
+        mean, std = (torch.from_numpy(values).float().to(self.device) for values in (statistics.mean, statistics.std))
+        return mean, std
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch handed out, and what the order depends on; JSON values."""
@@ -127,8 +136,6 @@ class Loader:
 
     def _epoch_order(self) -> EpochOrder:
         num_rows, seed = len(self.rows), self.options.seed
-        if not num_rows:
-            raise ValueError("rows: expected at least one row; received none")
         if self.order == "shards":
             return ShardShuffle(self.rows // self._shard_rows, seed, self.options.stream_shards)
         window_rows = max(1, WINDOW_BYTES // self._row_bytes)
@@ -144,7 +151,7 @@ class Loader:
         memory = self.device if self.residency == "device" else torch.device("cpu")
         return ResidentRows(self.store, self._parts, self.rows, self._view, memory, self.options.verify)
 
-    def _batches(self, epoch: int, step: int, endless: bool) -> Iterator[Batch]:
+    def _batches(self, epoch: int, step: int, endless: bool) -> Generator[Batch, None, None]:
         max_batches = max(1, GROUP_BYTES * self.options.world_size // (self._row_bytes * self.options.batch_size))
         groups = batch_groups(
             self._source, self.sampler, self._columns, LoaderCursor(epoch, step, endless, max_batches)
@@ -228,13 +235,3 @@ def _checked_arrays(store: Store, arrays: tuple[str, ...]) -> list[ArraySpec]:
     if unknown or not arrays:
         raise ValueError(f"arrays: expected some of {list(store.arrays)}; received {list(arrays)}")
     return [store.arrays[name] for name in arrays]
-
-
-def _checked_rows(store: Store, rows: np.ndarray) -> np.ndarray:
-    if rows.ndim != 1:
-        raise ValueError(f"rows: expected a list of row numbers; received the shape {rows.shape}")
-    inside = (rows >= 0) & (rows < store.num_rows)
-    usable = inside & store.ok[np.where(inside, rows, 0)]
-    if not usable.all():
-        raise ValueError(f"rows: expected rows that are ok (store.rows()); received {int(rows[~usable][0])}")
-    return rows

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from stores.format import combine_seeds, mix64
+from stores.core import Store
+from stores.format import SPLITS, combine_seeds, mix64
 
 RANDOM_VIEW = "random"
 ORDERS = ("auto", "full", "shards")
 RESIDENCIES = ("auto", "device", "ram", "stream")
+TRAIN, ALL_SPLITS = "train", "all"
 # The rest stays for the model, its optimizer, other processes and the page cache.
 DEVICE_SHARE = 0.4
 RAM_SHARE = 0.5
@@ -23,7 +25,8 @@ class LoaderOptions:
     """Settings that `Loader` and `JointLoader` share; both take them as keywords, too.
 
     Attributes:
-        rows: int64 store rows to read; by default all that are ok.
+        split: rows to read, "train", "val", "test" or "all". A store that holds nothing out is all "train".
+        rows: int64 store rows to read in place of a split's.
         batch_size: rows of a global batch; a rank gets batch_size / world_size of them.
         seed: of the order and, unless `view_seed` is given, of the views.
         residency: "device", "ram" or "stream" (from disk); "auto" is the fastest whose memory budget holds the rows.
@@ -44,6 +47,7 @@ class LoaderOptions:
         shard_rows: rows of a shard for the order "shards", by default the store's own.
     """
 
+    split: str = TRAIN
     rows: np.ndarray | None = None
     batch_size: int = 256
     seed: int = 0
@@ -67,6 +71,10 @@ class LoaderOptions:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {self.order!r}")
         if self.residency not in RESIDENCIES:
             raise ValueError(f"residency: expected one of {', '.join(RESIDENCIES)}; received {self.residency!r}")
+        if self.split not in (*SPLITS, ALL_SPLITS):
+            raise ValueError(f"split: expected one of {', '.join((*SPLITS, ALL_SPLITS))}; received {self.split!r}")
+        if self.rows is not None and self.split != TRAIN:
+            raise ValueError(f"split: expected none beside rows, which say what is read; received {self.split!r}")
 
     @property
     def random_view_seed(self) -> int:
@@ -84,6 +92,33 @@ class LoaderOptions:
         if unknown:
             raise TypeError(f"loader: expected options out of {', '.join(names)}; received {unknown[0]!r}")
         return replace(self, **settings)
+
+
+def selected_rows(store: Store, options: LoaderOptions) -> np.ndarray:
+    """int64 rows of a store that the options select, in the order in which they are given, ascending by default.
+
+    Raises:
+        ValueError: the split has no row, or there are rows that are not ok.
+    """
+    if options.rows is not None:
+        return _checked_rows(store, np.asarray(options.rows, np.int64))
+    rows = store.rows(None if options.split == ALL_SPLITS else options.split)
+    if not len(rows):
+        counts = {split: count for split in SPLITS if (count := len(store.rows(split)))}
+        raise ValueError(
+            f"{store.url}: split: expected one that has rows, of {counts} or {ALL_SPLITS!r}; received {options.split!r}"
+        )
+    return rows
+
+
+def _checked_rows(store: Store, rows: np.ndarray) -> np.ndarray:
+    if rows.ndim != 1 or not len(rows):
+        raise ValueError(f"rows: expected a list of one row number or more; received the shape {rows.shape}")
+    inside = (rows >= 0) & (rows < store.num_rows)
+    usable = inside & store.ok[np.where(inside, rows, 0)]
+    if not usable.all():
+        raise ValueError(f"rows: expected rows that are ok (store.rows()); received {int(rows[~usable][0])}")
+    return rows
 
 
 def choose_residency(residency: str, num_bytes: int, device: torch.device, world_size: int) -> str:

@@ -112,7 +112,7 @@ def test_gc_removes_the_older_store_of_a_name_and_keeps_what_models_name(
 
 
 def test_the_loader_reads_by_url(remote: Store) -> None:
-    loader = Loader(open_store(remote.blobs.url), batch_size=2, residency="stream", view=0)
+    loader = Loader(open_store(remote.blobs.url), split="all", batch_size=2, residency="stream", view=0)
     rows = np.concatenate([batch["row"].numpy() for batch in loader.epoch(0)])
     assert sorted(rows.tolist()) == [0, 1, 2, 3]
 

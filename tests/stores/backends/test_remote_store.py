@@ -58,7 +58,7 @@ def test_writing_goes_on_after_an_interruption(s3_url: str, fill: Any) -> None:
 @pytest.mark.parametrize("residency", ["ram", "stream"])
 def test_the_loader_reads_it_in_the_same_order_as_a_local_store(remote: Any, residency: str) -> None:
     store = remote()
-    options = {"arrays": ["features"], "batch_size": 8, "order": "shards", "stream_shards": 2}
+    options = {"arrays": ["features"], "split": "all", "batch_size": 8, "order": "shards", "stream_shards": 2}
     one = list(Loader(store, residency=residency, **options).epoch(1))
     two = list(Loader(store, residency="ram", **options).epoch(1))
     assert len(one) == 6

@@ -26,7 +26,7 @@ def observe(store: Store) -> dict[str, Any]:
     found |= {"rows": rows, "train": store.rows("train"), "labels": store.labels, "index": store.index.to_pylist()}
     found |= {"statistics": store.statistics("features").to_json(), "attributes": store.attributes}
     found |= {"content_id": store.content_id, "name": store.name, "kind": store.kind}
-    loader = Loader(store, ("features",), batch_size=7, residency="stream", prefetch=0)
+    loader = Loader(store, ("features",), split="all", batch_size=7, residency="stream", prefetch=0)
     found["batch"] = next(iter(loader.epoch(0)))["features"].numpy()
     return found
 

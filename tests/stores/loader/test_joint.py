@@ -29,7 +29,7 @@ def pair(make_writer: Any, fill: Any) -> tuple[Store, Store]:
 @pytest.fixture
 def joint_of(pair: tuple[Store, Store]) -> Callable[..., JointLoader]:
     def make(**options: Any) -> JointLoader:
-        return JointLoader(*pair, **{"second_arrays": ("states", "length"), "batch_size": 8, **options})
+        return JointLoader(*pair, **{"second_arrays": ("states", "length"), "batch_size": 8, "split": "all", **options})
 
     return make
 
@@ -78,6 +78,18 @@ def test_a_resumed_loader_goes_on_where_it_was(joint_of: Any, residency: str, do
     assert lists(islice(second, 7)) == undisturbed[done:]
 
 
+def test_the_second_store_has_the_rows_of_the_firsts_split(joint_of: Any, pair: tuple[Store, Store]) -> None:
+    for split in ("train", "val"):
+        epoch = joint_of(split=split, batch_size=4).epoch(0)
+        assert len(epoch) == len(pair[0].rows(split)) // 4
+        assert {row for batch in epoch for row in batch["row"].tolist()} <= set(pair[0].rows(split).tolist())
+
+
+def test_mean_and_std_are_of_the_store_that_has_the_array(joint_of: Any, pair: tuple[Store, Store]) -> None:
+    for store, array in zip(pair, ("latents", "states"), strict=True):
+        assert np.allclose(joint_of().mean_std(array)[0], store.statistics(array).mean)
+
+
 def test_ranks_share_each_global_batch(joint_of: Any) -> None:
     whole = lists(joint_of().epoch(2))
     parts = [lists(joint_of(rank=rank, world_size=2).epoch(2)) for rank in range(2)]
@@ -86,7 +98,7 @@ def test_ranks_share_each_global_batch(joint_of: Any) -> None:
 
 
 def test_the_order_in_memory_is_that_of_the_first_store_alone(joint_of: Any, pair: tuple[Store, Store]) -> None:
-    alone = [batch["row"].tolist() for batch in Loader(pair[0], batch_size=8).epoch(1)]
+    alone = [batch["row"].tolist() for batch in Loader(pair[0], split="all", batch_size=8).epoch(1)]
     assert [batch["row"].tolist() for batch in joint_of().epoch(1)] == alone
 
 
@@ -119,7 +131,7 @@ def test_one_budget_holds_both_or_the_smaller(
 def test_what_streams_decides_the_order(joint_of: Any, pair: tuple[Store, Store], monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "_residencies", lambda *_: ["stream", "ram"])
     loader = joint_of()
-    alone = Loader(pair[0], batch_size=8, residency="stream")
+    alone = Loader(pair[0], split="all", batch_size=8, residency="stream")
     assert [b["row"].tolist() for b in loader.epoch(0)] == [b["row"].tolist() for b in alone.epoch(0)]
 
 
@@ -129,7 +141,7 @@ def test_states_of_other_orders_and_of_one_store_are_refused(joint_of: Any, pair
         with pytest.raises(ValueError, match="changed: "):
             joint_of(**options).load_state_dict(state)
     with pytest.raises(ValueError, match="expected that of two stores"):
-        joint_of().load_state_dict(Loader(pair[0], batch_size=8).state_dict())
+        joint_of().load_state_dict(Loader(pair[0], split="all", batch_size=8).state_dict())
 
 
 def test_stores_of_other_rows_are_refused(pair: tuple[Store, Store], make_writer: Any, fill: Any) -> None:
@@ -140,6 +152,6 @@ def test_stores_of_other_rows_are_refused(pair: tuple[Store, Store], make_writer
 
 
 def test_an_old_loaders_state_is_still_its_own(pair: tuple[Store, Store]) -> None:
-    assert not {"view_seed", "shard_rows"} & Loader(pair[0], batch_size=8).state_dict()["order"].keys()
-    changed = Loader(pair[0], batch_size=8, view_seed=1, shard_rows=3)
+    assert not {"view_seed", "shard_rows"} & Loader(pair[0], split="all", batch_size=8).state_dict()["order"].keys()
+    changed = Loader(pair[0], split="all", batch_size=8, view_seed=1, shard_rows=3)
     assert {"view_seed", "shard_rows"} <= changed.state_dict()["order"].keys()

@@ -23,7 +23,8 @@ def take(loader: Loader, count: int) -> list[list[int]]:
 @pytest.fixture
 def loader_of(store: Store) -> Any:
     def make(**options: Any) -> Loader:
-        return Loader(store, **{"arrays": ["features"], "batch_size": 8, **options})
+        selection = {} if "rows" in options else {"split": "all"}
+        return Loader(store, **{"arrays": ["features"], "batch_size": 8, **selection, **options})
 
     return make
 
@@ -46,6 +47,39 @@ def test_every_ok_row_comes_once_an_epoch(loader_of: Any, store: Store) -> None:
     assert len(rows_of(loader_of(batch_size=10).epoch(0))) == loader_of(batch_size=10).steps_per_epoch == 4
     in_order = chain.from_iterable(rows_of(loader_of(shuffle=False, drop_last=False).epoch(3)))
     assert list(in_order) == store.rows().tolist()
+
+
+def test_held_out_rows_are_read_when_asked_for_only(store: Store) -> None:
+    def rows(**options: Any) -> list[int]:
+        loader = Loader(store, ["features"], batch_size=5, drop_last=False, **options)
+        return sorted(chain.from_iterable(rows_of(loader.epoch(0))))
+
+    assert rows() == rows(split="train") == store.rows("train").tolist()
+    assert rows(split="val") == store.rows("val").tolist()
+    assert rows(split="all") == store.rows().tolist()
+    assert rows(rows=store.rows("val")[:2]) == store.rows("val")[:2].tolist()
+
+
+def test_an_epoch_says_how_many_batches_are_left(loader_of: Any) -> None:
+    epoch = loader_of().epoch(1, step=2)
+    for left in (4, 3, 2, 1):
+        assert len(epoch) == left
+        next(epoch)
+    assert (len(epoch), list(epoch)) == (0, [])
+    assert len(loader_of().epoch(0)) == 6
+    assert len(loader_of().epoch(0, step=9)) == 0
+    epoch = loader_of().epoch(0)
+    next(epoch)
+    epoch.close()
+    assert (len(epoch), list(epoch)) == (0, [])
+
+
+def test_mean_and_std_are_tensors_of_the_stores_statistics(loader_of: Any, store: Store) -> None:
+    mean, std = loader_of().mean_std("features")
+    statistics = store.statistics("features")
+    assert mean.dtype == std.dtype == torch.float32
+    assert np.allclose(mean, statistics.mean)
+    assert np.allclose(std, statistics.std)
 
 
 def test_epochs_and_seeds_differ_and_repeat(loader_of: Any) -> None:
@@ -149,7 +183,10 @@ def test_arrays_are_read_together(make_writer: Any, fill: Any) -> None:
         ({"batch_size": 7, "world_size": 2}, r"multiple of world_size 2; received 7"),
         ({"rank": 2, "world_size": 2}, r"rank: expected 0 to 1; received 2"),
         ({"rows": np.array([3, 4])}, r"rows that are ok.*received 3"),
-        ({"rows": np.array([], int)}, r"at least one row"),
+        ({"rows": np.array([], int)}, r"one row number or more"),
+        ({"split": "test"}, r"expected one that has rows, of \{'train': 43, 'val': 5\} or 'all'; received 'test'"),
+        ({"split": "none"}, r"split: expected one of train, val, test, all; received 'none'"),
+        ({"split": "val", "rows": np.array([1])}, r"split: expected none beside rows"),
         ({"view": 2}, r"view: .*below 2; received 2"),
         ({"residency": "disk"}, r"residency: expected one of"),
     ],
@@ -232,7 +269,7 @@ def test_batches_hold_the_values_of_every_dtype(make_writer: Any, fill: Any, dty
     writer = make_writer(arrays=[ArraySpec("features", (2, 2, 4), dtype)])
     fill(writer)
     store = writer.finalize()
-    loader = Loader(store, ("features",), batch_size=10, view=1, residency=residency)
+    loader = Loader(store, ("features",), batch_size=10, view=1, residency=residency, split="all")
     for batch in loader.epoch(0):
         assert batch["features"].dtype == (torch.bfloat16 if dtype == "bfloat16" else torch.float32)
         expected = torch.from_numpy(store.read("features", batch["row"].numpy(), 1))
