@@ -3,11 +3,11 @@
 Bare: one file of the same bytes, written with large write calls and flushed with fsync. Shard: `write_shard` of
 float16 features as extraction calls it: checksums, digest, finiteness, float64 sums, temporary, fsync, rename,
 folder fsync and the commit record. Two pairs: one shard at a time, and two in flight as the extract workers have them,
-against two bare writes in flight. Runs are interleaved; the ratio is the median over the pairs.
+against two bare writes in flight. Runs are interleaved; the ratio is the median over the pairs. Wall time depends on
+the disk and on whatever else runs; the processor seconds of this process, user and system, say what the checks cost.
 """
 
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from stores import ArraySpec, StoreWriter, new_index
 
 SPEC = ArraySpec("features", (16, 16, 1536))
 ROWS = 128
+SHARDS = 4
 
 
 def bare(path: Path, data: memoryview) -> None:
@@ -33,12 +34,12 @@ def bare(path: Path, data: memoryview) -> None:
     os.close(descriptor)
 
 
-def seconds(work: Callable[[int], object], count: int, in_flight: int) -> float:
-    """Wall seconds of `count` calls, so many at a time."""
+def seconds(work: Callable[[int], object], count: int, in_flight: int) -> np.ndarray:
+    """(2,) wall and processor seconds of `count` calls, so many at a time."""
     with ThreadPoolExecutor(in_flight) as pool:
-        start = time.perf_counter()
+        start = [time.perf_counter(), time.process_time()]
         list(pool.map(work, range(count)))
-        return time.perf_counter() - start
+        return np.subtract([time.perf_counter(), time.process_time()], start)
 
 
 @click.command()
@@ -49,26 +50,31 @@ def main(folder: Path | None, rounds: int) -> None:
     values = np.random.default_rng(0).standard_normal((ROWS, 1, 16, 16, 1536), np.float32).astype(np.float16)
     values = np.concatenate([values, values[:, :, :, ::-1]], axis=1)  # (rows, 2 views, ...)
     data = values.reshape(-1).view(np.uint8).data
-    click.echo(f"shards of {len(data) / 2**20:.0f} MiB, median of {rounds} interleaved rounds of 4 shards")
+    click.echo(f"shards of {len(data) / 2**20:.0f} MiB, median of {rounds} interleaved rounds of {SHARDS} shards")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for in_flight in (1, 2):
             pairs = [one_round(Path(scratch), str(number), values, data, in_flight) for number in range(rounds)]
-            ratio = statistics.median(first / second for first, second in pairs)
-            rates = [4 * len(data) / 1e9 / statistics.median(part) for part in zip(*pairs, strict=True)]
+            wall, processor = np.moveaxis(np.array(pairs), -1, 0)  # (rounds, bare and shard, clock) -> (rounds, 2) each
+            rates = SHARDS * len(data) / 1e9 / np.median(wall, axis=0)
+            cost = np.median(processor, axis=0) / SHARDS
+            ratio = np.median(wall[:, 0] / wall[:, 1])
             click.echo(
-                f"{in_flight} in flight: bare {rates[0]:.2f} GB/s, shards {rates[1]:.2f} GB/s, ratio {ratio:.2f}"
+                f"{in_flight} in flight: bare {rates[0]:.2f} GB/s, shards {rates[1]:.2f} GB/s, ratio {ratio:.2f}; "
+                f"processor seconds a shard: bare {cost[0]:.3f}, shard {cost[1]:.3f}"
             )
 
 
-def one_round(scratch: Path, name: str, values: np.ndarray, data: memoryview, in_flight: int) -> tuple[float, float]:
-    """Seconds of four bare files and of four shards."""
-    files = [scratch / f"bare-{name}-{number}" for number in range(4)]
-    first = seconds(lambda number: bare(files[number], data), 4, in_flight)
+def one_round(
+    scratch: Path, name: str, values: np.ndarray, data: memoryview, in_flight: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wall and processor seconds of the bare files and of the shards."""
+    files = [scratch / f"bare-{name}-{number}" for number in range(SHARDS)]
+    first = seconds(lambda number: bare(files[number], data), SHARDS, in_flight)
     for file in files:
         file.unlink()
-    index = new_index([f"row-{row}" for row in range(4 * ROWS)])
+    index = new_index([f"row-{row}" for row in range(SHARDS * ROWS)])
     writer = StoreWriter.create(scratch, "features", "bench", [SPEC], index, {}, views=2, rows_per_shard=ROWS)
-    second = seconds(lambda shard: writer.write_shard(shard, {"features": values}), 4, in_flight)
+    second = seconds(lambda shard: writer.write_shard(shard, {"features": values}), SHARDS, in_flight)
     for file in sorted(writer.path.rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     return first, second
