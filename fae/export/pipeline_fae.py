@@ -24,10 +24,12 @@ from fae.export.pipeline_inputs import (
     negative_prompts,
     prompt_captions,
     repeated,
+    token_grid,
 )
 from fae.export.saving import FolderPipeline
 from fae.export.schedule import set_times, step_times
 from fae.models import FeatureAutoencoder, PixelDecoder
+from fae.nn import INTERPOLATE, set_position_scaling
 from fae.rng import seeded_noise
 from fae.sampling import Captions, Classes, Conditions, Guidance, Transport, Velocity, guided_velocity
 from fae.weights import align_module
@@ -108,6 +110,9 @@ class FAEPipeline(FolderPipeline):
         negative_prompt: str | Sequence[str] | None = None,
         sigmas: Sequence[float] | None = None,
         timesteps: Sequence[float] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        positions: str = INTERPOLATE,
     ) -> ImagePipelineOutput | tuple[Any]:
         """`num_images_per_prompt` images of each label or prompt; `batch_size` images of an unconditional model.
 
@@ -137,6 +142,10 @@ class FAEPipeline(FolderPipeline):
                 one for each; for models of captions with a scheduler.
             sigmas: descending times t of the steps, 1 = noise, which the scheduler shifts; instead of a number of them.
             timesteps: descending times of the steps times 1,000, used as they are; instead of `sigmas`.
+            height, width: of the images in pixels, multiples of the pixel decoder's patch; those of training when
+                absent. On others shapes are right, quality is not promised.
+            positions: where the tokens of another size lie: interpolate = between the trained positions, extrapolate =
+                at the trained distances, around the middle and beyond.
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
@@ -150,6 +159,9 @@ class FAEPipeline(FolderPipeline):
         intervals = guidance_intervals(guidance_scale, guidance_interval)
         internal = guidance_intervals(internal_guidance_scale, internal_guidance_interval)
         check_guide_head(self.transformer, internal)
+        grid = token_grid(height, width, self.transformer.grid, self.pixel_decoder.config.patch_size)
+        for part in (self.transformer, self.autoencoder, self.pixel_decoder):
+            set_position_scaling(part, positions)
         set_times(self.scheduler, num_inference_steps, sigmas, timesteps)
         if self._unconditional:
             check_unconditional(class_labels, prompt, num_images_per_prompt, intervals)
@@ -158,7 +170,8 @@ class FAEPipeline(FolderPipeline):
             raise ValueError("batch_size: expected none; give num_images_per_prompt for several of each")
         conditions = repeated(self._conditions(class_labels, prompt), num_images_per_prompt)
         negative = self._negative(negative_prompt, len(conditions), num_images_per_prompt, intervals)
-        x = self._noise(len(conditions), generator, seeds, latents).to(self._execution_device, torch.float32)
+        shape = (len(conditions), *grid, self.transformer.in_channels)
+        x = self._noise(shape, generator, seeds, latents).to(self._execution_device, torch.float32)
         if self.scheduler is None:
             x = self.transformer.generate(x, conditions.inputs, intervals)
         else:
@@ -237,12 +250,15 @@ class FAEPipeline(FolderPipeline):
         return repeated(self._captions(prompts), each)
 
     def _noise(
-        self, count: int, generator: Generators, seeds: Sequence[int] | None, latents: torch.Tensor | None
+        self,
+        shape: tuple[int, ...],
+        generator: Generators,
+        seeds: Sequence[int] | None,
+        latents: torch.Tensor | None,
     ) -> torch.Tensor:
-        shape = (*self.transformer.grid, self.transformer.in_channels)
         if latents is not None:
-            return checked_latents(latents, (count, *shape), seeds)
-        return seeded_noise(image_seeds(count, generator, seeds), shape)
+            return checked_latents(latents, shape, seeds)
+        return seeded_noise(image_seeds(shape[0], generator, seeds), shape[1:])
 
     def _to_images(self, x: torch.Tensor, output_type: str) -> Any:
         mean, std = (one.to(x) for one in (self.autoencoder.latent_mean, self.autoencoder.latent_std))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fae.encoders import TextEncoder
+from fae.nn import Grid
 from fae.sampling import Captions, Conditions, EmptyCaption, Guidance, make_guidance, parse_guidance
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -95,6 +96,21 @@ def check_unconditional(
     scales = [span.scale for span in guidance if span.scale != 1]
     if scales:
         raise ValueError(f"guidance_scale: expected 1, since this model is unconditional; received {scales[0]:g}")
+
+
+def token_grid(height: int | None, width: int | None, trained: Grid, patch_size: int) -> Grid:
+    """(h, w) of the latents of images of so many pixels; the trained one where none are given.
+
+    Raises:
+        ValueError: pixels that are no whole number of patches.
+    """
+    sides = []
+    for name, pixels, cells in (("height", height, trained[0]), ("width", width, trained[1])):
+        wanted = cells * patch_size if pixels is None else pixels
+        if wanted < patch_size or wanted % patch_size:
+            raise ValueError(f"{name}: expected a multiple of {patch_size} pixels; received {wanted}")
+        sides.append(wanted // patch_size)
+    return sides[0], sides[1]
 
 
 def checked_latents(latents: torch.Tensor, shape: tuple[int, ...], seeds: Sequence[int] | None = None) -> torch.Tensor:

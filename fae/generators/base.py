@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from fae.nn import Grid
 from fae.rng import normal
 from fae.sampling import Captions, Classes, Conditions, EmptyCaption, Guidance
 
@@ -76,8 +77,12 @@ class Generator(nn.Module, ABC):
         solver: str,
         guide_model: "Generator | None",
         internal_guidance: Guidance = (),
+        grid: Grid | None = None,
     ) -> torch.Tensor:
-        """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch."""
+        """Latents (N, h, w, c), one for each condition and seed, whatever else is in the batch.
+
+        `grid` is (h, w), the trained one when absent.
+        """
 
     @abstractmethod
     def evaluate(self, x: torch.Tensor, conditions: Conditions) -> Any:

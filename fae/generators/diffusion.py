@@ -9,6 +9,7 @@ from torch import nn
 
 from fae.generators.alignment import Alignment
 from fae.generators.base import Batch, Generator
+from fae.nn import Grid
 from fae.rng import noise_stream
 from fae.sampling import (
     Conditions,
@@ -112,6 +113,7 @@ class DiffusionGenerator(Generator):
         solver: str = "euler",
         guide_model: Generator | None = None,
         internal_guidance: Guidance = (),
+        grid: Grid | None = None,
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
@@ -125,6 +127,7 @@ class DiffusionGenerator(Generator):
             guide_model: a weaker generator of the same latents, to guide by instead of the empty condition; its
                 prediction may be another.
             internal_guidance: intervals of t with the scale of guidance by the model's own head; no evaluation more.
+            grid: (h, w) of the latents; the one that the model was trained on when absent.
             on_step: called after each step with its number, the time reached and the normalized state.
 
         Raises:
@@ -138,7 +141,7 @@ class DiffusionGenerator(Generator):
                 f"autoguidance: expected a generator with a velocity; received a {type(guide_model).__name__}"
             )
         device = self.latent_mean.device
-        draw = noise_stream(seeds, (*self.grid, self.channels), device)
+        draw = noise_stream(seeds, (*(grid or self.grid), self.channels), device)
         guide = guide_model.velocity_model if guide_model else None
         velocity = guided_velocity(self.velocity_model, conditions.to(device), guidance, guide, internal_guidance)
         shift, finite = self.transport.solver_shift, self._finite_at_zero

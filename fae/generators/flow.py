@@ -9,6 +9,7 @@ import torch
 
 from fae.generators.base import Batch, Generator
 from fae.models import FlowBlock, Flowed, StarFlow, bits_per_dim
+from fae.nn import Grid
 from fae.rng import normal, seeded_noise
 from fae.sampling import Conditions, EmptyCaption, Guidance
 
@@ -99,6 +100,7 @@ class FlowGenerator(Generator):
         solver: str = "euler",
         guide_model: Generator | None = None,
         internal_guidance: Guidance = (),
+        grid: Grid | None = None,
     ) -> torch.Tensor:
         """Latents (N, h, w, c), float32, on the model's device.
 
@@ -111,6 +113,7 @@ class FlowGenerator(Generator):
                 all is noise, near 0 at the last one.
             guide_model: must be absent: two flows have no inner tokens in common that one could guide the other by.
             internal_guidance: must be none: a flow has no head before its last layer.
+            grid: (h, w) of the latents; the one that the model was trained on when absent.
 
         Raises:
             ValueError: an unknown class, conditions and seeds that differ in number, or a guide model.
@@ -122,7 +125,7 @@ class FlowGenerator(Generator):
                 "autoguidance: expected none with a flow; use guidance_scale, which the empty condition serves"
             )
         device = self.latent_mean.device
-        z = seeded_noise(seeds, (*self.grid, self.channels), device)
+        z = seeded_noise(seeds, (*(grid or self.grid), self.channels), device)
         return self.denormalize(self.model.generate(z, conditions.to(device).inputs, guidance))
 
     def _noised(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:

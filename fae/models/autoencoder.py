@@ -10,54 +10,24 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from fae.nn import Block, Grid, RMSNorm, check_grid, init_linears, rope_table, run_block, sincos_table, skip_attention
+from fae.models.posterior import ChannelLastGaussian, UnitRMS, WithoutNoise
+from fae.nn import (
+    AnyGrid,
+    Block,
+    Grid,
+    RMSNorm,
+    grid_of,
+    init_linears,
+    rope_for,
+    rope_table,
+    run_block,
+    sincos_for,
+    sincos_table,
+    skip_attention,
+)
 from fae.rng import normal
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
-# exp(-30/2) = 3e-7: a posterior without noise, at the clamp of ChannelLastGaussian.
-NO_NOISE_LOGVAR = -30.0
-
-
-class ChannelLastGaussian:
-    """A diagonal Gaussian of moments (N, h, w, 2·c): mean and log-variance on the last axis, float32.
-
-    What diffusers' DiagonalGaussianDistribution is for channels first, which takes four seconds to import.
-    """
-
-    def __init__(self, moments: Tensor) -> None:
-        self.parameters = moments.float()
-        self.mean, logvar = self.parameters.chunk(2, dim=-1)
-        self.logvar = logvar.clamp(NO_NOISE_LOGVAR, 20.0)
-        self.std, self.var = torch.exp(0.5 * self.logvar), torch.exp(self.logvar)
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw, of the mean's shape."""
-        return self.mean + self.std * normal(self.mean.shape, generator, self.mean.device)
-
-    def mode(self) -> Tensor:
-        """The mean."""
-        return self.mean
-
-    def kl(self) -> Tensor:
-        """KL(posterior ‖ N(0, 1)) of each sample, in nats, summed over its numbers: (N,)."""
-        return 0.5 * (self.mean.square() + self.var - 1.0 - self.logvar).sum(dim=(1, 2, 3))
-
-
-class WithoutNoise(nn.Module):
-    """Means (N, T, c) → mean and log-variance (N, T, 2·c) of a posterior without noise."""
-
-    def forward(self, mean: Tensor) -> Tensor:
-        """(N, T, c) → (N, T, 2·c)."""
-        return torch.cat([mean, torch.full_like(mean, NO_NOISE_LOGVAR)], dim=-1)
-
-
-class UnitRMS(nn.Module):
-    """Tokens (N, T, c) scaled to a root mean square of 1 over channels, float32 (PAE, arXiv 2605.07915; GAE)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, T, c) → (N, T, c)."""
-        x = x.float()
-        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6)
 
 
 class AttentionEncoder(nn.Module):
@@ -79,13 +49,16 @@ class AttentionEncoder(nn.Module):
         return latents
 
 
-class TokenTransformer(nn.Module):
+class TokenTransformer(nn.Module, AnyGrid):
     """Linear in, sine-cosine and rotary positions, `depth` layers, final RMSNorm; (N, h·w, in) → (N, h·w, width)."""
+
+    rope: Tensor
 
     def __init__(self, in_dim: int, width: int, depth: int, head_dim: int, grid: Grid) -> None:
         super().__init__()
         if width % head_dim:
             raise ValueError(f"decoder_head_dim: expected a divisor of the feature width {width}; received {head_dim}")
+        self.grid, self.num_heads = grid, width // head_dim
         self.x_embedder = nn.Linear(in_dim, width)
         # Fixed, yet a parameter: the published counts include it.
         self.pos_embed = nn.Parameter(sincos_table(grid, width), requires_grad=False)
@@ -94,23 +67,40 @@ class TokenTransformer(nn.Module):
         self.register_buffer("rope", rope_table(grid, width // head_dim, head_dim), persistent=False)
         self.gradient_checkpointing = False
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, h·w, in) → (N, h·w, width)."""
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Tokens (N, h·w, in) of a grid (h, w) → (N, h·w, width)."""
         x = self.x_embedder(x)
-        x = x + self.pos_embed.to(x.dtype)
+        x = x + sincos_for(self.pos_embed, self.grid, grid, self.position_scaling).to(x.dtype)
+        rope = rope_for(self.rope, self.grid, grid, self.num_heads, self.position_scaling)
         for block in self.blocks:
-            x = run_block(block, self.gradient_checkpointing, x, self.rope)
+            x = run_block(block, self.gradient_checkpointing, x, rope)
         out: Tensor = self.norm(x)
         return out
 
 
-class FeatureAutoencoder(ModelMixin, ConfigMixin):
+class OnGrid(nn.ModuleList):
+    """Modules one after the other, those with positions on the tokens' grid."""
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Tokens (N, h·w, in) of a grid (h, w) → (N, h·w, out)."""
+        for module in self:
+            x = on_grid(module, x, grid)
+        return x
+
+
+def on_grid(module: nn.Module, x: Tensor, grid: Grid) -> Tensor:
+    """A module's output for tokens x (N, h·w, in) of a grid, which it gets where it has positions."""
+    out: Tensor = module(x, grid) if isinstance(module, OnGrid | TokenTransformer) else module(x)
+    return out
+
+
+class FeatureAutoencoder(ModelMixin, ConfigMixin, AnyGrid):
     """VAE on the tokens of a frozen vision encoder (arXiv 2512.07829, sec. 3): (N, h, w, C) ↔ (N, h, w, c).
 
     Args:
         feature_dim: C, channels of a feature token.
         latent_channels: c, channels of a latent token (the paper: 32).
-        grid: (h, w) of the token grid (the paper: 16, 16).
+        grid: (h, w) of the tokens that it is trained on (the paper: 16, 16); others are taken too, see `AnyGrid`.
         encoder: `attention` (the paper's), or its ablations `linear`, `transformer-6` and `none`; with `none`
             z is x itself, so latent_channels must equal feature_dim. With `pca` (not the paper's) both halves are
             linear and no training step is needed: `fae.models.pca` sets them.
@@ -148,7 +138,7 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         _check_choice("activation", activation, tuple(ACTIVATIONS))
         _check_choice("feature_norm", feature_norm, ("none", "channel"))
         _check_choice("latent_norm", latent_norm, ("none", "rms"))
-        self.grid: Grid = (grid[0], grid[1])
+        self.grid = (grid[0], grid[1])
         self.feature_encoder = self._make_encoder()
         self.feature_decoder = (
             nn.Linear(latent_channels, feature_dim)
@@ -178,7 +168,7 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         if c.encoder == "pca":
             return nn.Sequential(nn.Linear(c.feature_dim, c.latent_channels), WithoutNoise())
         if c.latent_norm == "rms":
-            return nn.Sequential(self._moments_encoder(c.latent_channels), UnitRMS(), WithoutNoise())
+            return OnGrid([self._moments_encoder(c.latent_channels), UnitRMS(), WithoutNoise()])
         return self._moments_encoder(2 * c.latent_channels)
 
     def _moments_encoder(self, out_dim: int) -> nn.Module:
@@ -189,7 +179,7 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         if c.encoder == "attention":
             return AttentionEncoder(c.feature_dim, out_dim, c.heads, c.head_dim, c.activation)
         trunk = TokenTransformer(c.feature_dim, c.feature_dim, 6, c.decoder_head_dim, self.grid)
-        return nn.Sequential(trunk, nn.Linear(c.feature_dim, out_dim))
+        return OnGrid([trunk, nn.Linear(c.feature_dim, out_dim)])
 
     def forward(
         self,
@@ -224,18 +214,18 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         """Features (N, h, w, C) as stored → posterior over latents (N, h, w, c).
 
         Raises:
-            ValueError: x has another grid or width than the model.
+            ValueError: x has another width than the model.
         """
         return self._posterior(self.normalize(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, h, w, c) of the grid and width → features (N, h, w, C) in the scale of the store."""
+        """Latents (N, h, w, c) of the width → features (N, h, w, C) in the scale of the store."""
         features: Tensor = self(z, decoding=True)  # by __call__, whose hooks bring offloaded weights here
         return features
 
     def normalize(self, x: Tensor) -> Tensor:
         """Stored features → the scale that the model works in; the identity with feature_norm `none`."""
-        check_grid(x, self.grid, self.config.feature_dim, "features")
+        grid_of(x, self.config.feature_dim, "features")
         if self.config.feature_norm == "none":
             return x
         return torch.addcmul(-self.feature_mean / self.feature_std, x, 1 / self.feature_std)  # one pass over x
@@ -255,13 +245,14 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     def _posterior(self, x: Tensor) -> ChannelLastGaussian:
         # (N, h, w, C) -> (N, h·w, C) -> (N, h·w, 2·c) -> (N, h, w, 2·c)
         tokens = x.flatten(1, 2).to(self._dtype_of(self.feature_encoder))
-        return ChannelLastGaussian(self.feature_encoder(tokens).unflatten(1, self.grid))
+        moments = on_grid(self.feature_encoder, tokens, (x.shape[1], x.shape[2]))
+        return ChannelLastGaussian(moments.unflatten(1, x.shape[1:3]))
 
     def _rebuild(self, z: Tensor) -> Tensor:
-        check_grid(z, self.grid, self.config.latent_channels, "latents")
+        grid = grid_of(z, self.config.latent_channels, "latents")
         # (N, h, w, c) -> (N, h·w, c) -> (N, h·w, C) -> (N, h, w, C)
         tokens = z.flatten(1, 2).to(self._dtype_of(self.feature_decoder))
-        out: Tensor = self.feature_decoder(tokens).unflatten(1, self.grid).float()
+        out: Tensor = on_grid(self.feature_decoder, tokens, grid).unflatten(1, grid).float()
         return out
 
     @staticmethod

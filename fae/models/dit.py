@@ -9,21 +9,20 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from torch import Tensor, nn
 
 from fae.models.final_layer import guide_head, to_grid, with_extras
-from fae.nn import Grid, check_grid, init_linears, run_block
+from fae.nn import AnyGrid, Grid, grid_of, init_linears, run_block, sincos_for, sincos_table
 
 # DiT was made for integer steps of a 1,000-step diffusion; t in [0, 1] is stretched to them.
 TIME_SCALE = 1000.0
 
 
-class DiT(ModelMixin, ConfigMixin):
+class DiT(ModelMixin, ConfigMixin, AnyGrid):
     """`DiTTransformer2DModel` with patch size 1 behind LightningDiT's interface (DiT, arXiv 2212.09748).
 
     diffusers gives each block its own embedders, each of which draws its own label dropout while training: here that
     dropout is off, labels are dropped once a sample by the caller, and label `num_classes` is the null class.
 
     Args:
-        in_channels, grid, num_classes, hidden_size, depth, num_heads, internal_guidance_depth: as for `LightningDiT`;
-            the grid is square.
+        in_channels, grid, num_classes, hidden_size, depth, num_heads, internal_guidance_depth: as for `LightningDiT`.
     """
 
     _supports_gradient_checkpointing = True
@@ -40,13 +39,9 @@ class DiT(ModelMixin, ConfigMixin):
         internal_guidance_depth: int | None = None,
     ) -> None:
         super().__init__()
-        if grid[0] != grid[1]:
-            raise ValueError(
-                f"grid: diffusers' DiT takes square grids alone; received {tuple(grid)}; use lightning-dit"
-            )
         if hidden_size % num_heads:
             raise ValueError(f"num_heads: expected a divisor of the width {hidden_size}; received {num_heads}")
-        self.grid: Grid = (grid[0], grid[1])
+        self.grid = (grid[0], grid[1])
         self.in_channels, self.num_classes = in_channels, num_classes
         self.transformer: Any = DiTTransformer2DModel(
             num_attention_heads=num_heads,
@@ -54,10 +49,12 @@ class DiT(ModelMixin, ConfigMixin):
             in_channels=in_channels,
             out_channels=in_channels,
             num_layers=depth,
-            sample_size=grid[0],
+            sample_size=max(grid),
             patch_size=1,
             num_embeds_ada_norm=num_classes,
         )
+        if grid[0] != grid[1]:  # diffusers makes square tables; no part of the weights
+            self.transformer.pos_embed.pos_embed = sincos_table(self.grid, hidden_size)
         self.gradient_checkpointing = False
         self._init_weights()
         self.internal_guidance_depth = internal_guidance_depth
@@ -83,11 +80,14 @@ class DiT(ModelMixin, ConfigMixin):
         model does, which lets nobody see the tokens between two of them.
 
         Raises:
-            ValueError: x has another grid or width than the model.
+            ValueError: x has another width than the model.
         """
-        check_grid(x, self.grid, self.in_channels, "latents")
+        grid = grid_of(x, self.in_channels, "latents")
         dit, time = self.transformer, t * TIME_SCALE
-        h = dit.pos_embed(x.permute(0, 3, 1, 2))  # (N, h, w, c) -> (N, c, h, w) -> (N, h·w, D)
+        positions = sincos_for(dit.pos_embed.pos_embed, self.grid, grid, self.position_scaling)
+        # (N, h, w, c) -> (N, c, h, w) -> (N, D, h, w) -> (N, h·w, D)
+        h = dit.pos_embed.proj(x.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        h = (h + positions).to(h.dtype)
         guide = tokens = None
         for number, block in enumerate(dit.transformer_blocks, 1):
             h = run_block(block, self.gradient_checkpointing, h, None, None, None, time, None, y)
@@ -96,7 +96,7 @@ class DiT(ModelMixin, ConfigMixin):
             tokens = h if number == tokens_of else tokens
         c = F.silu(dit.transformer_blocks[0].norm1.emb(time, y, hidden_dtype=h.dtype))
         shift, scale = dit.proj_out_1(c).chunk(2, dim=1)
-        out = to_grid(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), self.grid, x.dtype)
+        out = to_grid(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), x)
         if guide is not None and self.guide_layer is not None:
-            guide = to_grid(self.guide_layer(guide, c), self.grid, x.dtype)
+            guide = to_grid(self.guide_layer(guide, c), x)
         return with_extras(out, guide, tokens)

@@ -1,9 +1,8 @@
 """The last layer of LightningDiT, and the head for internal guidance: a second one behind an earlier block."""
 
-import torch
 from torch import Tensor, nn
 
-from fae.nn import Grid, RMSNorm
+from fae.nn import RMSNorm
 
 
 class FinalLayer(nn.Module):
@@ -41,9 +40,9 @@ def guide_head(dim: int, out_channels: int, block: int | None, depth: int) -> Fi
     return head
 
 
-def to_grid(tokens: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
-    """(N, h·w, c) → (N, h, w, c) in a dtype."""
-    out: Tensor = tokens.unflatten(1, grid).to(dtype)
+def to_grid(tokens: Tensor, x: Tensor) -> Tensor:
+    """(N, h·w, c) → (N, h, w, c), with the grid and the dtype of x (N, h, w, ·)."""
+    out: Tensor = tokens.unflatten(1, x.shape[1:3]).to(x.dtype)
     return out
 
 

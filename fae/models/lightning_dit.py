@@ -1,6 +1,5 @@
 """LightningDiT: the generator, a diffusion transformer with RoPE, RMSNorm, SwiGLU and adaLN-zero."""
 
-import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -8,15 +7,18 @@ from torch import Tensor, nn
 
 from fae.models.final_layer import FinalLayer, guide_head, to_grid, with_extras
 from fae.nn import (
+    AnyGrid,
     Attention,
     Grid,
     RMSNorm,
     SwiGLU,
-    check_grid,
     gated_add,
+    grid_of,
     init_linears,
+    rope_for,
     rope_table,
     run_block,
+    sincos_for,
     sincos_table,
     swiglu_hidden_dim,
     timestep_frequencies,
@@ -59,12 +61,12 @@ class LightningDiTBlock(nn.Module):
         return gated_add(x, gate_mlp, self.mlp(self.norm2(x, shift_mlp, scale_mlp)))
 
 
-class LightningDiT(ModelMixin, ConfigMixin):
+class LightningDiT(ModelMixin, ConfigMixin, AnyGrid):
     """Velocity of noised latents for a time and a class (LightningDiT, arXiv 2501.01423; patch size 1).
 
     Args:
         in_channels: channels of a latent token (the paper: 32).
-        grid: (h, w) of the latents (the paper: 16, 16).
+        grid: (h, w) of the latents that it is trained on (the paper: 16, 16); others are taken too, see `AnyGrid`.
         num_classes: real classes; label `num_classes` is the null class of classifier-free guidance.
         hidden_size, depth, num_heads, mlp_ratio: the transformer's size; see `fae.models.presets.LIGHTNING_DIT`.
         internal_guidance_depth: number of blocks before the head for internal guidance; None = no such head.
@@ -73,6 +75,7 @@ class LightningDiT(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    rope: Tensor
 
     @register_to_config
     def __init__(
@@ -87,7 +90,7 @@ class LightningDiT(ModelMixin, ConfigMixin):
         internal_guidance_depth: int | None = None,
     ) -> None:
         super().__init__()
-        self.grid: Grid = (grid[0], grid[1])
+        self.grid, self.num_heads = (grid[0], grid[1]), num_heads
         self.in_channels, self.num_classes = in_channels, num_classes
         self.x_embedder = nn.Linear(in_channels, hidden_size)
         # Fixed, yet a parameter: the published count includes it.
@@ -121,23 +124,26 @@ class LightningDiT(ModelMixin, ConfigMixin):
         tokens (N, h·w, D) behind that block, counted from 1, as the last one.
 
         Raises:
-            ValueError: x has another grid or width than the model.
+            ValueError: x has another width than the model.
         """
-        check_grid(x, self.grid, self.in_channels, "latents")
+        grid = grid_of(x, self.in_channels, "latents")
         c = F.silu(self.t_embedder(t) + self.y_embedder(y))  # once for all blocks
         h, c = self._embedded(x, c)
-        guide = tokens = None
+        rope, guide, tokens = self._rope(grid), None, None
         for number, block in enumerate(self.blocks, 1):
-            h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
-            guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
+            h = run_block(block, self.gradient_checkpointing, h, c, rope)
+            guide = self._guide(h, c, number, x) if with_guide and guide is None else guide
             tokens = h if number == tokens_of else tokens
-        return with_extras(to_grid(self.final_layer(h, c), self.grid, x.dtype), guide, tokens)
+        return with_extras(to_grid(self.final_layer(h, c), x), guide, tokens)
 
-    def _guide(self, h: Tensor, c: Tensor, number: int, dtype: torch.dtype) -> Tensor | None:
-        """The guide head's prediction (N, h, w, c), when block `number` is the one before it."""
+    def _rope(self, grid: Grid) -> Tensor:
+        return rope_for(self.rope, self.grid, grid, self.num_heads, self.position_scaling)
+
+    def _guide(self, h: Tensor, c: Tensor, number: int, x: Tensor) -> Tensor | None:
+        """The guide head's prediction (N, h, w, c) like x, when block `number` is the one before it."""
         if self.guide_layer is None or number != self.internal_guidance_depth:
             return None
-        return to_grid(self.guide_layer(h, c), self.grid, dtype)
+        return to_grid(self.guide_layer(h, c), x)
 
     def _embedded(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, h·w, D) with their positions, and the condition (N, D) in their dtype."""
@@ -145,4 +151,6 @@ class LightningDiT(ModelMixin, ConfigMixin):
         h = self.x_embedder(x.flatten(1, 2).to(self.x_embedder.weight.dtype))
         # Under autocast the stream stays in bf16, with no cast at each norm and gate: at 28 layers the output is then
         # off by 1.1 %, with a float32 stream by 0.5 %.
-        return h + self.pos_embed.to(h.dtype), c.to(h.dtype)
+        grid = x.shape[1], x.shape[2]
+        positions = sincos_for(self.pos_embed, self.grid, grid, self.position_scaling)
+        return h + positions.to(h.dtype), c.to(h.dtype)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from fae.models.final_layer import guide_head, to_grid, with_extras
 from fae.models.text_states import unit_states
-from fae.nn import Grid, JointBlock, check_grid, init_linears, run_block
+from fae.nn import AnyGrid, Grid, JointBlock, grid_of, init_linears, run_block, sincos_for
 from fae.sampling import Captions
 
 # SD3's time runs to 1,000; t in [0, 1] is stretched to it.
 TIME_SCALE = 1000.0
 
 
-class MMDiT(ModelMixin, ConfigMixin):
+class MMDiT(ModelMixin, ConfigMixin, AnyGrid):
     """Velocity of noised latents for a time and a caption: `SD3Transformer2DModel` (MMDiT, arXiv 2403.03206).
 
     diffusers' own attention takes no mask, so that padding would count; `JointBlock`, of the same weights, has one:
@@ -29,7 +29,8 @@ class MMDiT(ModelMixin, ConfigMixin):
     Args:
         context_dim: channels of a caption's states (the paper, flan-T5-XL: 2048).
         pooled_dim: channels of its pooled vector (T5's mean: 2048).
-        in_channels, grid: the latents' (the paper: 32 at 16×16 and 64 at 24×24).
+        in_channels, grid: the latents' (the paper: 32 at 16×16 and 64 at 24×24); other grids are taken too, see
+            `AnyGrid`.
         hidden_size, depth, num_heads: the size; see `fae.models.presets.MMDIT`.
         internal_guidance_depth: number of blocks before the head for internal guidance; None = no such head.
 
@@ -54,7 +55,7 @@ class MMDiT(ModelMixin, ConfigMixin):
         super().__init__()
         if hidden_size % num_heads:
             raise ValueError(f"num_heads: expected a divisor of the width {hidden_size}; received {num_heads}")
-        self.grid: Grid = (grid[0], grid[1])
+        self.grid = (grid[0], grid[1])
         self.in_channels, self.num_classes = in_channels, 0
         self.context_dim, self.pooled_dim = context_dim, pooled_dim
         self.transformer: Any = SD3Transformer2DModel(
@@ -107,12 +108,13 @@ class MMDiT(ModelMixin, ConfigMixin):
         model does, which lets nobody see the tokens between two of them.
 
         Raises:
-            ValueError: x has another grid or width than the model.
+            ValueError: x has another width than the model.
         """
-        check_grid(x, self.grid, self.in_channels, "latents")
+        grid = grid_of(x, self.in_channels, "latents")
         sd3, captions, weight = self.transformer, y.trimmed(), self.transformer.context_embedder.weight
         # (N, h, w, c) -> (N, c, h, w) -> (N, h·w, D)
-        h = sd3.pos_embed(x.permute(0, 3, 1, 2).to(weight.dtype)).contiguous()
+        h = sd3.pos_embed.proj(x.permute(0, 3, 1, 2).to(weight.dtype)).flatten(2).transpose(1, 2)
+        h = (h + self._positions(grid)).to(h.dtype).contiguous()
         text = sd3.context_embedder(unit_states(captions.states, weight))
         c = sd3.time_text_embed(t * TIME_SCALE, unit_states(captions.pooled, weight))
         # (N, L) -> (N, h·w + L): latents are always seen.
@@ -123,7 +125,14 @@ class MMDiT(ModelMixin, ConfigMixin):
             if with_guide and number == self.internal_guidance_depth:
                 guide = h
             tokens = h if number == tokens_of else tokens
-        out = to_grid(sd3.proj_out(sd3.norm_out(h, c)), self.grid, x.dtype)
+        out = to_grid(sd3.proj_out(sd3.norm_out(h, c)), x)
         if guide is not None and self.guide_layer is not None:
-            guide = to_grid(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), self.grid, x.dtype)
+            guide = to_grid(self.guide_layer(guide, nn.functional.silu(c).to(h.dtype)), x)
         return with_extras(out, guide, tokens)
+
+    def _positions(self, grid: Grid) -> Tensor:
+        """(1, h·w, D): of the trained grid the middle of diffusers' square table."""
+        embedder, (height, width) = self.transformer.pos_embed, self.grid
+        first = (max(self.grid) - height) // 2, (max(self.grid) - width) // 2
+        own = embedder.cropped_pos_embed(height, width)
+        return sincos_for(own, self.grid, grid, self.position_scaling, first)

@@ -7,7 +7,19 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from fae.models.autoencoder import _set_statistics
-from fae.nn import Attention, Grid, SwiGLU, check_grid, init_linears, rope_table, run_block, swiglu_hidden_dim
+from fae.nn import (
+    AnyGrid,
+    Attention,
+    Grid,
+    SwiGLU,
+    grid_of,
+    init_linears,
+    learned_for,
+    rope_for,
+    rope_table,
+    run_block,
+    swiglu_hidden_dim,
+)
 
 
 class ViTBlock(nn.Module):
@@ -38,12 +50,12 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
-class PixelDecoder(ModelMixin, ConfigMixin):
+class PixelDecoder(ModelMixin, ConfigMixin, AnyGrid):
     """Feature tokens (N, h, w, C) → images (N, 3, h·p, w·p) in about [-1, 1] (arXiv 2512.07829, sec. 3).
 
     Args:
         feature_dim: C, channels of a feature token.
-        grid: (h, w) of the token grid.
+        grid: (h, w) of the tokens that it is trained on; of others the learned table is resampled, see `AnyGrid`.
         patch_size: p, pixels on a side of the patch that a token decodes to.
         hidden_size, depth, num_heads, mlp_ratio: the ViT's size; see `fae.models.presets.PIXEL_DECODER`.
         use_rope: rotary positions beside the learned table. Not stated in the paper; no parameters.
@@ -60,6 +72,9 @@ class PixelDecoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    rope: Tensor | None
+    blend_rows: Tensor
+    blend_columns: Tensor
 
     @register_to_config
     def __init__(
@@ -80,7 +95,7 @@ class PixelDecoder(ModelMixin, ConfigMixin):
                 f"patch_overlap: expected 0 to {patch_size // 2}, half of the patch's {patch_size} pixels; received "
                 f"{patch_overlap}"
             )
-        self.grid: Grid = (grid[0], grid[1])
+        self.grid, self.num_heads = (grid[0], grid[1]), num_heads
         self.patch_size, self.patch_overlap = patch_size, patch_overlap
         self.x_embedder = nn.Linear(feature_dim, hidden_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], hidden_size))
@@ -109,31 +124,45 @@ class PixelDecoder(ModelMixin, ConfigMixin):
         """Features (N, h, w, C) in the scale of the store → float32 images (N, 3, h·p, w·p).
 
         Raises:
-            ValueError: the features have another grid or width than the model.
+            ValueError: the features have another width than the model.
         """
-        check_grid(features, self.grid, self.config.feature_dim, "features")
+        grid = grid_of(features, self.config.feature_dim, "features")
         # (N, h, w, C) -> (N, h·w, C) -> (N, h·w, D)
         x = torch.addcmul(-self.feature_mean / self.feature_std, features, 1 / self.feature_std)
         x = self.x_embedder(x.flatten(1, 2).to(self.x_embedder.weight.dtype))
-        x = x + self.pos_embed.to(x.dtype)
+        x = x + learned_for(self.pos_embed, self.grid, grid).to(x.dtype)
+        rope = self._rope(grid)
         for block in self.blocks:
-            x = run_block(block, self.gradient_checkpointing, x, self.rope)
+            x = run_block(block, self.gradient_checkpointing, x, rope)
         patches = self.final_layer(self.norm(x)).float()
-        return self._blend(patches) if self.patch_overlap else self._unpatchify(patches)
+        return self._blend(patches, grid) if self.patch_overlap else self._unpatchify(patches, grid)
 
-    def _unpatchify(self, patches: Tensor) -> Tensor:
-        (height, width), p = self.grid, self.patch_size
+    def _rope(self, grid: Grid) -> Tensor | None:
+        if self.rope is None:
+            return None
+        return rope_for(self.rope, self.grid, grid, self.num_heads, self.position_scaling)
+
+    def _blend_weights(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Weights of the patches' rows (h, p + 2·o) and columns (w, p + 2·o)."""
+        own = self.blend_rows, self.blend_columns
+        if grid == self.grid:
+            return own
+        rows, columns = (blend_weights(cells, self.patch_size, self.patch_overlap) for cells in grid)
+        return rows.to(own[0]), columns.to(own[1])
+
+    def _unpatchify(self, patches: Tensor, grid: Grid) -> Tensor:
+        (height, width), p = grid, self.patch_size
         # (N, h·w, 3·p·p) -> (N, h, w, 3, p, p) -> (N, 3, h, p, w, p) -> (N, 3, h·p, w·p)
         x = patches.view(-1, height, width, 3, p, p).permute(0, 3, 1, 4, 2, 5)
         return x.reshape(-1, 3, height * p, width * p)
 
-    def _blend(self, patches: Tensor) -> Tensor:
+    def _blend(self, patches: Tensor, grid: Grid) -> Tensor:
         """Add up overlapping patches, weighted so that the weights of a pixel sum to 1."""
-        (height, width), p, o = self.grid, self.patch_size, self.patch_overlap
-        q = p + 2 * o
+        (height, width), p, o = grid, self.patch_size, self.patch_overlap
+        q, (rows, columns) = p + 2 * o, self._blend_weights(grid)
         # (N, h·w, 3·q·q) -> (N, h, w, 3, q, q), times (h, 1, 1, q, 1) and (w, 1, 1, q)
         x = patches.view(-1, height, width, 3, q, q)
-        x = x * self.blend_rows.view(height, 1, 1, q, 1) * self.blend_columns.view(width, 1, 1, q)
+        x = x * rows.view(height, 1, 1, q, 1) * columns.view(width, 1, 1, q)
         # (N, h, w, 3, q, q) -> (N, 3·q·q, h·w) -> (N, 3, h·p + 2·o, w·p + 2·o)
         x = x.flatten(3).flatten(1, 2).transpose(1, 2)
         x = F.fold(x, (height * p + 2 * o, width * p + 2 * o), kernel_size=q, stride=p)

@@ -10,7 +10,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from fae.images import to_float, to_uint8
-from fae.models.autoencoder import ChannelLastGaussian
+from fae.models.posterior import ChannelLastGaussian
 from fae.nn import Grid
 
 

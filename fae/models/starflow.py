@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fae.models.flow_block import FlowBlock, Guide
 from fae.models.text_states import unit_states
-from fae.nn import Grid, check_grid, init_linears
+from fae.nn import AnyGrid, Grid, grid_of, init_linears
 from fae.sampling import Captions, Guidance, scale_at
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -29,7 +29,7 @@ class Flowed(NamedTuple):
         return self.log_det - 0.5 * (self.z.square() + LOG_TWO_PI).sum(dim=(1, 2, 3))
 
 
-class StarFlow(ModelMixin, ConfigMixin):
+class StarFlow(ModelMixin, ConfigMixin, AnyGrid):
     """Latents of a class ↔ standard normal noise (STARFlow, arXiv 2506.06276, on TARFlow, arXiv 2412.06329).
 
     The blocks take the tokens in raster order and backwards in turns. The one next to the noise is deep, and it alone
@@ -38,7 +38,7 @@ class StarFlow(ModelMixin, ConfigMixin):
 
     Args:
         in_channels: channels of a latent token (FAE: 32).
-        grid: (h, w) of the latents (FAE: 16, 16).
+        grid: (h, w) of the latents that it is trained on (FAE: 16, 16); others are taken too, see `AnyGrid`.
         num_classes: real classes; label `num_classes` is the null class of guidance. None where captions are taken.
         hidden_size, deep_depth, num_blocks, shallow_depth, num_heads, mlp_ratio: the size; see `presets.STARFLOW`.
             "18(6)" of the paper is six blocks, the deep one of 18 layers, the others of 2.
@@ -68,7 +68,7 @@ class StarFlow(ModelMixin, ConfigMixin):
         pooled_dim: int = 0,
     ) -> None:
         super().__init__()
-        self.grid: Grid = (grid[0], grid[1])
+        self.grid = (grid[0], grid[1])
         self.in_channels, self.noise_std = in_channels, noise_std
         self.num_classes = 0 if context_dim else num_classes
         depths = [shallow_depth] * (num_blocks - 1) + [deep_depth]
@@ -110,20 +110,20 @@ class StarFlow(ModelMixin, ConfigMixin):
         `inverting` does what `inverse` says.
 
         Raises:
-            ValueError: x has another grid or width than the model, or y is of the other kind.
+            ValueError: x has another width than the model, or y is of the other kind.
         """
         if inverting:
             return self._inverse(x, y, scales)
-        check_grid(x, self.grid, self.in_channels, "latents")
+        grid = grid_of(x, self.in_channels, "latents")
         h = x.float().flatten(1, 2)  # (N, h, w, c) -> (N, h·w, c)
         log_det, inner_norm = h.new_zeros(len(h)), h.new_zeros(len(h))
         prefixes = self._prefixes(y)
         for number, (block, prefix) in enumerate(zip(self.flow_blocks, prefixes, strict=True)):
             if number:
                 inner_norm = inner_norm + h.square().mean(dim=(1, 2))
-            h, log_sigma = block(h, prefix)
+            h, log_sigma = block(h, prefix, grid=grid)
             log_det = log_det - log_sigma.sum(dim=(1, 2))
-        return Flowed(h.unflatten(1, self.grid), log_det, inner_norm)
+        return Flowed(h.unflatten(1, grid), log_det, inner_norm)
 
     @torch.no_grad()
     def inverse(self, z: Tensor, y: Tensor | Captions, scales: Sequence[float] | None = None) -> Tensor:
@@ -139,7 +139,7 @@ class StarFlow(ModelMixin, ConfigMixin):
         return x
 
     def _inverse(self, z: Tensor, y: Tensor | Captions, scales: Sequence[float] | None) -> Tensor:
-        check_grid(z, self.grid, self.in_channels, "noise")
+        grid = grid_of(z, self.in_channels, "noise")
         h = z.float().flatten(1, 2)  # (N, h, w, c) -> (N, h·w, c)
         *shallow, deep = self._prefixes(y)
         guide = None
@@ -147,19 +147,22 @@ class StarFlow(ModelMixin, ConfigMixin):
             null = y.empty() if isinstance(y, Captions) else torch.full_like(y, self.num_classes)
             guide = Guide(self._prefixes(null)[-1], scales)
         *lower, top = cast(list[FlowBlock], list(self.flow_blocks))
-        h = top.inverse(h, deep, guide)
+        h = top.inverse(h, deep, guide, grid)
         for block, prefix in zip(reversed(lower), reversed(shallow), strict=True):
-            h = block.inverse(h, prefix)
-        out: Tensor = h.unflatten(1, self.grid)
+            h = block.inverse(h, prefix, grid=grid)
+        out: Tensor = h.unflatten(1, grid)
         return out
 
     def generate(self, z: Tensor, y: Tensor | Captions, guidance: Guidance = ()) -> Tensor:
         """Normal noise z (N, h, w, c) and labels y (N,) or captions → latents without noise."""
-        return self.denoise(self.inverse(z, y, self.scales(guidance)), y)
+        return self.denoise(self.inverse(z, y, self.scales(guidance, z.shape[1] * z.shape[2])), y)
 
-    def scales(self, guidance: Guidance) -> list[float]:
-        """The deep block's guidance scales: the k-th of its T tokens in raster order has that of t = 1 - k/T."""
-        tokens = self.grid[0] * self.grid[1]
+    def scales(self, guidance: Guidance, tokens: int | None = None) -> list[float]:
+        """The deep block's guidance scales: the k-th of its T tokens in raster order has that of t = 1 - k/T.
+
+        `tokens` is T, that of the trained grid when absent.
+        """
+        tokens = tokens or self.grid[0] * self.grid[1]
         return [scale_at(guidance, 1 - token / tokens) for token in range(tokens)]
 
     def denoise(self, x: Tensor, y: Tensor | Captions) -> Tensor:

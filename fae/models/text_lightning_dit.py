@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fae.models.final_layer import to_grid, with_extras
 from fae.models.lightning_dit import LightningDiT
 from fae.models.text_states import unit_states
-from fae.nn import Grid, RMSNorm, attend, check_grid, init_linears, run_block, to_heads
+from fae.nn import Grid, RMSNorm, attend, grid_of, init_linears, run_block, to_heads
 from fae.sampling import Captions
 
 
@@ -114,9 +114,9 @@ class TextLightningDiT(LightningDiT):
         tokens (N, h·w, D) behind that block, counted from 1, as the last one.
 
         Raises:
-            ValueError: x has another grid or width than the model.
+            ValueError: x has another width than the model.
         """
-        check_grid(x, self.grid, self.in_channels, "latents")
+        rope = self._rope(grid_of(x, self.in_channels, "latents"))
         captions = y.trimmed()
         h, c = self._embedded(x, F.silu(self.t_embedder(t) + self.pooled_embedder(captions.pooled)))
         # (N, L, C) -> (N, L, D)
@@ -124,7 +124,7 @@ class TextLightningDiT(LightningDiT):
         mask, guide, tokens = captions.mask, None, None
         for number, (cross, block) in enumerate(zip(self.crosses, self.blocks, strict=True), 1):
             h = run_block(cross, self.gradient_checkpointing, h, states, mask)
-            h = run_block(block, self.gradient_checkpointing, h, c, self.rope)
-            guide = self._guide(h, c, number, x.dtype) if with_guide and guide is None else guide
+            h = run_block(block, self.gradient_checkpointing, h, c, rope)
+            guide = self._guide(h, c, number, x) if with_guide and guide is None else guide
             tokens = h if number == tokens_of else tokens
-        return with_extras(to_grid(self.final_layer(h, c), self.grid, x.dtype), guide, tokens)
+        return with_extras(to_grid(self.final_layer(h, c), x), guide, tokens)

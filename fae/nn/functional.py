@@ -52,7 +52,7 @@ def split_heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @cpu.eager
 def rotated_heads(qkv: Tensor, rope: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """`split_heads` with queries and keys rotated by `rope` (2, T, D), see `fae.nn.layers.rope_table`."""
+    """`split_heads` with queries and keys rotated by `rope` (2, T, D), see `fae.nn.position_tables.rope_table`."""
     (q, k, v), (cos, sin) = qkv.chunk(3, dim=-1), rope.to(qkv.dtype)
     q, k = (x * cos + swap_halves(x, num_heads) * sin for x in (q, k))
     return to_heads(q, num_heads), to_heads(k, num_heads), to_heads(v, num_heads)

@@ -1,4 +1,4 @@
-"""Layers that the feature autoencoder, the pixel decoder and the generator share: norms, attention, MLPs, positions."""
+"""Layers that the feature autoencoder, the pixel decoder and the generator share: norms, attention, MLPs."""
 
 import math
 from typing import Any
@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fae.nn.functional import attend, rms_norm, rotated_heads, silu_gate, split_heads
-
-Grid = tuple[int, int]
 
 
 class RMSNorm(nn.Module):
@@ -91,46 +89,6 @@ def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Any:
     return block(*inputs)
 
 
-def rope_table(grid: Grid, num_heads: int, head_dim: int, theta: float = 10_000.0) -> Tensor:
-    """Cosines and signed sines (2, h·w, H·D) of 2-D rotary positions, repeated for each head (RoFormer, sec. 3.2.2).
-
-    Channel i of a head turns with channel i + D/2; the first D/4 pairs turn with the row and the others with the
-    column, at θ^(-4i/D) radians a token for the i-th pair of an axis. This is LightningDiT's rotation with the channels
-    of a head in another order. x·cos + swap_halves(x)·sin is the turned x.
-    """
-    if head_dim % 4:
-        raise ValueError(f"head_dim: expected a multiple of 4 for 2-D rotary positions; received {head_dim}")
-    frequencies = theta ** (-4 * torch.arange(head_dim // 4, dtype=torch.float64) / head_dim)
-    rows, columns = token_positions(grid)
-    angles = torch.cat([torch.outer(rows, frequencies), torch.outer(columns, frequencies)], dim=1)  # (T, D/2)
-    cos, sin = angles.cos(), angles.sin()
-    table = torch.stack([torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)])
-    return table.repeat(1, 1, num_heads).float()  # (2, T, D) -> (2, T, H·D)
-
-
-def token_positions(grid: Grid) -> tuple[Tensor, Tensor]:
-    """Row and column number of each of the h·w tokens in raster order, both (h·w,) float64."""
-    height, width = grid
-    rows = torch.arange(height, dtype=torch.float64).repeat_interleave(width)
-    columns = torch.arange(width, dtype=torch.float64).repeat(height)
-    return rows, columns
-
-
-def sincos_table(grid: Grid, dim: int) -> Tensor:
-    """Fixed 2-D sine-cosine positions (1, h·w, dim): columns in the first half of the channels, rows in the second.
-
-    Each half is [sin(p·ω), cos(p·ω)] with ω_i = 10000^(-i/(dim/4)), as in MAE, DiT and SiT.
-    """
-    if dim % 4:
-        raise ValueError(f"width: expected a multiple of 4 for 2-D sine-cosine positions; received {dim}")
-    frequencies = 10_000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    parts = []
-    for positions in reversed(token_positions(grid)):
-        angles = torch.outer(positions, frequencies)
-        parts += [angles.sin(), angles.cos()]
-    return torch.cat(parts, dim=1).float().unsqueeze(0)
-
-
 def timestep_frequencies(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """Embedding (N, dim) of times (N,) as in DiT and SiT: [cos(t·ω), sin(t·ω)] with ω_i = max_period^(-i/(dim/2))."""
     half = dim // 2
@@ -146,14 +104,3 @@ def init_linears(model: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def check_grid(x: Tensor, grid: Grid, channels: int, name: str) -> None:
-    """Raise ValueError unless x is (N, h, w, channels) on the model's grid."""
-    expected = (*grid, channels)
-    if x.ndim != 4 or tuple(x.shape[1:]) != expected:
-        shown = ", ".join(map(str, expected))
-        raise ValueError(
-            f"{name}: expected shape (N, {shown}); received {tuple(x.shape)}; "
-            "use the store that the model was trained on"
-        )

@@ -40,11 +40,17 @@ class GeneratorContract(ABC):
         return generator.conditions(self.batch(generator, rows))
 
     def sample(
-        self, generator: Generator, seeds: list[int], conditions: Conditions, guided: bool = False
+        self,
+        generator: Generator,
+        seeds: list[int],
+        conditions: Conditions,
+        guided: bool = False,
+        grid: tuple[int, int] | None = None,
     ) -> torch.Tensor:
         """Latents by Euler's method, where there is one."""
+        spans = GUIDED if guided else ()
         return generator.eval().sample(
-            conditions, seeds, steps=STEPS, guidance=GUIDED if guided else (), solver="euler", guide_model=None
+            conditions, seeds, steps=STEPS, guidance=spans, solver="euler", guide_model=None, grid=grid
         )
 
     def test_the_loss_is_finite_and_reaches_every_parameter(self) -> None:
@@ -91,6 +97,16 @@ class GeneratorContract(ABC):
         for row, seed in enumerate(seeds):
             alone = self.sample(generator, [seed], conditions.index_select(torch.tensor([row])), guided)
             torch.testing.assert_close(together[row : row + 1], alone, atol=self.tolerance, rtol=self.tolerance)
+
+    def test_latents_of_other_grids_have_their_shape_and_are_as_good_alone(self) -> None:
+        generator = self.make()
+        conditions, (height, width) = self.conditions(generator, 2), generator.grid
+        for grid in ((height + 1, width + 3), (height, width + 1)):
+            made = self.sample(generator, [7, 8], conditions, grid=grid)
+            assert made.shape == (2, *grid, generator.channels)
+            assert bool(torch.isfinite(made).all())
+            alone = self.sample(generator, [8], conditions.index_select(torch.tensor([1])), grid=grid)
+            torch.testing.assert_close(made[1:], alone, atol=self.tolerance, rtol=self.tolerance)
 
     def test_another_seed_gives_another_sample(self) -> None:
         generator = self.make()

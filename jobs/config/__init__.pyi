@@ -14,6 +14,9 @@ from .protocols import with_protocol as with_protocol
 from .runtime import RuntimeConfig as RuntimeConfig
 from .settings import check as check
 from .settings import ingredient_settings as ingredient_settings
+from .sizes import Size as Size
+from .sizes import height_width as height_width
+from .sizes import parse_size as parse_size
 from .stages import EncodeConfig as EncodeConfig
 from .stages import ExtractConfig as ExtractConfig
 from .stages import SampleConfig as SampleConfig

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from jobs.config.sizes import height_width
+
 
 def setting(
     default: Any,
@@ -20,9 +22,10 @@ def setting(
 ) -> Any:
     """A dataclass field whose metadata states what may be written there.
 
-    `low` and `high` are inclusive. `group` heads the option in `--help`; `flag` is its name there where the field's own
-    would not do; `absent` is a word for None. With `omit_default` the default is no ingredient of an artifact
-    (see `ingredient_settings`). The unit belongs into the name or `help`.
+    `low` and `high` are inclusive; of a size (`jobs.config.sizes`) they bound both sides. `group` heads the option in
+    `--help`; `flag` is its name there where the field's own would not do; `absent` is a word for None. With
+    `omit_default` the default is no ingredient of an artifact (see `ingredient_settings`). The unit belongs into the
+    name or `help`.
     """
     metadata = {
         "help": help,
@@ -63,6 +66,7 @@ def check(config: Any, section: str) -> None:
         choices, low, high = rule["choices"], rule["low"], rule["high"]
         if choices is not None and value not in choices:
             raise ValueError(f"{key}: expected one of {', '.join(choices)}; received {value!r}")
-        if (low is not None and value < low) or (high is not None and value > high):
+        sides = height_width(value) if isinstance(value, str) and low is not None else (value,)
+        if (low is not None and min(sides) < low) or (high is not None and max(sides) > high):
             bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
             raise ValueError(f"{key}: expected a value from {bounds}; received {value!r}")

@@ -184,6 +184,23 @@ class SampleConfig:
         choices=("balanced", "random"),
         group="What",
     )
+    size: int | str | None = setting(
+        None,
+        "Pixels of the images, HEIGHTxWIDTH or one number for squares; those that the models were trained on when "
+        "absent. On others shapes are right, quality is not promised.",
+        metavar="SIZE",
+        low=1,
+        group="What",
+        omit_default=True,
+    )
+    positions: str = setting(
+        "interpolate",
+        "Where the tokens of another size lie: interpolate = between the trained positions, which the image spans; "
+        "extrapolate = at the trained distances, around the middle and beyond.",
+        choices=("interpolate", "extrapolate"),
+        group="How",
+        omit_default=True,
+    )
     seed: int = setting(0, "Seed of the first image; the k-th has seed + k.", metavar="SEED", low=0, group="What")
     steps: int = setting(250, "Solver steps (the paper: 250); a flow has none.", metavar="STEPS", low=1, group="How")
     guidance_scale: float = setting(

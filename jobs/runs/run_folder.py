@@ -178,14 +178,12 @@ class Models:
     guide_model: RunFolder | None = None
     """A weaker generator of the same latents to guide by, if any."""
 
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width of the images in pixels."""
-        if self.decoder is None:
-            size = int(self.autoencoder.model_config()["image_size"])
-            return size, size
-        config = self.decoder.model_config()
-        height, width = (int(cells) * int(config["patch_size"]) for cells in config["grid"])
-        return height, width
+    def token_pixels(self) -> int:
+        """Pixels on a side of the part of an image that a token of the latents stands for."""
+        if self.decoder is not None:
+            return int(self.decoder.model_config()["patch_size"])
+        config = self.autoencoder.model_config()
+        return int(config["image_size"]) // int(config["grid"][0])
 
 
 def siblings(root: Path, kind: str, name: str) -> list[RunFolder]:

@@ -19,6 +19,7 @@ from jobs.executors import (
 )
 from jobs.runs import Models, reference_to
 from jobs.sampling.sample_plan import SamplePlan, plan_samples
+from jobs.sampling.sample_size import image_shape, latent_grid
 from jobs.sampling.sampler import Sampler
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.format import fingerprint
@@ -58,7 +59,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
         ValueError: a class or prompt that the generator does not know; see `plan_samples`.
     """
     plan = plan_samples(config, models)
-    height, width = models.image_shape()
+    height, width = image_shape(config, models)
     precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
     decisive = {"batch_size": config.batch_size, "precision": precision}
@@ -66,7 +67,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
     latents = []
     if plan.captions is not None:
         index_columns = {"caption": [[text] for text in plan.captions]}
-        latents = [ArraySpec(LATENTS, _latent_shape(models), "float32")]
+        latents = [ArraySpec(LATENTS, _latent_shape(config, models), "float32")]
     return StoreWriter.plan(
         parent,
         kind="samples",
@@ -129,6 +130,5 @@ def make_sample_store(
     return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=0.0)[0]
 
 
-def _latent_shape(models: Models) -> tuple[int, ...]:
-    model = models.generator.model_config()
-    return (*(int(cells) for cells in model["grid"]), int(model["in_channels"]))
+def _latent_shape(config: SampleConfig, models: Models) -> tuple[int, ...]:
+    return (*latent_grid(config, models), int(models.generator.model_config()["in_channels"]))

@@ -9,6 +9,7 @@ import torch
 from fae.generators import Generator
 from fae.images import to_uint8
 from fae.models import PixelDecoder
+from fae.nn import Grid, set_position_scaling
 from fae.sampling import Conditions, parse_guidance
 from jobs.config import SampleConfig
 from jobs.executors import OnProgress, autocast, pick_dtype
@@ -16,6 +17,7 @@ from jobs.runs import Autoencoder, Models, RunFolder, load_autoencoder, load_mod
 from jobs.sampling.conditioning import takes_text
 from jobs.sampling.prompts import PromptEncoder, numbered
 from jobs.sampling.sample_plan import SamplePlan
+from jobs.sampling.sample_size import latent_grid
 from jobs.train import load_generator
 
 
@@ -69,12 +71,14 @@ class SampleConditions:
 class Sampler:
     """The models that make samples, loaded once.
 
-    `guide_model` is a weaker generator of the same latents to guide by instead of the empty condition (autoguidance);
-    `prompts` encodes what a generator of captions takes.
+    `grid` (h, w) is that of the latents where another size than the trained one was asked for; `guide_model` is a
+    weaker generator of the same latents to guide by instead of the empty condition (autoguidance); `prompts` encodes
+    what a generator of captions takes.
     """
 
     generator: Generator
     latent_decoder: LatentDecoder
+    grid: Grid | None = None
     guide_model: Generator | None = None
     prompts: PromptEncoder | None = None
 
@@ -83,12 +87,13 @@ class Sampler:
         """The finished models on a device; the generator with the weights that `config` names."""
         config = config or SampleConfig()
         generator = load_generator(models.generator, device, config.checkpoint, config.weights)
-        return cls(
-            generator,
-            LatentDecoder.load(models.autoencoder, models.decoder, device),
-            load_generator(models.guide_model, device) if models.guide_model else None,
-            PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None,
-        )
+        decoder = LatentDecoder.load(models.autoencoder, models.decoder, device)
+        guide_model = load_generator(models.guide_model, device) if models.guide_model else None
+        for model in (generator, decoder.autoencoder, decoder.decoder, guide_model):
+            if model is not None:
+                set_position_scaling(model, config.positions)
+        prompts = PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None
+        return cls(generator, decoder, latent_grid(config, models) if config.size else None, guide_model, prompts)
 
     def conditions(self, plan: SamplePlan) -> SampleConditions:
         """The conditions of a plan's images; each caption is encoded once, however often it is sampled."""
@@ -118,6 +123,7 @@ class Sampler:
                 solver=config.solver,
                 guide_model=self.guide_model,
                 internal_guidance=parse_guidance(config.internal_guidance_interval, config.internal_guidance_scale),
+                grid=self.grid,
             )
         return SampledBatch(latents.float().cpu().numpy(), self.latent_decoder.decode(latents))
 

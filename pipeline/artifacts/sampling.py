@@ -108,14 +108,14 @@ def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) 
 
 
 def newest_samples(root: Path, models: Models) -> SampleFolder | None:
-    """The newest samples of these models: of the finished averaged weights, without a weaker generator."""
+    """The newest samples of these models: of the finished averaged weights and the trained size, guided by no other."""
     known = sample_weights(models)
     found = []
     for file in (root / "samples").glob(f"*/{SAMPLES_FILE}"):
         record = json.loads(file.read_text())
         ingredients = record["ingredients"]
         same = {name: ingredients.get(name) for name in known} == known
-        if same and not {"checkpoint", "weights"} & ingredients["sample"].keys():
+        if same and not {"checkpoint", "weights", "size"} & ingredients["sample"].keys():
             found.append((record.get("created_unix_seconds", file.stat().st_mtime), file.parent))
     return SampleFolder.open(max(found)[1]) if found else None
 

@@ -9,27 +9,38 @@ from typing import Any
 
 import yaml
 
-from jobs.config import check
+from jobs.config import check, parse_size
 
 TRUE, FALSE = {"true", "yes", "on"}, {"false", "no", "off"}  # YAML 1.1
 NULL = {"", "~", "null"}
 SCALAR_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp")}
 TEXT_TAG, NULL_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
-EXPECTED = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", tuple: "a list of texts"}
+EXPECTED: dict[Any, str] = {
+    int: "an integer",
+    float: "a finite number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list of texts",
+    parse_size: "a number, or HEIGHTxWIDTH such as 320x192",
+}
 
 
 class RecipeError(ValueError):
     """A recipe or a setting that cannot be used; the message names the file, the line and the key."""
 
 
-def field_type(config: Any, key: str) -> tuple[type, bool]:
-    """The plain type of a field (str, int, float, bool, or tuple of texts) and whether it may be None."""
+def field_type(config: Any, key: str) -> tuple[Any, bool]:
+    """The plain type of a field (str, int, float, bool, or tuple of texts) and whether it may be None.
+
+    Of a `jobs.config.Size` it is `parse_size`, which makes one of a text.
+    """
     annotation = typing.get_type_hints(config if isinstance(config, type) else type(config))[key]
     if typing.get_origin(annotation) is tuple:
         return tuple, False
     if not isinstance(annotation, types.UnionType):
         return annotation, False
-    return next(kind for kind in annotation.__args__ if kind is not type(None)), True
+    kinds = [kind for kind in annotation.__args__ if kind is not type(None)]
+    return (parse_size if len(kinds) > 1 else kinds[0]), len(kinds) < len(annotation.__args__)
 
 
 def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
@@ -46,7 +57,12 @@ def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
     if null and optional:
         return None
     quoted = node.tag == TEXT_TAG and getattr(node, "style", None) is not None
-    if null or not isinstance(node, yaml.ScalarNode) or node.tag not in SCALAR_TAGS or (quoted and kind in (int, bool)):
+    if (
+        null
+        or not isinstance(node, yaml.ScalarNode)
+        or node.tag not in SCALAR_TAGS
+        or (quoted and kind in (int, bool, parse_size))
+    ):
         raise RecipeError(f"{where}: expected {EXPECTED[kind]}; received {describe(node)}")
     return _convert(node.value, kind, where)
 
@@ -113,7 +129,7 @@ def _texts(node: yaml.Node, where: str) -> tuple[str, ...]:
     return tuple(item.value for item in items)
 
 
-def _convert(text: str, kind: type, where: str) -> Any:
+def _convert(text: str, kind: Any, where: str) -> Any:
     try:
         value = _truth(text) if kind is bool else kind(text)
         if kind is float and not math.isfinite(value):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from jobs.config import height_width, parse_size
 from stores.backends import is_url
 
 GENERAL = "General"
@@ -60,6 +61,25 @@ class FiniteNumber(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"expected a finite number; received {value!r}.", param, ctx)
         return number
+
+
+class ImageSize(Converter):
+    """A side, or HEIGHTxWIDTH, both sides of at least `low`."""
+
+    name = "size"
+
+    def __init__(self, low: float | None) -> None:
+        self.low = low or 1
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text of the option."""
+        try:
+            size = parse_size(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if min(height_width(size)) < self.low:
+            self.fail(f"expected sides of at least {self.low:g}; received {value!r}.", param, ctx)
+        return size
 
 
 class OrWord(Converter):

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
+from jobs.config import parse_size
 from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, keys_in, load_recipe, override
-from pipeline.console.option_types import FiniteNumber, GroupedOption, LocationType, OrWord, WholeNumber
+from pipeline.console.option_types import FiniteNumber, GroupedOption, ImageSize, LocationType, OrWord, WholeNumber
 from pipeline.console.output import Output
 from pipeline.console.print_config import one_of_many, print_config
 from stores.backends import Location, is_url
@@ -140,12 +141,14 @@ def _setting_option(section: str, part: Field[Any], flag: str | None) -> Callabl
 
 
 def _click_type(
-    kind: type, choices: Collection[str] | None, low: float | None, high: float | None, absent: str | None
+    kind: Any, choices: Collection[str] | None, low: float | None, high: float | None, absent: str | None
 ) -> Any:
     if absent is not None:
         return OrWord(_click_type(kind, choices, low, high, None), absent)
     if choices is not None:
         return click.Choice(list(choices))
+    if kind is parse_size:
+        return ImageSize(low)
     if kind not in (int, float) or (low is None and high is None):
         return kind
     return WholeNumber(_whole(low), _whole(high)) if kind is int else FiniteNumber(low, high)

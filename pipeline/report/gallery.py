@@ -98,6 +98,7 @@ class Gallery:
                 folder = SampleFolder.open(path)
                 config = folder.record()["ingredients"]["sample"]
                 text = f"{config['steps']} steps, guidance {config['guidance_scale']:g}, seed {config['seed']}"
+                text += f", {config['size']} pixels" if "size" in config else ""
                 shown[f"{path.name}: {text}"] = image_html.image_file(folder.grid, f"grid of samples, {text}")
         return Section("Samples", film(shown), "Grids that were made before.") if shown else None
 

@@ -85,11 +85,11 @@ def by_column(labels: Sequence[int]) -> tuple[list[int], int]:
 
 
 def newest_samples(root: Path, subject: Subject) -> SampleFolder | None:
-    """The newest folder of samples of the subject's generator."""
-    folders = [path for path in records.sample_folders(root, subject) if (path / SAMPLES_FILE).is_file()]
-    folders = [path for path in folders if (path / "images").is_dir()]
-    newest = max(folders, key=lambda path: (path / SAMPLES_FILE).stat().st_mtime, default=None)
-    return None if newest is None else SampleFolder.open(newest)
+    """The newest folder of samples of the subject's generator that have the size of its training images."""
+    paths = [path for path in records.sample_folders(root, subject) if (path / SAMPLES_FILE).is_file()]
+    folders = [SampleFolder.open(path) for path in paths if (path / "images").is_dir()]
+    fitting = [folder for folder in folders if "size" not in folder.record()["ingredients"]["sample"]]
+    return max(fitting, key=lambda folder: (folder.path / SAMPLES_FILE).stat().st_mtime, default=None)
 
 
 def real_rows(features: Store, labels: Sequence[int]) -> np.ndarray:

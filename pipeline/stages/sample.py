@@ -50,7 +50,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
             checkpoint: Sample the generator as it was after so many steps; these samples always lie below the root.
             config: Settings other than the recipe's.
         """
-        from jobs.sampling import guidance_notes, with_fitting_guidance
+        from jobs.sampling import guidance_notes, with_fitting_guidance, with_fitting_size
 
         config = with_protocol(config or context.recipe.sample)
         if checkpoint is not None:
@@ -58,6 +58,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         asked, config = config, with_fitting_guidance(config, models)
         if config != asked:
             context.output.say(f"{self.name}: {models.generator.path.name} is unconditional: guidance is off (1)")
+        config = with_fitting_size(config, models)
         for note in guidance_notes(config, models.generator, models.guide_model is not None):
             context.output.say(f"{self.name}: {note}")
         return (

@@ -5,7 +5,7 @@ import torch
 
 from fae.nn import functional
 from fae.nn.cpu import PASSES
-from fae.nn.layers import rope_table
+from fae.nn.position_tables import rope_table
 
 N, T, D, HEADS = 2, 16, 64, 4
 TOLERANCES = {torch.float32: 2e-5, torch.bfloat16: 3e-2}

@@ -18,6 +18,7 @@ from diffusers import (
 
 from fae.export.assemble import export_pipeline
 from fae.export.pipeline_fae import FAEPipeline
+from fae.nn.position_tables import POSITION_SCALINGS
 
 FAMILIES = ("lightning-dit", "dit", "starflow", "unconditional", "text-lightning-dit", "mmdit", "text-starflow")
 FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 2.5}
@@ -45,6 +46,24 @@ def test_images_of_a_label_follow_each_other(pipe):
     expected = pipe([0, 0, 2, 2], seeds=[5, 6, 7, 8], guidance_scale=2.0, **ASKED).images
     assert torch.equal(found, expected)
     assert len(pipe("dog", num_images_per_prompt=3, generator=torch.Generator().manual_seed(1), **ASKED).images) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_of_another_size_than_the_trained_one(pipe_of, family):
+    pipe = pipe_of(family)
+    how = {**condition(pipe), "seeds": [5], "num_inference_steps": 2}
+    images = pipe(**how, height=32, width=24, output_type="np").images
+    assert images.shape == (1, 32, 24, 3)
+    latents = [pipe(**how, width=24, output_type="latent", positions=name).images for name in POSITION_SCALINGS]
+    assert latents[0].shape == (1, 2, 3, 4), "the side that is not given is the trained one"
+    assert not torch.allclose(*latents)
+
+
+def test_sizes_are_whole_patches(pipe):
+    with pytest.raises(ValueError, match="width: expected a multiple of 8 pixels; received 20"):
+        pipe("dog", width=20, **ASKED)
+    with pytest.raises(ValueError, match="position_scaling: expected one of interpolate, extrapolate"):
+        pipe("dog", positions="stretch", **ASKED)
 
 
 def test_negative_prompts_take_the_place_of_the_empty_caption(text_pipe):

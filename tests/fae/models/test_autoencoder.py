@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from fae.models.autoencoder import ChannelLastGaussian, FeatureAutoencoder, rotated
+from fae.models.autoencoder import FeatureAutoencoder, rotated
+from fae.models.posterior import ChannelLastGaussian
 
 ENCODERS = ["attention", "linear", "transformer-6", "none"]
 
@@ -188,9 +189,9 @@ def test_bad_settings_are_named(change, message):
         small(**change)
 
 
-def test_a_foreign_grid_is_refused():
-    with pytest.raises(ValueError, match=r"features: expected shape \(N, 4, 3, 64\); received \(2, 4, 4, 64\)"):
-        small().encode(torch.randn(2, 4, 4, 64))
+def test_a_foreign_width_is_refused():
+    with pytest.raises(ValueError, match=r"features: expected shape \(N, h, w, 64\); received \(2, 4, 3, 32\)"):
+        small().encode(torch.randn(2, 4, 3, 32))
 
 
 def test_statistics_of_another_width_are_refused():

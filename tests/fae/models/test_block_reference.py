@@ -8,7 +8,7 @@ from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from torch import nn
 
 from fae.models.lightning_dit import LightningDiTBlock
-from fae.nn.layers import rope_table
+from fae.nn.position_tables import rope_table
 
 GRID, DIM, HEADS = (4, 3), 48, 3
 HEAD_DIM = DIM // HEADS

@@ -116,9 +116,9 @@ def test_learns_to_tell_classes_apart():
     assert loss.item() < 0.01
 
 
-def test_a_foreign_grid_is_refused():
-    with pytest.raises(ValueError, match=r"latents: expected shape \(N, 4, 3, 8\); received \(3, 4, 4, 8\)"):
-        small()(torch.randn(3, 4, 4, 8), torch.rand(3), torch.arange(3))
+def test_a_foreign_width_is_refused():
+    with pytest.raises(ValueError, match=r"latents: expected shape \(N, h, w, 8\); received \(3, 4, 3, 9\)"):
+        small()(torch.randn(3, 4, 3, 9), torch.rand(3), torch.arange(3))
 
 
 def test_heads_must_divide_the_width():

@@ -165,5 +165,5 @@ def test_checkpointing_changes_no_gradient():
 
 
 def test_a_foreign_width_is_refused():
-    with pytest.raises(ValueError, match=r"features: expected shape \(N, 4, 3, 48\); received \(2, 4, 3, 64\)"):
+    with pytest.raises(ValueError, match=r"features: expected shape \(N, h, w, 48\); received \(2, 4, 3, 64\)"):
         small()(torch.randn(2, 4, 3, 64))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fae.nn.causal import CausalBlock, KVCache, prefixed_rope
-from fae.nn.layers import rope_table
+from fae.nn.position_tables import rope_table
 
 TOKENS, DIM, HEADS = 12, 32, 2
 

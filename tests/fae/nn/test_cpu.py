@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from fae.nn import cpu
 from fae.nn.functional import gated_add, layer_norm, rms_norm, rotated_heads, silu_gate, unit_heads
-from fae.nn.layers import rope_table
+from fae.nn.position_tables import rope_table
 
 N, GRID, HEADS, DIM = 2, (2, 3), 2, 16
 TOKENS = GRID[0] * GRID[1]

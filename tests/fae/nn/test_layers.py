@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from fae.nn.functional import rotated_heads
-from fae.nn.layers import Attention, RMSNorm, SwiGLU, rope_table, sincos_table, swiglu_hidden_dim, timestep_frequencies
+from fae.nn.layers import Attention, RMSNorm, SwiGLU, swiglu_hidden_dim, timestep_frequencies
+from fae.nn.position_tables import rope_table, sincos_table
 
 
 def test_rms_norm_has_unit_mean_square():

@@ -63,8 +63,8 @@ def test_a_finished_run_without_its_weights_is_not_complete(tmp_path):
 @pytest.mark.parametrize("key", ["image_size", "picture_size"])
 def test_the_size_of_images_is_read_from_old_and_new_pixel_models(tmp_path, key):
     run = make(tmp_path)
-    (run.model_path / "config.json").write_text(json.dumps({key: 32}))
-    assert Models(run, run, None, None).image_shape() == (32, 32)
+    (run.model_path / "config.json").write_text(json.dumps({key: 32, "grid": [4, 4]}))
+    assert Models(run, run, None, None).token_pixels() == 8
 
 
 def test_another_name_that_begins_alike_is_no_sibling(tmp_path):

@@ -55,6 +55,12 @@ def test_the_index_tells_label_and_seed_and_the_manifest_how_they_were_chosen(sa
     assert store.arrays["pixels"].row_shape == (32, 32, 3)
 
 
+def test_a_store_of_another_size(sampled):
+    store = sampled("wide", size="24x40", num=4, steps=2)
+    assert store.arrays["pixels"].row_shape == (24, 40, 3)
+    assert store.manifest.ingredients["sample"]["size"] == "24x40"
+
+
 def test_missing_shards_alone_are_made(sampled, world, config, tmp_path):
     whole = sampled("whole")
     writer = sample_writer(tmp_path / "part", "tiny", world.made.models, config, LOCAL)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fae.models.lightning_dit import LightningDiT
-from pipeline.artifacts.sampling import decode_previews, locate_samples
+from pipeline.artifacts.sampling import decode_previews, locate_samples, newest_samples
 from pipeline.console.output import Output
 from pipeline.stages import SAMPLE
 from pipeline.workflow.stage_runner import StageRunner
@@ -47,6 +47,24 @@ def test_a_grid_of_other_columns_is_drawn_from_the_same_images(sampled):
     assert outcome.up_to_date
     assert width_of(folder.grid) < wide
     assert {file: file.stat().st_mtime_ns for file in (folder.path / "images").iterdir()} == images
+
+
+def test_images_of_another_size(sampled, world):
+    trained, _ = sampled(num=2, steps=2)
+    wide, _ = sampled(num=2, steps=2, size="40x64")
+    images, labels = wide.read()
+    assert images.shape == (2, 40, 64, 3)
+    assert labels.tolist() == [0, 1]
+    assert wide.path != trained.path
+    other, _ = sampled(num=2, steps=2, size="40x64", positions="extrapolate")
+    assert not np.array_equal(other.read()[0], images)
+    same, outcome = sampled(num=2, steps=2, size=32, positions="extrapolate")
+    assert same.path == trained.path, "the trained size is no other one"
+    assert outcome.up_to_date
+    newest = newest_samples(trained.path.parents[1], world.made.models)
+    assert newest.path == trained.path, "cards and reports show the trained size"
+    with pytest.raises(ValueError, match=r"sample.size: expected multiples of 8 pixels.*; received 40x60; try 40x64"):
+        sampled(num=2, size="40x60")
 
 
 def test_classes_seeds_and_files_are_those_asked_for(sampled):

@@ -1,0 +1,32 @@
+"""Sizes of images and grids in settings: one number for a square, or HEIGHTxWIDTH."""
+
+import re
+from typing import TypeAlias
+
+Size: TypeAlias = int | str
+"""A side, or `HEIGHTxWIDTH`; squares are always written as a side."""
+
+_FORM = re.compile(r"([1-9][0-9]{0,4})(?:[x×]([1-9][0-9]{0,4}))?")
+
+
+def parse_size(text: Size) -> Size:
+    """The size in the form that settings have: `384`, `384x384` → 384, `384x320` as it is.
+
+    Raises:
+        ValueError: no size.
+    """
+    height, width = height_width(text)
+    return height if height == width else f"{height}x{width}"
+
+
+def height_width(size: Size) -> tuple[int, int]:
+    """Height and width of a size.
+
+    Raises:
+        ValueError: no size.
+    """
+    found = _FORM.fullmatch(str(size))
+    if found is None:
+        raise ValueError(f"expected a number, or HEIGHTxWIDTH such as 320x192; received {size!r}")
+    height, width = found.groups(default=found[1])
+    return int(height), int(width)
