@@ -11,12 +11,17 @@ _TABLE_SIZE = 1 << 12
 _ROUNDS = 4
 
 
-def mix64(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, figure 16), as uint64."""
-    mixed = np.asarray(values).astype(np.uint64) + np.uint64(((seed + 1) * _GOLDEN) & _MASK64)
+def mix64(values: np.ndarray, seed: int | np.ndarray = 0) -> np.ndarray:
+    """A 64-bit hash of each value (SplitMix64: Steele, Lea, Flood, OOPSLA 2014, figure 16), as uint64.
+
+    The seed is one for all values, or uint64, one for each.
+    """
+    whole = isinstance(seed, int)
+    offset = np.uint64(((seed + 1) * _GOLDEN) & _MASK64) if whole else (seed + np.uint64(1)) * np.uint64(_GOLDEN)
+    mixed: np.ndarray = np.asarray(values).astype(np.uint64) + offset
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_FIRST)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
-    return mixed ^ (mixed >> np.uint64(31))
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def splitmix64(state: int) -> int:

@@ -5,13 +5,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from stores.core import Store
 from stores.format import combine_seeds
 from stores.loader.epoch_batches import EpochBatches
 from stores.loader.loader import Loader, resident_bytes
-from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, choose_residency, selected_rows
+from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, choose_residency
+from stores.loader.selection import selected_rows
 from stores.loader.transfer import Batch
 
 # Separates the random views of the second store from those of the first.
@@ -63,8 +65,12 @@ class JointLoader:
         if same_views and first.views != second.views:
             raise ValueError(f"{second.url}: expected {first.views} views as in {first.url}; received {second.views}")
         options = (options or LoaderOptions()).with_settings(settings)
+        if options.order == "class-balanced" and not np.array_equal(first.labels, second.labels):
+            raise ValueError(
+                f"{second.url}: order: class-balanced: expected the labels of {first.url}; received others"
+            )
         second_view = options.view if same_views else second_view
-        rows = selected_rows(first, options)
+        rows = selected_rows(first, options, None if options.rows is None else np.asarray(options.rows))
         sizes = [
             resident_bytes(first, arrays, len(rows), options.view),
             resident_bytes(second, second_arrays, len(rows), second_view),
@@ -101,7 +107,7 @@ class JointLoader:
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels in the store that has it, see `Loader.mean_std`."""
-        return (self.first if array in self.first.store.arrays else self.second).mean_std(array)
+        return (self.first if array in self.first.stores[0].arrays else self.second).mean_std(array)
 
     def state_dict(self) -> dict[str, Any]:
         """Both positions after the last batch handed out, and what the order depends on; JSON values."""

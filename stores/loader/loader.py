@@ -4,15 +4,16 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
-import google_crc32c
 import torch
 
 from stores.core import Store
 from stores.format import ArraySpec, Part, explain_difference
-from stores.loader.batch_sampler import BatchSampler, EpochOrder, FullShuffle, SequentialOrder, ShardShuffle
+from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_batches import EpochBatches
-from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency, selected_rows
+from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency
+from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
+from stores.loader.selection import Selection, checked_arrays
 from stores.loader.transfer import Batch, BufferPool, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, Segment, batch_groups
 
@@ -26,48 +27,54 @@ class Loader:
     """Iterates over batches without end; `epoch(e)` gives exactly one epoch.
 
     A batch is a dict on `device`: each array's values (B, *row_shape) in the stored dtype (float32 for int8), "row"
-    int64 (B,) and, when `labels`, "label" int64 (B,), -1 where there is none. The order is a pure function of the
-    options and of (epoch, step), whatever the number of ranks.
+    int64 (B,), when `labels`, "label" int64 (B,), -1 where there is none, and, of several stores, "store" int64 (B,),
+    the number of the one that a row is of. The order is a pure function of the options and of (epoch, step), whatever
+    the number of ranks.
 
     Args:
-        store: a complete store.
+        store: a complete store, or several with arrays of the same shapes and dtypes.
         arrays: names of the arrays to deliver.
         options: settings, see `LoaderOptions`.
         settings: fields of `LoaderOptions` that replace those of `options`: `Loader(store, batch_size=64, seed=1)`.
 
     Raises:
-        ValueError: an option or a combination that does not fit the store.
+        ValueError: an option or a combination that does not fit the stores.
         TypeError: a setting that does not exist.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Store | Sequence[Store],
         arrays: Sequence[str] = ("latents",),
         options: LoaderOptions | None = None,
         **settings: Any,
     ) -> None:
         self.options = options = (options or LoaderOptions()).with_settings(settings)
-        self.store, self.arrays, self.device = store, tuple(arrays), torch.device(options.device)
-        self.rows = selected_rows(store, options)
-        self._specs = _checked_arrays(store, self.arrays)
+        stores = (store,) if isinstance(store, Store) else tuple(store)
+        self.arrays, self.device = tuple(arrays), torch.device(options.device)
+        self.selection = selection = Selection.of(stores, options)
+        self._specs = selection.specs(self.arrays)
         self._parts = [part for spec in self._specs for part in spec.parts]
-        self._view = ViewRule(
-            options.view, store.views, options.seed if options.view_seed is None else options.view_seed
-        )
-        num_bytes = resident_bytes(store, self.arrays, len(self.rows), options.view)
+        pairs = zip(stores, selection.rows_of, strict=True)
+        num_bytes = sum(resident_bytes(one, self.arrays, len(rows), options.view) for one, rows in pairs)
         self.residency = choose_residency(options.residency, num_bytes, self.device, options.world_size)
-        self.order = _choose_order(options, self.residency)
-        self.sampler = BatchSampler(
-            self._epoch_order(), options.batch_size, options.drop_last, options.rank, options.world_size
-        )
+        self.order = choose_order(options, self.residency)
+        order = make_order(selection, self.order, options, max(1, WINDOW_BYTES // self._row_bytes))
+        self.sampler = BatchSampler(order, options.batch_size, options.drop_last, options.rank, options.world_size)
         self._source = self._open_source()
-        self._columns = {"row": torch.from_numpy(self.rows)}
+        self._columns = {"row": torch.from_numpy(selection.rows)}
+        if not selection.is_single:
+            self._columns["store"] = torch.from_numpy(selection.store_numbers)
         if options.labels:
-            self._columns["label"] = torch.from_numpy(store.labels[self.rows])
+            self._columns["label"] = torch.from_numpy(selection.labels)
         self._pools: dict[str, BufferPool] = {}
         self._transfer = Transfer(self.device)
         self._epoch, self._step = 0, 0
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The stores that are read."""
+        return self.selection.stores
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,9 +92,10 @@ class Loader:
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels, each float32 (C,) on `device`.
 
-        They are the store's exact statistics, over all rows that are ok, whatever rows are read.
+        They are the store's exact statistics, over all rows that are ok, whatever rows are read; of several stores
+        those of their blend.
         """
-        statistics = self.store.statistics(array)
+        statistics = self.selection.statistics(array, self.options.weights)
         mean, std = (torch.from_numpy(values).float().to(self.device) for values in (statistics.mean, statistics.std))
         return mean, std
 
@@ -109,11 +117,15 @@ class Loader:
         self._epoch, self._step = int(state["epoch"]), int(state["step"])
 
     def _order_facts(self) -> dict[str, Any]:
-        options = self.options
-        special = {"view_seed": (self._view.seed, options.seed), "shard_rows": (self._shard_rows, self._own_shard_rows)}
+        options, selection = self.options, self.selection
+        special = {
+            "view_seed": (options.random_view_seed, options.seed),
+            "shard_rows": (options.shard_rows or self._own_shard_rows, self._own_shard_rows),
+            "weights": (options.weights and [float(weight) for weight in options.weights], None),
+            "labels_crc32c": (selection.labels_crc32c if self.order == "class-balanced" else None, None),
+        }
         return {
-            "content_id": self.store.content_id,
-            "rows_crc32c": google_crc32c.value(self.rows.astype("<i8")),
+            **selection.identity(),
             "batch_size": options.batch_size,
             "seed": options.seed,
             "order": self.order,
@@ -123,33 +135,19 @@ class Loader:
         }
 
     @property
-    def _own_shard_rows(self) -> int:
-        return self.store.manifest.rows_per_shard
-
-    @property
-    def _shard_rows(self) -> int:
-        return self.options.shard_rows or self._own_shard_rows
+    def _own_shard_rows(self) -> int | list[int]:
+        sizes = [store.manifest.rows_per_shard for store in self.stores]
+        return sizes[0] if self.selection.is_single else sizes
 
     @property
     def _row_bytes(self) -> int:
         return sum(spec.record_bytes for spec in self._specs)
 
-    def _epoch_order(self) -> EpochOrder:
-        num_rows, seed = len(self.rows), self.options.seed
-        if self.order == "shards":
-            return ShardShuffle(self.rows // self._shard_rows, seed, self.options.stream_shards)
-        window_rows = max(1, WINDOW_BYTES // self._row_bytes)
-        return (
-            SequentialOrder(num_rows, window_rows)
-            if self.order == "stored"
-            else FullShuffle(num_rows, seed, window_rows)
-        )
-
     def _open_source(self) -> RowSource:
         if self.residency == "stream":
-            return StreamedRows(self.store, self._parts, self.rows, self._view, self.options.verify)
+            return StreamedRows(self.selection, self._parts, self.options.verify)
         memory = self.device if self.residency == "device" else torch.device("cpu")
-        return ResidentRows(self.store, self._parts, self.rows, self._view, memory, self.options.verify)
+        return ResidentRows(self.selection, self._parts, memory, self.options.verify)
 
     def _batches(self, epoch: int, step: int, endless: bool) -> Generator[Batch, None, None]:
         max_batches = max(1, GROUP_BYTES * self.options.world_size // (self._row_bytes * self.options.batch_size))
@@ -219,19 +217,4 @@ class Loader:
 def resident_bytes(store: Store, arrays: Sequence[str], num_rows: int, view: str | int = RANDOM_VIEW) -> int:
     """What the rows of a loader take when they are all in memory."""
     views = len(ViewRule(view, store.views, 0).needed())
-    return num_rows * views * sum(spec.record_bytes for spec in _checked_arrays(store, tuple(arrays)))
-
-
-def _choose_order(options: LoaderOptions, residency: str) -> str:
-    if not options.shuffle:
-        return "stored"
-    if options.order != "auto":
-        return options.order
-    return "shards" if residency == "stream" else "full"
-
-
-def _checked_arrays(store: Store, arrays: tuple[str, ...]) -> list[ArraySpec]:
-    unknown = [name for name in arrays if name not in store.arrays]
-    if unknown or not arrays:
-        raise ValueError(f"arrays: expected some of {list(store.arrays)}; received {list(arrays)}")
-    return [store.arrays[name] for name in arrays]
+    return num_rows * views * sum(spec.record_bytes for spec in checked_arrays(store, arrays))

@@ -1,6 +1,7 @@
 """What a loader may be asked for, where its rows live, and which view of a row is read."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from stores.core import Store
 from stores.format import SPLITS, combine_seeds, mix64
 
 RANDOM_VIEW = "random"
-ORDERS = ("auto", "full", "shards")
+ORDERS = ("auto", "full", "shards", "class-balanced")
 RESIDENCIES = ("auto", "device", "ram", "stream")
+# Each so many rows of a blend hold exactly the shares of its stores.
+BLEND_ROWS = 10_000
 TRAIN, ALL_SPLITS = "train", "all"
 # The rest stays for the model, its optimizer, other processes and the page cache.
 DEVICE_SHARE = 0.4
@@ -26,7 +28,9 @@ class LoaderOptions:
 
     Attributes:
         split: rows to read, "train", "val", "test" or "all". A store that holds nothing out is all "train".
-        rows: int64 store rows to read in place of a split's.
+        rows: int64 store rows to read in place of a split's; of several stores a list, one for each.
+        weights: of several stores, the share of each in what is read, kept to a ten-thousandth, see `Blend`; without
+            weights every row of every store comes once an epoch.
         batch_size: rows of a global batch; a rank gets batch_size / world_size of them.
         seed: of the order and, unless `view_seed` is given, of the views.
         residency: "device", "ram" or "stream" (from disk); "auto" is the fastest whose memory budget holds the rows.
@@ -35,7 +39,8 @@ class LoaderOptions:
         world_size: processes that share each global batch.
         view: the number of a view, or "random" for one drawn for each row and epoch.
         order: "full" shuffles all rows; "shards" shuffles shards and then the rows of `stream_shards` of them; "auto"
-            is "shards" when streaming, else "full".
+            is "shards" when streaming, else "full"; "class-balanced" draws every class equally often, see
+            `ClassBalanced`.
         shuffle: False delivers the rows as they are stored.
         drop_last: leave out the batch at the end of an epoch that is not full.
         prefetch: gathers that a thread makes before they are asked for, each of a batch or of 16 MiB of smaller ones;
@@ -48,7 +53,8 @@ class LoaderOptions:
     """
 
     split: str = TRAIN
-    rows: np.ndarray | None = None
+    rows: np.ndarray | Sequence[np.ndarray] | None = None
+    weights: Sequence[float] | None = None
     batch_size: int = 256
     seed: int = 0
     residency: str = "auto"
@@ -71,6 +77,8 @@ class LoaderOptions:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {self.order!r}")
         if self.residency not in RESIDENCIES:
             raise ValueError(f"residency: expected one of {', '.join(RESIDENCIES)}; received {self.residency!r}")
+        if not self.shuffle and self.order != "auto":
+            raise ValueError(f"order: expected none beside shuffle=False, the stored order; received {self.order!r}")
         if self.split not in (*SPLITS, ALL_SPLITS):
             raise ValueError(f"split: expected one of {', '.join((*SPLITS, ALL_SPLITS))}; received {self.split!r}")
         if self.rows is not None and self.split != TRAIN:
@@ -94,30 +102,21 @@ class LoaderOptions:
         return replace(self, **settings)
 
 
-def selected_rows(store: Store, options: LoaderOptions) -> np.ndarray:
-    """int64 rows of a store that the options select, in the order in which they are given, ascending by default.
+def shares(weights: Sequence[float], count: int) -> np.ndarray:
+    """int64 (count,) rows of each store among BLEND_ROWS, by largest remainders, one at least.
 
     Raises:
-        ValueError: the split has no row, or there are rows that are not ok.
+        ValueError: not one positive number for each store.
     """
-    if options.rows is not None:
-        return _checked_rows(store, np.asarray(options.rows, np.int64))
-    rows = store.rows(None if options.split == ALL_SPLITS else options.split)
-    if not len(rows):
-        counts = {split: count for split in SPLITS if (count := len(store.rows(split)))}
-        raise ValueError(
-            f"{store.url}: split: expected one that has rows, of {counts} or {ALL_SPLITS!r}; received {options.split!r}"
-        )
-    return rows
-
-
-def _checked_rows(store: Store, rows: np.ndarray) -> np.ndarray:
-    if rows.ndim != 1 or not len(rows):
-        raise ValueError(f"rows: expected a list of one row number or more; received the shape {rows.shape}")
-    inside = (rows >= 0) & (rows < store.num_rows)
-    usable = inside & store.ok[np.where(inside, rows, 0)]
-    if not usable.all():
-        raise ValueError(f"rows: expected rows that are ok (store.rows()); received {int(rows[~usable][0])}")
+    values = np.asarray(weights, np.float64)
+    if values.shape != (count,) or not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"weights: expected {count} positive numbers, one for each store; received {list(weights)}")
+    exact = values / values.sum() * BLEND_ROWS
+    rows: np.ndarray = np.maximum(np.floor(exact).astype(np.int64), 1)
+    while (missing := BLEND_ROWS - int(rows.sum())) > 0:
+        rows[np.argsort(rows - exact, kind="stable")[:missing]] += 1
+    while int(rows.sum()) > BLEND_ROWS:  # tiny shares were raised to one
+        rows[np.argmax(rows)] -= 1
     return rows
 
 
@@ -163,8 +162,19 @@ class ViewRule:
         """The views that may be read."""
         return range(self.view, self.view + 1) if isinstance(self.view, int) else range(self.views)
 
-    def __call__(self, epoch: int, rows: np.ndarray) -> np.ndarray:
-        """int64 view of each store row; a pure function, so equal on every rank and after a resume."""
+    def __call__(self, visits: int | np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """int64 view of each store row; a pure function, so equal on every rank and after a resume.
+
+        Args:
+            visits: how often each row came before, int64 like `rows`, or the epoch for all of them.
+            rows: int64 store rows.
+        """
         if isinstance(self.view, int):
             return np.full(len(rows), self.view, np.int64)
-        return (mix64(rows, combine_seeds(self.seed, epoch, 1)) % np.uint64(self.views)).astype(np.int64)
+        return (mix64(rows, self._seeds(visits)) % np.uint64(self.views)).astype(np.int64)
+
+    def _seeds(self, visits: int | np.ndarray) -> int | np.ndarray:
+        if isinstance(visits, int):
+            return combine_seeds(self.seed, visits, 1)
+        distinct, inverse = np.unique(visits, return_inverse=True)
+        return np.array([combine_seeds(self.seed, int(visit), 1) for visit in distinct], np.uint64)[inverse]

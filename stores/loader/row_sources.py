@@ -1,12 +1,15 @@
 """Where a loader's rows come from: memory that holds them all, or the disk, again in every epoch."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from stores.core import Memory, Store, new_memory
 from stores.format import Part, ShardFormat
-from stores.loader.batch_sampler import BatchSampler, even_windows
-from stores.loader.options import ViewRule
+from stores.loader.batch_sampler import BatchSampler
+from stores.loader.epoch_orders import Draws, even_windows
+from stores.loader.selection import Selection
 from stores.loader.transfer import SlabPool
 from stores.loader.windows import RowSlots
 
@@ -21,28 +24,50 @@ class ResidentRows:
 
     prefetch_windows = 0
 
-    def __init__(
-        self, store: Store, parts: list[Part], rows: np.ndarray, view: ViewRule, device: torch.device, verify: bool
-    ) -> None:
-        self.rows, self.view = rows, view
-        needed = view.needed()
-        records = (rows[:, None] * store.views + np.array(needed)).reshape(-1)  # (N, V) -> (N*V,)
-        read = {part.name: read_part(store, part, records, verify, dense=True) for part in parts}
-        self._values = {name: values.to(device) for name, (values, _) in read.items()}
-        self._slots = {name: slots for name, (_, slots) in read.items() if not _is_identity(slots)}
-        self._views, self._device = needed, device
+    def __init__(self, selection: Selection, parts: list[Part], device: torch.device, verify: bool) -> None:
+        self.selection = selection
+        self._needed = [view.needed() for view in selection.views]
+        records = [
+            (rows[:, None] * store.views + np.array(needed)).reshape(-1)  # (N, V) -> (N*V,)
+            for store, rows, needed in zip(selection.stores, selection.rows_of, self._needed, strict=True)
+        ]
+        # Where each store's rows begin, counted in views that are in memory.
+        self._starts = np.cumsum([0, *(len(some) for some in records)])
+        self._values: dict[str, torch.Tensor] = {}
+        self._slots: dict[str, np.ndarray] = {}
+        for part in parts:
+            self._read(part, records, device, verify)
+
+    def _read(self, part: Part, records: list[np.ndarray], device: torch.device, verify: bool) -> None:
+        pieces = [
+            Piece(slice(start, start + len(some)), *read_part(store, part, some, verify, dense=True))
+            for store, some, start in zip(self.selection.stores, records, self._starts.tolist(), strict=False)
+        ]
+        values, slots = joined(pieces, int(self._starts[-1]))
+        self._values[part.name] = values.to(device)
+        if not _is_identity(slots):
+            self._slots[part.name] = slots
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """Windows of a number of batches whose slots are computed at once."""
         return even_windows(sampler.num_rows, _BATCHES_PER_WINDOW * sampler.batch_size)
 
-    def locate(self, epoch: int, positions: np.ndarray) -> RowSlots:
+    def locate(self, draws: Draws) -> RowSlots:
         """Slots of rows that are in memory already."""
-        records = positions * len(self._views)
-        if len(self._views) > 1:
-            records += self.view(epoch, self.rows[positions])
+        records = np.empty(len(draws.positions), np.int64)
+        for number, where, own in self.selection.by_store(draws):
+            records[where] = self._records(number, own)
         slots = {name: self._slots[name][records] if name in self._slots else records for name in self._values}
-        return RowSlots(self._values, {name: torch.from_numpy(some).to(self._device) for name, some in slots.items()})
+        device = next(iter(self._values.values())).device
+        return RowSlots(self._values, {name: torch.from_numpy(some).to(device) for name, some in slots.items()})
+
+    def _records(self, number: int, draws: Draws) -> np.ndarray:
+        """A store's rows among the views that are in memory."""
+        views, start = len(self._needed[number]), self.selection.starts[number]
+        records = (draws.positions - start) * views + self._starts[number]
+        if views > 1:
+            records += self.selection.views[number](draws.visits, self.selection.rows[draws.positions])
+        return np.asarray(records)
 
 
 class StreamedRows:
@@ -50,23 +75,53 @@ class StreamedRows:
 
     prefetch_windows = 1
 
-    def __init__(self, store: Store, parts: list[Part], rows: np.ndarray, view: ViewRule, verify: bool) -> None:
-        self.store, self.parts, self.rows, self.view, self.verify = store, parts, rows, view, verify
+    def __init__(self, selection: Selection, parts: list[Part], verify: bool) -> None:
+        self.selection, self.parts, self.verify = selection, parts, verify
         self._slabs = SlabPool()
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """The windows of the order, each read from disk as one."""
         return sampler.order.windows(epoch)
 
-    def locate(self, epoch: int, positions: np.ndarray) -> RowSlots:
+    def locate(self, draws: Draws) -> RowSlots:
         """Read the rows and return their slots."""
-        rows = self.rows[positions]
-        records = rows * self.store.views + self.view(epoch, rows)
-        read = {
-            part.name: read_part(self.store, part, records, self.verify, memory=self._slabs.take) for part in self.parts
-        }
+        wanted = list(self.selection.by_store(draws))
+        records = [self._records(number, own) for number, _, own in wanted]
+        read = {part.name: self._read(part, wanted, records) for part in self.parts}
         values = {name: values for name, (values, _) in read.items()}
         return RowSlots(values, {name: torch.from_numpy(slots) for name, (_, slots) in read.items()})
+
+    def _records(self, number: int, draws: Draws) -> np.ndarray:
+        rows = self.selection.rows[draws.positions]
+        return np.asarray(rows * self.selection.stores[number].views + self.selection.views[number](draws.visits, rows))
+
+    def _read(
+        self, part: Part, wanted: list[tuple[int, np.ndarray | slice, Draws]], records: list[np.ndarray]
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        pieces = [
+            Piece(where, *read_part(self.selection.stores[number], part, some, self.verify, memory=self._slabs.take))
+            for (number, where, _), some in zip(wanted, records, strict=True)
+        ]
+        return joined(pieces, sum(len(some) for some in records))
+
+
+class Piece(NamedTuple):
+    """Records of one store: which of those asked for they are, their values (m, ...), and the slot of each."""
+
+    where: np.ndarray | slice
+    values: torch.Tensor
+    slots: np.ndarray
+
+
+def joined(pieces: list[Piece], count: int) -> tuple[torch.Tensor, np.ndarray]:
+    """The values of all pieces as one, and the slot of each of `count` records in them; of one piece nothing moves."""
+    if len(pieces) == 1:
+        return pieces[0].values, pieces[0].slots
+    slots, start = np.empty(count, np.int64), 0
+    for piece in pieces:
+        slots[piece.where] = piece.slots + start
+        start += len(piece.values)
+    return torch.cat([piece.values for piece in pieces]), slots
 
 
 def read_part(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from stores.loader.batch_sampler import BatchSampler
+from stores.loader.epoch_orders import Draws
 from stores.loader.transfer import prefetched
 
 Columns = dict[str, torch.Tensor]
@@ -35,8 +36,8 @@ class RowSource(Protocol):
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """int64 offsets (0, ..., rows of the epoch) that cut an epoch into windows."""
 
-    def locate(self, epoch: int, positions: np.ndarray) -> RowSlots:
-        """Make sure that rows, given as positions in the selection, are in memory."""
+    def locate(self, draws: Draws) -> RowSlots:
+        """Make sure that rows are in memory."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,12 @@ class _Window:
         """The rows at offsets first to last - 1 as far as they lie here: one segment or none."""
         inside = (min(max(offset, self.first), self.last) - self.first for offset in (first, last))
         start, stop = (int(self.rank_row_cumsum[at]) for at in inside)
-        if start == stop:
-            return []
+        return [self.segment(start, stop)] if start < stop else []
+
+    def segment(self, start: int, stop: int) -> Segment:
+        """The rows start to stop - 1 of those that this rank reads here."""
         columns = {name: column[start:stop] for name, column in self.columns.items()}
-        return [Segment(stop - start, columns, self.slots.slice(start, stop))]
+        return Segment(stop - start, columns, self.slots.slice(start, stop))
 
 
 def batch_groups(
@@ -111,7 +114,8 @@ def batch_groups(
             group = open_windows[0].complete_batches.get((epoch, step))
             if group is None:
                 segments = [segment for window in open_windows for segment in window.segments(first, last)]
-                group = BatchGroup(epoch, step, 1, segments)
+                # The last batch of an epoch may have fewer rows than there are ranks.
+                group = BatchGroup(epoch, step, 1, segments or [open_windows[-1].segment(0, 0)])
             yield group
             deque(itertools.islice(steps, group.count - 1), maxlen=0)  # skips the other batches of the group
     finally:
@@ -132,11 +136,11 @@ def _open_window(
 ) -> _Window:
     epoch, first, last = at
     mask = sampler.rank_mask(first, last)
-    positions = sampler.order.positions(epoch, first, last)[mask]
+    draws = sampler.order.draws(epoch, first, last).where(mask)
     rank_row_cumsum = np.concatenate([[0], np.cumsum(mask)])
-    selected = torch.from_numpy(positions)
+    selected = torch.from_numpy(draws.positions)
     here = {name: column[selected] for name, column in columns.items()}
-    window = _Window(epoch, first, last, rank_row_cumsum, here, source.locate(epoch, positions), {})
+    window = _Window(epoch, first, last, rank_row_cumsum, here, source.locate(draws), {})
     first_step, past = -(-first // sampler.batch_size), last // sampler.batch_size
     for step in range(first_step, past, max_batches):
         count = min(max_batches, past - step)

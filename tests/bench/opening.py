@@ -19,7 +19,8 @@ OPEN = """
 import resource, sys, time
 import numpy as np, torch
 from stores import Loader, open_store
-from stores.loader.batch_sampler import BatchSampler, FullShuffle
+from stores.loader.batch_sampler import BatchSampler
+from stores.loader.epoch_orders import FullShuffle
 import stores.loader.loader
 
 def resident():
@@ -32,7 +33,7 @@ else:
     store = open_store(sys.argv[1])
     rows = store.rows("train")
     sampler = BatchSampler(FullShuffle(len(rows), 0, 1 << 20), 256)
-first = sampler.order.positions(0, *sampler.offsets(0))
+first = sampler.order.draws(0, *sampler.offsets(0)).positions
 assert len(np.unique(first)) == 256
 print(time.perf_counter() - start, (resident() - before) / 2**20)
 """

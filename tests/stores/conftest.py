@@ -34,13 +34,13 @@ def _fill(writer: StoreWriter, shards: list[int] | None = None, rejected: dict[i
         writer.write_shard(shard, arrays, {row: why for row, why in (rejected or {}).items() if row in rows})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def values_of() -> Callable[[range, ArraySpec, int], np.ndarray]:
     """(rows, spec, views) -> the values that `fill` writes for those rows."""
     return _values_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fill() -> Fill:
     """(writer, shards=None, rejected=None): writes the shards, by default the missing ones."""
     return _fill

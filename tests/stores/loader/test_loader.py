@@ -116,6 +116,14 @@ def test_ranks_share_each_global_batch(loader_of: Any) -> None:
 
 
 @pytest.mark.parametrize("residency", ["ram", "stream"])
+def test_a_last_batch_of_fewer_rows_than_ranks_is_empty_on_some(loader_of: Any, store: Store, residency: str) -> None:
+    options = {"rows": store.rows()[:9], "drop_last": False, "residency": residency, "world_size": 4}
+    batches = [list(loader_of(rank=rank, **options).epoch(0)) for rank in range(4)]
+    assert [[len(batch["row"]) for batch in rank] for rank in batches] == [[2, 0], [2, 0], [2, 0], [2, 1]]
+    assert batches[0][1]["features"].shape == (0, 2, 2, 4)
+
+
+@pytest.mark.parametrize("residency", ["ram", "stream"])
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_gathering_many_batches_at_once_changes_none(
     loader_of: Any, store: Store, monkeypatch: pytest.MonkeyPatch, residency: str, world_size: int
