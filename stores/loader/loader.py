@@ -184,7 +184,7 @@ class Loader:
         count = sum(segment.count for segment in segments)
         data = segments[0].slots.values[part.name]
         out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
-        start, flat = 0, out.view(count, -1)  # (B, h, w, C) -> (B, h*w*C)
+        start, flat = 0, out.view(count, data.shape[1])  # (B, h, w, C) -> (B, h*w*C)
         for segment in segments:
             target = flat[start : start + segment.count]
             torch.index_select(segment.slots.values[part.name], 0, segment.slots.slots[part.name], out=target)

@@ -40,7 +40,7 @@ class ResidentRows:
 
     def _read(self, part: Part, records: list[np.ndarray], device: torch.device, verify: bool) -> None:
         pieces = [
-            Piece(slice(start, start + len(some)), *read_part(store, part, some, verify, dense=True))
+            StoreRecords(slice(start, start + len(some)), *read_part(store, part, some, verify, dense=True))
             for store, some, start in zip(self.selection.stores, records, self._starts.tolist(), strict=False)
         ]
         values, slots = joined(pieces, int(self._starts[-1]))
@@ -99,13 +99,15 @@ class StreamedRows:
         self, part: Part, wanted: list[tuple[int, np.ndarray | slice, Draws]], records: list[np.ndarray]
     ) -> tuple[torch.Tensor, np.ndarray]:
         pieces = [
-            Piece(where, *read_part(self.selection.stores[number], part, some, self.verify, memory=self._slabs.take))
+            StoreRecords(
+                where, *read_part(self.selection.stores[number], part, some, self.verify, memory=self._slabs.take)
+            )
             for (number, where, _), some in zip(wanted, records, strict=True)
         ]
         return joined(pieces, sum(len(some) for some in records))
 
 
-class Piece(NamedTuple):
+class StoreRecords(NamedTuple):
     """Records of one store: which of those asked for they are, their values (m, ...), and the slot of each."""
 
     where: np.ndarray | slice
@@ -113,7 +115,7 @@ class Piece(NamedTuple):
     slots: np.ndarray
 
 
-def joined(pieces: list[Piece], count: int) -> tuple[torch.Tensor, np.ndarray]:
+def joined(pieces: list[StoreRecords], count: int) -> tuple[torch.Tensor, np.ndarray]:
     """The values of all pieces as one, and the slot of each of `count` records in them; of one piece nothing moves."""
     if len(pieces) == 1:
         return pieces[0].values, pieces[0].slots
