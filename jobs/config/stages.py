@@ -131,8 +131,8 @@ class EncodeConfig:
 
     latents: str = setting(
         "mean",
-        "mean, one seeded draw, or moments (mean and log-variance, drawn anew at each visit).",
-        choices=("mean", "draw", "moments"),
+        "mean, one seeded sample, or moments (mean and log-variance, drawn anew at each visit).",
+        choices=("mean", "sample", "moments"),
         group="Store",
     )
     dtype: str = setting(
@@ -143,7 +143,7 @@ class EncodeConfig:
     )
     batch_size: int = setting(256, "Rows in one forward pass.", metavar="ROWS", low=1, group="Encoder")
     precision: str = setting("fp32", "Arithmetic of the autoencoder's encoder.", choices=PRECISIONS, group="Encoder")
-    seed: int = setting(0, "Seed of the draws.", metavar="SEED", low=0, group="Store")
+    seed: int = setting(0, "Seed of the samples.", metavar="SEED", low=0, group="Store")
 
 
 @dataclass(frozen=True)

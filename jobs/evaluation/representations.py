@@ -124,8 +124,8 @@ class Representations:
 def check_latents(features: Store, autoencoder: RunFolder, latents: Store) -> None:
     """Raise ValueError unless these latents are means (or moments) of these features by this autoencoder."""
     made_from = latents.manifest.ingredients
-    if made_from.get("latents") == "draw":
-        raise ValueError(f"{latents.url}: expected latents of means or moments; received draws; leave out --latents")
+    if made_from.get("latents") in ("sample", "draw"):
+        raise ValueError(f"{latents.url}: expected latents of means or moments; received samples; leave out --latents")
     for what, expected in (
         ("features_content_id", features.content_id),
         ("autoencoder_sha256", autoencoder.weights_sha256),

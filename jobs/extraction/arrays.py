@@ -21,7 +21,7 @@ def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec
 
 def holds_moments(latents: Store) -> bool:
     """Whether the store keeps means and log variances side by side; imports of before say nothing and hold latents."""
-    return bool(latents.attributes.get("latents") == "moments")
+    return latents.manifest.holds_moments("latents")
 
 
 def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:

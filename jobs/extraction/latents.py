@@ -40,7 +40,7 @@ def latent_ingredients(
         "features_content_id": features.content_id,
         "autoencoder_sha256": autoencoder.weights_sha256,
         "latents": config.latents,
-        "seed": config.seed if config.latents == "draw" else None,
+        "seed": config.seed if config.latents == "sample" else None,
         "precision": dtype_name(config.precision, pick_device(runtime.device)),
     }
 
@@ -74,7 +74,7 @@ def latent_writer(
 
 def _row_ingredients(features: Store, ingredients: dict[str, Any]) -> dict[str, Any] | None:
     """What makes a row's latents of its image; None when that depends on the row's number too."""
-    if ingredients["latents"] == "draw":
+    if ingredients["latents"] == "sample":
         return None
     rest = {name: value for name, value in ingredients.items() if name != "features_content_id"}
     return {**rest, "features_row_fingerprint": features.manifest.row_fingerprint}

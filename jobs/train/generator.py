@@ -175,12 +175,14 @@ def build_generator(latents: Store, config: GeneratorConfig, text: Store | None 
 def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation per channel of what the generator sees: the stored latents, or draws from stored moments.
 
-    The variance of a draw is that of the means plus E[exp(logvar)], taken as log-normal.
+    The variance of a draw is that of the means plus E[exp(logvar)]: summed when the store was written or, in stores
+    from before, that of a log-normal distribution.
     """
     statistics = latents.statistics("latents")
     mean, variance = statistics.mean[:channels], statistics.std[:channels] ** 2
     if len(statistics.mean) == 2 * channels:
-        variance = variance + np.exp(statistics.mean[channels:] + statistics.std[channels:] ** 2 / 2)
+        log_normal = np.exp(statistics.mean[channels:] + statistics.std[channels:] ** 2 / 2)
+        variance = variance + (log_normal if statistics.variance is None else statistics.variance)
     return torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance))
 
 

@@ -7,7 +7,9 @@ import click
 from pipeline.commands.care import FILE, FOLDER, STORE, store_at
 from pipeline.console import FaeCommand, LocationType, Settings, WholeNumber, config_options, option
 
-FORMS = ("lightningdit", "webdataset", "parquet", "npz", "files")
+# As stores.exchange.EXPORT_FORMATS and IMPORT_FORMATS.
+EXPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "parquet", "npz", "files")
+IMPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "npz", "files")
 # As stores.care.CODECS, the default first: help loads no library.
 CODECS = ("blosc-zstd", "blosc-zstd-bitshuffle", "blosc-lz4", "shuffle-zstd", "zstd", "gzip", "pcodec")
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -45,7 +47,7 @@ def copy_command(
 @click.command("export", cls=FaeCommand)
 @click.argument("store", metavar=STORE)
 @option("Output", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New or empty folder.")
-@option("Output", "--format", "form", type=click.Choice(FORMS), required=True, help="Layout to write.")
+@option("Output", "--format", "form", type=click.Choice(EXPORTS), required=True, help="Layout to write.")
 @option("Output", "--rows-per-file", type=WholeNumber(1), metavar="N", help="10,000, or 256 MiB, when absent.")
 @option("Rows", "--array", metavar="NAME", help="Array to export; the features or latents when absent.")
 @option(
@@ -68,6 +70,8 @@ def export_rows_command(
 
     \b
     lightningdit  safetensors with latents, latents_flip (n, C, H, W) and labels
+    fast-dit      imagenet256_features/*.npy (1, C, H, W) and imagenet256_labels/*.npy (1,); also SiT
+    edm2          */img-mean-std-*.npy (2·C, H, W) and dataset.json: EDM2's dataset, REPA's folder vae-sd
     webdataset    tars of ROW.ARRAY.npy, ROW.cls, ROW.txt, ROW.json
     parquet       a folder for datasets.load_dataset of Hugging Face
     npz           one file with arr_0 (n, H, W, C) and arr_1 labels: with --array pixels what ADM's suite compares with
@@ -101,12 +105,20 @@ def export_rows_command(
     show_default=True,
     help="How the latents are stored.",
 )
+@option("Files", "--format", "form", type=click.Choice(IMPORTS), help="Layout to read. [the one that DIR looks like]")
+@option("Files", "--array", metavar="NAME", help="Which array, where tars, a .npz or folders hold several.")
 @option(
-    "Store",
-    "--latents",
-    "content",
-    type=click.Choice(["mean", "draw", "moments"]),
-    help="What the numbers are; moments are means, then log variances, as channels. [an export's own, else mean]",
+    "Files",
+    "--layout",
+    type=click.Choice(["nchw", "nhwc"]),
+    help="Channels first or last, where format and shape leave it open.",
+)
+@option(
+    "Files",
+    "--content",
+    type=click.Choice(["mean", "moments", "sample"]),
+    help="What the numbers are; moments are means, then log variances, as channels. "
+    "[an export's own; moments of edm2's means and deviations; else mean]",
 )
 @option("Store", "--class-names", type=FILE, metavar="FILE", help="Names of the classes: one a line, or JSON.")
 @option("Store", "--holdout", type=float, default=0.0, show_default=True, help="Share of rows held out of training.")
@@ -117,14 +129,26 @@ def import_command(
     source: Path,
     store_name: str,
     dtype: str,
+    form: str | None,
+    array: str | None,
+    layout: str | None,
     content: str | None,
     class_names: Path | None,
     holdout: float,
     autoencoder: str | None,
 ) -> None:
-    """Make a latent store of LightningDiT-style safetensors (latents, latents_flip, labels) in DIR.
+    """Make a latent store of the latents that another project left in DIR. The root may be a URL.
 
-    What was exported as lightningdit comes back with its names, splits and order. The root may be a URL.
+    \b
+    lightningdit  *.safetensors with latents, latents_flip (n, C, H, W) and labels; also RAE, PAE, GAE
+    fast-dit      NAME_features/*.npy (1, C, H, W) and NAME_labels/*.npy; also SiT
+    edm2          *.npy (C, H, W), or means and deviations (2·C, H, W), and dataset.json; also REPA's folder vae-sd
+    webdataset    *.tar of .npy with .cls, .txt and .json
+    npz           one .npz with arr_0 (n, …) and labels arr_1
+    files         ARRAY/ROW.npy and index.parquet, as `stores export` writes them
+
+    What was exported as lightningdit or files comes back with its names, splits and order, from webdataset with names
+    and splits.
     """
     from jobs.runs import reference_to
     from pipeline.artifacts import find_run
@@ -140,10 +164,13 @@ def import_command(
         holdout,
         (reference_to(settings.root, run.path), run.weights_sha256) if run else None,
         int(run.record.config["latent_channels"]) if run else None,
+        layout,
     )
     parent, name = inside(settings.location, "latents"), check_name(store_name, "--name")
     with settings.output.progress("import", "shards") as progress:
-        store = import_latents(source, parent, name, dtype, lambda done, total: progress(done, total, {}), meaning)
+        store = import_latents(
+            source, parent, name, dtype, lambda done, total: progress(done, total, {}), meaning, form, array
+        )
     settings.output.say(f"{store.blobs.url}: {store.num_rows:,} rows, {store.views} views")
     settings.output.result({"path": store.blobs.url, "rows": store.num_rows, "content_id": store.content_id})
 

@@ -177,7 +177,8 @@ class _Packing:
         part = spec.parts[0]
         parts[part.name][ok] = encode(spec, rounded)[part.name]
         files = {**record.files, part.name: self._file_commit(part, record, parts[part.name])}
-        return replace(record, files=files, sums={**record.sums, spec.name: channel_sums(spec, parts, ok)})
+        sums = channel_sums(spec, parts, ok, self.manifest.sums_variances(spec.name))
+        return replace(record, files=files, sums={**record.sums, spec.name: sums})
 
     def _file_commit(self, part: Part, record: CommitRecord, values: np.ndarray) -> FileCommit:
         return FileCommit(record.files[part.name].num_bytes, self.store.format(part).digest(values))

@@ -179,7 +179,9 @@ def _record_of(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord
     rejected = {row: s["reason"] for row, s in zip(rows, states, strict=True) if s["status"] == REJECTED}
     ok = ~np.isin(np.arange(rows.start, rows.stop), list(rejected))
     sums = {
-        spec.name: channel_sums(spec, {part.name: values[part.name] for part in spec.parts}, ok)
+        spec.name: channel_sums(
+            spec, {part.name: values[part.name] for part in spec.parts}, ok, manifest.sums_variances(spec.name)
+        )
         for spec in manifest.arrays
     }
     return CommitRecord(manifest.fingerprint, shard, rows.start, rows.stop, files, sums, rejected)

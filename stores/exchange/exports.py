@@ -1,54 +1,55 @@
-"""Copies of a store's rows in the formats of others: LightningDiT's safetensors, WebDataset, Parquet, .npz, files."""
+"""Copies of a store's rows in the formats of others, of which each has a file of its own beside this one."""
 
-import io
-import json
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from stores.backends import make_folder, replace_file
+from stores.backends import make_folder
 from stores.core import Store
-from stores.exchange.npz import write_npz
-from stores.format import ArraySpec, StoreError, index_to_bytes
+from stores.exchange.datasets_parquet import write_parquet
+from stores.exchange.lightningdit import check_lightningdit, write_lightningdit
+from stores.exchange.npy_folders import check_channels_first, check_fast_dit, write_edm2, write_fast_dit, write_files
+from stores.exchange.npz_file import write_npz_file
+from stores.exchange.pieces import Item, Pieces, Progress, npy_bytes
+from stores.exchange.webdataset import write_webdataset
+from stores.format import StoreError
 
-Progress = Callable[[int, int], None]
 ROWS_PER_FILE = 10_000  # as LightningDiT's extract_features.py
 FILE_BYTES = 256 << 20
-INDEX_FILE, ORIGIN_FILE = "index.parquet", "store.json"
 ALL = "all"  # rows of every split
-# Our splits by the names that load_dataset gives them.
-_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def no_demand(pieces: Pieces) -> None:
+    """Any rows will do."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Rows that go into one file: their index lines, and values (n, views, *row_shape) in the decoded dtype."""
+class ExportFormat:
+    """How rows become files.
 
-    number: int
-    lines: pa.Table
-    values: np.ndarray
+    Attributes:
+        write: writes the pieces into a folder, file after file.
+        check: raises StoreError where the rows do not fit.
+        keeps_splits: whether its files keep splits apart.
+    """
+
+    write: Callable[[Path, Pieces], Iterator[Path]]
+    check: Callable[[Pieces], None] = no_demand
+    keeps_splits: bool = False
 
 
-def npy_bytes(values: np.ndarray) -> bytes:
-    """The values as a .npy file."""
-    sink = io.BytesIO()
-    np.save(sink, values, allow_pickle=False)
-    return sink.getvalue()
-
-
-@dataclass(frozen=True)
-class Item:
-    """How the values (views, *row_shape) of a row become a file: its extension and its bytes."""
-
-    extension: str
-    encode: Callable[[np.ndarray], bytes]
+EXPORT_FORMATS = {
+    "lightningdit": ExportFormat(write_lightningdit, check_lightningdit),
+    "fast-dit": ExportFormat(write_fast_dit, check_fast_dit),
+    "edm2": ExportFormat(write_edm2, check_channels_first),
+    "webdataset": ExportFormat(write_webdataset),
+    "parquet": ExportFormat(write_parquet, keeps_splits=True),
+    "npz": ExportFormat(write_npz_file),
+    "files": ExportFormat(write_files),
+}
 
 
 def export(
@@ -63,20 +64,31 @@ def export(
 ) -> list[Path]:
     """Write the ok rows of a split (or of "all") to the new or empty folder `out`; returns the files.
 
-    form: "lightningdit" (latents and latents_flip (n, C, H, W), labels (n,), 10,000 a file, with index.parquet and
-    store.json, by which `import_latents` knows the rows' names and what the numbers are), "webdataset" (tars of
-    <row>.<array>.npy (views, *row_shape), .cls, .txt, .json), "parquet" (a folder for datasets.load_dataset, whose
-    files keep splits apart), "npz" (one file with arr_0 (n, *row_shape), or (n, views, *row_shape) of several views,
-    and arr_1 labels, -1 for none, as ADM's evaluation suite reads it) or "files" (<array>/<row>.npy and
-    index.parquet). `item` puts other files than .npy into "webdataset" and "files". bfloat16 and int8 are written as
-    float32.
+    bfloat16 and int8 are written as float32.
+
+    Args:
+        store: a complete store.
+        out: the folder.
+        form: "lightningdit" (latents and latents_flip (n, C, H, W), labels (n,), 10,000 a file, with index.parquet by
+            which `import_latents` knows the rows' names), "fast-dit" (features (1, C, H, W) and labels (1,), a file
+            each), "edm2" (means and standard deviations (2·C, H, W), a file each, and dataset.json, as REPA has them),
+            "webdataset" (tars of <row>.<array>.npy (views, *row_shape), .cls, .txt, .json), "parquet" (a folder for
+            datasets.load_dataset, whose files keep splits apart), "npz" (one file with arr_0 (n, *row_shape), or
+            (n, views, *row_shape) of several views, and arr_1 labels, -1 for none, as ADM's evaluation suite reads it)
+            or "files" (<array>/<row>.npy and index.parquet). store.json says beside the first four what numbers they
+            are.
+        array: name of the array; that of the store's kind when absent.
+        split: rows of one split, or "all".
+        rows_per_file: rows of a file; 10,000, or 256 MiB, when absent.
+        progress: called with rows done and rows in all.
+        item: puts other files than .npy into "webdataset" and "files".
 
     Raises:
         ValueError: an unknown form, array or split, no split where rows have several, or a folder with files.
         StoreError: the store does not hold what the form needs.
     """
-    if form not in FORMS:
-        raise ValueError(f"format: expected one of {', '.join(FORMS)}; received {form!r}")
+    if form not in EXPORT_FORMATS:
+        raise ValueError(f"format: expected one of {', '.join(EXPORT_FORMATS)}; received {form!r}")
     name = array or (store.kind if store.kind in store.arrays else next(iter(store.arrays)))
     if name not in store.arrays:
         raise ValueError(f"array: expected one of {', '.join(store.arrays)}; received {name!r}")
@@ -84,62 +96,15 @@ def export(
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: expected a new or empty folder; it holds files; choose another one")
     spec, rows = store.arrays[name], store.rows(None if split == ALL else split)
-    _check(store, spec, form, rows)
-    if split is None and form != "parquet":
-        _check_splits(store, rows)
-    step = rows_per_file or max(1, min(ROWS_PER_FILE, FILE_BYTES // (store.views * spec.record_bytes)))
-    make_folder(folder)
-    pieces = _Pieces(store, name, rows, step, progress, item or Item(f"{name}.npy", npy_bytes))
-    return list(FORMS[form](store, spec, folder, pieces))
-
-
-class _Pieces:
-    """The rows cut into pieces of a file each; iterating reads them."""
-
-    def __init__(
-        self, store: Store, name: str, rows: np.ndarray, step: int, progress: Progress | None, item: Item
-    ) -> None:
-        self.store, self.name, self.rows, self.step, self.progress = store, name, rows, step, progress
-        self.item = item
-
-    def __iter__(self) -> Iterator[Piece]:
-        for number, start in enumerate(range(0, len(self.rows), self.step)):
-            rows = self.rows[start : start + self.step]
-            views = [self.store.read(self.name, rows, view) for view in range(self.store.views)]
-            yield Piece(number, self.store.index.take(pa.array(rows)), np.stack(views, axis=1))
-            if self.progress is not None:
-                self.progress(start + len(rows), len(self.rows))
-
-    def of_split(self, split: str) -> "_Pieces":
-        """The same, of one split."""
-        rows = np.intersect1d(self.rows, self.store.rows(split))
-        return _Pieces(self.store, self.name, rows, self.step, self.progress, self.item)
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.step)
-
-
-def _check(store: Store, spec: ArraySpec, form: str, rows: np.ndarray) -> None:
     if not len(rows):
-        raise StoreError(f"{store.blobs.url}: expected rows to export; there are none in this split")
-    if form != "lightningdit":
-        return
-    if len(spec.row_shape) != 3 or store.views > 2:
-        raise StoreError(
-            f"{store.blobs.url}: {spec.name}: expected (height, width, channel) and at most 2 views (as it is, "
-            f"flipped) for LightningDiT; received {spec.row_shape} and {store.views} views; "
-            "export as webdataset or parquet"
-        )
-    if (store.labels[rows] < 0).any():
-        raise StoreError(
-            f"{store.blobs.url}: expected a label for every row, as LightningDiT does; "
-            "some have none; export as webdataset or parquet"
-        )
-    if store.views < 2:
-        raise StoreError(
-            f"{store.blobs.url}: expected two views (as it is, flipped), since LightningDiT reads latents_flip for "
-            "half of its samples; received one; extract with flipped images, or export as webdataset or parquet"
-        )
+        raise StoreError(f"{store.url}: expected rows to export; there are none in this split")
+    step = rows_per_file or max(1, min(ROWS_PER_FILE, FILE_BYTES // (store.views * spec.record_bytes)))
+    pieces = Pieces(store, spec, rows, step, progress, item or Item(f"{name}.npy", npy_bytes))
+    EXPORT_FORMATS[form].check(pieces)
+    if split is None and not EXPORT_FORMATS[form].keeps_splits:
+        _check_splits(store, rows)
+    make_folder(folder)
+    return list(EXPORT_FORMATS[form].write(folder, pieces))
 
 
 def _check_splits(store: Store, rows: np.ndarray) -> None:
@@ -147,146 +112,6 @@ def _check_splits(store: Store, rows: np.ndarray) -> None:
     splits = sorted(set(store.index["split"].take(pa.array(rows)).to_pylist()))
     if len(splits) > 1:
         raise ValueError(
-            f"{store.blobs.url}: split: expected one of {', '.join(splits)}, or {ALL}; received none; choose, since "
+            f"{store.url}: split: expected one of {', '.join(splits)}, or {ALL}; received none; choose, since "
             "this format does not keep them apart"
         )
-
-
-def _lightningdit(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    """LightningDiT's extract_features.py: one file for each 10,000 rows of a rank, here all of rank 0."""
-    from safetensors.numpy import save
-
-    # Readers sort the names: from a thousand files on, three digits would put shard1000 before shard101.
-    digits = max(3, len(str(len(pieces) - 1)))
-    for piece in pieces:
-        planes = np.ascontiguousarray(np.moveaxis(piece.values, -1, 2))  # (n, V, H, W, C) -> (n, V, C, H, W)
-        names = ["latents", "latents_flip"][: store.views]
-        tensors = {name: np.ascontiguousarray(planes[:, view]) for view, name in enumerate(names)}
-        tensors["labels"] = piece.lines["label"].to_numpy().astype(np.int64)
-        facts = {"total_size": str(len(planes)), "dtype": f"torch.{planes.dtype}", "device": "cpu"}
-        path = folder / f"latents_rank00_shard{piece.number:0{digits}d}.safetensors"
-        replace_file(path, save(tensors, metadata=facts))
-        yield path
-    path = folder / INDEX_FILE
-    replace_file(path, index_to_bytes(store.index.take(pa.array(pieces.rows))))
-    yield path
-    path = folder / ORIGIN_FILE
-    replace_file(path, json.dumps(_origin(store), indent=1, ensure_ascii=False).encode())
-    yield path
-
-
-def _origin(store: Store) -> dict[str, Any]:
-    """What the numbers are, for who imports them."""
-    made_by = {name: store.manifest.ingredients.get(name) for name in ("autoencoder_sha256", "features_content_id")}
-    meaning = {name: store.attributes.get(name) for name in ("latents", "class_names")}
-    return {"store": store.name, "content_id": store.content_id, **meaning, **made_by}
-
-
-def _webdataset(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    """Samples are named by row number: keys of images may hold dots and slashes, which mean something in tars.
-
-    Where any row has a caption all have a text, empty if need be: the datasets library takes the fields of the first
-    five samples for those of all, and would drop the captions that come later.
-    """
-    captions = store.index["caption"].take(pa.array(pieces.rows))
-    captioned = bool(pc.sum(pc.list_value_length(captions)).as_py())
-    for piece in pieces:
-        sink = io.BytesIO()
-        with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for line, values in zip(piece.lines.to_pylist(), piece.values, strict=True):
-                for extension, data in _sample(pieces.item, line, values, captioned):
-                    entry = tarfile.TarInfo(f"{line['row']:09d}.{extension}")
-                    entry.size = len(data)
-                    tar.addfile(entry, io.BytesIO(data))
-        path = folder / f"{store.name}-{piece.number:06d}.tar"
-        replace_file(path, sink.getvalue())
-        yield path
-
-
-def _sample(item: Item, line: dict[str, Any], values: np.ndarray, captioned: bool) -> Iterator[tuple[str, bytes]]:
-    yield item.extension, item.encode(values)
-    if line["label"] is not None:
-        yield "cls", str(line["label"]).encode()
-    if captioned:
-        yield "txt", "\n".join(line["caption"] or []).encode()
-    facts = {column: line[column] for column in ("key", "row", "split", "sha256")}
-    yield "json", json.dumps(facts, ensure_ascii=False).encode()
-
-
-def _parquet(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    """data/<split>-xxxxx-of-xxxxx.parquet, with the features that the datasets library reads from the schema."""
-    make_folder(folder / "data")
-    for split, title in _SPLITS.items():
-        part = pieces.of_split(split)
-        for piece in part:
-            table = piece.lines.select(["key", "label", "caption", "sha256"])
-            table = table.set_column(1, "label", table["label"].cast(pa.int64()))  # a ClassLabel is no int32
-            shape = [store.views, *spec.row_shape]
-            values = nested(piece.values)
-            table = table.append_column(_array_field(spec.name, shape, piece.values.dtype, values.type), values)
-            table = table.replace_schema_metadata({"huggingface": _features(store, spec.name, shape, piece.values)})
-            sink = io.BytesIO()
-            pq.write_table(table, sink, compression="zstd")
-            path = folder / "data" / f"{title}-{piece.number:05d}-of-{len(part):05d}.parquet"
-            replace_file(path, sink.getvalue())
-            yield path
-
-
-def _files(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    """A file for each row, named by its number, and the index, which tells its key and label.
-
-    The index comes last and says that all are there: so many small files are not flushed one by one.
-    """
-    make_folder(folder / spec.name)
-    for piece in pieces:
-        for row, values in zip(piece.lines["row"].to_pylist(), piece.values, strict=True):
-            path = folder / spec.name / f"{row:09d}.{pieces.item.extension}"
-            path.write_bytes(pieces.item.encode(values))
-            yield path
-    path = folder / INDEX_FILE
-    replace_file(path, index_to_bytes(store.index.take(pa.array(pieces.rows))))
-    yield path
-
-
-def _npz(store: Store, spec: ArraySpec, folder: Path, pieces: _Pieces) -> Iterator[Path]:
-    path, num_rows = folder / f"{store.name}.npz", len(pieces.rows)
-    # (n, 1, *row_shape) -> (n, *row_shape)
-    parts = (piece.values[:, 0] if store.views == 1 else piece.values for piece in pieces)
-    labels = store.labels[pieces.rows].astype(np.int64)
-    write_npz(path, {"arr_0": (num_rows, parts), "arr_1": (num_rows, [labels])})
-    yield path
-
-
-def nested(values: np.ndarray) -> pa.Array:
-    """(n, a, b, …) as lists of lists: how the datasets library stores its ArrayXD features."""
-    array = pa.array(values.reshape(-1))
-    for axis in range(values.ndim - 1, 0, -1):
-        count = int(np.prod(values.shape[:axis]))
-        array = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * values.shape[axis]), array)
-    return array
-
-
-def _array_field(name: str, shape: list[int], dtype: np.dtype, storage: pa.DataType) -> pa.Field:
-    """A column of the datasets library's extension type, without which it drops the feature that the schema names."""
-    kind = f"datasets.features.features.Array{len(shape)}DExtensionType"
-    facts = {"ARROW:extension:name": kind, "ARROW:extension:metadata": json.dumps([shape, str(dtype)])}
-    return pa.field(name, storage, metadata=facts if 2 <= len(shape) <= 5 else None)
-
-
-def _features(store: Store, name: str, shape: list[int], values: np.ndarray) -> str:
-    """The schema of the datasets library; arrays have 2 to 5 axes there."""
-    text: dict[str, Any] = {"dtype": "string", "_type": "Value"}
-    names = store.attributes.get("class_names")
-    label = {"names": names, "_type": "ClassLabel"} if names else {"dtype": "int64", "_type": "Value"}
-    tensor = {"shape": shape, "dtype": str(values.dtype), "_type": f"Array{len(shape)}D"}
-    features = {"key": text, "label": label, "caption": {"feature": text, "_type": "Sequence"}, "sha256": text}
-    return json.dumps({"info": {"features": {**features, name: tensor}}})
-
-
-FORMS: dict[str, Callable[[Store, ArraySpec, Path, _Pieces], Iterator[Path]]] = {
-    "lightningdit": _lightningdit,
-    "webdataset": _webdataset,
-    "parquet": _parquet,
-    "npz": _npz,
-    "files": _files,
-}

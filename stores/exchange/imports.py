@@ -1,37 +1,49 @@
-"""A latent store out of LightningDiT-style safetensors: latents, latents_flip and labels."""
+"""A latent store out of the files of others, of whose formats each has a file of its own beside this one."""
 
-import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stores.backends import Location
 from stores.core import Store
-from stores.exchange.exports import INDEX_FILE
+from stores.exchange.latent_files import LatentFiles
 from stores.exchange.latent_meaning import AS_EXPORTED, LatentMeaning, settle_meaning
-from stores.format import ArraySpec, new_index, split_of
+from stores.exchange.lightningdit import open_lightningdit
+from stores.exchange.npy_folders import LABELS_FILE, fast_dit_pairs, open_edm2, open_fast_dit, open_files
+from stores.exchange.npz_file import open_npz_file
+from stores.exchange.pieces import INDEX_FILE, Progress
+from stores.exchange.webdataset import open_webdataset
+from stores.format import ArraySpec, NonFiniteError
 from stores.write import StoreWriter
 
-Progress = Callable[[int, int], None]
-_VIEWS = ("latents", "latents_flip")
-_KEPT = ("key", "label", "caption", "split", "source", "offset", "num_bytes", "sha256")
+# A log variance below counts as it, as in diffusers' DiagonalGaussianDistribution.
+LEAST_LOG_VARIANCE = -30.0
 
 
 @dataclass(frozen=True)
-class SafetensorsFile:
-    """One file: its digest, `views` names of tensors (count, C, H, W), and int64 labels (count,)."""
+class ImportFormat:
+    """How files become rows.
 
-    path: Path
-    sha256: str
-    views: tuple[str, ...]
-    shape: tuple[int, ...]
-    labels: np.ndarray
+    Attributes:
+        is_found: whether a folder looks like one of this format.
+        open: lists the rows of a folder; the second argument names an array where there may be several.
+    """
+
+    is_found: Callable[[Path], bool]
+    open: Callable[[Path, str | None], LatentFiles]
+
+
+IMPORT_FORMATS = {
+    "lightningdit": ImportFormat(lambda folder: any(folder.glob("*.safetensors")), open_lightningdit),
+    "fast-dit": ImportFormat(lambda folder: bool(fast_dit_pairs(folder)), open_fast_dit),
+    "edm2": ImportFormat(lambda folder: (folder / LABELS_FILE).exists(), open_edm2),
+    "webdataset": ImportFormat(lambda folder: any(folder.glob("*.tar")), open_webdataset),
+    "npz": ImportFormat(lambda folder: any(folder.glob("*.npz")), open_npz_file),
+    "files": ImportFormat(lambda folder: (folder / INDEX_FILE).exists() and any(folder.glob("*/*.npy")), open_files),
+}
 
 
 def import_latents(
@@ -41,155 +53,119 @@ def import_latents(
     dtype: str = "float16",
     progress: Progress | None = None,
     meaning: LatentMeaning = AS_EXPORTED,
+    form: str | None = None,
+    array: str | None = None,
 ) -> Store:
-    """Make (or go on with) the latent store of the folder's *.safetensors files; the same files make the same store.
+    """Make (or go on with) the latent store of a folder's files; the same files make the same store.
 
-    Rows are named `<file>/<number>` and stored in a seeded order. When `index.parquet` of `export` lies beside the
-    files, its names, splits, captions and order are taken. latents_flip becomes the second view.
+    Rows get their names from the files and are stored in a seeded order. When `index.parquet` of `export` lies beside
+    safetensors or .npy files, its names, splits, captions and order are taken. latents_flip becomes the second view.
+
+    Args:
+        source: the folder.
+        parent: the folder or URL that the store's own is made in.
+        name: name of the store.
+        dtype: how latents are stored.
+        progress: called with shards done and shards in all.
+        meaning: what the numbers are, and how they lie.
+        form: one of `IMPORT_FORMATS`; the only one that the folder looks like when absent.
+        array: which array, where files hold several.
 
     Raises:
         ValueError: no such files, files that do not fit each other or the meaning given, or an unknown dtype.
         NonFiniteError: a value that is not finite, or that the dtype cannot hold.
     """
-    files = read_headers(Path(source))
-    channels, height, width = files[0].shape[1:]
-    largest = max(int(file.labels.max(initial=-1)) for file in files)
-    meaning = settle_meaning(Path(source), meaning, channels, largest)
-    index, ordered = _index(Path(source), files, meaning.holdout)
+    files = IMPORT_FORMATS[form or find_format(Path(source))].open(Path(source), array)
+    layout = files.with_layout(meaning.layout)
+    channels = files.shape[0] if layout == "nchw" else files.shape[-1]
+    meaning = settle_meaning(files, meaning, channels)
+    reader = _LatentReader(files, layout, meaning)
     writer = StoreWriter.create(
         parent,
         kind="latents",
         name=name,
-        arrays=[ArraySpec("latents", (height, width, channels), dtype)],
-        index=index,
-        ingredients={"imported": {file.path.name: file.sha256 for file in files}, **meaning.ingredients()},
+        arrays=[ArraySpec("latents", reader.row_shape, dtype)],
+        index=files.index(meaning.holdout),
+        ingredients={"imported": files.digests, **reader.ingredients()},
         attributes={"imported_from": str(source), **meaning.attributes()},
-        views=len(files[0].views),
-        permute=not ordered,
+        views=files.views,
+        permute=not files.ordered,
     )
     if not writer.complete:
         with writer.lease():
-            _fill(writer, files, ordered, progress)
+            _write_shards(writer, reader, progress)
             writer.finalize()
     return writer.finalize()
 
 
-def read_headers(source: Path) -> list[SafetensorsFile]:
-    """All files of the folder in order, checked against each other.
+def find_format(folder: Path) -> str:
+    """The only format that a folder looks like.
 
     Raises:
-        ValueError: see `import_latents`.
+        ValueError: none, or several.
     """
-    paths = sorted(source.glob("*.safetensors"))
-    if not paths:
-        raise ValueError(f"{source}: expected a folder with *.safetensors files; received none")
-    special = next((path for path in paths if not path.is_file()), None)
-    if special is not None:
-        raise ValueError(f"{special}: expected a regular file; received something else; remove it")
-    files = [_read_header(path) for path in paths]
-    first = files[0]
-    for file in files[1:]:
-        if (file.views, file.shape[1:]) != (first.views, first.shape[1:]):
-            raise ValueError(
-                f"{file.path}: expected {first.views} of {first.shape[1:]} as in {first.path.name}; "
-                f"received {file.views} of {file.shape[1:]}"
+    found = [name for name, form in IMPORT_FORMATS.items() if form.is_found(folder)]
+    if len(found) != 1:
+        raise ValueError(
+            f"{folder}: format: expected files of one of {', '.join(IMPORT_FORMATS)}; received "
+            f"{'files of ' + ' and '.join(found) if found else 'none'}; {'say which' if found else 'check the path'}"
+        )
+    return found[0]
+
+
+class _LatentReader:
+    """Values as they are stored: channels last, and of the content asked for."""
+
+    def __init__(self, files: LatentFiles, layout: str, meaning: LatentMeaning) -> None:
+        self.files, self.layout, self.meaning = files, layout, meaning
+        # What stands beside the means is left out.
+        self.keeps_half = files.holds_std and meaning.content != "moments"
+
+    @property
+    def row_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of a stored row and view."""
+        first, middle, last = self.files.shape
+        height, width, channels = (middle, last, first) if self.layout == "nchw" else (first, middle, last)
+        return height, width, channels // 2 if self.keeps_half else channels
+
+    def ingredients(self) -> dict[str, Any]:
+        """What tells stores of the same files apart."""
+        said = {} if self.layout == self.files.layout else {"layout": self.layout}
+        return {**self.meaning.ingredients(), **said}
+
+    def read(self, numbers: list[int]) -> np.ndarray:
+        """Values float (n, V, H, W, C) of some rows.
+
+        Raises:
+            NonFiniteError: a value that is not finite; the message names its file and row.
+        """
+        values = self.files.read(numbers)
+        if self.layout == "nchw":
+            values = np.moveaxis(values, 2, -1)  # (n, V, C, H, W) -> (n, V, H, W, C)
+        finite = np.isfinite(values)
+        if not finite.all():
+            place = np.argwhere(~finite)[0]
+            raise NonFiniteError(
+                f"{self.files.locate(numbers[int(place[0])])}: channel {place[-1]}: expected a finite value; received "
+                f"{values[tuple(place)]}; remove this row"
             )
-    return files
+        return self._of_content(values) if self.files.holds_std else values
+
+    def _of_content(self, values: np.ndarray) -> np.ndarray:
+        mean, std = np.split(values, 2, axis=-1)
+        if self.keeps_half:
+            return mean
+        with np.errstate(divide="ignore"):
+            logvar = 2 * np.log(np.abs(std.astype(np.float32)))
+        return np.concatenate([mean.astype(np.float32), np.maximum(logvar, LEAST_LOG_VARIANCE)], axis=-1)
 
 
-def _read_header(path: Path) -> SafetensorsFile:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            if not {"latents", "labels"} <= names:
-                raise ValueError(f"{path}: expected the tensors latents and labels; received {sorted(names)}")
-            views = tuple(name for name in _VIEWS if name in names)
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in views}
-            labels = file.get_tensor("labels").numpy()
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: expected a safetensors file; {error}") from error
-    shape = shapes["latents"]
-    if len(shape) != 4 or set(shapes.values()) != {shape} or labels.shape != shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{path}: expected latents (and latents_flip) (n, C, H, W) and whole labels (n,); "
-            f"received {shapes} and labels {labels.dtype} {labels.shape}"
-        )
-    with open(path, "rb") as data:
-        digest = hashlib.file_digest(data, "sha256").hexdigest()
-    return SafetensorsFile(path, digest, views, shape, labels.astype(np.int64))
-
-
-def _index(source: Path, files: list[SafetensorsFile], holdout: float) -> tuple[pa.Table, bool]:
-    """The index in the order of the files' rows, and whether that order is to be kept."""
-    labels = np.concatenate([file.labels for file in files])
-    sidecar = source / INDEX_FILE
-    if sidecar.is_file():
-        return _read_sidecar(sidecar, labels), True
-    keys = [f"{file.path.stem}/{number:06d}" for file in files for number in range(file.shape[0])]
-    # Rows have no image here: what they are is said by the file's digest and their place in it.
-    digests = [
-        hashlib.sha256(f"{file.sha256}:{n}".encode()).hexdigest() for file in files for n in range(file.shape[0])
-    ]
-    splits = [split_of(bytes.fromhex(digest), holdout) for digest in digests]
-    return new_index(keys, label=labels.tolist(), sha256=digests, split=splits), False
-
-
-def _read_sidecar(path: Path, labels: np.ndarray) -> pa.Table:
-    try:
-        table = pq.ParquetFile(path).read(columns=list(_KEPT))
-        columns: dict[str, Any] = {name: table[name].to_pylist() for name in _KEPT}
-        index = new_index(columns.pop("key"), **columns)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected the index of an export; {error}") from error
-    found = index["label"].to_pylist()
-    if found != labels.tolist():
-        raise ValueError(
-            f"{path}: expected the {len(labels)} labels of the safetensors files; received {len(found)}, or others; "
-            "remove the index to import without it"
-        )
-    return index
-
-
-def _fill(writer: StoreWriter, files: list[SafetensorsFile], ordered: bool, progress: Progress | None) -> None:
-    places = _places(files, None if ordered else writer.index["key"].to_pylist())
+def _write_shards(writer: StoreWriter, reader: _LatentReader, progress: Progress | None) -> None:
+    known = {key: number for number, key in enumerate(reader.files.columns["key"])}
+    numbers = [known[key] for key in writer.index["key"].to_pylist()]
     missing = writer.missing_shards()
-    with ExitStack() as stack:
-        reader = _TensorFileReader(files, stack)
-        for done, shard in enumerate(missing, start=1):
-            rows = writer.shard_rows(shard)
-            writer.write_shard(shard, {"latents": reader.read(places[rows.start : rows.stop])})
-            if progress is not None:
-                progress(writer.num_shards - len(missing) + done, writer.num_shards)
-
-
-def _places(files: list[SafetensorsFile], keys: list[str] | None) -> list[tuple[int, int]]:
-    """(file, number in it) of each stored row."""
-    if keys is None:
-        return [(at, number) for at, file in enumerate(files) for number in range(file.shape[0])]
-    numbers = {file.path.stem: at for at, file in enumerate(files)}
-    parts = (key.rpartition("/") for key in keys)
-    return [(numbers[stem], int(number)) for stem, _, number in parts]
-
-
-class _TensorFileReader:
-    """Rows of files that stay open."""
-
-    def __init__(self, files: list[SafetensorsFile], stack: ExitStack) -> None:
-        from safetensors import safe_open
-
-        opened = [stack.enter_context(safe_open(file.path, framework="pt")) for file in files]
-        self.slices = [
-            [file.get_slice(view) for view in facts.views] for file, facts in zip(opened, files, strict=True)
-        ]
-
-    def read(self, places: list[tuple[int, int]]) -> np.ndarray:
-        """Values float (n, V, H, W, C)."""
-        return np.stack([np.stack(list(self._views(at, number))) for at, number in places])
-
-    def _views(self, at: int, number: int) -> Iterator[np.ndarray]:
-        for part in self.slices[at]:
-            latent = part[number : number + 1][0]  # (C, H, W)
-            values = latent.float().numpy() if latent.dtype.itemsize == 2 else latent.numpy()
-            yield values.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
+    for done, shard in enumerate(missing, start=1):
+        rows = writer.shard_rows(shard)
+        writer.write_shard(shard, {"latents": reader.read(numbers[rows.start : rows.stop])})
+        if progress is not None:
+            progress(writer.num_shards - len(missing) + done, writer.num_shards)

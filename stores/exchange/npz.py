@@ -1,5 +1,6 @@
 """Arrays larger than the memory in one .npz: written piece by piece, whole or not at all, and read piece by piece."""
 
+import io
 import itertools
 import math
 import zipfile
@@ -61,6 +62,36 @@ def npz_parts(path: Path, name: str, rows: int) -> Iterator[np.ndarray]:
             yield part
 
 
+def npz_offset(path: Path, name: str) -> int:
+    """Where the values of an uncompressed array begin in a .npz.
+
+    Raises:
+        ValueError: not a .npz, or a compressed array, of which no row can be read alone.
+    """
+    with _opened(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{path}: {name}: expected an array as np.savez writes it; received a compressed one")
+        with archive.open(info) as member:
+            _read_header(member, path, name, info.file_size)
+            header_bytes = member.tell()
+    with open(path, "rb") as file:
+        file.seek(info.header_offset + 26)  # of zip's local header: lengths of the name and of what follows it
+        lengths = np.frombuffer(file.read(4), "<u2")
+    return info.header_offset + 30 + int(lengths.sum()) + header_bytes
+
+
+def parse_npy(data: bytes, where: str) -> np.ndarray:
+    """The array of a .npy file's bytes, read-only.
+
+    Raises:
+        ValueError: no .npy of plain numbers, rows first, or one that ends early.
+    """
+    file = io.BytesIO(data)
+    header = _read_header(file, where, ".npy", len(data))
+    return np.frombuffer(data, header.dtype, offset=file.tell()).reshape(header.shape)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
@@ -71,7 +102,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise ValueError(f"{path}: expected a .npz of arrays; it cannot be read: {reason}") from error
 
 
-def _read_header(file: IO[bytes], path: Path, name: str, member_bytes: int) -> NpzArray:
+def _read_header(file: IO[bytes], path: Path | str, name: str, member_bytes: int) -> NpzArray:
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]

@@ -23,11 +23,15 @@ class FileCommit:
 
 @dataclass(frozen=True)
 class Sums:
-    """Over a shard's ok rows: float64 (C,) sums and sums of squares per channel, `count` values in each channel."""
+    """Over a shard's ok rows: float64 (C,) sums and sums of squares per channel, `count` values in each channel.
+
+    Of moments also `variances`, float64 (C/2,): sums of exp(log variance) per channel.
+    """
 
     count: int
     sums: np.ndarray
     squares: np.ndarray
+    variances: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class CommitRecord:
             part = self.sums[spec.name]
             if part.sums.shape != (spec.channels,) or part.squares.shape != (spec.channels,):
                 raise ValueError(f"{spec.name}: its sums are not of {spec.channels} channels")
+            if part.variances is not None and part.variances.shape != (spec.channels // 2,):
+                raise ValueError(f"{spec.name}: its variances are not of {spec.channels // 2} channels")
 
 
 def content_id(manifest: Manifest, records: list[CommitRecord]) -> str:
@@ -126,8 +132,10 @@ def _record(
 
 
 def _sums_to_json(part: Sums) -> dict[str, Any]:
-    return {"count": part.count, "sums": part.sums.tolist(), "squares": part.squares.tolist()}
+    variances = {} if part.variances is None else {"variances": part.variances.tolist()}
+    return {"count": part.count, "sums": part.sums.tolist(), "squares": part.squares.tolist(), **variances}
 
 
-def _sums_from_json(count: int, sums: list[float], squares: list[float]) -> Sums:
-    return Sums(int(count), np.array(sums, np.float64), np.array(squares, np.float64))
+def _sums_from_json(count: int, sums: list[float], squares: list[float], variances: list[float] | None = None) -> Sums:
+    of_moments = None if variances is None else np.array(variances, np.float64)
+    return Sums(int(count), np.array(sums, np.float64), np.array(squares, np.float64), of_moments)

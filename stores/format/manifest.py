@@ -19,9 +19,9 @@ from stores.format.spec import ArraySpec, Part
 from stores.format.zarr_metadata import zarr_files
 
 FORMAT = "fae-store"
-# 1: no `schema_version`, second copies in spare/. 2: second copies in backup/.
-SCHEMA_VERSION = 2
-BACKUP_FOLDERS = {1: "spare", SCHEMA_VERSION: BACKUP}
+# 1: no `schema_version`, second copies in spare/. 2: second copies in backup/. 3: `variance` in moments' statistics.
+SCHEMA_VERSION = 3
+BACKUP_FOLDERS = {1: "spare", 2: BACKUP, SCHEMA_VERSION: BACKUP}
 WRITING = "writing"
 COMPLETE = "complete"
 
@@ -84,6 +84,14 @@ class Manifest:
             if spec.name == name:
                 return spec
         raise KeyError(f"{self.name}: expected one of {[spec.name for spec in self.arrays]}; received {name!r}")
+
+    def holds_moments(self, name: str) -> bool:
+        """Whether an array holds means, then log variances, as channels; what says nothing holds values."""
+        return name == "latents" and self.attributes.get("latents") == "moments"
+
+    def sums_variances(self, name: str) -> bool:
+        """Whether the variances of an array's moments are summed: in stores from schema version 3 on."""
+        return self.holds_moments(name) and self.schema_version >= 3
 
     def shard_rows(self, shard: int) -> range:
         """The rows of a shard; the last shard may be short."""

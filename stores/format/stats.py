@@ -18,38 +18,50 @@ _LINE_VALUES = 1 << 10
 
 @dataclass(frozen=True)
 class Statistics:
-    """Over all ok rows, views and positions: `mean` and `std` float64 (C,), `count` values in each channel."""
+    """Over all ok rows, views and positions: `mean` and `std` float64 (C,), `count` values in each channel.
+
+    Of moments also `variance`, float64 (C/2,): E[exp(log variance)] per channel; None in stores written before it was
+    summed.
+    """
 
     mean: np.ndarray
     std: np.ndarray
     count: int
+    variance: np.ndarray | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists."""
-        return {"mean": self.mean.tolist(), "std": self.std.tolist(), "count": self.count}
+        variance = {} if self.variance is None else {"variance": self.variance.tolist()}
+        return {"mean": self.mean.tolist(), "std": self.std.tolist(), "count": self.count, **variance}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Statistics":
         """The statistics that `to_json` wrote."""
-        return cls(np.array(data["mean"], np.float64), np.array(data["std"], np.float64), int(data["count"]))
+        variance = np.array(data["variance"], np.float64) if "variance" in data else None
+        return cls(np.array(data["mean"], np.float64), np.array(data["std"], np.float64), int(data["count"]), variance)
 
 
-def channel_sums(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) -> Sums:
+def channel_sums(
+    spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray, sums_variances: bool = False
+) -> Sums:
     """Float64 sums over the ok rows of a shard's stored parts, each (rows, views, ...), and over all axes but the last.
 
-    A NaN or infinity in an ok row makes some sum NaN or infinite.
+    A NaN or infinity in an ok row makes some sum NaN or infinite, and so does a log variance too large for exp.
     """
     if spec.dtype == "uint8" and len(spec.row_shape) > 1:
         return _byte_sums(parts[spec.name], ok)
-    sums, squares = np.zeros(spec.channels), np.zeros(spec.channels)
+    sums, squares, half = np.zeros(spec.channels), np.zeros(spec.channels), spec.channels // 2
+    variances = np.zeros(half) if sums_variances else None
     add_up = _HalfSums(spec) if spec.dtype == "float16" else _block_sums
     with np.errstate(invalid="ignore", over="ignore"):
         for block in _blocks(spec, parts, ok):
             block_sums, block_squares = add_up(block)
             sums += block_sums
             squares += block_squares
+            if variances is not None:
+                variances += np.exp(block[:, half:].astype(np.float64)).sum(axis=0)
     per_row = math.prod(parts[spec.parts[0].name].shape[1:]) // spec.channels
-    return Sums(int(ok.sum()) * per_row, sums, squares)
+    return Sums(int(ok.sum()) * per_row, sums, squares, variances)
 
 
 def _byte_sums(values: np.ndarray, ok: np.ndarray) -> Sums:
@@ -76,7 +88,9 @@ def combine(parts: Sequence[Sums]) -> Statistics:
     count = sum(part.count for part in parts)
     mean = _exact_sum([part.sums for part in parts]) / count
     variance = np.maximum(_exact_sum([part.squares for part in parts]) / count - mean**2, 0)
-    return Statistics(mean, np.sqrt(variance), count)
+    exponentials = [part.variances for part in parts if part.variances is not None]
+    of_moments = _exact_sum(exponentials) / count if len(exponentials) == len(parts) else None
+    return Statistics(mean, np.sqrt(variance), count, of_moments)
 
 
 def _blocks(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) -> Iterator[np.ndarray]:

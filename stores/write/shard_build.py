@@ -95,9 +95,15 @@ class ShardBuild:
         return parts
 
     def _checked_sums(self, spec: ArraySpec) -> Sums:
-        sums = channel_sums(spec, {part.name: self.stored[part.name] for part in spec.parts}, self.ok)
+        variances = self.manifest.sums_variances(spec.name)
+        sums = channel_sums(spec, {part.name: self.stored[part.name] for part in spec.parts}, self.ok, variances)
         if not np.isfinite(sums.sums).all():
             raise self._non_finite(spec)
+        if sums.variances is not None and not np.isfinite(sums.variances).all():
+            raise NonFiniteError(
+                f"{spec.name}: rows {self.rows.start} to {self.rows.stop - 1}: expected log variances below 700 in the "
+                "second half of the channels; received larger ones; these are no moments"
+            )
         return sums
 
     def _non_finite(self, spec: ArraySpec) -> NonFiniteError:

@@ -159,8 +159,8 @@ def test_latents_of_other_things_are_refused(
     store: Store, make_store: Callable[..., Store], make_run: Callable[..., RunFolder], tmp_path: Path
 ) -> None:
     run = make_run()
-    with pytest.raises(ValueError, match="received draws"):
-        Representations(store, run, encoded(store, run, tmp_path, latents="draw"))
+    with pytest.raises(ValueError, match="received samples"):
+        Representations(store, run, encoded(store, run, tmp_path, latents="sample"))
     latents = encoded(store, run, tmp_path)
     with pytest.raises(ValueError, match="another autoencoder_sha256"):
         Representations(store, make_run(head_dim=16), latents)

@@ -51,8 +51,8 @@ def test_moments_are_mean_and_log_variance(encoded, posterior):
 
 
 def test_draws_are_seeded_row_by_row_and_spread_as_the_posterior_says(encoded, posterior):
-    first, again = encoded(latents="draw"), encoded("again", latents="draw", batch_size=5)
-    other = encoded(latents="draw", seed=1)
+    first, again = encoded(latents="sample"), encoded("again", latents="sample", batch_size=5)
+    other = encoded(latents="sample", seed=1)
     values = first.read("latents", ROWS).astype(np.float32)
     np.testing.assert_allclose(values, again.read("latents", ROWS), atol=2e-3, rtol=2e-3)
     assert first.fingerprint != other.fingerprint
@@ -123,7 +123,7 @@ def test_rejected_images_stay_rejected(tmp_path, write_folder, extract_from, wor
 
 
 @pytest.mark.parametrize(
-    "changed", [{"latents": "draw"}, {"latents": "moments"}, {"precision": "bf16"}, {"dtype": "float32"}]
+    "changed", [{"latents": "sample"}, {"latents": "moments"}, {"precision": "bf16"}, {"dtype": "float32"}]
 )
 def test_whatever_decides_the_bytes_makes_another_store(world, tmp_path, changed):
     def place(config):

@@ -12,6 +12,8 @@ from pipeline.cli import main
 from pipeline.view.images import RowImages
 from stores import open_store
 from stores.exchange.exports import export
+from stores.exchange.imports import import_latents
+from stores.exchange.latent_meaning import LatentMeaning
 
 pytestmark = pytest.mark.heavy
 
@@ -49,7 +51,7 @@ def write_foreign(folder: Path, channels: int = 8, count: int = 24, grid: int = 
     return folder
 
 
-@pytest.mark.parametrize(("content", "channels"), [(None, 8), ("draw", 8), ("moments", 16)])
+@pytest.mark.parametrize(("content", "channels"), [(None, 8), ("sample", 8), ("moments", 16)])
 def test_imported_latents_train_and_are_looked_at(
     tmp_path: Path, answer: Any, content: str | None, channels: int
 ) -> None:
@@ -57,7 +59,7 @@ def test_imported_latents_train_and_are_looked_at(
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\ncow\n")
     root = tmp_path / "runs"
-    words = ["--latents", content] if content else []
+    words = ["--content", content] if content else []
     made = answer(
         "stores", "import", source, "--name", "a", "--class-names", names, "--holdout", "0.25", "--root", root, *words
     )
@@ -97,6 +99,23 @@ def test_latents_that_went_out_come_back_and_are_sampled(
     assert len(list(Path(sampled["path"]).glob("images/*.png"))) == 2
 
 
+@pytest.mark.parametrize(
+    "form",
+    ["edm2", *(pytest.param(form, marks=pytest.mark.slow) for form in ("fast-dit", "webdataset", "npz", "files"))],
+)
+def test_every_format_comes_in_and_trains(world: Any, world_copy: Any, tmp_path: Path, answer: Any, form: str) -> None:
+    root = world_copy("features", "autoencoders", "decoders")
+    autoencoder = next((root / "autoencoders").iterdir())
+    export(import_latents(write_foreign(tmp_path / "in"), tmp_path / "stores", "a"), tmp_path / "out", form)
+    words = ["--autoencoder", autoencoder.name, "--holdout", "0" if form in ("files", "webdataset") else "0.2"]
+    store = answer("stores", "import", tmp_path / "out", "--name", "b", "--root", root, *words)["path"]
+    answer("stores", "stats", store)
+    trained = answer("train-gen", "--latents", store, "--root", root, *TRAIN)["path"]
+    if form == "edm2":
+        sampled = answer("sample", "--generator", trained, "--root", root, "--num", "2", "--steps", "2")
+        assert len(list(Path(sampled["path"]).glob("images/*.png"))) == 2
+
+
 def test_what_an_export_says_of_its_numbers_is_kept(make_latents: Any, tmp_path: Path, answer: Any) -> None:
     out = tmp_path / "out"
     export(make_latents, out, "lightningdit", split="all")
@@ -109,9 +128,6 @@ def test_what_an_export_says_of_its_numbers_is_kept(make_latents: Any, tmp_path:
 @pytest.fixture
 def make_latents(tmp_path: Path) -> Any:
     """A store of moments in two views, with names of classes."""
-    from stores.exchange.imports import import_latents
-    from stores.exchange.latent_meaning import LatentMeaning
-
     meaning = LatentMeaning("moments", ["ant", "bee", "cow"], holdout=0.25)
     return import_latents(write_foreign(tmp_path / "first"), tmp_path / "stores", "a", meaning=meaning)
 
@@ -119,7 +135,7 @@ def make_latents(tmp_path: Path) -> Any:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--latents", "moments"], "expected moments of an even number of channels; received 7"),
+        (["--content", "moments"], "expected moments of an even number of channels; received 7"),
         (["--class-names", "NAMES"], "expected a class name for each label up to 2; received 1"),
         (["--holdout", "1.5"], "expected a share from 0 to below 1"),
     ],

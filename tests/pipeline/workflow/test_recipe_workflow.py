@@ -91,7 +91,7 @@ def test_a_changed_generator_setting_reuses_everything_before_it_and_is_named(wo
         ("extract.layer", "3", STAGES),
         ("autoencoder.steps", "5", STAGES[1:]),
         ("decoder.finetune_steps", "3", ("train-decoder", "sample")),
-        ("encode.latents", "draw", ("encode", "train-gen", "sample")),
+        ("encode.latents", "sample", ("encode", "train-gen", "sample")),
         ("sample.steps", "4", ("sample",)),
     ],
 )

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from stores import ArraySpec, Store, StoreError
-from stores.exchange.exports import Item, export, nested
+from stores.exchange.datasets_parquet import nested
+from stores.exchange.exports import export
+from stores.exchange.pieces import Item
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_names_of_a_thousand_files_sort_in_the_order_of_the_rows(make_writer: An
     assert [load_file(path)["latents"].item() for path in (shards[101], shards[1000])] == [101, 1000]
 
 
-@pytest.mark.parametrize("form", ["lightningdit", "webdataset", "npz", "files"])
+@pytest.mark.parametrize("form", ["lightningdit", "fast-dit", "edm2", "webdataset", "npz", "files"])
 def test_rows_held_out_do_not_go_out_among_the_others_unasked(latents: Store, tmp_path: Path, form: str) -> None:
     with pytest.raises(ValueError, match=r"split: expected one of train, val, or all; received none"):
         export(latents, tmp_path / "out", form)
@@ -78,7 +80,7 @@ def test_one_split_alone(latents: Store, tmp_path: Path) -> None:
 
 def test_webdataset_tars(latents: Store, tmp_path: Path) -> None:
     files = export(latents, tmp_path / "out", "webdataset", rows_per_file=30, split="all")
-    assert [path.name for path in files] == ["small-000000.tar", "small-000001.tar"]
+    assert [path.name for path in files] == ["small-000000.tar", "small-000001.tar", "store.json"]
     found = members(files[0]) | members(files[1])
     assert len(found) == 48 * 3
     line = latents.index.slice(20, 1).to_pylist()[0]
@@ -143,7 +145,7 @@ def test_nested_lists_hold_any_shape(shape: list[int]) -> None:
 
 
 def test_refusals(latents: Store, tmp_path: Path, make_writer: Any, fill: Any) -> None:
-    with pytest.raises(ValueError, match="expected one of lightningdit, webdataset, parquet"):
+    with pytest.raises(ValueError, match="expected one of lightningdit, fast-dit, edm2, webdataset, parquet"):
         export(latents, tmp_path / "out", "csv")
     with pytest.raises(ValueError, match="expected one of latents; received 'features'"):
         export(latents, tmp_path / "out", "parquet", array="features")
@@ -177,5 +179,5 @@ def test_files_of_any_kind_named_by_row(latents: Store, tmp_path: Path) -> None:
     files = export(latents, tmp_path / "out", "files", item=item, split="all")
     assert files[-1].name == "index.parquet"
     rows = pq.read_table(files[-1])["row"].to_pylist()
-    assert [path.name for path in files[:-1]] == [f"{row:09d}.raw" for row in rows]
+    assert [path.name for path in files[:-2]] == [f"{row:09d}.raw" for row in rows]
     assert (tmp_path / "out" / "latents" / "000000005.raw").read_bytes()[:48] == latents.read("latents", [5]).tobytes()

@@ -105,14 +105,14 @@ def test_a_larger_store_reuses_its_rows(stores: Path) -> None:
     shutil.rmtree(stores / UNFINISHED)
     writer = plan(stores, 28)
     writer.begin()
-    assert writer.manifest.schema_version == 2
+    assert writer.manifest.schema_version == 3
     assert writer.reuse_shards() == 8
 
 
-@pytest.mark.parametrize("version", [3, 0, "2", [], None])
+@pytest.mark.parametrize("version", [4, 0, "2", [], None])
 def test_a_later_schema_is_refused(stores: Path, version: object) -> None:
     data = (stores / COMPLETE / "manifest.json").read_bytes()
     text = data.replace(b'"layout_version": 1,', f'"layout_version": 1, "schema_version": {version!r},'.encode())
     text = text.replace(b"None", b"null").replace(b"'2'", b'"2"')
-    with pytest.raises(ForeignStoreError, match="schema_version of 1, 2; received"):
+    with pytest.raises(ForeignStoreError, match="schema_version of 1, 2, 3; received"):
         Manifest.from_bytes(text, "place")
