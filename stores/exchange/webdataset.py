@@ -73,7 +73,7 @@ def _members(item: Item, line: dict[str, Any], values: np.ndarray, captioned: bo
     yield "json", json.dumps(facts, ensure_ascii=False).encode()
 
 
-class _Sample:
+class _TarSample:
     """The members of a sample by their extensions, still in the tar."""
 
     def __init__(self, path: Path, name: str) -> None:
@@ -92,21 +92,21 @@ class _Sample:
             raise ValueError(f"{member.where}: expected UTF-8; received other bytes") from error
 
 
-def _read_tar(path: Path) -> list[_Sample]:
-    samples: dict[str, _Sample] = {}
+def _read_tar(path: Path) -> list[_TarSample]:
+    samples: dict[str, _TarSample] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             for entry in tar:
                 found = _MEMBER.fullmatch(entry.name)
                 if entry.isfile() and found and not found[1].rpartition("/")[2].startswith("."):
-                    sample = samples.setdefault(found[1], _Sample(path, found[1]))
+                    sample = samples.setdefault(found[1], _TarSample(path, found[1]))
                     sample.members[found[2]] = NpyBlob(path, entry.offset_data, entry.size, entry.name)
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{path}: expected an uncompressed tar; received: {error}; fetch it again") from error
     return list(samples.values())
 
 
-def _npy_member(sample: _Sample, array: str | None) -> NpyBlob:
+def _npy_member(sample: _TarSample, array: str | None) -> NpyBlob:
     wanted = None if array is None else (f"{array}.npy", array)
     names = [name for name in sample.members if (name.endswith("npy") if wanted is None else name in wanted)]
     if len(names) != 1:
@@ -117,7 +117,7 @@ def _npy_member(sample: _Sample, array: str | None) -> NpyBlob:
     return sample.members[names[0]]
 
 
-def _facts(sample: _Sample, digest: str) -> dict[str, Any]:
+def _facts(sample: _TarSample, digest: str) -> dict[str, Any]:
     label, caption, text = sample.text("cls"), sample.text("txt"), sample.text("json")
     try:
         facts = json.loads(text) if text else {}
