@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from pipeline.cli import main
 from pipeline.config.recipe import builtin_recipes
@@ -147,17 +149,46 @@ def test_the_job_runs_a_recipe_with_options_that_there_are_on_the_gpus_that_it_a
     assert words[2] in builtin_recipes()
     assert {word for word in words if word.startswith("--")} <= options_of_run()
     workers = cluster_of(found)["workerGroupSpecs"][0]
-    limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
     given = dict(zip(words[3::2], words[4::2], strict=True))
-    assert int(given["--workers"]) == workers["maxReplicas"]
-    assert float(given["--gpus-per-worker"]) == float(limits["nvidia.com/gpu"])
-    assert float(given["--cpus-per-worker"]) <= float(limits["cpu"])
+    gpus, cpus = asked_for(cluster_of(found), replicas="maxReplicas")
+    assert int(given["--gpus"]) == gpus
+    assert float(given["--cpus-per-worker"]) <= cpus / workers["maxReplicas"]
+
+
+def asked_for(cluster: dict[str, Any], replicas: str) -> tuple[int, int]:
+    """GPUs of all pods, and processors of the pods that have some."""
+    pods = [(1, cluster["headGroupSpec"]), *((group[replicas], group) for group in cluster["workerGroupSpecs"])]
+    limits = [(count, pod["template"]["spec"]["containers"][0]["resources"]["limits"]) for count, pod in pods]
+    gpus = sum(count * int(one.get("nvidia.com/gpu", 0)) for count, one in limits)
+    return gpus, sum(count * int(one["cpu"]) for count, one in limits if "nvidia.com/gpu" in one)
+
+
+def test_the_commands_named_for_the_standing_cluster_use_all_of_its_gpus():
+    text = (DEPLOY / "raycluster.yaml").read_text()
+    (gpus,) = re.findall(r"--gpus (\d+)", text)
+    assert int(gpus) == asked_for(cluster_of(manifest("raycluster.yaml")), replicas="maxReplicas")[0]
+
+
+def test_images_and_manifests_name_one_ray_that_the_package_was_tested_with():
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    (wanted,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "ray")
+    versions = {cluster_of(manifest(name))["rayVersion"] for name in ("rayjob.yaml", "raycluster.yaml")}
+    readme = (DEPLOY / "README.md").read_text()
+    assert {*re.findall(r"rayproject/ray:([0-9.]+)-", readme)} == versions
+    (version,) = versions
+    assert version in wanted.specifier
+    images = {
+        container["image"].rpartition(":")[2]
+        for name in ("rayjob.yaml", "raycluster.yaml")
+        for container in cluster_of(manifest(name))["headGroupSpec"]["template"]["spec"]["containers"]
+    }
+    assert images == {project["version"]}
 
 
 def test_the_script_is_bash_and_its_options_are_those_of_run():
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
     text = SCRIPT.read_text()
-    command = text[text.index('fae-pipe run "$@"') : text.index("run=$!")]
+    command = text[text.index("workers=(--gpus") : text.index("run=$!")].replace("${workers[@]}", "")
     assert set(re.findall(r"--[a-z-]+", command)) <= options_of_run()
     assert os.access(SCRIPT, os.X_OK)
 
@@ -173,10 +204,11 @@ FAKES = {
     "srun": """
         options=()
         while [[ $1 == --* ]]; do options+=("$1"); shift; done
-        [[ $1 == hostname ]] || echo "srun ${options[*]} : $*" >>"$FAKE_LOG"
+        [[ $1 == hostname || $1 == ip ]] || echo "srun ${options[*]} : $*" >>"$FAKE_LOG"
         exec "$@"
     """,
     "hostname": "echo 127.0.0.1 10.0.0.7",
+    "ip": '[[ $6 != ib0 ]] || echo "4: ib0    inet 10.1.2.3/16 brd 10.1.255.255 scope global ib0"',
     "ray": """
         case $1 in
             status) echo "status $3" >>"$FAKE_LOG"; [[ -e $FAKE_LOG.head ]] ;;
@@ -231,6 +263,9 @@ def slurm(tmp_path):
     return start
 
 
+STEP = "srun --overlap --ntasks-per-node=1 --cpus-per-task=16"
+
+
 def test_head_workers_and_run_agree_on_address_nodes_and_gpus(slurm, tmp_path):
     process, log = slurm("digits", "--root", "/runs")
     output, _ = process.communicate(timeout=PATIENCE)
@@ -238,17 +273,14 @@ def test_head_workers_and_run_agree_on_address_nodes_and_gpus(slurm, tmp_path):
     lines = log.read_text().splitlines()
     port = 20000 + 123456 % 20000
     (head,) = (line for line in lines if "--head" in line)
-    assert head.startswith("srun --overlap --nodes=1 --ntasks=1 --nodelist=a : ray start --head --block")
+    assert head.startswith(f"{STEP} --nodes=1 --ntasks=1 --nodelist=a : ray start --head --block")
     assert f"--node-ip-address=127.0.0.1 --port={port}" in head
     assert "--num-cpus=16 --num-gpus=2" in head
     (others,) = (line for line in lines if line.startswith("srun") and "--head" not in line)
-    assert others.startswith("srun --overlap --nodes=2 --ntasks=2 --exclude=a : ray start --block")
+    assert others.startswith(f"{STEP} --nodes=2 --ntasks=2 --exclude=a : ray start --block")
     assert f"--address=127.0.0.1:{port}" in others
     (run,) = (line for line in lines if line.startswith("fae-pipe"))
-    assert run == (
-        f"fae-pipe run digits --root /runs --address 127.0.0.1:{port} "
-        "--workers 6 --gpus-per-worker 1 --cpus-per-worker 8"
-    )
+    assert run == (f"fae-pipe run digits --root /runs --address 127.0.0.1:{port} --gpus 6 --cpus-per-worker 8")
     processes = [int(number) for number in (tmp_path / "log.processes").read_text().split()]
     assert len(processes) == 2
     assert not [process for process in processes if Path(f"/proc/{process}").exists()]
@@ -260,7 +292,31 @@ def test_one_node_without_gpus_needs_no_workers_beside_the_head(slurm):
     lines = log.read_text().splitlines()
     assert len([line for line in lines if line.startswith("srun")]) == 1
     (run,) = (line for line in lines if line.startswith("fae-pipe"))
-    assert run.startswith("fae-pipe run digits --address 127.0.0.1:7777 --workers 1 --gpus-per-worker 0")
+    assert run.startswith(
+        "fae-pipe run digits --address 127.0.0.1:7777 --workers 1 --train-workers 0 --cpus-per-worker 16"
+    )
+
+
+def test_nodes_without_gpus_train_together(slurm):
+    process, log = slurm("digits", SLURM_GPUS_ON_NODE="0")
+    process.communicate(timeout=PATIENCE)
+    (run,) = (line for line in log.read_text().splitlines() if line.startswith("fae-pipe"))
+    assert run.endswith("--workers 3 --train-workers 3 --cpus-per-worker 16")
+
+
+def test_the_nodes_meet_on_the_interface_that_is_named(slurm):
+    process, log = slurm("digits", FAE_INTERFACE="ib0")
+    process.communicate(timeout=PATIENCE)
+    (head,) = (line for line in log.read_text().splitlines() if "--head" in line)
+    assert "--node-ip-address=10.1.2.3 " in head
+
+
+def test_an_interface_without_an_address_ends_the_job(slurm):
+    process, log = slurm("digits", FAE_INTERFACE="eth9")
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "a has no address on eth9" in output
+    assert not log.exists()
 
 
 def test_the_runs_failure_is_the_jobs(slurm):
@@ -345,3 +401,21 @@ def test_on_loopback_a_real_ray_of_two_nodes_comes_up_and_goes(slurm, tmp_path, 
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert "nodes 2 cpus 2.0" in output
+
+
+@pytest.mark.slow
+def test_a_rehearsal_extracts_on_a_ray_of_two_nodes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    words = ["digits", "--root", str(tmp_path / "runs"), "--until", "extract", "--json"]
+    done = subprocess.run(
+        ["bash", str(DEPLOY / "rehearse.sh"), *words], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs" / "features").iterdir())) == 1
+    assert done.stdout.count("Local node IP") == 2
+
+
+def test_a_rehearsal_without_a_recipe_says_how_it_is_used():
+    done = subprocess.run(["bash", str(DEPLOY / "rehearse.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "expected a recipe" in done.stderr

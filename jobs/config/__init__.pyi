@@ -12,6 +12,7 @@ from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import check_protocol as check_protocol
 from .protocols import with_protocol as with_protocol
 from .runtime import RuntimeConfig as RuntimeConfig
+from .runtime import spread_over_gpus as spread_over_gpus
 from .settings import check as check
 from .settings import ingredient_settings as ingredient_settings
 from .sizes import Size as Size

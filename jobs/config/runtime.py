@@ -1,6 +1,7 @@
 """The runtime section of a recipe: where the work runs, on how many workers, and how it is monitored."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
 
 from jobs.config.settings import setting
 
@@ -17,6 +18,13 @@ class RuntimeConfig:
     )
     address: str | None = setting(
         None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime"
+    )
+    gpus: int | None = setting(
+        None,
+        "GPUs to use in every stage, a worker each; sets the numbers of workers and their GPUs.",
+        metavar="COUNT",
+        low=1,
+        group="Runtime",
     )
     workers: int = setting(1, "Actors that extract, encode or sample.", metavar="COUNT", low=1, group="Runtime")
     cpus_per_worker: float = setting(1.0, "Processors reserved for a worker.", metavar="CPUS", low=0.0, group="Runtime")
@@ -94,3 +102,37 @@ class RuntimeConfig:
         "Start Ray's dashboard with the embedded Ray, on loopback (usually http://127.0.0.1:8265).",
         group="Watching",
     )
+
+
+def spread_over_gpus(runtime: RuntimeConfig) -> RuntimeConfig:
+    """The same runtime with the numbers of workers that `gpus` stands for; unchanged without it.
+
+    A worker holds one GPU, in extraction, encoding and sampling as in training. One GPU of this machine trains in this
+    process; on a cluster a Ray Train worker does, since the process that gives the command may see no GPU.
+
+    Raises:
+        ValueError: another setting contradicts it.
+    """
+    count = runtime.gpus
+    if count is None:
+        return runtime
+    _refuse_processors(runtime, count)
+    train_workers = 0 if count == 1 and runtime.address is None else count
+    wanted: dict[str, Any] = {"workers": count, "gpus_per_worker": 1.0, "train_workers": train_workers}
+    defaults = {field.name: field.default for field in fields(runtime) if field.default is not MISSING}
+    for key, value in wanted.items():
+        received = getattr(runtime, key)
+        if received not in (defaults[key], value):
+            raise ValueError(
+                f"runtime.gpus: {count} stands for {key} = {value:g}; received {key} = {received:g}; leave one out"
+            )
+    return replace(runtime, **wanted)
+
+
+def _refuse_processors(runtime: RuntimeConfig, count: int) -> None:
+    if runtime.device == "cpu":
+        raise ValueError(f"runtime.gpus: expected a device other than cpu; received gpus = {count} and device = cpu")
+    if runtime.executor == "local" and count > 1:
+        raise ValueError(
+            f"runtime.gpus: expected 1 with the local executor, which is one process; received {count}; use ray"
+        )

@@ -40,7 +40,11 @@ class _Actor:
 
 @contextmanager
 def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
-    """Ray for the length of a command: an embedded one is shut down again, a cluster or the caller's own is left."""
+    """Ray for the length of a command: an embedded one is shut down again, a cluster or the caller's own is left.
+
+    Raises:
+        ValueError: more GPUs than this machine has, without a cluster; a dashboard that cannot be had.
+    """
     if ray.is_initialized():
         yield
         return
@@ -51,6 +55,8 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
     with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else loopback_only():
         _start(address, runtime)
         try:
+            if not address:
+                _check_gpus(runtime)
             yield
         finally:
             ray.shutdown()
@@ -67,6 +73,18 @@ def _start(address: str | None, runtime: RuntimeConfig) -> None:
         log_to_driver=False,
         **embedded,
     )
+
+
+def _check_gpus(runtime: RuntimeConfig) -> None:
+    """An embedded Ray gets no more GPUs than it has: a worker that lacks one would be waited for without end."""
+    wanted = runtime.workers * runtime.gpus_per_worker
+    found = ray.cluster_resources().get("GPU", 0.0) if wanted else 0.0
+    if wanted > found:
+        raise ValueError(
+            f"runtime.workers, gpus_per_worker: expected at most the GPUs of this machine, {found:g}; received "
+            f"{runtime.workers} workers of {runtime.gpus_per_worker:g}; reduce them (--gpus), or join a cluster by "
+            "runtime.address"
+        )
 
 
 def _check_dashboard(address: str | None) -> None:

@@ -1,8 +1,11 @@
 """One worker of a Ray Train group: it joins the process group, trains, and returns a user's error."""
 
+import fcntl
 import ipaddress
 import os
 import socket
+import struct
+import sys
 import threading
 from typing import Any
 
@@ -20,6 +23,8 @@ from jobs.loop.parallel import Ranks
 
 # Another try would end in the same way.
 USER_ERRORS = (ValueError, TrainingDiverged)
+# netdevice(7) of Linux: the request for an interface's IPv4 address, and the length of an interface's name.
+SIOCGIFADDR, IFNAMSIZ = 0x8915, 16
 
 
 def train_worker(settings: dict[str, Any]) -> Exception | None:
@@ -58,7 +63,7 @@ def _init_process_group(ranks: Ranks, device: torch.device) -> None:
     """Form torch's process group around a store of the leading rank, which listens on its node's address alone."""
     listener = _listen() if ranks.is_main else None
     host, port = broadcast_from_rank_zero(listener.getsockname()[:2] if listener else None)
-    _keep_to_loopback(host)
+    _meet_at(ray.util.get_node_ip_address())
     store = distributed.TCPStore(  # type: ignore[attr-defined, unused-ignore]
         host,
         port,
@@ -75,13 +80,36 @@ def _listen() -> socket.socket:
     return socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def _keep_to_loopback(host: str) -> None:
-    """Ranks that meet on loopback also connect to each other there, not at the address of the host's name."""
-    if not ipaddress.ip_address(host).is_loopback:
-        return
-    interface = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    for library in ("GLOO", "NCCL"):
-        os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+def _meet_at(address: str) -> None:
+    """Ranks connect to each other at the address by which Ray knows their node, not at that of the host's name.
+
+    On Debian and Ubuntu a host's own name stands for 127.0.1.1, where no other host finds it.
+    """
+    interface = _interface_of(address)
+    if interface is not None:
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+
+
+def _interface_of(address: str) -> str | None:
+    """The network interface that has this IPv4 address; None where the system does not say."""
+    wanted = ipaddress.ip_address(address)
+    names = [name for _, name in socket.if_nameindex()]
+    if wanted.is_loopback:
+        return next((name for name in names if name.startswith("lo")), None)
+    if wanted.version != 4 or sys.platform != "linux":
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return next((name for name in names if _address_of(probe, name) == wanted.packed), None)
+
+
+def _address_of(probe: socket.socket, interface: str) -> bytes | None:
+    request = struct.pack("256s", interface.encode()[: IFNAMSIZ - 1])
+    try:
+        answer = fcntl.ioctl(probe, SIOCGIFADDR, request)
+    except OSError:  # an interface without an IPv4 address
+        return None
+    return answer[20:24]  # after the name (16 bytes), family and port of a sockaddr_in
 
 
 def _destroy_process_group() -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 ACTOR_KEYS = ("executor", "workers", "dashboard")
 TRAIN_GROUP_KEYS = ("train_workers", "max_train_workers", "parallel", "max_failures")
 # All that a command in this process alone has no use for.
-DISTRIBUTED_KEYS = (*ACTOR_KEYS, *TRAIN_GROUP_KEYS, "address", "cpus_per_worker", "gpus_per_worker", "placement")
+DISTRIBUTED_KEYS = (
+    *ACTOR_KEYS,
+    *TRAIN_GROUP_KEYS,
+    "address",
+    "gpus",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "placement",
+)
 # A command that only trains needs no longer names.
 FLAGS = {"train_workers": "--workers", "max_train_workers": "--max-workers"}
 

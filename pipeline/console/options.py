@@ -10,7 +10,7 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
-from jobs.config import parse_size
+from jobs.config import parse_size, spread_over_gpus
 from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, keys_in, load_recipe, override
 from pipeline.console.option_types import FiniteNumber, GroupedOption, ImageSize, LocationType, OrWord, WholeNumber
 from pipeline.console.output import Output
@@ -226,7 +226,7 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
         recipe = replace(recipe, name=check_name(name, "--name"))
         given["name"] = "option"
     return Settings(
-        recipe=recipe,
+        recipe=_with_all_gpus(recipe),
         given=given,
         source=source,
         location=parameters.pop("root", DEFAULT_ROOT),
@@ -234,6 +234,13 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
         debug=parameters.pop("debug"),
         output=Output(json=parameters.pop("json")),
     )
+
+
+def _with_all_gpus(recipe: Recipe) -> Recipe:
+    try:
+        return replace(recipe, runtime=spread_over_gpus(recipe.runtime))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _assignments(texts: Collection[str], sections: Collection[str]) -> dict[str, str]:

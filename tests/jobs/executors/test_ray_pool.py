@@ -47,6 +47,23 @@ def test_a_dashboard_whose_packages_are_missing_names_what_to_install(no_ray, mo
         enter(RuntimeConfig(dashboard=True))
 
 
+@pytest.mark.parametrize(
+    ("workers", "each", "enough"), [(2, 1.0, True), (4, 0.5, True), (3, 1.0, False), (1, 4.0, False)]
+)
+def test_the_embedded_ray_is_asked_for_no_more_gpus_than_there_are(no_ray, monkeypatch, workers, each, enough):
+    ended = []
+    monkeypatch.setattr("ray.init", lambda **given: None)
+    monkeypatch.setattr("ray.shutdown", lambda: ended.append(True))
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    runtime = RuntimeConfig(workers=workers, gpus_per_worker=each)
+    if enough:
+        enter(runtime)
+    else:
+        with pytest.raises(ValueError, match=rf"the GPUs of this machine, 2; received {workers} workers of {each:g};"):
+            enter(runtime)
+    assert ended == [True]
+
+
 @pytest.mark.parametrize("dashboard", [True, False])
 def test_the_embedded_ray_has_a_dashboard_when_asked_and_is_on_loopback(no_ray, monkeypatch, dashboard):
     settings = {}
