@@ -71,13 +71,14 @@ def _unpack_shard(
 
 def _read_rows(folder: Path, rows: range) -> np.ndarray:
     """Some rows of a Zarr array; numcodecs notices at the first chunk that a package is missing."""
-    import zarr
-    from numcodecs.errors import UnknownCodecError
+    import numcodecs.errors
+    import zarr.errors
 
+    missing = (ImportError, numcodecs.errors.UnknownCodecError, zarr.errors.UnknownCodecError)  # zarr's own since 3.4
     try:
         array: Any = zarr.open_array(folder, mode="r")
         return np.asarray(array[rows.start : rows.stop])
-    except (ImportError, UnknownCodecError) as error:
+    except missing as error:
         raise StoreError(
             f"{folder}: expected the package of its codec; {error}; install the extra `archives`"
         ) from error
