@@ -12,6 +12,7 @@ from .format.errors import TooManyRejectedError as TooManyRejectedError
 from .format.fingerprints import explain_difference as explain_difference
 from .format.fingerprints import fingerprint as fingerprint
 from .format.index import new_index as new_index
+from .format.ragged import RaggedArray as RaggedArray
 from .format.spec import ArraySpec as ArraySpec
 from .format.stats import Statistics as Statistics
 from .loader.joint import JointLoader as JointLoader

@@ -35,6 +35,8 @@ class Generator(nn.Module, ABC):
 
     latent_mean: torch.Tensor
     latent_std: torch.Tensor
+    # Whether the model sees the zeros behind a caption, so that it always has to see as many.
+    counts_padding = False
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Generator(nn.Module, ABC):
             for name in EMPTY_PARTS:
                 self.register_buffer(f"empty_{name}", getattr(empty_caption, name), persistent=False)
             _check_widths(facts, empty_caption.states, empty_caption.pooled)
+            self._fewest_tokens = len(empty_caption.states) if self.counts_padding else int(empty_caption.length)
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -134,7 +137,8 @@ class Generator(nn.Module, ABC):
     def captions(self, states: torch.Tensor, lengths: torch.Tensor, pooled: torch.Tensor) -> Captions:
         """Conditions of captions as the text encoder returns them: states (N, L, D), lengths (N,), pooled (N, P).
 
-        States are cut, or filled up with zeros, to the length that the model is trained on.
+        States are cut after the number of tokens that the model is trained on. They are filled up with zeros as far as
+        the empty caption reaches; to the full number where padding counts.
 
         Raises:
             ValueError: the model takes classes, or captions of another text encoder.
@@ -144,8 +148,8 @@ class Generator(nn.Module, ABC):
             raise ValueError(f"captions: expected {self._known_classes()}; the generator takes no text")
         _check_widths(self.model, states, pooled)
         tokens = len(empty_caption.states)
-        # (N, L, D) -> (N, tokens, D)
-        fitted = nn.functional.pad(states[:, :tokens], (0, 0, 0, max(0, tokens - states.shape[1])))
+        # (N, L, D) -> (N, ≤ tokens, D)
+        fitted = nn.functional.pad(states[:, :tokens], (0, 0, 0, max(0, self._fewest_tokens - states.shape[1])))
         return Captions(fitted, lengths.long().clamp(max=tokens), pooled, empty_caption)
 
     def classes(self, labels: torch.Tensor) -> Classes:

@@ -41,6 +41,7 @@ class FlowGenerator(Generator):
     """
 
     model: StarFlow
+    counts_padding = True
 
     def __init__(
         self,

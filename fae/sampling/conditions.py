@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fae.rng import uniform
@@ -103,7 +104,10 @@ class EmptyCaption:
 
 @dataclass(frozen=True)
 class Captions(Conditions):
-    """Token states (N, L, D), zero from `lengths` (N,) on, and a pooled vector (N, P) of each caption."""
+    """Token states (N, L, D), zero from `lengths` (N,) on, and a pooled vector (N, P) of each caption.
+
+    L is that of the longest caption or more, and at least the number of the empty caption's states that count.
+    """
 
     states: Tensor
     lengths: Tensor
@@ -136,17 +140,19 @@ class Captions(Conditions):
     def where_empty(self, empty: Tensor) -> "Captions":
         """Of these, empty ones where `empty` (N,) is true."""
         empty_caption, column = self.empty_caption, empty.unsqueeze(1)
+        empty_states = _fitted(empty_caption.states.to(self.states.dtype), self.states.shape[1])
         return Captions(
-            torch.where(column.unsqueeze(2), empty_caption.states.to(self.states.dtype), self.states),
+            torch.where(column.unsqueeze(2), empty_states, self.states),
             torch.where(empty, empty_caption.length.to(self.lengths.dtype), self.lengths),
             torch.where(column, empty_caption.pooled.to(self.pooled.dtype), self.pooled),
             empty_caption,
         )
 
     def cat(self, other: "Captions") -> "Captions":
-        """These, then those of `other`."""
+        """These, then those of `other`; the shorter states are filled up with zeros."""
+        longest = max(self.states.shape[1], other.states.shape[1])
         return Captions(
-            torch.cat([self.states, other.states]),
+            torch.cat([_fitted(self.states, longest), _fitted(other.states, longest)]),
             torch.cat([self.lengths, other.lengths]),
             torch.cat([self.pooled, other.pooled]),
             self.empty_caption,
@@ -169,3 +175,9 @@ class Captions(Conditions):
     @property
     def _device(self) -> torch.device:
         return self.lengths.device
+
+
+def _fitted(states: Tensor, tokens: int) -> Tensor:
+    """States (..., L, D) → (..., tokens, D): cut, or filled up with zeros."""
+    out: Tensor = F.pad(states[..., :tokens, :], (0, 0, 0, max(0, tokens - states.shape[-2])))
+    return out

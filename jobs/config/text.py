@@ -35,8 +35,9 @@ class TextConfig:
     )
     dtype: str = setting(
         "float16",
-        "Stored number format; bfloat16 for encoders whose states grow large (T5).",
-        choices=("float16", "bfloat16", "float32"),
+        "Stored number format of states; bfloat16 for encoders whose states grow large (T5), int8 (a scale per token) "
+        "for half of the bytes.",
+        choices=("float16", "bfloat16", "float32", "int8"),
         group="Text",
     )
     batch_size: int = setting(64, "Captions encoded at once.", metavar="ROWS", low=1, group="Text")

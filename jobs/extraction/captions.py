@@ -29,7 +29,7 @@ from jobs.executors import (
 )
 from jobs.extraction.arrays import LENGTH, POOLED, STATES, text_arrays
 from jobs.runs import reference_to
-from stores import ArraySpec, Store, StoreWriter, fingerprint
+from stores import ArraySpec, RaggedArray, Store, StoreWriter, fingerprint
 from stores.backends import make_folder, replace_file
 
 # Lengths are stored as bytes.
@@ -67,10 +67,9 @@ class TextPlan:
 def plan_text(
     rows: pa.Table, config: TextConfig, device: torch.device, cache: Path | None = None, where: str = "rows"
 ) -> TextPlan:
-    """Count tokens, so that no caption is padded beyond the longest, and encode the empty caption.
+    """Count tokens, which says how long the longest caption is, and encode the empty caption.
 
-    A store's records have one size, so shorter captions are filled up with zeros; see README for what that costs. What
-    was counted is kept in the folder `cache`, so that the same captions and encoder are counted once.
+    What was counted is kept in the folder `cache`, so that the same captions and encoder are counted once.
 
     Raises:
         WeightsError: no such text encoder.
@@ -145,7 +144,7 @@ def text_writer(
             "captions": config.captions,
             "precision": dtype_name(config.precision, pick_device(runtime.device)),
             "batch_size": config.batch_size,
-            "format": 1,
+            "format": 2,
             **({"tokenization": plan.tokenization} if plan.tokenization else {}),
         },
         attributes={
@@ -161,7 +160,7 @@ def text_writer(
 
 
 class TextWorker:
-    """Encodes a shard's captions in batches that begin with the shard, and writes them."""
+    """Encodes a shard's different captions, short ones first, in batches that begin with the shard, and writes them."""
 
     def __init__(self, store: str, folder: Path, config: TextConfig, device: str) -> None:
         self.writer, self.config, self.device = StoreWriter.open(store), config, pick_device(device)
@@ -175,33 +174,40 @@ class TextWorker:
         span, timer = self.writer.shard_rows(shard), StageTimer()
         kept = self.writer.reused_rows(shard)
         rows = self.captions.slice(span.start, len(span)).to_pylist()
-        texts = [text for row in rows for text in row_captions(row, self.config.captions)]  # row after row
-        arrays = self._arrays(len(texts))
-        starts = range(0, len(texts), self.config.batch_size)
-        done = [self.inference_pool.submit(self._encode, texts, start, arrays) for start in starts]
-        for batch in done:
-            batch.result()
+        texts = [row_captions(row, self.config.captions) for row in rows]
+        # Batches of captions of about one length are padded least.
+        different = sorted({text for row in texts for text in row}, key=lambda text: (len(text), text))
+        starts = range(0, len(different), self.config.batch_size)
+        pending = [self.inference_pool.submit(self._encode, different, start) for start in starts]
+        encoded = [batch.result() for batch in pending]
         timer.lap("encode")
-        # (rows * K, ...) -> (rows, K, ...)
-        shaped = {name: values.reshape(len(rows), -1, *values.shape[1:]) for name, values in arrays.items()}
-        self.writer.write_shard(shard, shaped, reused=kept)
+        number = {text: at for at, text in enumerate(different)}
+        order = np.array([[number[text] for text in row] for row in texts])  # (rows, K)
+        self.writer.write_shard(shard, _arrays(encoded, order), reused=kept)
         timer.lap("write")
         return {"shard": shard, "rows": len(rows), "rejected": 0, "seconds": timer.seconds}
 
-    def _arrays(self, count: int) -> dict[str, np.ndarray]:
-        specs = [self.writer.manifest.array(name) for name in (STATES, LENGTH, POOLED)]
-        return {
-            spec.name: np.zeros((count, *spec.row_shape), np.float32 if spec.is_float else np.uint8) for spec in specs
-        }
-
-    def _encode(self, texts: list[str], start: int, arrays: dict[str, np.ndarray]) -> None:
-        part = texts[start : start + self.config.batch_size]
+    def _encode(self, texts: list[str], start: int) -> EncodedText:
+        """One batch, on the host."""
         with self.autocast():
-            found = self.encoder(part, arrays[STATES].shape[1])
-        stop = start + len(part)
-        arrays[STATES][start:stop, : found.states.shape[1]] = found.states.cpu().numpy()
-        arrays[LENGTH][start:stop, 0] = found.lengths.cpu().numpy()
-        arrays[POOLED][start:stop] = found.pooled.cpu().numpy()
+            found = self.encoder(texts[start : start + self.config.batch_size], self._max_tokens)
+        return EncodedText(found.states.cpu(), found.lengths.cpu(), found.pooled.cpu())
+
+    @property
+    def _max_tokens(self) -> int:
+        return self.writer.manifest.array(STATES).row_shape[0]
+
+
+def _arrays(encoded: Sequence[EncodedText], order: np.ndarray) -> dict[str, np.ndarray | RaggedArray]:
+    """A shard's arrays: captions by their numbers (rows, K) among those encoded."""
+    lengths = np.concatenate([batch.lengths.numpy() for batch in encoded])
+    tokens = [batch.states[torch.arange(batch.states.shape[1]) < batch.lengths[:, None]] for batch in encoded]
+    states = RaggedArray.from_lengths(torch.cat(tokens).numpy(), lengths)  # (N, L, D) -> (tokens, D)
+    return {
+        STATES: RaggedArray(states.values, states.spans[order]),
+        LENGTH: lengths[order][..., None].astype(np.uint8),
+        POOLED: torch.cat([batch.pooled for batch in encoded]).numpy()[order],
+    }
 
 
 def extract_text(

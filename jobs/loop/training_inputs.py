@@ -29,6 +29,8 @@ NOT_IN_WEIGHTS = frozenset(
         "accumulate",
     }
 )
+# Captions of a compiled model's batch are padded to a multiple of it, since each new length is compiled anew.
+COMPILED_MULTIPLE = 16
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def batches(
         "device": device,
         "rank": ranks.rank,
         "world_size": ranks.world_size,
+        "pad_to_multiple_of": COMPILED_MULTIPLE if config.compile else 1,
     }
     if beside is None:
         return Loader(store, tuple(arrays), **how)

@@ -134,8 +134,14 @@ def text_record(text: Store | None) -> dict[str, Any]:
 
 
 def text_batch(text: Store, rows: Any, device: torch.device) -> dict[str, torch.Tensor]:
-    """The first captions of some rows, as a loader hands them out."""
-    return {name: torch.from_numpy(text.read(name, rows, view=0)).to(device) for name in TEXT_ARRAYS}
+    """The first captions of some rows, as a loader hands them out: states up to the longest of them."""
+    found = {name: text.read(name, rows, view=0) for name in (LENGTH, POOLED)}
+    if text.arrays[STATES].is_ragged:
+        states = text.read_ragged(STATES, rows, view=0)
+        found[STATES] = states.padded(max(1, int(states.lengths.max(initial=1))))
+    else:
+        found[STATES] = text.read(STATES, rows, view=0)
+    return {name: torch.from_numpy(values).to(device) for name, values in found.items()}
 
 
 def save_empty_caption(empty_caption: EmptyCaption, folder: Path) -> None:

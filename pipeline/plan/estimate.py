@@ -89,7 +89,7 @@ def _array(spec: ArraySpec, images: int, views: int, rows_per_shard: int) -> Sto
     shards = num_shards(images, rows_per_shard)
     last = images - (shards - 1) * rows_per_shard
     forms = [ShardFormat(part, views, rows_per_shard) for part in spec.parts]
-    num_bytes = sum((shards - 1) * form.num_bytes(rows_per_shard) + form.num_bytes(last) for form in forms)
+    num_bytes = sum((shards - 1) * form.rows_num_bytes(rows_per_shard) + form.rows_num_bytes(last) for form in forms)
     row = f"{views} × {'×'.join(map(str, spec.row_shape))} {spec.dtype}"
     return StoreNeed(spec.name, row, rows_per_shard, shards, num_bytes)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stores.care.verify_files import parse_stats, stats_bytes
-from stores.core import Store
+from stores.core import Store, read_spans
 from stores.format import STATS, mix64
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ def compute_stats(store: Store, name: str, config: StatsConfig | None = None) ->
     config = config or StatsConfig()
     rows = _spaced(store.rows(), config.rows)
     exact = store.statistics(name)
-    values = dask_array(store, name, rows, config.block_rows)
+    if store.arrays[name].is_ragged:
+        values, places = dask_tokens(store, name, rows, config.block_rows)
+    else:
+        values, places = dask_array(store, name, rows, config.block_rows), None
     tokens = values.reshape(-1, values.shape[-1]).astype(np.float32)  # (n, V, ..., C) -> (n*V*..., C)
     centered = tokens - exact.mean.astype(np.float32)
     channels = tokens.shape[1]
@@ -120,8 +123,59 @@ def compute_stats(store: Store, name: str, config: StatsConfig | None = None) ->
         "percentiles": _percentiles(found["sample"]),
         "percentile_tokens": len(found["sample"]),
         **_spectrum(found["covariance"]),
-        **_norms(found["norms"].reshape(len(rows), *values.shape[1:-1]), rows),
+        **_norms(found["norms"], places or _grid_places(rows, values.shape[1:-1])),
     }
+
+
+@dataclass(frozen=True)
+class TokenPlaces:
+    """Where each token of a flat list stands: store row, view, and its number among the positions (shape) of a view."""
+
+    rows: np.ndarray
+    views: np.ndarray
+    positions: np.ndarray
+    shape: tuple[int, ...]
+
+    def means(self, values: np.ndarray) -> Any:
+        """The mean at each position, as nested lists; 0 where no token stands."""
+        size = math.prod(self.shape)
+        counts = np.bincount(self.positions, minlength=size)
+        sums = np.bincount(self.positions, values, minlength=size)
+        return (sums / np.maximum(counts, 1)).reshape(self.shape).tolist()
+
+
+def dask_tokens(store: Store, name: str, rows: np.ndarray, block_rows: int = 64) -> tuple["da.Array", TokenPlaces]:
+    """The tokens (n, ...) of a ragged array's rows, view after view in each block of rows, and where they stand."""
+    import dask
+    import dask.array as da
+
+    spec, parts, places = store.arrays[name], [], []
+    dtype = np.float32 if spec.dtype in ("bfloat16", "int8") else np.dtype(spec.dtype)
+    for start in range(0, len(rows), block_rows):
+        for view in range(store.views):
+            some = rows[start : start + block_rows]
+            spans = read_spans(store, spec, some * store.views + view)
+            lengths = spans[:, 1] - spans[:, 0]
+            positions = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            places.append((np.repeat(some, lengths), np.full(lengths.sum(), view), positions))
+            block = dask.delayed(_read_tokens, pure=True)(store, name, some, view)
+            parts.append(da.from_delayed(block, (lengths.sum(), *spec.row_shape[1:]), dtype))
+    each = math.prod(spec.row_shape[1:-1])  # tokens are vectors of the last axis, also where an entry has several
+    of_row, of_view, at = (np.repeat(np.concatenate(column), each) for column in zip(*places, strict=True))
+    at = at * each + np.tile(np.arange(each), len(at) // each)
+    return da.concatenate(parts), TokenPlaces(of_row, of_view, at, spec.row_shape[:-1])
+
+
+def _read_tokens(store: Store, name: str, rows: np.ndarray, view: int) -> np.ndarray:
+    """The tokens of some rows, one sequence after the other."""
+    return store.read_ragged(name, rows, view).values
+
+
+def _grid_places(rows: np.ndarray, shape: tuple[int, ...]) -> TokenPlaces:
+    """Of values (rows, views, *positions), flat."""
+    views, positions = shape[0], math.prod(shape[1:])
+    row, view, at = np.unravel_index(np.arange(len(rows) * views * positions), (len(rows), views, positions))
+    return TokenPlaces(rows[row], view, at, shape[1:])
 
 
 def write_stats(store: Store, record: dict[str, Any], plot: bytes) -> list[str]:
@@ -194,15 +248,13 @@ def _spectrum(covariance: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _norms(norms: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
-    """Of token norms (rows, views, *positions)."""
+def _norms(norms: np.ndarray, places: TokenPlaces) -> dict[str, Any]:
+    """Of the norms of tokens (n,)."""
     counts, edges = np.histogram(norms, _BINS)
     median = float(np.median(norms))
     sigma = _SIGMA_OF_MAD * float(np.median(np.abs(norms - median)))
     limit = median + OUTLIER_SIGMAS * sigma if sigma > 0 else math.inf
     outlier = norms > limit
-    largest = np.argsort(norms, axis=None)[::-1][:_LARGEST_SHOWN]
-    places = [np.unravel_index(int(flat), norms.shape) for flat in largest]
     return {
         "norms": {
             "mean": float(norms.mean()),
@@ -211,20 +263,20 @@ def _norms(norms: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
             "min": float(norms.min()),
             "max": float(norms.max()),
             "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-            "by_position": norms.mean(axis=(0, 1)).tolist(),
+            "by_position": places.means(norms),
         },
         "outliers": {
             "limit": None if math.isinf(limit) else limit,
             "share": float(outlier.mean()),
-            "share_by_position": outlier.mean(axis=(0, 1)).tolist(),
+            "share_by_position": places.means(outlier),
             "largest": [
                 {
-                    "row": int(rows[place[0]]),
-                    "view": int(place[1]),
-                    "position": [int(axis) for axis in place[2:]],
-                    "norm": float(norms[place]),
+                    "row": int(places.rows[token]),
+                    "view": int(places.views[token]),
+                    "position": [int(axis) for axis in np.unravel_index(int(places.positions[token]), places.shape)],
+                    "norm": float(norms[token]),
                 }
-                for place in places
+                for token in np.argsort(norms)[::-1][:_LARGEST_SHOWN].tolist()
             ],
         },
     }

@@ -37,6 +37,8 @@ from stores.format import (
     encode,
     fingerprint,
     group_record,
+    shifted,
+    token_counts,
     zarr_json,
 )
 
@@ -129,14 +131,14 @@ class _Packing:
         """An empty Zarr array with the store's grid of shards and chunks, names of axes, and attributes."""
         import zarr
 
-        manifest, rest = self.manifest, part.row_shape
-        like = json.loads(manifest.zarr_files()[f"{DATA}/{part.name}/zarr.json"])
+        like = json.loads(self.manifest.zarr_files()[f"{DATA}/{part.name}/zarr.json"])
+        chunk = like["codecs"][0]["configuration"]["chunk_shape"]
         return zarr.open_group(self.blobs.root / DATA, mode="a").create_array(
             part.name,
-            shape=(manifest.num_rows, manifest.views, *rest),
+            shape=tuple(like["shape"]),
             dtype=part.numpy_dtype,
-            chunks=(1, 1, *rest),
-            shards=(manifest.rows_per_shard, manifest.views, *rest),
+            chunks=tuple(chunk),
+            shards=tuple(like["chunk_grid"]["configuration"]["chunk_shape"]),
             fill_value=part.fill,
             chunk_key_encoding={"name": "default", **like["chunk_key_encoding"]["configuration"]},
             dimension_names=like["dimension_names"],
@@ -147,22 +149,24 @@ class _Packing:
 
     def _pack_shard(self, shard: int, arrays: dict[str, Any]) -> tuple[CommitRecord, int]:
         """Compress one shard of every array and read it back; its record, and its bytes in the store."""
-        record, rows = read_commit(self.store.blobs, self.store.manifest, shard), self.manifest.shard_rows(shard)
+        record = read_commit(self.store.blobs, self.store.manifest, shard)
         parts = {part.name: self._read(part, shard, record) for part in self.store.manifest.parts}
         for spec in self.manifest.arrays:
             if spec.name in self.errors:
                 record = self._round(spec, parts, record)
         for part in self.manifest.parts:
-            array, key = arrays[part.name], self.manifest.shard_key(part, shard)
-            array[rows.start : rows.stop] = parts[part.name]
-            digest = record.files[part.name].values_digest
-            check_values(self.store.format(part), array[rows.start : rows.stop], digest, f"{DATA}/{key}")
-        num_bytes = sum(self.store.format(part).num_bytes(len(rows)) for part in self.manifest.parts)
+            array, commit = arrays[part.name], record.files[part.name]
+            location = f"{DATA}/{self.manifest.shard_key(part, shard)}"
+            where = archived_range(self.manifest, part, shard, commit)
+            if where.start < where.stop:
+                array[where] = parts[part.name]
+            check_values(self.store.format(part), array[where], commit.values_digest, location)
+        num_bytes = sum(commit.num_bytes for commit in record.files.values())
         return replace(record, fingerprint=self.manifest.fingerprint), num_bytes
 
     def _read(self, part: Part, shard: int, record: CommitRecord) -> np.ndarray:
-        """(rows, views, *row_shape) of a shard, compared with its digest."""
-        values = self.store.read_stored(part, np.array(self.store.manifest.shard_rows(shard)))
+        """What the Zarr array holds of a shard, compared with its digest."""
+        values = self.store.read_shard(part, shard)
         location = f"{self.store.blobs.url}/{self.store.manifest.shard_key(part, shard)}"
         check_values(self.store.format(part), values, record.files[part.name].values_digest, location)
         return values
@@ -171,14 +175,24 @@ class _Packing:
         """Round the ok rows of one array in place; the record with the sums and digest of what they are now."""
         assert self.rounding is not None
         ok = ~np.isin(np.arange(record.start, record.stop), list(record.rejected))
-        original = decode(spec, parts)[ok]
+        own = self._own_parts(spec, parts, record.shard)
+        chosen = token_counts(own[spec.spans][ok], len(own[spec.name])) > 0 if spec.is_ragged else ok
+        original = decode(spec, {part.name: own[part.name] for part in spec.token_parts})[chosen]
         rounded = self.rounding(spec, original)
         self.errors[spec.name].add(original, rounded, f"{spec.name}: rows {record.start} to {record.stop - 1}")
         part = spec.parts[0]
-        parts[part.name][ok] = encode(spec, rounded)[part.name]
+        parts[part.name][chosen] = encode(spec, rounded)[part.name]
         files = {**record.files, part.name: self._file_commit(part, record, parts[part.name])}
-        sums = channel_sums(spec, parts, ok, self.manifest.sums_variances(spec.name))
+        sums = channel_sums(spec, own, ok, self.manifest.sums_variances(spec.name))
         return replace(record, files=files, sums={**record.sums, spec.name: sums})
+
+    def _own_parts(self, spec: ArraySpec, parts: Parts, shard: int) -> Parts:
+        """Those of an array, with spans in the shard's own tokens."""
+        own = {part.name: parts[part.name] for part in spec.parts}
+        if spec.is_ragged:
+            first = self.store.format(spec.token_parts[0]).zarr_range(shard, 0).start
+            own[spec.spans] = shifted(own[spec.spans], -first)
+        return own
 
     def _file_commit(self, part: Part, record: CommitRecord, values: np.ndarray) -> FileCommit:
         return FileCommit(record.files[part.name].num_bytes, self.store.format(part).digest(values))
@@ -222,6 +236,21 @@ def rounded_manifest(manifest: Manifest, rounding: Rounding) -> Manifest:
         ingredients={**manifest.ingredients, "rounded_from": made},
         row_fingerprint=fingerprint({"row": manifest.row_fingerprint, "rounded": rounding.bound}),
     )
+
+
+def archived_range(manifest: Manifest, part: Part, shard: int, commit: FileCommit) -> slice:
+    """Where a committed shard lies along the first axis of a Zarr array.
+
+    Raises:
+        CorruptStoreError: no shard of this store has the size that was committed.
+    """
+    form = manifest.shard_format(part)
+    records = form.num_records(len(manifest.shard_rows(shard)), commit.num_bytes)
+    if records is None:
+        raise CorruptStoreError(
+            f"{commit_key(shard)}: {part.name}: expected the size of a shard; received {commit.num_bytes} bytes"
+        )
+    return form.zarr_range(shard, records)
 
 
 def check_values(form: ShardFormat, values: Any, digest: str, location: str) -> None:

@@ -16,7 +16,6 @@ from stores.care.verify_files import (
     metadata_files,
     read_commit,
     shard_records,
-    values_digest,
 )
 from stores.core import Lease
 from stores.format import (
@@ -27,15 +26,18 @@ from stores.format import (
     LEASE,
     MANIFEST,
     REJECTED,
+    ArraySpec,
     CommitRecord,
     CorruptStoreError,
     FileCommit,
     Manifest,
-    ShardFormat,
+    Part,
+    Parts,
     channel_sums,
     commit_key,
     content_id,
     index_from_bytes,
+    shifted,
 )
 
 
@@ -136,13 +138,11 @@ def _restore_containers(blobs: ByteStore, manifest: Manifest, problems: list[Sto
     """Shard files whose values are good and whose checksums or index are not."""
     restored = []
     for part in manifest.parts:
-        form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
+        form = manifest.shard_format(part)
         for problem in problems:
             if problem.shard is None or problem.key != manifest.shard_key(part, problem.shard):
                 continue
-            rows = len(manifest.shard_rows(problem.shard))
-            values = form.values(shard_records(form, blobs.read(problem.key), rows))
-            blobs.write(problem.key, form.encode(values.reshape(rows, manifest.views, *part.row_shape)))
+            blobs.write(problem.key, form.encode(_values(blobs, manifest, part, problem.shard)))
             restored.append(problem.key)
     return restored
 
@@ -167,17 +167,15 @@ def _record_of(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord
     """The commit record that follows from a shard's files and the index."""
     rows, values, files = manifest.shard_rows(shard), {}, {}
     for part in manifest.parts:
-        form, data = (
-            ShardFormat(part, manifest.views, manifest.rows_per_shard),
-            blobs.read(manifest.shard_key(part, shard)),
-        )
-        records = shard_records(form, data, len(rows))
-        files[part.name] = FileCommit(len(data), values_digest(form, records))
-        values[part.name] = form.values(records).reshape(len(rows), manifest.views, *part.row_shape)
+        form, found = manifest.shard_format(part), _values(blobs, manifest, part, shard)
+        files[part.name] = FileCommit(form.num_bytes(len(found)), form.digest(found))
+        values[part.name] = form.in_zarr(found)
     table = index_from_bytes(blobs.read(INDEX), blobs.url, manifest.num_rows, ["status", "reason"])
     states = table.slice(rows.start, len(rows)).to_pylist()
     rejected = {row: s["reason"] for row, s in zip(rows, states, strict=True) if s["status"] == REJECTED}
     ok = ~np.isin(np.arange(rows.start, rows.stop), list(rejected))
+    for spec in (spec for spec in manifest.arrays if spec.is_ragged):
+        values[spec.spans] = _spans(manifest, spec, shard, values)
     sums = {
         spec.name: channel_sums(
             spec, {part.name: values[part.name] for part in spec.parts}, ok, manifest.sums_variances(spec.name)
@@ -185,3 +183,17 @@ def _record_of(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord
         for spec in manifest.arrays
     }
     return CommitRecord(manifest.fingerprint, shard, rows.start, rows.stop, files, sums, rejected)
+
+
+def _values(blobs: ByteStore, manifest: Manifest, part: Part, shard: int) -> np.ndarray:
+    """(records, *record_shape) of a shard's file, whose size `verify` found right."""
+    form, data = manifest.shard_format(part), blobs.read(manifest.shard_key(part, shard))
+    records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), None)
+    assert records is not None, problem
+    return form.values(records)
+
+
+def _spans(manifest: Manifest, spec: ArraySpec, shard: int, values: Parts) -> np.ndarray:
+    """The spans (rows, views, 2) of a shard in its own tokens."""
+    first = shard * manifest.shard_format(spec.token_parts[0]).tokens_per_shard
+    return shifted(values[spec.spans], -first)

@@ -8,10 +8,10 @@ import numpy as np
 from stores.backends import ByteStore, LocalByteStore, Location, inside, open_bytestore
 from stores.care.archive_files import read_archive, read_checked, read_stored_manifest
 from stores.care.codecs import numcodecs_known
-from stores.care.packing import Progress, check_values
+from stores.care.packing import Progress, archived_range, check_values
 from stores.care.verify_files import metadata_files
 from stores.core import Lease, Store, open_store
-from stores.format import DATA, INDEX, MANIFEST, CommitRecord, Manifest, ShardFormat, StoreError, commit_key
+from stores.format import DATA, INDEX, MANIFEST, CommitRecord, Manifest, StoreError, commit_key
 
 
 def unpack(archive: Path | str, parent: Location, progress: Progress | None = None) -> Store:
@@ -55,29 +55,29 @@ def _unpack_shard(
     source: LocalByteStore, files: dict[str, str], blobs: ByteStore, manifest: Manifest, shard: int
 ) -> None:
     """Read one shard of every array through Zarr's codecs and write it as the store's files, its record last."""
-    rows = manifest.shard_rows(shard)
     text = read_checked(source, files, commit_key(shard))
     record = CommitRecord.from_bytes(text, manifest, shard, source.url)
     for part in manifest.parts:
         key = manifest.shard_key(part, shard)
         read_checked(source, files, f"{DATA}/{part.name}/zarr.json")
         read_checked(source, files, key)
-        values = np.ascontiguousarray(_read_rows(source.root / DATA / part.name, rows), part.numpy_dtype)
-        form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
-        check_values(form, values, record.files[part.name].values_digest, f"{source.url}/{key}")
+        commit, form = record.files[part.name], manifest.shard_format(part)
+        where = archived_range(manifest, part, shard, commit)
+        values = np.ascontiguousarray(_read_entries(source.root / DATA / part.name, where), part.numpy_dtype)
+        check_values(form, values, commit.values_digest, f"{source.url}/{key}")
         blobs.write(key, form.encode(values))
     blobs.write(commit_key(shard), text)
 
 
-def _read_rows(folder: Path, rows: range) -> np.ndarray:
-    """Some rows of a Zarr array; numcodecs notices at the first chunk that a package is missing."""
+def _read_entries(folder: Path, where: slice) -> np.ndarray:
+    """A part of a Zarr array along its first axis; numcodecs notices at the first chunk that a package is missing."""
     import numcodecs.errors
     import zarr.errors
 
     missing = (ImportError, numcodecs.errors.UnknownCodecError, zarr.errors.UnknownCodecError)  # zarr's own since 3.4
     try:
         array: Any = zarr.open_array(folder, mode="r")
-        return np.asarray(array[rows.start : rows.stop])
+        return np.asarray(array[where])
     except missing as error:
         raise StoreError(
             f"{folder}: expected the package of its codec; {error}; install the extra `archives`"

@@ -17,6 +17,7 @@ from stores.format import (
     STATS,
     CommitRecord,
     CorruptStoreError,
+    FileCommit,
     Manifest,
     Part,
     ShardFormat,
@@ -129,8 +130,7 @@ def check_shard(blobs: ByteStore, manifest: Manifest, shard: int) -> ShardCheck:
     problems = [problem] if problem else []
     num_bytes = 0
     for part in manifest.parts:
-        digest = record.files[part.name].values_digest if record else None
-        found, size = _check_file(blobs, manifest, part, shard, digest)
+        found, size = _check_file(blobs, manifest, part, shard, record.files[part.name] if record else None)
         problems, num_bytes = problems + found, num_bytes + size
     return ShardCheck(problems, num_bytes=num_bytes)
 
@@ -164,54 +164,60 @@ def _rejected_by_hosts(blobs: ByteStore, manifest: Manifest) -> Iterator[tuple[i
 
 
 def _check_file(
-    blobs: ByteStore, manifest: Manifest, part: Part, shard: int, digest: str | None
+    blobs: ByteStore, manifest: Manifest, part: Part, shard: int, commit: FileCommit | None
 ) -> tuple[list[StoreProblem], int]:
     """One file of a shard: size, checksums, index, and the values' digest when the record is good."""
-    key, rows = manifest.shard_key(part, shard), len(manifest.shard_rows(shard))
-    form = ShardFormat(part, manifest.views, manifest.rows_per_shard)
+    key = manifest.shard_key(part, shard)
     data = read_or_none(blobs, key)
     if data is None:
         return [StoreProblem(key, MISSING, RECOMPUTE, shard)], 0
-    if len(data) != form.num_bytes(rows):
-        what = f"expected {form.num_bytes(rows)} bytes; received {len(data)}"
-        return [StoreProblem(key, what, RECOMPUTE, shard)], len(data)
-    records = shard_records(form, data, rows)
+    form = manifest.shard_format(part)
+    records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), commit)
+    if records is None:
+        return [StoreProblem(key, problem, RECOMPUTE, shard)], len(data)
     damaged = form.damaged(records, np.arange(len(records)))
-    good_values = digest == values_digest(form, records) if digest else not len(damaged)
-    wrong = list(_wrong(form, data, rows, damaged, good_values))
+    good_values = commit.values_digest == values_digest(form, records) if commit else not len(damaged)
+    wrong = list(_wrong(form, data, len(records), damaged, good_values))
     repair = RESTORE if good_values else RECOMPUTE
     return ([StoreProblem(key, "; ".join(wrong), repair, shard)] if wrong else []), len(data)
 
 
-def file_problems(manifest: Manifest, part: Part, shard: int, digest: str, data: bytes) -> list[str]:
-    """What is wrong with the bytes of a shard's file whose values have this digest; empty when nothing is."""
-    rows, form = len(manifest.shard_rows(shard)), ShardFormat(part, manifest.views, manifest.rows_per_shard)
-    if len(data) != form.num_bytes(rows):
-        return [f"expected {form.num_bytes(rows)} bytes; received {len(data)}"]
-    records = shard_records(form, data, rows)
+def file_problems(manifest: Manifest, part: Part, shard: int, commit: FileCommit, data: bytes) -> list[str]:
+    """What is wrong with the bytes of a shard's file that was committed so; empty when nothing is."""
+    form = manifest.shard_format(part)
+    records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), commit)
+    if records is None:
+        return [problem]
     damaged = form.damaged(records, np.arange(len(records)))
-    return list(_wrong(form, data, rows, damaged, digest == values_digest(form, records)))
+    return list(_wrong(form, data, len(records), damaged, commit.values_digest == values_digest(form, records)))
 
 
-def _wrong(form: ShardFormat, data: bytes, rows: int, damaged: np.ndarray, good_values: bool) -> Iterator[str]:
+def _wrong(form: ShardFormat, data: bytes, count: int, damaged: np.ndarray, good_values: bool) -> Iterator[str]:
     if len(damaged):
-        row, view = divmod(int(damaged[0]), form.views)
-        yield f"{len(damaged)} records do not fit their crc32c, the first is row {row} of the shard, view {view}"
-    if data[-form.index_bytes :] != form.encode_index(rows).tobytes():
+        yield f"{len(damaged)} records do not fit their crc32c, the first is {form.name_record(int(damaged[0]))}"
+    if data[-form.index_bytes :] != form.encode_index(count).tobytes():
         yield "its index is not that of its records"
     if not good_values and not len(damaged):
         yield "expected the values whose digest the commit record holds; received others"
 
 
-def shard_records(form: ShardFormat, data: bytes, rows: int) -> np.ndarray:
-    """The records of a shard's file, (rows * views, stride) uint8."""
-    count = rows * form.views
-    return np.frombuffer(data, np.uint8, count * form.stride).reshape(count, form.stride)
+def shard_records(
+    form: ShardFormat, data: bytes, rows: int, commit: FileCommit | None
+) -> tuple[np.ndarray | None, str]:
+    """The records of a shard's file, (records, stride) uint8; or None and what is wrong with its size.
+
+    A file of tokens may have any number of chunks: its commit record says which.
+    """
+    count = form.num_records(rows, len(data))
+    expected = commit.num_bytes if commit else form.num_bytes(rows * form.views) if count is None else len(data)
+    if count is None or expected != len(data):
+        return None, f"expected {expected} bytes; received {len(data)}"
+    return np.frombuffer(data, np.uint8, count * form.stride).reshape(count, form.stride), ""
 
 
 def values_digest(form: ShardFormat, records: np.ndarray) -> str:
     """The digest of the values of records, as commit records hold it."""
-    return form.digest(form.values(records).reshape(-1, form.views, *form.part.row_shape))
+    return form.digest(form.values(records))
 
 
 def files_of_shard(manifest: Manifest, shard: int) -> set[str]:

@@ -14,7 +14,6 @@ from stores.format import (
     IncompleteStoreError,
     Manifest,
     Part,
-    ShardFormat,
     TooManyRejectedError,
     combine,
     commit_key,
@@ -43,10 +42,11 @@ def done_record(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecor
 
 
 def _is_whole(blobs: ByteStore, manifest: Manifest, part: Part, shard: int, record: CommitRecord) -> bool:
-    rows = len(manifest.shard_rows(shard))
-    expected = ShardFormat(part, manifest.views, manifest.rows_per_shard).num_bytes(rows)
+    num_bytes = record.files[part.name].num_bytes
+    if manifest.shard_format(part).num_records(len(manifest.shard_rows(shard)), num_bytes) is None:
+        return False
     try:
-        return blobs.size(manifest.shard_key(part, shard)) == record.files[part.name].num_bytes == expected
+        return blobs.size(manifest.shard_key(part, shard)) == num_bytes
     except FileNotFoundError:
         return False
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from stores.backends import ByteStore, Location, local_folder, open_bytestore
 from stores.core.blocks import Memory, new_memory, read_blocks
+from stores.core.finish import read_record
+from stores.core.sequences import read_sequences
 from stores.format import (
     COMPLETE,
     INDEX,
@@ -20,10 +22,14 @@ from stores.format import (
     IncompleteStoreError,
     Manifest,
     Part,
+    Parts,
+    RaggedArray,
     ShardFormat,
     Statistics,
     StoreNotFoundError,
+    commit_key,
     decode,
+    positions_in,
 )
 from stores.format import index as indexing
 
@@ -40,6 +46,7 @@ class Store:
         self.attributes: dict[str, Any] = manifest.attributes
         self.arrays: dict[str, ArraySpec] = {spec.name: spec for spec in manifest.arrays}
         self.views, self.num_rows = manifest.views, manifest.num_rows
+        self._file_sizes: dict[int, dict[str, int]] = {}
 
     def __repr__(self) -> str:
         return f"Store({self.blobs.url!r}, {self.kind}, {self.num_rows} rows, {self.views} views, {list(self.arrays)})"
@@ -83,21 +90,38 @@ class Store:
     def read(self, name: str, rows: Sequence[int] | np.ndarray, view: int = 0) -> np.ndarray:
         """Values (len(rows), *row_shape) of the rows in the given order; every record's checksum is compared.
 
-        The stored dtype; float32 for bfloat16 and int8.
+        The stored dtype; float32 for bfloat16 and int8. Sequences of a ragged array are filled up with zeros.
 
         Raises:
             KeyError: no such array.
             IndexError: a row or view that is not there.
             CorruptStoreError: a damaged or missing shard.
         """
-        spec, rows = self._spec(name), np.asarray(rows, np.int64).reshape(-1)
-        self._check_bounds(rows, view)
-        records = rows * self.views + view
-        return decode(spec, {part.name: self._read_part(part, records) for part in spec.parts})
+        spec = self._spec(name)
+        if spec.is_ragged:
+            return self.read_ragged(name, rows, view).padded(spec.row_shape[0])
+        records = self._records(rows, view)
+        return decode(spec, {part.name: self.read_records(part, records) for part in spec.parts})
+
+    def read_ragged(self, name: str, rows: Sequence[int] | np.ndarray, view: int = 0) -> RaggedArray:
+        """The sequences of a ragged array end to end, with spans (len(rows), 2); dtype and errors as of `read`.
+
+        Raises:
+            ValueError: the array is not ragged.
+        """
+        spec = self._spec(name)
+        if not spec.is_ragged:
+            raise ValueError(f"{name}: expected a ragged array; received one of {spec.row_shape}; read it with read()")
+        parts = read_sequences(self, spec, self._records(rows, view))
+        found = RaggedArray(np.empty(0), parts[spec.spans])
+        order = positions_in(found.spans)
+        values = decode(spec, {part.name: parts[part.name][order] for part in spec.token_parts})
+        spans = RaggedArray.from_lengths(values, found.lengths).spans
+        return RaggedArray(values, np.where(found.spans < 0, found.spans, spans))
 
     def format(self, part: Part) -> ShardFormat:
         """The geometry of a part's shard files."""
-        return ShardFormat(part, self.views, self.manifest.rows_per_shard)
+        return self.manifest.shard_format(part)
 
     def check_shard(self, part: Part, shard: int) -> str:
         """The key of a shard's file, after its size was found right.
@@ -105,17 +129,37 @@ class Store:
         Raises:
             CorruptStoreError: the file is missing, or shorter or longer than it was written.
         """
-        key = self.manifest.shard_key(part, shard)
-        expected = self.format(part).num_bytes(len(self.manifest.shard_rows(shard)))
+        self._count_records(part, shard)
+        return self.manifest.shard_key(part, shard)
+
+    def _count_records(self, part: Part, shard: int) -> int:
+        """Records of a shard's file; the same errors as `check_shard`."""
+        key, form, rows = self.manifest.shard_key(part, shard), self.format(part), len(self.manifest.shard_rows(shard))
+        expected = form.num_bytes(rows * self.views)
+        if part.tokens_per_chunk is not None:
+            expected = self._committed_bytes(shard)[part.name]
         try:
             found = self.blobs.size(key)
         except FileNotFoundError:
             found = 0
-        if found != expected:
+        count = form.num_records(rows, found)
+        if found != expected or count is None:
             raise CorruptStoreError(
                 f"{self.blobs.url}/{key}: expected {expected} bytes; received {found}; repair the store"
             )
-        return key
+        return count
+
+    def _committed_bytes(self, shard: int) -> dict[str, int]:
+        """The size of each file of a shard, by part: how many tokens there are, its commit record alone says."""
+        if shard not in self._file_sizes:
+            try:
+                record = read_record(self.blobs, self.manifest, shard)
+            except FileNotFoundError as error:
+                raise CorruptStoreError(
+                    f"{self.blobs.url}/{commit_key(shard)}: expected the file; it is missing; repair the store"
+                ) from error
+            self._file_sizes[shard] = {name: file.num_bytes for name, file in record.files.items()}
+        return self._file_sizes[shard]
 
     def read_buffer(
         self, part: Part, records: np.ndarray, verify: bool = True, memory: Memory = new_memory
@@ -126,18 +170,49 @@ class Store:
             CorruptStoreError: a missing shard, one of the wrong size or, when `verify`, with other bytes than written.
         """
         form = self.format(part)
-        keys = {int(shard): self.check_shard(part, int(shard)) for shard in np.unique(records // form.capacity)}
+        shards, ends = np.unique(records[::-1] // form.capacity, return_index=True)
+        last = dict(zip(shards.tolist(), (records[::-1][ends] % form.capacity).tolist(), strict=True))
+        keys = {shard: self._key_of(part, shard, record) for shard, record in last.items()}
         return read_blocks(self.blobs, form, keys, records, verify, memory=memory)
 
-    def read_stored(self, part: Part, rows: np.ndarray) -> np.ndarray:
-        """A part as it is stored, all views: (len(rows), views, *row_shape); every checksum is compared."""
-        records = (rows[:, None] * self.views + np.arange(self.views)).reshape(-1)  # (n, V) -> (n*V,)
-        return self._read_part(part, records).reshape(len(rows), self.views, *part.row_shape)
+    def _key_of(self, part: Part, shard: int, record: int) -> str:
+        """The key of a shard's file that holds the record of this number."""
+        key = self.check_shard(part, shard)
+        if part.tokens_per_chunk is not None and record >= (count := self._count_records(part, shard)):
+            raise CorruptStoreError(
+                f"{self.blobs.url}/{key}: expected more than {record} chunks; received {count}; repair the store"
+            )
+        return key
 
-    def _read_part(self, part: Part, records: np.ndarray) -> np.ndarray:
+    def read_stored(self, spec: ArraySpec, rows: np.ndarray) -> Parts:
+        """An array's parts as they are stored, all views; every checksum is compared.
+
+        (len(rows), views, *row_shape); of a ragged array tokens (tokens, ...) and spans (len(rows), views, 2) in them.
+        """
+        records = (rows[:, None] * self.views + np.arange(self.views)).reshape(-1)  # (n, V) -> (n*V,)
+        by_row = (len(rows), self.views)
+        if spec.is_ragged:
+            found = read_sequences(self, spec, records)
+            return {**found, spec.spans: found[spec.spans].reshape(*by_row, 2)}
+        return {part.name: self.read_records(part, records).reshape(*by_row, *part.row_shape) for part in spec.parts}
+
+    def read_shard(self, part: Part, shard: int) -> np.ndarray:
+        """All that a shard's file of a part holds, as the Zarr array has it; every checksum is compared."""
+        form = self.format(part)
+        records = shard * form.capacity + np.arange(self._count_records(part, shard))
+        return form.in_zarr(self.read_records(part, records))
+
+    def read_records(self, part: Part, records: np.ndarray, verify: bool = True) -> np.ndarray:
+        """(n, *record_shape): records of a part as stored, in any order."""
         distinct, back = np.unique(records, return_inverse=True)
-        buffer, slots = self.read_buffer(part, distinct)
+        buffer, slots = self.read_buffer(part, distinct, verify)
         return self.format(part).values(buffer[slots[back]])
+
+    def _records(self, rows: Sequence[int] | np.ndarray, view: int) -> np.ndarray:
+        """int64 record numbers of rows, after their bounds were checked."""
+        numbers = np.asarray(rows, np.int64).reshape(-1)
+        self._check_bounds(numbers, view)
+        return numbers * self.views + view
 
     @cached_property
     def ok(self) -> np.ndarray:

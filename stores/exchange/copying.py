@@ -16,7 +16,7 @@ from stores.format import (
     CorruptStoreError,
     ForeignStoreError,
     Manifest,
-    ShardFormat,
+    Parts,
     commit_key,
 )
 from stores.format import index as indexing
@@ -113,7 +113,7 @@ def _same(url: str, source: Store) -> Store:
 
 def _threads(manifest: Manifest, most: int) -> int:
     rows = len(manifest.shard_rows(0))
-    largest = max(ShardFormat(part, manifest.views, manifest.rows_per_shard).num_bytes(rows) for part in manifest.parts)
+    largest = max(manifest.shard_format(part).rows_num_bytes(rows) for part in manifest.parts)
     return max(1, min(most, MEMORY_BYTES // (2 * largest)))
 
 
@@ -146,7 +146,7 @@ def _copy_shard(source: Store, target: ByteStore, shard: int) -> None:
     for part in manifest.parts:
         key = source.check_shard(part, shard)
         data = source.blobs.read(key)
-        problems = file_problems(manifest, part, shard, record.files[part.name].values_digest, data)
+        problems = file_problems(manifest, part, shard, record.files[part.name], data)
         if problems:
             raise CorruptStoreError(f"{source.url}/{key}: {'; '.join(problems)}; repair the store")
         target.write(key, data)
@@ -163,7 +163,9 @@ def _write_rows(source: Store, writer: StoreWriter, shard: int, rows: np.ndarray
     span = writer.shard_rows(shard)
     wanted = rows[span.start : span.stop]
     ok = source.ok[wanted]
-    parts = {part.name: source.read_stored(part, wanted[ok]) for part in writer.manifest.parts}
+    parts: Parts = {}
+    for spec in writer.manifest.arrays:
+        parts |= source.read_stored(spec, wanted[ok])
     reasons = source.index["reason"].take(pa.array(wanted)).to_pylist()
     rejected = {span.start + k: reasons[k] or REJECTED for k in np.flatnonzero(~ok).tolist()}
     writer.write_shard(shard, zero_arrays(writer.manifest, len(wanted)), rejected, reused=ReusedRows(ok, parts))

@@ -18,7 +18,7 @@ def axis_names(arrays: Sequence[ArraySpec], kind: str) -> dict[str, list[str]]:
     Rows and views (captions in a text store) come first. Images are (y, x, rgb). Of the others (height, width,
     channel), (token, channel) or (channel): channels of the first array are `channel`, of each other one
     `<array>_channel`, since they mean something else; so is an axis whose name already has another size. A scale has
-    the axes of what it scales without the last.
+    the axes of what it scales without the last. Tokens of a ragged array have `<array>_position`, spans `bound`.
     """
     sizes: dict[str, int] = {}
     first = True
@@ -30,7 +30,12 @@ def axis_names(arrays: Sequence[ArraySpec], kind: str) -> dict[str, list[str]]:
         sizes |= dict(zip(names, spec.row_shape, strict=True))
         for part in spec.parts:
             view = "caption" if kind == TEXT else "view"
-            found[part.name] = ["row", view, *names[: len(part.row_shape)]]
+            if part.name == spec.spans:
+                found[part.name] = ["row", view, "bound"]
+            elif part.tokens_per_chunk is not None:
+                found[part.name] = [f"{spec.name}_position", *names[1 : len(part.row_shape)]]
+            else:
+                found[part.name] = ["row", view, *names[: len(part.row_shape)]]
     return found
 
 

@@ -32,7 +32,8 @@ SEPARATORS = {1: ".", 2: "/"}
 
 def shard_key(part: Part, shard: int, layout_version: int = LAYOUT_VERSION) -> str:
     """Zarr's default chunk key: shards split the row axis alone."""
-    chunk = ["c", str(shard), "0", *("0" for _ in part.row_shape)]
+    axes = len(part.row_shape) + 1 if part.tokens_per_chunk is None else len(part.row_shape) - 1
+    chunk = ["c", str(shard), *["0"] * axes]
     return f"{DATA}/{part.name}/{SEPARATORS[layout_version].join(chunk)}"
 
 

@@ -15,13 +15,16 @@ from stores.format.layout import (
     num_shards,
     shard_key,
 )
+from stores.format.shard import ShardFormat
 from stores.format.spec import ArraySpec, Part
 from stores.format.zarr_metadata import zarr_files
 
 FORMAT = "fae-store"
 # 1: no `schema_version`, second copies in spare/. 2: second copies in backup/. 3: `variance` in moments' statistics.
+# 4: as 3, of stores with ragged arrays, which older releases cannot read.
 SCHEMA_VERSION = 3
-BACKUP_FOLDERS = {1: "spare", 2: BACKUP, SCHEMA_VERSION: BACKUP}
+RAGGED_SCHEMA_VERSION = 4
+BACKUP_FOLDERS = {1: "spare", 2: BACKUP, SCHEMA_VERSION: BACKUP, RAGGED_SCHEMA_VERSION: BACKUP}
 WRITING = "writing"
 COMPLETE = "complete"
 
@@ -104,6 +107,10 @@ class Manifest:
         """Key and content of the zarr.json files of the group and its arrays, which follow from the manifest."""
         sizes = (self.num_rows, self.views, self.rows_per_shard)
         return zarr_files(self.arrays, sizes, self.kind, self.fingerprint, self.layout_version)
+
+    def shard_format(self, part: Part) -> ShardFormat:
+        """The geometry of the shards of one Zarr array."""
+        return ShardFormat(part, self.views, self.rows_per_shard)
 
     def shard_key(self, part: Part, shard: int) -> str:
         """The key of a shard's file of one Zarr array."""
@@ -247,6 +254,8 @@ def _check_values(manifest: Manifest, record: dict[str, Any], location: str) -> 
         )
     if len({part.name for part in manifest.parts}) != len(manifest.parts):
         raise _corrupt(location, "expected array names to differ")
+    if any(spec.is_ragged for spec in manifest.arrays) and manifest.schema_version < RAGGED_SCHEMA_VERSION:
+        raise _corrupt(location, f"expected schema_version {RAGGED_SCHEMA_VERSION} of ragged arrays; received less")
     if record["fingerprint"] != manifest.fingerprint:
         expected, found = manifest.fingerprint[:12], record["fingerprint"][:12]
         raise _corrupt(location, f"expected the fingerprint of its ingredients, {expected}; received {found!r}")

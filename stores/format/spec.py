@@ -14,14 +14,23 @@ BFLOAT16_NAN = 0x7FC0
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
+# Chunks of a ragged array hold about so many bytes of tokens.
+_CHUNK_BYTES = 64 << 10
+
+
 @dataclass(frozen=True)
 class Part:
-    """One Zarr array: shape (rows, views, *row_shape) of a dtype that Zarr knows."""
+    """One Zarr array: shape (rows, views, *row_shape) of a dtype that Zarr knows.
+
+    With `tokens_per_chunk` it holds tokens end to end instead, (tokens, *row_shape[1:]), at most row_shape[0] of them
+    for a (row, view).
+    """
 
     name: str
     row_shape: tuple[int, ...]
     dtype: str
     fill: float
+    tokens_per_chunk: int | None = None
 
     @property
     def numpy_dtype(self) -> np.dtype:
@@ -29,9 +38,24 @@ class Part:
         return np.dtype(self.dtype).newbyteorder("<")
 
     @property
+    def record_shape(self) -> tuple[int, ...]:
+        """What one checksum covers: the values of a (row, view), or a chunk of tokens."""
+        return self.row_shape if self.tokens_per_chunk is None else (self.tokens_per_chunk, *self.row_shape[1:])
+
+    @property
     def record_bytes(self) -> int:
-        """Bytes of one (row, view) without its checksum."""
+        """Bytes of one record without its checksum."""
+        return math.prod(self.record_shape) * self.numpy_dtype.itemsize
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one (row, view), at most."""
         return math.prod(self.row_shape) * self.numpy_dtype.itemsize
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one entry along the first axis of `row_shape`."""
+        return self.row_bytes // self.row_shape[0]
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,9 @@ class ArraySpec:
     "bfloat16" is stored as its 16 bits (uint16). "int8" is stored as int8 with one float32 scale for each token, in a
     second array `<name>_scale`: value = int8 * scale, scale = largest magnitude of the token / 127.
 
+    A ragged array (`tokens_per_chunk`, see `ragged`) holds for each (row, view) a sequence of at most row_shape[0]
+    tokens, end to end; a further array `<name>_span` has the first token of each and the one past its last.
+
     Raises:
         ValueError: a name that is no plain lower-case word, an empty shape, or an unknown dtype.
     """
@@ -48,6 +75,7 @@ class ArraySpec:
     name: str
     row_shape: tuple[int, ...]
     dtype: str = "float16"
+    tokens_per_chunk: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "row_shape", tuple(int(size) for size in self.row_shape))
@@ -57,21 +85,48 @@ class ArraySpec:
             raise ValueError(f"{self.name}: row_shape: expected positive sizes; received {self.row_shape}")
         if self.dtype not in DTYPES:
             raise ValueError(f"{self.name}: dtype: expected one of {', '.join(DTYPES)}; received {self.dtype!r}")
+        if self.tokens_per_chunk is not None and (self.tokens_per_chunk < 1 or len(self.row_shape) < 2):
+            raise ValueError(
+                f"{self.name}: expected a positive tokens_per_chunk and a row_shape of tokens and channels; received "
+                f"{self.tokens_per_chunk} and {self.row_shape}"
+            )
+
+    @classmethod
+    def ragged(cls, name: str, row_shape: tuple[int, ...], dtype: str = "float16") -> "ArraySpec":
+        """An array of sequences of at most row_shape[0] tokens, in chunks of about 64 KiB."""
+        token_bytes = cls(name, row_shape, dtype).parts[0].token_bytes
+        return cls(name, row_shape, dtype, 1 << (max(1, _CHUNK_BYTES // token_bytes).bit_length() - 1))
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether rows have sequences of their own lengths."""
+        return self.tokens_per_chunk is not None
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The Zarr arrays that hold it; rejected rows hold their fill values, which decode to NaN (0 for uint8)."""
+        return (*self.token_parts, *([Part(self.spans, (2,), "int64", -1)] if self.is_ragged else []))
+
+    @cached_property
+    def token_parts(self) -> tuple[Part, ...]:
+        """Those of them that hold values and scales."""
+        chunk = self.tokens_per_chunk
         if self.dtype == "bfloat16":
-            return (Part(self.name, self.row_shape, "uint16", BFLOAT16_NAN),)
+            return (Part(self.name, self.row_shape, "uint16", BFLOAT16_NAN, chunk),)
         if self.dtype == "int8":
-            scale = Part(f"{self.name}_scale", self.row_shape[:-1], "float32", math.nan)
-            return (Part(self.name, self.row_shape, "int8", 0), scale)
-        return (Part(self.name, self.row_shape, self.dtype, math.nan if self.is_float else 0),)
+            scale = Part(f"{self.name}_scale", self.row_shape[:-1], "float32", math.nan, chunk)
+            return (Part(self.name, self.row_shape, "int8", 0, chunk), scale)
+        return (Part(self.name, self.row_shape, self.dtype, math.nan if self.is_float else 0, chunk),)
+
+    @property
+    def spans(self) -> str:
+        """The Zarr array that says where each sequence of a ragged array begins and ends."""
+        return f"{self.name}_span"
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of one (row, view) in all its parts, without checksums."""
-        return sum(part.record_bytes for part in self.parts)
+        """Bytes of one (row, view) in all its parts without checksums; at most, where it is ragged."""
+        return sum(part.row_bytes for part in self.parts)
 
     @property
     def channels(self) -> int:
@@ -90,9 +145,13 @@ class ArraySpec:
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""
-        return {**asdict(self), "row_shape": list(self.row_shape)}
+        record = {**asdict(self), "row_shape": list(self.row_shape)}
+        return record if self.is_ragged else {name: record[name] for name in record if name != "tokens_per_chunk"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ArraySpec":
         """The spec that `to_json` wrote."""
-        return cls(name=data["name"], row_shape=tuple(data["row_shape"]), dtype=data["dtype"])
+        chunk = data.get("tokens_per_chunk")
+        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int)):
+            raise ValueError(f"tokens_per_chunk: expected a number; received {chunk!r:.80}")
+        return cls(data["name"], tuple(data["row_shape"]), data["dtype"], chunk)

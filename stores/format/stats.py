@@ -9,6 +9,7 @@ import numpy as np
 
 from stores.format.commit import Sums
 from stores.format.dtypes import decode
+from stores.format.ragged import token_counts
 from stores.format.spec import ArraySpec
 
 # Values summed at once: their float64 copy stays in a core's cache. The last bits of the sums depend on it.
@@ -46,8 +47,11 @@ def channel_sums(
 ) -> Sums:
     """Float64 sums over the ok rows of a shard's stored parts, each (rows, views, ...), and over all axes but the last.
 
-    A NaN or infinity in an ok row makes some sum NaN or infinite, and so does a log variance too large for exp.
+    A NaN or infinity in an ok row makes some sum NaN or infinite, and so does a log variance too large for exp. Of a
+    ragged array the tokens (tokens, ...) and spans are given; each sequence counts, also where several share tokens.
     """
+    if spec.is_ragged:
+        return _token_sums(spec, parts, ok)
     if spec.dtype == "uint8" and len(spec.row_shape) > 1:
         return _byte_sums(parts[spec.name], ok)
     sums, squares, half = np.zeros(spec.channels), np.zeros(spec.channels), spec.channels // 2
@@ -62,6 +66,17 @@ def channel_sums(
                 variances += np.exp(block[:, half:].astype(np.float64)).sum(axis=0)
     per_row = math.prod(parts[spec.parts[0].name].shape[1:]) // spec.channels
     return Sums(int(ok.sum()) * per_row, sums, squares, variances)
+
+
+def _token_sums(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) -> Sums:
+    """The same for tokens, each as often as sequences of ok rows hold it."""
+    counts = token_counts(parts[spec.spans][ok], len(parts[spec.name]))
+    token, total = ArraySpec(spec.name, spec.row_shape[1:], spec.dtype), 0
+    sums, squares = np.zeros(spec.channels), np.zeros(spec.channels)
+    for times in np.unique(counts[counts > 0]).tolist():
+        found = channel_sums(token, {part.name: parts[part.name] for part in token.parts}, counts == times)
+        sums, squares, total = sums + times * found.sums, squares + times * found.squares, total + times * found.count
+    return Sums(total, sums, squares)
 
 
 def _byte_sums(values: np.ndarray, ok: np.ndarray) -> Sums:
@@ -86,10 +101,11 @@ def _byte_sums(values: np.ndarray, ok: np.ndarray) -> Sums:
 def combine(parts: Sequence[Sums]) -> Statistics:
     """Mean and (population) standard deviation out of shard sums, added with one rounding (math.fsum)."""
     count = sum(part.count for part in parts)
-    mean = _exact_sum([part.sums for part in parts]) / count
-    variance = np.maximum(_exact_sum([part.squares for part in parts]) / count - mean**2, 0)
+    total = max(1, count)  # sequences may all be empty
+    mean = _exact_sum([part.sums for part in parts]) / total
+    variance = np.maximum(_exact_sum([part.squares for part in parts]) / total - mean**2, 0)
     exponentials = [part.variances for part in parts if part.variances is not None]
-    of_moments = _exact_sum(exponentials) / count if len(exponentials) == len(parts) else None
+    of_moments = _exact_sum(exponentials) / total if len(exponentials) == len(parts) else None
     return Statistics(mean, np.sqrt(variance), count, of_moments)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stores.format.axes import OLD_AXES, axis_names
-from stores.format.layout import DATA, SEPARATORS
+from stores.format.layout import DATA, SEPARATORS, num_shards
+from stores.format.shard import ShardFormat
 from stores.format.spec import ArraySpec, Part
 
 CONSOLIDATED = "consolidated_metadata"
@@ -64,6 +65,12 @@ def group_record(attributes: Mapping[str, Any], arrays: Mapping[str, Any] | None
 
 def array_attributes(spec: ArraySpec, part: Part) -> dict[str, Any]:
     """What a reader of a plain Zarr array must know to understand its values; CF's names where CF has one."""
+    if part.name == spec.spans:
+        return {
+            "long_name": f"first position of each sequence in {spec.name}, and the one past its last",
+            "units": "1",
+            "meaning": f"{spec.name}[first:past]; -1 and -1: rejected",
+        }
     if part.name != spec.name:
         return {
             "long_name": f"scale of each token of {spec.name}",
@@ -84,16 +91,21 @@ def array_record(
 ) -> dict[str, Any]:
     """zarr.json of one array (Zarr v3 core specification; sharding_indexed and crc32c codecs, ZEP 2).
 
-    Shape (rows, views, *row_shape); one inner chunk is one (row, view).
+    Shape (rows, views, *row_shape); one inner chunk is one (row, view). Tokens have shape (tokens, ...), where each
+    shard has room for the longest sequences and holds the chunks that are used.
     """
     num_rows, views, rows_per_shard = sizes
-    rest = list(part.row_shape)
+    if part.tokens_per_chunk is None:
+        shape, shard = [num_rows, views, *part.row_shape], [rows_per_shard, views, *part.row_shape]
+    else:
+        entries, rest = ShardFormat(part, views, rows_per_shard).zarr_entries, part.row_shape[1:]
+        shape, shard = [num_shards(num_rows, rows_per_shard) * entries, *rest], [entries, *rest]
     return {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": [num_rows, views, *rest],
+        "shape": shape,
         "data_type": part.dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows_per_shard, views, *rest]}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}},
         "fill_value": "NaN" if math.isnan(part.fill) else part.fill,
         "codecs": [_sharding_codec(part)],
@@ -132,7 +144,7 @@ def _sharding_codec(part: Part) -> dict[str, Any]:
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     values = little if part.numpy_dtype.itemsize > 1 else {"name": "bytes"}
     configuration = {
-        "chunk_shape": [1, 1, *part.row_shape],
+        "chunk_shape": [1, 1, *part.row_shape] if part.tokens_per_chunk is None else list(part.record_shape),
         "codecs": [values, {"name": "crc32c"}],
         "index_codecs": [little, {"name": "crc32c"}],
         "index_location": "end",

@@ -1,6 +1,7 @@
 """Batches of a store's rows for a trainer, as fast as memory allows, in an order that can be resumed at any step."""
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_batches import EpochBatches
 from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
-from stores.loader.row_sources import ResidentRows, StreamedRows
+from stores.loader.ragged import TokenLayout, lay_out
+from stores.loader.row_sources import ResidentRows, StreamedRows, regular_parts, span_slots
 from stores.loader.selection import Selection, checked_arrays
 from stores.loader.transfer import Batch, BufferPool, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, Segment, batch_groups
@@ -21,6 +23,7 @@ from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, Segment, 
 WINDOW_BYTES = 512 << 20
 # Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
 GROUP_BYTES = 16 << 20
+Layouts = dict[str, TokenLayout]
 
 
 class Loader:
@@ -28,8 +31,8 @@ class Loader:
 
     A batch is a dict on `device`: each array's values (B, *row_shape) in the stored dtype (float32 for int8), "row"
     int64 (B,), when `labels`, "label" int64 (B,), -1 where there is none, and, of several stores, "store" int64 (B,),
-    the number of the one that a row is of. The order is a pure function of the options and of (epoch, step), whatever
-    the number of ranks.
+    the number of the one that a row is of. Sequences of a ragged array are (B, L, ...) with the batch's longest L, or
+    as `padding` says. The order is a pure function of the options and of (epoch, step), whatever the number of ranks.
 
     Args:
         store: a complete store, or several with arrays of the same shapes and dtypes.
@@ -54,7 +57,7 @@ class Loader:
         self.arrays, self.device = tuple(arrays), torch.device(options.device)
         self.selection = selection = Selection.of(stores, options)
         self._specs = selection.specs(self.arrays)
-        self._parts = [part for spec in self._specs for part in spec.parts]
+        self._parts = regular_parts(self._specs)
         pairs = zip(stores, selection.rows_of, strict=True)
         num_bytes = sum(resident_bytes(one, self.arrays, len(rows), options.view) for one, rows in pairs)
         self.residency = choose_residency(options.residency, num_bytes, self.device, options.world_size)
@@ -141,44 +144,75 @@ class Loader:
 
     @property
     def _row_bytes(self) -> int:
-        return sum(spec.record_bytes for spec in self._specs)
+        return max(1, sum(_mean_record_bytes(self.stores[0], spec) for spec in self._specs))
 
     def _open_source(self) -> RowSource:
         if self.residency == "stream":
-            return StreamedRows(self.selection, self._parts, self.options.verify)
+            return StreamedRows(self.selection, self._specs, self.options.verify)
         memory = self.device if self.residency == "device" else torch.device("cpu")
-        return ResidentRows(self.selection, self._parts, memory, self.options.verify)
+        return ResidentRows(self.selection, self._specs, memory, self.options.verify)
 
     def _batches(self, epoch: int, step: int, endless: bool) -> Generator[Batch, None, None]:
         max_batches = max(1, GROUP_BYTES * self.options.world_size // (self._row_bytes * self.options.batch_size))
         groups = batch_groups(
             self._source, self.sampler, self._columns, LoaderCursor(epoch, step, endless, max_batches)
         )
-        sent = ((group, *self._transfer.send(partial(self._gather, group.segments), self._finish)) for group in groups)
-        for group, values, arrived in prefetched(sent, self.options.prefetch):
-            batches = self._split(self._transfer.receive(values, arrived), group)
+        for group, layouts, values, arrived in prefetched(self._sent(groups), self.options.prefetch):
+            batches = self._split(self._transfer.receive(values, arrived), group, layouts)
             del values
             for number in range(group.count):
                 is_last = group.step + number + 1 == self.steps_per_epoch
                 self._epoch, self._step = (group.epoch + 1, 0) if is_last else (group.epoch, group.step + number + 1)
                 yield batches.pop()
 
-    def _split(self, values: Batch, group: BatchGroup) -> list[Batch]:
-        """The batches of a group, the first one last."""
-        if group.count == 1:
-            return [values]
-        rows = self.options.batch_size // self.options.world_size
-        split = {name: torch.split(tensor, rows) for name, tensor in values.items()}
-        return [{name: parts[number] for name, parts in split.items()} for number in reversed(range(group.count))]
+    def _sent(self, groups: Iterator[BatchGroup]) -> Iterator[tuple[BatchGroup, Layouts, Batch, Any]]:
+        """Each group with the layouts of its ragged arrays, gathered and on its way to the device."""
+        for group in groups:
+            layouts = {spec.name: self._lay_out(spec, group) for spec in self._specs if spec.is_ragged}
+            yield group, layouts, *self._transfer.send(partial(self._gather, group.segments, layouts), self._finish)
 
-    def _gather(self, segments: list[Segment]) -> Batch:
+    def _lay_out(self, spec: ArraySpec, group: BatchGroup) -> TokenLayout:
+        slots = [segment.slots for segment in group.segments]
+        spans = [one.slots[span_slots(spec.name)].numpy() for one in slots]
+        zeros = [len(one.values[spec.name]) - 1 for one in slots]
+        options = self.options
+        return lay_out(spans, zeros, group.count, options.padding, spec.row_shape[0], options.pad_to_multiple_of)
+
+    def _split(self, values: Batch, group: BatchGroup, layouts: Layouts) -> list[Batch]:
+        """The batches of a group, the first one last."""
+        regular = {name: tensor for name, tensor in values.items() if name not in layouts}
+        batches = [regular]
+        if group.count > 1:
+            rows = self.options.batch_size // self.options.world_size
+            split = {name: torch.split(tensor, rows) for name, tensor in regular.items()}
+            batches = [{name: parts[number] for name, parts in split.items()} for number in range(group.count)]
+        for name, layout in layouts.items():
+            for batch, sequences in zip(batches, layout.split(name, values[name]), strict=True):
+                batch |= sequences
+        return batches[::-1]
+
+    def _gather(self, segments: list[Segment], layouts: Layouts) -> Batch:
         """The stored parts of some batches, still where their rows reside."""
         batch = {part.name: self._gather_part(part, segments) for part in self._parts}
+        for spec in (spec for spec in self._specs if spec.is_ragged):
+            for part in spec.token_parts:
+                batch[part.name] = self._gather_tokens(part, segments, layouts[spec.name])
         if len(segments) == 1:
             return batch | segments[0].columns
         for name in self._columns:
             batch[name] = torch.cat([segment.columns[name] for segment in segments])
         return batch
+
+    def _gather_tokens(self, part: Part, segments: list[Segment], layout: TokenLayout) -> torch.Tensor:
+        """The tokens (total, ...) of some batches, in the order of the layout."""
+        data, start = segments[0].slots.values[part.name], 0
+        out = self._buffer(part.name, (sum(layout.sizes), *part.row_shape[1:]), data.dtype, data.device)
+        flat = out.view(len(out), data.shape[1])  # (total, ...) -> (total, values of a token)
+        for segment, index in zip(segments, layout.index, strict=True):
+            target = flat[start : start + len(index)]
+            torch.index_select(segment.slots.values[part.name], 0, index.to(data.device), out=target)
+            start += len(index)
+        return out
 
     def _gather_part(self, part: Part, segments: list[Segment]) -> torch.Tensor:
         count = sum(segment.count for segment in segments)
@@ -217,4 +251,12 @@ class Loader:
 def resident_bytes(store: Store, arrays: Sequence[str], num_rows: int, view: str | int = RANDOM_VIEW) -> int:
     """What the rows of a loader take when they are all in memory."""
     views = len(ViewRule(view, store.views, 0).needed())
-    return num_rows * views * sum(spec.record_bytes for spec in checked_arrays(store, arrays))
+    return num_rows * views * sum(_mean_record_bytes(store, spec) for spec in checked_arrays(store, arrays))
+
+
+def _mean_record_bytes(store: Store, spec: ArraySpec) -> int:
+    """Bytes of a (row, view); of a ragged array the mean."""
+    if not spec.is_ragged:
+        return spec.record_bytes
+    tokens = store.statistics(spec.name).count // math.prod(spec.row_shape[1:-1])
+    return sum(part.token_bytes for part in spec.token_parts) * tokens // max(1, len(store.rows()) * store.views)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from stores.format import SPLITS, combine_seeds, mix64
+from stores.loader.ragged import LONGEST, PADDINGS
 
 RANDOM_VIEW = "random"
 ORDERS = ("auto", "full", "shards", "class-balanced")
@@ -50,6 +51,9 @@ class LoaderOptions:
         stream_shards: shards whose rows are shuffled together, at least.
         view_seed: seed of the random views.
         shard_rows: rows of a shard for the order "shards", by default the store's own.
+        padding: of ragged arrays: "longest" fills sequences up with zeros to the batch's longest, "max_length" to the
+            store's, "packed" delivers tokens end to end with `<array>_cu_seqlens` int32 (B + 1,).
+        pad_to_multiple_of: rounds the length of "longest" up, for compiled models, which run slower at every new one.
     """
 
     split: str = TRAIN
@@ -71,8 +75,14 @@ class LoaderOptions:
     stream_shards: int = 4
     view_seed: int | None = None
     shard_rows: int | None = None
+    padding: str = LONGEST
+    pad_to_multiple_of: int = 1
 
     def __post_init__(self) -> None:
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding: expected one of {', '.join(PADDINGS)}; received {self.padding!r}")
+        if self.pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of: expected at least 1; received {self.pad_to_multiple_of}")
         if self.order not in ORDERS:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {self.order!r}")
         if self.residency not in RESIDENCIES:

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from stores.core import Memory, Store, new_memory
-from stores.format import Part, ShardFormat
+from stores.format import ArraySpec, Part, ShardFormat
 from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_orders import Draws, even_windows
+from stores.loader.ragged import ReadTokens, join_tokens, read_tokens
 from stores.loader.selection import Selection
 from stores.loader.transfer import SlabPool
 from stores.loader.windows import RowSlots
@@ -20,12 +21,12 @@ _MOVED_RECORDS = 256
 
 
 class ResidentRows:
-    """All selected rows of some parts, read once, on the device or in this machine's memory."""
+    """All selected rows of some arrays, read once, on the device or in this machine's memory."""
 
     prefetch_windows = 0
 
-    def __init__(self, selection: Selection, parts: list[Part], device: torch.device, verify: bool) -> None:
-        self.selection = selection
+    def __init__(self, selection: Selection, specs: list[ArraySpec], device: torch.device, verify: bool) -> None:
+        self.selection, self._device = selection, device
         self._needed = [view.needed() for view in selection.views]
         records = [
             (rows[:, None] * store.views + np.array(needed)).reshape(-1)  # (N, V) -> (N*V,)
@@ -35,18 +36,31 @@ class ResidentRows:
         self._starts = np.cumsum([0, *(len(some) for some in records)])
         self._values: dict[str, torch.Tensor] = {}
         self._slots: dict[str, np.ndarray] = {}
-        for part in parts:
-            self._read(part, records, device, verify)
+        self._spans: dict[str, np.ndarray] = {}
+        self._regular = [part.name for part in regular_parts(specs)]
+        for part in regular_parts(specs):
+            self._read(part, records, verify)
+        for spec in (spec for spec in specs if spec.is_ragged):
+            self._read_sequences(spec, records, verify)
 
-    def _read(self, part: Part, records: list[np.ndarray], device: torch.device, verify: bool) -> None:
+    def _read(self, part: Part, records: list[np.ndarray], verify: bool) -> None:
         pieces = [
             StoreRecords(slice(start, start + len(some)), *read_part(store, part, some, verify, dense=True))
             for store, some, start in zip(self.selection.stores, records, self._starts.tolist(), strict=False)
         ]
         values, slots = joined(pieces, int(self._starts[-1]))
-        self._values[part.name] = values.to(device)
+        self._values[part.name] = values.to(self._device)
         if not _is_identity(slots):
             self._slots[part.name] = slots
+
+    def _read_sequences(self, spec: ArraySpec, records: list[np.ndarray], verify: bool) -> None:
+        read = [
+            (slice(start, start + len(some)), read_tokens(store, spec, some, verify))
+            for store, some, start in zip(self.selection.stores, records, self._starts.tolist(), strict=False)
+        ]
+        found = join_tokens(read, int(self._starts[-1]))
+        self._values |= {name: values.to(self._device) for name, values in _token_tensors(spec, found).items()}
+        self._spans[spec.name] = found.spans
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """Windows of a number of batches whose slots are computed at once."""
@@ -57,9 +71,9 @@ class ResidentRows:
         records = np.empty(len(draws.positions), np.int64)
         for number, where, own in self.selection.by_store(draws):
             records[where] = self._records(number, own)
-        slots = {name: self._slots[name][records] if name in self._slots else records for name in self._values}
-        device = next(iter(self._values.values())).device
-        return RowSlots(self._values, {name: torch.from_numpy(some).to(device) for name, some in slots.items()})
+        slots = {name: self._slots[name][records] if name in self._slots else records for name in self._regular}
+        on_device = {name: torch.from_numpy(some).to(self._device) for name, some in slots.items()}
+        return RowSlots(self._values, on_device | _host_spans({n: spans[records] for n, spans in self._spans.items()}))
 
     def _records(self, number: int, draws: Draws) -> np.ndarray:
         """A store's rows among the views that are in memory."""
@@ -71,12 +85,12 @@ class ResidentRows:
 
 
 class StreamedRows:
-    """The selected rows of some parts, read in the order in which they are used, the next window while one is used."""
+    """The selected rows of some arrays, read in the order in which they are used, the next window while one is used."""
 
     prefetch_windows = 1
 
-    def __init__(self, selection: Selection, parts: list[Part], verify: bool) -> None:
-        self.selection, self.parts, self.verify = selection, parts, verify
+    def __init__(self, selection: Selection, specs: list[ArraySpec], verify: bool) -> None:
+        self.selection, self.specs, self.verify = selection, specs, verify
         self._slabs = SlabPool()
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
@@ -87,9 +101,14 @@ class StreamedRows:
         """Read the rows and return their slots."""
         wanted = list(self.selection.by_store(draws))
         records = [self._records(number, own) for number, _, own in wanted]
-        read = {part.name: self._read(part, wanted, records) for part in self.parts}
+        read = {part.name: self._read(part, wanted, records) for part in regular_parts(self.specs)}
         values = {name: values for name, (values, _) in read.items()}
-        return RowSlots(values, {name: torch.from_numpy(slots) for name, (_, slots) in read.items()})
+        slots = {name: torch.from_numpy(slots) for name, (_, slots) in read.items()}
+        for spec in (spec for spec in self.specs if spec.is_ragged):
+            found = self._read_sequences(spec, wanted, records)
+            values |= _token_tensors(spec, found)
+            slots |= _host_spans({spec.name: found.spans})
+        return RowSlots(values, slots)
 
     def _records(self, number: int, draws: Draws) -> np.ndarray:
         rows = self.selection.rows[draws.positions]
@@ -105,6 +124,35 @@ class StreamedRows:
             for (number, where, _), some in zip(wanted, records, strict=True)
         ]
         return joined(pieces, sum(len(some) for some in records))
+
+    def _read_sequences(
+        self, spec: ArraySpec, wanted: list[tuple[int, np.ndarray | slice, Draws]], records: list[np.ndarray]
+    ) -> ReadTokens:
+        read = [
+            (where, read_tokens(self.selection.stores[number], spec, some, self.verify, self._slabs.take))
+            for (number, where, _), some in zip(wanted, records, strict=True)
+        ]
+        return join_tokens(read, sum(len(some) for some in records))
+
+
+def regular_parts(specs: list[ArraySpec]) -> list[Part]:
+    """The parts of those arrays that are not ragged."""
+    return [part for spec in specs if not spec.is_ragged for part in spec.parts]
+
+
+def _token_tensors(spec: ArraySpec, found: ReadTokens) -> dict[str, torch.Tensor]:
+    """(tokens + 1, values of one) of each part, sharing their memory."""
+    return {part.name: _to_tensor(part, found.tokens[part.name].view(part.numpy_dtype)) for part in spec.token_parts}
+
+
+def _host_spans(spans: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Spans of rows by array, under names that are no part's; on the host, where batches are laid out."""
+    return {span_slots(name): torch.from_numpy(some) for name, some in spans.items()}
+
+
+def span_slots(name: str) -> str:
+    """The name under which `RowSlots.slots` holds the spans of a ragged array."""
+    return f"{name} spans"
 
 
 class StoreRecords(NamedTuple):

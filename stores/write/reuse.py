@@ -14,7 +14,18 @@ import pyarrow as pa
 
 from stores.backends import ByteStore, Location, check_key, inside, open_bytestore, sibling
 from stores.core import Store, read_manifest, read_record
-from stores.format import COMPLETE, REUSE, CommitRecord, Manifest, Parts, Permutation, StoreError, with_row_numbers
+from stores.format import (
+    COMPLETE,
+    REUSE,
+    CommitRecord,
+    Manifest,
+    Parts,
+    Permutation,
+    StoreError,
+    join_rows,
+    take_rows,
+    with_row_numbers,
+)
 
 REUSE_SCHEMA = pa.schema(
     [
@@ -123,7 +134,10 @@ def _key_and_digest(table: pa.Table) -> pa.ChunkedArray:
 
 @dataclass(frozen=True)
 class ReusedRows:
-    """Rows of a shard that need no computing: `mask` bool (rows,), `parts` name -> (reused rows, views, *row_shape)."""
+    """Rows of a shard that need no computing: `mask` bool (rows,), and their `parts` as `Store.read_stored` gives them.
+
+    name -> (reused rows, views, *row_shape); there are none where no row is reused.
+    """
 
     mask: np.ndarray
     parts: Parts
@@ -147,21 +161,24 @@ class ReuseReader:
     def rows(self, shard: int) -> ReusedRows:
         """The reused rows of a shard, every checksum compared."""
         rows = self.manifest.shard_rows(shard)
-        mask = np.zeros(len(rows), bool)
-        shapes = {part.name: (len(rows), self.manifest.views, *part.row_shape) for part in self.manifest.parts}
-        parts = {part.name: np.empty(shapes[part.name], part.numpy_dtype) for part in self.manifest.parts}
+        found = []
         for folder, positions, store_rows in self._groups(rows):
             store = self._store(folder)
             if store is None:
                 continue
             try:
-                stored = {part.name: store.read_stored(part, store_rows) for part in self.manifest.parts}
+                found.append((positions, [store.read_stored(spec, store_rows) for spec in self.manifest.arrays]))
             except (StoreError, OSError):
                 continue  # Rows that cannot be read there are computed here.
-            mask[positions] = True
-            for name, values in stored.items():
-                parts[name][positions] = values
-        return ReusedRows(mask, {name: values[mask] for name, values in parts.items()})
+        mask = np.zeros(len(rows), bool)
+        if not found:
+            return ReusedRows(mask, {})
+        at = np.concatenate([positions for positions, _ in found])
+        mask[at] = True
+        parts: Parts = {}
+        for number, spec in enumerate(self.manifest.arrays):
+            parts |= take_rows(spec, join_rows(spec, [arrays[number] for _, arrays in found]), np.argsort(at))
+        return ReusedRows(mask, parts)
 
     def covers(self, shard: int) -> bool:
         """Whether the plan says that every row of a shard is to be copied."""

@@ -12,6 +12,8 @@ from stores.format import (
     COMPLETE,
     INDEX,
     LAYOUT_VERSION,
+    RAGGED_SCHEMA_VERSION,
+    SCHEMA_VERSION,
     SMALLEST_SHARD_ROWS,
     ArraySpec,
     Manifest,
@@ -78,6 +80,7 @@ class StoreSpec:
             row_fingerprint=fingerprint(self.ingredients if self.row_ingredients is None else self.row_ingredients),
             rows_sha256=rows_sha256,
             created_unix_seconds=time.time(),
+            schema_version=RAGGED_SCHEMA_VERSION if any(spec.is_ragged for spec in self.arrays) else SCHEMA_VERSION,
         )
 
     def _shard_rows(self, num_rows: int, base: int | None) -> int:

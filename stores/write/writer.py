@@ -24,6 +24,7 @@ from stores.format import (
     ForeignStoreError,
     LeaseHeldError,
     Manifest,
+    RaggedArray,
     commit_key,
 )
 from stores.format import index as indexing
@@ -191,14 +192,15 @@ class StoreWriter:
     def write_shard(
         self,
         shard: int,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray | RaggedArray],
         rejected: Mapping[int, str] | None = None,
         reused: ReusedRows | None = None,
     ) -> CommitRecord:
         """Write one shard's files, then its record; a pure function of its arguments, safe to repeat.
 
-        arrays: name -> (rows, views, *row_shape) of the shard's rows. `rejected` maps store rows to reasons; their
-        values are replaced by the fill value. Values of `reused` rows are replaced by theirs.
+        arrays: name -> (rows, views, *row_shape) of the shard's rows, or a `RaggedArray` with spans (rows, views, 2).
+        `rejected` maps store rows to reasons; their values are replaced by the fill value. Values of `reused` rows are
+        replaced by theirs.
 
         Raises:
             ValueError: missing arrays, wrong shapes, or dtypes that would lose values silently.

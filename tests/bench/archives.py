@@ -109,7 +109,7 @@ def main(
             store = open_store(path)
             for spec in store.arrays.values():
                 taken = store.rows()[:rows]
-                values = store.read_stored(spec.parts[0], taken)
+                values = store.read_stored(spec, taken)[spec.name]
                 click.echo(
                     f"\n{spec.name}, {spec.dtype}, std {values.std(dtype='f8'):.3g}, {values.nbytes / 1e6:.0f} MB\n"
                 )

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from http_files import serve_files
-from stores import ArraySpec, Store, StoreWriter, new_index
+from stores import ArraySpec, RaggedArray, Store, StoreWriter, new_index
 from stores.care import pack
+from stores.format import Part
 
 ROWS, VIEWS, SHARD = 11, 2, 4
 GRID = (3, 2, 8)
@@ -24,15 +25,24 @@ STORES: dict[str, tuple[str, list[ArraySpec]]] = {
         "text",
         [ArraySpec("states", (5, 8)), ArraySpec("length", (1,), "uint8"), ArraySpec("pooled", (6,))],
     ),
+    "text ragged": (
+        "text",
+        [
+            ArraySpec("states", (5, 8), tokens_per_chunk=4),
+            ArraySpec("length", (1,), "uint8"),
+            ArraySpec("pooled", (6,)),
+        ],
+    ),
+    "text ragged int8": ("text", [ArraySpec("states", (5, 8), "int8", 4), ArraySpec("pooled", (6,), "bfloat16")]),
     "samples": ("samples", [ArraySpec("pixels", (6, 4, 3), "uint8"), ArraySpec("latents", GRID, "float32")]),
 }
-ARCHIVED = ("features float16", "features int8", "text")
+ARCHIVED = ("features float16", "features int8", "text", "text ragged")
 NAMES = [*STORES, *(f"archive of {name}" for name in ARCHIVED)]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A folder of plain Zarr, and what each of its arrays holds as stored (rows, views, ...)."""
+    """A folder of plain Zarr, and what each of its arrays holds as stored (rows, views, ...), or (tokens, ...)."""
 
     name: str
     folder: Path
@@ -48,6 +58,24 @@ def check(case: Case, part: str, found: Any) -> None:
     assert values.tobytes() == expected.tobytes()
 
 
+def as_zarr(store: Store, part: Part) -> np.ndarray:
+    """A whole Zarr array as its shards hold it, fill values where they hold nothing."""
+    form, shards = store.format(part), store.manifest.num_shards
+    if part.tokens_per_chunk is None:
+        return np.concatenate([store.read_shard(part, shard) for shard in range(shards)])
+    found = np.full((shards * form.zarr_entries, *part.row_shape[1:]), part.fill, part.numpy_dtype)
+    for shard in range(shards):
+        values = store.read_shard(part, shard)
+        found[shard * form.zarr_entries :][: len(values)] = values
+    return found
+
+
+def sequences(random: np.random.Generator, spec: ArraySpec, rows: int) -> RaggedArray:
+    """Sequences of random lengths, empty ones among them."""
+    lengths = random.integers(0, spec.row_shape[0] + 1, (rows, VIEWS))
+    return RaggedArray.from_lengths(random.standard_normal((lengths.sum(), *spec.row_shape[1:]), "f4"), lengths)
+
+
 def write(root: Path, name: str) -> Store:
     kind, specs = STORES[name]
     index = new_index([f"image-{row:02d}" for row in range(ROWS)], label=[row % 3 for row in range(ROWS)])
@@ -61,6 +89,7 @@ def write(root: Path, name: str) -> Store:
             for spec in specs
             if spec.dtype == "uint8"
         }
+        arrays |= {spec.name: sequences(random, spec, len(rows)) for spec in specs if spec.is_ragged}
         writer.write_shard(shard, arrays, {5: "broken"} if 5 in rows else None)
     return writer.finalize(0.2)
 
@@ -71,7 +100,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     found = {}
     for name in STORES:
         store = write(root, name)
-        stored = {part.name: store.read_stored(part, np.arange(ROWS)) for part in store.manifest.parts}
+        stored = {part.name: as_zarr(store, part) for part in store.manifest.parts}
         found[name] = Case(name, store.path / "data.zarr", stored, store)
     for name in ARCHIVED:
         case, folder = found[name], root / f"archive-{name.replace(' ', '-')}"

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-POLYNOMIAL = 0x82F63B78  # crc32c (Castagnoli), bits reversed
 CRC_TABLE = [0] * 256
 for byte in range(256):
     value = byte
     for _ in range(8):
-        value = value >> 1 ^ (POLYNOMIAL if value & 1 else 0)
+        value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)  # crc32c (Castagnoli), bits reversed
     CRC_TABLE[byte] = value
 
 
@@ -41,17 +40,34 @@ class Reader:
         expect("digest", sha256(canonical(self.manifest, "manifest_sha256")), self.manifest["manifest_sha256"])
 
     def read(self, name, row, view=0):
-        """The record of an array at (row, view), after its checksum and its place in the index were compared."""
+        """The record of an array at (row, view), or its sequence of tokens, which `<name>_span` finds."""
+        if (self.folder / "data.zarr" / f"{name}_span").exists():
+            first, past = self.read(f"{name}_span", row, view).tolist()
+            return self.tokens(name, first, past) if first >= 0 else None
+        shard, row = divmod(row, self.manifest["rows_per_shard"])
+        return self.record(name, shard, row * self.manifest["views"] + view)[0, 0]
+
+    def tokens(self, name, first, past):
+        """The tokens at the positions first to past - 1 of a ragged array."""
+        _, shape, capacity = self.geometry(name)
+        numbers = range(first // shape[0], -(-past // shape[0]))
+        chunks = [self.record(name, *divmod(number, capacity)) for number in numbers]
+        return np.concatenate(chunks or [np.zeros((0, *shape[1:]))])[first % shape[0] :][: past - first]
+
+    def geometry(self, name):
+        """An array's metadata, the shape of a record, and how many records a full shard has."""
         about = json.loads((self.folder / "data.zarr" / name / "zarr.json").read_bytes())
-        views, shape = about["shape"][1], about["shape"][2:]
-        rows_per_shard = about["chunk_grid"]["configuration"]["chunk_shape"][0]
-        shard, row = divmod(row, rows_per_shard)
+        shard, shape = about["chunk_grid"], about["codecs"][0]["configuration"]["chunk_shape"]
+        return about, shape, int(np.prod(shard["configuration"]["chunk_shape"])) // int(np.prod(shape))
+
+    def record(self, name, shard, number):
+        """A record of a shard, after its checksum and its place in the index were compared."""
+        about, shape, capacity = self.geometry(name)
         separator = about["chunk_key_encoding"]["configuration"]["separator"]
-        key = separator.join(["c", str(shard), "0", *("0" for _ in shape)])
+        key = separator.join(["c", str(shard), *"0" * (len(shape) - 1)])
         data = (self.folder / "data.zarr" / name / key).read_bytes()
         dtype = np.dtype(about["data_type"]).newbyteorder("<")
         stride = int(np.prod(shape)) * dtype.itemsize + 4
-        number, capacity = row * views + view, rows_per_shard * views
         index = data[-(16 * capacity + 4) :]
         expect("index", crc32c(index[:-4]), *struct.unpack("<I", index[-4:]))
         expect("place", struct.unpack_from("<QQ", index, 16 * number), (number * stride, stride))

@@ -26,15 +26,17 @@ def repository(root: Path, folder: Path) -> Any:
 def references(case: Case, part: Any) -> list[Any]:
     """Where each record of a part lies: file, offset, and its bytes with the checksum behind them."""
     form = case.store.format(part)
-    rest = [0] * len(part.row_shape)
     found = []
     for shard in range(case.store.manifest.num_shards):
         file = case.folder.parent / case.store.manifest.shard_key(part, shard)
-        for number, row in enumerate(case.store.manifest.shard_rows(shard)):
-            for view in range(case.store.views):
-                offset = (number * case.store.views + view) * form.stride
-                location = f"file://{file}"
-                found.append(icechunk.VirtualChunkSpec([row, view, *rest], location, offset, form.stride))
+        count = form.num_records(len(case.store.manifest.shard_rows(shard)), file.stat().st_size)
+        for number in range(count):
+            record = shard * form.capacity + number
+            if part.tokens_per_chunk is None:
+                place = [*divmod(record, case.store.views), *[0] * len(part.row_shape)]
+            else:
+                place = [record, *[0] * (len(part.row_shape) - 1)]
+            found.append(icechunk.VirtualChunkSpec(place, f"file://{file}", number * form.stride, form.stride))
     return found
 
 
@@ -48,7 +50,7 @@ def test_reads(case: Case, tmp_path: Path) -> None:
         group.create_array(
             part.name,
             shape=like["shape"],
-            chunks=(1, 1, *part.row_shape),
+            chunks=tuple(like["codecs"][0]["configuration"]["chunk_shape"]),
             dtype=part.numpy_dtype,
             compressors=[{"name": "crc32c"}],
             fill_value=part.fill,

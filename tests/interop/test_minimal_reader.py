@@ -18,13 +18,29 @@ READER = Path(minimal_reader.__file__)
 @pytest.mark.parametrize("case", STORES, indirect=True)
 def test_reads(case: Case) -> None:
     reader = Reader(case.folder.parent)
-    for part in case.arrays:
+    for part in (part.name for part in case.store.manifest.parts if part.tokens_per_chunk is None):
         found = [[reader.read(part, row, view) for view in range(VIEWS)] for row in range(ROWS)]
         check(case, part, np.array(found))
 
 
+@pytest.mark.parametrize("name", ["text ragged", "text ragged int8"])
+def test_reads_sequences(cases: dict[str, Case], name: str) -> None:
+    case = cases[name]
+    reader, spec = Reader(case.folder.parent), case.store.arrays["states"]
+    for part in spec.token_parts:
+        for row, view in np.ndindex(ROWS, VIEWS):
+            found = reader.read("states", row, view) if part.name == "states" else None
+            first, past = reader.read("states_span", row, view).tolist()
+            if first < 0:
+                assert found is None
+                assert row not in case.store.rows()
+            else:
+                found = reader.tokens(part.name, first, past)
+                np.testing.assert_array_equal(found, case.arrays[part.name][first:past])
+
+
 def test_it_is_short_and_imports_nothing_of_this_project() -> None:
-    assert len(READER.read_text().splitlines()) <= 80
+    assert len(READER.read_text().splitlines()) <= 90
     nodes = list(ast.walk(ast.parse(READER.read_text())))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}

@@ -66,8 +66,15 @@ def test_rows_and_views_hold_their_captions(made, encoder):
             np.testing.assert_allclose(text.read("pooled", [row], view)[0], expected.pooled[0], atol=2e-3)
 
 
-def test_no_caption_is_padded_beyond_the_longest(made, encoder):
+def test_no_caption_is_padded_on_disk(made, encoder):
     _, text = made
+    lengths = encoder.lengths([caption for row in CAPTIONS for caption in row_captions(row, 2)])
+    found = np.stack([text.read_ragged("states", range(5), view).lengths for view in (0, 1)], axis=1)
+    assert found.reshape(-1).tolist() == lengths
+    # Equal captions of a shard lie there once: the same one again in rows 1 and 4, and the empty one.
+    assert np.array_equal(*(text.read_ragged("states", [1], view).values for view in (0, 1)))
+    spans = text.read_shard(text.arrays["states"].parts[1], 0)
+    assert np.array_equal(spans[1, 0], spans[1, 1])
     longest = max(encoder.lengths([caption for row in CAPTIONS for caption in (row or [])[:2]]))
     assert text.arrays["states"].row_shape == (longest, 384)
     assert text.attributes["captions_cut"] == 0
@@ -99,9 +106,9 @@ def test_an_interrupted_and_a_grown_store_encode_only_what_is_new(tmp_path, monk
     encoded = []
     encode = job.TextWorker._encode
 
-    def counted(self, texts, start, arrays):
+    def counted(self, texts, start):
         encoded.extend(texts[start : start + self.config.batch_size])
-        encode(self, texts, start, arrays)
+        return encode(self, texts, start)
 
     monkeypatch.setattr(job.TextWorker, "_encode", counted)
     config = TextConfig(rows_per_shard=2, max_tokens=12)
@@ -157,7 +164,7 @@ def test_actors_write_the_same_bytes(tmp_path, ray_cluster):
 
 def test_a_loader_draws_one_of_the_captions_at_each_visit(made):
     _, text = made
-    loader = Loader(text, arrays=["states", "length"], batch_size=5)
+    loader = Loader(text, arrays=["states", "length"], batch_size=5, padding="max_length")
     seen = {int(row): set() for row in range(5)}
     for epoch in range(12):
         for batch in loader.epoch(epoch):

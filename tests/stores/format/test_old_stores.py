@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stores import ArraySpec, ForeignStoreError, StoreWriter, find_manifests, new_index, open_store
+from stores import ArraySpec, ForeignStoreError, Loader, StoreWriter, find_manifests, new_index, open_store
 from stores.care import read_stats, repair, verify
 from stores.format import Manifest
 
@@ -109,10 +109,26 @@ def test_a_larger_store_reuses_its_rows(stores: Path) -> None:
     assert writer.reuse_shards() == 8
 
 
-@pytest.mark.parametrize("version", [4, 0, "2", [], None])
+@pytest.mark.parametrize("version", [5, 0, "2", [], None])
 def test_a_later_schema_is_refused(stores: Path, version: object) -> None:
     data = (stores / COMPLETE / "manifest.json").read_bytes()
     text = data.replace(b'"layout_version": 1,', f'"layout_version": 1, "schema_version": {version!r},'.encode())
     text = text.replace(b"None", b"null").replace(b"'2'", b'"2"')
-    with pytest.raises(ForeignStoreError, match="schema_version of 1, 2, 3; received"):
+    with pytest.raises(ForeignStoreError, match="schema_version of 1, 2, 3, 4; received"):
         Manifest.from_bytes(text, "place")
+
+
+def test_captions_filled_up_to_the_longest_are_read_as_they_are(tmp_path: Path) -> None:
+    """data/schema_3 holds a text store of the release before ragged arrays: 6 rows of 2 captions, up to 5 tokens."""
+    (folder,) = (Path(__file__).parents[1] / "data/schema_3").iterdir()
+    store = open_store(shutil.copytree(folder, tmp_path / folder.name))
+    assert store.manifest.schema_version == 3
+    assert store.content_id == "c4cc9e164159eb1e0e0e314477ce64b9955c172657dc9ccc6bc5a38ab09e404e"
+    assert verify(store.path).problems == []
+    for batch in Loader(store, ("states", "length"), batch_size=3, view=1).epoch(0):
+        for row, states, length in zip(batch["row"], batch["states"], batch["length"], strict=True):
+            assert states.shape == (5, 4)
+            assert int(length) == (int(row) + 1) % 5 + 1
+            expected = np.zeros((5, 4), "f2")
+            expected[: int(length)] = int(row) + 0.5 + np.arange(4) / 8
+            np.testing.assert_array_equal(states, expected)

@@ -1,17 +1,20 @@
-"""A process to be killed: does one phase of a store's life until it is done. Run: killed.py PHASE FOLDER"""
+"""A process to be killed: does one phase of a store's life until it is done. Run: killed.py PHASE FOLDER [ragged]"""
 
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stores import ArraySpec, StoreWriter, new_index, open_store
+from stores import ArraySpec, RaggedArray, StoreWriter, new_index, open_store
 from stores.care.repairs import repair as repair_store
 from stores.care.verification import verify
 
 ROWS, GROWN, ROWS_PER_SHARD = 60, 90, 4
-SPEC = ArraySpec("features", (4, 4, 64))
+SHAPE = (4, 4, 64)
+RAGGED = sys.argv[3:] == ["ragged"]
+SPEC = ArraySpec("features", SHAPE, tokens_per_chunk=3 if RAGGED else None)
 
 
 def plan(folder: Path, rows: int) -> StoreWriter:
@@ -32,13 +35,14 @@ def plan(folder: Path, rows: int) -> StoreWriter:
     )
 
 
-def values(writer: StoreWriter, shard: int) -> np.ndarray:
-    """(rows, 2, 4, 4, 64), by the images' numbers and not by their places."""
+def values(writer: StoreWriter, shard: int) -> Any:
+    """(rows, 2, 4, 4, 64), or as many sequences of 1 to 4 tokens, by the images' numbers and not by their places."""
     rows = writer.shard_rows(shard)
     keys = writer.index["key"].slice(rows.start, len(rows)).to_pylist()
     numbers = np.array([int(key.rpartition("-")[2]) for key in keys])
     made = numbers.reshape(-1, 1, 1, 1, 1) + np.arange(2).reshape(1, 2, 1, 1, 1) / 2 + np.arange(64) / 128
-    return np.broadcast_to(made, (len(rows), 2, 4, 4, 64)).astype(np.float16)
+    whole = np.broadcast_to(made, (len(rows), 2, *SHAPE)).astype(np.float16)
+    return RaggedArray.from_padded(whole, 1 + (numbers[:, None] + np.arange(2)) % 4) if RAGGED else whole
 
 
 def fill(writer: StoreWriter) -> None:

@@ -20,10 +20,21 @@ PHASES = ("write", "finalize", "append", "repair")
 DAMAGED = ("data.zarr/features/c/2/0/0/0/0", "data.zarr/features/c/7/0/0/0/0", "commits/4.json", "index.parquet")
 
 
+# Files of a store of sequences, which is made in folders of this name.
+RAGGED = "ragged"
+RAGGED_DAMAGED = (
+    "data.zarr/features/c/2/0/0",
+    "data.zarr/features_span/c/7/0/0",
+    "commits/4.json",
+    "index.parquet",
+)
+
+
 def start(phase: str, folder: Path) -> "subprocess.Popen[str]":
     """The process, at the moment at which its work begins."""
+    words = [RAGGED] if RAGGED in folder.parts else []
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, phase, folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, SCRIPT, phase, folder, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
@@ -50,7 +61,7 @@ def kill(phase: str, folder: Path, after_seconds: float) -> bool:
 
 def damage(store: Store, seed: int) -> None:
     """One flipped bit in each of some files."""
-    for number, key in enumerate(DAMAGED):
+    for number, key in enumerate(RAGGED_DAMAGED if RAGGED in store.path.parts else DAMAGED):
         path = store.path / key
         data = bytearray(path.read_bytes())
         place = random.Random(f"{seed} {number}").randrange(len(data))
@@ -58,10 +69,23 @@ def damage(store: Store, seed: int) -> None:
         path.write_bytes(data)
 
 
+Undisturbed = tuple[Path, dict[str, float], dict[int, str]]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float], dict[int, str]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """A folder with the small and the grown store, seconds of each phase, and content ids by number of rows."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    return make_undisturbed(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def ragged_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The same of sequences."""
+    return make_undisturbed(tmp_path_factory.mktemp("undisturbed") / RAGGED)
+
+
+def make_undisturbed(folder: Path) -> Undisturbed:
+    folder.mkdir(exist_ok=True)
     seconds = {"write": finish("write", folder)}
     shutil.copytree(folder, folder / "small")
     seconds["append"] = finish("append", folder)
@@ -98,7 +122,7 @@ def check_whole(store: Store, content_id: str) -> None:
     assert report.problems == []
 
 
-def run_trial(phase: str, folder: Path, seed: int, undisturbed: tuple[Path, dict[str, float], dict[int, str]]) -> bool:
+def run_trial(phase: str, folder: Path, seed: int, undisturbed: Undisturbed) -> bool:
     """Kill it, give the same command again, and look; whether the kill met the work."""
     small, seconds, ids = undisturbed
     prepare(phase, folder, small, seed)
@@ -116,6 +140,13 @@ def run_trial(phase: str, folder: Path, seed: int, undisturbed: tuple[Path, dict
 @pytest.mark.parametrize("phase", PHASES)
 def test_killed_once_and_run_again(phase, tmp_path, undisturbed):
     run_trial(phase, tmp_path / "stores", 1, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "phase", [pytest.param(phase, marks=() if phase == "append" else pytest.mark.slow) for phase in PHASES]
+)
+def test_sequences_killed_once_and_run_again(phase, tmp_path, ragged_undisturbed):
+    run_trial(phase, tmp_path / RAGGED, 2, ragged_undisturbed)
 
 
 @pytest.mark.slow

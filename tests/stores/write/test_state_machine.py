@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from stores import ArraySpec, IncompleteStoreError, Store, StoreError, StoreWriter, new_index, open_store
+from stores import ArraySpec, IncompleteStoreError, RaggedArray, Store, StoreError, StoreWriter, new_index, open_store
 from stores.backends import LocalByteStore
 from stores.care import repair, verify
 
@@ -51,6 +51,12 @@ def values_of(digests: list[str]) -> np.ndarray:
 class WriterMachine(RuleBasedStateMachine):
     """One folder of stores; `writer` is None when no process writes."""
 
+    spec = SPEC
+
+    def given(self, values: np.ndarray) -> Any:
+        """What a writer is given for values (rows, 1, 2, 3)."""
+        return values
+
     def __init__(self) -> None:
         super().__init__()
         self.parent = Path(tempfile.mkdtemp())
@@ -63,7 +69,7 @@ class WriterMachine(RuleBasedStateMachine):
     def planned(self, rows: int) -> StoreWriter:
         index = new_index([f"image-{number:03d}" for number in range(rows)], label=list(range(rows)))
         how = {"rows_per_shard": 4, "row_ingredients": {"encoder": "synthetic"}}
-        return StoreWriter.plan(self.parent, "features", "small", [SPEC], index, {"rows": rows}, **how)
+        return StoreWriter.plan(self.parent, "features", "small", [self.spec], index, {"rows": rows}, **how)
 
     def write(self, writer: StoreWriter, shard: int) -> None:
         rows, reused = writer.shard_rows(shard), writer.reused_rows(shard)
@@ -73,7 +79,7 @@ class WriterMachine(RuleBasedStateMachine):
         rejected = {
             row: REJECTED[line["key"]] for row, line in zip(rows, lines, strict=True) if line["key"] in REJECTED
         }
-        writer.write_shard(shard, {"features": values}, rejected, reused)
+        writer.write_shard(shard, {"features": self.given(values)}, rejected, reused)
 
     def finish(self) -> None:
         """What the same command does after any interruption."""
@@ -184,3 +190,16 @@ WriterMachine.TestCase.settings = settings(
     max_examples=12, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 TestWriter = WriterMachine.TestCase
+
+
+class RaggedWriterMachine(WriterMachine):
+    """The same with a sequence of two tokens for each row."""
+
+    spec = ArraySpec("features", (2, 3), tokens_per_chunk=3)
+
+    def given(self, values: np.ndarray) -> Any:
+        return RaggedArray.from_padded(values, np.full(values.shape[:2], 2))
+
+
+RaggedWriterMachine.TestCase.settings = settings(WriterMachine.TestCase.settings, max_examples=5)
+TestRaggedWriter = RaggedWriterMachine.TestCase
