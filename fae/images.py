@@ -26,12 +26,13 @@ class ImageError(ValueError):
     """Bytes that do not give an image; the message is one short line."""
 
 
-def decode_image(data: bytes, size: int) -> np.ndarray:
-    """Decode an image file and cut its center: uint8 (size, size, 3), RGB.
+def decode_image(data: bytes, size: int | tuple[int, int]) -> np.ndarray:
+    """Decode an image file and cut its center: uint8 (height, width, 3), RGB; `size` is (height, width) or a side.
 
     The first frame counts, EXIF orientation is applied, transparent images are laid over white, 16-bit gray is scaled
     to 8 bits, color profiles are not applied. The crop is ADM's (openai/guided-diffusion, `center_crop_arr`): halve by
-    box while the short side is at least twice `size`, bicubic with antialias to short side `size`, cut the center.
+    box while both sides are at least twice those of `size`, bicubic with antialias until one side fits and the other
+    is no smaller, cut the center.
 
     JPEG's draft mode (libjpeg-turbo decoding to a fraction of the size) is not used: on photographs of 1364 x 1024 it
     takes 5 ms instead of 12, but changes 42 % of the values, so it would be another preprocessing and another store;
@@ -39,7 +40,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
 
     Raises `ImageError` for bytes that are no image, end early, or would unfold to more than `MAX_PIXELS`.
     """
-    if size < 1:
+    if min(_sides(size)) < 1:
         raise ValueError(f"size: expected at least 1 pixel; received {size}")
     try:
         with _open(data) as image:
@@ -81,21 +82,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it
 
 
-def center_crop(image: Image.Image, size: int) -> Image.Image:
-    """ADM's center crop of an RGB image to size × size (see `decode_image`); smaller ones are enlarged."""
-    original = image.size
-    while min(image.size) >= 2 * size:
+def center_crop(image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
+    """ADM's center crop of an RGB image to (height, width) or a side (see `decode_image`); it enlarges smaller ones."""
+    original, (height, width) = image.size, _sides(size)
+    while image.height >= 2 * height and image.width >= 2 * width:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = size / min(image.size)
-    width, height = round(image.width * scale), round(image.height * scale)
-    if width * height > MAX_PIXELS:
+    scale = max(height / image.height, width / image.width)
+    wide, high = round(image.width * scale), round(image.height * scale)
+    if wide * high > MAX_PIXELS:
         raise ImageError(
-            f"expected an image of at most {MAX_PIXELS} pixels once its short side is {size}; received {original[0]} x "
-            f"{original[1]}; cut off what is too long"
+            f"expected an image of at most {MAX_PIXELS} pixels once it covers {height} x {width}; received "
+            f"{original[1]} x {original[0]}; cut off what is too long"
         )
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    image = image.resize((wide, high), Image.Resampling.BICUBIC)
+    left, top = (wide - width) // 2, (high - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def to_float(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -159,6 +160,11 @@ def save_png(image: np.ndarray | Image.Image, path: str | Path) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return target
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width)."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _open(data: bytes) -> Image.Image:

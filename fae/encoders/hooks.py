@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fae.encoders.image_encoder import FrozenEncoder, build_encoder, encoder_shape
+from fae.encoders.image_encoder import FrozenEncoder, build_encoder, encoder_shape, plain_size
 from fae.encoders.specs import EncoderError, EncoderSpec, is_hook
 
 EPSILON = 1e-6
@@ -23,7 +23,7 @@ class HookEncoder(nn.Module):
     """What a hook's function returns, frozen, with the norm of the spec over each token.
 
     The contract: `function()` or, with weights, `function(weights)` (the text given as weights) returns a
-    `torch.nn.Module` that takes uint8 images (N, S, S, 3) on its device, S pixels on a side as stored, and returns
+    `torch.nn.Module` that takes uint8 images (N, H, W, 3) on its device, as they are stored, and returns
     tokens (N, h, w, C), floating point and finite. It has to give an image the same tokens in every batch.
     """
 
@@ -41,7 +41,7 @@ class HookEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, S, S, 3) on any device → float32 (N, h, w, C)."""
+        """uint8 (N, H, W, 3) on any device → float32 (N, h, w, C)."""
         with torch.autocast(self.place.type, self.dtype, enabled=self.dtype != torch.float32):
             tokens = self.model(pixels.to(self.place, non_blocking=True))
         if not isinstance(tokens, Tensor) or tokens.ndim != 4 or len(tokens) != len(pixels):
@@ -52,9 +52,7 @@ class HookEncoder(nn.Module):
 
     def shape(self) -> tuple[int, int, int]:
         """(h, w, C) of one image's tokens, found with a black one."""
-        size = self.spec.input_size
-        assert size is not None
-        height, width, channels = self(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1:]
+        height, width, channels = self(torch.zeros(1, *self._image_size, 3, dtype=torch.uint8)).shape[1:]
         return height, width, channels
 
     def describe(self) -> dict[str, Any]:
@@ -68,8 +66,14 @@ class HookEncoder(nn.Module):
             "source_sha256": hashlib.sha256(_source(self.spec.name).read_bytes()).hexdigest(),
             "weights_sha256": _state_sha256(self.model),
             "norm": self.spec.norm,
-            "input_size": self.spec.input_size,
+            "input_size": plain_size(self._image_size),
         }
+
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        size = self.spec.input_size
+        assert size is not None
+        return (size, size) if isinstance(size, int) else size
 
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder stays in eval mode, whatever holds it."""
@@ -102,7 +106,7 @@ def _check(spec: EncoderSpec) -> None:
     if spec.norm == "model":
         raise EncoderError(f"norm: expected off or affine-free for {spec.name}; received model")
     if spec.input_size is None:
-        raise EncoderError(f"input_size: expected the side of the stored images for {spec.name}; received none")
+        raise EncoderError(f"input_size: expected the size of the stored images for {spec.name}; received none")
 
 
 def _find(name: str) -> Callable[..., Any]:

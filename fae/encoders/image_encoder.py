@@ -71,11 +71,16 @@ def describe(spec: EncoderSpec, weights: WeightsFile) -> dict[str, Any]:
         **({"layers": list(layers), "combine": spec.combine} if spec.layers else {"layer": layers[0]}),
         "norm": spec.norm,
         "position_table": resampling_name(is_antialiased(spec, architecture.name)) if has_table else None,
-        "input_size": input_size(spec, architecture),
+        "input_size": plain_size(input_size(spec, architecture)),
         "mean": list(mean),
         "std": list(std),
         "interpolation": INTERPOLATION,
     }
+
+
+def plain_size(size: tuple[int, int]) -> int | list[int]:
+    """(height, width) as a record has it: of squares the side."""
+    return size[0] if size[0] == size[1] else list(size)
 
 
 def encoder_shape(spec: EncoderSpec) -> tuple[int, int, int]:
@@ -196,7 +201,7 @@ class FrozenEncoder(nn.Module):
         return found
 
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, H, W, 3) -> float32 (N, 3, size, size), resized and normalized as the encoder expects."""
+        """uint8 (N, H, W, 3) -> float32 (N, 3, *input_size), resized and normalized as the encoder expects."""
         images = channels_first(resize(pixels, self.input_size))
         # Bytes travel to the device, floats are made there.
         return images.to(self.scale.device, non_blocking=True).float().mul_(self.scale).add_(self.shift)

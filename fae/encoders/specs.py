@@ -68,7 +68,8 @@ class EncoderSpec:
     `name` is a preset, a timm name, or a hook (`fae.encoders.hooks`); `weights` a local file or `local-dir:FOLDER`
     (None: the package's or the hub's); `layer` the 0-based block whose output is kept (None: the last); `norm` what is
     applied to it: off, affine-free (LayerNorm without weight and bias) or model (the model's own final norm);
-    `input_size` pixels on a side (None: the model's own).
+    `input_size` pixels on a side, or (height, width) (None: the model's own); `grid` (rows, columns) of tokens in its
+    place, for whatever patch the model has.
 
     `layers` names several blocks in place of `layer`: each goes through the norm by itself, then their tokens are
     combined (mean, sum, or concat along the channels). `position_table` says how a table of positions of another grid
@@ -79,18 +80,25 @@ class EncoderSpec:
     weights: str | None = None
     layer: int | None = None
     norm: str = "affine-free"
-    input_size: int | None = None
+    input_size: int | tuple[int, int] | None = None
     layers: tuple[int, ...] = ()
     combine: str = "mean"
     position_table: str = "reference"
+    grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise EncoderError(f"norm: expected one of {', '.join(NORMS)}; received {self.norm!r}")
         if self.layer is not None and self.layer < 0:
             raise EncoderError(f"layer: expected a block counted from 0; received {self.layer}")
-        if self.input_size is not None and self.input_size < 1:
+        sides = (self.input_size,) if isinstance(self.input_size, int) else self.input_size or ()
+        if any(side < 1 for side in sides):
             raise EncoderError(f"input_size: expected at least 1 pixel; received {self.input_size}")
+        if self.grid is not None and (self.input_size is not None or min(self.grid) < 1):
+            raise EncoderError(
+                f"grid: expected at least 1 token a side, and no input_size beside it; received {self.grid} and "
+                f"input_size {self.input_size}"
+            )
         if self.combine not in COMBINATIONS:
             raise EncoderError(f"combine: expected one of {', '.join(COMBINATIONS)}; received {self.combine!r}")
         if self.position_table not in POSITION_TABLES:
@@ -119,10 +127,11 @@ class EncoderSpec:
         weights: str | None = None,
         layer: int | None = None,
         norm: str | None = None,
-        input_size: int | None = None,
+        input_size: int | tuple[int, int] | None = None,
         layers: tuple[int, ...] = (),
         combine: str = "mean",
         position_table: str = "reference",
+        grid: tuple[int, int] | None = None,
     ) -> Self:
         """The preset's settings (or a timm model's own), each replaced by what is given."""
         preset = PRESETS.get(name, Preset(name, 0, norm="off" if is_hook(name) else "affine-free"))
@@ -131,8 +140,9 @@ class EncoderSpec:
             weights=weights,
             layer=preset.layer if layer is None and not layers else layer,
             norm=norm or preset.norm,
-            input_size=input_size or preset.input_size or None,
+            input_size=input_size or (None if grid else preset.input_size or None),
             layers=layers,
             combine=combine,
             position_table=position_table,
+            grid=grid,
         )

@@ -53,9 +53,18 @@ def find_architecture(spec: EncoderSpec) -> Architecture:
     return Architecture(found, arguments, cfg)
 
 
-def input_size(spec: EncoderSpec, architecture: Architecture) -> int:
-    """Pixels on a side: the spec's, or the model's own."""
-    return spec.input_size or int(architecture.pretrained_cfg["input_size"][-1])
+def input_size(spec: EncoderSpec, architecture: Architecture) -> tuple[int, int]:
+    """Pixels (height, width): the spec's, those of its grid, or the model's own."""
+    if spec.grid is not None:
+        own = _own_size(architecture)
+        height, width = _blank(spec, architecture, (own, own)).patch_embed.patch_size
+        return spec.grid[0] * int(height), spec.grid[1] * int(width)
+    size = spec.input_size or _own_size(architecture)
+    return (size, size) if isinstance(size, int) else size
+
+
+def _own_size(architecture: Architecture) -> int:
+    return int(architecture.pretrained_cfg["input_size"][-1])
 
 
 def build_skeleton(spec: EncoderSpec, architecture: Architecture) -> ViT:
@@ -64,10 +73,24 @@ def build_skeleton(spec: EncoderSpec, architecture: Architecture) -> ViT:
     Raises:
         EncoderError: not a ViT with a grid of patch tokens, or a size that its patches do not divide.
     """
-    size = input_size(spec, architecture)
+    height, width = input_size(spec, architecture)
+    model = _blank(spec, architecture, (height, width))
+    patch = model.patch_embed.patch_size[0]
+    for side in (height, width):
+        if side < patch or side % patch:
+            nearest = max(round(side / patch), 1) * patch
+            raise EncoderError(
+                f"input_size: expected a multiple of {spec.name}'s patch of {patch} pixels; received {side}; try "
+                f"{nearest}"
+            )
+    return model
+
+
+def _blank(spec: EncoderSpec, architecture: Architecture, size: tuple[int, int]) -> ViT:
+    """The model on the meta device for images of (height, width) pixels."""
     try:
         with torch.device("meta"), SkipInitialization():
-            model = timm.create_model(architecture.name, num_classes=0, img_size=size, **architecture.arguments)
+            model: ViT = timm.create_model(architecture.name, num_classes=0, img_size=size, **architecture.arguments)
     except (TypeError, AttributeError) as error:
         raise _not_a_vit(spec.name) from error
     needed = (
@@ -80,12 +103,6 @@ def build_skeleton(spec: EncoderSpec, architecture: Architecture) -> ViT:
     )
     if not all(hasattr(model, name) for name in needed) or not hasattr(model.patch_embed, "grid_size"):
         raise _not_a_vit(spec.name)
-    patch = model.patch_embed.patch_size[0]
-    if size < patch or size % patch:
-        nearest = max(round(size / patch), 1) * patch
-        raise EncoderError(
-            f"input_size: expected a multiple of {spec.name}'s patch of {patch} pixels; received {size}; try {nearest}"
-        )
     return model
 
 

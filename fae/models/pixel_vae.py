@@ -20,7 +20,7 @@ class PixelVAE(ModelMixin, ConfigMixin):
     It has the interface of `FeatureAutoencoder`, but reads images instead of features and decodes to pixels by itself.
 
     Args:
-        image_size: pixels on a side.
+        image_size: pixels on a side, or (height, width); others are taken too.
         grid: (h, w) of the latents; each level but the last halves the image, so image_size / h is a power of two.
         latent_channels: c.
         width: channels of the first level; the others have twice as many. A multiple of 16.
@@ -35,7 +35,12 @@ class PixelVAE(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, image_size: int = 64, grid: Grid = (8, 8), latent_channels: int = 32, width: int = 32, layers: int = 1
+        self,
+        image_size: int | Grid = 64,
+        grid: Grid = (8, 8),
+        latent_channels: int = 32,
+        width: int = 32,
+        layers: int = 1,
     ) -> None:
         super().__init__()
         # Every model of diffusers comes along: four seconds of a processor that other autoencoders do without.
@@ -52,7 +57,7 @@ class PixelVAE(ModelMixin, ConfigMixin):
             layers_per_block=layers,
             latent_channels=latent_channels,
             norm_num_groups=16,
-            sample_size=image_size,
+            sample_size=image_size if isinstance(image_size, int) else max(image_size),
         )
 
     @classmethod
@@ -83,10 +88,11 @@ class PixelVAE(ModelMixin, ConfigMixin):
         return to_uint8(self.decode(self.encode(torch.from_numpy(pixels).to(self.device)).mean))
 
 
-def _halvings(image_size: int, grid: Grid) -> int:
+def _halvings(image_size: int | Grid, grid: Grid) -> int:
     """How often an image is halved until it has the grid's size."""
-    factor, rest = divmod(image_size, grid[0])
-    if grid[0] != grid[1] or rest or factor < 1 or factor & (factor - 1):
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    factor, rest = divmod(height, grid[0])
+    if rest or factor < 1 or factor & (factor - 1) or factor * grid[1] != width:
         raise ValueError(
             f"image_size: expected a power of two times the {grid[0]}×{grid[1]} grid with encoder pixel-vae; "
             f"received {image_size}"

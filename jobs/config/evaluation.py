@@ -48,11 +48,11 @@ class EvalConfig:
         group="What is evaluated",
     )
     count: int | None = setting(None, "Evaluate so many images.", metavar="COUNT", low=2, group="What is evaluated")
-    size: int | None = setting(
+    size: int | str | None = setting(
         None,
-        "Pixels on a side to which images of files are cropped (ADM's center crop); of the evaluated ones their own "
-        "when absent, of the reference that of the evaluated ones.",
-        metavar="PIXELS",
+        "Pixels, HEIGHTxWIDTH or a side, to which images of files are cropped (ADM's center crop); of the evaluated "
+        "ones a side as short as their own when absent, of the reference that of the evaluated ones.",
+        metavar="SIZE",
         low=8,
         group="What is evaluated",
     )

@@ -73,17 +73,25 @@ class ExtractConfig:
     norm: str | None = setting(
         None, "Norm after the tapped block.", choices=("off", "affine-free", "model"), group="Encoder"
     )
-    input_size: int | None = setting(
+    input_size: int | str | None = setting(
         None,
-        "Pixels on a side that the encoder sees; the preset's when absent.",
-        metavar="PIXELS",
+        "Pixels that the encoder sees, HEIGHTxWIDTH or a side; the preset's when absent.",
+        metavar="SIZE",
         low=14,
         group="Encoder",
     )
-    image_size: int = setting(
+    grid: str | None = setting(
+        None,
+        "Tokens, HEIGHTxWIDTH or a side, in place of the input size, whatever the encoder's patch; auto = one for each "
+        "16×16 pixels of the image. The preset's 16×16 when absent.",
+        metavar="auto|SIZE",
+        group="Encoder",
+        omit_default=True,
+    )
+    image_size: int | str = setting(
         256,
-        "Pixels on a side of the center crop; also what the pixel decoder makes.",
-        metavar="PIXELS",
+        "Pixels of the center crop, HEIGHTxWIDTH or a side; also what the pixel decoder makes.",
+        metavar="SIZE",
         low=8,
         group="Store",
     )

@@ -12,6 +12,7 @@ import torch
 
 from fae.metrics import POOLED_DIM, SPATIAL_DIM, ExtractorFacts, Gaussian, Measured
 from fae.weights import weights_file
+from jobs.config import Size
 from stores import explain_difference
 from stores.exchange import npz_arrays, write_npz
 
@@ -41,7 +42,7 @@ class StatisticsFile:
         """Images that they were made of, where that is recorded."""
         return self.provenance["count"] if self.provenance else None
 
-    def of(self, facts: ExtractorFacts, size: int | None) -> Measured:
+    def of(self, facts: ExtractorFacts, size: Size | None) -> Measured:
         """The statistics, as measured by this extractor on images of `size`.
 
         Raises:
@@ -57,7 +58,7 @@ class StatisticsFile:
         """Whether this kind of extractor made them."""
         return facts.name == (self.provenance["extractor"]["name"] if self.provenance else INCEPTION)
 
-    def _check(self, facts: ExtractorFacts, size: int | None) -> None:
+    def _check(self, facts: ExtractorFacts, size: Size | None) -> None:
         if self.provenance is not None:
             theirs = {name: self.provenance[name] for name in ("extractor", "size")}
             ours = {"extractor": facts.as_record(), "size": theirs["size"] if size is None else size}

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fae.images import ImageError, decode_image, image_size
 from fae.weights import weights_file
+from jobs.config import Size, height_width, parse_size
 from jobs.extraction import Decoders, Decoding
 from stores import Store
 from stores.exchange import npz_arrays, npz_parts
@@ -36,8 +37,8 @@ class ImageSet(Protocol):
     """Images of one size, in batches."""
 
     @property
-    def size(self) -> int:
-        """Pixels on a side."""
+    def size(self) -> Size:
+        """Pixels: a side, or HEIGHTxWIDTH."""
         ...
 
     @property
@@ -60,15 +61,15 @@ class ImageSet(Protocol):
         ...
 
 
-def square_size(shape: tuple[int, ...], dtype: Any, where: str) -> int:
-    """S of images uint8 (N, S, S, 3).
+def stored_size(shape: tuple[int, ...], dtype: Any, where: str) -> Size:
+    """H and W of images uint8 (N, H, W, 3).
 
     Raises:
         ValueError: other arrays; `where` names them.
     """
-    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or str(dtype) != "uint8":
-        raise ValueError(f"{where}: expected square images uint8 (N, S, S, 3); received {dtype} {shape}")
-    return shape[1]
+    if len(shape) != 4 or shape[3] != 3 or str(dtype) != "uint8":
+        raise ValueError(f"{where}: expected images uint8 (N, H, W, 3); received {dtype} {shape}")
+    return parse_size(f"{shape[1]}x{shape[2]}")
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ class StoreImages:
         return self.store.rows(self.split)[: self.count]
 
     @property
-    def size(self) -> int:
-        """Pixels on a side."""
+    def size(self) -> Size:
+        """Pixels: a side, or HEIGHTxWIDTH."""
         spec = self.store.arrays["pixels"]
-        return square_size((self.total, *spec.row_shape), spec.dtype, f"{self.store.url}: pixels")
+        return stored_size((self.total, *spec.row_shape), spec.dtype, f"{self.store.url}: pixels")
 
     @property
     def total(self) -> int:
@@ -136,10 +137,10 @@ class NpzImages:
     rejected: dict[str, str] = field(default_factory=dict)
 
     @property
-    def size(self) -> int:
-        """Pixels on a side."""
+    def size(self) -> Size:
+        """Pixels: a side, or HEIGHTxWIDTH."""
         array = npz_arrays(self.path)["arr_0"]
-        return square_size(array.shape, array.dtype, f"{self.path}: arr_0")
+        return stored_size(array.shape, array.dtype, f"{self.path}: arr_0")
 
     @property
     def total(self) -> int:
@@ -173,7 +174,7 @@ class FileImages:
     source: Source
     table: pa.Table
     split: str | None
-    size: int
+    size: Size
     threads: int = 2
     rejected: dict[str, str] = field(default_factory=dict)
 
@@ -210,7 +211,7 @@ class FileImages:
             yield from self._finish(waiting, decoders)
 
     def _begin(self, places: list[dict[str, Any]], numbers: np.ndarray, decoders: Decoders) -> "_Decoded":
-        pixels = np.zeros((len(places), self.size, self.size, 3), np.uint8)
+        pixels = np.zeros((len(places), *height_width(self.size), 3), np.uint8)
         return _Decoded(
             Batch(pixels, numbers),
             {place["key"]: self._start(pixels[k : k + 1], place, decoders) for k, place in enumerate(places)},
@@ -218,7 +219,7 @@ class FileImages:
 
     def _start(self, room: np.ndarray, place: dict[str, Any], decoders: Decoders) -> Decoding:
         def decode(data: bytes) -> None:
-            room[0] = decode_image(data, self.size)
+            room[0] = decode_image(data, height_width(self.size))
 
         return decoders.submit(lambda: self.source.read(place["source"], place["offset"], place["num_bytes"]), decode)
 
@@ -245,7 +246,7 @@ class _Decoded:
 
 
 def file_images(
-    source: Source, *, size: int | None, split: str | None, count: int | None, cache: Path, threads: int
+    source: Source, *, size: Size | None, split: str | None, count: int | None, cache: Path, threads: int
 ) -> FileImages:
     """The images of a source: of one split, and of these the `count` with the smallest sha256.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fae.models import PixelDecoder, PixelVAE
+from jobs.config import Size
 from jobs.evaluation.image_sets import Batch, StoreImages
 from jobs.runs import RunFolder, load_weights
 from jobs.train import Rebuild, rebuilder, reconstruct
@@ -31,8 +32,8 @@ class Reconstructions:
     judged: str | None = None
 
     @property
-    def size(self) -> int:
-        """Pixels on a side."""
+    def size(self) -> Size:
+        """Pixels: a side, or HEIGHTxWIDTH."""
         return self.originals.size
 
     @property

@@ -1,6 +1,6 @@
 """The arrays of each kind of store, known before anything is computed; without torch."""
 
-from jobs.config import EncodeConfig, ExtractConfig, TextConfig
+from jobs.config import EncodeConfig, ExtractConfig, TextConfig, height_width
 from stores import ArraySpec, Store
 
 STATES, LENGTH, POOLED = "states", "length", "pooled"
@@ -10,7 +10,7 @@ EIGHT_BITS = ("int8",)
 
 def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
     """What a feature store keeps of an image whose tokens are (h, w, C)."""
-    pixels = ArraySpec("pixels", (config.image_size, config.image_size, 3), "uint8")
+    pixels = ArraySpec("pixels", (*height_width(config.image_size), 3), "uint8")
     return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
 
 

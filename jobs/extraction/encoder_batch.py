@@ -3,7 +3,7 @@
 import torch
 
 from fae.encoders import EncoderSpec, load_encoder, token_shape
-from jobs.config import ExtractConfig, RuntimeConfig
+from jobs.config import ExtractConfig, RuntimeConfig, height_width
 from jobs.executors import batch_on_cpu, batch_on_gpu, call_on_worker, pick_device, pick_dtype
 
 # Of a block, per token and channel: residual, normed input, q, k, v, attended, and four of the MLP's hidden layer.
@@ -23,5 +23,5 @@ def encoder_batch_size(spec: EncoderSpec, config: ExtractConfig, runtime: Runtim
 def _try_on_gpu(spec: EncoderSpec, config: ExtractConfig, device_name: str) -> int:
     device = pick_device(device_name)
     encoder = load_encoder(spec, device, pick_dtype(config.precision, device))
-    size, views = config.image_size, 1 + config.flip
-    return batch_on_gpu(lambda rows: encoder(torch.zeros(rows * views, size, size, 3, dtype=torch.uint8)), device)
+    size, views = height_width(config.image_size), 1 + config.flip
+    return batch_on_gpu(lambda rows: encoder(torch.zeros(rows * views, *size, 3, dtype=torch.uint8)), device)

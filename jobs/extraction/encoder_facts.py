@@ -16,10 +16,11 @@ from typing import Any
 import fae.encoders
 import fae.weights
 from fae.encoders import EncoderSpec, is_hook, lasting_encoder
-from jobs.config import ExtractConfig
+from jobs.config import ExtractConfig, height_width, parse_size
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
 
+AUTO_GRID, TOKEN_PIXELS = "auto", 16  # the paper: 256 pixels, 16×16 tokens; 384 pixels, 24×24
 LIBRARIES = ("torch", "timm")
 ACCELERATORS = ("/dev/nvidia*", "/dev/kfd", "/dev/dxg", "/dev/dri/render*")
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
@@ -39,28 +40,66 @@ def encoder_spec(config: ExtractConfig) -> EncoderSpec:
     """The frozen encoder of the settings.
 
     Raises:
-        EncoderError: settings that contradict each other.
+        EncoderError, ValueError: settings that contradict each other.
     """
+    hook = is_hook(config.encoder)
+    size = _hook_size(config) if hook else None if config.input_size is None else height_width(config.input_size)
     return EncoderSpec.from_preset(
         lasting_encoder(config.encoder),
         weights=config.weights,
         layer=config.layer,
         norm=config.norm,
-        input_size=_hook_size(config) if is_hook(config.encoder) else config.input_size,
+        input_size=size[0] if size is not None and size[0] == size[1] else size,
         layers=_blocks(config.layers),
         combine=config.combine,
         position_table=config.position_table,
+        grid=token_grid(config),
     )
 
 
-def _hook_size(config: ExtractConfig) -> int:
+def token_grid(config: ExtractConfig) -> tuple[int, int] | None:
+    """(rows, columns) of tokens that the settings ask for; None where these are the preset's or of the input size.
+
+    Raises:
+        ValueError: an unknown grid, one beside an input size, or an image that does not divide into tokens.
+    """
+    if config.grid is None:
+        return None
+    if config.input_size is not None or is_hook(config.encoder):
+        what = f"input_size {config.input_size}" if config.input_size is not None else config.encoder
+        raise ValueError(f"extract.grid: expected none with {what}, which decides it; received {config.grid}")
+    if config.grid != AUTO_GRID:
+        try:
+            return height_width(config.grid)
+        except ValueError as error:
+            raise ValueError(f"extract.grid: {error}; or write {AUTO_GRID}") from None
+    height, width = height_width(config.image_size)
+    if height % TOKEN_PIXELS or width % TOKEN_PIXELS:
+        raise ValueError(
+            f"extract.image_size: expected multiples of {TOKEN_PIXELS} with grid {AUTO_GRID}; received "
+            f"{config.image_size}"
+        )
+    return height // TOKEN_PIXELS, width // TOKEN_PIXELS
+
+
+def check_aspect(config: ExtractConfig, shape: tuple[int, ...]) -> None:
+    """Raise ValueError where the tokens (h, w, C) of an image do not stand for square parts of it."""
+    (height, width), (rows, columns) = height_width(config.image_size), shape[:2]
+    if height * columns != width * rows:
+        raise ValueError(
+            f"extract.image_size {config.image_size}: expected tokens in the image's aspect; received {rows}×{columns} "
+            f"of {config.encoder}; set extract.grid to {AUTO_GRID} or to a grid of that aspect"
+        )
+
+
+def _hook_size(config: ExtractConfig) -> tuple[int, int]:
     """A hook gets images as they are stored."""
-    if config.input_size not in (None, config.image_size):
+    if config.input_size is not None and parse_size(config.input_size) != parse_size(config.image_size):
         raise ValueError(
             f"input_size: {config.encoder} gets the images of image_size {config.image_size}; received input_size "
             f"{config.input_size}; leave it out"
         )
-    return config.image_size
+    return height_width(config.image_size)
 
 
 def _blocks(text: str | None) -> tuple[int, ...]:

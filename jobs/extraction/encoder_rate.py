@@ -5,7 +5,7 @@ import time
 import torch
 
 from fae.encoders import FrozenEncoder, build_skeleton, find_architecture, tapped_layers
-from jobs.config import ExtractConfig, RuntimeConfig
+from jobs.config import ExtractConfig, RuntimeConfig, height_width
 from jobs.executors import pick_device, pick_dtype, use_threads
 from jobs.extraction.encoder_facts import encoder_spec
 
@@ -26,7 +26,7 @@ def measure_rate(config: ExtractConfig, runtime: RuntimeConfig) -> float:
     on_cpu, encoder = device.type == "cpu", _zero_encoder(config, device)
     if on_cpu:
         use_threads(1)
-    images = torch.zeros(ROWS, config.image_size, config.image_size, 3, dtype=torch.uint8)
+    images = torch.zeros(ROWS, *height_width(config.image_size), 3, dtype=torch.uint8)
     encoder(images)  # the first pass allocates and compiles kernels
     seconds: list[float] = []
     while sum(seconds) < SECONDS and len(seconds) < MOST_PASSES:

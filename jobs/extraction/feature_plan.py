@@ -12,7 +12,7 @@ from fae.encoders import EncoderSpec, is_hook
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extraction.arrays import feature_arrays
 from jobs.extraction.data_summary import MOST_IMAGES, data_record, look_at_images, spread
-from jobs.extraction.encoder_facts import EncoderFacts, encoder_facts, encoder_spec
+from jobs.extraction.encoder_facts import EncoderFacts, check_aspect, encoder_facts, encoder_spec
 from stores import ArraySpec, StoreWriter, fingerprint
 from stores.sources import ScanResult, Source, SourceItem, open_source, scan
 
@@ -121,6 +121,7 @@ def check_compiler(config: ExtractConfig, device: str) -> None:
 
 
 def _plan(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:
+    check_aspect(config, facts.shape)
     arrays = feature_arrays(config, facts.shape)
     ingredients = {"encoder": facts.encoder, "image_size": config.image_size, "precision": facts.precision}
     if config.compile:

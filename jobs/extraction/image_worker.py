@@ -19,7 +19,7 @@ from fae.encoders import (
     resolve_weights,
 )
 from fae.images import ImageError, decode_image
-from jobs.config import ExtractConfig
+from jobs.config import ExtractConfig, height_width
 from jobs.executors import (
     Arrival,
     DeviceStages,
@@ -99,7 +99,7 @@ class ExtractWorker:
 
     def _blank_images(self, rows: int) -> Pixels:
         """Room for images (rows, V, H, W, 3) of each size that is stored or that an encoder takes."""
-        stored = (self.config.image_size, self.config.image_size)
+        stored = height_width(self.config.image_size)
         views = self.coarsest.manifest.views
         shapes = {size: (rows, views, *size, 3) for size in {stored} | self.sizes}
         return {size: host_buffer(shape, torch.uint8, self.device).zero_().numpy() for size, shape in shapes.items()}
@@ -113,15 +113,16 @@ class ExtractWorker:
 
     def _start(self, views: Pixels, line: IndexRow) -> Decoding:
         """Fill the views (V, H, W, 3) of one image in each size, the second mirrored."""
-        stored = views[self.config.image_size, self.config.image_size]
+        size = height_width(self.config.image_size)
+        stored = views[size]
 
         def decode(data: bytes) -> None:
-            image = decode_as_scanned(lambda data: decode_image(data, self.config.image_size), data, line)
+            image = decode_as_scanned(lambda data: decode_image(data, size), data, line)
             stored[0] = image
             stored[1:] = image[:, ::-1]
-            for size, resized in views.items():
+            for other, resized in views.items():
                 if resized is not stored:
-                    resized[:] = resize(torch.from_numpy(stored), size).numpy()
+                    resized[:] = resize(torch.from_numpy(stored), other).numpy()
 
         return self.decoders.submit(lambda: read_image(self.source, line), decode)
 
@@ -166,7 +167,7 @@ class _StoreBuilder:
         self, target: Target, device: torch.device, inference_pool: InferencePool, stages: DeviceStages
     ) -> None:
         self.writer, self.config, self.inference_pool = open_on_host(target.store), target.config, inference_pool
-        self.device, self.stages, self.stored_size = device, stages, (self.config.image_size, self.config.image_size)
+        self.device, self.stages, self.stored_size = device, stages, height_width(self.config.image_size)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes["batch_size"])
         self.encoder = encoder = _encoder_as_planned(target, self.writer.manifest.ingredients["encoder"], device)

@@ -26,7 +26,8 @@ def _reconstruction_flops(blank: nn.Module) -> int:
 
     if isinstance(blank, PixelVAE):
         size = blank.config.image_size
-        pixels = torch.zeros(1, size, size, 3, dtype=torch.uint8, device="meta")
+        shape = (size, size) if isinstance(size, int) else size
+        pixels = torch.zeros(1, *shape, 3, dtype=torch.uint8, device="meta")
         return forward_flops(blank, lambda: blank.decode(blank.encode(pixels).mean))
     assert isinstance(blank, FeatureAutoencoder | PixelDecoder)
     features = torch.zeros(1, *blank.config.grid, blank.config.feature_dim, device="meta")

@@ -71,8 +71,9 @@ def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
     if "pixels" not in features.arrays:
         raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
     height, width, _ = features.arrays["features"].row_shape
+    rows, columns, _ = features.arrays["pixels"].row_shape
     model: PixelVAE = PixelVAE(
-        image_size=features.arrays["pixels"].row_shape[0],
+        image_size=rows if rows == columns else (rows, columns),
         grid=(height, width),
         latent_channels=config.latent_channels,
         width=config.vae_width,

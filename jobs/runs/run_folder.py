@@ -183,7 +183,8 @@ class Models:
         if self.decoder is not None:
             return int(self.decoder.model_config()["patch_size"])
         config = self.autoencoder.model_config()
-        return int(config["image_size"]) // int(config["grid"][0])
+        size = config["image_size"]
+        return int(size if isinstance(size, int) else size[0]) // int(config["grid"][0])
 
 
 def siblings(root: Path, kind: str, name: str) -> list[RunFolder]:

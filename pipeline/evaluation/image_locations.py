@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fae.metrics import ExtractorFacts
-from jobs.config import DataConfig, EvalConfig
+from jobs.config import DataConfig, EvalConfig, Size
 from jobs.evaluation import (
     FileImages,
     ImageSet,
@@ -38,7 +38,7 @@ class ImageSelection:
 
     split: str | None
     count: int | None
-    size: int | None
+    size: Size | None
     threads: int
 
 
@@ -64,8 +64,8 @@ class EvaluatedSet:
         return found | ({"statistics": self.statistics.identity} if self.statistics is not None else {})
 
     @property
-    def size(self) -> int | None:
-        """Pixels on a side; None where a file of statistics does not say."""
+    def size(self) -> Size | None:
+        """Pixels, a side or HEIGHTxWIDTH; None where a file of statistics does not say."""
         if self.images is not None:
             return self.images.size
         assert self.statistics is not None

@@ -14,7 +14,7 @@ import torch
 from fae.encoders import text_encoder_sha256
 from fae.images import decode_image
 from fae.probes import LinearClassifier, load_head
-from jobs.config import ProbeConfig
+from jobs.config import ProbeConfig, height_width
 from jobs.evaluation import (
     KINDS,
     NEIGHBORS,
@@ -195,7 +195,7 @@ def images_of(inputs: ProbeInputs, pairs: np.ndarray) -> np.ndarray | None:
 def _read_set(inputs: ProbeInputs, rows: np.ndarray) -> np.ndarray:
     assert inputs.images is not None
     source = open_source(str(inputs.images), cache=None if inputs.cache is None else str(inputs.cache))
-    size = int(inputs.features.manifest.ingredients["image_size"])
+    size = height_width(inputs.features.manifest.ingredients["image_size"])
     found = []
     for row in inputs.features.index.take(rows).to_pylist():
         data = source.read(row["source"], row["offset"], row["num_bytes"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fae.metrics import Extractor, Measured
+from jobs.config import Size
 from jobs.evaluation import (
     ImageSet,
     PassSettings,
@@ -27,13 +28,13 @@ def measure_reference(
     side: EvaluatedSet,
     extractors: Sequence[Extractor],
     how: PassSettings,
-    size: int | None,
+    size: Size | None,
     say: Callable[[str], object],
     progress: Callable[[], Progress],
 ) -> dict[str, Measured]:
     """The reference by extractor's name. What has to be measured is kept below `root`, for sets of equal provenance.
 
-    size: pixels on a side of what it is compared with, None where that is not known.
+    size: pixels (a side or HEIGHTxWIDTH) of what it is compared with, None where that is not known.
 
     Raises:
         ValueError: a file of statistics that another extractor made, or of images of another size.

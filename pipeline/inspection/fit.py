@@ -7,7 +7,7 @@ from typing import Any
 
 from fae.encoders import PRESETS
 from fae.models import AUTOENCODER, LIGHTNING_DIT, PIXEL_DECODER
-from jobs.config import DataConfig, ExtractConfig
+from jobs.config import DataConfig, ExtractConfig, height_width
 from jobs.loop import settle
 from pipeline.config import Recipe, section_values
 from pipeline.inspection.machine import Machine
@@ -170,7 +170,7 @@ def _models(fit: Fit, dataset: Dataset, machine: Machine) -> Fit:
             why = f"parts of a batch, one after the other, to fit {machine.device_name}"
             fit = fit.plus(name, {"accumulate": why}, accumulate=parts)
     overlap = {"patch_overlap": "pixels that neighbors' patches share, blended: no seams"}
-    patch = recipe.extract.image_size // math.isqrt(_tokens(recipe.extract))
+    patch = height_width(recipe.extract.image_size)[0] // math.isqrt(_tokens(recipe.extract))
     fit = fit.plus("decoder", overlap, patch_overlap=max(1, patch // 4))
     if machine.perceptual:
         fit = fit.plus("decoder", {"perceptual": "sharper than L1 alone"}, perceptual="lpips-alex")
@@ -197,7 +197,7 @@ def _autoencoder(fit: Fit, dataset: Dataset, machine: Machine) -> Fit:
 
 def _tokens(config: ExtractConfig) -> int:
     patch = 14 if "patch14" in PRESETS[config.encoder].timm_name else 16
-    return ((config.input_size or 224) // patch) ** 2
+    return (height_width(config.input_size or 224)[0] // patch) ** 2
 
 
 def _parts(recipe: Recipe, name: str, batch: int, machine: Machine) -> int:

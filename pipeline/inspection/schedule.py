@@ -1,10 +1,12 @@
 """How many steps fit the minutes that there are, by the measured speed, and what each stage will take."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fae.models import PIXEL_DECODER
+from jobs.config import height_width
 from pipeline.config import Recipe
 from pipeline.console import format_bytes, format_seconds
 from pipeline.inspection.fit import TRAININGS, Dataset, Fit, with_generator_size
@@ -144,5 +146,5 @@ def _disk(recipe: Recipe, plan: Plan) -> dict[str, int]:
     found["extract-text"] = sum(of_array.get(array, 0) for array in ("states", "length", "pooled"))
     stages = {"autoencoder": "train-ae", "pixel decoder": "train-decoder", "generator": "train-gen"}
     found |= {stages[one.model]: one.parameters * CHECKPOINT_BYTES for one in plan.models if one.model in stages}
-    found["sample"] = recipe.sample.num * recipe.extract.image_size**2 * 3
+    found["sample"] = recipe.sample.num * math.prod(height_width(recipe.extract.image_size)) * 3
     return found

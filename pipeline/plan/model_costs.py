@@ -18,7 +18,9 @@ from jobs.config import (
     ExtractConfig,
     GeneratorConfig,
     SampleConfig,
+    Size,
     TrainConfig,
+    height_width,
 )
 from jobs.extraction import encoder_spec
 from jobs.loop import blocks_of
@@ -67,10 +69,10 @@ def autoencoder_costs(shape: tuple[int, int, int], config: AutoencoderConfig) ->
     return {"encode": encode, "decode": decode, "whole": replace(encode, flops=encode.flops + decode.flops)}
 
 
-def decoder_cost(shape: tuple[int, int, int], image_size: int, config: DecoderConfig) -> Cost:
+def decoder_cost(shape: tuple[int, int, int], image_size: Size, config: DecoderConfig) -> Cost:
     """Of the pixel decoder; the networks of its losses are not counted."""
     with torch.device("meta"):
-        model = new_decoder(shape, image_size, config)
+        model = new_decoder(shape, height_width(image_size), config)
     return _trained(_cost(model, lambda: model(torch.zeros(1, *shape, device="meta"))), model, config)
 
 

@@ -31,12 +31,12 @@ def lineage_image(root: Path, subject: Subject, device: torch.device, count: int
         return None
     names = latents.attributes.get("class_names")
     rows = np.sort(_spread_rows(features, count))
-    side = features.arrays["pixels"].row_shape[0]
+    height, width, _ = features.arrays["pixels"].row_shape
     originals, rebuilt = _rebuilt(features, subject.autoencoder, decoder, rows, device)
     lines = {
         "original": originals,
-        "features": _tokens(features, "features", rows, side),
-        "latent": _tokens(latents, "latents", rows, side),
+        "features": _tokens(features, "features", rows, (width, height)),
+        "latent": _tokens(latents, "latents", rows, (width, height)),
         "rebuilt": rebuilt,
     }
     labels = features.labels[rows]
@@ -61,10 +61,10 @@ def _rebuilt(
     return reconstruct(load_model(PixelDecoder, decoder.model_path, device), features, rows, rebuild, device)
 
 
-def _tokens(store: Store, array: str, rows: np.ndarray, side: int) -> np.ndarray:
-    """Tokens in principal colors as uint8 (N, side, side, 3)."""
+def _tokens(store: Store, array: str, rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Tokens in principal colors as uint8 (N, H, W, 3); `size` is (W, H)."""
     cells = color_cells(colors_of(store, array), store.read(array, rows, view=0).astype(np.float32))
-    images = [Image.fromarray(cell).resize((side, side), Image.Resampling.NEAREST) for cell in cells]
+    images = [Image.fromarray(cell).resize(size, Image.Resampling.NEAREST) for cell in cells]
     return np.stack([np.asarray(image) for image in images])
 
 

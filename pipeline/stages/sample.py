@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.config import SampleConfig, with_protocol
+from jobs.config import SampleConfig, Size, height_width, with_protocol
 from jobs.runs import Models
 from jobs.sampling import HELD_OUT
 from pipeline.artifacts import State, find_run
@@ -100,8 +100,15 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         """The generator's evaluations and both decoders for each image."""
         flops = plan.flops
         one = plan.function_evaluations * flops["generator"] + flops["decode"] + flops["pixel decoder"]
-        count = with_protocol(recipe.sample).num
-        return Work(count * one, 0.0, count * float(recipe.extract.image_size**2 * 3))
+        config = with_protocol(recipe.sample)
+        trained, made = (pixels(size) for size in (recipe.extract.image_size, config.size or recipe.extract.image_size))
+        return Work(config.num * one * made / trained, 0.0, config.num * float(made * 3))
+
+
+def pixels(size: Size) -> int:
+    """Of an image."""
+    height, width = height_width(size)
+    return height * width
 
 
 def check_conditions(models: Models, config: SampleConfig) -> None:

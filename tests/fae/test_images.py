@@ -143,6 +143,24 @@ def test_crop_has_the_size_asked_for(width, height, size):
     assert center_crop(Image.new("RGB", (width, height), "teal"), size).getcolors() == [(size * size, (0, 128, 128))]
 
 
+@settings(deadline=None)
+@given(width=st.integers(1, 90), height=st.integers(1, 90), size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
+def test_oblong_crops_have_the_size_asked_for(width, height, size):
+    cropped = center_crop(Image.new("RGB", (width, height), "teal"), size)
+    assert cropped.getcolors() == [(size[0] * size[1], (0, 128, 128))]
+    assert cropped.size == size[::-1]
+
+
+def test_oblong_crops_take_the_center_of_the_side_that_is_too_long():
+    image = np.zeros((30, 40, 3), dtype=np.uint8)
+    image[5:25] = 255
+    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(image), "PNG"), (20, 40)), 255)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8))
+    halved = noise.resize((60, 40), Image.Resampling.BOX)
+    np.testing.assert_array_equal(np.asarray(center_crop(noise, (40, 50))), np.asarray(halved)[:, 5:55])
+    np.testing.assert_array_equal(np.asarray(center_crop(noise, (30, 30))), np.asarray(center_crop(noise, 30)))
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
 def test_truncated_files_are_refused_in_one_line(format):
     data = encode(colorful(200, 200), format)

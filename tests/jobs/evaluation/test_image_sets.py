@@ -98,8 +98,10 @@ def test_npz_images_come_in_order_and_up_to_the_count(tmp_path: Path) -> None:
     np.testing.assert_array_equal(by_number(list(images.batches(3))), pixels[:5])
     assert images.identity != NpzImages(tmp_path / "a.npz").identity
     np.savez(tmp_path / "wide.npz", arr_0=pixels[:, :4])
-    with pytest.raises(ValueError, match=r"expected square images uint8 \(N, S, S, 3\); received uint8"):
-        NpzImages(tmp_path / "wide.npz").identity  # noqa: B018 - asking is what is tested
+    assert NpzImages(tmp_path / "wide.npz").size == "4x8"
+    np.savez(tmp_path / "gray.npz", arr_0=pixels[..., 0])
+    with pytest.raises(ValueError, match=r"expected images uint8 \(N, H, W, 3\); received uint8"):
+        NpzImages(tmp_path / "gray.npz").identity  # noqa: B018 - asking is what is tested
 
 
 def store_of(parent: Path, array: ArraySpec, values: np.ndarray) -> Store:

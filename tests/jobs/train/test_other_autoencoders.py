@@ -98,7 +98,7 @@ def test_its_latents_are_stored_and_painted_by_itself(vae: RunFolder, noise_stor
     decoded_again = model.repaint(features.read("pixels", rows, view=0))
     assert decoded.shape == (4, 32, 32, 3)
     assert np.abs(decoded.astype(int) - decoded_again.astype(int)).mean() < 2  # the decoder may take bf16
-    assert Models(vae, vae, None, None).token_pixels() == 4
+    assert Models(vae, vae, None, None).token_pixels() == 8
 
 
 def test_who_needs_features_says_that_a_vae_rebuilds_none(vae: RunFolder) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.config import parse_size
 from jobs.config.stages import DataConfig
 from pipeline.config.recipe import (
     SECTIONS,
@@ -26,11 +27,13 @@ def values_of(section, part):
     low, high = part.metadata["low"], part.metadata["high"]
     # Of an encoder ":" means a function, which a recipe does not name.
     text = st.text(st.characters(codec="utf-8", exclude_characters=":" if part.name == "encoder" else ""))
+    sides = st.integers(int(low or 1), 9999)
     plain = {
         bool: st.booleans(),
         int: st.integers(None if low is None else int(low), None if high is None else int(high)),
         float: st.floats(low, high, allow_nan=False, allow_infinity=False),
         tuple: st.lists(st.text(), max_size=3).map(tuple),
+        parse_size: st.tuples(sides, sides).map(lambda size: parse_size(f"{size[0]}x{size[1]}")),
         str: st.sampled_from(part.metadata["choices"] or [None]) if part.metadata["choices"] else text,
     }[kind]
     return st.none() | plain if optional else plain

@@ -74,8 +74,13 @@ def test_the_root_comes_from_option_or_environment(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image-size", "3"], "'--image-size': 3 is not in the range x>=8."),
-        (["--image-size", "big"], "'--image-size': 'big' is not a valid integer."),
+        (["--image-size", "3"], "'--image-size': expected sides of at least 8; received '3'."),
+        (["--image-size", "64x4"], "'--image-size': expected sides of at least 8; received '64x4'."),
+        (
+            ["--image-size", "big"],
+            "'--image-size': expected a number, or HEIGHTxWIDTH such as 320x192; received 'big'.",
+        ),
+        (["--layer", "big"], "'--layer': 'big' is not a valid integer."),
         (["--holdout", "nan"], "'--holdout': expected a finite number; received 'nan'."),
         (["--dtype", "int3"], "'--dtype': 'int3' is not one of 'float16', 'float32', 'bfloat16', 'int8'."),
         (["--imagesize", "3"], "No such option '--imagesize'"),
@@ -114,8 +119,9 @@ def test_help_stands_under_headings_with_units_ranges_and_defaults():
         "General:",
     ]
     words = " ".join(text.split())
-    assert "--image-size PIXELS Pixels on a side" in words
-    assert "[default: 256; x>=8]" in words
+    assert "--image-size SIZE Pixels of the center crop, HEIGHTxWIDTH or a side" in words
+    assert "[default: 256]" in words
+    assert "[default: 60.0; x>=0.1]" in words
     assert "--flip / --no-flip" in words
     assert "[default: no-flip]" in words
     assert "--dtype [float16|float32|bfloat16|int8]" in words
