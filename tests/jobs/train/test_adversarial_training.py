@@ -84,6 +84,8 @@ def test_the_adversary_changes_the_decoder(features, undisturbed, tmp_path):
 
 
 @pytest.mark.slow  # half a minute of code generation
+# The compiler looks whether the inputs of a block have gradients and hides torch's warning of it, after it was raised.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_compiled_decoder_trains_with_the_adaptive_weight(features, tmp_path):
     torch.compiler.reset()
     eager = train_decoder(tmp_path, "eager", features, None, CONFIG, RUNTIME, lambda *_: None)
