@@ -28,8 +28,8 @@ def block_matrices(model: nn.Module, trainable: bool = True) -> list[nn.Paramete
 class MuonWithAdamW(torch.optim.Optimizer):
     """`torch.optim.Muon` of some matrices and an AdamW of the rest, with one list of groups and one state.
 
-    A step with `found_inf` 1 changes nothing; torch's Muon does not know it, so that the device is waited for once a
-    step.
+    A step with `found_inf` 1 changes nothing. torch's Muon does not know it: its step of a matrix is taken back on the
+    device, so that nothing waits.
     """
 
     found_inf: torch.Tensor | None = None
@@ -51,10 +51,25 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """
         if closure is not None:
             raise ValueError("closure: expected none; compute the gradients before the step")
-        if self.found_inf is not None and bool(self.found_inf):
-            return
-        self.muon.step()
+        if self.found_inf is None:
+            self.muon.step()
+        else:
+            self._muon_step_unless(self.found_inf.bool())
+        self.adamw.found_inf = self.found_inf  # type: ignore[attr-defined]
         self.adamw.step()
+
+    def _muon_step_unless(self, skipped: torch.Tensor) -> None:
+        """Muon's step, one matrix after the other, whose old value and momentum come back where `skipped` is true."""
+        groups = self.muon.param_groups
+        for group in groups:
+            for matrix in (one for one in group["params"] if one.grad is not None):
+                momentum = self.state[matrix].get("momentum_buffer", torch.zeros_like(matrix))
+                before = matrix.clone(), momentum.clone()
+                self.muon.param_groups = [{**group, "params": [matrix]}]
+                self.muon.step()
+                for value, old in zip((matrix, self.state[matrix]["momentum_buffer"]), before, strict=True):
+                    value.copy_(torch.where(skipped, old, value))
+        self.muon.param_groups = groups
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Take the state of both."""

@@ -272,6 +272,15 @@ class SampleConfig:
     batch_size: int = setting(
         64, "Images made at once; moves an image by rounding alone.", metavar="ROWS", low=1, group="How"
     )
+    compile: bool | None = setting(
+        None,
+        "Compile the generator's blocks with torch.compile; auto = on NVIDIA GPUs, off elsewhere. It moves an image by "
+        "rounding alone.",
+        metavar="auto|on|off",
+        group="How",
+        absent="auto",
+        omit_default=True,
+    )
     columns: int = setting(10, "Columns of the grid.", metavar="COUNT", low=1, group="How")
     format: str | None = setting(
         None,

@@ -84,7 +84,13 @@ class TrainConfig:
         group="Training",
         omit_default=True,
     )
-    compile: bool = setting(False, "Compile the model with torch.compile.", group="Training")
+    compile: bool | None = setting(
+        None,
+        "Compile the model with torch.compile, a minute or more at the start; auto = on NVIDIA GPUs, off elsewhere.",
+        metavar="auto|on|off",
+        group="Training",
+        absent=AUTO,
+    )
     init_from: str | None = setting(
         None,
         "Start from the averaged weights of this finished run of the same kind; what does not fit is made anew.",

@@ -1,5 +1,5 @@
-from .defaults import has_accelerator as has_accelerator
 from .defaults import settle as settle
+from .defaults import training_device_type as training_device_type
 from .launcher import launch as launch
 from .notes import training_notes as training_notes
 from .parallel import SINGLE_PROCESS as SINGLE_PROCESS
@@ -7,6 +7,7 @@ from .parallel import Losses as Losses
 from .parallel import LossFunction as LossFunction
 from .parallel import Ranks as Ranks
 from .parallel import blocks_of as blocks_of
+from .parallel import innermost_blocks as innermost_blocks
 from .profiling import StepProfile as StepProfile
 from .profiling import profile_steps as profile_steps
 from .starting import open_run as open_run

@@ -1,9 +1,10 @@
-"""Settings that are left open: batch and size, picked by the device and the number of training rows."""
+"""Settings that are left open: batch, size and compilation, picked by the device and the number of training rows."""
 
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from jobs.config import AUTO, DecoderConfig, RuntimeConfig, TrainConfig
+from jobs.executors import compiles
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -15,36 +16,40 @@ SIZE_ROWS = ((2_000, "tiny"), (20_000, "S"), (200_000, "B"), (1_000_000, "L"))
 LARGEST_DECODER, LARGEST_ON_PROCESSORS = "L", "S"
 
 
-def has_accelerator(runtime: RuntimeConfig) -> bool:
-    """Whether a training runs on GPUs: this process's device, or what each worker reserves."""
+def training_device_type(runtime: RuntimeConfig) -> str:
+    """The type of a training's device (cuda, mps or cpu): this process's, or what each worker reserves."""
     from jobs.executors import pick_device  # loads torch, which estimates do without
 
     if runtime.train_workers:
-        return runtime.gpus_per_worker > 0
-    return pick_device(runtime.device).type != "cpu"
+        return "cuda" if runtime.gpus_per_worker > 0 else "cpu"
+    return pick_device(runtime.device).type
 
 
-def settle(config: Config, rows: int, accelerator: bool) -> Config:
-    """The settings with an open batch and size picked; what was set stays.
+def settle(config: Config, rows: int, device_type: str) -> Config:
+    """The settings with an open batch, size and compilation picked; what was set stays.
 
     Args:
         config: Settings of a training.
         rows: Its training rows.
-        accelerator: Whether it runs on GPUs rather than on processors.
+        device_type: Of its device: cuda, mps or cpu.
     """
     values: dict[str, Any] = {}
+    accelerator = device_type != "cpu"
     if config.batch_size is None:
         most = ACCELERATOR_BATCH if accelerator else PROCESSOR_BATCH
         values["batch_size"] = min(most, _power_of_two(rows // FEWEST_BATCHES))
     if getattr(config, "size", None) == AUTO:
         values["size"] = _size(isinstance(config, DecoderConfig), rows, accelerator)
+    if config.compile is None:
+        values["compile"] = compiles(None, device_type)
     return replace(config, **values)
 
 
 def open_settings(config: TrainConfig) -> list[str]:
     """Names of the settings that `settle` would pick."""
     names = ["batch_size"] if config.batch_size is None else []
-    return [*names, "size"] if getattr(config, "size", None) == AUTO else names
+    names += ["size"] if getattr(config, "size", None) == AUTO else []
+    return [*names, "compile"] if config.compile is None else names
 
 
 def _power_of_two(most: int) -> int:

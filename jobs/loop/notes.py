@@ -1,7 +1,8 @@
 """What a person should know of a training's settings before hours of it: what was picked, and what does not fit."""
 
 from jobs.config import AutoencoderConfig, RuntimeConfig, TrainConfig
-from jobs.loop.defaults import has_accelerator, open_settings, settle
+from jobs.executors import missing_compiler
+from jobs.loop.defaults import open_settings, settle, training_device_type
 from stores import Store
 
 FEW_ROWS, MANY_EPOCHS = 1000, 50
@@ -19,10 +20,11 @@ def training_notes(config: TrainConfig, store: Store, runtime: RuntimeConfig) ->
     """
     if isinstance(config, AutoencoderConfig) and config.encoder == "pca":
         return []  # no steps
-    rows, accelerator = len(store.rows("train")), has_accelerator(runtime)
-    settled = settle(config, rows, accelerator)
+    rows, device_type = len(store.rows("train")), training_device_type(runtime)
+    settled = settle(config, rows, device_type)
     return [
-        *_picked(config, settled, rows, accelerator),
+        *_picked(config, settled, rows, device_type),
+        *_compile_notes(config, device_type),
         *schedule_notes(settled),
         *_row_notes(settled, rows, len(store.rows("val"))),
     ]
@@ -46,13 +48,26 @@ def schedule_notes(config: TrainConfig) -> list[str]:
     return notes
 
 
-def _picked(config: TrainConfig, settled: TrainConfig, rows: int, accelerator: bool) -> list[str]:
+def _picked(config: TrainConfig, settled: TrainConfig, rows: int, device_type: str) -> list[str]:
     names = open_settings(config)
-    if not names:
+    if not names or (names == ["compile"] and not settled.compile):
         return []
-    values = " and ".join(f"{name} {getattr(settled, name)}" for name in names)
+    *first, last = [f"{name} {_as_written(getattr(settled, name))}" for name in names]
+    values = f"{', '.join(first)} and {last}" if first else last
     options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-    return [f"{values} picked for {rows:,} rows on {'a GPU' if accelerator else 'a CPU'} ({options} to choose)"]
+    where = "a CPU" if device_type == "cpu" else "a GPU"
+    return [f"{values} picked for {rows:,} rows on {where} ({options} to choose)"]
+
+
+def _as_written(value: object) -> object:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def _compile_notes(config: TrainConfig, device_type: str) -> list[str]:
+    """What keeps a training on CUDA from being compiled unasked."""
+    if config.compile is not None or device_type != "cuda" or (missing := missing_compiler()) is None:
+        return []
+    return [f"not compiled, which takes more time: expected {missing}; received none; install it"]
 
 
 def _row_notes(config: TrainConfig, rows: int, held_out: int) -> list[str]:

@@ -105,6 +105,11 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     return [block for blocks in lists if len({type(one) for one in blocks}) == 1 for block in blocks]
 
 
+def innermost_blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks of layers that hold no others, which are compiled one by one."""
+    return [block for block in blocks_of(model) if not blocks_of(block)]
+
+
 def shard(model: nn.Module) -> nn.Module:
     """Spread the model's parameters over the ranks, one block of layers at a time; returns an unspread copy on the CPU.
 

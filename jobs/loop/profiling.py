@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from jobs.executors import device_name
 from jobs.loop.parallel import LossFunction, with_loss
 from jobs.loop.train_loop import speed_of
 from jobs.loop.trainer import Trainer
@@ -150,7 +151,7 @@ def _as_profile(trainer: Trainer, interval: Interval, operations: Mapping[str, f
     fits = min(1.0, (step_seconds - data_seconds) / busy) if busy else 1.0  # kernels of several streams overlap
     top = sorted(((one, name) for name, one in operations.items() if kind_of(name)), reverse=True)[:8]
     return StepProfile(
-        device=_name(trainer.device),
+        device=device_name(trainer.device),
         device_type=trainer.device.type,
         steps=interval.steps,
         step_seconds=step_seconds,
@@ -176,10 +177,6 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
         "gradient_checkpointing": config.gradient_checkpointing,
         "threads": torch.get_num_threads(),
     }
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _memory_share(device: torch.device) -> float | None:

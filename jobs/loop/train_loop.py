@@ -51,6 +51,7 @@ def train(
         TrainingStopped: on SIGINT or SIGTERM, after the state was saved.
         TrainingDiverged: more steps than `config.skip_nan` had a loss or gradient that is not finite.
     """
+    trainer.record_arithmetic()
     metrics = trainer.resume()
     module = with_loss(trainer.model, loss_function, trainer.ranks)
     with (

@@ -4,7 +4,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -14,7 +14,7 @@ from torch import nn
 from fae.optim import EMA, EMABank, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from fae.rng import BatchGenerator
 from jobs.config import TrainConfig
-from jobs.executors import autocast, pick_dtype
+from jobs.executors import autocast, device_name, pick_dtype, tf32_matmuls, uses_tf32
 from jobs.loop.finite import FiniteGuard
 from jobs.loop.parallel import (
     SINGLE_PROCESS,
@@ -93,6 +93,8 @@ class Trainer:
     optimizer: torch.optim.Optimizer = field(init=False)
     guard: FiniteGuard = field(init=False)
     clock: StepClock = field(init=False)
+    tf32: bool = field(init=False)
+    """Whether matrix products of float32 are rounded to TF32 in a step."""
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
@@ -109,6 +111,7 @@ class Trainer:
         self._generator = BatchGenerator(self.device)
         self.dtype = pick_dtype(self.config.precision, self.device)
         self._precision = autocast(self.device, self.dtype)
+        self.tf32 = uses_tf32(self.config.precision, self.device)
 
     def resume(self) -> dict[str, Any] | None:
         """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""
@@ -191,6 +194,18 @@ class Trainer:
         }
         writer.submit(self.step, parts, state)
 
+    def record_arithmetic(self) -> None:
+        """Write into run.json on what and how the weights are computed."""
+        facts = {
+            "device": device_name(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "tf32": self.tf32,
+            "compile": bool(self.config.compile),
+        }
+        if self.ranks.is_main and self.run.record.arithmetic != facts:
+            self.run.record = replace(self.run.record, arithmetic=facts)
+            self.run.save()
+
     def forward_backward(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> Losses:
         """Add up the gradients of the global batch, part by part; returns the losses' means over all of its rows.
 
@@ -203,7 +218,7 @@ class Trainer:
         for number, part in enumerate(_parts(batch, count)):
             first = (self.ranks.rank * count + number) * rows
             self._generator.start(seed, first, rows, self.config.batch_rows)
-            with on_this_rank(module, more=number + 1 < count):
+            with on_this_rank(module, more=number + 1 < count), tf32_matmuls(self.tf32):
                 with self._precision():
                     part_losses = module(part, self._generator)
                 (part_losses["loss"] / count).backward()

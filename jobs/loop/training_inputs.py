@@ -10,7 +10,7 @@ from torch import nn
 
 from fae.optim import MUON_RULES
 from jobs.config import TrainConfig, ingredient_settings
-from jobs.loop.parallel import SINGLE_PROCESS, Ranks, blocks_of
+from jobs.loop.parallel import SINGLE_PROCESS, Ranks
 from jobs.runs import RunFolder
 from stores import JointLoader, Loader, Store
 
@@ -43,6 +43,7 @@ def decisive(config: TrainConfig) -> dict[str, Any]:
     """
     assert config.batch_rows
     settings = {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
+    settings["compile"] = bool(settings["compile"])  # auto that nobody has settled compiles nothing
     start = init_run(config)
     settings |= {} if start is None else {"init_from": start.weights_sha256}
     return {**settings, "muon": MUON_RULES} if config.optimizer == "muon" else settings
@@ -53,20 +54,22 @@ def init_run(config: TrainConfig) -> RunFolder | None:
     return None if config.init_from is None else RunFolder.open(Path(config.init_from))
 
 
-def prepare(model: nn.Module, config: TrainConfig, by_blocks: bool = False) -> None:
+def prepare(model: nn.Module, config: TrainConfig, parts: Sequence[nn.Module] | None = None) -> None:
     """Turn on what the settings ask of a model before training: recomputed activations, compilation.
 
     Args:
         model: The model to train.
         config: Its settings.
-        by_blocks: Compile each block of layers instead of the whole, for losses that ask for the last layer's gradient
-            before the backward pass: a compiled graph can be walked once only, and not in part.
+        parts: What to compile instead of the whole: the networks of a model that draws random numbers between them,
+            since a compiled graph draws by another generator; or its blocks, where weights are spread over ranks or a
+            loss asks for the last layer's gradient before the backward pass, since a compiled graph is walked once
+            only, and not in part.
     """
     for module in model.modules():
         if config.gradient_checkpointing and hasattr(module, "gradient_checkpointing"):
             cast(Any, module).gradient_checkpointing = True
     if config.compile:
-        for part in blocks_of(model) if by_blocks else [model]:
+        for part in [model] if parts is None else parts:
             part.compile()
 
 

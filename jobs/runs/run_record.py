@@ -41,6 +41,8 @@ class RunRecord:
         text_encoder_sha256: Its digest.
         max_tokens: Tokens kept of a caption.
         init_weights: The run whose weights the training started from, what it took of them; empty where fresh.
+        arithmetic: On what and how the weights are computed: `device`, `dtype`, `tf32` (whether matrix products of
+            float32 are rounded to it) and `compile`; empty in records of older versions.
         class_ids: Ids of the classes that a generator had training rows of, such as 0-3,7; None where not recorded.
     """
 
@@ -61,6 +63,7 @@ class RunRecord:
     max_tokens: int | None = None
     init_weights: dict[str, Any] = field(default_factory=dict)
     class_ids: str | None = None
+    arithmetic: dict[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The file's content, with its own digest; fields that are None are left out."""

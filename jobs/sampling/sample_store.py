@@ -1,5 +1,6 @@
 """Many images on many workers: a store of samples, filled shard by shard, the same bytes whoever makes them."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jobs.executors import (
     OnProgress,
     ShardResult,
     StageTimer,
+    compiles,
     dtype_name,
     pick_device,
     write_missing_shards,
@@ -26,7 +28,7 @@ from stores.format import fingerprint
 
 # Settings that decide neither an image nor, in a store, where it lies. (The weaker generator counts by its weights,
 # prompts by their texts.)
-NOT_IN_IMAGES = ("columns", "autoguidance", "format", "out", "rows_per_shard", "prompt", "prompts")
+NOT_IN_IMAGES = ("columns", "compile", "autoguidance", "format", "out", "rows_per_shard", "prompt", "prompts")
 BATCHES_PER_SHARD = 4
 PIXELS, LATENTS = "pixels", "latents"
 
@@ -62,7 +64,9 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
     height, width = image_shape(config, models)
     precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
-    decisive = {"batch_size": config.batch_size, "precision": precision}
+    decisive: dict[str, Any] = {"batch_size": config.batch_size, "precision": precision}
+    if _is_compiled(config, runtime):
+        decisive["compile"] = True
     index_columns: dict[str, Any] = {"label": plan.labels}
     latents = []
     if plan.captions is not None:
@@ -126,8 +130,13 @@ def make_sample_store(
     writer: StoreWriter, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> Store:
     """Fill the missing shards and finalize the store; does nothing when it is complete."""
+    config = replace(config, compile=_is_compiled(config, runtime))  # on every worker what the ingredients say
     factory = partial(SampleWorker, writer.path, models, config, runtime.device)
     return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=0.0)[0]
+
+
+def _is_compiled(config: SampleConfig, runtime: RuntimeConfig) -> bool:
+    return compiles(config.compile, pick_device(runtime.device).type)
 
 
 def _latent_shape(config: SampleConfig, models: Models) -> tuple[int, ...]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fae.generators import Generator
+from fae.generators import FlowGenerator, Generator
 from fae.images import to_uint8
 from fae.models import PixelDecoder
 from fae.nn import Grid, set_position_scaling
 from fae.sampling import Conditions, parse_guidance
 from jobs.config import SampleConfig
-from jobs.executors import OnProgress, autocast, pick_dtype
+from jobs.executors import OnProgress, autocast, compiles, pick_dtype
+from jobs.loop import innermost_blocks
 from jobs.runs import Autoencoder, Models, RunFolder, load_autoencoder, load_model
 from jobs.sampling.conditioning import takes_text
 from jobs.sampling.prompts import PromptEncoder, numbered
@@ -84,7 +85,11 @@ class Sampler:
 
     @classmethod
     def load(cls, models: Models, device: torch.device, config: SampleConfig | None = None) -> "Sampler":
-        """The finished models on a device; the generator with the weights that `config` names."""
+        """The finished models on a device; the generator with the weights that `config` names.
+
+        They are compiled block by block: blocks are alike, so that it takes seconds, whatever the depth. A flow is not:
+        each of its steps has another length.
+        """
         config = config or SampleConfig()
         generator = load_generator(models.generator, device, config.checkpoint, config.weights)
         decoder = LatentDecoder.load(models.autoencoder, models.decoder, device)
@@ -92,6 +97,9 @@ class Sampler:
         for model in (generator, decoder.autoencoder, decoder.decoder, guide_model):
             if model is not None:
                 set_position_scaling(model, config.positions)
+                if compiles(config.compile, device.type) and not isinstance(model, FlowGenerator):
+                    for block in innermost_blocks(model):
+                        block.compile()
         prompts = PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None
         return cls(generator, decoder, latent_grid(config, models) if config.size else None, guide_model, prompts)
 

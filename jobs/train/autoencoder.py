@@ -20,7 +20,7 @@ from jobs.loop import (
     Trainer,
     batches,
     decisive,
-    has_accelerator,
+    innermost_blocks,
     launch,
     open_run,
     prepare,
@@ -28,6 +28,7 @@ from jobs.loop import (
     settle,
     take_initial_weights,
     train,
+    training_device_type,
 )
 from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
 from jobs.train.pca import fit_pca
@@ -74,7 +75,7 @@ def train_autoencoder(
     root: Path, name: str, features: Store, config: AutoencoderConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> RunFolder:
     """Train, or go on, or return the finished run of these ingredients."""
-    config = settle(config, len(features.rows("train")), has_accelerator(runtime))
+    config = settle(config, len(features.rows("train")), training_device_type(runtime))
     ingredients = autoencoder_ingredients(features, config)
     build, inputs = partial(fresh_autoencoder, features, config), {"features": features.url}
     run, extension = open_run(root, "autoencoders", name, ingredients, config, inputs, build)
@@ -113,11 +114,18 @@ def prepare_autoencoder(
     pixels, fresh = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config)
     take_initial_weights(fresh, config)
     flops = row_flops(fresh)
-    prepare(fresh, config)
+    prepare(fresh, config, innermost_blocks(fresh) if ranks.sharded else networks_of(fresh))
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)
     trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops)
     return trainer, loss
+
+
+def networks_of(model: Autoencoder) -> list[nn.Module]:
+    """An autoencoder's two halves, each a module that is called."""
+    if isinstance(model, PixelVAE):
+        return [model.vae.encoder, model.vae.decoder]
+    return [model.feature_encoder, model.feature_decoder]
 
 
 def _metrics(model: nn.Module, features: Store, device: torch.device) -> dict[str, Any]:

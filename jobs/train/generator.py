@@ -22,7 +22,7 @@ from jobs.loop import (
     Ranks,
     Trainer,
     batches,
-    has_accelerator,
+    innermost_blocks,
     launch,
     open_run,
     prepare,
@@ -30,6 +30,7 @@ from jobs.loop import (
     settle,
     take_initial_weights,
     train,
+    training_device_type,
 )
 from jobs.runs import RunFolder, load_model, with_weights
 from jobs.train.conditioning import (
@@ -101,7 +102,7 @@ def train_generator(
     Raises:
         ValueError: rows without a class, a text store that does not fit, or a batch larger than the training rows.
     """
-    config = settle(with_condition(latents, config), len(latents.rows("train")), has_accelerator(runtime))
+    config = settle(with_condition(latents, config), len(latents.rows("train")), training_device_type(runtime))
     ingredients = generator_ingredients(latents, config, text)
     stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
     inputs, build = {role: store.url for role, store in stores.items()}, partial(fresh_model, latents, config, text)
@@ -155,7 +156,7 @@ def prepare_generator(
     if features is not None:
         add_alignment(generator, features, config)
     flops = row_flops(generator)
-    prepare(generator.model, config)
+    prepare(generator.model, config, innermost_blocks(generator.model) if ranks.sharded else None)
     beside = (features, (FEATURES,)) if features else (text, TEXT_ARRAYS) if text else None
     loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=features is not None)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops)

@@ -25,7 +25,7 @@ from jobs.loop import (
     batches,
     decisive,
     evaluation_rows,
-    has_accelerator,
+    innermost_blocks,
     launch,
     open_run,
     prepare,
@@ -33,6 +33,7 @@ from jobs.loop import (
     settle,
     take_initial_weights,
     train,
+    training_device_type,
 )
 from jobs.runs import RunFolder, load_feature_autoencoder, load_model
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
@@ -83,7 +84,7 @@ def train_decoder(
     """
     if "pixels" not in features.arrays:
         raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
-    config = settle(config, len(features.rows("train")), has_accelerator(runtime))
+    config = settle(config, len(features.rows("train")), training_device_type(runtime))
     _check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
@@ -154,7 +155,8 @@ def prepare_decoder(
     take_initial_weights(model, config)
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
     flops = row_flops(model)
-    prepare(model, config, by_blocks=config.discriminator != "none" and config.adaptive_weight)
+    by_blocks = ranks.sharded or (config.discriminator != "none" and config.adaptive_weight)
+    prepare(model, config, innermost_blocks(model) if by_blocks else None)
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
     loader = batches(features, ["features", "pixels"], config, device, ranks)

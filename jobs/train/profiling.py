@@ -9,7 +9,7 @@ import torch
 
 from jobs.config import AutoencoderConfig, DecoderConfig, GeneratorConfig, RuntimeConfig, TrainConfig
 from jobs.executors import training_device
-from jobs.loop import LossFunction, Ranks, StepProfile, Trainer, has_accelerator, profile_steps, settle
+from jobs.loop import LossFunction, Ranks, StepProfile, Trainer, profile_steps, settle, training_device_type
 from jobs.runs import RunFolder
 from jobs.train.autoencoder import prepare_autoencoder
 from jobs.train.conditioning import with_condition
@@ -31,7 +31,7 @@ def profile_autoencoder(
     """
     if config.encoder == "pca":
         raise ValueError("autoencoder.encoder: expected one that is trained by steps; received pca; set another one")
-    config = settle(config, len(features.rows("train")), has_accelerator(runtime))
+    config = settle(config, len(features.rows("train")), training_device_type(runtime))
 
     def setup(run: RunFolder, device: torch.device, ranks: Ranks) -> tuple[Trainer, LossFunction]:
         return prepare_autoencoder(run, features, config, device, ranks)
@@ -49,7 +49,7 @@ def profile_decoder(
     """
     if "pixels" not in features.arrays:
         raise ValueError(f"{features.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
-    config = settle(config, len(features.rows("train")), has_accelerator(runtime))
+    config = settle(config, len(features.rows("train")), training_device_type(runtime))
 
     def setup(run: RunFolder, device: torch.device, ranks: Ranks) -> tuple[Trainer, LossFunction]:
         trainer, loss, _ = prepare_decoder(run, features, None, None, config, device, ranks)
@@ -69,7 +69,7 @@ def profile_generator(
     trace: Path | None = None,
 ) -> StepProfile:
     """Steps of a generator on latents with their classes or the captions of a text store."""
-    config = settle(with_condition(latents, config), len(latents.rows("train")), has_accelerator(runtime))
+    config = settle(with_condition(latents, config), len(latents.rows("train")), training_device_type(runtime))
 
     def setup(run: RunFolder, device: torch.device, ranks: Ranks) -> tuple[Trainer, LossFunction]:
         return prepare_generator(run, latents, text, config, device, ranks)

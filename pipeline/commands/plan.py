@@ -145,7 +145,7 @@ def profile_command(settings: Settings, stage: str, steps: int, trace: Path | No
     """Run some steps of a recipe's training and say what limits them: data, host, or which operations of the device.
 
     Reads the stores that the recipe has made, trains a fresh model in this process on one device, and keeps nothing of
-    it. Set what you want to compare by --set, such as generator.batch_size=256 or generator.compile=true.
+    it. Set what you want to compare by --set, such as generator.batch_size=256 or generator.compile=off.
     """
     from pipeline.artifacts import find_store
 

@@ -124,9 +124,11 @@ def _section_options(
 def _setting_option(section: str, part: Field[Any], flag: str | None) -> Callable[[Callback], Callback]:
     rule, (kind, _) = part.metadata, field_type(SECTIONS[section], part.name)
     flag = flag or rule["flag"] or "--" + part.name.replace("_", "-")
-    several = kind is tuple
+    several, on_or_off = kind is tuple, kind is bool and rule["absent"] is None
+    # A switch that may be left open: alone it means on.
+    alone = {"is_flag": False, "flag_value": "on"} if kind is bool and not on_or_off else {}
     return click.option(
-        f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+        f"{flag}/--no-{flag[2:]}" if on_or_off else flag,
         f"{section}__{part.name}",
         cls=GroupedOption,
         group=rule["group"] or section.capitalize(),
@@ -137,6 +139,7 @@ def _setting_option(section: str, part: Field[Any], flag: str | None) -> Callabl
         default=part.default,
         show_default=not several,
         help=rule["help"],
+        **alone,
     )
 
 
@@ -144,7 +147,7 @@ def _click_type(
     kind: Any, choices: Collection[str] | None, low: float | None, high: float | None, absent: str | None
 ) -> Any:
     if absent is not None:
-        return OrWord(_click_type(kind, choices, low, high, None), absent)
+        return OrWord(click.types.convert_type(_click_type(kind, choices, low, high, None)), absent)
     if choices is not None:
         return click.Choice(list(choices))
     if kind is parse_size:

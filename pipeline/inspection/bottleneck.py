@@ -31,7 +31,7 @@ def advice_on(profile: StepProfile, has_fast_bf16: bool) -> list[str]:
         ),
         (
             shares["host"] > HOST_SHARE and profile.device_type == "cuda" and not settings["compile"],
-            "--compile: the device waits for the host to launch its operations, and compiled ones are fewer",
+            "--compile on: the device waits for the host to launch its operations, and compiled ones are fewer",
         ),
         (
             shares["host"] > HOST_SHARE and settings["batch_rows"] < SMALL_BATCH,
@@ -39,7 +39,7 @@ def advice_on(profile: StepProfile, has_fast_bf16: bool) -> list[str]:
         ),
         (
             small > SMALL_KERNELS and not settings["compile"],
-            f"--compile: {small:.0%} of a step are small operations that the compiler joins",
+            f"--compile on: {small:.0%} of a step are small operations that the compiler joins",
         ),
         (
             shares.get("optimizer and averages", 0.0) > OPTIMIZER_SHARE,

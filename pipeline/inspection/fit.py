@@ -159,7 +159,7 @@ def _text_condition(fit: Fit, dataset: Dataset, machine: Machine) -> Fit:
 
 def _models(fit: Fit, dataset: Dataset, machine: Machine) -> Fit:
     rows, recipe = dataset.training_rows, fit.recipe
-    trained = {name: settle(getattr(recipe, name), rows, not machine.on_processors) for name in TRAININGS}
+    trained = {name: settle(getattr(recipe, name), rows, machine.device) for name in TRAININGS}
     fit = with_generator_size(_autoencoder(fit, dataset, machine), trained["generator"].size)
     of_rows = f"for {rows:,} training rows; sizes are tiny, S, B, L, XL"
     fit = Fit(fit.recipe, {**fit.reasons, "decoder.size": of_rows, "generator.size": of_rows})

@@ -62,7 +62,7 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
 
 def settled(recipe: Recipe, images: int) -> Recipe:
     """What the recipe leaves open, as it is picked for so many images on GPUs."""
-    parts = {name: settle(getattr(recipe, name), images, True) for name in ("autoencoder", "decoder", "generator")}
+    parts = {name: settle(getattr(recipe, name), images, "cuda") for name in ("autoencoder", "decoder", "generator")}
     return replace(recipe, **parts)
 
 

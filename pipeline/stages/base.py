@@ -139,11 +139,11 @@ class RunStage(Stage[RunFolder]):
         Raises:
             ArtifactError: There is no such run.
         """
-        from jobs.loop import has_accelerator, settle
+        from jobs.loop import settle, training_device_type
 
         if config.init_from is not None:
             config = replace(config, init_from=str(find_run(context.root, self.spec.makes, config.init_from).path))
-        return settle(config, len(store.rows("train")), has_accelerator(context.recipe.runtime))
+        return settle(config, len(store.rows("train")), training_device_type(context.recipe.runtime))
 
     def say_notes(self, context: StageContext, run: Artifact, notes: Callable[[], Sequence[str]]) -> None:
         """Say what a person should know before a training; nothing of one that is finished."""

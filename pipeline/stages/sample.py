@@ -50,6 +50,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
             checkpoint: Sample the generator as it was after so many steps; these samples always lie below the root.
             config: Settings other than the recipe's.
         """
+        from jobs.executors import compiles, pick_device
         from jobs.sampling import guidance_notes, with_fitting_guidance, with_fitting_size
 
         config = with_protocol(config or context.recipe.sample)
@@ -59,6 +60,8 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         if config != asked:
             context.output.say(f"{self.name}: {models.generator.path.name} is unconditional: guidance is off (1)")
         config = with_fitting_size(config, models)
+        if compiles(config.compile, pick_device(context.recipe.runtime.device).type):
+            context.output.say(f"{self.name}: blocks of the models are compiled (--compile off to leave it out)")
         for note in guidance_notes(config, models.generator, models.guide_model is not None):
             context.output.say(f"{self.name}: {note}")
         return (

@@ -49,9 +49,12 @@ def test_the_blocks_matrices_are_muons_and_all_else_is_adamws():
     assert not muons & others
 
 
-def test_each_part_takes_the_step_of_torchs_own_optimizer():
+@pytest.mark.parametrize("guarded", [False, True])
+def test_each_part_takes_the_step_of_torchs_own_optimizer(guarded):
     made, other = model(), model()
-    trained(3, made, make_optimizer(made, 1e-2, beta2=0.95, weight_decay=0.1, kind="muon"))
+    optimizer = make_optimizer(made, 1e-2, beta2=0.95, weight_decay=0.1, kind="muon")
+    optimizer.found_inf = torch.zeros(()) if guarded else None
+    trained(3, made, optimizer)
     matrices = block_matrices(other)
     ids = {id(value) for value in matrices}
     rest = [value for value in other.parameters() if value.requires_grad and id(value) not in ids]
@@ -116,13 +119,18 @@ def test_a_step_that_is_not_finite_changes_nothing():
     trained(1, made, optimizer)
     before = [value.detach().clone() for value in made.parameters()]
     state = {name: value.clone() for name, value in optimizer_tensors(optimizer).items()}
-    gradients(made, 1)
-    block_matrices(made)[0].grad.fill_(math.nan)
-    optimizer.found_inf = torch.ones(())
+    for spoilt in (0, None):
+        gradients(made, 1)
+        if spoilt is not None:
+            block_matrices(made)[spoilt].grad.fill_(math.nan)
+        optimizer.found_inf = torch.ones(())
+        optimizer.step()
+        assert all(torch.equal(*pair) for pair in zip(made.parameters(), before, strict=True))
+        after = optimizer_tensors(optimizer)
+        assert all(torch.equal(value, after[name]) for name, value in state.items())
+    optimizer.found_inf = torch.zeros(())
     optimizer.step()
-    assert all(torch.equal(*pair) for pair in zip(made.parameters(), before, strict=True))
-    after = optimizer_tensors(optimizer)
-    assert all(torch.equal(value, after[name]) for name, value in state.items())
+    assert not any(torch.equal(*pair) for pair in zip(block_matrices(made), block_matrices(model()), strict=True))
 
 
 def test_an_autoencoder_has_blocks_and_a_convolutional_one_is_refused():

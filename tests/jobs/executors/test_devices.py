@@ -7,7 +7,15 @@ import sys
 import pytest
 import torch
 
-from jobs.executors.devices import autocast, has_fast_bf16, pick_device, pick_dtype, use_threads
+from jobs.executors.devices import (
+    autocast,
+    has_fast_bf16,
+    pick_device,
+    pick_dtype,
+    tf32_matmuls,
+    use_threads,
+    uses_tf32,
+)
 
 CPU = torch.device("cpu")
 
@@ -34,6 +42,20 @@ def test_autocast_casts_only_when_asked():
         assert (a @ a).dtype == torch.float32
     with autocast(CPU, torch.bfloat16)():
         assert (a @ a).dtype == torch.bfloat16
+
+
+def test_tf32_holds_inside_a_step_alone_and_not_where_fp32_was_asked_for():
+    cuda, before = torch.device("cuda", 0), torch.get_float32_matmul_precision()
+    assert [uses_tf32(precision, cuda) for precision in ("auto", "bf16", "fp32")] == [True, True, False]
+    assert not uses_tf32("auto", CPU)
+    with tf32_matmuls(True):
+        assert torch.get_float32_matmul_precision() == "high"
+        with tf32_matmuls(False):
+            assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(RuntimeError), tf32_matmuls(True):
+        raise RuntimeError
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_threads_are_the_share_of_a_worker_or_what_was_asked_for():

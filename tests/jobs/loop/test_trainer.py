@@ -11,6 +11,7 @@ from jobs.loop.train_loop import train
 from jobs.loop.trainer import step_seed
 from jobs.runs.checkpoint_listing import checkpoints, read_state, step_of
 from jobs.runs.metrics_log import read_metrics
+from jobs.runs.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 11])
@@ -67,6 +68,21 @@ def test_weights_spoilt_by_a_gradient_are_not_saved(trainer_at):
     with pytest.raises(TrainingDiverged, match="the loss or its gradient is not finite at step 10"):
         train(trainer, bad, lambda *_: None)
     assert [path.name for path in checkpoints(trainer.run.path / "checkpoints")] == ["step-00000005"]
+
+
+def test_the_record_says_on_what_and_how_the_weights_are_computed(trainer_at, monkeypatch):
+    seen = []
+
+    def looking(model, batch, generator):
+        seen.append(torch.get_float32_matmul_precision())
+        return loss_function(model, batch, generator)
+
+    trainer = trainer_at("recorded", steps=1)
+    trainer.tf32 = True  # as on CUDA
+    train(trainer, looking, lambda *_: None)
+    expected = {"device": "cpu", "dtype": "float32", "tf32": True, "compile": False}
+    assert RunFolder.open(trainer.run.path).record.arithmetic == expected
+    assert (seen, torch.get_float32_matmul_precision()) == (["high"], "highest")
 
 
 def test_only_the_newest_checkpoints_are_kept(trainer_at):

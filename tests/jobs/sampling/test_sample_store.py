@@ -4,9 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from jobs.config.stages import RuntimeConfig
+from jobs.loop.parallel import innermost_blocks
+from jobs.sampling.sample_plan import plan_samples
 from jobs.sampling.sample_store import make_sample_store, sample_writer
+from jobs.sampling.sampler import Sampler, sample
 
 LOCAL = RuntimeConfig(executor="local", threads=2)
 
@@ -83,14 +88,48 @@ def test_a_seed_decides_the_image_wherever_it_stands(sampled):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"seed": 8}, {"steps": 3}, {"num": 9}, {"labels": "random"}, {"guidance_scale": 2.0}, {"batch_size": 3}]
+    "changed",
+    [
+        {"seed": 8},
+        {"steps": 3},
+        {"num": 9},
+        {"labels": "random"},
+        {"guidance_scale": 2.0},
+        {"batch_size": 3},
+        {"compile": True},
+    ],
 )
 def test_whatever_decides_the_bytes_makes_another_store(world, config, tmp_path, changed):
     def place(**settings):
         return sample_writer(tmp_path, "x", world.made.models, replace(config, **settings), LOCAL).path
 
-    assert place(columns=3, format="npz", out="elsewhere") == place()
+    assert place(columns=3, format="npz", out="elsewhere", compile=False) == place()
     assert place(**changed) != place()
+
+
+@pytest.mark.parametrize("compiled", [None, True])
+def test_blocks_of_the_models_that_sample_are_compiled_where_asked(world, config, monkeypatch, compiled):
+    found = []
+    monkeypatch.setattr(nn.Module, "compile", lambda block: found.append(block))
+    sampler = Sampler.load(world.made.models, torch.device("cpu"), replace(config, compile=compiled))
+    decoder = sampler.latent_decoder
+    models = (sampler.generator, decoder.autoencoder, decoder.decoder)
+    expected = [block for model in models for block in innermost_blocks(model)] if compiled else []
+    assert found == expected
+    assert bool(expected) is bool(compiled)
+
+
+@pytest.mark.slow  # a minute of code generation
+def test_compiled_models_make_the_same_samples_but_for_rounding(world, config):
+    torch.compiler.reset()
+    config = replace(config, num=5, steps=3, guidance_scale=2.0, guidance_interval="0.8,0.2")  # batches of 2, 4 and 1
+    plan, found = plan_samples(config, world.made.models), []
+    for compiled in (False, True):
+        sampler = Sampler.load(world.made.models, torch.device("cpu"), replace(config, compile=compiled))
+        found.append(list(sample(sampler, plan, config, lambda *_: None)))
+    for eager, fast in zip(*found, strict=True):
+        assert np.linalg.norm(fast.latents - eager.latents) <= 2e-2 * np.linalg.norm(eager.latents)
+        assert np.abs(fast.images.astype(int) - eager.images).mean() < 2
 
 
 def test_an_unknown_class_is_refused_before_any_folder_is_made(sampled, tmp_path):

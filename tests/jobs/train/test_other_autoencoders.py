@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fae.models.autoencoder import FeatureAutoencoder
 from fae.models.pixel_vae import PixelVAE
 from jobs.config.stages import AutoencoderConfig, EncodeConfig, RuntimeConfig
 from jobs.extraction.latents import encode, latent_writer
 from jobs.runs.autoencoders import load_autoencoder, load_feature_autoencoder
+from jobs.runs.metrics_log import read_metrics
 from jobs.runs.run_folder import Models, RunFolder
 from jobs.sampling.sampler import LatentDecoder
 from jobs.train.autoencoder import autoencoder_ingredients, train_autoencoder
@@ -104,3 +106,22 @@ def test_its_latents_are_stored_and_painted_by_itself(vae: RunFolder, noise_stor
 def test_who_needs_features_says_that_a_vae_rebuilds_none(vae: RunFolder) -> None:
     with pytest.raises(ValueError, match="expected an autoencoder of features"):
         load_feature_autoencoder(vae, CPU)
+
+
+@pytest.mark.parametrize("encoder", ["attention", pytest.param("pixel-vae", marks=pytest.mark.slow)])
+# The compiler looks whether its inputs have gradients and hides torch's warning of it, after it was raised.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_the_halves_of_an_autoencoder_are_a_graph_each_with_the_same_losses(
+    noise_stores: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    torch.compiler.reset()
+    whole = nn.Module.compile
+    # Traced as one graph, and left without the minutes of code generation.
+    monkeypatch.setattr(nn.Module, "compile", lambda part: whole(part, backend="eager", fullgraph=True))
+    losses = []
+    for compiled in (False, True):
+        config = replace(TINY, encoder=encoder, compile=compiled, steps=2, save_every=9)
+        run = train_autoencoder(tmp_path, "noise", noise_stores.features, config, LOCAL, silent)
+        losses.append(read_metrics(run.path / "metrics.jsonl")[-1]["loss"])
+        assert run.record.arithmetic["compile"] is compiled
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)

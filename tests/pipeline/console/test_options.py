@@ -4,6 +4,7 @@ import json
 import runpy
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -128,6 +129,38 @@ def test_help_stands_under_headings_with_units_ranges_and_defaults():
     assert "--out TEXT Where to." in words
     assert "[env var: FAE_PIPE_ROOT; default: fae-runs]" in words
     assert lines[-1].split()[:2] == ["-h,", "--help"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], None),
+        (["--compile"], True),
+        (["--compile", "on", "--json"], True),
+        (["--compile", "--json"], True),
+        (["--compile", "off"], False),
+        (["--compile", "off", "--compile", "auto"], None),
+        (["--set", "generator.compile=off"], False),
+        (["--set", "generator.compile=auto"], None),
+    ],
+)
+def test_a_switch_that_may_be_left_open(words, expected):
+    assert switch(words).return_value is expected
+
+
+def test_a_word_that_is_none_of_the_switchs_is_named():
+    outcome = switch(["--compile", "perhaps"])
+    assert "'perhaps' is not a valid boolean" in str(outcome.exception)
+    assert "or give auto" in str(outcome.exception)
+
+
+def switch(words):
+    @click.command()
+    @config_options("generator")
+    def train(settings):
+        return settings.recipe.generator.compile
+
+    return CliRunner().invoke(train, words, standalone_mode=False)
 
 
 def test_one_key_in_two_sections_is_refused_at_definition():
