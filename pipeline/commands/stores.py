@@ -4,7 +4,6 @@ import click
 
 from pipeline.commands.care import STORE, diff_command, gc_command, store_at
 from pipeline.commands.stores_exchange import (
-    add_command,
     copy_command,
     export_rows_command,
     import_command,
@@ -52,7 +51,6 @@ def show_command(settings: Settings, store: str) -> None:
 
 
 for command in (
-    add_command,
     diff_command,
     stats_command,
     gc_command,

@@ -1,7 +1,5 @@
 """Which rows make which batch: a pure function of (seed, epoch, step, global batch), whatever the number of ranks."""
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +62,3 @@ class BatchSampler:
         lower, upper = (length * part // self.world_size for part in (self.rank, self.rank + 1))
         mask: np.ndarray = (step < self.steps_per_epoch) & (lower <= in_batch) & (in_batch < upper)
         return mask
-
-    def steps(self, epoch: int, step: int, endless: bool) -> Iterator[tuple[int, int]]:
-        """(epoch, step) of the batches from there on: to the end of the epoch, or without end."""
-        for number in itertools.count(epoch) if endless else [epoch]:
-            for at in range(step if number == epoch else 0, self.steps_per_epoch):
-                yield number, at

@@ -11,8 +11,9 @@ import torch
 from stores.core import Store
 from stores.format import combine_seeds
 from stores.loader.epoch_batches import EpochBatches
+from stores.loader.epoch_dataset import EpochDataset
 from stores.loader.loader import Loader, resident_bytes
-from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, choose_residency
+from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, LoaderRank, choose_residency
 from stores.loader.selection import selected_rows
 from stores.loader.transfer import Batch
 
@@ -100,9 +101,23 @@ class JointLoader:
         """Batches from the current position on, epoch after epoch."""
         return _zip_batches(iter(self.first), iter(self.second))
 
-    def epoch(self, epoch: int, step: int = 0) -> EpochBatches:
-        """The batches of one epoch, from `step` on; its `len` is how many are left."""
-        first, second = self.first.epoch(epoch, step), self.second.epoch(epoch, step)
+    @property
+    def device(self) -> torch.device:
+        """Where batches are delivered."""
+        return self.first.device
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epoch and step of the batch that comes next."""
+        return self.first.position
+
+    def as_iterable_dataset(self) -> EpochDataset:
+        """This loader for torch's DataLoader, Lightning and accelerate, see `EpochDataset`."""
+        return EpochDataset(self)
+
+    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
+        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left."""
+        first, second = self.first.epoch(epoch, step, stride), self.second.epoch(epoch, step, stride)
         return EpochBatches(_zip_batches(first, second), len(first))
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +126,16 @@ class JointLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Both positions after the last batch handed out, and what the order depends on; JSON values."""
-        return {"first": self.first.state_dict(), "second": self.second.state_dict()}
+        return self.state_at(*self.position)
+
+    def state_at(self, epoch: int, step: int) -> dict[str, Any]:
+        """The state of a loader that goes on there."""
+        return {"first": self.first.state_at(epoch, step), "second": self.second.state_at(epoch, step)}
+
+    def renew(self) -> None:
+        """Drop buffers and locks, which a forked process cannot share with its parent."""
+        self.first.renew()
+        self.second.renew()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved position, at once.
@@ -134,7 +158,7 @@ def _zip_batches(first: Batches, second: Batches) -> Generator[Batch, None, None
 
 def _residencies(options: LoaderOptions, sizes: list[int]) -> list[str]:
     """Where each store's rows live: both where they fit together, else the smaller alone where it does."""
-    device, world_size = torch.device(options.device), options.world_size
+    device, world_size = torch.device(options.device), LoaderRank.of(options).world_size
     both = choose_residency(options.residency, sum(sizes), device, world_size)
     if options.residency != "auto" or both != "stream":
         return [both, both]

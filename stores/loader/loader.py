@@ -11,7 +11,8 @@ from stores.core import Store
 from stores.format import ArraySpec, Part, explain_difference
 from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_batches import EpochBatches
-from stores.loader.options import RANDOM_VIEW, LoaderOptions, ViewRule, choose_residency
+from stores.loader.epoch_dataset import EpochDataset
+from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.ragged import TokenLayout, lay_out
 from stores.loader.row_sources import ResidentRows, StreamedRows, regular_parts, span_slots
@@ -54,16 +55,17 @@ class Loader:
     ) -> None:
         self.options = options = (options or LoaderOptions()).with_settings(settings)
         stores = (store,) if isinstance(store, Store) else tuple(store)
-        self.arrays, self.device = tuple(arrays), torch.device(options.device)
+        self.arrays, self._device = tuple(arrays), torch.device(options.device)
         self.selection = selection = Selection.of(stores, options)
         self._specs = selection.specs(self.arrays)
         self._parts = regular_parts(self._specs)
         pairs = zip(stores, selection.rows_of, strict=True)
         num_bytes = sum(resident_bytes(one, self.arrays, len(rows), options.view) for one, rows in pairs)
-        self.residency = choose_residency(options.residency, num_bytes, self.device, options.world_size)
+        self._rank = rank = LoaderRank.of(options)
+        self.residency = choose_residency(options.residency, num_bytes, self.device, rank.world_size)
         self.order = choose_order(options, self.residency)
         order = make_order(selection, self.order, options, max(1, WINDOW_BYTES // self._row_bytes))
-        self.sampler = BatchSampler(order, options.batch_size, options.drop_last, options.rank, options.world_size)
+        self.sampler = BatchSampler(order, options.batch_size, options.drop_last, rank.rank, rank.world_size)
         self._source = self._open_source()
         self._columns = {"row": torch.from_numpy(selection.rows)}
         if not selection.is_single:
@@ -72,12 +74,22 @@ class Loader:
             self._columns["label"] = torch.from_numpy(selection.labels)
         self._pools: dict[str, BufferPool] = {}
         self._transfer = Transfer(self.device)
-        self._epoch, self._step = 0, 0
+        self._position = (0, 0)
 
     @property
     def stores(self) -> tuple[Store, ...]:
         """The stores that are read."""
         return self.selection.stores
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are delivered."""
+        return self._device
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epoch and step of the batch that comes next."""
+        return self._position
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,11 +98,16 @@ class Loader:
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the current position on, epoch after epoch."""
-        return self._batches(self._epoch, self._step, endless=True)
+        return self._batches(*self.position)
 
-    def epoch(self, epoch: int, step: int = 0) -> EpochBatches:
-        """The batches of one epoch, from `step` on; its `len` is how many are left."""
-        return EpochBatches(self._batches(epoch, step, endless=False), max(0, self.steps_per_epoch - step))
+    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
+        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left."""
+        batches = self._batches(epoch, step, endless=False, stride=stride)
+        return EpochBatches(batches, len(range(step, self.steps_per_epoch, stride)))
+
+    def as_iterable_dataset(self) -> EpochDataset:
+        """This loader for torch's DataLoader, Lightning and accelerate, see `EpochDataset`."""
+        return EpochDataset(self)
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels, each float32 (C,) on `device`.
@@ -104,7 +121,11 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch handed out, and what the order depends on; JSON values."""
-        return {"epoch": self._epoch, "step": self._step, "order": self._order_facts()}
+        return self.state_at(*self.position)
+
+    def state_at(self, epoch: int, step: int) -> dict[str, Any]:
+        """The state of a loader that goes on there."""
+        return {"epoch": epoch, "step": step, "order": self._order_facts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved position, at once.
@@ -117,7 +138,19 @@ class Loader:
             raise ValueError(
                 f"loader state: expected the order it was saved with; changed: {'; '.join(changed)}; start a new run"
             )
-        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+        self._position = int(state["epoch"]), int(state["step"])
+
+    def renew(self) -> None:
+        """Drop buffers and locks, which a forked process cannot share with its parent."""
+        self._pools, self._transfer = {}, Transfer(self.device)
+        self._source.renew()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.device.type != "cpu":
+            raise ValueError(
+                f"num_workers: expected 0 for a loader on {self.device}, whose own thread prefetches; received workers"
+            )
+        return {**self.__dict__, "_pools": {}}
 
     def _order_facts(self) -> dict[str, Any]:
         options, selection = self.options, self.selection
@@ -152,17 +185,17 @@ class Loader:
         memory = self.device if self.residency == "device" else torch.device("cpu")
         return ResidentRows(self.selection, self._specs, memory, self.options.verify)
 
-    def _batches(self, epoch: int, step: int, endless: bool) -> Generator[Batch, None, None]:
-        max_batches = max(1, GROUP_BYTES * self.options.world_size // (self._row_bytes * self.options.batch_size))
-        groups = batch_groups(
-            self._source, self.sampler, self._columns, LoaderCursor(epoch, step, endless, max_batches)
-        )
+    def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
+        self._rank.check()
+        max_batches = max(1, GROUP_BYTES * self.sampler.world_size // (self._row_bytes * self.options.batch_size))
+        cursor = LoaderCursor(epoch, step, endless, max_batches if stride == 1 else 1, stride)
+        groups = batch_groups(self._source, self.sampler, self._columns, cursor)
         for group, layouts, values, arrived in prefetched(self._sent(groups), self.options.prefetch):
             batches = self._split(self._transfer.receive(values, arrived), group, layouts)
             del values
             for number in range(group.count):
                 is_last = group.step + number + 1 == self.steps_per_epoch
-                self._epoch, self._step = (group.epoch + 1, 0) if is_last else (group.epoch, group.step + number + 1)
+                self._position = (group.epoch + 1, 0) if is_last else (group.epoch, group.step + number + 1)
                 yield batches.pop()
 
     def _sent(self, groups: Iterator[BatchGroup]) -> Iterator[tuple[BatchGroup, Layouts, Batch, Any]]:
@@ -183,7 +216,7 @@ class Loader:
         regular = {name: tensor for name, tensor in values.items() if name not in layouts}
         batches = [regular]
         if group.count > 1:
-            rows = self.options.batch_size // self.options.world_size
+            rows = self.options.batch_size // self.sampler.world_size
             split = {name: torch.split(tensor, rows) for name, tensor in regular.items()}
             batches = [{name: parts[number] for name, parts in split.items()} for number in range(group.count)]
         for name, layout in layouts.items():

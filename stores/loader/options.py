@@ -36,8 +36,8 @@ class LoaderOptions:
         seed: of the order and, unless `view_seed` is given, of the views.
         residency: "device", "ram" or "stream" (from disk); "auto" is the fastest whose memory budget holds the rows.
         device: where batches are delivered.
-        rank: this process among `world_size`.
-        world_size: processes that share each global batch.
+        rank: this process among `world_size`; by default that of torch's process group, where there is one.
+        world_size: processes that share each global batch; by default those of torch's process group.
         view: the number of a view, or "random" for one drawn for each row and epoch.
         order: "full" shuffles all rows; "shards" shuffles shards and then the rows of `stream_shards` of them; "auto"
             is "shards" when streaming, else "full"; "class-balanced" draws every class equally often, see
@@ -63,8 +63,8 @@ class LoaderOptions:
     seed: int = 0
     residency: str = "auto"
     device: torch.device | str = "cpu"
-    rank: int = 0
-    world_size: int = 1
+    rank: int | None = None
+    world_size: int | None = None
     view: str | int = RANDOM_VIEW
     order: str = "auto"
     shuffle: bool = True
@@ -85,6 +85,8 @@ class LoaderOptions:
             raise ValueError(f"pad_to_multiple_of: expected at least 1; received {self.pad_to_multiple_of}")
         if self.order not in ORDERS:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {self.order!r}")
+        if self.rank is not None and self.world_size is None:
+            raise ValueError(f"world_size: expected a number beside rank; received none and the rank {self.rank}")
         if self.residency not in RESIDENCIES:
             raise ValueError(f"residency: expected one of {', '.join(RESIDENCIES)}; received {self.residency!r}")
         if not self.shuffle and self.order != "auto":
@@ -110,6 +112,40 @@ class LoaderOptions:
         if unknown:
             raise TypeError(f"loader: expected options out of {', '.join(names)}; received {unknown[0]!r}")
         return replace(self, **settings)
+
+
+@dataclass(frozen=True)
+class LoaderRank:
+    """This process among those that share each global batch; when not `is_given`, that of torch's process group."""
+
+    rank: int
+    world_size: int
+    is_given: bool
+
+    @classmethod
+    def of(cls, options: LoaderOptions) -> "LoaderRank":
+        """What the options say, or the process group."""
+        if options.world_size is not None:
+            return cls(options.rank or 0, options.world_size, True)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), False)
+        return cls(0, 1, False)
+
+    def check(self) -> None:
+        """Refuse to read every row on every rank, when a process group was made after the loader.
+
+        Raises:
+            RuntimeError: another process group than the one that this rank is of.
+        """
+        if self.is_given:
+            return
+        now = LoaderRank.of(LoaderOptions())
+        if self != now:
+            raise RuntimeError(
+                f"loader: expected torch's process group as it was when the loader was made, rank {self.rank} of "
+                f"{self.world_size}; received rank {now.rank} of {now.world_size}; make the loader after the process "
+                "group, or give it rank and world_size"
+            )
 
 
 def shares(weights: Sequence[float], count: int) -> np.ndarray:

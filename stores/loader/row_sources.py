@@ -1,6 +1,6 @@
 """Where a loader's rows come from: memory that holds them all, or the disk, again in every epoch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,6 +62,9 @@ class ResidentRows:
         self._values |= {name: values.to(self._device) for name, values in _token_tensors(spec, found).items()}
         self._spans[spec.name] = found.spans
 
+    def renew(self) -> None:
+        """Nothing: memory that is only read is shared with a forked process."""
+
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """Windows of a number of batches whose slots are computed at once."""
         return even_windows(sampler.num_rows, _BATCHES_PER_WINDOW * sampler.batch_size)
@@ -92,6 +95,17 @@ class StreamedRows:
     def __init__(self, selection: Selection, specs: list[ArraySpec], verify: bool) -> None:
         self.selection, self.specs, self.verify = selection, specs, verify
         self._slabs = SlabPool()
+
+    def renew(self) -> None:
+        """Memory of this process's own."""
+        self._slabs = SlabPool()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_slabs"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.renew()
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """The windows of the order, each read from disk as one."""

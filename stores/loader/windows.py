@@ -36,6 +36,9 @@ class RowSource(Protocol):
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
         """int64 offsets (0, ..., rows of the epoch) that cut an epoch into windows."""
 
+    def renew(self) -> None:
+        """Drop what a forked process cannot share with its parent."""
+
     def locate(self, draws: Draws) -> RowSlots:
         """Make sure that rows are in memory."""
 
@@ -61,12 +64,27 @@ class BatchGroup:
 
 @dataclass(frozen=True)
 class LoaderCursor:
-    """Where batches begin, and how: `endless` goes on after the epoch, `max_batches` are gathered at once at most."""
+    """Where batches begin, and how.
+
+    Attributes:
+        epoch: that of the first batch.
+        step: that of the first batch.
+        endless: go on after the epoch.
+        max_batches: how many are gathered at once, at most; 1 with a stride.
+        stride: every so many batches of an epoch.
+    """
 
     epoch: int
     step: int
     endless: bool
     max_batches: int
+    stride: int = 1
+
+    def steps(self, steps_per_epoch: int) -> Iterator[tuple[int, int]]:
+        """(epoch, step) of each batch: to the end of the epoch, or without end."""
+        for epoch in itertools.count(self.epoch) if self.endless else [self.epoch]:
+            for step in range(self.step if epoch == self.epoch else 0, steps_per_epoch, self.stride):
+                yield epoch, step
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,7 @@ def batch_groups(
     """The batches from `start` on; `columns` hold a value for each row of the selection."""
     open_windows: deque[_Window] = deque()
     windows = prefetched(_windows(source, sampler, columns, start), source.prefetch_windows)
-    steps = sampler.steps(start.epoch, start.step, start.endless)
+    steps = start.steps(sampler.steps_per_epoch)
     try:
         for epoch, step in steps:
             first, last = sampler.offsets(step)
@@ -128,22 +146,25 @@ def _windows(source: RowSource, sampler: BatchSampler, columns: Columns, start: 
         for first, last in itertools.pairwise(source.windows(sampler, epoch).tolist()):
             if epoch > start.epoch or last > begin:
                 first = max(first, begin if epoch == start.epoch else 0)
-                yield _open_window(source, sampler, columns, (epoch, first, last), start.max_batches)
+                yield _open_window(source, sampler, columns, (epoch, first, last), start)
 
 
 def _open_window(
-    source: RowSource, sampler: BatchSampler, columns: Columns, at: tuple[int, int, int], max_batches: int
+    source: RowSource, sampler: BatchSampler, columns: Columns, at: tuple[int, int, int], start: LoaderCursor
 ) -> _Window:
     epoch, first, last = at
     mask = sampler.rank_mask(first, last)
+    if start.stride > 1:
+        mask &= (np.arange(first, last) // sampler.batch_size - start.step) % start.stride == 0
     draws = sampler.order.draws(epoch, first, last).where(mask)
     rank_row_cumsum = np.concatenate([[0], np.cumsum(mask)])
     selected = torch.from_numpy(draws.positions)
     here = {name: column[selected] for name, column in columns.items()}
     window = _Window(epoch, first, last, rank_row_cumsum, here, source.locate(draws), {})
     first_step, past = -(-first // sampler.batch_size), last // sampler.batch_size
-    for step in range(first_step, past, max_batches):
-        count = min(max_batches, past - step)
+    first_step += (start.step - first_step) % start.stride
+    for step in range(first_step, past, max(start.max_batches, start.stride)):
+        count = min(start.max_batches, past - step)
         segments = window.segments(sampler.offsets(step)[0], sampler.offsets(step + count - 1)[1])
         window.complete_batches[epoch, step] = BatchGroup(epoch, step, count, segments)
     return window
