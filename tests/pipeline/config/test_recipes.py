@@ -6,9 +6,11 @@ import pytest
 
 from fae.encoders.image_encoder import EncoderSpec, encoder_shape
 from fae.models.presets import LIGHTNING_DIT
+from jobs.config import height_width
 from jobs.config.settings import ingredient_settings
 from jobs.extraction.encoder_facts import encoder_spec
 from pipeline.config.recipe import STAGE_NAMES, builtin_recipes, dump, load_recipe, parse_recipe
+from pipeline.plan.cost_table import CostTable, recipe_costs, shipped_table
 
 SMALL = [
     "digits",
@@ -25,7 +27,8 @@ SMALL = [
 
 
 def test_the_recipes_are_there():
-    assert builtin_recipes() == [*SMALL[:3], "imagenet256-2026", "imagenet256-dinov2-g", *SMALL[3:]]
+    large = ["imagenet256-2026", "imagenet256-dinov2-g", "imagenet512"]
+    assert builtin_recipes() == ["cc12m-siglip2-384", *SMALL[:3], *large, *SMALL[3:]]
 
 
 @pytest.mark.parametrize("name", builtin_recipes())
@@ -42,7 +45,7 @@ def test_the_settings_of_a_recipe_fit_together(name):
     spec = encoder_spec(config)
     height, width, _ = encoder_shape(spec)
     assert height == width
-    assert config.image_size % height == 0
+    assert height_width(config.image_size)[0] % height == 0
     assert config.pixels
     trained = {"train-ae": recipe.autoencoder, "train-decoder": recipe.decoder, "train-gen": recipe.generator}
     for stage in STAGE_NAMES[: STAGE_NAMES.index(recipe.until) + 1]:
@@ -79,6 +82,28 @@ def test_the_papers_numbers():
     generator = recipe.generator
     assert LIGHTNING_DIT[generator.size] == {"hidden_size": 1152, "depth": 28, "num_heads": 16}
     assert (generator.shift, recipe.sample.steps) == (0.4, 250)
+
+
+def test_the_papers_largest_numbers():
+    recipe = load_recipe("cc12m-siglip2-384")
+    assert encoder_shape(encoder_spec(recipe.extract)) == (24, 24, 1536)
+    assert (recipe.autoencoder.latent_channels, recipe.text.max_tokens) == (64, 128)
+    table = CostTable(dict(shipped_table().entries))  # what is counted beside it stays out of the shipped one
+    counted = recipe_costs(recipe, 0, 255, table)
+    assert counted.latent_shape == (24, 24, 64)
+    assert (counted.text.tokens, counted.text.width) == (128, 2048)
+    assert counted.costs["generator"].parameters == 2_025_188_416
+    assert counted.costs["text encoder"].parameters == 1_223_527_424
+
+
+def test_larger_images_have_more_tokens_of_the_same_encoder():
+    small, large = (load_recipe(name) for name in ("imagenet256-dinov2-g", "imagenet512"))
+    assert encoder_shape(encoder_spec(large.extract)) == (32, 32, 1536)
+    assert encoder_spec(large.extract).name == encoder_spec(small.extract).name
+    assert large.generator.shift == small.generator.shift / 2
+    cost, smaller = (recipe_costs(recipe, 1000, 32).costs for recipe in (large, small))
+    assert 4 < cost["generator"].flops / smaller["generator"].flops < 6
+    assert cost["generator"].parameters - smaller["generator"].parameters == (32 * 32 - 16 * 16) * 1152  # its table
 
 
 def test_the_recipe_of_later_methods_differs_from_the_papers_by_its_settings_alone():
