@@ -40,7 +40,7 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
     default=32,
     show_default=True,
     metavar="N",
-    help="Tokens of the longest caption, for generators that take captions.",
+    help="Tokens of a caption on average, for generators that take captions.",
 )
 @option("Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all.")
 @option(

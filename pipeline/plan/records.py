@@ -10,7 +10,7 @@ from pipeline.console import format_bytes, format_number, format_seconds
 class Machines:
     """What there is: `rate` images a second that a GPU encodes, `storage_rate` bytes a second of all GPUs together.
 
-    `image_bytes` is the mean size of an image's file, `caption_tokens` those of the longest caption; costs are per
+    `image_bytes` is the mean size of an image's file, `caption_tokens` the mean of a caption's; costs are per
     GPU and hour, and per TB and month.
     """
 

@@ -1,16 +1,29 @@
 """Reading ragged arrays: the spans of some records, and the chunks of tokens that hold them."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from stores.format import ArraySpec, CorruptStoreError, Part, Parts, positions_in
-
-if TYPE_CHECKING:
-    from stores.core.reader import Store
+from stores.format import ArraySpec, CorruptStoreError, Manifest, Part, Parts, ShardFormat, positions_in
 
 
-def read_sequences(store: "Store", spec: ArraySpec, records: np.ndarray) -> Parts:
+class RecordReader(Protocol):
+    """What reads the records of a store's parts: `Store`."""
+
+    manifest: Manifest
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+
+    def format(self, part: Part) -> ShardFormat:
+        """The geometry of a part's shard files."""
+
+    def read_records(self, part: Part, records: np.ndarray, verify: bool = True) -> np.ndarray:
+        """(n, *record_shape): records of a part as stored, in any order."""
+
+
+def read_sequences(store: RecordReader, spec: ArraySpec, records: np.ndarray) -> Parts:
     """Stored parts of some records (row * views + view, any order): tokens (tokens, ...) and spans (n, 2) in them."""
     spans = read_spans(store, spec, records)
     chunks = chunks_of(spec, spans)
@@ -18,7 +31,7 @@ def read_sequences(store: "Store", spec: ArraySpec, records: np.ndarray) -> Part
     return {**tokens, spec.spans: spans_in_chunks(spec, spans, chunks)}
 
 
-def read_spans(store: "Store", spec: ArraySpec, records: np.ndarray, verify: bool = True) -> np.ndarray:
+def read_spans(store: RecordReader, spec: ArraySpec, records: np.ndarray, verify: bool = True) -> np.ndarray:
     """Positions (n, 2) along the token axis of some records, after they were found to lie in the records' own shards.
 
     Raises:
@@ -26,13 +39,13 @@ def read_spans(store: "Store", spec: ArraySpec, records: np.ndarray, verify: boo
     """
     spans = store.read_records(_part(spec, spec.spans), records, verify)
     per_shard = store.format(spec.token_parts[0]).tokens_per_shard
-    first = records // store.views // store.manifest.rows_per_shard * per_shard
+    first = records // store.manifest.views // store.manifest.rows_per_shard * per_shard
     start, stop = spans[:, 0], spans[:, 1]
     good = (first <= start) & (start <= stop) & (stop <= first + per_shard) & (stop - start <= spec.row_shape[0])
     rejected = (start == -1) & (stop == -1)
     wrong = np.flatnonzero(~(good | rejected))
     if len(wrong):
-        row, view = divmod(int(records[wrong[0]]), store.views)
+        row, view = divmod(int(records[wrong[0]]), store.manifest.views)
         raise CorruptStoreError(
             f"{store.url}: {spec.spans}: row {row}, view {view}: expected at most {spec.row_shape[0]} tokens of its "
             f"shard; received {spans[wrong[0]].tolist()}; repair the store"
@@ -59,7 +72,7 @@ def spans_in_chunks(spec: ArraySpec, spans: np.ndarray, chunks: np.ndarray) -> n
     return moved
 
 
-def _read_chunks(store: "Store", part: Part, chunks: np.ndarray) -> np.ndarray:
+def _read_chunks(store: RecordReader, part: Part, chunks: np.ndarray) -> np.ndarray:
     """(chunks * tokens_per_chunk, ...) tokens; every checksum is compared."""
     return store.format(part).in_zarr(store.read_records(part, chunks))
 

@@ -150,8 +150,9 @@ def test_a_recipe_of_captions_counts_their_store_and_its_stage():
     plan = make_plan(recipe, 1_000, MACHINES)
     sizes = {store.array: store.num_bytes for store in plan.stores}
     captions = 1_000 * 5
-    # Sixteen-bit numbers, a checksum a record, and an index of 16 bytes a record at a shard's end.
-    assert sizes["states"] == pytest.approx(captions * (32 * 384 * 2 + 4 + 16), rel=1e-4)
+    # Sixteen-bit numbers, a checksum a record, and an index of 16 bytes a record at a shard's end; of states a record
+    # is a chunk of 64 tokens, and a caption's span has one.
+    assert sizes["states"] == pytest.approx(captions * (32 * 384 * 2 + (4 + 16) / 2 + 16 + 4 + 16), rel=1e-4)
     assert sizes["pooled"] == pytest.approx(captions * (384 * 2 + 4 + 16), rel=1e-3)
     names = [stage.stage for stage in plan.stages]
     assert names == list(recipe.stages)
