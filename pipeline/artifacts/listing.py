@@ -174,7 +174,8 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "captions": _captions(store),
     }
     arrays = {
-        name: f"{spec.dtype} {(store.num_rows, store.views, *spec.row_shape)}" for name, spec in store.arrays.items()
+        name: f"{spec.dtype} {(store.num_rows, store.views, *spec.row_shape)}{_added(store, name)}"
+        for name, spec in store.arrays.items()
     }
     return {
         "path": path,
@@ -185,6 +186,10 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "classes": classes,
         "data": store.attributes.get("data"),
     }
+
+
+def _added(store: Store, name: str) -> str:
+    return f", added, content id {store.added[name].content_id[:12]}" if name in store.added else ""
 
 
 def _classes(store: Store) -> list[dict[str, Any]]:

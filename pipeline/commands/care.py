@@ -1,5 +1,6 @@
 """The commands that keep stores and runs whole and tidy: verify, diff and gc."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,7 @@ def _verify_store(settings: Settings, location: Path | str, repair: bool) -> int
     _say_report(settings, report)
     if done is not None:
         _say_repair(settings, done)
-    record = {**vars(report), "problems": [vars(problem) for problem in report.problems], "sound": sound}
-    settings.output.result({**record, "repair": None if done is None else vars(done)})
+    settings.output.result({**asdict(report), "sound": sound, "repair": asdict(done) if done else None})
     return 0 if sound else 1
 
 
@@ -94,6 +94,8 @@ def _say_lines(settings: Settings, lines: list[str]) -> None:
 def _say_report(settings: Settings, report: "Report") -> None:
     say = settings.output.say
     _say_lines(settings, [f"{p.key}: {p.what}{'' if p.repair else ' (harmless)'}" for p in report.problems])
+    for one in report.added.values():
+        _say_report(settings, one)
     state = "complete" if report.complete else f"unfinished, {report.missing_shards} shards to come"
     looked_at = f"{report.shards - report.missing_shards} of {report.shards} shards, {report.num_bytes:,} bytes"
     if report.sound:
@@ -107,6 +109,10 @@ def _say_repair(settings: Settings, done: "Repair") -> None:
     say = settings.output.say
     say(f"restored {len(done.restored)} files, removed {len(done.removed)}")
     again = "run the command that writes this store (`fae-pipe extract`, `encode`) again"
+    for name, one in done.added.items():
+        say(f"{name}: restored {len(one.restored)} files, {len(one.recompute)} shards are lost")
+        if one.unfinished:
+            say(f"add {name} again (`fae-pipe stores add`)")
     if done.replan:
         say(f"manifest or index are lost with their backups; {again}: shards with good records are kept")
     elif done.recompute:

@@ -4,6 +4,7 @@ import click
 
 from pipeline.commands.care import STORE, diff_command, gc_command, store_at
 from pipeline.commands.stores_exchange import (
+    add_command,
     copy_command,
     export_rows_command,
     import_command,
@@ -51,6 +52,7 @@ def show_command(settings: Settings, store: str) -> None:
 
 
 for command in (
+    add_command,
     diff_command,
     stats_command,
     gc_command,

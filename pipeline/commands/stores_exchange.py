@@ -44,6 +44,56 @@ def copy_command(
     settings.output.result({"path": made.url, "rows": made.num_rows, "content_id": made.content_id})
 
 
+@click.command("add", cls=FaeCommand)
+@click.argument("store", metavar="STORE")
+@click.argument("source", metavar="FILE|STORE")
+@option("Array", "--name", "array", required=True, metavar="NAME", help="Name of the array.")
+@option("Array", "--column", metavar="NAME", help="Column of a .parquet, or array of a store. [the only one]")
+@option(
+    "Array",
+    "--dtype",
+    type=click.Choice(["float16", "float32", "bfloat16", "int8", "uint8"]),
+    help="How it is stored. [as it comes, float32 where no store holds that]",
+)
+@option("Array", "--replace", "replace_other", is_flag=True, help="Take the place of other values of this name.")
+@config_options(recipe="none")
+def add_command(
+    settings: Settings,
+    store: str,
+    source: str,
+    array: str,
+    column: str | None,
+    dtype: str | None,
+    replace_other: bool,
+) -> None:
+    """Add an array with the same rows to a finished store: a score, a second encoder's features.
+
+    Values are those of a .npy in the order of the rows, or of a column of a .parquet or an array of another STORE,
+    joined by key. Nothing is written anew, STORE's fingerprint and content id stay; the array has its own. Stopped, the
+    same command goes on. `stores show`, `stats`, `copy`, `export` and loaders find it by its name.
+    """
+    from stores import open_store
+    from stores.exchange import add_array, npy_values, parquet_values, store_values
+
+    target = open_store(store_at(settings, store))
+    path = Path(source)
+    if path.suffix == ".npy":
+        values = npy_values(target, path)
+    elif path.suffix == ".parquet":
+        values = parquet_values(target, path, column)
+    else:
+        values = store_values(target, open_store(store_at(settings, source)), column)
+    with settings.output.progress("add", "shards") as progress:
+        made = add_array(target, array, values, dtype, replace_other, lambda done, total: progress(done, total, {}))
+    spec, one = made.arrays[array], made.added[array]
+    if values.unused:
+        settings.output.say(f"{source}: {values.unused:,} rows are no rows of {made.name} and were left out")
+    settings.output.say(
+        f"{made.url}: {array} {spec.dtype} {spec.row_shape}, {made.num_rows:,} rows, content id {one.content_id[:12]}"
+    )
+    settings.output.result({"path": made.url, "array": array, **one.to_json()})
+
+
 @click.command("export", cls=FaeCommand)
 @click.argument("store", metavar=STORE)
 @option("Output", "--out", type=NEW_FOLDER, required=True, metavar="DIR", help="New or empty folder.")

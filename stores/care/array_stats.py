@@ -49,7 +49,7 @@ def dask_array(store: Store, name: str, rows: np.ndarray | None = None, block_ro
     spec = store.arrays[name]
     rows = store.rows() if rows is None else rows
     dtype = np.float32 if spec.dtype in ("bfloat16", "int8") else np.dtype(spec.dtype)
-    label = f"{name}-{store.content_id[:12]}-{hashlib.sha256(rows.tobytes()).hexdigest()[:12]}"
+    label = f"{name}-{store.content_id_of(name)[:12]}-{hashlib.sha256(rows.tobytes()).hexdigest()[:12]}"
     reader = _ArrayReader(store, name, rows, (len(rows), store.views, *spec.row_shape), np.dtype(dtype))
     return da.from_array(reader, chunks=(block_rows, *reader.shape[1:]), name=label, asarray=False, fancy=False)
 
@@ -112,7 +112,7 @@ def compute_stats(store: Store, name: str, config: StatsConfig | None = None) ->
         (found,) = dask.compute(wanted)
     return {
         "array": name,
-        "content_id": store.content_id,
+        "content_id": store.content_id_of(name),
         "rows": len(rows),
         "tokens": len(tokens),
         "channels": store.arrays[name].channels,

@@ -103,7 +103,9 @@ class _Packing:
 
     def __init__(self, store: Store, blobs: LocalByteStore, codec: tuple[str, int], rounding: Rounding | None) -> None:
         self.store, self.blobs, self.codec, self.rounding = store, blobs, codec, rounding
-        self.manifest = store.manifest if rounding is None else rounded_manifest(store.manifest, rounding)
+        # Added arrays are stores of their own, which an archive leaves out.
+        own = replace(store.manifest, added=None)
+        self.manifest = own if rounding is None else rounded_manifest(own, rounding)
         rounded = [spec for spec in self.manifest.arrays if rounding is not None and rounding.rounds(spec)]
         self.errors = {spec.name: RoundingError(rounding.bound) for spec in rounded if rounding is not None}
 
@@ -200,7 +202,7 @@ class _Packing:
     def _finished(self, records: list[CommitRecord], found: dict[str, Any]) -> Manifest:
         """The manifest of what is in the archive: the store's own, or that of its rounded values."""
         if self.rounding is None:
-            return self.store.manifest
+            return self.manifest
         manifest = replace(self.manifest, attributes={**self.manifest.attributes, "rounding": found})
         sums = {spec.name: combine([record.sums[spec.name] for record in records]) for spec in manifest.arrays}
         digest = self.store.manifest.index_file_sha256

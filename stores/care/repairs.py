@@ -1,12 +1,13 @@
 """Repair of a store: files are restored from the rest of it, shards that cannot be are made missing again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from stores.backends import ByteStore, Location, open_bytestore
 from stores.care.verification import Report, read_either_manifest
 from stores.care.verify_files import (
+    DROP,
     RECOMPUTE,
     REMOVE,
     REPLAN,
@@ -43,17 +44,26 @@ from stores.format import (
 
 @dataclass(frozen=True)
 class Repair:
-    """Keys that were `restored` and `removed`, shards to `recompute`; `replan`: the store has to be planned anew."""
+    """What was done.
+
+    Attributes:
+        restored: keys that were.
+        removed: keys that were.
+        recompute: shards that the command which writes the store has to write again.
+        replan: whether the store has to be planned anew.
+        added: the same of added arrays, by name.
+    """
 
     restored: list[str]
     removed: list[str]
     recompute: list[int]
     replan: bool = False
+    added: "dict[str, Repair]" = field(default_factory=dict)
 
     @property
     def unfinished(self) -> bool:
         """Whether the command that writes the store must be run again."""
-        return self.replan or bool(self.recompute)
+        return self.replan or bool(self.recompute) or any(one.unfinished for one in self.added.values())
 
 
 def repair(location: Location, report: Report) -> Repair:
@@ -78,7 +88,21 @@ def repair(location: Location, report: Report) -> Repair:
             return _replan(blobs, removed, report)
         manifest, _ = read_either_manifest(blobs)
         assert manifest is not None, "verify would have asked to plan anew"
-        return _repair(blobs, manifest, report.problems, removed)
+        done = _repair(blobs, _without_lost(blobs, manifest, report.problems), report.problems, removed)
+        added = {name: repair(one.url, one) for name, one in report.added.items() if not one.sound}
+        return replace(done, added=added)
+
+
+def _without_lost(blobs: ByteStore, manifest: Manifest, problems: list[StoreProblem]) -> Manifest:
+    """The manifest without the added arrays that are lost, written where that is another one."""
+    lost = {problem.key.split("/")[1] for problem in problems if problem.repair == DROP}
+    if not lost:
+        return manifest
+    kept = {name: one for name, one in (manifest.added or {}).items() if one["folder"] not in lost}
+    changed = replace(manifest, added=kept or None)
+    for key in (f"{changed.backup_folder}/{MANIFEST}", MANIFEST):
+        blobs.write(key, changed.to_bytes())
+    return changed
 
 
 def _replan(blobs: ByteStore, removed: list[str], report: Report) -> Repair:

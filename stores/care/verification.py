@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from stores.backends import ByteStore, Location, is_temporary, open_bytestore
+from stores.backends import ByteStore, Location, inside, is_temporary, open_bytestore
 from stores.care.verify_files import (
+    DROP,
     REMOVE,
     REPLAN,
     RESTORE,
@@ -21,6 +22,7 @@ from stores.care.verify_files import (
 )
 from stores.core import Lease
 from stores.format import (
+    ADDED,
     BACKUP_FOLDERS,
     COMMITS,
     COMPLETE,
@@ -35,6 +37,7 @@ from stores.format import (
     ForeignStoreError,
     Manifest,
     StoreNotFoundError,
+    added_arrays,
     combine,
     commit_key,
     content_id,
@@ -46,7 +49,18 @@ _THREADS = 2
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found: `problems` in the order of files; `rows` and `num_bytes` are what was looked at."""
+    """What `verify` found.
+
+    Attributes:
+        url: where the store is.
+        complete: whether it is finalized.
+        content_id: what its manifest says.
+        shards: shards of each of its arrays.
+        missing_shards: those that are not written yet.
+        num_bytes: bytes of shards that were read, those of added arrays too.
+        problems: in the order of files.
+        added: what was found of each added array, by its name.
+    """
 
     url: str
     complete: bool
@@ -55,11 +69,13 @@ class Report:
     missing_shards: int
     num_bytes: int
     problems: list[StoreProblem] = field(default_factory=list)
+    added: "dict[str, Report]" = field(default_factory=dict)
 
     @property
     def sound(self) -> bool:
         """Whether nothing has to be repaired; strange files that no store writes do no harm."""
-        return not any(problem.repair for problem in self.problems)
+        own = not any(problem.repair for problem in self.problems)
+        return own and all(report.sound and report.complete for report in self.added.values())
 
 
 def verify(location: Location, progress: Progress | None = None) -> Report:
@@ -89,7 +105,25 @@ def verify(location: Location, progress: Progress | None = None) -> Report:
         problems += _check_totals(blobs, manifest)
     problems += check_stats(blobs) + list(_unexpected_files(blobs, manifest))
     complete = manifest.status == COMPLETE
-    return Report(blobs.url, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems)
+    added = _check_added(blobs, manifest, problems)
+    num_bytes += sum(report.num_bytes for report in added.values())
+    return Report(blobs.url, complete, manifest.content_id, manifest.num_shards, missing, num_bytes, problems, added)
+
+
+def _check_added(blobs: ByteStore, manifest: Manifest, problems: list[StoreProblem]) -> dict[str, Report]:
+    """What each added array's own files say; one that is missing, or another one, is a problem of the store."""
+    reports = {}
+    for name, array in added_arrays(manifest, blobs.url).items():
+        key = f"{ADDED}/{array.folder}/{MANIFEST}"
+        try:
+            report = verify(inside(inside(blobs.url, ADDED), array.folder))
+        except (StoreNotFoundError, ForeignStoreError):
+            problems.append(StoreProblem(key, f"expected the added array {name}; it is missing: add it again", DROP))
+            continue
+        if report.complete and report.content_id != array.content_id:
+            problems.append(StoreProblem(key, f"expected the values of {name} that were added; received others", DROP))
+        reports[name] = report
+    return reports
 
 
 def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreProblem]]:
@@ -154,8 +188,12 @@ def _unexpected_files(blobs: ByteStore, manifest: Manifest) -> Iterator[StorePro
     known = {MANIFEST, INDEX, LEASE, PROGRESS, f"{backup}/{MANIFEST}", f"{backup}/{INDEX}", f"{DATA}/zarr.json", *parts}
     for shard in range(manifest.num_shards):
         known |= {commit_key(shard), *files_of_shard(manifest, shard)}
+    added = [f"{ADDED}/{array.folder}/" for array in added_arrays(manifest, blobs.url).values()]
     for key in blobs.keys():  # noqa: SIM118 - not a dict
-        if key in known or key.startswith(f"{STATS}/"):
+        if key in known or key.startswith((f"{STATS}/", *added)):
+            continue
+        if key.startswith(f"{ADDED}/"):
+            yield StoreProblem(key, "of an array whose adding did not end; add it again, or remove the folder", None)
             continue
         ours = key.startswith((f"{DATA}/", f"{COMMITS}/", f"{backup}/"))
         yield StoreProblem(key, "expected no such file; it is not of this store", REMOVE if ours else None)

@@ -29,8 +29,8 @@ from stores.format import (
 )
 
 # How `repair` treats a problem: from what else the store holds; by making a shard missing; by removing a file; by
-# letting the command that writes the store plan it anew.
-RESTORE, RECOMPUTE, REMOVE, REPLAN = "restore", "recompute", "remove", "replan"
+# letting the command that writes the store plan it anew; by no longer naming an added array.
+RESTORE, RECOMPUTE, REMOVE, REPLAN, DROP = "restore", "recompute", "remove", "replan", "drop"
 GROUP = f"{DATA}/zarr.json"
 MISSING = "expected the file; it is missing"
 # What readers of sources say where a host could not read an image; what decoders say of an image is worded otherwise.

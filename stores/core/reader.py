@@ -1,24 +1,24 @@
 """Reading a complete store: its rows, labels, values and exact statistics."""
 
-import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from stores.backends import ByteStore, Location, local_folder, open_bytestore
+from stores.backends import ByteStore, Location, inside, local_folder, open_bytestore
 from stores.core.blocks import Memory, new_memory, read_blocks
 from stores.core.finish import read_record
+from stores.core.rows import StoreRows
 from stores.core.sequences import read_sequences
 from stores.format import (
+    ADDED,
     COMPLETE,
-    INDEX,
     MANIFEST,
+    AddedArray,
     ArraySpec,
     CorruptStoreError,
+    ForeignStoreError,
     IncompleteStoreError,
     Manifest,
     Part,
@@ -27,25 +27,29 @@ from stores.format import (
     ShardFormat,
     Statistics,
     StoreNotFoundError,
+    added_arrays,
     commit_key,
     decode,
     positions_in,
 )
-from stores.format import index as indexing
 
 
-class Store:
+class Store(StoreRows):
     """A complete store; rows are numbered 0 to num_rows - 1, rejected ones included."""
 
     def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
         assert manifest.status == COMPLETE
         assert manifest.content_id is not None
-        self.blobs, self.manifest = blobs, manifest
+        super().__init__(blobs, manifest)
         self.kind, self.name, self.fingerprint = manifest.kind, manifest.name, manifest.fingerprint
         self.content_id: str = manifest.content_id
         self.attributes: dict[str, Any] = manifest.attributes
-        self.arrays: dict[str, ArraySpec] = {spec.name: spec for spec in manifest.arrays}
-        self.views, self.num_rows = manifest.views, manifest.num_rows
+        self.added = added_arrays(manifest, blobs.url)
+        added = {name: one.spec for name, one in self.added.items()}
+        self.arrays: dict[str, ArraySpec] = {spec.name: spec for spec in manifest.arrays} | added
+        self._added_parts = {part.name: name for name, spec in added.items() for part in spec.parts}
+        self._opened: dict[str, Store] = {}
+        self.views = manifest.views
         self._file_sizes: dict[int, dict[str, int]] = {}
 
     def __repr__(self) -> str:
@@ -61,31 +65,17 @@ class Store:
         """Where the store is, a path or a URL; `open_store` takes it."""
         return self.blobs.url
 
-    @cached_property
-    def index(self) -> pa.Table:
-        """All columns of index.parquet, in stored order."""
-        return self._read_index(None)
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """int64 (num_rows,) class of each row, -1 where there is none."""
-        return np.asarray(self._facts["label"].fill_null(-1).to_numpy(), np.int64)
-
-    def rows(self, split: str | None = None) -> np.ndarray:
-        """int64 rows that are ok, ascending; of one split when asked.
-
-        Raises:
-            ValueError: an unknown split.
-        """
-        if split is not None and split not in indexing.SPLITS:
-            raise ValueError(f"split: expected one of {indexing.SPLITS} or None; received {split!r}")
-        return np.flatnonzero(self.ok if split is None else self.ok & self._is_split(split))
-
     def statistics(self, name: str) -> Statistics:
         """Exact per-channel mean and std of an array over all ok rows."""
+        if name in self.added:
+            return self.added_store(name).statistics(name)
         self._spec(name)
         assert self.manifest.statistics is not None
         return Statistics.from_json(self.manifest.statistics[name])
+
+    def content_id_of(self, name: str) -> str:
+        """The content id of an array's values: that of the store, or an added array's own."""
+        return self.added[name].content_id if name in self.added else self.content_id
 
     def read(self, name: str, rows: Sequence[int] | np.ndarray, view: int = 0) -> np.ndarray:
         """Values (len(rows), *row_shape) of the rows in the given order; every record's checksum is compared.
@@ -121,6 +111,8 @@ class Store:
 
     def format(self, part: Part) -> ShardFormat:
         """The geometry of a part's shard files."""
+        if part.name in self._added_parts:
+            return self._holder(part).format(part)
         return self.manifest.shard_format(part)
 
     def check_shard(self, part: Part, shard: int) -> str:
@@ -129,6 +121,8 @@ class Store:
         Raises:
             CorruptStoreError: the file is missing, or shorter or longer than it was written.
         """
+        if part.name in self._added_parts:
+            return self._holder(part).check_shard(part, shard)
         self._count_records(part, shard)
         return self.manifest.shard_key(part, shard)
 
@@ -169,6 +163,8 @@ class Store:
         Raises:
             CorruptStoreError: a missing shard, one of the wrong size or, when `verify`, with other bytes than written.
         """
+        if part.name in self._added_parts:
+            return self._holder(part).read_buffer(part, records, verify, memory)
         form = self.format(part)
         shards, ends = np.unique(records[::-1] // form.capacity, return_index=True)
         last = dict(zip(shards.tolist(), (records[::-1][ends] % form.capacity).tolist(), strict=True))
@@ -183,6 +179,19 @@ class Store:
                 f"{self.blobs.url}/{key}: expected more than {record} chunks; received {count}; repair the store"
             )
         return key
+
+    def added_store(self, name: str) -> "Store":
+        """The store inside this one that holds an added array.
+
+        Raises:
+            StoreError: it is missing, unfinished, or not the one that was added.
+        """
+        if name not in self._opened:
+            self._opened[name] = _open_added(self, self.added[name])
+        return self._opened[name]
+
+    def _holder(self, part: Part) -> "Store":
+        return self.added_store(self._added_parts[part.name])
 
     def read_stored(self, spec: ArraySpec, rows: np.ndarray) -> Parts:
         """An array's parts as they are stored, all views; every checksum is compared.
@@ -214,50 +223,8 @@ class Store:
         self._check_bounds(numbers, view)
         return numbers * self.views + view
 
-    @cached_property
-    def ok(self) -> np.ndarray:
-        """The rows that were not rejected, as a mask bool (num_rows,)."""
-        return self._equals("status", indexing.OK)
-
-    def _is_split(self, split: str) -> np.ndarray:
-        return self._equals("split", split)
-
-    def _equals(self, column: str, value: str) -> np.ndarray:
-        values = self._facts[column].combine_chunks()
-        names = values.dictionary.to_pylist()
-        mask: np.ndarray = values.indices.to_numpy() == (names.index(value) if value in names else -1)
-        return mask
-
-    @cached_property
-    def _facts(self) -> pa.Table:
-        """The small columns, all that the loader needs; keys and captions of many rows are large."""
-        table = self._read_index(["label", "split", "status"])
-        return pa.table(
-            {"label": table["label"], **{name: table[name].dictionary_encode() for name in table.column_names[1:]}}
-        )
-
-    def index_bytes(self) -> bytes:
-        """The file index.parquet, after its digest was compared.
-
-        Raises:
-            CorruptStoreError: it is missing or damaged.
-        """
-        try:
-            data = self.blobs.read(INDEX)
-        except FileNotFoundError as error:
-            raise self._damaged_index("the file; it is missing") from error
-        if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:
-            raise self._damaged_index("the digest that the manifest holds; received other bytes")
-        return data
-
-    def _read_index(self, columns: list[str] | None) -> pa.Table:
-        return indexing.index_from_bytes(self.index_bytes(), self.blobs.url, self.num_rows, columns)
-
-    def _damaged_index(self, expected: str) -> CorruptStoreError:
-        return CorruptStoreError(f"{self.blobs.url}/{INDEX}: expected {expected}; repair the store")
-
     def _spec(self, name: str) -> ArraySpec:
-        return self.manifest.array(name)
+        return self.arrays[name] if name in self.added else self.manifest.array(name)
 
     def _check_bounds(self, rows: np.ndarray, view: int) -> None:
         outside = rows[(rows < 0) | (rows >= self.num_rows)]
@@ -280,6 +247,18 @@ def open_store(location: Location) -> Store:
             f"{blobs.url}: expected a complete store; it is unfinished: run the command that writes it again"
         )
     return Store(blobs, manifest)
+
+
+def _open_added(store: Store, array: AddedArray) -> Store:
+    found = open_store(inside(inside(store.url, ADDED), array.folder))
+    same = (array.fingerprint, array.content_id, store.num_rows, store.views, (array.spec,))
+    manifest = found.manifest
+    if (found.fingerprint, found.content_id, found.num_rows, found.views, manifest.arrays) != same:
+        raise ForeignStoreError(
+            f"{found.url}: expected the array {array.fingerprint[:12]} with the content {array.content_id[:12]} and "
+            f"the rows of {store.url}; received {found.fingerprint[:12]}, {found.content_id[:12]}; add it again"
+        )
+    return found
 
 
 def read_manifest(blobs: ByteStore) -> Manifest:

@@ -1,3 +1,4 @@
+from .adding import add_array as add_array
 from .copying import copy_part as copy_part
 from .copying import copy_store as copy_store
 from .exports import export as export
@@ -7,3 +8,6 @@ from .npz import npz_arrays as npz_arrays
 from .npz import npz_parts as npz_parts
 from .npz import write_npz as write_npz
 from .pieces import Item as Item
+from .row_values import npy_values as npy_values
+from .row_values import parquet_values as parquet_values
+from .row_values import store_values as store_values

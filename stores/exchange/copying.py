@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,9 @@ import pyarrow as pa
 from stores.backends import ByteStore, Location, inside, open_bytestore
 from stores.care import file_problems, metadata_files, read_commit
 from stores.core import Lease, Store, done_record, open_store
+from stores.exchange.adding import write_added
 from stores.format import (
+    ADDED,
     INDEX,
     MANIFEST,
     REJECTED,
@@ -32,7 +35,7 @@ def copy_store(source: Store, parent: Location, progress: Progress | None = None
     """Copy a complete store to `parent/<name>-<fingerprint12>`, a folder or URL: the same bytes, the same content id.
 
     Shards that are there already are kept, so the same call goes on where a copy stopped. The copy is a store once its
-    manifest is there, which is written last.
+    manifest is there, which is written last. Added arrays come after it, each a copy of its own.
 
     Raises:
         CorruptStoreError: a file of the source is not what was written; nothing of that shard is kept.
@@ -41,7 +44,8 @@ def copy_store(source: Store, parent: Location, progress: Progress | None = None
     manifest = source.manifest
     target = open_bytestore(inside(parent, f"{manifest.name}-{manifest.fingerprint[:12]}"))
     if target.exists(MANIFEST):
-        return _same(target.url, source)
+        return _with_added(source, _same(target.url, source), threads)
+    manifest = replace(manifest, added=None)
     with Lease(target, on_enter=target.sweep) as lease:
         done = [done_record(target, manifest, shard) is not None for shard in range(manifest.num_shards)]
         _report(progress, sum(done), manifest)
@@ -52,7 +56,7 @@ def copy_store(source: Store, parent: Location, progress: Progress | None = None
         last = files.pop(MANIFEST)
         for key, data in {**files, MANIFEST: last}.items():
             target.write(key, data, before_visible=lease.check)
-    return open_store(target.url)
+    return _with_added(source, open_store(target.url), threads)
 
 
 def copy_part(
@@ -99,6 +103,19 @@ def copy_part(
                     progress(number + 1, writer.num_shards)
             return writer.finalize(max_rejected=1.0)
     return writer.finalize(max_rejected=1.0)
+
+
+def _with_added(source: Store, copy: Store, threads: int) -> Store:
+    """The copy with the added arrays of the source that it lacks."""
+    missing = {name: one for name, one in source.added.items() if copy.added.get(name) != one}
+    if not missing:
+        return copy
+    for name in missing:
+        copy_store(source.added_store(name), inside(copy.url, ADDED), threads=threads)
+    with Lease(copy.blobs, on_enter=copy.blobs.sweep) as lease:
+        current = open_store(copy.url)
+        write_added(current, {**current.added, **missing}, lease)
+    return open_store(copy.url)
 
 
 def _same(url: str, source: Store) -> Store:

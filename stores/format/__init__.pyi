@@ -1,4 +1,6 @@
 from . import index as index
+from .added import AddedArray as AddedArray
+from .added import added_arrays as added_arrays
 from .commit import CommitRecord as CommitRecord
 from .commit import FileCommit as FileCommit
 from .commit import Sums as Sums
@@ -25,6 +27,7 @@ from .index import index_to_bytes as index_to_bytes
 from .index import new_index as new_index
 from .index import split_of as split_of
 from .index import with_row_numbers as with_row_numbers
+from .layout import ADDED as ADDED
 from .layout import COMMITS as COMMITS
 from .layout import DATA as DATA
 from .layout import INDEX as INDEX

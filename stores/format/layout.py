@@ -19,6 +19,8 @@ PROGRESS = "progress.json"
 REUSE = "reuse.parquet"
 # Second copies of the manifest and the index, which nothing else in a store could restore.
 BACKUP = "backup"
+# Arrays that were added to a finished store, each a store of its own in a folder here.
+ADDED = "added"
 # Statistics of the values, which are not part of the content.
 STATS = "stats"
 

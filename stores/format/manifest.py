@@ -35,7 +35,8 @@ class Manifest:
 
     `created_unix_seconds` is when it was planned, which no repair or copy changes; nothing is derived from it but what
     is newest. `row_fingerprint` is the hash of what makes a row of its image, `rows_sha256` that of the rows whatever
-    their order: by these a store finds rows that older stores hold.
+    their order: by these a store finds rows that older stores hold. `added` says which arrays came later, see
+    `stores.format.added`; it is no part of the fingerprint or the content.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Manifest:
     content_id: str | None = None
     statistics: dict[str, Any] | None = None
     index_file_sha256: str | None = None
+    added: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
     layout_version: int = LAYOUT_VERSION
 
@@ -137,7 +139,7 @@ class Manifest:
             "layout_version": self.layout_version,
             **({"schema_version": self.schema_version} if self.schema_version > 1 else {}),
             "fingerprint": self.fingerprint,
-            **{name: getattr(self, name) for name in _TYPES},
+            **{name: getattr(self, name) for name in _TYPES if name != "added" or self.added},
             "arrays": [spec.to_json() for spec in self.arrays],
         }
         record["manifest_sha256"] = _digest(record)
@@ -188,6 +190,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "content_id": (str, _OPTIONAL),
     "statistics": (dict, _OPTIONAL),
     "index_file_sha256": (str, _OPTIONAL),
+    "added": (dict, _OPTIONAL),
 }
 
 

@@ -17,6 +17,8 @@ from pipeline.cli import main
 from pipeline.commands import stores_exchange
 from stores import ArraySpec, Store, StoreWriter, new_index, open_store
 from stores.care import codecs
+from stores.exchange.exports import EXPORT_FORMATS
+from stores.exchange.imports import IMPORT_FORMATS
 
 
 def run(*words: object) -> Result:
@@ -244,3 +246,22 @@ def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:
     outcome = run("copy", store.path, tmp_path / "other", "--arrays", "latents")
     assert outcome.exit_code == 2
     assert "arrays: expected some of features; received latents" in outcome.output
+
+
+def test_an_added_array_is_shown_verified_and_exported(store: Store, tmp_path: Path) -> None:
+    np.save(tmp_path / "score.npy", np.arange(4) / 4)
+    made = answer("add", store.path, tmp_path / "score.npy", "--name", "score")
+    assert made["folder"].startswith("score-")
+    assert "float32 (4, 2, 1), added, content id" in answer("show", store.path)["arrays"]["score"]
+    assert [one["array"] for one in answer("stats", store.path)["stats"]] == ["features", "score"]
+    assert answer("verify", store.path)["added"]["score"]["complete"]
+    assert f"added/{made['folder']}: sound" in run("verify", store.path).stdout.replace("\n", "")
+    answer("export", store.path, "--array", "score", "--format", "npz", "--split", "all", "--out", tmp_path / "out")
+    refused = run("add", store.path, tmp_path / "score.npy", "--name", "features")
+    assert refused.exit_code == 2
+    assert "expected another name" in refused.stderr
+
+
+def test_the_formats_of_the_command_are_those_of_the_library() -> None:
+    assert tuple(EXPORT_FORMATS) == stores_exchange.EXPORTS
+    assert tuple(IMPORT_FORMATS) == stores_exchange.IMPORTS

@@ -1,0 +1,80 @@
+"""The rows of a store: its index, checked against the manifest, and which of them are ok, labeled, of a split."""
+
+import hashlib
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from stores.backends import ByteStore
+from stores.format import INDEX, CorruptStoreError, Manifest
+from stores.format import index as indexing
+
+
+class StoreRows:
+    """What index.parquet says, read when it is first asked for."""
+
+    def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
+        self.blobs, self.manifest, self.num_rows = blobs, manifest, manifest.num_rows
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """All columns of index.parquet, in stored order."""
+        return self._read_index(None)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (num_rows,) class of each row, -1 where there is none."""
+        return np.asarray(self._facts["label"].fill_null(-1).to_numpy(), np.int64)
+
+    def rows(self, split: str | None = None) -> np.ndarray:
+        """int64 rows that are ok, ascending; of one split when asked.
+
+        Raises:
+            ValueError: an unknown split.
+        """
+        if split is not None and split not in indexing.SPLITS:
+            raise ValueError(f"split: expected one of {indexing.SPLITS} or None; received {split!r}")
+        return np.flatnonzero(self.ok if split is None else self.ok & self._is_split(split))
+
+    @cached_property
+    def ok(self) -> np.ndarray:
+        """The rows that were not rejected, as a mask bool (num_rows,)."""
+        return self._equals("status", indexing.OK)
+
+    def _is_split(self, split: str) -> np.ndarray:
+        return self._equals("split", split)
+
+    def _equals(self, column: str, value: str) -> np.ndarray:
+        values = self._facts[column].combine_chunks()
+        names = values.dictionary.to_pylist()
+        mask: np.ndarray = values.indices.to_numpy() == (names.index(value) if value in names else -1)
+        return mask
+
+    @cached_property
+    def _facts(self) -> pa.Table:
+        """The small columns, all that the loader needs; keys and captions of many rows are large."""
+        table = self._read_index(["label", "split", "status"])
+        return pa.table(
+            {"label": table["label"], **{name: table[name].dictionary_encode() for name in table.column_names[1:]}}
+        )
+
+    def index_bytes(self) -> bytes:
+        """The file index.parquet, after its digest was compared.
+
+        Raises:
+            CorruptStoreError: it is missing or damaged.
+        """
+        try:
+            data = self.blobs.read(INDEX)
+        except FileNotFoundError as error:
+            raise self._damaged_index("the file; it is missing") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:
+            raise self._damaged_index("the digest that the manifest holds; received other bytes")
+        return data
+
+    def _read_index(self, columns: list[str] | None) -> pa.Table:
+        return indexing.index_from_bytes(self.index_bytes(), self.blobs.url, self.num_rows, columns)
+
+    def _damaged_index(self, expected: str) -> CorruptStoreError:
+        return CorruptStoreError(f"{self.blobs.url}/{INDEX}: expected {expected}; repair the store")

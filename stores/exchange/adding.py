@@ -1,0 +1,156 @@
+"""Arrays added to a finished store: written as a store of their own inside it, then named by its manifest."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from stores.backends import inside
+from stores.core import Lease, Store, open_store
+from stores.exchange.row_values import RowValues
+from stores.format import ADDED, MANIFEST, REJECTED, AddedArray, ArraySpec, ForeignStoreError
+from stores.format import index as indexing
+from stores.write import StoreWriter
+
+Progress = Callable[[int, int], None]
+# What is made from a store is named by its content id, which must cover the arrays that it is made from.
+RESERVED = ("features", "latents", "pixels", "states", "length", "pooled")
+
+
+def add_array(
+    store: Store,
+    name: str,
+    values: RowValues,
+    dtype: str | None = None,
+    replace_other: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Add an array with the same rows to a complete store; returns the store with it.
+
+    Nothing of the store is written anew but its manifest, at the end; killed before, the same call goes on. The array
+    has its own fingerprint and digests. Values of one view count for every view.
+
+    Args:
+        store: the store.
+        name: name of the array.
+        values: its values.
+        dtype: how they are stored, by default as `values` says.
+        replace_other: whether an added array of this name with other values gives way.
+        progress: called with shards done and shards in all.
+
+    Raises:
+        ValueError: a name that is taken, or whole numbers that the dtype cannot hold.
+        NonFiniteError: a value that is not finite, or that the dtype cannot hold.
+        LeaseHeldError: somebody writes the store.
+    """
+    spec = ArraySpec(name, values.row_shape, dtype or values.dtype)
+    with Lease(store.blobs, on_enter=store.blobs.sweep) as lease:
+        store = _as_it_is(store)
+        _check_name(store, spec)
+        writer = _plan(store, spec, values)
+        array = AddedArray(spec, writer.url.rpartition("/")[2], writer.manifest.fingerprint, "")
+        known = store.added.get(name)
+        if known is not None and known.fingerprint != array.fingerprint and not replace_other:
+            raise ValueError(
+                f"{store.url}: {name}: expected the values that were added, {known.fingerprint[:12]}; received others, "
+                f"{array.fingerprint[:12]}; choose another name, or replace them"
+            )
+        writer.begin()
+        if not writer.complete:
+            with writer.lease():
+                _write_shards(store, writer, spec, values, progress)
+                writer.finalize(max_rejected=1.0)
+        made = writer.finalize(max_rejected=1.0)
+        write_added(store, {**store.added, name: replace(array, content_id=made.content_id)}, lease)
+        if known is not None and known.folder != array.folder:
+            _remove(store, known)
+    return open_store(store.url)
+
+
+def write_added(store: Store, added: dict[str, AddedArray], lease: Lease) -> None:
+    """Let a store's manifest name these added arrays, which are all there; under its lease."""
+    if added == store.added:
+        return
+    changed = replace(store.manifest, added={name: one.to_json() for name, one in added.items()})
+    for key in (f"{changed.backup_folder}/{MANIFEST}", MANIFEST):
+        store.blobs.write(key, changed.to_bytes(), before_visible=lease.check)
+
+
+def _check_name(store: Store, spec: ArraySpec) -> None:
+    if spec.name in RESERVED:
+        raise ValueError(
+            f"{store.url}: expected another name than {', '.join(RESERVED)}, which stores are written with; received "
+            f"{spec.name!r}; choose one that says what it is"
+        )
+    taken = {part.name for part in store.manifest.parts}
+    taken |= {part.name for one in store.added.values() if one.spec.name != spec.name for part in one.spec.parts}
+    if taken & {part.name for part in spec.parts}:
+        raise ValueError(f"{store.url}: expected another name than {', '.join(store.arrays)}; received {spec.name!r}")
+
+
+def _as_it_is(store: Store) -> Store:
+    """The store with what others added since it was opened."""
+    found = open_store(store.url)
+    if found.content_id != store.content_id:
+        raise ForeignStoreError(
+            f"{store.url}: expected the content {store.content_id[:12]}; received {found.content_id[:12]}; "
+            "the store was written anew meanwhile: add the array again"
+        )
+    return found
+
+
+def _plan(store: Store, spec: ArraySpec, values: RowValues) -> StoreWriter:
+    return StoreWriter.plan(
+        inside(store.url, ADDED),
+        kind=ADDED,
+        name=spec.name,
+        arrays=[spec],
+        index=indexing.with_row_numbers(indexing.with_rejected(store.index, {})),
+        ingredients={"added_to": store.content_id, "values": values.made_from},
+        views=store.views,
+        permute=False,
+    )
+
+
+def _write_shards(
+    store: Store, writer: StoreWriter, spec: ArraySpec, values: RowValues, progress: Progress | None
+) -> None:
+    missing = writer.missing_shards()
+    for done, shard in enumerate(missing, start=1):
+        span = writer.shard_rows(shard)
+        rows = np.arange(span.start, span.stop)
+        ok = store.ok[rows]
+        made = np.zeros((len(rows), store.views, *spec.row_shape), np.float32 if spec.is_float else np.uint8)
+        if ok.any():
+            given = values.read(rows[ok])
+            with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found right below, by its row
+                made[ok] = given
+            _check_whole(given, made[ok], spec, rows[ok])
+        reasons = store.index["reason"].take(pa.array(rows)).to_pylist()
+        rejected = {int(rows[place]): reasons[place] or REJECTED for place in np.flatnonzero(~ok).tolist()}
+        writer.write_shard(shard, {spec.name: made}, rejected)
+        if progress is not None:
+            progress(writer.num_shards - len(missing) + done, writer.num_shards)
+
+
+def _check_whole(given: np.ndarray, made: np.ndarray, spec: ArraySpec, rows: np.ndarray) -> None:
+    """Raise ValueError when whole numbers would change without a word."""
+    if given.dtype.kind == "f" and spec.is_float:
+        return
+    with np.errstate(over="ignore"):
+        stored = made.astype(spec.dtype) if spec.dtype in ("float16", "float32", "uint8") else made
+    differ = np.argwhere(stored != given)
+    if len(differ):
+        place = tuple(differ[0])
+        raise ValueError(
+            f"{spec.name}: row {rows[place[0]]}: expected numbers that {spec.dtype} holds exactly; received "
+            f"{np.broadcast_to(given, made.shape)[place]}; choose another dtype"
+        )
+
+
+def _remove(store: Store, array: AddedArray) -> None:
+    """What nothing names any more; its manifest first, so that no half an array is ever found."""
+    prefix = f"{ADDED}/{array.folder}/"
+    for key in [f"{prefix}{MANIFEST}", *store.blobs.keys(prefix)]:
+        store.blobs.delete(key)
