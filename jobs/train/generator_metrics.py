@@ -21,7 +21,7 @@ def held_out_metrics(generator: Generator, latents: Store, text: Store | None = 
     split, rows = evaluation_rows(latents, EVALUATION_ROWS)
     device = generator.latent_mean.device
     draws = torch.Generator(device).manual_seed(0)
-    sums: dict[str, float] = {}
+    sums: dict[str, torch.Tensor] = {}
     for start in range(0, len(rows), BATCH_ROWS):
         part = rows[start : start + BATCH_ROWS]
         batch = {
@@ -29,5 +29,7 @@ def held_out_metrics(generator: Generator, latents: Store, text: Store | None = 
             "label": torch.from_numpy(latents.labels[part]).long().to(device),
         } | (text_batch(text, part, device) if text else {})
         for name, value in generator.held_out(batch, draws).items():
-            sums[name] = sums.get(name, 0.0) + float(value) * len(part)
-    return {f"{split}_{name}": value / len(rows) for name, value in sums.items()}
+            total = value.double() * len(part)
+            sums[name] = sums[name] + total if name in sums else total
+    # Read once: a read of each batch would wait for the device.
+    return {f"{split}_{name}": float(value) / len(rows) for name, value in sums.items()}

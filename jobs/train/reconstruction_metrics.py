@@ -24,14 +24,17 @@ def autoencoder_metrics(model: FeatureAutoencoder, features: Store, device: torc
     `posterior_std`, of the means and around them, averaged over channels; `effective_rank` of the means' covariance.
     """
     split, rows = evaluation_rows(features, EVALUATION_ROWS)
-    sums: dict[str, float] = {}
-    moments = torch.zeros(model.config.latent_channels + 1, model.config.latent_channels, dtype=torch.float64)
+    totals: dict[str, Tensor] = {}
+    channels = model.config.latent_channels
+    moments = torch.zeros(channels + 1, channels, dtype=torch.float64, device=device)
     generator = torch.Generator(device).manual_seed(0)
     for start in range(0, len(rows), 64):
         batch = torch.from_numpy(features.read("features", rows[start : start + 64], view=0)).to(device).float()
         for name, value in _batch_sums(model, batch, generator, moments).items():
-            sums[name] = sums.get(name, 0.0) + value
-    covariance = _covariance(moments, sums["tokens"])
+            totals[name] = totals[name] + value if name in totals else value
+    # Read once: a read of each batch would wait for the device.
+    sums = {name: float(value) for name, value in totals.items()}
+    covariance = _covariance(moments.cpu(), sums["tokens"])
     return {
         "relative_squared_error": sums["error"] / sums["energy"],
         "cosine": sums["cosine"] / sums["tokens"],
@@ -46,13 +49,13 @@ def autoencoder_metrics(model: FeatureAutoencoder, features: Store, device: torc
 
 
 def _batch_sums(
-    model: FeatureAutoencoder, batch: Tensor, generator: torch.Generator, moments: Tensor
-) -> dict[str, float]:
-    """Sums over the tokens of a batch (N, h, w, C); adds Σz and Σzzᵀ of the means to `moments` (1 + c, c)."""
+    model: FeatureAutoencoder, batch: Tensor, generator: torch.Generator | None, moments: Tensor
+) -> dict[str, Tensor]:
+    """Sums over the tokens of a batch (N, h, w, C), float64; adds Σz and Σzzᵀ of the means to `moments` (1 + c, c)."""
     x, posterior = model.normalize(batch), model.encode(batch)
     rebuilt = model.normalize(model.decode(posterior.mean))
     drawn = model.normalize(model.decode(posterior.sample(generator)))
-    means = posterior.mean.flatten(0, 2).double().cpu()  # (N, h, w, c) -> (N*h*w, c)
+    means = posterior.mean.flatten(0, 2).double()  # (N, h, w, c) -> (N*h*w, c)
     moments[0] += means.sum(dim=0)
     moments[1:] += means.T @ means
     sums = {
@@ -63,7 +66,8 @@ def _batch_sums(
         "kl": kl_divergence(posterior),
         "posterior_std": posterior.std.mean(dim=-1),
     }
-    return {"tokens": float(len(means))} | {name: float(value.double().sum()) for name, value in sums.items()}
+    tokens = torch.full((), float(len(means)), dtype=torch.float64, device=means.device)
+    return {"tokens": tokens} | {name: value.double().sum() for name, value in sums.items()}
 
 
 def _covariance(moments: Tensor, tokens: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fae.generators import DiffusionGenerator, FlowGenerator, FlowLoss
+from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, FlowGenerator, FlowLoss
 from fae.models import FeatureAutoencoder, PixelDecoder
 from fae.models.dit import DiT
 from fae.models.lightning_dit import LightningDiT
@@ -15,9 +15,10 @@ from fae.models.starflow import StarFlow
 from fae.models.text_lightning_dit import TextLightningDiT
 from fae.sampling import EmptyCaption, GuidanceInterval, Transport
 from fake_cuda import CUDA, assert_on_cuda, fake_cuda, on_cuda
+from jobs.train.reconstruction_metrics import _batch_sums
 
 ROWS, GRID, CHANNELS, CLASSES = 2, (2, 2), 8, 10
-TOKENS, STATE_DIM, POOLED_DIM = 5, 16, 12
+TOKENS, STATE_DIM, POOLED_DIM, FEATURE_DIM = 5, 16, 12, 24
 SIZES = {"hidden_size": 32, "num_heads": 2}
 LATENTS = {"in_channels": CHANNELS, "grid": GRID}
 TEXT = {"context_dim": STATE_DIM, "pooled_dim": POOLED_DIM}
@@ -101,7 +102,7 @@ def test_samplers(monkeypatch: pytest.MonkeyPatch, generator: Any) -> None:
         check_sampler(on_cuda(generator).eval(), monkeypatch)
 
 
-def check_sampler(generator: Any, monkeypatch: pytest.MonkeyPatch, solver: str = "euler") -> None:
+def check_sampler(generator: Any, monkeypatch: pytest.MonkeyPatch, solver: str = "euler", **how: Any) -> None:
     """No read within the solver; before it labels and times are looked at once, and noise is made on the CPU."""
     monkeypatch.setattr("fae.sampling.samplers.ode_times", lambda *_: [1.0, 0.6, 0.3, 0.0])
     monkeypatch.setattr("fae.sampling.samplers.sde_times", lambda *_: [1.0, 0.6, 0.3, 0.0])
@@ -110,10 +111,50 @@ def check_sampler(generator: Any, monkeypatch: pytest.MonkeyPatch, solver: str =
     monkeypatch.setattr("fae.generators.diffusion.noise_stream", lambda *_: lambda: noise)
     monkeypatch.setattr("fae.generators.flow.seeded_noise", lambda *_: noise)
     conditions = conditions_of(generator, a_batch(generator.takes_text))
-    latents = generator.sample(
-        conditions, [1, 2], steps=3, guidance=(GuidanceInterval(1.0, 0.0, 2.0),), solver=solver, guide_model=None
-    )
+    guidance, settings = (GuidanceInterval(1.0, 0.0, 2.0),), {"guide_model": None} | how
+    latents = generator.sample(conditions, [1, 2], steps=3, guidance=guidance, solver=solver, **settings)
     assert_on_cuda(latents, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["repa", "irepa"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_alignment(monkeypatch: pytest.MonkeyPatch, kind: str, bf16: bool) -> None:
+    generator = GENERATORS["lightning-dit"]()
+    generator.alignment = Alignment(AlignmentConfig(kind, 0.5, 1), SIZES["hidden_size"], FEATURE_DIM, 2)
+    with fake_cuda(monkeypatch):
+        on_cuda(generator).train()
+        features = torch.zeros(ROWS, *GRID, FEATURE_DIM, device=CUDA, dtype=torch.float16)
+        for active in (True, False):
+            generator.alignment.active = active
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
+                losses = generator.loss(a_batch(takes_text=False) | {"features": features})
+            assert "alignment" in losses
+            assert_on_cuda(*losses.values(), dtype=torch.float32)
+
+
+def test_internal_guidance(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LightningDiT(num_classes=CLASSES, depth=2, internal_guidance_depth=1, **SIZES, **LATENTS)
+    generator = diffusion(model, internal_guidance_weight=0.5)
+    with fake_cuda(monkeypatch):
+        on_cuda(generator).train()
+        assert_on_cuda(*generator.loss(a_batch(takes_text=False)).values(), dtype=torch.float32)
+        check_sampler(generator.eval(), monkeypatch, internal_guidance=(GuidanceInterval(1.0, 0.0, 1.5),))
+
+
+def test_guidance_by_a_weaker_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, weaker = GENERATORS["lightning-dit"](), GENERATORS["lightning-dit"]()
+    with fake_cuda(monkeypatch):
+        check_sampler(on_cuda(generator).eval(), monkeypatch, guide_model=on_cuda(weaker).eval())
+
+
+def test_metrics_of_an_autoencoder_are_read_once_at_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FeatureAutoencoder(FEATURE_DIM, CHANNELS, GRID, heads=2, head_dim=8, decoder_depth=1, decoder_head_dim=8)
+    with fake_cuda(monkeypatch), torch.inference_mode():
+        moments = torch.zeros(CHANNELS + 1, CHANNELS, dtype=torch.float64, device=CUDA)
+        features = torch.zeros(ROWS, *GRID, FEATURE_DIM, device=CUDA)
+        on_cuda(model).eval()
+        assert_on_cuda(*_batch_sums(model, features, None, moments).values(), dtype=torch.float64)
+        assert_on_cuda(moments)
 
 
 @pytest.mark.parametrize("encoder", ["attention", "linear", "transformer-6", "none", "pca"])

@@ -13,7 +13,8 @@ from fae.losses.augment import diff_augment
 from fae.losses.discriminators import PatchGAN
 from fae.losses.reconstruction import pixel_loss
 from fae.nn.cpu import PASSES
-from fae.optim import EMA, make_optimizer
+from fae.optim import EMA, EMABank, make_optimizer
+from fae.optim.optimizers import OPTIMIZERS
 from fake_cuda import CUDA, assert_on_cuda, fake_cuda, on_cuda
 from jobs.loop.finite import FiniteGuard
 from jobs.runs.metrics_log import MetricsLog
@@ -22,11 +23,13 @@ from jobs.runs.training_speed import TrainingSpeed
 N, T, D, HEADS = 2, 4, 8, 2
 
 
-def test_optimizer_step_guard_average_and_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_optimizer_step_guard_averages_and_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ModuleList([nn.Linear(8, 4), nn.Linear(4, 8)]))
     with MetricsLog(tmp_path, 0, TrainingSpeed(2)) as log, fake_cuda(monkeypatch):
         on_cuda(model)
-        optimizer, average, guard = make_optimizer(model), EMA(model), FiniteGuard(CUDA, 0)
+        optimizer, guard = make_optimizer(model, weight_decay=0.1, kind=kind), FiniteGuard(CUDA, 0)
+        average, bank = EMA(model), EMABank(model, ("0.99", "power:0.1"))
         for step in (1, 2):
             losses = {"loss": torch.zeros((), device=CUDA), "other": torch.zeros((), device=CUDA)}
             for value in model.parameters():
@@ -36,8 +39,10 @@ def test_optimizer_step_guard_average_and_metrics(monkeypatch: pytest.MonkeyPatc
             optimizer.found_inf = skipped  # type: ignore[attr-defined]
             optimizer.step()
             average.update(model, step)
+            bank.update(model, step)
             log.add(losses, norm, skipped, 0.0)
-        assert_on_cuda(norm, skipped, guard.count, guard.first, *log.sums.values(), *average.average.values())
+        assert_on_cuda(norm, skipped, guard.count, guard.first, *log.sums.values())
+        assert_on_cuda(*average.average.values(), *bank.state_dict().values(), dtype=torch.float32)
         states = [value for state in optimizer.state.values() for value in state.values()]
         assert_on_cuda(*states)
         with pytest.raises(torch._subclasses.fake_tensor.DataDependentOutputException):
