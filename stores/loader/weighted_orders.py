@@ -34,7 +34,7 @@ class ClassBalanced:
         self._by_class = np.argsort(labels, kind="stable")
         _, self._starts, self._counts = np.unique(labels[self._by_class], return_index=True, return_counts=True)
         self._rounds = -(-self.num_rows // len(self._counts))  # of one row of each class, in an epoch
-        self._cache: tuple[tuple[int, int], Draws, dict[tuple[int, int], np.ndarray]]
+        self._cache: tuple[tuple[int, int], Draws, dict[int, np.ndarray]]
         self._cache = ((-1, -1), Draws(np.empty(0, np.int64), 0), {})
 
     def draws(self, epoch: int, first: int, last: int) -> Draws:
@@ -67,24 +67,31 @@ class ClassBalanced:
         rounds, numbers = np.divmod(offsets, count)
         rounds += epoch * self._rounds
         here = np.arange(rounds[0] * count, (rounds[-1] + 1) * count).reshape(-1, count)  # a line for each round
-        orders = np.argsort(mix64(here, combine_seeds(self.seed, _CLASSES)), axis=1, kind="stable")
+        orders = np.argsort(mix64(here, combine_seeds(self.seed, _CLASSES, 0)), axis=1, kind="stable")
         return rounds, orders[rounds - rounds[0], numbers]
 
     def _rows(
-        self, classes: np.ndarray, visits: np.ndarray, places: np.ndarray, known: dict[tuple[int, int], np.ndarray]
-    ) -> tuple[Draws, dict[tuple[int, int], np.ndarray]]:
-        """The rows at `places` of their shuffled classes, and those shuffled classes, by (class, visit)."""
-        pairs, inverse = np.unique(np.stack([classes, visits], axis=1), axis=0, return_inverse=True)
-        keys = [(int(number), int(visit)) for number, visit in pairs]
-        shuffled = {key: known[key] if key in known else self._shuffled(*key) for key in keys}
+        self, classes: np.ndarray, visits: np.ndarray, places: np.ndarray, known: dict[int, np.ndarray]
+    ) -> tuple[Draws, dict[int, np.ndarray]]:
+        """The rows at `places` of their shuffled classes, and those shuffled classes, by class and visit."""
+        pairs, inverse = np.unique(visits * len(self._counts) + classes, return_inverse=True)
+        new = np.array([pair for pair in pairs.tolist() if pair not in known], np.int64)
+        known = known | self._shuffled(new)
+        shuffled = {pair: known[pair] for pair in pairs.tolist()}
         starts = np.cumsum([0, *(len(rows) for rows in shuffled.values())])
-        positions = np.concatenate(list(shuffled.values()))[starts[inverse.reshape(-1)] + places]
+        positions = np.concatenate(list(shuffled.values()))[starts[inverse] + places]
         return Draws(positions, visits), shuffled
 
-    def _shuffled(self, number: int, visit: int) -> np.ndarray:
-        start, count = self._starts[number], self._counts[number]
-        order = Permutation(int(count), combine_seeds(self.seed, _CLASSES, number, visit))(np.arange(count))
-        return np.asarray(self._by_class[start + order])
+    def _shuffled(self, pairs: np.ndarray) -> dict[int, np.ndarray]:
+        """All rows of the class of each pair visit * C + class, in an order of the pair's own."""
+        counts = self._counts[pairs % len(self._counts)]
+        ends = np.cumsum(counts)
+        pair_of_row = np.repeat(np.arange(len(pairs)), counts)
+        in_class = np.arange(len(pair_of_row)) - np.repeat(ends - counts, counts)
+        rows = self._by_class[self._starts[pairs % len(self._counts)][pair_of_row] + in_class]
+        seeds = mix64(pairs, combine_seeds(self.seed, _CLASSES, 1))
+        order = np.lexsort((mix64(rows, seeds[pair_of_row]), pair_of_row))
+        return dict(zip(pairs.tolist(), np.split(rows[order], ends[:-1]), strict=True)) if len(pairs) else {}
 
 
 class Blend:

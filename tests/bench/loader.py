@@ -16,6 +16,7 @@ import torch
 from loader_peers import PEERS, Absent
 from machine import machine_facts
 from results import write_results
+from torch.utils.data import DataLoader
 
 from stores import ArraySpec, Loader, Store, StoreWriter, new_index
 
@@ -37,6 +38,19 @@ def make_store(folder: Path, rows: int) -> tuple[Store, np.ndarray]:
 def ours(store: Store, prefetch: int) -> Iterator[object]:
     loader = Loader(store, batch_size=BATCH, residency="ram", prefetch=prefetch, verify=False)
     return iter(loader)
+
+
+def under_dataloader(store: Store) -> Iterator[object]:
+    """The same as torch's DataLoader hands it out."""
+    dataset = Loader(store, batch_size=BATCH, residency="ram", prefetch=2, verify=False).as_iterable_dataset()
+    batches = DataLoader(dataset, batch_size=None)
+    while True:
+        yield from batches
+
+
+def balanced(store: Store) -> Iterator[object]:
+    """The same with every class equally often."""
+    return iter(Loader(store, batch_size=BATCH, residency="ram", order="class-balanced", verify=False))
 
 
 def index_select(values: np.ndarray) -> Iterator[object]:
@@ -76,6 +90,8 @@ def main(
             "index_select": index_select(values),
             "fae-pipe": ours(store, 0),
             "fae-pipe, prefetch": ours(store, 2),
+            "fae-pipe, DataLoader": under_dataloader(store),
+            "fae-pipe, balanced": balanced(store),
         }
         absent = {}
         for name in chosen or PEERS:
