@@ -1,6 +1,7 @@
 """What things take: a recipe as estimated, a GPU's memory, and some steps of a training as measured."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,15 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 @option(
     "Machines",
     "--rate",
-    **_number(required=True, metavar="R", help="Images a second that the frozen encoder does on one GPU, as measured."),
+    **_number(metavar="R", help="Images a second that the frozen encoder does on one GPU, as measured; before --gpu."),
+)
+@option("Machines", "--gpu", metavar="NAME", help="Take the rates from the newest benchmark of a GPU so named (H200).")
+@option(
+    "Machines",
+    "--benchmarks",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Folder of what tests/bench/gpu.py wrote; docs/benchmarks of the project when absent.",
 )
 @option(
     "Machines",
@@ -63,20 +72,25 @@ def plan_command(
     classes: int,
     caption_tokens: int,
     gpus: int,
-    rate: float,
+    rate: float | None,
+    gpu: str | None,
+    benchmarks: Path | None,
     storage_rate: float | None,
     gpu_hour_cost: float | None,
     disk_cost: float | None,
 ) -> None:
     """Estimate shards, disk, time, bandwidth and cost of a recipe on so many images and GPUs.
 
-    The one measured number is --rate: the encoder's operations an image times that rate is what a GPU gets done in a
-    second, and the trainings are held to get as much done. A stage that storage keeps up for longer takes that long.
+    With --rate that is the one measured number: the encoder's operations an image times the rate is what a GPU gets
+    done in a second, and the trainings are held to get as much done. With --gpu what was measured of each stage counts.
+    A stage that storage keeps up for longer takes that long.
     """
     from pipeline.plan import Machines, make_plan
 
     storage = (storage_rate or gpus) * 1e9
     machines = Machines(gpus, rate, storage, image_kb * 1e3, classes, gpu_hour_cost, disk_cost, caption_tokens)
+    if rate is None:
+        machines = replace(machines, gpu=gpu, tflops=_measured(settings, gpu, benchmarks))
     plan = make_plan(settings.recipe, images, machines)
     for rows in (plan.stores, plan.models, plan.stages):
         settings.output.table([row.as_cells() for row in rows])
@@ -84,6 +98,20 @@ def plan_command(
     for line in plan.summary():
         settings.output.say(line)
     settings.output.result(plan.as_record())
+
+
+def _measured(settings: Settings, gpu: str | None, folder: Path | None) -> dict[str, float]:
+    """TFLOP/s of each stage on the named GPU, which are said with where they are from."""
+    from pipeline.plan import FOLDER, find_benchmark
+
+    if gpu is None:
+        raise click.UsageError("expected --rate R, as measured, or --gpu NAME of one that was; received neither.")
+    found = find_benchmark(Path(__file__).parents[2] / FOLDER if folder is None else folder, gpu)
+    speeds = found.speeds(list(settings.recipe.stages), settings.recipe)
+    settings.output.say(found.describe())
+    settings.output.table([speed.as_cells() for speed in speeds])
+    settings.output.say("")
+    return {speed.stage: speed.tflops for speed in speeds}
 
 
 @click.command("sizes", cls=FaeCommand)

@@ -29,7 +29,8 @@ LATENTS, TEXT_ENCODER = "latents", "text encoder"
 def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
     """Estimate from the encoder's measured rate: rate × its operations an image is what a GPU gets done in a second.
 
-    The other models are held to get as much done on every GPU; the networks of the decoder's losses are not counted.
+    The other models are held to get as much done on every GPU, unless the machines say what was measured of each stage;
+    the networks of the decoder's losses are not counted.
 
     Raises:
         ValueError: settings that do not fit the encoder.
@@ -54,9 +55,12 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
         store_bytes={store.array: store.num_bytes for store in [*stores, *texts]},
         function_evaluations=counted.function_evaluations,
     )
-    speed = machines.rate * costs["frozen encoder"].flops
+    encoder_flops = costs["frozen encoder"].flops
     wanted = [stage for stage in STAGES if stage.name in recipe.stages]
-    stages = [_need(stage, stage.work(recipe, inputs), machines, speed) for stage in wanted]
+    stages = [
+        _need(stage, stage.work(recipe, inputs), machines, machines.speed(stage.name, encoder_flops))
+        for stage in wanted
+    ]
     return Plan(images, machines, [*stores, *texts], _models(costs, machines.gpus), stages)
 
 

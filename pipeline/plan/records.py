@@ -1,6 +1,7 @@
 """What a recipe will take, as tables for people and JSON values for programs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.console import format_bytes, format_number, format_seconds
@@ -11,17 +12,24 @@ class Machines:
     """What there is: `rate` images a second that a GPU encodes, `storage_rate` bytes a second of all GPUs together.
 
     `image_bytes` is the mean size of an image's file, `caption_tokens` the mean of a caption's; costs are per
-    GPU and hour, and per TB and month.
+    GPU and hour, and per TB and month. Without a rate `tflops` says what a GPU gets done at each stage, as it was
+    measured on a `gpu` of this name.
     """
 
     gpus: int
-    rate: float
+    rate: float | None
     storage_rate: float
     image_bytes: float
     classes: int
     gpu_hour_cost: float | None = None
     disk_cost: float | None = None
     caption_tokens: int = 32
+    gpu: str | None = None
+    tflops: Mapping[str, float] = field(default_factory=dict)
+
+    def speed(self, stage: str, encoder_flops: float) -> float:
+        """Operations a second of a GPU at a stage: by the rate, else as measured."""
+        return self.tflops[stage] * 1e12 if self.rate is None else self.rate * encoder_flops
 
 
 @dataclass(frozen=True)
