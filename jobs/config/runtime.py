@@ -76,6 +76,15 @@ class RuntimeConfig:
         low=0,
         group="Training on workers",
     )
+    cache_dir: str | None = setting(
+        None,
+        "Folder of this machine for copies of the shards of stores at URLs, each fetched once; none when absent.",
+        metavar="DIR",
+        group="Reading",
+    )
+    cache_gib: float = setting(
+        100.0, "GiB of such copies; the least recently used ones give way.", metavar="GIB", low=0.001, group="Reading"
+    )
     peak_tflops: float | None = setting(
         None,
         "TFLOP/s of one device in dense bf16, of which `mfu` is a share; that of a known GPU when absent.",

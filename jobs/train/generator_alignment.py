@@ -45,7 +45,8 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
             f"{latents.url}: expected its feature store at {place}; it is not there; put it back, or set "
             "generator.alignment none"
         )
-    features = open_store(place)
+    cache = latents.cache
+    features = open_store(place) if cache is None else open_store(place, cache.folder, cache.max_bytes)
     if features.content_id != latents.manifest.ingredients.get("features_content_id"):
         raise ValueError(f"{place}: expected the features that {latents.url} was encoded from; their content differs")
     return features

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What of the runtime's settings is no concern of training, and what is of it alone.
 ACTOR_KEYS = ("executor", "workers", "dashboard")
-TRAIN_GROUP_KEYS = ("train_workers", "max_train_workers", "parallel", "max_failures")
+TRAIN_GROUP_KEYS = ("train_workers", "max_train_workers", "parallel", "max_failures", "cache_dir", "cache_gib")
 # All that a command in this process alone has no use for.
 DISTRIBUTED_KEYS = (
     *ACTOR_KEYS,

@@ -13,6 +13,7 @@ from pipeline.artifacts import Artifact, State, StoreArtifact, find_run
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
 from stores import Store, StoreWriter
+from stores.core import with_cache
 
 Result = TypeVar("Result")
 Config = TypeVar("Config", bound=TrainConfig)
@@ -96,6 +97,10 @@ class Stage(ABC, Generic[Result]):
         found = tuple(results.get(kind) for kind in self.spec.reads)
         return None if any(one is None for one in found) else found
 
+    def prepared(self, recipe: Recipe, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs as `job` is to read them."""
+        return inputs
+
     def check(self, root: Path, recipe: Recipe) -> None:
         """Refuse settings that are wrong whatever the inputs hold; nothing heavy is loaded.
 
@@ -132,6 +137,11 @@ class StoreStage(Stage[Store]):
 
 class RunStage(Stage[RunFolder]):
     """A stage that trains a model."""
+
+    def prepared(self, recipe: Recipe, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Stores at URLs, which every epoch reads, are read through copies of their shards where a folder is given."""
+        folder, num_bytes = recipe.runtime.cache_dir, int(recipe.runtime.cache_gib * 2**30)
+        return tuple(with_cache(one, folder, num_bytes) if isinstance(one, Store) else one for one in inputs)
 
     def settled(self, context: StageContext, config: Config, store: Store) -> Config:
         """The settings with what is left open picked, and the run to start from found.

@@ -70,7 +70,7 @@ class StageRunner:
                 *(self.root, self.recipe, self.output, self.dry_run),
                 scratch=lambda: stack.enter_context(scratch_folder(self.root, self.dry_run)),
             )
-            job = stage.job(context, *inputs, **settings)
+            job = stage.job(context, *stage.prepared(self.recipe, inputs), **settings)
             outcomes = [Outcome.of(stage.name, artifact, job.data) for artifact in job.artifacts]
             to_do = [outcome for outcome in outcomes if not outcome.up_to_date]
             results: Sequence[Result | None] | None = None

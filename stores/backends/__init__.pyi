@@ -1,5 +1,6 @@
 from .bytestore import ByteStore as ByteStore
 from .bytestore import check_key as check_key
+from .disk_cache import DiskCache as DiskCache
 from .fileio import TEMPORARY_SUFFIX as TEMPORARY_SUFFIX
 from .fileio import fsync_directory as fsync_directory
 from .fileio import is_temporary as is_temporary
@@ -10,6 +11,7 @@ from .fileio import sha256_of as sha256_of
 from .fileio import share_file as share_file
 from .fileio import temporary_beside as temporary_beside
 from .local import LocalByteStore as LocalByteStore
+from .local import read_exactly as read_exactly
 from .locations import Location as Location
 from .locations import inside as inside
 from .locations import is_url as is_url

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class ByteStore(ABC):
     @abstractmethod
     def read_into(self, key: str, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `start` on; OSError when the blob ends before it is full."""
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        """Called before these blobs are read; backends that keep copies fetch them now."""
+        return
 
     @abstractmethod
     def size(self, key: str) -> int:

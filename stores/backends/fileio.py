@@ -49,7 +49,7 @@ def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | N
     `before_visible` is called as `new_version` does.
     """
     with new_version(path, before_visible) as file:
-        _write_all(file.fileno(), [data] if is_buffer(data) else data)
+        write_all(file.fileno(), [data] if is_buffer(data) else data)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
 
 
-def _write_all(descriptor: int, parts: Iterable[Any]) -> None:
+def write_all(descriptor: int, parts: Iterable[Any]) -> None:
     """Write buffers one after another, many to a system call, and keep the disk busy meanwhile."""
     written = 0
     for group in _groups(parts):

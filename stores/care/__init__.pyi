@@ -18,6 +18,5 @@ from .unpacking import read_kind as read_kind
 from .unpacking import unpack as unpack
 from .verification import Report as Report
 from .verification import verify as verify
-from .verify_files import file_problems as file_problems
 from .verify_files import metadata_files as metadata_files
 from .verify_files import read_commit as read_commit

@@ -16,9 +16,8 @@ from stores.care.verify_files import (
     files_of_shard,
     metadata_files,
     read_commit,
-    shard_records,
 )
-from stores.core import Lease
+from stores.core import Lease, shard_records
 from stores.format import (
     BACKUP_FOLDERS,
     COMMITS,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stores.backends import ByteStore
+from stores.core import record_problems, shard_records, values_digest
 from stores.format import (
     COMPLETE,
     DATA,
@@ -20,7 +21,6 @@ from stores.format import (
     FileCommit,
     Manifest,
     Part,
-    ShardFormat,
     canonical_json,
     commit_key,
     index_digest,
@@ -177,47 +177,9 @@ def _check_file(
         return [StoreProblem(key, problem, RECOMPUTE, shard)], len(data)
     damaged = form.damaged(records, np.arange(len(records)))
     good_values = commit.values_digest == values_digest(form, records) if commit else not len(damaged)
-    wrong = list(_wrong(form, data, len(records), damaged, good_values))
+    wrong = list(record_problems(form, data, len(records), damaged, good_values))
     repair = RESTORE if good_values else RECOMPUTE
     return ([StoreProblem(key, "; ".join(wrong), repair, shard)] if wrong else []), len(data)
-
-
-def file_problems(manifest: Manifest, part: Part, shard: int, commit: FileCommit, data: bytes) -> list[str]:
-    """What is wrong with the bytes of a shard's file that was committed so; empty when nothing is."""
-    form = manifest.shard_format(part)
-    records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), commit)
-    if records is None:
-        return [problem]
-    damaged = form.damaged(records, np.arange(len(records)))
-    return list(_wrong(form, data, len(records), damaged, commit.values_digest == values_digest(form, records)))
-
-
-def _wrong(form: ShardFormat, data: bytes, count: int, damaged: np.ndarray, good_values: bool) -> Iterator[str]:
-    if len(damaged):
-        yield f"{len(damaged)} records do not fit their crc32c, the first is {form.name_record(int(damaged[0]))}"
-    if data[-form.index_bytes :] != form.encode_index(count).tobytes():
-        yield "its index is not that of its records"
-    if not good_values and not len(damaged):
-        yield "expected the values whose digest the commit record holds; received others"
-
-
-def shard_records(
-    form: ShardFormat, data: bytes, rows: int, commit: FileCommit | None
-) -> tuple[np.ndarray | None, str]:
-    """The records of a shard's file, (records, stride) uint8; or None and what is wrong with its size.
-
-    A file of tokens may have any number of chunks: its commit record says which.
-    """
-    count = form.num_records(rows, len(data))
-    expected = commit.num_bytes if commit else form.num_bytes(rows * form.views) if count is None else len(data)
-    if count is None or expected != len(data):
-        return None, f"expected {expected} bytes; received {len(data)}"
-    return np.frombuffer(data, np.uint8, count * form.stride).reshape(count, form.stride), ""
-
-
-def values_digest(form: ShardFormat, records: np.ndarray) -> str:
-    """The digest of the values of records, as commit records hold it."""
-    return form.digest(form.values(records))
 
 
 def files_of_shard(manifest: Manifest, shard: int) -> set[str]:

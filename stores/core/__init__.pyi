@@ -9,10 +9,15 @@ from .lease import Lease as Lease
 from .lease import is_alive as is_alive
 from .lease import this_process as this_process
 from .listing import list_manifests as list_manifests
+from .listing import read_manifest as read_manifest
 from .listing import store_locations as store_locations
 from .reader import Store as Store
 from .reader import open_store as open_store
-from .reader import read_manifest as read_manifest
+from .reader import with_cache as with_cache
 from .sequences import chunks_of as chunks_of
 from .sequences import read_spans as read_spans
 from .sequences import spans_in_chunks as spans_in_chunks
+from .shard_files import file_problems as file_problems
+from .shard_files import record_problems as record_problems
+from .shard_files import shard_records as shard_records
+from .shard_files import values_digest as values_digest

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from stores.backends import Location, inside, open_bytestore
-from stores.core.reader import read_manifest
-from stores.format import MANIFEST, Manifest, StoreError
+from stores.backends import ByteStore, Location, inside, open_bytestore
+from stores.format import MANIFEST, Manifest, StoreError, StoreNotFoundError
 
 _FOLDER = re.compile(r"(.+)-[0-9a-f]{12}")
 
@@ -43,3 +42,16 @@ def find_manifests(parent: Location, name: str | None = None) -> list[tuple[Loca
     """
     found = list_manifests(parent, name)
     return [(location, manifest or read_manifest(open_bytestore(location))) for location, manifest in found]
+
+
+def read_manifest(blobs: ByteStore) -> Manifest:
+    """The checked manifest of a store.
+
+    Raises:
+        StoreNotFoundError: there is none.
+    """
+    try:
+        data = blobs.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}") from error
+    return Manifest.from_bytes(data, blobs.url)

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from stores.backends import ByteStore, Location, inside, local_folder, open_bytestore
+from stores.backends import ByteStore, DiskCache, Location, inside, local_folder, open_bytestore
 from stores.core.blocks import Memory, new_memory, read_blocks
+from stores.core.cached_shards import CachedShards
 from stores.core.finish import read_record
+from stores.core.listing import read_manifest
 from stores.core.rows import StoreRows
 from stores.core.sequences import read_sequences
 from stores.format import (
     ADDED,
     COMPLETE,
-    MANIFEST,
     AddedArray,
     ArraySpec,
     CorruptStoreError,
@@ -26,21 +27,23 @@ from stores.format import (
     RaggedArray,
     ShardFormat,
     Statistics,
-    StoreNotFoundError,
     added_arrays,
     commit_key,
     decode,
     positions_in,
 )
 
+DEFAULT_CACHE_BYTES = 100 << 30
+
 
 class Store(StoreRows):
     """A complete store; rows are numbered 0 to num_rows - 1, rejected ones included."""
 
-    def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
+    def __init__(self, blobs: ByteStore, manifest: Manifest, cache: DiskCache | None = None) -> None:
         assert manifest.status == COMPLETE
         assert manifest.content_id is not None
-        super().__init__(blobs, manifest)
+        super().__init__(blobs if cache is None else CachedShards(blobs, manifest, cache), manifest)
+        self.cache = cache
         self.kind, self.name, self.fingerprint = manifest.kind, manifest.name, manifest.fingerprint
         self.content_id: str = manifest.content_id
         self.attributes: dict[str, Any] = manifest.attributes
@@ -169,6 +172,7 @@ class Store(StoreRows):
         shards, ends = np.unique(records[::-1] // form.capacity, return_index=True)
         last = dict(zip(shards.tolist(), (records[::-1][ends] % form.capacity).tolist(), strict=True))
         keys = {shard: self._key_of(part, shard, record) for shard, record in last.items()}
+        self.blobs.prepare(keys.values())
         return read_blocks(self.blobs, form, keys, records, verify, memory=memory)
 
     def _key_of(self, part: Part, shard: int, record: int) -> str:
@@ -234,12 +238,34 @@ class Store(StoreRows):
             raise IndexError(f"{self.blobs.url}: expected a view below {self.views}; received {view}")
 
 
-def open_store(location: Location) -> Store:
+def open_store(
+    location: Location, cache_dir: Path | str | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+) -> Store:
     """Open a complete store by its folder or URL.
+
+    Args:
+        location: the folder or URL.
+        cache_dir: a folder of this machine for copies of the shards of a store at a URL; whole shards are fetched when
+            they are first read, and compared with their digests. Processes may share it, and it may outlive them.
+        cache_bytes: how much the copies may take; those that were not used for longest give way.
 
     Raises:
         StoreNotFoundError, IncompleteStoreError, ForeignStoreError, CorruptStoreError: what is wrong, and what to run.
+        ValueError: the cache has no room for a shard.
     """
+    return with_cache(_open(location), cache_dir, cache_bytes)
+
+
+def with_cache(store: Store, cache_dir: Path | str | None, cache_bytes: int = DEFAULT_CACHE_BYTES) -> Store:
+    """The same store read through copies of its shards, see `open_store`; itself where it is a folder."""
+    if cache_dir is None or store.blobs.local_path() is not None:
+        return store
+    cache = DiskCache(Path(cache_dir).absolute(), cache_bytes)
+    inner = store.blobs.blobs if isinstance(store.blobs, CachedShards) else store.blobs
+    return Store(inner, store.manifest, cache)
+
+
+def _open(location: Location) -> Store:
     blobs = open_bytestore(location)
     manifest = read_manifest(blobs)
     if manifest.status != COMPLETE:
@@ -250,7 +276,7 @@ def open_store(location: Location) -> Store:
 
 
 def _open_added(store: Store, array: AddedArray) -> Store:
-    found = open_store(inside(inside(store.url, ADDED), array.folder))
+    found = _open(inside(inside(store.url, ADDED), array.folder))
     same = (array.fingerprint, array.content_id, store.num_rows, store.views, (array.spec,))
     manifest = found.manifest
     if (found.fingerprint, found.content_id, found.num_rows, found.views, manifest.arrays) != same:
@@ -258,17 +284,4 @@ def _open_added(store: Store, array: AddedArray) -> Store:
             f"{found.url}: expected the array {array.fingerprint[:12]} with the content {array.content_id[:12]} and "
             f"the rows of {store.url}; received {found.fingerprint[:12]}, {found.content_id[:12]}; add it again"
         )
-    return found
-
-
-def read_manifest(blobs: ByteStore) -> Manifest:
-    """The checked manifest of a store.
-
-    Raises:
-        StoreNotFoundError: there is none.
-    """
-    try:
-        data = blobs.read(MANIFEST)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}") from error
-    return Manifest.from_bytes(data, blobs.url)
+    return found if store.cache is None else Store(found.blobs, manifest, store.cache)

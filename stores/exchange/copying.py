@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from stores.backends import ByteStore, Location, inside, open_bytestore
-from stores.care import file_problems, metadata_files, read_commit
-from stores.core import Lease, Store, done_record, open_store
+from stores.care import metadata_files, read_commit
+from stores.core import Lease, Store, done_record, file_problems, open_store
 from stores.exchange.adding import write_added
 from stores.format import (
     ADDED,
