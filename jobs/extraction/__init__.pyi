@@ -5,6 +5,9 @@ from .arrays import feature_arrays as feature_arrays
 from .arrays import holds_moments as holds_moments
 from .arrays import latent_array as latent_array
 from .arrays import text_arrays as text_arrays
+from .caption_files import CaptionFiles as CaptionFiles
+from .caption_files import import_captions as import_captions
+from .caption_files import imported_encoder as imported_encoder
 from .captions import empty_caption as empty_caption
 from .captions import extract_text as extract_text
 from .captions import plan_text as plan_text

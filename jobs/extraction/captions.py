@@ -113,7 +113,8 @@ def _count(encoder: TextEncoder, texts: Sequence[str], config: TextConfig) -> _C
     empty = encoder([""], kept)
     cut = int((lengths > kept).sum())
     widths = (empty.states.shape[-1], empty.pooled.shape[-1])
-    return _Counted(kept, cut, *widths, _empty_record(empty), encoder.tokenization)
+    record = empty_record(empty.states[0, : int(empty.lengths[0])], empty.pooled[0])
+    return _Counted(kept, cut, *widths, record, encoder.tokenization)
 
 
 def _kept_count(file: Path | None) -> _Counted | None:
@@ -229,9 +230,9 @@ def empty_caption(text: Store) -> dict[str, torch.Tensor]:
     return {STATES: states, LENGTH: torch.tensor([len(given)]), POOLED: _from_base64(record[POOLED])}
 
 
-def _empty_record(empty: EncodedText) -> dict[str, Any]:
-    length = int(empty.lengths[0])
-    return {STATES: _to_base64(empty.states[0, :length]), POOLED: _to_base64(empty.pooled[0])}
+def empty_record(states: torch.Tensor, pooled: torch.Tensor) -> dict[str, Any]:
+    """What a text store's attributes keep of the empty caption: states (n, D) that count, and pooled (P,)."""
+    return {STATES: _to_base64(states), POOLED: _to_base64(pooled)}
 
 
 def _to_base64(values: torch.Tensor) -> str:

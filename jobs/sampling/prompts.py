@@ -48,9 +48,11 @@ class PromptEncoder:
 
     def __init__(self, run: RunFolder, generator: Generator, device: torch.device) -> None:
         name, sha256, max_tokens = run.record.text_encoder, run.record.text_encoder_sha256, run.record.max_tokens
-        assert name is not None
-        assert sha256 is not None
-        assert max_tokens is not None
+        if name is None or sha256 is None or max_tokens is None:
+            raise ValueError(
+                f"{run.path}: expected a generator whose text encoder is known, which encodes prompts; received one of "
+                "imported states; import them with their text encoder and train anew"
+            )
         self.generator, self.max_tokens = generator, max_tokens
         self.encoder = recorded_text_encoder(name, sha256, f"{run.path} was trained with", "train anew", device)
 

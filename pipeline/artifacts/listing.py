@@ -1,6 +1,7 @@
 """What lies below a root folder: stores and models, their sizes, states and where they came from."""
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
 from stores.core import Store, list_manifests, open_store
-from stores.format import COMPLETE, MANIFEST, SPLITS
+from stores.format import COMPLETE, MANIFEST, SPLITS, ArraySpec
 from stores.write import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
@@ -173,10 +174,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "labels": _labels(store, classes),
         "captions": _captions(store),
     }
-    arrays = {
-        name: f"{spec.dtype} {(store.num_rows, store.views, *spec.row_shape)}{_added(store, name)}"
-        for name, spec in store.arrays.items()
-    }
+    arrays = {name: f"{spec.dtype} {_shape(store, spec)}{_added(store, name)}" for name, spec in store.arrays.items()}
     return {
         "path": path,
         "facts": facts,
@@ -219,3 +217,12 @@ def _captions(store: Store) -> str:
     counts = pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy()
     captioned = int((counts > 0).sum())
     return f"{int(counts.sum()):,} in {captioned:,} rows" if captioned else "none"
+
+
+def _shape(store: Store, spec: ArraySpec) -> str:
+    """The shape of an array; of a ragged one how many tokens there are, and how long the longest sequence may be."""
+    if not spec.is_ragged:
+        return str((store.num_rows, store.views, *spec.row_shape))
+    tokens = store.statistics(spec.name).count // math.prod(spec.row_shape[1:-1])
+    rest = ", ".join(map(str, spec.row_shape[1:]))
+    return f"({store.num_rows}, {store.views}, up to {spec.row_shape[0]}, {rest}), {tokens:,} tokens end to end"

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.care import FILE, FOLDER, STORE, store_at
+from pipeline.commands.text_import import import_text
 from pipeline.console import FaeCommand, LocationType, Settings, WholeNumber, config_options, option
 
 # As stores.exchange.EXPORT_FORMATS and IMPORT_FORMATS.
@@ -146,15 +147,18 @@ def export_rows_command(
 
 @click.command("import", cls=FaeCommand)
 @click.argument("source", type=FOLDER, metavar="DIR")
-@option("Store", "--name", "store_name", required=True, metavar="NAME", help="Name of the latent store.")
+@option("Store", "--name", "store_name", required=True, metavar="NAME", help="Name of the store.")
 @option(
     "Store",
     "--dtype",
     type=click.Choice(["float16", "float32", "bfloat16"]),
     default="float16",
     show_default=True,
-    help="How the latents are stored.",
+    help="How the numbers are stored.",
 )
+@option("Captions", "--captions-of", metavar="STORE", help="DIR holds text states, a file for each row of this STORE.")
+@option("Captions", "--text-encoder", metavar="NAME|DIR", help="Text encoder that made them, which encodes prompts.")
+@option("Captions", "--empty-caption", type=FILE, metavar="FILE", help="States of no words. [of --text-encoder; zeros]")
 @option("Files", "--format", "form", type=click.Choice(IMPORTS), help="Layout to read. [the one that DIR looks like]")
 @option("Files", "--array", metavar="NAME", help="Which array, where tars, a .npz or folders hold several.")
 @option(
@@ -186,6 +190,9 @@ def import_command(
     class_names: Path | None,
     holdout: float,
     autoencoder: str | None,
+    captions_of: str | None,
+    text_encoder: str | None,
+    empty_caption: Path | None,
 ) -> None:
     """Make a latent store of the latents that another project left in DIR. The root may be a URL.
 
@@ -198,8 +205,12 @@ def import_command(
     files         ARRAY/ROW.npy and index.parquet, as `stores export` writes them
 
     What was exported as lightningdit or files comes back with its names, splits and order, from webdataset with names
-    and splits.
+    and splits. With --captions-of it is a text store: KEY.npz or .safetensors with caption_feature (K, L, D) and
+    attention_mask, as PixArt has them.
     """
+    if captions_of is not None:
+        import_text(settings, source, store_name, captions_of, dtype, text_encoder, empty_caption)
+        return
     from jobs.runs import reference_to
     from pipeline.artifacts import find_run
     from pipeline.config import check_name

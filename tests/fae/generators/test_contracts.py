@@ -53,6 +53,35 @@ class CaptionContract(ClassContract):
         captions = {"states": draw(rows, TOKENS, CONTEXT), "length": torch.arange(rows)[:, None] % TOKENS + 1}
         return {"latents": draw(rows, *GRID, CHANNELS), "pooled": draw(rows, POOLED), **captions}
 
+    def test_how_far_captions_are_padded_changes_nothing(self):
+        """Loaders pad to the longest of a batch or of the store; sums alone are rounded otherwise, by 1e-4 at most."""
+        generator = self.make().train()
+        batch = self.batch(generator, 3)
+        states = torch.where(torch.arange(TOKENS)[:, None] < batch["length"][..., None], batch["states"], 0.0)
+        longest = int(batch["length"].max())
+        assert longest < TOKENS
+        gradients = []
+        for tokens in (TOKENS, longest):
+            generator.zero_grad()
+            given = {**batch, "states": states[:, :tokens]}
+            loss = generator.loss(given, torch.Generator().manual_seed(0))["loss"]
+            loss.backward()
+            gradients.append([loss.detach(), *(p.grad for p in generator.parameters() if p.grad is not None)])
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+        full, short = (generator.conditions({**batch, "states": states[:, :n]}) for n in (TOKENS, longest))
+        made = [self.sample(generator, [1, 2, 3], one, guided=True) for one in (full, short)]
+        torch.testing.assert_close(*made, rtol=1e-4, atol=1e-5)
+
+    def test_captions_shorter_than_the_empty_one_reach_as_far(self):
+        generator = self.make()
+        batch = self.batch(generator, 1)
+        one = generator.conditions({**batch, "states": batch["states"][:, :1], "length": torch.tensor([[1]])})
+        assert one.states.shape[1] >= int(self.empty.length)
+        empty = one.empty()
+        torch.testing.assert_close(empty.states[0, :2], self.empty.states[:2])
+        both = self.conditions(generator, 2).cat(one)
+        assert both.states.shape == (3, TOKENS, CONTEXT)
+
 
 class TestLightningDiT(ClassContract):
     def model(self):

@@ -148,3 +148,21 @@ def test_what_cannot_be_is_refused(
     source = write_foreign(tmp_path / "in", channels=7)
     assert run("stores", "import", source, "--name", "a", "--root", tmp_path / "runs", *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_imported_captions_train_a_generator(tmp_path: Path, answer: Any) -> None:
+    """PixArt's way: latents of another project, and a .npz of T5's states for each of them."""
+    source, captions = write_foreign(tmp_path / "in"), tmp_path / "captions"
+    root = ("--root", tmp_path / "runs")
+    latents = open_store(answer("stores", "import", source, "--name", "own", "--holdout", 0.2, *root)["path"])
+    rng = np.random.default_rng(0)
+    for number, key in enumerate(latents.index["key"].to_pylist()):
+        path = (captions / key).with_suffix(".npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask = (np.arange(6) <= number % 5)[None]
+        np.savez(path, caption_feature=rng.normal(size=(1, 6, 16)).astype("f2"), attention_mask=mask)
+    made = answer("stores", "import", captions, "--name", "own", "--captions-of", "latents/own", *root)
+    assert open_store(made["path"]).index["key"].equals(latents.index["key"])
+    words = ["--condition", "text", "--preview-every", "2", *TRAIN[:-2]]
+    run_path = Path(answer("train-gen", "--name", "own", *words, *root)["path"])
+    assert list(run_path.glob("previews/*.png"))
