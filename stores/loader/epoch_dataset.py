@@ -53,10 +53,14 @@ class EpochDataset(IterableDataset[Batch]):
     Workers of a DataLoader share the batches among them in the loader's order, and rows in memory, which are shared,
     not copied. They cannot know what was taken of what they prefetched: each iteration of the DataLoader is then a
     whole epoch, but for the first one after `load_state_dict`.
+
+    Args:
+        loader: where batches come from.
+        epoch: every iteration is the whole of this epoch, as a validation wants it.
     """
 
-    def __init__(self, loader: EpochLoader) -> None:
-        self.loader = loader
+    def __init__(self, loader: EpochLoader, epoch: int | None = None) -> None:
+        self.loader, self.epoch = loader, epoch
         # By worker: the seed of its DataLoader's iteration, and which iteration that is, counted from the position on.
         self._iterations = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
         # The position from which iterations are counted.
@@ -69,7 +73,7 @@ class EpochDataset(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         if worker is None:
-            return self._rest_of_epoch()
+            return self._batches(*(self.loader.position if self.epoch is None else (self.epoch, 0)))
         if self.loader.device.type != "cpu":
             raise ValueError(
                 f"num_workers: expected 0 for a loader on {self.loader.device}, whose own thread prefetches; "
@@ -77,14 +81,15 @@ class EpochDataset(IterableDataset[Batch]):
             )
         if worker.num_workers > MAX_WORKERS:
             raise ValueError(f"num_workers: expected at most {MAX_WORKERS}; received {worker.num_workers}")
-        if not self._is_in_worker and self.loader.position != tuple(self._start.tolist()):
+        if self.epoch is None and not self._is_in_worker and self.loader.position != tuple(self._start.tolist()):
             raise ValueError(
                 f"loader: expected it at the position of this dataset, {tuple(self._start.tolist())}; received "
                 f"{self.loader.position}; load states by the dataset when a DataLoader has workers"
             )
         self._is_in_worker = True
         self.loader.renew()
-        return self._of_worker(worker.id, worker.num_workers, self._iteration(worker.id, worker.seed - worker.id))
+        epoch, step = self._position(self._iteration(worker.id, worker.seed - worker.id))
+        return self._batches(epoch, step + worker.id, worker.num_workers)
 
     def state_dict(self, batch: Batch | None = None) -> dict[str, Any]:
         """The position after a batch, or after the last one that was handed out.
@@ -116,17 +121,17 @@ class EpochDataset(IterableDataset[Batch]):
         self._start[:] = torch.tensor(self.loader.position)
         self._iterations.zero_()
 
-    def _rest_of_epoch(self) -> Iterator[Batch]:
-        epoch, step = self.loader.position
-        for number, batch in enumerate(self.loader.epoch(epoch, step), step):
-            yield _with_place(batch, epoch, number)
+    def _batches(self, epoch: int, step: int, stride: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch, or each `stride`-th: DataLoader takes one of each worker in turn."""
+        for number, batch in enumerate(self.loader.epoch(epoch, step, stride)):
+            yield _with_place(batch, epoch, step + number * stride)
 
-    def _of_worker(self, number: int, count: int, iteration: int) -> Iterator[Batch]:
-        """Each `count`-th batch, since DataLoader takes one of each worker in turn."""
-        epoch, step = (int(value) for value in self._start)
-        epoch, step = (epoch, step + number) if iteration == 1 else (epoch + iteration - 1, number)
-        for position, batch in enumerate(self.loader.epoch(epoch, step, count)):
-            yield _with_place(batch, epoch, step + position * count)
+    def _position(self, iteration: int) -> tuple[int, int]:
+        """Where an iteration of a DataLoader's workers begins."""
+        if self.epoch is not None:
+            return self.epoch, 0
+        epoch, step = self._start.tolist()
+        return (epoch, step) if iteration == 1 else (epoch + iteration - 1, 0)
 
     def _iteration(self, number: int, seed: int) -> int:
         """Which iteration of the DataLoader this is, counted from 1 on; all of its workers find the same.

@@ -111,9 +111,9 @@ class JointLoader:
         """Epoch and step of the batch that comes next."""
         return self.first.position
 
-    def as_iterable_dataset(self) -> EpochDataset:
-        """This loader for torch's DataLoader, Lightning and accelerate, see `EpochDataset`."""
-        return EpochDataset(self)
+    def as_iterable_dataset(self, epoch: int | None = None) -> EpochDataset:
+        """This loader for torch's DataLoader, Lightning and accelerate; of one `epoch` again and again, or of all."""
+        return EpochDataset(self, epoch)
 
     def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
         """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left."""

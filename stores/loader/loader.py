@@ -105,9 +105,9 @@ class Loader:
         batches = self._batches(epoch, step, endless=False, stride=stride)
         return EpochBatches(batches, len(range(step, self.steps_per_epoch, stride)))
 
-    def as_iterable_dataset(self) -> EpochDataset:
-        """This loader for torch's DataLoader, Lightning and accelerate, see `EpochDataset`."""
-        return EpochDataset(self)
+    def as_iterable_dataset(self, epoch: int | None = None) -> EpochDataset:
+        """This loader for torch's DataLoader, Lightning and accelerate; of one `epoch` again and again, or of all."""
+        return EpochDataset(self, epoch)
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels, each float32 (C,) on `device`.

@@ -38,6 +38,13 @@ def test_each_iteration_is_the_next_epoch_in_the_loaders_order(
     assert [place(batch) for _ in range(3) for batch in batches] == plain[:30]
 
 
+@WORKERS
+def test_one_epoch_again_and_again(latents: Store, plain: list[Place], workers: int) -> None:
+    batches = forked(Loader(latents, batch_size=4).as_iterable_dataset(epoch=2), workers)
+    next(iter(batches))  # as Lightning's check before training does
+    assert [place(batch) for _ in range(2) for batch in batches] == plain[20:30] * 2
+
+
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_workers_that_persist_and_seeds_that_repeat_change_nothing(dataset_of: Any, plain: list[Place]) -> None:
     batches = forked(dataset_of(), 2, persistent_workers=True)
