@@ -1,13 +1,15 @@
 """Losses, samplers and single passes of every model on a GPU that is not there: no tensor left on the CPU, no read."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import timm
 import torch
 
+from fae.encoders import FrozenEncoder
 from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, FlowGenerator, FlowLoss
-from fae.models import FeatureAutoencoder, PixelDecoder
+from fae.models import FeatureAutoencoder, PixelDecoder, PixelVAE
 from fae.models.dit import DiT
 from fae.models.lightning_dit import LightningDiT
 from fae.models.mmdit import MMDiT
@@ -15,6 +17,9 @@ from fae.models.starflow import StarFlow
 from fae.models.text_lightning_dit import TextLightningDiT
 from fae.sampling import EmptyCaption, GuidanceInterval, Transport
 from fake_cuda import CUDA, assert_on_cuda, fake_cuda, on_cuda
+from jobs.config.stages import AutoencoderConfig
+from jobs.train.autoencoder import autoencoder_loss
+from jobs.train.pixel_vae import pixel_vae_loss
 from jobs.train.reconstruction_metrics import _batch_sums
 
 ROWS, GRID, CHANNELS, CLASSES = 2, (2, 2), 8, 10
@@ -114,6 +119,45 @@ def check_sampler(generator: Any, monkeypatch: pytest.MonkeyPatch, solver: str =
     guidance, settings = (GuidanceInterval(1.0, 0.0, 2.0),), {"guide_model": None} | how
     latents = generator.sample(conditions, [1, 2], steps=3, guidance=guidance, solver=solver, **settings)
     assert_on_cuda(latents, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("objective", ["gae", "pae"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_objectives_of_an_autoencoder(monkeypatch: pytest.MonkeyPatch, objective: str, bf16: bool) -> None:
+    model = FeatureAutoencoder(
+        FEATURE_DIM, CHANNELS, GRID, heads=2, head_dim=8, decoder_depth=1, decoder_head_dim=8, latent_norm="rms"
+    )
+    loss = autoencoder_loss(AutoencoderConfig(objective=objective))
+    with fake_cuda(monkeypatch):
+        on_cuda(model).train()
+        batch = {"features": torch.zeros(ROWS, *GRID, FEATURE_DIM, device=CUDA, dtype=torch.float16)}
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
+            assert_on_cuda(*loss(model, batch, cast(Any, None)).values(), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_vae_of_pixels(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
+    model = PixelVAE(image_size=8, grid=GRID, latent_channels=4, width=16)
+    loss = pixel_vae_loss(AutoencoderConfig(vae_perceptual="none"), CUDA)
+    with fake_cuda(monkeypatch):
+        on_cuda(model).train()
+        batch = {"pixels": torch.zeros(ROWS, 8, 8, 3, device=CUDA, dtype=torch.uint8)}
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
+            assert_on_cuda(*loss(model, batch, cast(Any, None)).values(), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("combine", ["mean", "concat"])
+def test_frozen_encoders(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, combine: str) -> None:
+    size = {"img_size": 32, "num_classes": 0, "depth": 2, "embed_dim": 32, "num_heads": 2}
+    model = timm.create_model("vit_tiny_patch16_224", **size)
+    taps = {"layers": [0, 1], "combine": combine, "norm": "affine-free"}
+    encoder = FrozenEncoder(model, **taps, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), dtype=dtype)
+    with fake_cuda(monkeypatch), torch.inference_mode():
+        on_cuda(encoder)
+        tokens = encoder(torch.zeros(ROWS, 32, 32, 3, device=CUDA, dtype=torch.uint8))
+        assert_on_cuda(tokens, dtype=torch.float32)
+        assert tokens.shape == (ROWS, *GRID, 32 * (1 + (combine == "concat")))
 
 
 @pytest.mark.parametrize("kind", ["repa", "irepa"])
