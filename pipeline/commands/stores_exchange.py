@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from pipeline.commands.care import FILE, FOLDER, STORE, store_at
-from pipeline.commands.text_import import import_text
 from pipeline.console import FaeCommand, LocationType, Settings, WholeNumber, config_options, option
 
 # As stores.exchange.EXPORT_FORMATS and IMPORT_FORMATS.
@@ -209,7 +208,11 @@ def import_command(
     attention_mask, as PixArt has them.
     """
     if captions_of is not None:
-        import_text(settings, source, store_name, captions_of, dtype, text_encoder, empty_caption)
+        from pipeline.workflow import import_text
+        from stores import open_store
+
+        rows = open_store(store_at(settings, captions_of))
+        import_text(settings, source, store_name, rows, dtype, text_encoder, empty_caption)
         return
     from jobs.runs import reference_to
     from pipeline.artifacts import find_run

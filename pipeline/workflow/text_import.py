@@ -2,26 +2,25 @@
 
 from pathlib import Path
 
-from pipeline.commands.care import store_at
 from pipeline.console import Settings
+from stores import Store
 
 
 def import_text(
     settings: Settings,
     source: Path,
     store_name: str,
-    captions_of: str,
+    rows: Store,
     dtype: str,
     text_encoder: str | None,
     empty: Path | None,
 ) -> None:
-    """Make the text store of a store's rows, and say what it holds."""
+    """Make the text store of a store's `rows` out of the files in `source`, and say what it holds."""
     from jobs.executors import pick_device
     from jobs.extraction import CaptionFiles, import_captions, imported_encoder
     from pipeline.config import check_name
-    from stores import open_store
 
-    files = CaptionFiles(source, open_store(store_at(settings, captions_of)))
+    files = CaptionFiles(source, rows)
     encoder = imported_encoder(text_encoder, empty, files.longest, pick_device("cpu"))
     with settings.output.progress("import", "shards") as progress:
         store = import_captions(
