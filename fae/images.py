@@ -63,13 +63,31 @@ def image_size(data: bytes) -> tuple[int, int]:
         raise ImageError(_one_line(error, data)) from error
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """(height, width) of an image file as `decode_image` sees it before the crop, by its header alone.
+
+    Raises `ImageError` for bytes that are no image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            turned = _orientation(image) in range(5, 9)
+    except Exception as error:  # Pillow's readers raise many kinds on damaged files
+        raise ImageError(_one_line(error, data)) from error
+    return (width, height) if turned else (height, width)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation says; unreadable EXIF counts as none."""
+    return ImageOps.exif_transpose(image) if _orientation(image) in range(2, 9) else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 is as it is."""
     try:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF does not make the pixels worse
-        return image
-    return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+        return 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

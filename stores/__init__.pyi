@@ -1,3 +1,5 @@
+from .core.bucket_set import BucketSet as BucketSet
+from .core.bucket_set import open_bucket_set as open_bucket_set
 from .core.listing import find_manifests as find_manifests
 from .core.reader import Store as Store
 from .core.reader import open_store as open_store

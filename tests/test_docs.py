@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from stores import ArraySpec, StoreWriter, new_index
+from stores import ArraySpec, StoreWriter, new_index, open_store
+from stores.core import bucket_set_ingredients, write_bucket_set
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,6 +82,19 @@ def test_the_loader_scripts_run(root, script, monkeypatch):
     names = {}
     exec(compile(script, "README.md", "exec"), names)
     assert tuple(names["batch"]["latents"].shape) == (256, 2, 2, 4)
+
+
+def test_the_script_of_bucket_sets_runs(root, monkeypatch, capsys):
+    (path,) = (root / "fae-runs" / "features").iterdir()
+    store = open_store(path)
+    index = store.index.select(["key"])
+    for name in ("bucket", "row", "height", "width", "crop_top", "crop_left"):
+        index = index.append_column(name, pa.array(range(index.num_rows)))
+    folder = root / "fae-runs" / "buckets" / "mixed-0123456789ab"
+    write_bucket_set(folder, "mixed", bucket_set_ingredients("", {"32x32": store.fingerprint}), {"32x32": store}, index)
+    monkeypatch.chdir(root)
+    exec(compile(next(text for text in SCRIPTS if "open_bucket_set" in text), "sizes.md", "exec"), {})
+    assert "32x32 300 (2, 2, 8)" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

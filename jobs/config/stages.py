@@ -95,6 +95,14 @@ class ExtractConfig:
         low=8,
         group="Store",
     )
+    buckets: str | None = setting(
+        None,
+        "Sizes of about one area in place of one image size, such as 'area=256x256, step=64, max_aspect=2': each image "
+        "goes to the one whose aspect cuts off least, and each size is a store of its own (docs/sizes.md).",
+        metavar="RULE",
+        group="Store",
+        omit_default=True,
+    )
     flip: bool = setting(False, "Store a mirrored view beside each image.", group="Store")
     pixels: bool = setting(True, "Keep the cropped images too; train-decoder needs them.", group="Store")
     dtype: str = setting(

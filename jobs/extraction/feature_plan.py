@@ -84,7 +84,7 @@ def plan_features(
         progress=on_progress,
         listing_progress=on_listing,
     )
-    return [_plan(source, config, facts, scanned) for config, facts in zip(configs, encoders, strict=True)]
+    return [plan_of(source, config, facts, scanned) for config, facts in zip(configs, encoders, strict=True)]
 
 
 def open_images(data: DataConfig, cache: Path) -> Source:
@@ -120,7 +120,8 @@ def check_compiler(config: ExtractConfig, device: str) -> None:
         )
 
 
-def _plan(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:
+def plan_of(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:
+    """The plan of a store of the scanned images by an encoder."""
     check_aspect(config, facts.shape)
     arrays = feature_arrays(config, facts.shape)
     ingredients = {"encoder": facts.encoder, "image_size": config.image_size, "precision": facts.precision}

@@ -117,7 +117,7 @@ def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple
         check_encoder_name(config.encoder)
     runner = runner_of(replace(settings, recipe=replace(settings.recipe, extract=configs[0])), "extract")
     runner.do_all(EXTRACT, configs)
-    if len(configs) == 1:
+    if len(runner.outcomes) == 1:
         report(runner)
         return
     records = [outcome.as_record() for outcome in runner.outcomes]

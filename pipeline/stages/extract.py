@@ -11,6 +11,7 @@ from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
 from stores import Store
+from stores.core import BUCKETS
 
 
 class Extract(StoreStage):
@@ -36,6 +37,8 @@ class Extract(StoreStage):
         """Scan the images, which decide the fingerprints."""
         from jobs.extraction import data_record, plan_features
 
+        if context.recipe.extract.buckets is not None:
+            return self._into_buckets(context, configs)
         recipe, scratch = context.recipe, context.scratch()
         data, runtime, parent = image_path(recipe.data, scratch), recipe.runtime, context.root / self.spec.makes
         with context.output.progress("scan", "images") as scanned:
@@ -59,6 +62,42 @@ class Extract(StoreStage):
             return extract(writers, plans, data, runtime, report)
 
         return replace(self.of(writers, fill), data=record)
+
+    def _into_buckets(self, context: StageContext, configs: Sequence[ExtractConfig]) -> Job[Store]:
+        """A store for each size, and the record of their set once all are complete."""
+        from jobs.extraction import data_record, extract_buckets, plan_buckets
+
+        if len(configs) > 1:
+            raise ValueError(f"extract.buckets: expected one encoder and block; received {len(configs)}")
+        recipe, scratch, config = context.recipe, context.scratch(), (configs or [context.recipe.extract])[0]
+        data, runtime = image_path(recipe.data, scratch), recipe.runtime
+        with context.output.progress("scan", "images") as scanned:
+            plan = plan_buckets(
+                *(data, config, runtime, scratch / "cache"),
+                lambda done, total: scanned(done, total, {}),
+                lambda done, total: scanned(0, None, {"archives_listed": done, "archives": total}),
+            )
+        parent = context.root / self.spec.makes
+        writers = plan.writers(parent, recipe.name)
+        if not all(writer.complete for writer in writers.values()):
+            plan = plan.with_data_record(data)
+            writers = plan.writers(parent, recipe.name)
+        location = plan.location(context.root, recipe.name, writers)
+        for size, writer in writers.items():
+            context.output.say(f"bucket {size}: {writer.num_rows:,} images")
+
+        def fill(report: OnProgress) -> list[Store]:
+            stores = extract_buckets(plan, writers, data, runtime, report)
+            plan.write_set(context.root, recipe.name, writers, stores)
+            return stores
+
+        job = self.of(list(writers.values()), fill)
+        complete = all(writer.complete for writer in writers.values())
+        if complete and not (location / BUCKETS).exists() and not context.dry_run:  # it was killed between the two
+            plan.write_set(context.root, recipe.name, writers, [writer.finalize() for writer in writers.values()])
+        context.output.say(f"bucket set: {location}")
+        first = next(iter(plan.plans.values()))
+        return replace(job, data=data_record(first.scanned.summary, data))
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """A pass of the encoder over every view."""

