@@ -13,6 +13,7 @@ from .protocols import check_protocol as check_protocol
 from .protocols import with_protocol as with_protocol
 from .runtime import RuntimeConfig as RuntimeConfig
 from .runtime import spread_over_gpus as spread_over_gpus
+from .sampling import SampleConfig as SampleConfig
 from .settings import check as check
 from .settings import ingredient_settings as ingredient_settings
 from .sizes import Size as Size
@@ -20,7 +21,6 @@ from .sizes import height_width as height_width
 from .sizes import parse_size as parse_size
 from .stages import EncodeConfig as EncodeConfig
 from .stages import ExtractConfig as ExtractConfig
-from .stages import SampleConfig as SampleConfig
 from .text import TextConfig as TextConfig
 from .training import AUTO as AUTO
 from .training import TRAINING_PASSES as TRAINING_PASSES

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.config.stages import SampleConfig
+from jobs.config.sampling import SampleConfig
 
 
 @dataclass(frozen=True)
