@@ -8,23 +8,22 @@ from typing import Any
 import torch
 
 from stores.core import Store
-from stores.format import ArraySpec, Part, explain_difference
+from stores.format import ArraySpec, explain_difference
 from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_batches import EpochBatches
 from stores.loader.epoch_dataset import EpochDataset
+from stores.loader.gathering import BatchGatherer, Layouts
 from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
-from stores.loader.ragged import TokenLayout, lay_out
-from stores.loader.row_sources import ResidentRows, StreamedRows, regular_parts, span_slots
+from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, checked_arrays
-from stores.loader.transfer import Batch, BufferPool, Transfer, prefetched
-from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, Segment, batch_groups
+from stores.loader.transfer import Batch, Transfer, prefetched
+from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
 # What a streaming loader reads at once when its order is not made of whole shards.
 WINDOW_BYTES = 512 << 20
 # Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
 GROUP_BYTES = 16 << 20
-Layouts = dict[str, TokenLayout]
 
 
 class Loader:
@@ -58,7 +57,6 @@ class Loader:
         self.arrays, self._device = tuple(arrays), torch.device(options.device)
         self.selection = selection = Selection.of(stores, options)
         self._specs = selection.specs(self.arrays)
-        self._parts = regular_parts(self._specs)
         pairs = zip(stores, selection.rows_of, strict=True)
         num_bytes = sum(resident_bytes(one, self.arrays, len(rows), options.view) for one, rows in pairs)
         self._rank = rank = LoaderRank.of(options)
@@ -72,7 +70,7 @@ class Loader:
             self._columns["store"] = torch.from_numpy(selection.store_numbers)
         if options.labels:
             self._columns["label"] = torch.from_numpy(selection.labels)
-        self._pools: dict[str, BufferPool] = {}
+        self._gatherer = BatchGatherer(self._specs, options, self._device)
         self._transfer = Transfer(self.device)
         self._position = (0, 0)
 
@@ -142,7 +140,8 @@ class Loader:
 
     def renew(self) -> None:
         """Drop buffers and locks, which a forked process cannot share with its parent."""
-        self._pools, self._transfer = {}, Transfer(self.device)
+        self._transfer = Transfer(self.device)
+        self._gatherer.renew()
         self._source.renew()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +149,7 @@ class Loader:
             raise ValueError(
                 f"num_workers: expected 0 for a loader on {self.device}, whose own thread prefetches; received workers"
             )
-        return {**self.__dict__, "_pools": {}}
+        return self.__dict__
 
     def _order_facts(self) -> dict[str, Any]:
         options, selection = self.options, self.selection
@@ -191,7 +190,7 @@ class Loader:
         cursor = LoaderCursor(epoch, step, endless, max_batches if stride == 1 else 1, stride)
         groups = batch_groups(self._source, self.sampler, self._columns, cursor)
         for group, layouts, values, arrived in prefetched(self._sent(groups), self.options.prefetch):
-            batches = self._split(self._transfer.receive(values, arrived), group, layouts)
+            batches = self._gatherer.split(self._transfer.receive(values, arrived), group, layouts)
             del values
             for number in range(group.count):
                 is_last = group.step + number + 1 == self.steps_per_epoch
@@ -201,84 +200,9 @@ class Loader:
     def _sent(self, groups: Iterator[BatchGroup]) -> Iterator[tuple[BatchGroup, Layouts, Batch, Any]]:
         """Each group with the layouts of its ragged arrays, gathered and on its way to the device."""
         for group in groups:
-            layouts = {spec.name: self._lay_out(spec, group) for spec in self._specs if spec.is_ragged}
-            yield group, layouts, *self._transfer.send(partial(self._gather, group.segments, layouts), self._finish)
-
-    def _lay_out(self, spec: ArraySpec, group: BatchGroup) -> TokenLayout:
-        slots = [segment.slots for segment in group.segments]
-        spans = [one.slots[span_slots(spec.name)].numpy() for one in slots]
-        zeros = [len(one.values[spec.name]) - 1 for one in slots]
-        options = self.options
-        return lay_out(spans, zeros, group.count, options.padding, spec.row_shape[0], options.pad_to_multiple_of)
-
-    def _split(self, values: Batch, group: BatchGroup, layouts: Layouts) -> list[Batch]:
-        """The batches of a group, the first one last."""
-        regular = {name: tensor for name, tensor in values.items() if name not in layouts}
-        batches = [regular]
-        if group.count > 1:
-            rows = self.options.batch_size // self.sampler.world_size
-            split = {name: torch.split(tensor, rows) for name, tensor in regular.items()}
-            batches = [{name: parts[number] for name, parts in split.items()} for number in range(group.count)]
-        for name, layout in layouts.items():
-            for batch, sequences in zip(batches, layout.split(name, values[name]), strict=True):
-                batch |= sequences
-        return batches[::-1]
-
-    def _gather(self, segments: list[Segment], layouts: Layouts) -> Batch:
-        """The stored parts of some batches, still where their rows reside."""
-        batch = {part.name: self._gather_part(part, segments) for part in self._parts}
-        for spec in (spec for spec in self._specs if spec.is_ragged):
-            for part in spec.token_parts:
-                batch[part.name] = self._gather_tokens(part, segments, layouts[spec.name])
-        if len(segments) == 1:
-            return batch | segments[0].columns
-        for name in self._columns:
-            batch[name] = torch.cat([segment.columns[name] for segment in segments])
-        return batch
-
-    def _gather_tokens(self, part: Part, segments: list[Segment], layout: TokenLayout) -> torch.Tensor:
-        """The tokens (total, ...) of some batches, in the order of the layout."""
-        data, start = segments[0].slots.values[part.name], 0
-        out = self._buffer(part.name, (sum(layout.sizes), *part.row_shape[1:]), data.dtype, data.device)
-        flat = out.view(len(out), data.shape[1])  # (total, ...) -> (total, values of a token)
-        for segment, index in zip(segments, layout.index, strict=True):
-            target = flat[start : start + len(index)]
-            torch.index_select(segment.slots.values[part.name], 0, index.to(data.device), out=target)
-            start += len(index)
-        return out
-
-    def _gather_part(self, part: Part, segments: list[Segment]) -> torch.Tensor:
-        count = sum(segment.count for segment in segments)
-        data = segments[0].slots.values[part.name]
-        out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
-        start, flat = 0, out.view(count, data.shape[1])  # (B, h, w, C) -> (B, h*w*C)
-        for segment in segments:
-            target = flat[start : start + segment.count]
-            torch.index_select(segment.slots.values[part.name], 0, segment.slots.slots[part.name], out=target)
-            start += segment.count
-        return out
-
-    def _finish(self, batch: Batch) -> Batch:
-        """Parts to values, on the device."""
-        return {spec.name: self._decode(spec, batch) for spec in self._specs} | {
-            name: batch[name] for name in self._columns
-        }
-
-    def _decode(self, spec: ArraySpec, batch: Batch) -> torch.Tensor:
-        """The values (B, *row_shape) of an array's parts; int8 becomes float32 in one pass, int8 * scale."""
-        stored = batch[spec.parts[0].name]
-        if spec.dtype != "int8":
-            return stored
-        scale = batch[spec.parts[1].name].unsqueeze(-1)  # (B, h, w) -> (B, h, w, 1)
-        out = self._buffer(f"{spec.name} values", tuple(stored.shape), torch.float32, self.device)
-        return torch.mul(stored, scale, out=out)
-
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        if device.type != "cpu":
-            return torch.empty(shape, dtype=dtype, device=device)
-        if name not in self._pools:
-            self._pools[name] = BufferPool(shape[1:], dtype, pinned=self.device.type == "cuda")
-        return self._pools[name].take(shape[0])
+            layouts = self._gatherer.layouts(group)
+            gather = partial(self._gatherer.gather, group.segments, layouts)
+            yield group, layouts, *self._transfer.send(gather, self._gatherer.finish)
 
 
 def resident_bytes(store: Store, arrays: Sequence[str], num_rows: int, view: str | int = RANDOM_VIEW) -> int:

@@ -42,7 +42,7 @@ def test_rows_that_reside_on_the_device_are_gathered_and_decoded_there(
     loader = Loader(store, ("features",), batch_size=BATCH, residency="ram", prefetch=0)
     (segment,) = first_group(loader)
     with fake_cuda(monkeypatch) as mode:
-        loader.device = CUDA
+        loader._gatherer.device = CUDA
 
         def faked(tensors: dict[str, torch.Tensor], device: torch.device = CUDA) -> dict[str, torch.Tensor]:
             return {name: mode.from_tensor(value).to(device) for name, value in tensors.items()}
@@ -54,13 +54,13 @@ def test_rows_that_reside_on_the_device_are_gathered_and_decoded_there(
             replace(resident, count=2, slots=slots.slice(2, 4)),
         ]
         for segments in ([resident], halves):
-            check(loader, loader._finish(faked(loader._gather(segments, {}))), store)
+            check(loader, loader._gatherer.finish(faked(loader._gatherer.gather(segments, {}))), store)
 
 
 def test_rows_from_memory_are_decoded_on_the_device(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     loader = Loader(store, ("features",), batch_size=BATCH, residency="ram", prefetch=0)
-    host = loader._gather(first_group(loader), {})
+    host = loader._gatherer.gather(first_group(loader), {})
     with fake_cuda(monkeypatch) as mode:
-        loader.device = CUDA
+        loader._gatherer.device = CUDA
         arrived = {name: mode.from_tensor(value).to(CUDA, non_blocking=True) for name, value in host.items()}
-        check(loader, loader._finish(arrived), store)
+        check(loader, loader._gatherer.finish(arrived), store)

@@ -217,7 +217,7 @@ def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch:
     loader = loader_of()
     batches = iter(loader)
     next(batches)
-    monkeypatch.setattr(loader, "_gather", lambda segments, layouts: 1 / 0)
+    monkeypatch.setattr(loader._gatherer, "gather", lambda segments, layouts: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(islice(batches, 10))
 

@@ -1,0 +1,115 @@
+"""Rows of some batches, gathered from where they reside into buffers, and cut into batches."""
+
+from typing import Any
+
+import torch
+
+from stores.format import ArraySpec, Part
+from stores.loader.options import LoaderOptions
+from stores.loader.ragged import TokenLayout, lay_out
+from stores.loader.row_sources import regular_parts, span_slots
+from stores.loader.transfer import Batch, BufferPool
+from stores.loader.windows import BatchGroup, Segment
+
+Layouts = dict[str, TokenLayout]
+
+
+class BatchGatherer:
+    """Gathers groups of batches into buffers that are used again.
+
+    Args:
+        specs: the arrays to deliver.
+        options: how sequences are padded.
+        device: where batches are delivered.
+    """
+
+    def __init__(self, specs: list[ArraySpec], options: LoaderOptions, device: torch.device) -> None:
+        self.specs, self.options, self.device = specs, options, device
+        self._parts = regular_parts(specs)
+        self._pools: dict[str, BufferPool] = {}
+
+    def renew(self) -> None:
+        """Drop buffers and their locks, which a forked process cannot share with its parent."""
+        self._pools = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pools": {}}
+
+    def layouts(self, group: BatchGroup) -> Layouts:
+        """How the ragged arrays of a group are laid out, by name."""
+        return {spec.name: self._lay_out(spec, group) for spec in self.specs if spec.is_ragged}
+
+    def _lay_out(self, spec: ArraySpec, group: BatchGroup) -> TokenLayout:
+        slots = [segment.slots for segment in group.segments]
+        spans = [one.slots[span_slots(spec.name)].numpy() for one in slots]
+        zeros = [len(one.values[spec.name]) - 1 for one in slots]
+        options = self.options
+        return lay_out(spans, zeros, group.count, options.padding, spec.row_shape[0], options.pad_to_multiple_of)
+
+    def split(self, values: Batch, group: BatchGroup, layouts: Layouts) -> list[Batch]:
+        """The batches of a group, the first one last."""
+        regular = {name: tensor for name, tensor in values.items() if name not in layouts}
+        batches = [regular]
+        if group.count > 1:
+            rows = len(values["row"]) // group.count
+            split = {name: torch.split(tensor, rows) for name, tensor in regular.items()}
+            batches = [{name: parts[number] for name, parts in split.items()} for number in range(group.count)]
+        for name, layout in layouts.items():
+            for batch, sequences in zip(batches, layout.split(name, values[name]), strict=True):
+                batch |= sequences
+        return batches[::-1]
+
+    def gather(self, segments: list[Segment], layouts: Layouts) -> Batch:
+        """The stored parts of some batches, still where their rows reside."""
+        batch = {part.name: self._gather_part(part, segments) for part in self._parts}
+        for spec in (spec for spec in self.specs if spec.is_ragged):
+            for part in spec.token_parts:
+                batch[part.name] = self._gather_tokens(part, segments, layouts[spec.name])
+        if len(segments) == 1:
+            return batch | segments[0].columns
+        columns = {name: [segment.columns[name] for segment in segments] for name in segments[0].columns}
+        return batch | {name: torch.cat(parts) for name, parts in columns.items()}
+
+    def _gather_tokens(self, part: Part, segments: list[Segment], layout: TokenLayout) -> torch.Tensor:
+        """The tokens (total, ...) of some batches, in the order of the layout."""
+        data, start = segments[0].slots.values[part.name], 0
+        out = self._buffer(part.name, (sum(layout.sizes), *part.row_shape[1:]), data.dtype, data.device)
+        flat = out.view(len(out), data.shape[1])  # (total, ...) -> (total, values of a token)
+        for segment, index in zip(segments, layout.index, strict=True):
+            target = flat[start : start + len(index)]
+            torch.index_select(segment.slots.values[part.name], 0, index.to(data.device), out=target)
+            start += len(index)
+        return out
+
+    def _gather_part(self, part: Part, segments: list[Segment]) -> torch.Tensor:
+        count = sum(segment.count for segment in segments)
+        data = segments[0].slots.values[part.name]
+        out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
+        start, flat = 0, out.view(count, data.shape[1])  # (B, h, w, C) -> (B, h*w*C)
+        for segment in segments:
+            target = flat[start : start + segment.count]
+            torch.index_select(segment.slots.values[part.name], 0, segment.slots.slots[part.name], out=target)
+            start += segment.count
+        return out
+
+    def finish(self, batch: Batch) -> Batch:
+        """Parts to values, on the device."""
+        stored = {part.name for spec in self.specs for part in spec.parts}
+        columns = {name: values for name, values in batch.items() if name not in stored}
+        return {spec.name: self._decode(spec, batch) for spec in self.specs} | columns
+
+    def _decode(self, spec: ArraySpec, batch: Batch) -> torch.Tensor:
+        """The values (B, *row_shape) of an array's parts; int8 becomes float32 in one pass, int8 * scale."""
+        stored = batch[spec.parts[0].name]
+        if spec.dtype != "int8":
+            return stored
+        scale = batch[spec.parts[1].name].unsqueeze(-1)  # (B, h, w) -> (B, h, w, 1)
+        out = self._buffer(f"{spec.name} values", tuple(stored.shape), torch.float32, self.device)
+        return torch.mul(stored, scale, out=out)
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        if device.type != "cpu":
+            return torch.empty(shape, dtype=dtype, device=device)
+        if name not in self._pools:
+            self._pools[name] = BufferPool(shape[1:], dtype, pinned=self.device.type == "cuda")
+        return self._pools[name].take(shape[0])
