@@ -9,8 +9,9 @@ from stores.sources.readers.parquet_footer import ColumnChunk
 
 # Rows that a file may have however small it is; above, at least a byte of the file for each.
 FREE_ROWS = 100_000
-# Column chunks that unpack to so many times their size are read as long as a row group and a value stay below these.
-MAX_RATIO, MAX_GROUP_BYTES, MAX_VALUE_BYTES = 200, 4 * 1024**3, 256 * 1024**2
+# Column chunks that unpack to more than so many times their size, as no image does, are read up to so many bytes: one value
+# may be all of it, and is in memory about ten times while it is decoded.
+MAX_RATIO, FREE_BYTES = 200, 64 * 1024**2
 # Below so many bytes of data pages a row, rows are numbers of values in the dictionary page.
 INDEX_BYTES = 64
 MAX_EXPANDED_BYTES = 4 * 1024**3
@@ -33,8 +34,7 @@ def check_footer(num_rows: int, groups: Sequence[Sequence[ColumnChunk]], num_byt
     for group in groups:
         for chunk in group:
             unpacked, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
-            too_large = unpacked > MAX_GROUP_BYTES or unpacked > (MAX_VALUE_BYTES + 1024) * max(1, chunk.num_values)
-            if too_large and unpacked > MAX_RATIO * packed:
+            if unpacked > FREE_BYTES and unpacked > MAX_RATIO * packed:
                 raise SourceError(
                     f"{where}: expected a row group that unpacks to at most {MAX_RATIO} times its size; received "
                     f"{chunk.path_in_schema} of {packed} bytes, which unpacks to {unpacked}; write smaller row groups"

@@ -14,7 +14,7 @@ from stores.sources.paths import IMAGE_SUFFIXES, SourceError
 from stores.sources.tables.columns import CAPTION_NAMES, plain
 
 DELIMITERS = (",", "\t", ";", "|")
-MAX_FIELD_CHARACTERS = 2**24
+MAX_FIELD_CHARACTERS, MAX_COLUMNS = 2**24, 25_000  # a column a class of ImageNet-21k
 HEAD_BYTES = 65536
 ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 
@@ -44,13 +44,25 @@ def _table_rows(
     delimiter = delimiter_of(first_line(head))
     # Quotes in tables with bars are those of the captions.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
-    reader = csv.reader(text, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
+    reader = csv.reader(_lines(text), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
     try:
         yield from _rows(reader, where, problems)
     except (csv.Error, UnicodeError) as error:
         raise SourceError(
             f"{where}, line {reader.line_num}: expected CSV; received: {error}; quote or save it anew"
         ) from error
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a text, none of which takes more memory than a field may.
+
+    Raises:
+        csv.Error: a longer one.
+    """
+    while line := text.readline(MAX_FIELD_CHARACTERS + 1):
+        if len(line) > MAX_FIELD_CHARACTERS:
+            raise csv.Error(f"a line of more than {MAX_FIELD_CHARACTERS:,} characters")
+        yield line
 
 
 def _as_text(file: IO[bytes], head: bytes) -> io.TextIOWrapper:
@@ -83,7 +95,7 @@ def _rows(
         if not any(cell.strip() for cell in row):
             continue
         if header is None:
-            header = _header(row)
+            header = _header(row, line)
             continue
         if len(row) > len(header):
             if plain(header[-1]) not in CAPTION_NAMES and any(cell.strip() for cell in row[len(header) :]):
@@ -97,13 +109,21 @@ def _rows(
         yield line, dict(zip(header, row, strict=False))
 
 
-def _header(row: list[str]) -> list[str]:
-    """Column names; empty and repeated ones (an index column has none) get a number."""
-    names: list[str] = []
+def _header(row: list[str], where: str) -> list[str]:
+    """Column names; empty and repeated ones (an index column has none) get a number.
+
+    Raises:
+        SourceError: more columns than any table of images has.
+    """
+    if len(row) > MAX_COLUMNS:
+        raise SourceError(
+            f"{where}: expected at most {MAX_COLUMNS:,} columns; received {len(row):,}; check the separator"
+        )
+    names: dict[str, None] = {}
     for place, cell in enumerate(row):
         name = cell.strip() or f"column {place + 1}"
-        names.append(name if name not in names else f"{name} ({place + 1})")
-    return names
+        names[name if name not in names else f"{name} ({place + 1})"] = None
+    return list(names)
 
 
 def _joined(row: list[str], count: int, delimiter: str, line: str, problems: Problems) -> list[str]:

@@ -23,10 +23,10 @@ def good(path: Path, count: int = 3) -> Path:
     return write(path, {"image": [f"{path.name}{n}".encode() for n in range(count)], "label": list(range(count))})
 
 
-@pytest.mark.parametrize("bound", ["MAX_GROUP_BYTES", "MAX_VALUE_BYTES"])
-def test_a_value_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch, bound):
-    monkeypatch.setattr(f"stores.sources.readers.parquet_bounds.{bound}", 16 * 1024**2)
-    path = write(tmp_path / "x.parquet", {"image": [bytes(32 * 1024**2)]}, compression="zstd", use_dictionary=False)
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_value_that_unpacks_to_far_more_is_refused(tmp_path, dictionary):
+    values = [bytes(65 * 1024**2), b"x"]
+    path = write(tmp_path / "x.parquet", {"image": values}, compression="zstd", use_dictionary=dictionary)
     assert path.stat().st_size < 100_000
     with pytest.raises(SourceError, match="expected a row group that unpacks to at most 200 times its size"):
         open_source(str(path)).list_items()

@@ -1,0 +1,157 @@
+"""kill -9 at random moments of every command that writes: given again, it ends with what an undisturbed one makes."""
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.runs.run_folder import RunFolder
+from pipeline.config.recipe import dump, override
+from processes import ProcessServer
+from stores import open_store
+from stores.backends import is_temporary
+from stores.backends.fileio import sha256_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+KILLS = 13  # of each command: 9 of them, beside 50 of the store writer and 30 of trainings in their own tests
+TRIES = 10 * KILLS  # those that were at their end before the kill among them
+STEPS = {"runtime.executor": "local", "autoencoder.save_every": "1", "decoder.save_every": "1"}
+STEPS |= {"generator.save_every": "1", "generator.log_every": "1", "extract.batch_size": "2", "encode.batch_size": "2"}
+RUNS = ("autoencoders", "decoders", "generators")
+STORES = ("features", "latents")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and the kinds of artifacts that lie below its root before."""
+
+    name: str
+    words: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+WITH_RECIPE = ("--config", "RECIPE")
+CASES = [
+    Case("extract", ("extract", *WITH_RECIPE)),
+    Case("append", ("extract", *WITH_RECIPE, "--limit", "120"), ("features",)),
+    Case("train-ae", ("train-ae", *WITH_RECIPE), ("features",)),
+    Case("train-decoder", ("train-decoder", *WITH_RECIPE), ("features", "autoencoders")),
+    Case("encode", ("encode", *WITH_RECIPE), ("features", "autoencoders")),
+    Case("train-gen", ("train-gen", *WITH_RECIPE), ("latents",)),
+    Case("sample", ("sample", *WITH_RECIPE, "--out", "ROOT/images"), ("features", "latents", *RUNS)),
+    Case("pack", ("stores", "pack", "ROOT/features/*", "--out", "ROOT/archive"), ("features",)),
+    Case("gc", ("stores", "gc", "--delete"), ("features", "latents")),
+]
+
+
+@dataclass
+class Trials:
+    """One case's root folder, made anew for every trial, and what an undisturbed command makes of it."""
+
+    case: Case
+    world: Any
+    root: Path
+    recipe: Path
+    processes: ProcessServer
+
+    def begin(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True)
+        for kind in self.case.kinds:
+            shutil.copytree(self.world.root / kind, self.root / kind, ignore=shutil.ignore_patterns("tensorboard"))
+        if self.case.name == "gc":
+            self._leave_garbage()
+
+    def _leave_garbage(self) -> None:
+        """Older stores of which nothing was made, and what writers that were killed left behind."""
+        for number in range(6):
+            for kind in STORES:
+                (newest, *_) = (path for path in (self.root / kind).iterdir() if "old" not in path.name)
+                old = self.root / kind / f"{newest.name[:-12]}old{number:09d}"
+                shutil.copytree(newest, old)
+                for file in list(old.glob("data.zarr/*/c/0/**/*"))[:2]:
+                    if file.is_file():
+                        shutil.copy(file, file.with_name(f"{file.name}.{number:032x}.tmp"))
+
+    def start(self) -> Any:
+        named = {"RECIPE": str(self.recipe)}
+        words = [named.get(word, word).replace("ROOT", str(self.root)) for word in self.case.words]
+        if "*" in "".join(words):
+            words = [str(next(Path(word).parent.iterdir())) if word.endswith("*") else word for word in words]
+        return self.processes.fae_pipe(*words, "--root", self.root)
+
+    def finish(self) -> float:
+        """Seconds of the command when nobody disturbs it."""
+        began = time.perf_counter()
+        process = self.start()
+        assert process.wait() == 0, process.stdout + process.stderr
+        return time.perf_counter() - began
+
+    def outcome(self) -> dict[str, Any]:
+        """All that must be equal: content ids, digests of weights, and of every image, tar and archive's shard."""
+        return dict(self._found())
+
+    def _found(self) -> Iterator[tuple[str, Any]]:
+        for kind in STORES:
+            for path in (self.root / kind).glob("*"):
+                yield f"{kind}/{path.name}", open_store(path).content_id
+        for kind in RUNS:
+            for path in (self.root / kind).glob("*"):
+                yield f"{kind}/{path.name}", RunFolder.open(path).weights_sha256
+        for kind in ("images", "archive/data.zarr"):
+            for path in (self.root / kind).rglob("*"):
+                if path.is_file() and path.suffix != ".json":
+                    yield str(path.relative_to(self.root)), sha256_of(path)
+
+    def leftovers(self) -> list[Path]:
+        return [path for path in self.root.rglob("*") if is_temporary(path.name) or path.name == "lease.json"]
+
+
+@pytest.fixture
+def trials(case: Case, world: Any, tmp_path: Path, processes: ProcessServer) -> Trials:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(dump(override(world.recipe, STEPS)))
+    return Trials(case, world, tmp_path / "runs", recipe, processes)
+
+
+def killed(process: Any, after_seconds: float) -> bool:
+    """Whether the process was still at work when it was killed."""
+    deadline = time.perf_counter() + after_seconds
+    while process.poll() is None and time.perf_counter() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode in (0, -signal.SIGKILL), process.stdout + process.stderr
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_whenever_it_is_killed_the_same_command_ends_it(trials: Trials) -> None:
+    trials.begin()
+    seconds = trials.finish()
+    expected, moments = trials.outcome(), random.Random(trials.case.name)
+    assert expected
+    met = tries = 0
+    trials.begin()
+    while met < KILLS:
+        tries += 1
+        assert tries < TRIES, f"only {met} kills met the command at work"
+        if killed(trials.start(), moments.uniform(0.05, seconds)):
+            met += 1
+        else:
+            assert trials.outcome() == expected
+            trials.begin()
+    trials.finish()
+    print(f"{trials.case}: {met} kills in {tries} tries, equal, {len(trials.leftovers())} leftovers")
+    assert trials.outcome() == expected
+    assert trials.leftovers() == []
