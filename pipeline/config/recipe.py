@@ -29,6 +29,7 @@ from pipeline.config.yaml_nodes import compose, entries, word
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 DATA_PATHS = ("path", "labels", "class_names", "image_root")
+MAX_RECIPE_BYTES = 2**20
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -99,7 +100,7 @@ def recipe_file(path_or_name: str) -> Path:
     """The file of a built-in recipe, or the file at a path.
 
     Raises:
-        RecipeError: there is neither.
+        RecipeError: there is neither, or the file is larger than any recipe.
     """
     if path_or_name in builtin_recipes():
         return BUILTIN_FOLDER / f"{path_or_name}.yaml"
@@ -110,6 +111,8 @@ def recipe_file(path_or_name: str) -> Path:
             f"{path_or_name}: expected the path of a YAML file or a built-in recipe "
             f"({', '.join(builtin_recipes())}); found no such file{'; ' * bool(near)}{near}"
         )
+    if (size := file.stat().st_size) > MAX_RECIPE_BYTES:
+        raise RecipeError(f"{file}: expected a recipe of at most {MAX_RECIPE_BYTES:,} bytes; received {size:,}")
     return file
 
 

@@ -24,6 +24,7 @@ USER_ERRORS = (
     IsADirectoryError,
     PermissionError,
 )
+MAX_MESSAGE_CHARACTERS = 10_000
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
 
@@ -139,7 +140,7 @@ def _is_about_images(error: BaseException) -> bool:
 
 
 def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bool) -> int:
-    message = f"{explain(error)}{_what_to_type(error)}"
+    message = _shortened(f"{explain(error)}{_what_to_type(error)}")
     if code == FAILURE:
         message = f"{type(error).__name__}: {message}{'' if debug else ' (--debug shows the traceback)'}"
     if debug:
@@ -148,6 +149,12 @@ def _report(error: BaseException, word: str, code: int, as_json: bool, debug: bo
     if as_json:
         click.echo(json_text({"error": {"type": type(error).__name__, "message": message, "exit_code": code}}))
     return code
+
+
+def _shortened(message: str) -> str:
+    """The message; of one that repeats a very long input, the beginning."""
+    left = len(message) - MAX_MESSAGE_CHARACTERS
+    return message if left <= 0 else f"{message[:MAX_MESSAGE_CHARACTERS]}… ({left:,} more characters)"
 
 
 def _what_to_type(error: BaseException) -> str:

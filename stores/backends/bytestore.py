@@ -38,6 +38,12 @@ class ByteStore(ABC):
     def read(self, key: str) -> bytes:
         """The whole blob."""
 
+    def read_at_most(self, key: str, most: int) -> bytes:
+        """The whole blob, or its first `most` + 1 bytes where it is larger, so that damage takes no more memory."""
+        buffer = bytearray(min(self.size(key), most + 1))
+        self.read_into(key, 0, memoryview(buffer))
+        return bytes(buffer)
+
     @abstractmethod
     def read_into(self, key: str, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `start` on; OSError when the blob ends before it is full."""

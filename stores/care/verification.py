@@ -30,6 +30,7 @@ from stores.format import (
     INDEX,
     LEASE,
     MANIFEST,
+    MAX_MANIFEST_BYTES,
     PROGRESS,
     STATS,
     CommitRecord,
@@ -132,7 +133,7 @@ def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreP
     backups = [f"{folder}/{MANIFEST}" for folder in BACKUP_FOLDERS.values()]
     for key in (MANIFEST, *([key for key in backups if blobs.exists(key)] or backups[-1:])):
         try:
-            manifest = Manifest.from_bytes(blobs.read(key), blobs.url)
+            manifest = Manifest.from_bytes(blobs.read_at_most(key, MAX_MANIFEST_BYTES), blobs.url)
         except FileNotFoundError:
             problems.append(StoreProblem(key, "expected the file; it is missing", RESTORE))
         except (CorruptStoreError, ForeignStoreError) as error:

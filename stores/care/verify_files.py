@@ -15,6 +15,7 @@ from stores.format import (
     DATA,
     INDEX,
     MANIFEST,
+    MAX_MANIFEST_BYTES,
     STATS,
     CommitRecord,
     CorruptStoreError,
@@ -25,6 +26,7 @@ from stores.format import (
     commit_key,
     index_digest,
     index_from_bytes,
+    max_index_bytes,
     same_group,
 )
 
@@ -72,7 +74,7 @@ def check_metadata(blobs: ByteStore, manifest: Manifest) -> list[StoreProblem]:
     """Manifest, its second copy and zarr.json files, byte for byte; the group's may be consolidated by others."""
     problems = []
     for key, expected in metadata_files(manifest).items():
-        found = read_or_none(blobs, key)
+        found = read_or_none(blobs, key, MAX_MANIFEST_BYTES)
         if found != expected and not (key == GROUP and found is not None and same_group(found, expected)):
             what = MISSING if found is None else "expected what follows from the manifest; received other bytes"
             problems.append(StoreProblem(key, what, RESTORE))
@@ -88,7 +90,7 @@ def check_index(blobs: ByteStore, manifest: Manifest) -> list[StoreProblem]:
 
 
 def _index_problem(blobs: ByteStore, manifest: Manifest, key: str) -> str | None:
-    data = read_or_none(blobs, key)
+    data = read_or_none(blobs, key, max_index_bytes(manifest.num_rows))
     if data is None:
         return MISSING
     if manifest.index_file_sha256 is not None:
@@ -108,7 +110,7 @@ def read_commit(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecor
     Raises:
         FileNotFoundError, CorruptStoreError: missing, damaged or foreign.
     """
-    data = blobs.read(commit_key(shard))
+    data = blobs.read_at_most(commit_key(shard), MAX_MANIFEST_BYTES)
     record = CommitRecord.from_bytes(data, manifest, shard, blobs.url)
     if record.to_bytes() != data:
         raise CorruptStoreError(f"{blobs.url}/{commit_key(shard)}: expected other spelling; the file was damaged")
@@ -168,9 +170,12 @@ def _check_file(
 ) -> tuple[list[StoreProblem], int]:
     """One file of a shard: size, checksums, index, and the values' digest when the record is good."""
     key = manifest.shard_key(part, shard)
-    data = read_or_none(blobs, key)
+    most = commit.num_bytes if commit else None
+    data = read_or_none(blobs, key, most)
     if data is None:
         return [StoreProblem(key, MISSING, RECOMPUTE, shard)], 0
+    if most is not None and len(data) > most:
+        return [StoreProblem(key, f"expected {most} bytes; received more", RECOMPUTE, shard)], len(data)
     form = manifest.shard_format(part)
     records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), commit)
     if records is None:
@@ -222,9 +227,9 @@ def parse_stats(data: bytes) -> dict[str, object] | None:
     return record if intact else None
 
 
-def read_or_none(blobs: ByteStore, key: str) -> bytes | None:
-    """The blob, or None when there is none."""
+def read_or_none(blobs: ByteStore, key: str, most: int | None = None) -> bytes | None:
+    """The blob, or None when there is none; of one of more than `most` bytes, where that is given, one more."""
     try:
-        return blobs.read(key)
+        return blobs.read(key) if most is None else blobs.read_at_most(key, most)
     except FileNotFoundError:
         return None

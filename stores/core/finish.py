@@ -9,6 +9,7 @@ from stores.backends import ByteStore
 from stores.format import (
     INDEX,
     MANIFEST,
+    MAX_MANIFEST_BYTES,
     CommitRecord,
     CorruptStoreError,
     IncompleteStoreError,
@@ -29,7 +30,8 @@ def read_record(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecor
         FileNotFoundError: the shard was not committed.
         CorruptStoreError: a damaged record, or another store's.
     """
-    return CommitRecord.from_bytes(blobs.read(commit_key(shard)), manifest, shard, blobs.url)
+    data = blobs.read_at_most(commit_key(shard), MAX_MANIFEST_BYTES)
+    return CommitRecord.from_bytes(data, manifest, shard, blobs.url)
 
 
 def done_record(blobs: ByteStore, manifest: Manifest, shard: int) -> CommitRecord | None:

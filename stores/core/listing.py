@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from stores.backends import ByteStore, Location, inside, open_bytestore
-from stores.format import MANIFEST, Manifest, StoreError, StoreNotFoundError
+from stores.format import MANIFEST, MAX_MANIFEST_BYTES, Manifest, StoreError, StoreNotFoundError
 
 _FOLDER = re.compile(r"(.+)-[0-9a-f]{12}")
 
@@ -51,7 +51,7 @@ def read_manifest(blobs: ByteStore) -> Manifest:
         StoreNotFoundError: there is none.
     """
     try:
-        data = blobs.read(MANIFEST)
+        data = blobs.read_at_most(MANIFEST, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         of_set = "; it is a bucket set: name one of its stores" if blobs.exists("buckets.json") else ""
         raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}{of_set}") from error

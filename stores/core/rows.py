@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from stores.backends import ByteStore
-from stores.format import INDEX, CorruptStoreError, Manifest
+from stores.format import INDEX, CorruptStoreError, Manifest, max_index_bytes
 from stores.format import index as indexing
 
 
@@ -66,7 +66,7 @@ class StoreRows:
             CorruptStoreError: it is missing or damaged.
         """
         try:
-            data = self.blobs.read(INDEX)
+            data = self.blobs.read_at_most(INDEX, max_index_bytes(self.num_rows))
         except FileNotFoundError as error:
             raise self._damaged_index("the file; it is missing") from error
         if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:

@@ -24,6 +24,7 @@ from .index import SPLITS as SPLITS
 from .index import index_digest as index_digest
 from .index import index_from_bytes as index_from_bytes
 from .index import index_to_bytes as index_to_bytes
+from .index import max_index_bytes as max_index_bytes
 from .index import new_index as new_index
 from .index import split_of as split_of
 from .index import with_row_numbers as with_row_numbers
@@ -43,6 +44,7 @@ from .layout import default_rows_per_shard as default_rows_per_shard
 from .layout import num_shards as num_shards
 from .manifest import BACKUP_FOLDERS as BACKUP_FOLDERS
 from .manifest import COMPLETE as COMPLETE
+from .manifest import MAX_MANIFEST_BYTES as MAX_MANIFEST_BYTES
 from .manifest import RAGGED_SCHEMA_VERSION as RAGGED_SCHEMA_VERSION
 from .manifest import SCHEMA_VERSION as SCHEMA_VERSION
 from .manifest import Manifest as Manifest

@@ -35,6 +35,13 @@ SCHEMA = pa.schema(
 # What a row is; where its bytes lie may change without changing the store.
 IDENTITY_COLUMNS = ("key", "sha256", "split", "label", "caption")
 _BATCH_ROWS = 65536
+# A row has at most so many bytes on average, captions included; a small store's file may be larger.
+_MAX_ROW_BYTES, _FREE_BYTES = 2**20, 2**26
+
+
+def max_index_bytes(num_rows: int) -> int:
+    """The most bytes that an index of so many rows may have."""
+    return _FREE_BYTES + _MAX_ROW_BYTES * num_rows
 
 
 def new_index(keys: Sequence[str], **columns: Any) -> pa.Table:

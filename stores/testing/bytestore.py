@@ -44,6 +44,14 @@ class ByteStoreContract:
         with pytest.raises(OSError, match="a"):
             blobs.read_into("a", start, memoryview(bytearray(length)))
 
+    @pytest.mark.parametrize(("most", "length"), [(0, 1), (9, 10), (10, 10), (11, 10), (2**40, 10)])
+    def test_of_a_blob_that_is_too_large_the_beginning_is_read(self, blobs: ByteStore, most: int, length: int) -> None:
+        """And one byte more, so that whoever asked knows."""
+        blobs.write("a", b"0123456789")
+        assert blobs.read_at_most("a", most) == b"0123456789"[:length]
+        blobs.write("empty", b"")
+        assert blobs.read_at_most("empty", most) == b""
+
     def test_a_missing_blob_is_named(self, blobs: ByteStore) -> None:
         for operation in (blobs.read, blobs.size, lambda key: blobs.read_into(key, 0, memoryview(bytearray(1)))):
             with pytest.raises(FileNotFoundError, match=r"x/nowhere\.bin"):

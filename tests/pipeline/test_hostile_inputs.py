@@ -1,4 +1,4 @@
-"""A hundred inputs that ask for much or lead astray, each given to a real command: it ends, in little time and memory."""
+"""A hundred inputs that ask for much or lead astray, each given to a real command: it ends soon, in little memory."""
 
 import json
 import shutil

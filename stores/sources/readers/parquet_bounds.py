@@ -9,8 +9,8 @@ from stores.sources.readers.parquet_footer import ColumnChunk
 
 # Rows that a file may have however small it is; above, at least a byte of the file for each.
 FREE_ROWS = 100_000
-# Column chunks that unpack to more than so many times their size, as no image does, are read up to so many bytes: one value
-# may be all of it, and is in memory about ten times while it is decoded.
+# Column chunks that unpack to more than so many times their size, as no image does, are read up to so many bytes: one
+# value may be all of it, and is in memory about ten times while it is decoded.
 MAX_RATIO, FREE_BYTES = 200, 64 * 1024**2
 # Below so many bytes of data pages a row, rows are numbers of values in the dictionary page.
 INDEX_BYTES = 64

@@ -94,6 +94,8 @@ def _rows(
         line = f"{where}, line {reader.line_num}"  # type: ignore[attr-defined]
         if not any(cell.strip() for cell in row):
             continue
+        # `skipinitialspace` takes those within quotes, too, before Python 3.13: here all do.
+        row = [cell.lstrip(" ") for cell in row]
         if header is None:
             header = _header(row, line)
             continue

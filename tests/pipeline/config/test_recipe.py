@@ -217,3 +217,10 @@ def test_a_recipe_names_no_code(text: str) -> None:
     with pytest.raises(RecipeError, match=r"a function, which a recipe does not name: .*on the command line"):
         parse_recipe(text)
     assert override(Recipe(), {"extract.encoder": "mine.py:build"}).extract.encoder == "mine.py:build"
+
+
+def test_a_file_that_is_larger_than_any_recipe_is_refused(tmp_path):
+    file = tmp_path / "large.yaml"
+    file.write_text("name: x\n" + "#" * 2**20)
+    with pytest.raises(RecipeError, match=r"expected a recipe of at most 1,048,576 bytes; received 1,048,584"):
+        load_recipe(str(file))

@@ -12,6 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from pipeline.console.group import _shortened
+
 SAMPLE = Path(__file__).parent / "sample_cli.py"
 main = runpy.run_path(str(SAMPLE))["main"]
 PROJECT = SAMPLE.parents[3]
@@ -160,3 +162,10 @@ def test_a_daemon_thread_inside_of_torch_does_not_abort_the_end_of_a_process(tmp
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=300)
     assert (done.returncode, done.stdout) == (3, "done\n"), done.stderr
     assert not list(tmp_path.iterdir()), "exit functions of libraries were not called"
+
+
+def test_a_message_that_repeats_a_very_long_input_is_cut():
+    assert _shortened("short") == "short"
+    text = _shortened("x" * 1_000_000)
+    assert text.endswith("… (990,000 more characters)")
+    assert len(text) < 10_100

@@ -135,3 +135,11 @@ def test_json_that_is_deep_or_no_text_is_an_error_of_ours(store: Store, text: st
     (store.path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(StoreError):
         open_store(store.path)
+
+
+@pytest.mark.parametrize("place", ["shard", "manifest.json", "index.parquet", "commits/0.json"])
+def test_of_a_file_that_is_far_too_large_the_beginning_is_read(store: Store, place: str) -> None:
+    path = shard_of(store) if place == "shard" else store.path / place
+    os.truncate(path, 2**42)  # a sparse file: no disk holds it
+    report = verify(store.path)
+    assert [problem.key for problem in report.problems] == [path.relative_to(store.path).as_posix()]

@@ -102,3 +102,18 @@ def test_files_of_rows_that_have_not_changed_are_not_listed_again(tmp_path, monk
     assert len(calls) == seen
     os.utime(good(tmp_path / "set" / "1.parquet", 5), ns=(LONG_AGO, LONG_AGO))
     assert len(open_source(str(tmp_path / "set"), cache=str(cache)).list_items().items) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (",".join(f"c{n}" for n in range(30_000)), "expected at most 25,000 columns; received 30,000"),
+        ("file_name,text\na.png," + "x" * 2**25, "a line of more than 16,777,216 characters"),
+    ],
+)
+def test_tables_that_are_far_too_wide_are_named(tmp_path, text, message):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.png").write_bytes(b"x")
+    (tmp_path / "metadata.csv").write_text(text + "\n")
+    summary = open_source(str(tmp_path)).list_items().summary
+    assert message in str(summary.to_json())
