@@ -14,7 +14,7 @@ from jobs.loop.stopping import PhaseStopped, StopSignals, TrainingStopped, end_p
 from jobs.loop.trainer import Evaluation, Preview, Trainer
 from jobs.runs import CheckpointWriter, MetricsLog, TrainingSpeed, newest_step
 
-METRICS_PHASE = "held-out metrics"
+METRICS_PHASE, COMPILING_PHASE = "held-out metrics", "compiling"
 # In a checkpoint's state: its step's metrics are still to be measured.
 UNFINISHED = "unfinished"
 
@@ -104,6 +104,8 @@ class _AfterStep:
         self._report({"phase": None})
         if metrics is not None and metrics.get(UNFINISHED):
             self()
+        if self.trainer.config.compile and self.trainer.step < self.trainer.config.steps:
+            self._report({"phase": COMPILING_PHASE})  # until the first step is done, a minute or more
 
     def __call__(self) -> None:
         trainer, config = self.trainer, self.trainer.config
@@ -114,7 +116,7 @@ class _AfterStep:
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=True))
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=False))
         facts = self._log() if trainer.step % config.log_every == 0 or last else {}
-        self._report(facts)
+        self._report({"phase": None} | facts if config.compile else facts)
         if trainer.step % config.save_every == 0 or last or self.stop.is_set():
             self._save()
         if self.preview and due:

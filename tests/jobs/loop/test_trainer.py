@@ -104,6 +104,13 @@ def test_progress_and_previews_come_at_their_steps(trainer_at):
     assert shown == [5, 10]
 
 
+def test_the_first_step_of_a_compiled_training_is_said_to_compile(trainer_at):
+    reported = []
+    train(trainer_at("compiled", steps=2, compile=True), loss_function, lambda *facts: reported.append(facts))
+    phases = [(done, facts["phase"]) for done, _, facts in reported if "phase" in facts]
+    assert phases == [(0, None), (0, "compiling"), (1, None), (2, None), (2, "saving the model")]
+
+
 def test_a_finished_run_is_not_trained_again(trainer_at):
     train(trainer_at("done"), loss_function, lambda *_: None)
 
