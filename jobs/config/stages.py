@@ -108,8 +108,9 @@ class ExtractConfig:
     pixels: bool = setting(True, "Keep the cropped images too; train-decoder needs them.", group="Store")
     dtype: str = setting(
         "float16",
-        "Number format of stored features; int8 has a scale per token and half of the bytes.",
-        choices=("float16", "float32", "bfloat16", "int8"),
+        "Number format of stored features; half of the bytes: int8 and float8_e4m3 with a scale per token, int8_group "
+        "with one per 64 channels, for outliers.",
+        choices=("float16", "float32", "bfloat16", "int8", "int8_group", "float8_e4m3"),
         group="Store",
     )
     rows_per_shard: int | None = setting(

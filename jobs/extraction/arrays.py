@@ -2,10 +2,9 @@
 
 from jobs.config import EncodeConfig, ExtractConfig, TextConfig, height_width
 from stores import ArraySpec, Store
+from stores.format import SCALED
 
 STATES, LENGTH, POOLED = "states", "length", "pooled"
-# A pooled vector is small and stands for the whole caption: these do not save much there.
-EIGHT_BITS = ("int8",)
 
 
 def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
@@ -27,9 +26,12 @@ def holds_moments(latents: Store) -> bool:
 
 
 def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) -> list[ArraySpec]:
-    """The arrays of a text store: states of at most (tokens, width), their number, and the pooled vector."""
+    """The arrays of a text store: states of at most (tokens, width), their number, and the pooled vector.
+
+    A pooled vector is small and stands for the whole caption: 8 bits would not save much there.
+    """
     return [
         ArraySpec.ragged(STATES, (tokens, width), config.dtype),
         ArraySpec(LENGTH, (1,), "uint8"),
-        ArraySpec(POOLED, (pooled_width,), "bfloat16" if config.dtype in EIGHT_BITS else config.dtype),
+        ArraySpec(POOLED, (pooled_width,), "bfloat16" if config.dtype in SCALED else config.dtype),
     ]

@@ -42,13 +42,13 @@ class StatsConfig:
 def dask_array(store: Store, name: str, rows: np.ndarray | None = None, block_rows: int = 64) -> "da.Array":
     """The values (len(rows), views, *row_shape) as a dask array, decoded and with every checksum compared.
 
-    rows: int64 rows of the store, by default all that are ok. float32 for bfloat16 and int8, else the stored dtype.
+    rows: int64 rows of the store, by default all that are ok. float32 for bfloat16 and 8 bits, else the stored dtype.
     """
     import dask.array as da
 
     spec = store.arrays[name]
     rows = store.rows() if rows is None else rows
-    dtype = np.float32 if spec.dtype in ("bfloat16", "int8") else np.dtype(spec.dtype)
+    dtype = spec.decoded_dtype
     label = f"{name}-{store.content_id_of(name)[:12]}-{hashlib.sha256(rows.tobytes()).hexdigest()[:12]}"
     reader = _ArrayReader(store, name, rows, (len(rows), store.views, *spec.row_shape), np.dtype(dtype))
     return da.from_array(reader, chunks=(block_rows, *reader.shape[1:]), name=label, asarray=False, fancy=False)
@@ -150,7 +150,7 @@ def dask_tokens(store: Store, name: str, rows: np.ndarray, block_rows: int = 64)
     import dask.array as da
 
     spec, parts, places = store.arrays[name], [], []
-    dtype = np.float32 if spec.dtype in ("bfloat16", "int8") else np.dtype(spec.dtype)
+    dtype = spec.decoded_dtype
     for start in range(0, len(rows), block_rows):
         for view in range(store.views):
             some = rows[start : start + block_rows]

@@ -83,7 +83,7 @@ class Store(StoreRows):
     def read(self, name: str, rows: Sequence[int] | np.ndarray, view: int = 0) -> np.ndarray:
         """Values (len(rows), *row_shape) of the rows in the given order; every record's checksum is compared.
 
-        The stored dtype; float32 for bfloat16 and int8. Sequences of a ragged array are filled up with zeros.
+        The stored dtype; float32 for bfloat16 and 8 bits. Sequences of a ragged array are filled up with zeros.
 
         Raises:
             KeyError: no such array.

@@ -64,7 +64,7 @@ def export(
 ) -> list[Path]:
     """Write the ok rows of a split (or of "all") to the new or empty folder `out`; returns the files.
 
-    bfloat16 and int8 are written as float32.
+    bfloat16 and dtypes of 8 bits are written as float32.
 
     Args:
         store: a complete store.

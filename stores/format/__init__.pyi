@@ -62,6 +62,8 @@ from .ragged import take_rows as take_rows
 from .ragged import token_counts as token_counts
 from .shard import ShardBytes as ShardBytes
 from .shard import ShardFormat as ShardFormat
+from .spec import GROUP_CHANNELS as GROUP_CHANNELS
+from .spec import SCALED as SCALED
 from .spec import ArraySpec as ArraySpec
 from .spec import Part as Part
 from .stats import Statistics as Statistics

@@ -5,7 +5,7 @@ xarray, and whoever else joins arrays by the names of their axes, opens no group
 
 from collections.abc import Sequence
 
-from stores.format.spec import ArraySpec
+from stores.format.spec import ArraySpec, Part
 
 OLD_AXES: dict[int, tuple[str, ...]] = {1: ("channel",), 2: ("token", "channel"), 3: ("height", "width", "channel")}
 IMAGE_AXES = ("y", "x", "rgb")
@@ -18,7 +18,8 @@ def axis_names(arrays: Sequence[ArraySpec], kind: str) -> dict[str, list[str]]:
     Rows and views (captions in a text store) come first. Images are (y, x, rgb). Of the others (height, width,
     channel), (token, channel) or (channel): channels of the first array are `channel`, of each other one
     `<array>_channel`, since they mean something else; so is an axis whose name already has another size. A scale has
-    the axes of what it scales without the last. Tokens of a ragged array have `<array>_position`, spans `bound`.
+    the axes of what it scales without the last, or with `<array>_group`. Tokens of a ragged array have
+    `<array>_position`, spans `bound`.
     """
     sizes: dict[str, int] = {}
     first = True
@@ -33,10 +34,17 @@ def axis_names(arrays: Sequence[ArraySpec], kind: str) -> dict[str, list[str]]:
             if part.name == spec.spans:
                 found[part.name] = ["row", view, "bound"]
             elif part.tokens_per_chunk is not None:
-                found[part.name] = [f"{spec.name}_position", *names[1 : len(part.row_shape)]]
+                found[part.name] = [f"{spec.name}_position", *_part_axes(spec, part, names)[1:]]
             else:
-                found[part.name] = ["row", view, *names[: len(part.row_shape)]]
+                found[part.name] = ["row", view, *_part_axes(spec, part, names)]
     return found
+
+
+def _part_axes(spec: ArraySpec, part: Part, names: list[str]) -> list[str]:
+    """The array's own axes, without the last for a scale of each token, with groups in its place for their scales."""
+    if part.row_shape == spec.row_shape or len(part.row_shape) < len(spec.row_shape):
+        return names[: len(part.row_shape)]
+    return [*names[:-1], f"{spec.name}_group"]
 
 
 def is_image(spec: ArraySpec) -> bool:

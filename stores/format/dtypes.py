@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from stores.format.spec import ArraySpec
+from stores.format.spec import GROUP_CHANNELS, SCALED, ArraySpec
 
 Parts = dict[str, np.ndarray]
-_INT8_LARGEST = 127
+_LARGEST = {"int8": 127, "int8_group": 127, "float8_e4m3": 448}
+# The smallest normal number of e4m3 and the step of those below it.
+_E4M3_NORMAL, _E4M3_STEP = 2.0**-6, 2.0**-9
 
 
 def encode(spec: ArraySpec, values: np.ndarray) -> Parts:
@@ -18,20 +20,21 @@ def encode(spec: ArraySpec, values: np.ndarray) -> Parts:
     with np.errstate(over="ignore", invalid="ignore"):
         if spec.dtype == "bfloat16":
             return {spec.name: _to_bfloat16(np.ascontiguousarray(values, np.float32))}
-        if spec.dtype == "int8":
-            quantized, scale = _to_int8(np.asarray(values, np.float32))
+        if spec.dtype in SCALED:
+            quantized, scale = _quantized(spec.dtype, np.asarray(values, np.float32))
             return {spec.parts[0].name: quantized, spec.parts[1].name: scale}
         return {spec.name: np.ascontiguousarray(values, spec.parts[0].numpy_dtype)}
 
 
 def decode(spec: ArraySpec, parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The values of stored parts: float32 for bfloat16 and int8, else the stored dtype."""
+    """The values of stored parts: float32 for bfloat16 and the dtypes of 8 bits, else the stored dtype."""
     stored = parts[spec.name]
     if spec.dtype == "bfloat16":
         return (stored.astype(np.uint32) << 16).view(np.float32)
-    if spec.dtype == "int8":
-        scale = parts[spec.parts[1].name][..., None]  # (..., 1)
-        values: np.ndarray = np.multiply(stored, scale, dtype=np.float32)
+    if spec.dtype in SCALED:
+        scale = _of_channels(spec.dtype, parts[spec.parts[1].name], spec.channels)
+        steps = _E4M3[stored] if spec.dtype == "float8_e4m3" else stored
+        values: np.ndarray = np.multiply(steps, scale, dtype=np.float32)
         return values
     return stored
 
@@ -44,9 +47,47 @@ def _to_bfloat16(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
 
 
-def _to_int8(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric quantization of each token (the last axis) by its largest magnitude; an all-zero token has scale 0."""
-    scale = np.abs(values).max(axis=-1) / np.float32(_INT8_LARGEST)
+def _quantized(dtype: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and scales of each token (the last axis) or group by its largest magnitude; zeros have scale 0."""
+    scale = _largest(dtype, values) / np.float32(_LARGEST[dtype])
     finite = np.where(np.isfinite(scale) & (scale > 0), scale, np.float32(1))
-    steps = np.rint(np.nan_to_num(values / finite[..., None], posinf=0, neginf=0))
-    return steps.clip(-_INT8_LARGEST, _INT8_LARGEST).astype(np.int8), scale.astype("<f4")
+    steps = np.nan_to_num(values / _of_channels(dtype, finite, values.shape[-1]), posinf=0, neginf=0)
+    if dtype == "float8_e4m3":
+        return _to_e4m3(steps), scale.astype("<f4")
+    return np.rint(steps).clip(-_LARGEST[dtype], _LARGEST[dtype]).astype(np.int8), scale.astype("<f4")
+
+
+def _largest(dtype: str, values: np.ndarray) -> np.ndarray:
+    """The largest magnitude of each token (...,), or of each group of its channels (..., groups)."""
+    if dtype != "int8_group":
+        return np.asarray(np.abs(values).max(axis=-1))
+    return np.asarray(np.maximum.reduceat(np.abs(values), np.arange(0, values.shape[-1], GROUP_CHANNELS), axis=-1))
+
+
+def _of_channels(dtype: str, scale: np.ndarray, channels: int) -> np.ndarray:
+    """Scales (...,) as (..., 1), or of groups (..., groups) as (..., channels)."""
+    if dtype != "int8_group":
+        return scale[..., None]
+    return np.repeat(scale, GROUP_CHANNELS, axis=-1)[..., :channels]
+
+
+def _to_e4m3(values: np.ndarray) -> np.ndarray:
+    """The 8 bits of e4m3 numbers within ±448, rounded to nearest, ties to even (arXiv 2209.05433, table 1)."""
+    size = np.ascontiguousarray(np.minimum(np.abs(values), np.float32(_LARGEST["float8_e4m3"])))
+    bits = size.view(np.uint32)
+    # 4 bits of the exponent, whose bias is 7 and not 127, and 3 of the mantissa.
+    normal = ((bits + 0x7FFFF + ((bits >> 20) & 1)) >> 20).astype(np.int64) - ((127 - 7) << 3)
+    code = np.where(size < _E4M3_NORMAL, np.rint(size / np.float32(_E4M3_STEP)), normal).astype(np.uint8)
+    return np.asarray(code | (np.signbit(values).astype(np.uint8) << 7))
+
+
+def _e4m3_values() -> np.ndarray:
+    """float32 (256,): the number of each code; NaN for the two that are none."""
+    code = np.arange(256)
+    exponent, mantissa = (code >> 3) & 15, code & 7
+    normal = (1 + mantissa / 8) * 2.0 ** (exponent - 7)
+    size = np.where(exponent == 0, mantissa * _E4M3_STEP, np.where(code & 127 == 127, np.nan, normal))
+    return np.where(code < 128, size, -size).astype(np.float32)
+
+
+_E4M3 = _e4m3_values()

@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = ("float16", "float32", "bfloat16", "int8", "uint8")
+DTYPES = ("float16", "float32", "bfloat16", "int8", "int8_group", "float8_e4m3", "uint8")
+# Those of 8 bits with scales in a second array.
+SCALED = ("int8", "int8_group", "float8_e4m3")
+# Channels that share a scale in int8_group.
+GROUP_CHANNELS = 64
 # The quiet NaN, as the 16 bits of a bfloat16.
 BFLOAT16_NAN = 0x7FC0
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -63,7 +67,9 @@ class ArraySpec:
     """An array of a store: `row_shape` values of `dtype` for each (row, view), channels last.
 
     "bfloat16" is stored as its 16 bits (uint16). "int8" is stored as int8 with one float32 scale for each token, in a
-    second array `<name>_scale`: value = int8 * scale, scale = largest magnitude of the token / 127.
+    second array `<name>_scale`: value = int8 * scale, scale = largest magnitude of the token / 127. "int8_group" has a
+    scale for each 64 channels of a token, so that an outlier coarsens those alone. "float8_e4m3" is stored as its 8
+    bits (uint8; arXiv 2209.05433) with one scale for each token: largest magnitude / 448.
 
     A ragged array (`tokens_per_chunk`, see `ragged`) holds for each (row, view) a sequence of at most row_shape[0]
     tokens, end to end; a further array `<name>_span` has the first token of each and the one past its last.
@@ -113,10 +119,21 @@ class ArraySpec:
         chunk = self.tokens_per_chunk
         if self.dtype == "bfloat16":
             return (Part(self.name, self.row_shape, "uint16", BFLOAT16_NAN, chunk),)
-        if self.dtype == "int8":
-            scale = Part(f"{self.name}_scale", self.row_shape[:-1], "float32", math.nan, chunk)
-            return (Part(self.name, self.row_shape, "int8", 0, chunk), scale)
+        if self.dtype in SCALED:
+            scale = Part(f"{self.name}_scale", self.scale_shape, "float32", math.nan, chunk)
+            return (Part(self.name, self.row_shape, "uint8" if "float" in self.dtype else "int8", 0, chunk), scale)
         return (Part(self.name, self.row_shape, self.dtype, math.nan if self.is_float else 0, chunk),)
+
+    @property
+    def scale_shape(self) -> tuple[int, ...]:
+        """The shape of a row's scales, of a dtype that has them."""
+        groups = [-(-self.channels // GROUP_CHANNELS)] if self.dtype == "int8_group" else []
+        return (*self.row_shape[:-1], *groups)
+
+    @property
+    def decoded_dtype(self) -> np.dtype:
+        """The dtype of values that are read."""
+        return np.dtype("float32" if self.dtype in (*SCALED, "bfloat16") else self.dtype)
 
     @property
     def spans(self) -> str:

@@ -174,8 +174,8 @@ class _HalfSums:
 
 
 def _by_token(row_shape: tuple[int, ...], spec: ArraySpec, values: np.ndarray) -> np.ndarray:
-    """(rows, views, ..., C) -> (tokens, C), and scales (rows, views, ...) -> (tokens,)."""
-    return values.reshape(-1, spec.channels) if row_shape == spec.row_shape else values.reshape(-1)
+    """(rows, views, ..., C) -> (tokens, C), and scales (rows, views, ...) -> (tokens,), of groups (tokens, groups)."""
+    return values.reshape(-1, row_shape[-1]) if len(row_shape) == len(spec.row_shape) else values.reshape(-1)
 
 
 def _exact_sum(rows: list[np.ndarray]) -> np.ndarray:

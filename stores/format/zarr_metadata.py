@@ -8,7 +8,7 @@ from typing import Any
 from stores.format.axes import OLD_AXES, axis_names
 from stores.format.layout import DATA, SEPARATORS, num_shards
 from stores.format.shard import ShardFormat
-from stores.format.spec import ArraySpec, Part
+from stores.format.spec import GROUP_CHANNELS, SCALED, ArraySpec, Part
 
 CONSOLIDATED = "consolidated_metadata"
 
@@ -72,17 +72,19 @@ def array_attributes(spec: ArraySpec, part: Part) -> dict[str, Any]:
             "meaning": f"{spec.name}[first:past]; -1 and -1: rejected",
         }
     if part.name != spec.name:
+        of = f"each {GROUP_CHANNELS} channels" if spec.dtype == "int8_group" else "each token"
         return {
-            "long_name": f"scale of each token of {spec.name}",
+            "long_name": f"scale of {of} of {spec.name}",
             "units": "1",
             "meaning": f"value = {spec.name} * {part.name}",
         }
     described = {"long_name": spec.name.replace("_", " "), "units": "1"}
     if spec.dtype == "bfloat16":
         return {**described, "dtype": "bfloat16", "meaning": "the 16 bits of a bfloat16"}
-    if spec.dtype == "int8":
-        scale = spec.parts[1].name
-        return {**described, "dtype": "int8", "scale": scale, "meaning": f"value = {spec.name} * {scale}"}
+    if spec.dtype in SCALED:
+        scale, of = spec.parts[1].name, "e4m3 bits of " if spec.dtype == "float8_e4m3" else ""
+        meaning = f"value = {of}{spec.name} * {scale}"
+        return {**described, "dtype": spec.dtype, "scale": scale, "meaning": meaning}
     return described
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from stores.format import ArraySpec, Part
+from stores.format import GROUP_CHANNELS, SCALED, ArraySpec, Part
 from stores.loader.options import LoaderOptions
 from stores.loader.ragged import TokenLayout, lay_out
 from stores.loader.row_sources import regular_parts, span_slots
@@ -101,11 +101,15 @@ class BatchGatherer:
     def _decode(self, spec: ArraySpec, batch: Batch) -> torch.Tensor:
         """The values (B, *row_shape) of an array's parts; int8 becomes float32 in one pass, int8 * scale."""
         stored = batch[spec.parts[0].name]
-        if spec.dtype != "int8":
+        if spec.dtype not in SCALED:
             return stored
-        scale = batch[spec.parts[1].name].unsqueeze(-1)  # (B, h, w) -> (B, h, w, 1)
+        scale = batch[spec.parts[1].name].unsqueeze(-1)  # (B, h, w) -> (B, h, w, 1), of groups (B, h, w, groups, 1)
         out = self._buffer(f"{spec.name} values", tuple(stored.shape), torch.float32, self.device)
-        return torch.mul(stored, scale, out=out)
+        if spec.dtype == "int8":
+            return torch.mul(stored, scale, out=out)
+        if spec.dtype == "float8_e4m3":
+            return out.copy_(stored.view(torch.float8_e4m3fn)).mul_(scale)
+        return out.copy_(stored).mul_(scale.expand(*scale.shape[:-1], GROUP_CHANNELS).flatten(-2)[..., : spec.channels])
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         if device.type != "cpu":

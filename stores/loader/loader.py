@@ -29,7 +29,7 @@ GROUP_BYTES = 16 << 20
 class Loader:
     """Iterates over batches without end; `epoch(e)` gives exactly one epoch.
 
-    A batch is a dict on `device`: each array's values (B, *row_shape) in the stored dtype (float32 for int8), "row"
+    A batch is a dict on `device`: each array's values (B, *row_shape) in the stored dtype (float32 for 8 bits), "row"
     int64 (B,), when `labels`, "label" int64 (B,), -1 where there is none, and, of several stores, "store" int64 (B,),
     the number of the one that a row is of. Sequences of a ragged array are (B, L, ...) with the batch's longest L, or
     as `padding` says. The order is a pure function of the options and of (epoch, step), whatever the number of ranks.

@@ -145,7 +145,7 @@ class ShardBuild:
         """Name the first bad value: its row, view, channel, and what would help."""
         given, values = self._compared(spec)
         bad = ~np.isfinite(values) & self.ok.reshape(-1, *[1] * (values.ndim - 1))
-        # A whole int8 token is lost when one of its values is not finite: name the value that was.
+        # A whole token of 8 bits is lost when one of its values is not finite: name the value that was.
         culprits = bad & ~np.isfinite(given)
         place = np.argwhere(culprits if culprits.any() else bad)[0]
         row, view, channel, value = self.rows.start + int(place[0]), int(place[1]), int(place[-1]), given[tuple(place)]

@@ -33,6 +33,8 @@ STORES: dict[str, tuple[str, list[ArraySpec]]] = {
             ArraySpec("pooled", (6,)),
         ],
     ),
+    "features float8": ("features", [ArraySpec("features", GRID, "float8_e4m3")]),
+    "features grouped": ("features", [ArraySpec("features", (3, 2, 72), "int8_group")]),
     "text ragged int8": ("text", [ArraySpec("states", (5, 8), "int8", 4), ArraySpec("pooled", (6,), "bfloat16")]),
     "samples": ("samples", [ArraySpec("pixels", (6, 4, 3), "uint8"), ArraySpec("latents", GRID, "float32")]),
 }

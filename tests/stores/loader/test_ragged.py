@@ -11,7 +11,7 @@ import torch
 from stores import ArraySpec, JointLoader, Loader, RaggedArray, Store, StoreWriter, new_index
 
 LONGEST, VIEWS, ROWS = 9, 2, 45
-DTYPES = ("float16", "int8", "bfloat16")
+DTYPES = ("float16", "int8", "int8_group", "float8_e4m3", "bfloat16")
 
 
 def write(folder: Path, dtype: str) -> Store:
