@@ -17,6 +17,7 @@ from .format.index import new_index as new_index
 from .format.ragged import RaggedArray as RaggedArray
 from .format.spec import ArraySpec as ArraySpec
 from .format.stats import Statistics as Statistics
+from .loader.bucket_loader import BucketLoader as BucketLoader
 from .loader.epoch_dataset import EpochDataset as EpochDataset
 from .loader.joint import JointLoader as JointLoader
 from .loader.loader import Loader as Loader

@@ -1,0 +1,201 @@
+"""Batches of several stores whose rows have different shapes: each batch of one store, the stores in a mixed order."""
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from stores.core import BucketSet, Store
+from stores.format import combine_seeds, explain_difference, mix64
+from stores.loader.epoch_batches import EpochBatches
+from stores.loader.epoch_dataset import EpochDataset
+from stores.loader.loader import Loader
+from stores.loader.options import LoaderOptions, LoaderRank
+from stores.loader.selection import Selection, checked_arrays
+from stores.loader.transfer import Batch
+
+# Separates the order of batches from the orders of rows, which have the same seed.
+_BATCH_ORDER = 11
+
+
+class BucketLoader:
+    """Iterates over batches of a bucket set's stores, each batch of one of them; the interface is that of `Loader`.
+
+    Every row comes once an epoch: each store's rows are shuffled and cut into batches as its own `Loader` has them, the
+    last one smaller, and the batches of all stores come in a shuffled order. Both orders are pure functions of the
+    options and of (epoch, step), whatever the number of ranks. A batch has "store" int64 (B,), the number of its store.
+
+    Args:
+        stores: a bucket set, or complete stores by size or in a list.
+        arrays: names of the arrays to deliver, which every store has.
+        options: settings, see `LoaderOptions`; here every row is read, so that `drop_last` is False unless given.
+            `rows`, a list of arrays, are those of each store.
+        batch_tokens: tokens of a global batch, in place of `batch_size`: a store's batch has as many rows as give at
+            most so many tokens of the first array, at least one for each rank.
+        settings: fields of `LoaderOptions` that replace those of `options`.
+
+    Raises:
+        ValueError: no store, arrays that a store does not have, options that do not fit, or rests of batches that
+            would leave a rank without rows.
+    """
+
+    def __init__(
+        self,
+        stores: BucketSet | Mapping[str, Store] | Sequence[Store],
+        arrays: Sequence[str] = ("latents",),
+        options: LoaderOptions | None = None,
+        batch_tokens: int | None = None,
+        **settings: Any,
+    ) -> None:
+        by_size = stores.stores if isinstance(stores, BucketSet) else stores
+        self.stores = tuple(by_size.values() if isinstance(by_size, Mapping) else by_size)
+        if not self.stores:
+            raise ValueError("stores: expected one store or more; received none")
+        self.arrays = tuple(arrays)
+        whole = options or LoaderOptions(drop_last=False)
+        self.options = options = whole.with_settings(settings)
+        if options.weights is not None:
+            raise ValueError("weights: expected none, since every row of every bucket comes once an epoch")
+        self._rank = LoaderRank.of(options)
+        rows_of = [None] * len(self.stores) if options.rows is None else list(options.rows)
+        if len(rows_of) != len(self.stores):
+            raise ValueError(f"rows: expected one array for each of {len(self.stores)} stores; received {len(rows_of)}")
+        self.loaders = [
+            Loader(store, arrays, replace(options, rows=rows, batch_size=self._batch_rows(store, batch_tokens)))
+            for store, rows in zip(self.stores, rows_of, strict=True)
+        ]
+        for loader in self.loaders:
+            self._check_rest(loader)
+        self._position = (0, 0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are delivered."""
+        return self.loaders[0].device
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epoch and step of the batch that comes next."""
+        return self._position
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, of all stores."""
+        return sum(loader.steps_per_epoch for loader in self.loaders)
+
+    def schedule(self, epoch: int) -> np.ndarray:
+        """The number of the store of each batch of an epoch, int64 (steps_per_epoch,)."""
+        counts = [loader.steps_per_epoch for loader in self.loaders]
+        in_order = np.repeat(np.arange(len(counts)), counts)
+        if not self.options.shuffle:
+            return in_order
+        keys = mix64(np.arange(len(in_order)), combine_seeds(self.options.seed, _BATCH_ORDER, epoch))
+        shuffled: np.ndarray = in_order[np.argsort(keys, kind="stable")]
+        return shuffled
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches from the current position on, epoch after epoch."""
+        while True:
+            epoch, step = self._position
+            yield from self._batches(epoch, step, 1)
+
+    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
+        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left."""
+        return EpochBatches(self._batches(epoch, step, stride), len(range(step, self.steps_per_epoch, stride)))
+
+    def as_iterable_dataset(self) -> EpochDataset:
+        """This loader for torch's DataLoader, Lightning and accelerate, see `EpochDataset`."""
+        return EpochDataset(self)
+
+    def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of an array's channels over all stores, each float32 (C,) on `device`."""
+        statistics = Selection(self.stores, (), ()).statistics(array, None)
+        mean, std = (torch.from_numpy(values).float().to(self.device) for values in (statistics.mean, statistics.std))
+        return mean, std
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last batch handed out, and what the order depends on; JSON values."""
+        return self.state_at(*self.position)
+
+    def state_at(self, epoch: int, step: int) -> dict[str, Any]:
+        """The state of a loader that goes on there."""
+        return {"epoch": epoch, "step": step, "order": self._order_facts()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved position, at once.
+
+        Raises:
+            ValueError: the state is of another order (other stores, rows, seed or batch size).
+        """
+        changed = explain_difference(state["order"], self._order_facts())
+        if changed:
+            raise ValueError(
+                f"loader state: expected the order it was saved with; changed: {'; '.join(changed)}; start a new run"
+            )
+        self._position = int(state["epoch"]), int(state["step"])
+
+    def renew(self) -> None:
+        """Drop buffers and locks, which a forked process cannot share with its parent."""
+        for loader in self.loaders:
+            loader.renew()
+
+    def _order_facts(self) -> dict[str, Any]:
+        return {
+            "shuffle": self.options.shuffle,
+            "buckets": {str(number): loader.state_at(0, 0)["order"] for number, loader in enumerate(self.loaders)},
+        }
+
+    def _batches(self, epoch: int, step: int, stride: int) -> Generator[Batch, None, None]:
+        schedule = self.schedule(epoch)
+        numbers = _occurrences(schedule)
+        opened: dict[int, tuple[EpochBatches, int]] = {}  # and which of the store's batches comes next
+        try:
+            for at in range(step, len(schedule), stride):
+                store, number = int(schedule[at]), int(numbers[at])
+                batches, following = opened.get(store, (None, -1))
+                if batches is None or following != number:
+                    if batches is not None:
+                        batches.close()
+                    batches = self.loaders[store].epoch(epoch, number)
+                opened[store] = batches, number + 1
+                batch = next(batches)
+                is_last = at + 1 == len(schedule)
+                self._position = (epoch + 1, 0) if is_last else (epoch, at + 1)
+                yield {**batch, "store": torch.full_like(batch["row"], store)}
+        finally:
+            for batches, _ in opened.values():
+                batches.close()
+
+    def _batch_rows(self, store: Store, batch_tokens: int | None) -> int:
+        """Rows of a global batch of a store."""
+        if batch_tokens is None:
+            return self.options.batch_size
+        tokens = math.prod(checked_arrays(store, self.arrays)[0].row_shape[:-1])
+        world = self._rank.world_size
+        if batch_tokens < tokens * world:
+            raise ValueError(
+                f"batch_tokens: expected at least {tokens * world}, a row of {store.url} for each of {world} ranks; "
+                f"received {batch_tokens}"
+            )
+        return batch_tokens // tokens // world * world
+
+    def _check_rest(self, loader: Loader) -> None:
+        """Raise ValueError where the last batch of an epoch has fewer rows than there are ranks."""
+        rest, world = loader.sampler.num_rows % loader.sampler.batch_size, self._rank.world_size
+        if not self.options.drop_last and 0 < rest < world:
+            raise ValueError(
+                f"batch_size: expected a last batch of at least {world} rows, one for each rank; received {rest} of "
+                f"{loader.stores[0].url}; choose another one, or drop_last=True"
+            )
+
+
+def _occurrences(values: np.ndarray) -> np.ndarray:
+    """How often each value came before, int64 (N,)."""
+    order = np.argsort(values, kind="stable")
+    starts = np.searchsorted(values[order], values[order])
+    found = np.empty(len(values), np.int64)
+    found[order] = np.arange(len(values)) - starts
+    return found

@@ -1,0 +1,129 @@
+"""Batches of a bucket set: of one store each, every row once an epoch, whatever the ranks, resumed at any step."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stores import ArraySpec, BucketLoader, Loader, Store, StoreWriter, new_index
+
+SHAPES = {"4x4": (4, 4), "2x6": (2, 6), "6x2": (6, 2)}
+ROWS = {"4x4": 21, "2x6": 10, "6x2": 7}
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
+    """A store of each shape; the values of a row are its number, 100 times that of its store beside it."""
+    root, found = tmp_path_factory.mktemp("buckets"), {}
+    for number, (size, shape) in enumerate(SHAPES.items()):
+        writer = StoreWriter.create(
+            root,
+            kind="latents",
+            name=size,
+            arrays=[ArraySpec("latents", (*shape, 3))],
+            index=new_index([f"{row:03}" for row in range(ROWS[size])]),
+            ingredients={},
+            rows_per_shard=4,
+        )
+        for shard in range(writer.num_shards):
+            rows = np.array(writer.shard_rows(shard))
+            values = np.full((len(rows), 1, *shape, 3), 100 * number, np.float16) + rows[:, None, None, None, None]
+            writer.write_shard(shard, {"latents": values.astype(np.float16)})
+        found[size] = writer.finalize()
+    return found
+
+
+def rows_of(batch: Any) -> list[tuple[int, int]]:
+    return list(zip(batch["store"].tolist(), batch["row"].tolist(), strict=True))
+
+
+def test_a_batch_is_of_one_store_and_every_row_comes_once(buckets: dict[str, Store]) -> None:
+    loader = BucketLoader(buckets, batch_size=4, seed=3)
+    batches = list(loader.epoch(0))
+    assert len(batches) == loader.steps_per_epoch == 6 + 3 + 2
+    for batch in batches:
+        (store,) = set(batch["store"].tolist())
+        assert batch["latents"].shape[1:3] == list(SHAPES.values())[store]
+        assert torch.equal(batch["latents"][:, 0, 0, 0].long(), batch["row"] + 100 * store)
+    counts = Counter(row for batch in batches for row in rows_of(batch))
+    assert counts == Counter((number, row) for number, size in enumerate(SHAPES) for row in range(ROWS[size]))
+    order = [int(batch["store"][0]) for batch in batches]
+    assert order == loader.schedule(0).tolist()
+    assert order != sorted(order), "buckets are mixed"
+    assert order != loader.schedule(1).tolist()
+    assert BucketLoader(buckets, batch_size=4, shuffle=False).schedule(5).tolist() == sorted(order)
+
+
+def test_the_order_is_the_same_for_any_number_of_ranks(buckets: dict[str, Store]) -> None:
+    whole = [rows_of(batch) for batch in BucketLoader(buckets, batch_size=4, seed=3, drop_last=True).epoch(2)]
+    ranks = [
+        list(BucketLoader(buckets, batch_size=4, seed=3, drop_last=True, rank=rank, world_size=2).epoch(2))
+        for rank in range(2)
+    ]
+    assert whole == [rows_of(first) + rows_of(second) for first, second in zip(*ranks, strict=True)]
+
+
+@pytest.mark.parametrize("step", [0, 1, 5, 10])
+def test_a_saved_position_goes_on_with_the_same_batches(buckets: dict[str, Store], step: int) -> None:
+    loader = BucketLoader(buckets, batch_size=4)
+    expected = [rows_of(batch) for batch in islice(loader, 15)]  # into the second epoch
+    first = BucketLoader(buckets, batch_size=4)
+    taken = [rows_of(batch) for batch in islice(first, step)]
+    second = BucketLoader(list(buckets.values()), batch_size=4)
+    second.load_state_dict(first.state_dict())
+    assert second.position == (0, step)
+    assert taken + [rows_of(batch) for batch in islice(second, 15 - step)] == expected
+    with pytest.raises(ValueError, match=r"changed: buckets.0.seed: 0 → 1"):
+        BucketLoader(buckets, batch_size=4, seed=1).load_state_dict(first.state_dict())
+
+
+def test_strides_take_every_other_batch(buckets: dict[str, Store]) -> None:
+    loader = BucketLoader(buckets, batch_size=4)
+    every = [rows_of(batch) for batch in loader.epoch(1)]
+    some = loader.epoch(1, 1, 3)
+    assert len(some) == len(every[1::3])
+    assert [rows_of(batch) for batch in some] == every[1::3]
+    dataset = loader.as_iterable_dataset()
+    assert len(list(dataset)) == len(every)
+
+
+def test_a_budget_of_tokens_gives_each_shape_its_rows(buckets: dict[str, Store]) -> None:
+    loader = BucketLoader(buckets, batch_tokens=64)
+    assert [one.options.batch_size for one in loader.loaders] == [4, 5, 5]
+    assert all(batch["latents"].shape[:3].numel() <= 64 for batch in loader.epoch(0))
+    with pytest.raises(ValueError, match="batch_tokens: expected at least 16, a row of"):
+        BucketLoader(buckets, batch_tokens=15)
+
+
+def test_one_bucket_is_what_its_loader_gives(buckets: dict[str, Store]) -> None:
+    store = buckets["4x4"]
+    plain = [batch["row"].tolist() for batch in Loader(store, batch_size=4, drop_last=False, seed=2).epoch(3)]
+    batches = [batch["row"].tolist() for batch in BucketLoader([store], batch_size=4, seed=2).epoch(3)]
+    # Which batch comes when is drawn for buckets; what is in it is not.
+    assert sorted(batches) == sorted(plain)
+
+
+def test_statistics_are_those_of_all_tokens(buckets: dict[str, Store]) -> None:
+    mean, std = BucketLoader(buckets, batch_size=4).mean_std("latents")
+    values = np.concatenate(
+        [store.read("latents", store.rows()).reshape(-1, 3).astype(np.float64) for store in buckets.values()]
+    )
+    np.testing.assert_allclose(mean.numpy(), values.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(std.numpy(), values.std(axis=0), rtol=1e-5)
+
+
+def test_what_does_not_fit_is_refused(buckets: dict[str, Store], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stores: expected one store or more"):
+        BucketLoader({})
+    with pytest.raises(ValueError, match="weights: expected none"):
+        BucketLoader(buckets, weights=[1, 1, 1])
+    with pytest.raises(ValueError, match="rows: expected one array for each of 3 stores; received 1"):
+        BucketLoader(buckets, rows=[np.arange(2)])
+    with pytest.raises(ValueError, match=r"expected a last batch of at least 2 rows.*received 1 of .*4x4"):
+        BucketLoader(buckets, batch_size=4, rank=0, world_size=2)
+    chosen = BucketLoader(buckets, rows=[np.arange(3), np.arange(2), np.arange(1)], batch_size=2)
+    assert sum(len(batch["row"]) for batch in chosen.epoch(0)) == 6
