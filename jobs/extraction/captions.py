@@ -30,7 +30,7 @@ from jobs.executors import (
 from jobs.extraction.arrays import LENGTH, POOLED, STATES, text_arrays
 from jobs.runs import reference_to
 from stores import ArraySpec, RaggedArray, Store, StoreWriter, fingerprint
-from stores.backends import make_folder, replace_file
+from stores.backends import Location, make_folder, parent_of, replace_file
 
 # Lengths are stored as bytes.
 MOST_TOKENS = 255
@@ -126,7 +126,7 @@ def _kept_count(file: Path | None) -> _Counted | None:
 
 
 def text_writer(
-    source: Store, parent: Path, name: str, plan: TextPlan, config: TextConfig, runtime: RuntimeConfig
+    source: Store, parent: Location, name: str, plan: TextPlan, config: TextConfig, runtime: RuntimeConfig
 ) -> StoreWriter:
     """The writer of a store of kind "text": a row for each row of `source`, in its order; views are captions.
 
@@ -152,7 +152,7 @@ def text_writer(
             "text_encoder": lasting_name(config.text_encoder),
             "empty_caption": plan.empty,
             "captions_cut": plan.cut,
-            "aligned_with": reference_to(parent.parent, source.url),
+            "aligned_with": reference_to(parent_of(parent), source.url),
             "aligned_content_id": source.content_id,
         },
         rows_per_shard=config.rows_per_shard,

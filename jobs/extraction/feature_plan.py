@@ -14,6 +14,7 @@ from jobs.extraction.arrays import feature_arrays
 from jobs.extraction.data_summary import MOST_IMAGES, data_record, look_at_images, spread
 from jobs.extraction.encoder_facts import EncoderFacts, check_aspect, encoder_facts, encoder_spec
 from stores import ArraySpec, StoreWriter, fingerprint
+from stores.backends import Location
 from stores.sources import ScanResult, Source, SourceItem, open_source, scan
 
 
@@ -29,7 +30,7 @@ class FeaturePlan:
     ingredients: dict[str, Any]
     attributes: dict[str, Any]
 
-    def writer(self, parent: Path, name: str) -> StoreWriter:
+    def writer(self, parent: Location, name: str) -> StoreWriter:
         """The store's writer: a new folder, or the one that these ingredients already have."""
         return StoreWriter.plan(
             parent,

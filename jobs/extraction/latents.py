@@ -30,6 +30,7 @@ from jobs.executors import (
 from jobs.extraction.arrays import latent_array
 from jobs.runs import RunFolder, load_autoencoder, reference_to
 from stores import Store, StoreWriter, open_store
+from stores.backends import Location, parent_of
 
 
 def latent_ingredients(
@@ -46,7 +47,7 @@ def latent_ingredients(
 
 
 def latent_writer(
-    features: Store, autoencoder: RunFolder, parent: Path, name: str, config: EncodeConfig, runtime: RuntimeConfig
+    features: Store, autoencoder: RunFolder, parent: Location, name: str, config: EncodeConfig, runtime: RuntimeConfig
 ) -> StoreWriter:
     """The latent store's writer: a new folder, or the one that these ingredients already have."""
     height, width, _ = features.arrays["features"].row_shape
@@ -63,8 +64,8 @@ def latent_writer(
         attributes={
             "class_names": features.attributes.get("class_names"),
             "latents": config.latents,
-            "features": reference_to(parent.parent, features.url),
-            "autoencoder": reference_to(parent.parent, autoencoder.path),
+            "features": reference_to(parent_of(parent), features.url),
+            "autoencoder": reference_to(parent_of(parent), autoencoder.path),
         },
         rows_per_shard=config.rows_per_shard,
         permute=False,

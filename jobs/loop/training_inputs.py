@@ -99,7 +99,7 @@ def batches(
         )
     if len(rows) < config.batch_rows:
         raise ValueError(
-            f"batch_size: expected at most the {len(rows)} training rows of {store.path}; received {config.batch_rows}"
+            f"batch_size: expected at most the {len(rows)} training rows of {store.url}; received {config.batch_rows}"
         )
     how: dict[str, Any] = {
         "rows": rows,
@@ -122,4 +122,4 @@ def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
         rows = store.rows(split)
         if len(rows):
             return split, rows[:most]
-    raise ValueError(f"{store.path}: expected at least one readable row; received none")
+    raise ValueError(f"{store.url}: expected at least one readable row; received none")

@@ -69,7 +69,7 @@ def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
         ValueError: a store without images, or an image that halvings do not bring to the grid.
     """
     if "pixels" not in features.arrays:
-        raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
+        raise ValueError(f"{features.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
     height, width, _ = features.arrays["features"].row_shape
     rows, columns, _ = features.arrays["pixels"].row_shape
     model: PixelVAE = PixelVAE(

@@ -3,13 +3,19 @@
 import os
 from pathlib import Path
 
-from stores.backends import is_url
+from jobs.runs.run_record import KINDS
+from stores.backends import is_url, parent_of
 
 
-def reference_to(root: Path, artifact: Path | str) -> str:
+def reference_to(root: Path | str, artifact: Path | str) -> str:
     """How a record below `root` names an artifact: `kind/name-fingerprint` in the same root, else where it lies."""
     if is_url(artifact):
-        return str(artifact)
+        above, _, name = str(artifact).rpartition("/")
+        in_root = is_url(root) and above.rpartition("/")[0] == str(root).rstrip("/")
+        return f"{above.rpartition('/')[2]}/{name}" if in_root else str(artifact)
+    if is_url(root):
+        return os.path.abspath(artifact)
+    root = Path(root)
     path = Path(os.path.abspath(artifact))
     inside = path.parent.parent == Path(os.path.abspath(root)) or path.resolve().parent.parent == root.resolve()
     return f"{path.parent.name}/{path.name}" if inside else str(path)
@@ -19,8 +25,8 @@ def resolve_reference(holder: Path | str, reference: str, root: Path | None = No
     """Where the artifact lies that the record of `holder`, `<root>/<kind>/<name>-<fingerprint>`, names.
 
     The artifact of the same kind and folder in the root of `holder`, or else in `root`, is meant, also by records that
-    name paths: its folder's name ends in its fingerprint. Any other reference is taken as it stands, so that errors of
-    whoever opens it name the path.
+    name paths: its folder's name ends in its fingerprint. Beside a holder at a URL lie stores alone. Any other
+    reference is taken as it stands, so that errors of whoever opens it name the path.
     """
     if is_url(reference):
         return reference
@@ -31,4 +37,6 @@ def resolve_reference(holder: Path | str, reference: str, root: Path | None = No
     for folder in [*roots, *([root] if root else [])]:
         if (folder / path.parent.name / path.name).is_dir():
             return folder / path.parent.name / path.name
+    if is_url(holder) and len(path.parts) == 2 and path.parts[0] not in KINDS and not path.exists():
+        return f"{parent_of(parent_of(str(holder)))}/{reference}"
     return roots[0] / path if roots and len(path.parts) == 2 and not path.exists() else path

@@ -72,7 +72,7 @@ def held_out_prompts(text: Store, most: int) -> list[str]:
     found = [row[0] for row in captions if row]
     if not found:
         raise ValueError(
-            f"prompts: {text.path}: expected held-out rows with captions; received none; give --prompt TEXT"
+            f"prompts: {text.url}: expected held-out rows with captions; received none; give --prompt TEXT"
         )
     return found
 

@@ -94,7 +94,7 @@ def check_condition(latents: Store, text: Store | None, config: GeneratorConfig)
     """Raise ValueError unless a text store is there exactly when it is needed, with the rows of the latents."""
     if (text is not None) != (config.condition == "text"):
         expected = "a text store; run `fae-pipe extract-text` first" if text is None else "no text store"
-        received = "none" if text is None else str(text.path)
+        received = "none" if text is None else text.url
         raise ValueError(f"generator.condition {config.condition}: expected {expected}; received {received}")
     if config.condition == "class" and not trained_classes(latents):
         raise ValueError(

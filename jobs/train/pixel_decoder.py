@@ -83,7 +83,7 @@ def train_decoder(
         ValueError: the store keeps no images, or fine-tuning is asked for without an autoencoder.
     """
     if "pixels" not in features.arrays:
-        raise ValueError(f"{features.path}: expected a store with images; run `fae-pipe extract --pixels` to make one")
+        raise ValueError(f"{features.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
     config = settle(config, len(features.rows("train")), training_device_type(runtime))
     _check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from jobs.runs import RUN_FILE, RunFolder, siblings
 from stores import Store, StoreWriter, explain_difference, find_manifests, fingerprint
+from stores.backends import Location, is_url, parent_of
 
 
 class State(StrEnum):
@@ -27,7 +28,7 @@ class Artifact(Protocol):
     """
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Location:
         """Where it lies, or will lie."""
 
     @property
@@ -49,9 +50,9 @@ class StoreArtifact:
     writer: StoreWriter
 
     @property
-    def path(self) -> Path:
-        """The store's folder."""
-        return self.writer.path
+    def path(self) -> Location:
+        """The store's folder or URL."""
+        return self.writer.url if is_url(self.writer.url) else self.writer.path
 
     @property
     def fingerprint(self) -> str:
@@ -72,7 +73,7 @@ class StoreArtifact:
     def changes(self) -> list[str]:
         """Differences from the newest store of this name."""
         manifest = self.writer.manifest
-        others = find_manifests(self.path.parent, manifest.name) if self.state is State.ABSENT else []
+        others = find_manifests(parent_of(self.path), manifest.name) if self.state is State.ABSENT else []
         return explain_difference(others[-1][1].ingredients, manifest.ingredients) if others else []
 
 

@@ -3,19 +3,22 @@
 from pathlib import Path
 
 from jobs.runs import Models, RunError, RunFolder, resolve_reference
-from pipeline.artifacts.resolver import resolve, runs_of
+from pipeline.artifacts.resolver import find_location, resolve, runs_of
 from stores import Store, StoreError, open_store
-from stores.backends import is_url
+from stores.backends import Location, is_url
 
 
-def find_store(root: Path, kind: str, text: str) -> Store:
-    """Open the complete store of a kind that a name, prefix, path or URL means (see `resolve`).
+def find_store(root: Location, kind: str, text: str) -> Store:
+    """Open the complete store of a kind that a name, prefix, path or URL means (see `resolve` and `find_location`).
 
     Raises:
         ArtifactError: There is none; the message names the command that makes one.
         StoreError: It is unfinished, damaged or of another kind.
     """
-    store = open_store(text if is_url(text) else resolve(root, kind, text))
+    if is_url(text) or is_url(root):
+        store = open_store(find_location(root, text, (kind,), complete=True))
+    else:
+        store = open_store(resolve(Path(root), kind, text))
     if store.kind != kind:
         raise StoreError(f"{text}: expected a store of {kind}; received one of {store.kind}")
     return store
@@ -48,7 +51,7 @@ def autoencoder_of(latents: Store) -> RunFolder:
         )
     run = RunFolder.open(Path(resolve_reference(latents.url, latents.attributes["autoencoder"])))
     if run.weights_sha256 != latents.manifest.ingredients["autoencoder_sha256"]:
-        raise RunError(f"{run.path}: expected the autoencoder that made {latents.path}; its weights have changed since")
+        raise RunError(f"{run.path}: expected the autoencoder that made {latents.url}; its weights have changed since")
     return run
 
 
@@ -57,7 +60,7 @@ def latents_of(generator: RunFolder) -> Store:
     store = open_store(generator.input("latents"))
     if store.content_id != generator.record.ingredients["latents_content_id"]:
         raise StoreError(
-            f"{store.path}: expected the latents that {generator.path} was trained on; they have changed since"
+            f"{store.url}: expected the latents that {generator.path} was trained on; they have changed since"
         )
     return store
 

@@ -62,7 +62,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     recipe, started = settings.recipe, time.perf_counter()
     for name, values in recipe.variants.items() or [("", {})]:
         variant = override(recipe, values, f"variant {name}")
-        check_recipe(settings.root, variant, _wanted(variant), settings.dry_run)
+        check_recipe(settings.local_root, variant, _wanted(variant), settings.dry_run, settings.location)
     from pipeline.workflow import metrics_of, run_variants, with_variants, write_results
 
     if only is not None:

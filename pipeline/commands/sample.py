@@ -22,7 +22,8 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     from pipeline.stages import SAMPLE, check_conditions
 
     runner, output = runner_of(settings, "sample"), settings.output
-    models = find_models(settings.root, generator or settings.recipe.name, decoder, settings.recipe.sample.autoguidance)
+    root, config = settings.local_root, settings.recipe.sample
+    models = find_models(root, generator or settings.recipe.name, decoder, config.autoguidance)
     check_conditions(models, settings.recipe.sample)
     folder = runner.do(SAMPLE, models)
     assert folder is not None

@@ -47,8 +47,12 @@ def runner_of(settings: Settings, *stages: str) -> "StageRunner":
     from pipeline.stages import check_recipe
     from pipeline.workflow import StageRunner
 
-    check_recipe(settings.root, settings.recipe, stages, settings.dry_run)
-    return StageRunner(settings.root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
+    root = settings.local_root
+    check_recipe(root, settings.recipe, stages, settings.dry_run, settings.location)
+    if root != settings.location:
+        settings.output.say(f"{settings.location} holds stores alone: models, samples and caches are in {root}")
+    watch = watch_of(settings)
+    return StageRunner(root, settings.recipe, settings.output, settings.dry_run, watch, stores=settings.location)
 
 
 def watch_of(settings: Settings) -> "Watch":
@@ -150,7 +154,7 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
     from pipeline.stages import EXTRACT_TEXT
 
     runner = runner_of(settings, "extract-text")
-    runner.do(EXTRACT_TEXT, find_store(settings.root, "features", features or settings.recipe.name))
+    runner.do(EXTRACT_TEXT, find_store(settings.location, "features", features or settings.recipe.name))
     report(runner)
 
 
@@ -167,7 +171,7 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
     from pipeline.stages import TRAIN_AE
 
     runner = runner_of(settings, "train-ae")
-    runner.do(TRAIN_AE, find_store(settings.root, "features", features or settings.recipe.name))
+    runner.do(TRAIN_AE, find_store(settings.location, "features", features or settings.recipe.name))
     report(runner)
 
 
@@ -185,9 +189,9 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     from pipeline.stages import TRAIN_DECODER
 
     runner, name = runner_of(settings, "train-decoder"), settings.recipe.name
-    store = find_store(settings.root, "features", features or name)
+    store = find_store(settings.location, "features", features or name)
     tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
-    run = find_run(settings.root, "autoencoders", autoencoder or name) if tuned else None
+    run = find_run(settings.local_root, "autoencoders", autoencoder or name) if tuned else None
     runner.do(TRAIN_DECODER, store, run)
     report(runner)
 
@@ -205,8 +209,8 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
     from pipeline.stages import ENCODE
 
     runner, name = runner_of(settings, "encode"), settings.recipe.name
-    store = find_store(settings.root, "features", features or name)
-    runner.do(ENCODE, store, find_run(settings.root, "autoencoders", autoencoder or name))
+    store = find_store(settings.location, "features", features or name)
+    runner.do(ENCODE, store, find_run(settings.local_root, "autoencoders", autoencoder or name))
     report(runner)
 
 
@@ -224,10 +228,10 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     from pipeline.stages import TRAIN_GEN
 
     runner, name = runner_of(settings, "train-gen"), settings.recipe.name
-    store = find_store(settings.root, "latents", latents or name)
+    store = find_store(settings.location, "latents", latents or name)
     captions = None
     if settings.recipe.generator.condition == "text":
-        captions = find_store(settings.root, "text", text or name)
+        captions = find_store(settings.location, "text", text or name)
     elif text is not None:
         raise ValueError("--text: expected --condition text with it; a generator of classes reads no captions")
     runner.do(TRAIN_GEN, store, captions)

@@ -47,10 +47,15 @@ class Settings:
         """
         if is_url(self.location):
             raise RecipeError(
-                f"--root {self.location}: expected a folder; URLs are for stores ls, gc, import and unpack, "
-                "and wherever a command takes a store"
+                f"--root {self.location}: expected the folder of the models; a URL holds stores alone, for the stages, "
+                "run, sample and stores ls, gc, import and unpack; give the folder, and stores by their URLs"
             )
         return Path(self.location)
+
+    @property
+    def local_root(self) -> Path:
+        """The folder of models, samples and caches: the root, or the default one where the root is a URL."""
+        return DEFAULT_ROOT if is_url(self.location) else Path(self.location)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -193,7 +198,7 @@ def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
         show_default=True,
         envvar=ROOT_VARIABLE,
         show_envvar=True,
-        help="Folder of all stores and models.",
+        help="Folder of all stores and models, or URL of the stores.",
     )
     return [
         *([location] if root else []),

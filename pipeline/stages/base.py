@@ -13,6 +13,7 @@ from pipeline.artifacts import Artifact, State, StoreArtifact, find_run
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
 from stores import Store, StoreWriter
+from stores.backends import Location
 from stores.core import with_cache
 
 Result = TypeVar("Result")
@@ -28,6 +29,7 @@ class StageContext:
     output: Output
     dry_run: bool
     scratch: Callable[[], Path]
+    stores: Location
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from jobs.runs import RunFolder
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
 from stores import Store
+from stores.backends import inside
 
 
 class Encode(StoreStage):
@@ -17,7 +18,7 @@ class Encode(StoreStage):
 
         recipe = context.recipe
         config, runtime = recipe.encode, recipe.runtime
-        writer = latent_writer(features, autoencoder, context.root / "latents", recipe.name, config, runtime)
+        writer = latent_writer(features, autoencoder, inside(context.stores, "latents"), recipe.name, config, runtime)
         return self.of([writer], lambda report: [encode(writer, features, autoencoder, config, runtime, report)])
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:

@@ -11,6 +11,7 @@ from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
 from stores import Store
+from stores.backends import inside, is_url
 from stores.core import BUCKETS
 
 
@@ -40,7 +41,8 @@ class Extract(StoreStage):
         if context.recipe.extract.buckets is not None:
             return self._into_buckets(context, configs)
         recipe, scratch = context.recipe, context.scratch()
-        data, runtime, parent = image_path(recipe.data, scratch), recipe.runtime, context.root / self.spec.makes
+        data, runtime = image_path(recipe.data, scratch), recipe.runtime
+        parent = inside(context.stores, self.spec.makes)
         with context.output.progress("scan", "images") as scanned:
             plans = plan_features(
                 *(data, configs or [recipe.extract], runtime, scratch / "cache"),
@@ -69,6 +71,8 @@ class Extract(StoreStage):
 
         if len(configs) > 1:
             raise ValueError(f"extract.buckets: expected one encoder and block; received {len(configs)}")
+        if is_url(context.stores):
+            raise ValueError(f"extract.buckets: expected a folder as root; received {context.stores}; give a folder")
         recipe, scratch, config = context.recipe, context.scratch(), (configs or [context.recipe.extract])[0]
         data, runtime = image_path(recipe.data, scratch), recipe.runtime
         with context.output.progress("scan", "images") as scanned:

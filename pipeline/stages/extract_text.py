@@ -3,6 +3,7 @@
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
 from stores import Store
+from stores.backends import inside
 
 
 class ExtractText(StoreStage):
@@ -18,7 +19,7 @@ class ExtractText(StoreStage):
         config, runtime, name = context.recipe.text, context.recipe.runtime, context.recipe.name
         cache = context.scratch() / "cache" / "captions"
         plan = plan_text(features.index, config, pick_device(runtime.device), cache, features.url)
-        writer = text_writer(features, context.root / "text", name, plan, config, runtime)
+        writer = text_writer(features, inside(context.stores, "text"), name, plan, config, runtime)
         if plan.cut:
             context.output.say(f"{self.name}: {plan.cut} different captions are cut after {plan.max_tokens} tokens")
         return self.of([writer], lambda report: [extract_text(writer, plan, config, runtime, report)])

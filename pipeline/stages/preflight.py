@@ -1,14 +1,18 @@
 """What can be refused before anything heavy is loaded: a folder that cannot be written, and settings of any stage."""
 
 import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import Recipe, RecipeError
 from pipeline.stages.all_stages import STAGES
+from stores.backends import Location, is_url, open_bytestore
 
 
-def check_recipe(root: Path, recipe: Recipe, stages: Sequence[str], dry_run: bool = False) -> None:
+def check_recipe(
+    root: Path, recipe: Recipe, stages: Sequence[str], dry_run: bool = False, stores: Location | None = None
+) -> None:
     """Check what these stages of a recipe need, all of them before the first begins.
 
     Raises:
@@ -16,6 +20,8 @@ def check_recipe(root: Path, recipe: Recipe, stages: Sequence[str], dry_run: boo
     """
     if not dry_run:
         check_writable(root)
+        if stores is not None and is_url(stores):
+            check_writable_url(str(stores))
     for stage in STAGES:
         if stage.name in stages:
             stage.check(root, recipe)
@@ -35,3 +41,15 @@ def check_writable(root: Path) -> None:
             f"--root {root}: expected a folder that can be written; {folder} cannot ({error.strerror}); "
             "choose another with --root DIR or FAE_PIPE_ROOT"
         ) from error
+
+
+def check_writable_url(url: str) -> None:
+    """Write an object below a URL and remove it again.
+
+    Raises:
+        OSError: Nothing can be written there: a bucket that is missing, a wrong key or region.
+        ValueError: The URL is none of a place for objects.
+    """
+    blobs, key = open_bytestore(url), f"probe-{uuid.uuid4().hex}"
+    blobs.write(key, b"fae-pipe looks whether it may write here")
+    blobs.delete(key)

@@ -13,6 +13,7 @@ from jobs.sampling import PromptEncoder, is_unconditional, takes_text
 from jobs.train import load_generator
 from pipeline.artifacts import SampleFolder, latents_of
 from stores import Store, open_store
+from stores.backends import name_of
 
 _SAMPLING_FACTS = ("guidance_scale", "guidance_interval", "internal_guidance_scale", "steps", "solver")
 
@@ -60,8 +61,8 @@ def card_facts(
     assert models.decoder is not None
     runs = {"autoencoder": models.autoencoder, "pixel decoder": models.decoder, "generator": models.generator}
     lineage = [
-        ("features", features.path.name, features.content_id),
-        ("latents", latents.path.name, latents.content_id),
+        ("features", name_of(features.url), features.content_id),
+        ("latents", name_of(latents.url), latents.content_id),
     ]
     if takes_text(models.generator):
         record = models.generator.record

@@ -51,7 +51,7 @@ def evaluate_images(runner: StageRunner, location: Path, features: Store, what: 
     if (location / RUN_FILE).is_file():
         config = replace(config, reference=None)
     elif config.reference == recipe.name:
-        config = replace(config, reference=str(features.path))
+        config = replace(config, reference=features.url)
     record = evaluate(runner.root, str(location), config, recipe.runtime, runner.output, runner.watch.watchers())
     # Those of fewer images (`FD-Lite0 at 100`) lead to the limit and say little by themselves.
     found = [metric for metric in record["metrics"] if " at " not in metric["metric"]]

@@ -12,6 +12,7 @@ from pipeline.artifacts import Artifact, State, scratch_folder
 from pipeline.config import Recipe
 from pipeline.console import Output, Watch
 from pipeline.stages import Stage, StageContext
+from stores.backends import Location, is_url
 
 Result = TypeVar("Result")
 
@@ -21,7 +22,7 @@ class Outcome:
     """What became of a stage: where its result lies, whether it was there already, and what made work necessary."""
 
     stage: str
-    path: Path
+    path: Location
     up_to_date: bool
     changes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -58,6 +59,8 @@ class StageRunner:
     dry_run: bool = False
     watch: Watch = field(default_factory=Watch)
     outcomes: list[Outcome] = field(default_factory=list)
+    stores: Location | None = None
+    """Folder or URL of the stores, `root` when absent."""
 
     def do(self, stage: Stage[Result], *inputs: Any, **settings: Any) -> Result | None:
         """Make a stage's result where it is not complete; None when a dry run does not make it."""
@@ -69,6 +72,7 @@ class StageRunner:
             context = StageContext(
                 *(self.root, self.recipe, self.output, self.dry_run),
                 scratch=lambda: stack.enter_context(scratch_folder(self.root, self.dry_run)),
+                stores=self.root if self.stores is None else self.stores,
             )
             job = stage.job(context, *stage.prepared(self.recipe, inputs), **settings)
             outcomes = [Outcome.of(stage.name, artifact, job.data) for artifact in job.artifacts]
@@ -111,7 +115,8 @@ class StageRunner:
         result, seconds = None, 0.0
         if not self.dry_run:
             started = time.perf_counter()
-            watchers = self.watch.watchers(folders or [outcome.path for outcome in outcomes])
+            made = folders or [Path(outcome.path) for outcome in outcomes if not is_url(outcome.path)]
+            watchers = self.watch.watchers(made)
             with self.output.progress(outcomes[0].stage, unit, watchers=watchers) as report:
                 result = make(report)
             seconds = time.perf_counter() - started

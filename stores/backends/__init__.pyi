@@ -18,4 +18,5 @@ from .locations import is_url as is_url
 from .locations import local_folder as local_folder
 from .locations import name_of as name_of
 from .locations import open_bytestore as open_bytestore
+from .locations import parent_of as parent_of
 from .locations import sibling as sibling

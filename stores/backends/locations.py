@@ -49,6 +49,11 @@ def name_of(location: Location) -> str:
     return str(location).rstrip("/").rpartition("/")[2]
 
 
+def parent_of(location: Location) -> Location:
+    """The folder above a location."""
+    return str(location).rstrip("/").rpartition("/")[0] if is_url(location) else Path(location).parent
+
+
 def inside(location: Location, name: str) -> Location:
     """A folder below a location."""
     return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name

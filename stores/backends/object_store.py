@@ -21,6 +21,16 @@ _RETRIES = {"max_retries": 6, "retry_timeout": timedelta(minutes=2)}
 _SWAP_ATTEMPTS = 5
 
 
+# What providers and their client say of a bucket that is missing, and of one in another region.
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+_DENIED = ("403 Forbidden", "401 Unauthorized")
+_WRONG_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "redirect without LOCATION")
+
+
+class BucketError(OSError, ValueError):
+    """The bucket or container of a URL is missing or in another region: nothing can be read or written there."""
+
+
 class ObjectByteStore(ByteStore):
     """A bucket, or a prefix of one; credentials come from the environment, never from the URL.
 
@@ -118,6 +128,8 @@ class ObjectByteStore(ByteStore):
                 self._write_version(key, new, mode)
             except (self._exceptions.AlreadyExistsError, self._exceptions.PreconditionError):
                 continue  # Another process was faster, or this write's answer got lost and obstore repeated it.
+            except (BucketError, PermissionError):
+                raise
             except OSError:
                 if attempt == _SWAP_ATTEMPTS:
                     raise
@@ -149,6 +161,20 @@ class ObjectByteStore(ByteStore):
         except FileNotFoundError:
             return None, "create"
 
+    def _check_bucket(self, error: BaseException) -> None:
+        """Raise `BucketError` when this error of the client means that."""
+        text = str(error)
+        if any(sign in text for sign in _NO_BUCKET):
+            raise BucketError(
+                f"{self.url}: expected a bucket of this name; received none; create it, or correct the URL (or "
+                "AWS_ENDPOINT_URL)"
+            ) from error
+        if any(sign in text for sign in _WRONG_REGION):
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "none"
+            raise BucketError(
+                f"{self.url}: expected the bucket's own region; received {region}; set AWS_REGION to it"
+            ) from error
+
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
         """Errors of the backend as OSErrors that name the blob."""
@@ -157,14 +183,17 @@ class ObjectByteStore(ByteStore):
         try:
             yield
         except FileNotFoundError as error:
+            self._check_bucket(error)
             raise FileNotFoundError(f"{location}: no such object") from error
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise PermissionError(
-                f"{location}: access denied; set the provider's usual variables (such as AWS_ACCESS_KEY_ID)"
-            ) from error
         except exceptions.BaseError as error:
+            self._check_bucket(error)
+            denied = isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
+            if denied or any(sign in str(error) for sign in _DENIED):  # lists say it in words alone
+                raise PermissionError(
+                    f"{location}: access denied; set the provider's usual variables (such as AWS_ACCESS_KEY_ID)"
+                ) from error
             raise OSError(f"{location}: {str(error).splitlines()[0]}") from error
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from jobs.runs.references import resolve_reference
 from jobs.runs.run_record import RunRecord
 from pipeline.cli import main
+from pipeline.config.recipe import dump
 from stores import ArraySpec, Loader, Store, StoreWriter, fingerprint, new_index, open_store
 from stores.backends.locations import open_bytestore
+from stores.exchange.copying import copy_store
 
 
 def run(*words: object) -> Result:
@@ -117,6 +120,44 @@ def test_the_loader_reads_by_url(remote: Store) -> None:
     assert sorted(rows.tolist()) == [0, 1, 2, 3]
 
 
-def test_a_stage_wants_a_folder(s3_url: str) -> None:
-    outcome = CliRunner().invoke(main, ["train-ae", "--root", s3_url], prog_name="fae-pipe")
-    assert outcome.exit_code == 2 or "expected a folder" in str(outcome.exception)
+def test_a_report_wants_the_folder_of_the_models(s3_url: str) -> None:
+    outcome = CliRunner().invoke(main, ["report", "mine", "--root", s3_url], prog_name="fae-pipe")
+    assert outcome.exit_code == 2
+    assert "expected the folder of the models" in outcome.stderr
+
+
+def test_a_bucket_that_is_missing_is_named_before_anything_is_done(s3_url: str, tmp_path: Path) -> None:
+    missing = s3_url.replace("bucket-", "no-bucket-")
+    for words in (["train-ae", "--root", missing], ["stores", "ls", "--root", missing]):
+        outcome = CliRunner().invoke(main, words, prog_name="fae-pipe")
+        assert outcome.exit_code == 2, outcome.output
+        assert "expected a bucket of this name; received none" in outcome.stderr
+
+
+@pytest.mark.heavy
+def test_stages_keep_their_stores_at_a_url_and_their_models_here(
+    world: Any, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(dump(world.recipe))
+    local = copy_store(world.made.features, f"{s3_url}/features")
+    cache = ["--cache-dir", "cache"]
+
+    def stage(*words: object) -> dict[str, Any]:
+        words = (*words, "--config", "r.yaml", "--root", s3_url, "--json")
+        outcome = CliRunner().invoke(main, list(map(str, words)), prog_name="fae-pipe")
+        assert outcome.exit_code == 0, outcome.output
+        return dict(json.loads(outcome.stdout))
+
+    encoded = stage("encode", "--executor", "local", "--autoencoder", world.made.autoencoder.path)
+    assert encoded["path"].startswith(f"{s3_url}/latents/tiny-")
+    latents = open_store(encoded["path"])
+    assert latents.content_id == world.made.latents.content_id
+    assert resolve_reference(latents.url, latents.attributes["features"]) == local.url
+    assert stage("encode", "--executor", "local", "--autoencoder", world.made.autoencoder.path)["up_to_date"]
+    trained = stage("train-gen", "--steps", "2", *cache)
+    assert Path(trained["path"]).parent == Path("fae-runs/generators")
+    assert len(list(Path("cache/fae-shards").glob("*-latents-*"))) == latents.manifest.num_shards
+    decoder = world.made.decoder.path
+    sampled = stage("sample", "--executor", "local", "--decoder", decoder, "--num", "2", "--steps", "1")
+    assert len(list(Path(sampled["path"]).glob("images/*.png"))) == 2

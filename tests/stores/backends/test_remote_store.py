@@ -1,6 +1,10 @@
 """A store in an object store: written, resumed, finished, read and streamed through a real S3 server."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,9 @@ import torch
 import zarr
 
 from stores import ArraySpec, LeaseHeldError, Loader, StoreWriter, new_index, open_store
+from stores.backends.object_store import BucketError, ObjectByteStore
+from stores.core.lease import Lease
+from stores.core.listing import store_locations
 
 
 @pytest.fixture
@@ -84,3 +91,59 @@ def test_nothing_secret_is_written(remote: Any) -> None:
 def test_what_needs_a_folder_says_so(remote: Any) -> None:
     with pytest.raises(ValueError, match=r"s3://.*local copy"):
         _ = remote().path
+
+
+@contextmanager
+def answering(status: int, code: str) -> Iterator[str]:
+    """The URL of an S3 server that answers everything with this error."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = answer
+
+        def log_message(self, *words: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "message"),
+    [
+        (404, "NoSuchBucket", BucketError, "expected a bucket of this name; received none"),
+        (301, "PermanentRedirect", BucketError, "expected the bucket's own region; received us-east-1; set AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", BucketError, "expected the bucket's own region"),
+        (403, "SignatureDoesNotMatch", PermissionError, "access denied; set the provider's usual variables"),
+        (403, "InvalidAccessKeyId", PermissionError, "access denied"),
+    ],
+)
+def test_what_is_wrong_with_a_bucket_is_said_at_once(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, status: int, code: str, error: type[Exception], message: str
+) -> None:
+    with answering(status, code) as host:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", host)
+        blobs = ObjectByteStore("s3://bucket/store")
+        for act in (lambda: blobs.write("a", b"b"), lambda: blobs.read("a"), lambda: list(blobs.keys())):
+            with pytest.raises(error, match=message):
+                act()
+        with pytest.raises(error, match=message), Lease(blobs):
+            pytest.fail("took a lease where nothing can be written")
+
+
+def test_a_missing_bucket_is_no_missing_store(s3_url: str) -> None:
+    missing = s3_url.replace("bucket-", "no-bucket-")
+    for act in (lambda: open_store(f"{missing}/a-0123456789ab"), lambda: list(store_locations(missing))):
+        with pytest.raises(BucketError, match="expected a bucket of this name"):
+            act()
