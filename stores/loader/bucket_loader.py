@@ -10,12 +10,11 @@ import torch
 
 from stores.core import BucketSet, Store
 from stores.format import combine_seeds, explain_difference, mix64
-from stores.loader.epoch_batches import EpochBatches
 from stores.loader.epoch_dataset import EpochDataset
 from stores.loader.loader import Loader
 from stores.loader.options import LoaderOptions, LoaderRank
 from stores.loader.selection import Selection, checked_arrays
-from stores.loader.transfer import Batch
+from stores.loader.transfer import Batch, EpochBatches
 
 # Separates the order of batches from the orders of rows, which have the same seed.
 _BATCH_ORDER = 11

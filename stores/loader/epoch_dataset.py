@@ -6,8 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from stores.loader.epoch_batches import EpochBatches
-from stores.loader.transfer import Batch
+from stores.loader.transfer import Batch, EpochBatches
 
 # DataLoader's workers that may share a dataset.
 MAX_WORKERS = 1024

@@ -10,12 +10,11 @@ import torch
 
 from stores.core import Store
 from stores.format import combine_seeds
-from stores.loader.epoch_batches import EpochBatches
 from stores.loader.epoch_dataset import EpochDataset
 from stores.loader.loader import Loader, resident_bytes
 from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, LoaderRank, choose_residency
 from stores.loader.selection import selected_rows
-from stores.loader.transfer import Batch
+from stores.loader.transfer import Batch, EpochBatches
 
 # Separates the random views of the second store from those of the first.
 _SECOND = 2

@@ -10,14 +10,13 @@ import torch
 from stores.core import Store
 from stores.format import ArraySpec, explain_difference
 from stores.loader.batch_sampler import BatchSampler
-from stores.loader.epoch_batches import EpochBatches
 from stores.loader.epoch_dataset import EpochDataset
 from stores.loader.gathering import BatchGatherer, Layouts
 from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, checked_arrays
-from stores.loader.transfer import Batch, Transfer, prefetched
+from stores.loader.transfer import Batch, EpochBatches, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
 # What a streaming loader reads at once when its order is not made of whole shards.
