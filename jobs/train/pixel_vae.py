@@ -10,7 +10,7 @@ from fae.losses import LPIPS, kl_divergence, pixel_loss
 from fae.metrics import psnr
 from fae.models import PixelVAE
 from jobs.config import AutoencoderConfig
-from jobs.loop import Losses, LossFunction, evaluation_rows
+from jobs.loop import Losses, LossFunction, evaluation_rows, prepare
 from stores import Store
 
 EVALUATION_ROWS = 512
@@ -21,6 +21,8 @@ def pixel_vae_loss(config: AutoencoderConfig, device: torch.device) -> LossFunct
     """L1 + LPIPS (as RAE trains its decoder) + β·KL, means over all numbers, as a loss function of the trainer."""
     name = config.vae_perceptual
     perceptual = None if name == "none" else LPIPS(name.removeprefix("lpips-")).to(device)
+    if perceptual is not None:
+        prepare(perceptual, config)
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         posterior, decoded = model(batch["pixels"], generator)

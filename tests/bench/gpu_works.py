@@ -111,20 +111,24 @@ def generator_step(
     return _step(bench, trainer, loss, before=(lambda: online(pixels)) if online else None)
 
 
-def autoencoder_step(bench: Bench, rows: int) -> Metrics:
+def autoencoder_step(bench: Bench, rows: int, compiled: bool = False) -> Metrics:
     """A training step of the feature autoencoder from features on the device or in memory."""
     small: dict[str, Any] = {"heads": 2, "head_dim": 8, "decoder_depth": 1, "latent_channels": 8} if bench.tiny else {}
-    config = AutoencoderConfig(**small, **_training(bench, rows))
+    config = AutoencoderConfig(**small, **_training(bench, rows), compile=compiled)
     trainer, loss = prepare_autoencoder(
         _run_folder(bench, "autoencoders", config), bench.features, config, bench.device
     )
     return _step(bench, trainer, loss)
 
 
-def decoder_step(bench: Bench, rows: int) -> Metrics:
+def decoder_step(bench: Bench, rows: int, compiled: bool = False) -> Metrics:
     """A training step of the pixel decoder with its pixel loss alone: no weights of judges are at hand."""
     config = DecoderConfig(
-        size="tiny" if bench.tiny else "L", perceptual="none", discriminator="none", **_training(bench, rows)
+        size="tiny" if bench.tiny else "L",
+        perceptual="none",
+        discriminator="none",
+        **_training(bench, rows),
+        compile=compiled,
     )
     run = _run_folder(bench, "decoders", config)
     trainer, loss, _ = prepare_decoder(run, bench.features, None, None, config, bench.device)
@@ -281,6 +285,9 @@ def _training_works(bench: Bench) -> dict[str, Callable[[], Metrics]]:
     found["train MMDiT-B 128"] = lambda: generator_step(bench, "mmdit", "B", 128)
     found["train-ae 64"] = lambda: autoencoder_step(bench, 64)
     found["train-decoder 64"] = lambda: decoder_step(bench, 64)
+    if not bench.tiny:
+        found["train-ae compiled 64"] = lambda: autoencoder_step(bench, 64, compiled=True)
+        found["train-decoder compiled 64"] = lambda: decoder_step(bench, 64, compiled=True)
     return found
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fae.losses.perceptual import LPIPS
+from fae.losses.reconstruction import PerceptualSum
 from fae.weights.files import WeightsError
 from fae.weights.lpips import LPIPSWeights, NumpyUnpickler
 
@@ -114,3 +115,11 @@ def test_images_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple
 def test_unknown_nets_are_refused() -> None:
     with pytest.raises(ValueError, match="expected vgg or alex; received 'squeeze'"):
         LPIPS("squeeze")
+
+
+def test_the_compiler_makes_one_graph_of_it() -> None:
+    torch.compiler.reset()
+    lpips = LPIPS("alex", constant_weights(0.1))
+    compiled = torch.compile(PerceptualSum([(lpips, 2.0)]), backend="eager", fullgraph=True)
+    first, second = formula_pair()
+    torch.testing.assert_close(compiled(first, second), 2 * lpips(first, second))

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from jobs.config.stages import DecoderConfig, RuntimeConfig
 from jobs.runs.checkpoint_listing import checkpoints
 from jobs.runs.metrics_log import read_metrics
-from jobs.train.pixel_decoder import train_decoder
+from jobs.runs.run_folder import RunFolder
+from jobs.train.pixel_decoder import prepare_decoder, train_decoder
 from stores import ArraySpec, StoreWriter, new_index
 
 pytestmark = pytest.mark.heavy
@@ -81,6 +83,22 @@ def test_the_adversary_changes_the_decoder(features, undisturbed, tmp_path):
     plain = replace(CONFIG, discriminator="none")
     alone = train_decoder(tmp_path, "alone", features, None, plain, RUNTIME, lambda *_: None)
     assert undisturbed.weights_sha256 != alone.weights_sha256
+
+
+class Perceptual(nn.Module):
+    """Stands for one with weights."""
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_what_is_compiled_is_walked_once(features, tmp_path, monkeypatch, adaptive):
+    compiled, perceptual = [], Perceptual()
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    monkeypatch.setattr("jobs.train.pixel_decoder.build_perceptual", lambda *_: perceptual)
+    config = replace(CONFIG, compile=True, adaptive_weight=adaptive)
+    run = RunFolder.create(tmp_path, "decoders", "d", {}, {}, {})
+    trainer, _, _ = prepare_decoder(run, features, None, None, config, torch.device("cpu"))
+    blocks = list(trainer.model.blocks)
+    assert compiled == (blocks if adaptive else [trainer.model, perceptual])
 
 
 @pytest.mark.slow  # half a minute of code generation
