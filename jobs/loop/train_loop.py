@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, NoReturn, cast
 
 from torch import nn
@@ -123,7 +123,7 @@ class _AfterStep:
             with self._phase("preview"):
                 averaged = trainer.averaged()
                 if trainer.ranks.is_main:
-                    self.preview(averaged, trainer.step)
+                    self.log.write_image("preview", self.preview(averaged, trainer.step), trainer.step)
         if self.stop.is_set() and not last:
             self._end_stopped()
 
@@ -136,6 +136,7 @@ class _AfterStep:
                 metrics = trainer.evaluate_bank(evaluation) | trainer.evaluate(evaluation, raw=True)
                 metrics |= trainer.evaluate(evaluation, raw=False)
             self.log.write_metrics(trainer.step, metrics)
+        self.log.write_settings(asdict(trainer.config), metrics)
         self._report({"phase": "saving the model"})
         return Trained(trainer.averaged(), metrics)
 

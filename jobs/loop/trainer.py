@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
@@ -34,7 +35,8 @@ from stores import JointLoader, Loader
 from stores.format import splitmix64
 
 __all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed"]
-Preview = Callable[[nn.Module, int], None]
+# (averaged model, step) -> the image that it saved, if any.
+Preview = Callable[[nn.Module, int], Path | None]
 Evaluation = Callable[[nn.Module], dict[str, Any]]
 RAW_SUFFIX = "_raw"
 # A step that is not waited for when the process is asked to end.

@@ -3,18 +3,17 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from jobs.runs.event_log import EventLog
 from jobs.runs.run_record import METRICS_FILE
 from jobs.runs.training_speed import Interval, TrainingSpeed
 from stores.backends import replace_file
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 COUNT = "steps in the means"
 TAIL_BYTES = 1 << 16  # more than a line
@@ -30,10 +29,10 @@ class MetricsLog:
     def __init__(self, folder: Path, step: int, speed: TrainingSpeed, writes: bool = True) -> None:
         """`writes`: false on all ranks but one, which then only keep the sums."""
         self.file = folder / METRICS_FILE
-        self.board: SummaryWriter | None = None
+        self.events: EventLog | None = None
         if writes:
             _drop_after(self.file, step)
-            self.board = _board(folder / "tensorboard", step + 1)
+            self.events = EventLog(folder, step + 1)
         self.speed = speed
         self.loss: float | None = None  # of the newest line
         self.metrics: dict[str, float] = {}
@@ -85,7 +84,8 @@ class MetricsLog:
         count = facts.pop(COUNT)
         # An interval of skipped steps alone has no mean loss.
         facts = {name: value / count for name, value in facts.items()} if count else {}
-        facts |= _beside(facts, self.metrics)
+        held_out = _beside(facts, self.metrics)
+        facts |= held_out
         self.metrics = {}
         seconds = time.perf_counter() - self.started
         line = {
@@ -94,25 +94,33 @@ class MetricsLog:
             **self.speed.metrics(Interval(self.timed, seconds, self.waited_seconds, device_seconds)),
             **({"skipped_steps": skipped_steps} if skipped_steps else {}),
         }
-        if self.board is not None:
+        if self.events is not None:
             with self.file.open("a") as out:
                 out.write(json.dumps({"step": step, **line}) + "\n")
-            for name, value in line.items():
-                self.board.add_scalar(name, value, step)
+            self.events.add_line(line, step, held_out)
         self.loss = facts.get("loss")
         self._start()
         return {**facts, **{name: line[name] for name in SHOWN if name in line}}
 
     def write_metrics(self, step: int, metrics: dict[str, Any]) -> None:
         """Add metrics of the trained model to the last line, that of this step, or write a line of their own."""
-        if self.board is None or not _measured(metrics):
+        if self.events is None or not _measured(metrics):
             return
         lines = read_metrics(self.file)
         last = lines.pop() if lines and lines[-1]["step"] == step else {"step": step}
         found = _beside(last, _measured(metrics))
         _replace(self.file, [*lines, last | found])
-        for name, value in found.items():
-            self.board.add_scalar(name, value, step)
+        self.events.add_line(found, step, found)
+
+    def write_image(self, name: str, file: Path | None, step: int) -> None:
+        """Show an image beside the curves."""
+        if self.events is not None and file is not None:
+            self.events.add_image(name, file, step)
+
+    def write_settings(self, settings: Mapping[str, Any], metrics: dict[str, Any]) -> None:
+        """Put a finished run's settings and held-out metrics side by side, to compare runs."""
+        if self.events is not None:
+            self.events.add_settings(settings, _measured(metrics))
 
     def _start(self) -> None:
         self.sums = {}
@@ -125,14 +133,8 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.board is not None:
-            self.board.close()
-
-
-def _board(folder: Path, first: int) -> "SummaryWriter":
-    from torch.utils.tensorboard import SummaryWriter  # a second of imports, which only a training pays
-
-    return SummaryWriter(str(folder), purge_step=first)
+        if self.events is not None:
+            self.events.close()
 
 
 def _measured(metrics: dict[str, Any]) -> dict[str, float]:

@@ -34,7 +34,7 @@ def previewer(latents: Store, folder: Path, text: Store | None = None, guided: b
     """
     names = latents.attributes.get("class_names")
 
-    def preview(model: nn.Module, step: int) -> None:
+    def preview(model: nn.Module, step: int) -> Path:
         assert isinstance(model, Generator)
         conditions, labels, texts = _shown(model, latents, text)
         guidance = parse_guidance("1,0", GUIDANCE_SCALE) if guided and not model.unconditional else ()
@@ -46,7 +46,9 @@ def previewer(latents: Store, folder: Path, text: Store | None = None, guided: b
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
         cells = color_cells(colors_of(latents), made.numpy())
         titles = None if model.unconditional else [class_label(label, texts or names) for label in labels.tolist()]
-        save_png(labeled_grid(cells, CONDITIONS, titles), folder / f"step-{step:08d}-latents.png")
+        image = folder / f"step-{step:08d}-latents.png"
+        save_png(labeled_grid(cells, CONDITIONS, titles), image)
+        return image
 
     return preview
 

@@ -61,7 +61,7 @@ def watch_of(settings: Settings) -> "Watch":
 
     context = click.get_current_context()
     if Watch.__name__ not in context.meta:
-        context.meta[Watch.__name__] = watch = Watch(settings.recipe.runtime, settings.output.say)
+        context.meta[Watch.__name__] = watch = Watch(settings.recipe.runtime, settings.output.say, settings.recipe.name)
         context.call_on_close(watch.close)
     found: Watch = context.meta[Watch.__name__]
     return found

@@ -1,6 +1,7 @@
 """Prometheus metrics of a command's stages, served on loopback alone."""
 
 import math
+import socket
 from collections.abc import Iterator, Mapping
 from threading import Thread
 from typing import Any
@@ -18,16 +19,20 @@ GAUGES = {
     "per_second_now": "Rows or steps a second of the last minute.",
     "seconds_left": "Time left at the average rate, seconds.",
 }
+WHERE = ("host", "run", "stage")
 
 
 class MetricsPage:
-    """http://127.0.0.1:PORT/metrics: fae_pipe_… gauges with the label `stage`; port 0 takes a free one.
+    """http://127.0.0.1:PORT/metrics: fae_pipe_… gauges with the labels `host`, `run` and `stage`.
+
+    Port 0 takes a free one.
 
     Raises:
         ValueError: the port is taken.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, name: str) -> None:
+        self._where = [socket.gethostname(), name]
         self._records: dict[str, Record] = {}
         registry = CollectorRegistry()
         registry.register(self)
@@ -51,23 +56,24 @@ class MetricsPage:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metrics of every stage so far, as prometheus_client asks for them at each visit."""
         records = self._records
-        running = GaugeMetricFamily("fae_pipe_running", "1 while the stage works.", labels=["stage"])
-        facts = GaugeMetricFamily("fae_pipe_fact", "A number that the stage tells.", labels=["stage", "name"])
-        parts = GaugeMetricFamily("fae_pipe_part", "A part of a whole.", labels=["stage", "name", "part"])
+        running = GaugeMetricFamily("fae_pipe_running", "1 while the stage works.", labels=[*WHERE])
+        facts = GaugeMetricFamily("fae_pipe_fact", "A number that the stage tells.", labels=[*WHERE, "name"])
+        parts = GaugeMetricFamily("fae_pipe_part", "A part of a whole.", labels=[*WHERE, "name", "part"])
         for stage, record in records.items():
-            running.add_metric([stage], float(record["state"] == RUNNING))
+            labels = [*self._where, stage]
+            running.add_metric(labels, float(record["state"] == RUNNING))
             for name, value in record["facts"].items():
                 if isinstance(value, Mapping):
                     for part, number in value.items():
-                        parts.add_metric([stage, name, part], number)
+                        parts.add_metric([*labels, name, part], number)
                 elif _is_number(value):
-                    facts.add_metric([stage, name], value)
+                    facts.add_metric([*labels, name], value)
         yield from (running, facts, parts)
         for name, text in GAUGES.items():
-            gauge = GaugeMetricFamily(f"fae_pipe_{name}", text, labels=["stage", "unit"])
+            gauge = GaugeMetricFamily(f"fae_pipe_{name}", text, labels=[*WHERE, "unit"])
             for stage, record in records.items():
                 if record[name] is not None:
-                    gauge.add_metric([stage, record["unit"]], record[name])
+                    gauge.add_metric([*self._where, stage, record["unit"]], record[name])
             yield gauge
 
 

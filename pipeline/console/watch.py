@@ -25,13 +25,16 @@ class Watch:
         OSError: a file that cannot be written.
     """
 
-    def __init__(self, runtime: RuntimeConfig | None = None, say: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(
+        self, runtime: RuntimeConfig | None = None, say: Callable[[str], object] = lambda _: None, name: str = ""
+    ) -> None:
+        """`name` is the label `run` of metrics."""
         self._lines: TextIO | None = None
         self._page: MetricsPage | None = None
         if runtime is not None and runtime.dashboard and runtime.executor == "local":
             raise ValueError("runtime.dashboard: expected the executor ray; a local one has no dashboard; leave it out")
         if runtime is not None and runtime.metrics_port is not None:
-            self._page = _metrics_page(runtime.metrics_port)
+            self._page = _metrics_page(runtime.metrics_port, name)
             say(f"metrics: {self._page.url}")
         if runtime is not None and runtime.progress_json is not None:
             self._lines = open(runtime.progress_json, "a")  # noqa: SIM115 - closed by `close`
@@ -55,10 +58,10 @@ class Watch:
         print(json.dumps({"unix_seconds": round(time.time(), 3), **record}), file=self._lines, flush=True)
 
 
-def _metrics_page(port: int) -> "MetricsPage":
+def _metrics_page(port: int, name: str) -> "MetricsPage":
     from pipeline.console.metrics_page import MetricsPage  # loads prometheus_client
 
-    return MetricsPage(port)
+    return MetricsPage(port, name)
 
 
 class StatusFile:

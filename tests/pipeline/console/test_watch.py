@@ -92,7 +92,7 @@ def read(url: str) -> str:
 
 def test_metrics_are_served_on_loopback_until_the_end():
     said = []
-    watch = Watch(RuntimeConfig(metrics_port=0), said.append)
+    watch = Watch(RuntimeConfig(metrics_port=0), said.append, "flowers")
     url = said[0].removeprefix("metrics: ")
     assert url.startswith("http://127.0.0.1:")
     with Progress("encode", watchers=watch.watchers()) as progress:
@@ -100,12 +100,13 @@ def test_metrics_are_served_on_loopback_until_the_end():
         text = read(url)
     after = read(url)
     watch.close()
-    assert 'fae_pipe_done{stage="encode",unit="images"} 3.0' in text
-    assert 'fae_pipe_total{stage="encode",unit="images"} 9.0' in text
-    assert 'fae_pipe_running{stage="encode"} 1.0' in text
-    assert 'fae_pipe_running{stage="encode"} 0.0' in after
-    assert 'fae_pipe_part{name="rows_by_worker",part="0",stage="encode"} 3.0' in text
-    assert 'fae_pipe_fact{name="rejected",stage="encode"} 2.0' in text
+    host, where = f'host="{socket.gethostname()}"', 'run="flowers",stage="encode"'
+    assert f'fae_pipe_done{{{host},{where},unit="images"}} 3.0' in text
+    assert f'fae_pipe_total{{{host},{where},unit="images"}} 9.0' in text
+    assert f"fae_pipe_running{{{host},{where}}} 1.0" in text
+    assert f"fae_pipe_running{{{host},{where}}} 0.0" in after
+    assert f'fae_pipe_part{{{host},name="rows_by_worker",part="0",{where}}} 3.0' in text
+    assert f'fae_pipe_fact{{{host},name="rejected",{where}}} 2.0' in text
     assert "loss" not in text
     with pytest.raises(OSError, match="refused"):
         read(url)
