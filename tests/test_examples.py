@@ -1,6 +1,9 @@
 """Each script of examples/ does what its header says."""
 
+import os
 import runpy
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +66,35 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(run: Any, latent
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert one["loader"] == two["loader"]
     assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
+
+
+def ddp_weights(file: Path) -> torch.Tensor:
+    return torch.load(file, weights_only=True)["model"]["weight"]
+
+
+def test_ddp_goes_on_where_it_was(run: Any, latents: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        number = port.getsockname()[1]
+    group = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(number)}
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)
+    assert "step 5 on 1 processes: loss" in run("ddp_trainer.py", latents.path, tmp_path / "one.pt", 5)
+    for steps in (2, 5, 5):
+        out = run("ddp_trainer.py", latents.path, tmp_path / "two.pt", steps)
+    assert out == ""
+    assert torch.equal(ddp_weights(tmp_path / "one.pt"), ddp_weights(tmp_path / "two.pt"))
+
+
+@pytest.mark.slow
+def test_ddp_trains_the_same_on_one_process_and_two(latents: Store, tmp_path: Path) -> None:
+    for file, runs in (("one.pt", ((1, 5),)), ("two.pt", ((2, 3), (1, 4), (2, 5)))):
+        for processes, steps in runs:
+            launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            words = [EXAMPLES / "ddp_trainer.py", latents.path, tmp_path / file, steps]
+            environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+            subprocess.run([*launch, *map(str, words)], env=environment, check=True)
+    torch.testing.assert_close(ddp_weights(tmp_path / "one.pt"), ddp_weights(tmp_path / "two.pt"))
 
 
 def test_a_store_is_read_in_four_ways(run: Any, latents: Store) -> None:

@@ -159,7 +159,7 @@ class Loader:
             "labels_crc32c": (selection.labels_crc32c if self.order == "class-balanced" else None, None),
         }
         return {
-            **selection.identity(),
+            **selection.identity,
             "batch_size": options.batch_size,
             "seed": options.seed,
             "order": self.order,

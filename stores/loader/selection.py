@@ -132,11 +132,12 @@ class Selection:
         variance = (share * (stds**2 + (means - mean) ** 2)).sum(axis=0)
         return Statistics(mean, np.sqrt(variance), sum(one.count for one in found))
 
-    @property
+    @cached_property
     def labels_crc32c(self) -> int:
         """Of all labels, by position."""
         return int(google_crc32c.value(self.labels.astype("<i8")))
 
+    @cached_property
     def identity(self) -> dict[str, object]:
         """What names these rows in a loader's state; JSON values."""
         ids = [store.content_id for store in self.stores]

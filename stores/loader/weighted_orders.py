@@ -98,7 +98,8 @@ class Blend:
     """Several stores in given shares, exact in each `BLEND_ROWS` rows and mixed at random within them.
 
     An epoch has as many rows as all stores have together. Each store goes through epochs of its own order at its own
-    pace: a row of a store of n rows and share w comes w * num_rows / n times an epoch on average.
+    pace: a row of a store of n rows and share w comes w * num_rows / n times an epoch on average. Where rows stream, a
+    window holds a part of each store's shards, which are read again for the next one.
 
     Args:
         orders: the order of each store, over positions from 0 on.
