@@ -1,10 +1,9 @@
-"""Settings that are left open: batch, size and compilation, picked by the device and the number of training rows."""
+"""Settings that are left open: batch and size, picked by the device and the number of training rows."""
 
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from jobs.config import AUTO, DecoderConfig, RuntimeConfig, TrainConfig
-from jobs.executors import compiles
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -26,7 +25,10 @@ def training_device_type(runtime: RuntimeConfig) -> str:
 
 
 def settle(config: Config, rows: int, device_type: str) -> Config:
-    """The settings with an open batch, size and compilation picked; what was set stays.
+    """The settings with an open batch and size picked; what was set stays.
+
+    `compile` stays open: it is settled where a model is trained, so that a run that goes on on another machine is the
+    same one.
 
     Args:
         config: Settings of a training.
@@ -40,13 +42,11 @@ def settle(config: Config, rows: int, device_type: str) -> Config:
         values["batch_size"] = min(most, _power_of_two(rows // FEWEST_BATCHES))
     if getattr(config, "size", None) == AUTO:
         values["size"] = _size(isinstance(config, DecoderConfig), rows, accelerator)
-    if config.compile is None:
-        values["compile"] = compiles(None, device_type)
     return replace(config, **values)
 
 
 def open_settings(config: TrainConfig) -> list[str]:
-    """Names of the settings that `settle` would pick."""
+    """Names of the settings that are picked where they are left open."""
     names = ["batch_size"] if config.batch_size is None else []
     names += ["size"] if getattr(config, "size", None) == AUTO else []
     return [*names, "compile"] if config.compile is None else names

@@ -1,7 +1,7 @@
 """What a person should know of a training's settings before hours of it: what was picked, and what does not fit."""
 
 from jobs.config import AutoencoderConfig, RuntimeConfig, TrainConfig
-from jobs.executors import missing_compiler
+from jobs.executors import compiles, missing_compiler
 from jobs.loop.defaults import open_settings, settle, training_device_type
 from stores import Store
 
@@ -50,17 +50,15 @@ def schedule_notes(config: TrainConfig) -> list[str]:
 
 def _picked(config: TrainConfig, settled: TrainConfig, rows: int, device_type: str) -> list[str]:
     names = open_settings(config)
-    if not names or (names == ["compile"] and not settled.compile):
+    compiled = compiles(config.compile, device_type)
+    if not names or (names == ["compile"] and not compiled):
         return []
-    *first, last = [f"{name} {_as_written(getattr(settled, name))}" for name in names]
+    picked = {"compile": "on" if compiled else "off"}
+    *first, last = [f"{name} {picked.get(name) or getattr(settled, name)}" for name in names]
     values = f"{', '.join(first)} and {last}" if first else last
     options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
     where = "a CPU" if device_type == "cpu" else "a GPU"
     return [f"{values} picked for {rows:,} rows on {where} ({options} to choose)"]
-
-
-def _as_written(value: object) -> object:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def _compile_notes(config: TrainConfig, device_type: str) -> list[str]:

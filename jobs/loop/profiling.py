@@ -173,7 +173,7 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
         "accumulate": config.accumulate,
         "residency": first.residency,
         "precision": str(trainer.dtype).removeprefix("torch."),
-        "compile": config.compile,
+        "compile": trainer.compiled,
         "gradient_checkpointing": config.gradient_checkpointing,
         "threads": torch.get_num_threads(),
     }

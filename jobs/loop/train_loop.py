@@ -104,7 +104,7 @@ class _AfterStep:
         self._report({"phase": None})
         if metrics is not None and metrics.get(UNFINISHED):
             self()
-        if self.trainer.config.compile and self.trainer.step < self.trainer.config.steps:
+        if self.trainer.compiled and self.trainer.step < self.trainer.config.steps:
             self._report({"phase": COMPILING_PHASE})  # until the first step is done, a minute or more
 
     def __call__(self) -> None:
@@ -116,7 +116,7 @@ class _AfterStep:
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=True))
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=False))
         facts = self._log() if trainer.step % config.log_every == 0 or last else {}
-        self._report({"phase": None} | facts if config.compile else facts)
+        self._report({"phase": None} | facts if trainer.compiled else facts)
         if trainer.step % config.save_every == 0 or last or self.stop.is_set():
             self._save()
         if self.preview and due:

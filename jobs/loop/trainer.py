@@ -15,7 +15,7 @@ from torch import nn
 from fae.optim import EMA, EMABank, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from fae.rng import BatchGenerator
 from jobs.config import TrainConfig
-from jobs.executors import autocast, device_name, pick_dtype, tf32_matmuls, uses_tf32
+from jobs.executors import autocast, compiles, device_name, pick_dtype, tf32_matmuls, uses_tf32
 from jobs.loop.finite import FiniteGuard
 from jobs.loop.parallel import (
     SINGLE_PROCESS,
@@ -115,6 +115,11 @@ class Trainer:
         self._precision = autocast(self.device, self.dtype)
         self.tf32 = uses_tf32(self.config.precision, self.device)
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the model is compiled."""
+        return compiles(self.config.compile, self.device.type)
+
     def resume(self) -> dict[str, Any] | None:
         """Go back to the newest complete checkpoint, when there is one; returns the state of its metrics."""
         folder = self.run.path / "checkpoints"
@@ -198,12 +203,8 @@ class Trainer:
 
     def record_arithmetic(self) -> None:
         """Write into run.json on what and how the weights are computed."""
-        facts = {
-            "device": device_name(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "tf32": self.tf32,
-            "compile": bool(self.config.compile),
-        }
+        dtype = str(self.dtype).removeprefix("torch.")
+        facts = {"device": device_name(self.device), "dtype": dtype, "tf32": self.tf32, "compile": self.compiled}
         if self.ranks.is_main and self.run.record.arithmetic != facts:
             self.run.record = replace(self.run.record, arithmetic=facts)
             self.run.save()

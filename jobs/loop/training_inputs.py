@@ -10,6 +10,7 @@ from torch import nn
 
 from fae.optim import MUON_RULES
 from jobs.config import TrainConfig, ingredient_settings
+from jobs.executors import compiles
 from jobs.loop.parallel import SINGLE_PROCESS, Ranks
 from jobs.runs import RunFolder
 from stores import JointLoader, Loader, Store
@@ -43,7 +44,7 @@ def decisive(config: TrainConfig) -> dict[str, Any]:
     """
     assert config.batch_rows
     settings = {key: value for key, value in ingredient_settings(config).items() if key not in NOT_IN_WEIGHTS}
-    settings["compile"] = bool(settings["compile"])  # auto that nobody has settled compiles nothing
+    settings["compile"] = bool(settings["compile"])  # auto moves weights by rounding alone, as another device does
     start = init_run(config)
     settings |= {} if start is None else {"init_from": start.weights_sha256}
     return {**settings, "muon": MUON_RULES} if config.optimizer == "muon" else settings
@@ -54,12 +55,15 @@ def init_run(config: TrainConfig) -> RunFolder | None:
     return None if config.init_from is None else RunFolder.open(Path(config.init_from))
 
 
-def prepare(model: nn.Module, config: TrainConfig, parts: Sequence[nn.Module] | None = None) -> None:
+def prepare(
+    model: nn.Module, config: TrainConfig, device: torch.device, parts: Sequence[nn.Module] | None = None
+) -> None:
     """Turn on what the settings ask of a model before training: recomputed activations, compilation.
 
     Args:
         model: The model to train.
         config: Its settings.
+        device: Where it is trained.
         parts: What to compile instead of the whole: the networks of a model that draws random numbers between them,
             since a compiled graph draws by another generator; or its blocks, where weights are spread over ranks or a
             loss asks for the last layer's gradient before the backward pass, since a compiled graph is walked once
@@ -68,7 +72,7 @@ def prepare(model: nn.Module, config: TrainConfig, parts: Sequence[nn.Module] | 
     for module in model.modules():
         if config.gradient_checkpointing and hasattr(module, "gradient_checkpointing"):
             cast(Any, module).gradient_checkpointing = True
-    if config.compile:
+    if compiles(config.compile, device.type):
         for part in [model] if parts is None else parts:
             part.compile()
 
@@ -109,7 +113,7 @@ def batches(
         "device": device,
         "rank": ranks.rank,
         "world_size": ranks.world_size,
-        "pad_to_multiple_of": COMPILED_MULTIPLE if config.compile else 1,
+        "pad_to_multiple_of": COMPILED_MULTIPLE if compiles(config.compile, device.type) else 1,
     }
     if beside is None:
         return Loader(store, tuple(arrays), **how)

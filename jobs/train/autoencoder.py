@@ -114,7 +114,7 @@ def prepare_autoencoder(
     pixels, fresh = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config)
     take_initial_weights(fresh, config)
     flops = row_flops(fresh)
-    prepare(fresh, config, innermost_blocks(fresh) if ranks.sharded else networks_of(fresh))
+    prepare(fresh, config, device, innermost_blocks(fresh) if ranks.sharded else networks_of(fresh))
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)
     trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops)

@@ -156,7 +156,7 @@ def prepare_generator(
     if features is not None:
         add_alignment(generator, features, config)
     flops = row_flops(generator)
-    prepare(generator.model, config, innermost_blocks(generator.model) if ranks.sharded else None)
+    prepare(generator.model, config, device, innermost_blocks(generator.model) if ranks.sharded else None)
     beside = (features, (FEATURES,)) if features else (text, TEXT_ARRAYS) if text else None
     loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=features is not None)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops)

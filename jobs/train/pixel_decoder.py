@@ -156,14 +156,14 @@ def prepare_decoder(
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
     flops = row_flops(model)
     adaptive = config.discriminator != "none" and config.adaptive_weight
-    prepare(model, config, innermost_blocks(model) if ranks.sharded or adaptive else None)
+    prepare(model, config, device, innermost_blocks(model) if ranks.sharded or adaptive else None)
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
     loader = batches(features, ["features", "pixels"], config, device, ranks)
     trainer = Trainer(run, config, model, loader, device, extras, ranks, flops)
     perceptual = build_perceptual(config, device)
     if perceptual is not None and not adaptive:  # with it the graph of the loss is walked twice
-        prepare(perceptual, config)
+        prepare(perceptual, config, device)
     return trainer, decoder_loss(trainer, rebuild, config, perceptual, adversary), rebuild
 
 

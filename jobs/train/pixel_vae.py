@@ -22,7 +22,7 @@ def pixel_vae_loss(config: AutoencoderConfig, device: torch.device) -> LossFunct
     name = config.vae_perceptual
     perceptual = None if name == "none" else LPIPS(name.removeprefix("lpips-")).to(device)
     if perceptual is not None:
-        prepare(perceptual, config)
+        prepare(perceptual, config, device)
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         posterior, decoded = model(batch["pixels"], generator)

@@ -8,7 +8,7 @@ from jobs.config.generator import GeneratorConfig
 from jobs.config.models import AutoencoderConfig, DecoderConfig
 from jobs.config.runtime import RuntimeConfig
 from jobs.config.training import TrainConfig
-from jobs.executors.compilation import missing_compiler
+from jobs.executors.compilation import compiles, missing_compiler
 from jobs.loop.defaults import settle, training_device_type
 from jobs.loop.notes import schedule_notes, training_notes
 from jobs.train.autoencoder import autoencoder_ingredients
@@ -45,9 +45,18 @@ def test_what_was_set_stays():
 )
 def test_compilation_is_on_where_cuda_and_its_compiler_are(monkeypatch, device_type, missing, expected):
     monkeypatch.setattr("jobs.executors.compilation.missing_compiler", lambda: missing)
-    for config in (GeneratorConfig(), DecoderConfig(), AutoencoderConfig()):
-        assert settle(config, 100, device_type).compile is expected
-        assert settle(replace(config, compile=not expected), 100, device_type).compile is not expected
+    assert compiles(None, device_type) is expected
+    assert compiles(True, device_type)
+    assert not compiles(False, device_type)
+
+
+def test_a_run_is_the_same_whether_or_not_a_machine_compiles_unasked(noise_stores):
+    def ingredients(**settings):
+        config = settle(AutoencoderConfig(**settings), 100, "cuda")
+        return autoencoder_ingredients(noise_stores.features, config)
+
+    assert ingredients() == ingredients(compile=False)
+    assert ingredients() != ingredients(compile=True)
 
 
 def test_a_compiler_is_what_triton_calls(monkeypatch):
