@@ -148,11 +148,11 @@ def check_rows(batch: dict[str, torch.Tensor], stores: tuple[Store, ...]) -> Non
 def test_batches_of_two_stores_say_where_each_row_is_from(two: Any, residency: str, options: dict[str, Any]) -> None:
     loader = Loader(two, batch_size=14, residency=residency, stream_shards=2, **options)
     counts = np.zeros(2)
-    for _, batch in zip(range(40), loader, strict=False):
+    for _, batch in zip(range(20), loader, strict=False):
         check_rows(batch, two)
         counts += np.bincount(batch["store"], minlength=2)
     share = 20 / 70 if not options else 0.75 if "order" not in options else 0.5
-    assert counts[0] / counts.sum() == pytest.approx(share, abs=0.06)
+    assert counts[0] / counts.sum() == pytest.approx(share, abs=0.08)
 
 
 def test_two_stores_without_weights_give_every_row_once_an_epoch(two: Any) -> None:
@@ -175,12 +175,12 @@ def test_they_resume_anywhere_and_are_shared_among_ranks(two: Any, options: dict
     def lists(batches: Any) -> list[dict[str, Any]]:
         return [{name: values.tolist() for name, values in batch.items()} for batch in batches]
 
-    undisturbed = lists(islice(make(), 30))
+    undisturbed = lists(islice(make(), 20))
     for done in (0, 5, 8, 17):
         first, second = make(), make(prefetch=0)
         list(islice(first, done))
         second.load_state_dict(first.state_dict())
-        assert lists(islice(second, 30 - done)) == undisturbed[done:]
+        assert lists(islice(second, 20 - done)) == undisturbed[done:]
     halves = [lists(islice(make(rank=rank, world_size=2), 9)) for rank in range(2)]
     for whole, one, other in zip(undisturbed, *halves, strict=False):
         assert whole == {name: one[name] + other[name] for name in whole}
