@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.console import FaeCommand, Settings, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
 
 if TYPE_CHECKING:
     from jobs.runs import RunReport
     from stores.backends import Location
     from stores.care import Repair, Report
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = LocalPath(exists=True, dir_okay=False, path_type=Path)
+FOLDER = LocalPath(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 20
 STORE = "NAME|PATH|URL"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
-from pipeline.console import FaeCommand, Settings, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
 
 
 @click.command("eval", cls=FaeCommand)
@@ -27,7 +27,7 @@ from pipeline.console import FaeCommand, Settings, config_options, option
 @option(
     "Outputs",
     "--export-npz",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Also write the statistics of what is evaluated, as ADM's evaluation suite reads them.",
 )

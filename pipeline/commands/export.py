@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import input_option
-from pipeline.console import FaeCommand, Settings, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
 
 
 @click.command("export", cls=FaeCommand)
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
-@option("Outputs", "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New or empty folder.")
+@option("Outputs", "--out", type=LocalPath(path_type=Path), required=True, metavar="DIR", help="New or empty folder.")
 @option(
     "Outputs",
     "--terms",

@@ -9,7 +9,7 @@ import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS
 from pipeline.config import TEXT_STAGE
-from pipeline.console import FaeCommand, FiniteNumber, Settings, WholeNumber, config_options, option
+from pipeline.console import FaeCommand, FiniteNumber, LocalPath, Settings, WholeNumber, config_options, option
 
 if TYPE_CHECKING:
     from jobs.loop import StepProfile
@@ -53,7 +53,7 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
 @option(
     "Machines",
     "--benchmarks",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=LocalPath(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="Folder of what tests/bench/gpu.py wrote; docs/benchmarks of the project when absent.",
 )
@@ -164,7 +164,7 @@ TRAINED_ON = {"train-ae": "features", "train-decoder": "features", "train-gen": 
 @option(
     "What",
     "--trace",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Also write the trace, which Perfetto and chrome://tracing open.",
 )

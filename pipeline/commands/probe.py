@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
-from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, WholeNumber, config_options, option
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = LocalPath(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("probe", cls=FaeCommand)
@@ -24,21 +24,21 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @option(
     "Inputs",
     "--text-tower",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
     help="Transformers folder of the SigLIP model whose vision half made the features: captions are retrieved.",
 )
 @option(
     "Inputs",
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=LocalPath(exists=True, path_type=Path),
     metavar="SET",
     help="The set that was encoded, to draw figures upon; pixels of the store, or colors of tokens, when absent.",
 )
 @option(
     "Outputs",
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
 )

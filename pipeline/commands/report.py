@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS
-from pipeline.console import Converter, FaeCommand, Settings, config_options, option
+from pipeline.console import Converter, FaeCommand, LocalPath, Settings, config_options, option
 
 # What a name means, in this order.
 REPORTED = ("generators", "latents", "autoencoders", "decoders", "features", "text", "samples")
@@ -38,7 +38,7 @@ class Numbers(Converter):
     "Outputs",
     "-o",
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
     metavar="FILE",
@@ -47,7 +47,7 @@ class Numbers(Converter):
 @option(
     "Outputs",
     "--lineage-image",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write the first one's way from image to latent and back, and samples, as a PNG too.",
 )

@@ -9,7 +9,7 @@ import click
 
 from pipeline.commands.stages import runner_of, watch_of
 from pipeline.config import STAGE_NAMES, Recipe, RecipeError, override
-from pipeline.console import FaeCommand, Settings, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
 
 
 @click.command("run", cls=FaeCommand)
@@ -18,7 +18,7 @@ from pipeline.console import FaeCommand, Settings, config_options, option
 @option(
     "General",
     "--results",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Also write what came out of the variants as a Markdown file.",
 )

@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from pipeline.commands.care import FILE, FOLDER, STORE, store_at
-from pipeline.console import FaeCommand, LocationType, Settings, WholeNumber, config_options, option
+from pipeline.console import FaeCommand, LocalPath, LocationType, Settings, WholeNumber, config_options, option
 
 # As stores.exchange.EXPORT_FORMATS and IMPORT_FORMATS.
 EXPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "parquet", "npz", "files")
 IMPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "npz", "files")
 # As stores.care.CODECS, the default first: help loads no library.
 CODECS = ("blosc-zstd", "blosc-zstd-bitshuffle", "blosc-lz4", "shuffle-zstd", "zstd", "gzip", "pcodec")
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+NEW_FOLDER = LocalPath(file_okay=False, path_type=Path)
 
 
 @click.command("copy", cls=FaeCommand)

@@ -14,6 +14,7 @@ from .machine import machine_facts as machine_facts
 from .option_types import Converter as Converter
 from .option_types import FiniteNumber as FiniteNumber
 from .option_types import GroupedOption as GroupedOption
+from .option_types import LocalPath as LocalPath
 from .option_types import LocationType as LocationType
 from .option_types import WholeNumber as WholeNumber
 from .option_types import option as option

@@ -33,6 +33,16 @@ def option(group: str, *names: str, **attributes: Any) -> Callable[[Function], F
     return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
+class LocalPath(click.Path):
+    """A path of this machine. A URL, which would else become a folder named after its scheme, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text of the option."""
+        if is_url(value):
+            self.fail(f"expected a path of this machine; received the URL {value}; give a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class LocationType(Converter):
     """A folder, which with `exists` must be there, or a URL."""
 

@@ -22,6 +22,13 @@ def check_recipe(
         check_writable(root)
         if stores is not None and is_url(stores):
             check_writable_url(str(stores))
+    for key, path in (
+        ("sample.out", recipe.sample.out),
+        ("runtime.cache_dir", recipe.runtime.cache_dir),
+        ("runtime.progress_json", recipe.runtime.progress_json),
+    ):
+        if path is not None and is_url(path):
+            raise RecipeError(f"{key}: expected a path of this machine; received the URL {path}; give a path")
     for stage in STAGES:
         if stage.name in stages:
             stage.check(root, recipe)

@@ -161,3 +161,23 @@ def test_stages_keep_their_stores_at_a_url_and_their_models_here(
     decoder = world.made.decoder.path
     sampled = stage("sample", "--executor", "local", "--decoder", decoder, "--num", "2", "--steps", "1")
     assert len(list(Path(sampled["path"]).glob("images/*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stores", "export", "mine", "--format", "npz", "--out", "s3://bucket/out"],
+        ["stores", "pack", "mine", "--out", "s3://bucket/out"],
+        ["export", "--out", "s3://bucket/out"],
+        ["sample", "--out", "s3://bucket/out"],
+        ["train-gen", "--cache-dir", "s3://bucket/out"],
+    ],
+)
+def test_a_url_does_not_become_a_folder_of_its_name(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = CliRunner().invoke(main, words, prog_name="fae-pipe")
+    assert outcome.exit_code == 2
+    assert "expected a path of this machine; received the URL s3://bucket/out" in " ".join(outcome.stderr.split())
+    assert not (tmp_path / "s3:").exists()

@@ -116,6 +116,7 @@ def test_help_stands_under_headings_with_units_ranges_and_defaults():
         "Store:",
         "Runtime:",
         "Training on workers:",
+        "Reading:",
         "Watching:",
         "General:",
     ]
