@@ -38,6 +38,7 @@ from .sampling import decode_previews as decode_previews
 from .sampling import labels_of as labels_of
 from .sampling import locate_samples as locate_samples
 from .sampling import make_samples as make_samples
+from .sampling import newest_folder as newest_folder
 from .sampling import newest_samples as newest_samples
 from .status import Status as Status
 from .status import status_of as status_of

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +108,24 @@ def locate_samples(root: Path, name: str, models: Models, config: SampleConfig) 
 
 
 def newest_samples(root: Path, models: Models) -> SampleFolder | None:
-    """The newest samples of these models: of the finished averaged weights and the trained size, guided by no other."""
+    """The newest samples of these models that `newest_folder` takes."""
     known = sample_weights(models)
-    found = []
+    folders = []
     for file in (root / "samples").glob(f"*/{SAMPLES_FILE}"):
-        record = json.loads(file.read_text())
-        ingredients = record["ingredients"]
-        same = {name: ingredients.get(name) for name in known} == known
-        if same and not {"checkpoint", "weights", "size"} & ingredients["sample"].keys():
-            found.append((record.get("created_unix_seconds", file.stat().st_mtime), file.parent))
+        ingredients = json.loads(file.read_text())["ingredients"]
+        if {name: ingredients.get(name) for name in known} == known:
+            folders.append(file.parent)
+    return newest_folder(folders)
+
+
+def newest_folder(folders: Iterable[Path]) -> SampleFolder | None:
+    """The newest of samples that show the trained model as it is: averaged weights of its last step, its own size."""
+    found = []
+    for path in folders:
+        record = json.loads((path / SAMPLES_FILE).read_text())
+        if not {"checkpoint", "weights", "size"} & record["ingredients"]["sample"].keys():
+            made = record.get("created_unix_seconds", (path / SAMPLES_FILE).stat().st_mtime)
+            found.append((made, path))
     return SampleFolder.open(max(found)[1]) if found else None
 
 

@@ -1,6 +1,5 @@
 """The commands that look at a data set before anything is made: inspect, and init, which writes a recipe for it."""
 
-import os
 import re
 import shlex
 from dataclasses import asdict, replace
@@ -11,8 +10,6 @@ import click
 
 from pipeline.config import RecipeError
 from pipeline.console import (
-    DEFAULT_ROOT,
-    ROOT_VARIABLE,
     FaeCommand,
     LocalPath,
     Settings,
@@ -20,6 +17,7 @@ from pipeline.console import (
     config_options,
     data_lines,
     option,
+    root_words,
     warning_lines,
 )
 
@@ -124,7 +122,7 @@ def init_command(settings: Settings, data: str, out: Path, force: bool, minutes:
     settings.output.say(made.summary())
     for warning in made.warnings():
         settings.output.say(f"warning: {warning}")
-    root = "" if str(settings.root) == os.environ.get(ROOT_VARIABLE, str(DEFAULT_ROOT)) else f" --root {settings.root}"
+    root = root_words(settings.root)
     command = f"fae-pipe run {shlex.quote(str(out))}{root}"
     settings.output.say(f"recipe: {out}", "bold")
     settings.output.say(f"run it: {command}", "bold")

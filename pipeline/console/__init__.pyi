@@ -18,10 +18,9 @@ from .option_types import LocalPath as LocalPath
 from .option_types import LocationType as LocationType
 from .option_types import WholeNumber as WholeNumber
 from .option_types import option as option
-from .options import DEFAULT_ROOT as DEFAULT_ROOT
-from .options import ROOT_VARIABLE as ROOT_VARIABLE
 from .options import Settings as Settings
 from .options import config_options as config_options
+from .options import root_words as root_words
 from .output import Output as Output
 from .output import plain as plain
 from .progress import FAILED as FAILED

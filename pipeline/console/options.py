@@ -1,6 +1,7 @@
 """Make a command's options from the sections of a recipe, and hand the command one `Settings` object."""
 
 import functools
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
@@ -249,6 +250,11 @@ def _with_all_gpus(recipe: Recipe) -> Recipe:
         return replace(recipe, runtime=spread_over_gpus(recipe.runtime))
     except ValueError as error:
         raise RecipeError(str(error)) from error
+
+
+def root_words(root: Path) -> str:
+    """` --root DIR` for a command that a person is to type; empty where it finds that folder anyway."""
+    return "" if str(root) == os.environ.get(ROOT_VARIABLE, str(DEFAULT_ROOT)) else f" --root {root}"
 
 
 def _assignments(texts: Collection[str], sections: Collection[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from fae.grids import class_label, labeled_grid
 from fae.models import PixelDecoder
 from jobs.runs import RunFolder, load_model
 from jobs.train import color_cells, colors_of, rebuilder, reconstruct
-from pipeline.report.overview import newest_samples, real_rows
+from pipeline.report.overview import real_rows, shown_samples
 from pipeline.report.subjects import Subject
 from stores import Store
 
@@ -70,7 +70,7 @@ def _tokens(store: Store, array: str, rows: np.ndarray, size: tuple[int, int]) -
 
 def _generated(root: Path, subject: Subject, labels: Sequence[int]) -> np.ndarray | None:
     """A sample of each label, a different one as often as there are others."""
-    folder = newest_samples(root, subject)
+    folder = shown_samples(root, subject)
     if folder is None:
         return None
     images, of_image = folder.read()

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from fae.grids import class_label, labeled_grid
 from jobs.runs import METRICS_FILE, RunFolder, read_metrics
-from pipeline.artifacts import SAMPLES_FILE, SampleFolder, labels_of
+from pipeline.artifacts import SAMPLES_FILE, SampleFolder, labels_of, newest_folder
 from pipeline.console import format_seconds
 from pipeline.report import records
 from pipeline.report.image_html import image_tag
@@ -56,7 +56,7 @@ def overview(root: Path, subject: Subject) -> Markup:
 
 def sample_tag(root: Path, subject: Subject) -> Markup | None:
     """A row of real images above rows of samples of the same classes; None where either is missing."""
-    features, folder = subject.features, newest_samples(root, subject)
+    features, folder = subject.features, shown_samples(root, subject)
     if features is None or folder is None or "pixels" not in features.arrays:
         return None
     record = folder.record()
@@ -84,12 +84,10 @@ def by_column(labels: Sequence[int]) -> tuple[list[int], int]:
     return [found[row] for row in range(rows) for found in of_class], len(classes)
 
 
-def newest_samples(root: Path, subject: Subject) -> SampleFolder | None:
-    """The newest folder of samples of the subject's generator that have the size of its training images."""
+def shown_samples(root: Path, subject: Subject) -> SampleFolder | None:
+    """The newest samples of the subject's generator, with its trained weights and size, whose images are files."""
     paths = [path for path in records.sample_folders(root, subject) if (path / SAMPLES_FILE).is_file()]
-    folders = [SampleFolder.open(path) for path in paths if (path / "images").is_dir()]
-    fitting = [folder for folder in folders if "size" not in folder.record()["ingredients"]["sample"]]
-    return max(fitting, key=lambda folder: (folder.path / SAMPLES_FILE).stat().st_mtime, default=None)
+    return newest_folder(path for path in paths if (path / "images").is_dir())
 
 
 def real_rows(features: Store, labels: Sequence[int]) -> np.ndarray:

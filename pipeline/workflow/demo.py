@@ -18,7 +18,7 @@ from jobs.runs import load_model
 from jobs.train import rebuilder, reconstruct
 from pipeline.artifacts import DigitSet, RecordArtifact, SampleFolder, as_record, measure_digits
 from pipeline.config import Recipe
-from pipeline.console import DEFAULT_ROOT, Output, Watch, machine_facts
+from pipeline.console import Output, Watch, machine_facts, root_words
 from pipeline.report import ReportOptions, write_report
 from pipeline.stages import SAMPLE
 from pipeline.workflow.demo_recipes import demo_recipe
@@ -86,7 +86,7 @@ def run_demo(root: Path, output: Output, demo: Demo, runtime: RuntimeConfig, wat
 
 def _next_commands(root: Path, recipe: Recipe) -> dict[str, str]:
     """What to try after the demo."""
-    where = "" if root == DEFAULT_ROOT else f" --root {root}"
+    where = root_words(root)
     return {
         "more samples": f"fae-pipe sample --name {recipe.name} --num 20 --guidance-scale 3{where}",
         "look closer": f"fae-pipe view {recipe.name}{where}",

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from jobs.config.stages import ExtractConfig
 from pipeline import cli
 from pipeline.config.recipe import Recipe, parse_recipe
-from pipeline.console.options import config_options
+from pipeline.console.options import config_options, root_words
 
 main = runpy.run_path(str(Path(__file__).parent / "sample_cli.py"))["main"]
 
@@ -212,3 +212,12 @@ def test_every_stage_command_prints_its_settings_without_its_inputs(command, tmp
     recipe = parse_recipe(outcome.stdout)
     assert recipe == Recipe()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_command_to_type_names_its_root_where_it_would_not_be_found(monkeypatch):
+    monkeypatch.delenv("FAE_PIPE_ROOT", raising=False)
+    assert root_words(Path("fae-runs")) == ""
+    assert root_words(Path("other")) == " --root other"
+    monkeypatch.setenv("FAE_PIPE_ROOT", "other")
+    assert root_words(Path("other")) == ""
+    assert root_words(Path("fae-runs")) == " --root fae-runs"
