@@ -1,7 +1,7 @@
 """Training on several ranks: which one this is, and a model and its loss that all hold, or each a part of."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
@@ -88,6 +88,15 @@ def with_loss(model: nn.Module, loss_function: LossFunction, ranks: Ranks) -> nn
     """(batch, generator) -> losses; its backward pass averages the gradients over the ranks."""
     module = LossModule(model, loss_function)
     return module if ranks.is_single_process or ranks.sharded else DistributedDataParallel(module, **KEEP_BUFFERS)
+
+
+def batch_parts(batch: dict[str, torch.Tensor], count: int) -> Iterator[dict[str, torch.Tensor]]:
+    """The batch's rows in `count` equal parts."""
+    for number in range(count):
+        yield {
+            name: value[len(value) * number // count : len(value) * (number + 1) // count]
+            for name, value in batch.items()
+        }
 
 
 def on_this_rank(module: nn.Module, more: bool) -> AbstractContextManager[None]:

@@ -3,7 +3,7 @@
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from jobs.loop.parallel import (
     Losses,
     LossFunction,
     Ranks,
+    batch_parts,
     gathered,
     on_this_rank,
     own_parts,
@@ -218,7 +219,7 @@ class Trainer:
         seed = step_seed(self.config.seed, self.step)
         losses: Losses = {}
         rows = self.config.batch_rows // (self.ranks.world_size * count)
-        for number, part in enumerate(_parts(batch, count)):
+        for number, part in enumerate(batch_parts(batch, count)):
             first = (self.ranks.rank * count + number) * rows
             self._generator.start(seed, first, rows, self.config.batch_rows)
             with on_this_rank(module, more=number + 1 < count), tf32_matmuls(self.tf32):
@@ -285,15 +286,6 @@ class Trainer:
             metrics = evaluation(model) if self.ranks.is_main else {}
             found |= {f"{name}_ema_{member}": value for name, value in metrics.items() if isinstance(value, float)}
         return found
-
-
-def _parts(batch: dict[str, torch.Tensor], count: int) -> Iterator[dict[str, torch.Tensor]]:
-    """The batch's rows in `count` equal parts."""
-    for number in range(count):
-        yield {
-            name: value[len(value) * number // count : len(value) * (number + 1) // count]
-            for name, value in batch.items()
-        }
 
 
 def step_seed(seed: int, step: int) -> int:
