@@ -5,8 +5,11 @@ from .arrays import feature_arrays as feature_arrays
 from .arrays import holds_moments as holds_moments
 from .arrays import latent_array as latent_array
 from .arrays import text_arrays as text_arrays
+from .bucket_plan import encode_buckets as encode_buckets
 from .bucket_plan import extract_buckets as extract_buckets
 from .bucket_plan import plan_buckets as plan_buckets
+from .bucket_plan import set_location as set_location
+from .bucket_plan import write_set as write_set
 from .caption_files import CaptionFiles as CaptionFiles
 from .caption_files import import_captions as import_captions
 from .caption_files import imported_encoder as imported_encoder

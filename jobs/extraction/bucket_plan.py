@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.config import DataConfig, EncodeConfig, ExtractConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.extraction.buckets import BucketRule, Shape, assign, crop_box, image_shapes
 from jobs.extraction.encoder_facts import AUTO_GRID, TOKEN_PIXELS, encoder_facts
 from jobs.extraction.feature_plan import FeaturePlan, open_images, plan_of
 from jobs.extraction.images import extract
+from jobs.extraction.latents import encode
+from jobs.runs import RunFolder
 from stores import Store, StoreWriter, TooManyRejectedError, fingerprint
 from stores.core import BucketSet, bucket_set_ingredients, write_bucket_set
 from stores.sources import scan
 
-SCANNED, SIZED = "images", "sizes"
 INDEX_COLUMNS = ["key", "label", "split", "status", "sha256"]
 
 
@@ -40,21 +41,14 @@ class BucketPlan:
 
     def location(self, root: Path, name: str, writers: Mapping[str, StoreWriter]) -> Path:
         """Where the set of these stores lies."""
-        return root / "buckets" / f"{name}-{fingerprint(self.ingredients(writers))[:12]}"
-
-    def ingredients(self, writers: Mapping[str, StoreWriter]) -> dict[str, object]:
-        """What decides the set."""
-        return bucket_set_ingredients(
-            self.rule, {size: writer.manifest.fingerprint for size, writer in writers.items()}
-        )
+        return set_location(root, name, self.rule, writers)
 
     def write_set(
         self, root: Path, name: str, writers: Mapping[str, StoreWriter], stores: Sequence[Store]
     ) -> BucketSet:
         """The record of the complete stores, in the writers' order."""
-        by_size = dict(zip(writers, stores, strict=True))
-        location = self.location(root, name, writers)
-        return write_bucket_set(location, name, self.ingredients(writers), by_size, self._index(by_size))
+        index = self._index(dict(zip(writers, stores, strict=True)))
+        return write_set(self.location(root, name, writers), name, self.rule, writers, stores, index)
 
     def _index(self, stores: Mapping[str, Store]) -> pa.Table:
         """One row an image, by key; see `write_bucket_set`."""
@@ -114,6 +108,45 @@ def plan_buckets(
             plans[size] = plan_of(source, one, encoder_facts(one, runtime.device, cache), rows)
     by_digest = dict(zip(scanned.table["sha256"].to_pylist(), shapes, strict=True))
     return BucketPlan(config.buckets, plans, by_digest)
+
+
+def set_location(root: Path, name: str, rule: str, writers: Mapping[str, StoreWriter]) -> Path:
+    """Where the set of these stores by size lies."""
+    return root / "buckets" / f"{name}-{fingerprint(_ingredients(rule, writers))[:12]}"
+
+
+def write_set(
+    location: Path,
+    name: str,
+    rule: str,
+    writers: Mapping[str, StoreWriter],
+    stores: Sequence[Store],
+    index: pa.Table,
+) -> BucketSet:
+    """The record of complete stores, in the writers' order, with an index as of `write_bucket_set`."""
+    by_size = dict(zip(writers, stores, strict=True))
+    return write_bucket_set(location, name, _ingredients(rule, writers), by_size, index)
+
+
+def _ingredients(rule: str, writers: Mapping[str, StoreWriter]) -> dict[str, Any]:
+    return bucket_set_ingredients(rule, {size: writer.manifest.fingerprint for size, writer in writers.items()})
+
+
+def encode_buckets(
+    features: BucketSet,
+    writers: Mapping[str, StoreWriter],
+    autoencoder: RunFolder,
+    config: EncodeConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> list[Store]:
+    """Fill the latent store of each size, one after the other, by one autoencoder, which takes any grid."""
+    total, done, stores = sum(writer.num_rows for writer in writers.values()), 0, list[Store]()
+    for size, writer in writers.items():
+        report = _offset(on_progress, done, total, size)
+        stores.append(encode(writer, features.stores[size], autoencoder, config, runtime, report))
+        done += writer.num_rows
+    return stores
 
 
 def extract_buckets(

@@ -4,6 +4,8 @@ from .artifact import RunArtifact as RunArtifact
 from .artifact import State as State
 from .artifact import StoreArtifact as StoreArtifact
 from .artifact import read_records as read_records
+from .bucket_sets import find_bucket_set as find_bucket_set
+from .bucket_sets import is_bucket_set as is_bucket_set
 from .data_paths import SKLEARN_DIGITS as SKLEARN_DIGITS
 from .data_paths import check_data_files as check_data_files
 from .data_paths import image_path as image_path

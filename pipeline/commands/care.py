@@ -33,14 +33,16 @@ def store_at(settings: Settings, text: str) -> "Location":
 def verify_command(settings: Settings, location: str, repair: bool) -> int:
     """Read every byte of a store or a run and compare it with its checksums, digests and records.
 
-    STORE|RUN is a path, a store's URL, or a name below --root. Exit code 0 when all is sound, 1 when damage
-    is left. With --repair, metadata, indexes and records of a store are restored from what else it holds; a shard whose
-    values are lost is made missing, and the command that writes the store then writes exactly these again. Of a run
-    the record, the finished model, the metrics and the checkpoints are read.
+    STORE|RUN is a path (of a bucket set, too), a store's URL, or a name below --root. Exit code 0 when all is sound, 1
+    when damage is left. With --repair, metadata, indexes and records of a store are restored from what else it holds; a
+    shard whose values are lost is made missing, and the command that writes the store then writes exactly these again.
+    Of a run the record, the finished model, the metrics and the checkpoints are read.
     """
     from jobs.runs import RUN_FILE
-    from pipeline.artifacts import find_location
+    from pipeline.artifacts import find_location, is_bucket_set
 
+    if is_bucket_set(Path(location)):
+        return _verify_set(settings, Path(location), repair)
     path = find_location(settings.location, location)
     if isinstance(path, str) or not (path / RUN_FILE).is_file():
         return _verify_store(settings, path, repair)
@@ -55,6 +57,25 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     _say_run(settings, report)
     settings.output.result({**vars(report), "sound": report.sound})
     return 0 if report.sound else 1
+
+
+def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
+    """Compare a bucket set's record and index with their digests, then verify each of its stores."""
+    from stores import open_bucket_set
+    from stores.care import verify
+
+    if repair:
+        raise click.UsageError("--repair: expected a store; received a bucket set; repair its stores by their names")
+    found = open_bucket_set(path)
+    rows, sound = found.index.num_rows, True
+    with settings.output.progress("verify", "shards") as progress:
+        for store in found.stores.values():
+            report = verify(store.path, lambda done, total: progress(done, total, {}))
+            sound = sound and report.sound
+            _say_report(settings, report)
+    settings.output.say(f"{path}: {rows:,} images in {len(found.stores)} stores")
+    settings.output.result({"location": str(path), "rows": rows, "stores": [*found.stores], "sound": sound})
+    return 0 if sound else 1
 
 
 def _verify_store(settings: Settings, location: Path | str, repair: bool) -> int:

@@ -121,9 +121,11 @@ def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple
         check_encoder_name(config.encoder)
     runner = runner_of(replace(settings, recipe=replace(settings.recipe, extract=configs[0])), "extract")
     runner.do_all(EXTRACT, configs)
-    if len(runner.outcomes) == 1:
-        report(runner)
-        return
+    report(runner) if len(runner.outcomes) == 1 else report_all(runner)
+
+
+def report_all(runner: "StageRunner") -> None:
+    """Print what several stores of one stage became."""
     records = [outcome.as_record() for outcome in runner.outcomes]
     runner.output.table([{"store": record["path"], **record["metrics"]} for record in records if record["metrics"]])
     runner.output.result({"stores": records})
@@ -198,19 +200,27 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
 
 @click.command("encode", cls=FaeCommand)
 @input_option("--features", "Feature store")
+@option("Inputs", "--buckets", metavar="NAME|PATH", help="Bucket set of feature stores, in place of one store.")
 @input_option("--autoencoder", "Autoencoder that compresses the features")
 @config_options("encode", "runtime", exclude=TRAIN_GROUP_KEYS)
-def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
+def encode_command(settings: Settings, features: str | None, buckets: str | None, autoencoder: str | None) -> None:
     """Compress a feature store to a latent store, 16×16×32 numbers an image for the paper's models.
 
-    The autoencoder runs once over the features; generators then train on the latents alone.
+    The autoencoder runs once over the features; generators then train on the latents alone. With --buckets every
+    store of a set is compressed, by one autoencoder, and the latent stores are a bucket set again.
     """
-    from pipeline.artifacts import find_run, find_store
+    from pipeline.artifacts import find_bucket_set, find_run, find_store
     from pipeline.stages import ENCODE
 
     runner, name = runner_of(settings, "encode"), settings.recipe.name
-    store = find_store(settings.location, "features", features or name)
-    runner.do(ENCODE, store, find_run(settings.local_root, "autoencoders", autoencoder or name))
+    if buckets is not None and features is not None:
+        raise ValueError("--buckets: expected no --features beside it; give one of them")
+    run = find_run(settings.local_root, "autoencoders", autoencoder or name)
+    if buckets is not None:
+        runner.do_all(ENCODE, find_bucket_set(settings.local_root, buckets), run)
+        report_all(runner)
+        return
+    runner.do(ENCODE, find_store(settings.location, "features", features or name), run)
     report(runner)
 
 

@@ -40,6 +40,11 @@ class BucketSet:
         return str(self.record["name"])
 
     @property
+    def rule(self) -> str:
+        """Which sizes there are, as the extraction was told."""
+        return str(self.record["ingredients"]["rule"])
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that decides the stores."""
         return fingerprint(self.record["ingredients"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,11 +20,12 @@ from jobs.extraction.bucket_plan import extract_buckets, plan_buckets
 from jobs.extraction.buckets import BucketRule, assign, crop_box, image_shapes, kept_share
 from jobs.extraction.feature_plan import plan_features
 from jobs.extraction.images import extract
+from pipeline.cli import main
 from pipeline.config.recipe import override
 from pipeline.console.output import Output
 from pipeline.stages import EXTRACT
 from pipeline.workflow.stage_runner import StageRunner
-from stores import CorruptStoreError, ForeignStoreError, StoreNotFoundError, open_bucket_set, open_store
+from stores import BucketLoader, CorruptStoreError, ForeignStoreError, StoreNotFoundError, open_bucket_set, open_store
 from stores.sources import open_source, scan
 
 RULE = "area=32x48, step=16, max_aspect=3"
@@ -185,6 +187,43 @@ def test_more_images_reuse_the_rows_that_are_there(made, folder):
     assert second.fingerprint != first.fingerprint
     assert second.stores["48x32"].url == first.stores["48x32"].url
     assert second.stores["32x48"].attributes["grown_from"] == first.stores["32x48"].fingerprint[:12]
+
+
+def test_a_set_is_encoded_by_one_autoencoder_and_verified(made, world, tmp_path):
+    root = tmp_path / "runs"
+    found = made(root)
+    shutil.copytree(world.root / "autoencoders", root / "autoencoders")
+
+    def command(*words, code=0):
+        done = CliRunner().invoke(main, [*map(str, words), "--json"])
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout)
+
+    encode = ["encode", "--root", root, "--name", "mixed", "--autoencoder", "tiny", "--executor", "local", "--buckets"]
+    assert {Path(one["path"]).name[:11] for one in command(*encode, "mixed")["stores"]} == {
+        "mixed-32x48",
+        "mixed-48x32",
+    }
+    (newest,) = (path for path in (root / "buckets").iterdir() if path != found.blobs.local_path())
+    latents = open_bucket_set(newest)
+    assert {size: store.arrays["latents"].row_shape for size, store in latents.stores.items()} == {
+        "32x48": (2, 3, 8),
+        "48x32": (3, 2, 8),
+    }
+    assert latents.index.equals(found.index)
+    assert latents.rule == found.rule
+    again = command(*encode, found.blobs.local_path())
+    assert all(one["up_to_date"] for one in again["stores"])
+    loader = BucketLoader(latents, batch_tokens=12, split="all")
+    assert sum(len(batch["row"]) for batch in loader.epoch(0)) == 7, "all that could be read"
+    assert command("verify", newest)["sound"]
+    shard = next(latents.stores["48x32"].path.rglob("c/0/*/*/*/*"))
+    shard.write_bytes(shard.read_bytes()[:-9] + b"123456789")
+    assert not command("verify", newest, code=1)["sound"]
+    message = command(*encode, "nothing", code=2)["error"]["message"]
+    assert "expected a bucket set named 'nothing'; received mixed" in message
+    message = command(*encode, "mixed", "--features", "mixed-32x48", code=2)["error"]["message"]
+    assert "--buckets: expected no --features beside it" in message
 
 
 def test_the_command_makes_the_set_once_and_again_when_its_record_is_gone(folder, tiny_recipe, tmp_path):
