@@ -83,7 +83,7 @@ def test_the_root_comes_from_option_or_environment(tmp_path):
         ),
         (["--layer", "big"], "'--layer': 'big' is not a valid integer."),
         (["--holdout", "nan"], "'--holdout': expected a finite number; received 'nan'."),
-        (["--dtype", "int3"], "'--dtype': 'int3' is not one of 'float16', 'float32', 'bfloat16', 'int8'."),
+        (["--dtype", "int3"], "'--dtype': 'int3' is not one of 'float16', 'float32', 'bfloat16', 'int8', "),
         (["--imagesize", "3"], "No such option '--imagesize'"),
         (["--set", "extract.stepz"], "--set extract.stepz: expected KEY=VALUE"),
         (["--set", "extract.flipp=1"], "--set extract.flipp: unknown key; did you mean 'flip'?"),
@@ -126,7 +126,7 @@ def test_help_stands_under_headings_with_units_ranges_and_defaults():
     assert "[default: 60.0; x>=0.1]" in words
     assert "--flip / --no-flip" in words
     assert "[default: no-flip]" in words
-    assert "--dtype [float16|float32|bfloat16|int8]" in words
+    assert "--dtype [float16|float32|bfloat16|int8|" in words
     assert "--out TEXT Where to." in words
     assert "[env var: FAE_PIPE_ROOT; default: fae-runs]" in words
     assert lines[-1].split()[:2] == ["-h,", "--help"]
