@@ -167,6 +167,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "rows": store.num_rows,
         "splits": ", ".join(f"{split} {count:,}" for split, count in splits.items() if count) or "none",
         "rejected": len(rejected),
+        **({"content": store.attributes["latents"]} if store.attributes.get("latents") else {}),
         "views": store.views,
         "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
         "size": format_bytes(store.blobs.num_bytes()),

@@ -218,7 +218,7 @@ def import_command(
     from pipeline.artifacts import find_run
     from pipeline.config import check_name
     from stores.backends import inside
-    from stores.exchange import LatentMeaning, import_latents
+    from stores.exchange import LatentMeaning, import_latents, list_latents
     from stores.sources import read_class_names
 
     run = find_run(settings.root, "autoencoders", autoencoder) if autoencoder else None
@@ -231,10 +231,10 @@ def import_command(
         layout,
     )
     parent, name = inside(settings.location, "latents"), check_name(store_name, "--name")
+    with settings.output.progress("scan", "files") as scanned:
+        files = list_latents(source, form, array, lambda done, total: scanned(done, total, {}))
     with settings.output.progress("import", "shards") as progress:
-        store = import_latents(
-            source, parent, name, dtype, lambda done, total: progress(done, total, {}), meaning, form, array
-        )
+        store = import_latents(files, parent, name, dtype, lambda done, total: progress(done, total, {}), meaning)
     settings.output.say(f"{store.blobs.url}: {store.num_rows:,} rows, {store.views} views")
     settings.output.result({"path": store.blobs.url, "rows": store.num_rows, "content_id": store.content_id})
 

@@ -3,6 +3,7 @@ from .copying import copy_part as copy_part
 from .copying import copy_store as copy_store
 from .exports import export as export
 from .imports import import_latents as import_latents
+from .imports import list_latents as list_latents
 from .latent_meaning import LatentMeaning as LatentMeaning
 from .npz import npz_arrays as npz_arrays
 from .npz import npz_parts as npz_parts

@@ -29,11 +29,12 @@ class ImportFormat:
 
     Attributes:
         is_found: whether a folder looks like one of this format.
-        open: lists the rows of a folder; the second argument names an array where there may be several.
+        open: lists the rows of a folder; the second argument names an array where there may be several, the third is
+            called with files read and files in all.
     """
 
     is_found: Callable[[Path], bool]
-    open: Callable[[Path, str | None], LatentFiles]
+    open: Callable[[Path, str | None, Progress | None], LatentFiles]
 
 
 IMPORT_FORMATS = {
@@ -46,8 +47,25 @@ IMPORT_FORMATS = {
 }
 
 
+def list_latents(
+    source: Path | str, form: str | None = None, array: str | None = None, progress: Progress | None = None
+) -> LatentFiles:
+    """The rows of a folder's files, every file read once for its digest.
+
+    Args:
+        source: the folder.
+        form: one of `IMPORT_FORMATS`; the only one that the folder looks like when absent.
+        array: which array, where files hold several.
+        progress: called with files read and files in all, where there is one for each row.
+
+    Raises:
+        ValueError: no such files, or files that do not fit each other.
+    """
+    return IMPORT_FORMATS[form or find_format(Path(source))].open(Path(source), array, progress)
+
+
 def import_latents(
-    source: Path | str,
+    source: Path | str | LatentFiles,
     parent: Location,
     name: str,
     dtype: str = "float16",
@@ -62,7 +80,7 @@ def import_latents(
     safetensors or .npy files, its names, splits, captions and order are taken. latents_flip becomes the second view.
 
     Args:
-        source: the folder.
+        source: the folder, or what `list_latents` found in it.
         parent: the folder or URL that the store's own is made in.
         name: name of the store.
         dtype: how latents are stored.
@@ -75,7 +93,7 @@ def import_latents(
         ValueError: no such files, files that do not fit each other or the meaning given, or an unknown dtype.
         NonFiniteError: a value that is not finite, or that the dtype cannot hold.
     """
-    files = IMPORT_FORMATS[form or find_format(Path(source))].open(Path(source), array)
+    files = source if isinstance(source, LatentFiles) else list_latents(source, form, array)
     layout = files.with_layout(meaning.layout)
     channels = files.shape[0] if layout == "nchw" else files.shape[-1]
     meaning = settle_meaning(files, meaning, channels)
@@ -87,7 +105,7 @@ def import_latents(
         arrays=[ArraySpec("latents", reader.row_shape, dtype)],
         index=files.index(meaning.holdout),
         ingredients={"imported": files.digests, **reader.ingredients()},
-        attributes={"imported_from": str(source), **meaning.attributes()},
+        attributes={"imported_from": str(files.source), **meaning.attributes()},
         views=files.views,
         permute=not files.ordered,
     )

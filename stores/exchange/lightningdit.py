@@ -12,7 +12,7 @@ import numpy as np
 
 from stores.backends import replace_file
 from stores.exchange.latent_files import LatentFiles, read_sidecar
-from stores.exchange.pieces import INDEX_FILE, Pieces
+from stores.exchange.pieces import INDEX_FILE, Pieces, Progress
 from stores.format import StoreError
 
 _VIEWS = ("latents", "latents_flip")
@@ -68,7 +68,7 @@ class SafetensorsFile:
     labels: np.ndarray
 
 
-def open_lightningdit(folder: Path, array: str | None = None) -> LatentFiles:
+def open_lightningdit(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
     """The rows of all files, named `<file>/<number>`, or as an export's index.parquet beside them names them.
 
     Raises:

@@ -10,8 +10,10 @@ import numpy as np
 
 from stores.exchange.latent_files import check_rank
 from stores.exchange.npz import parse_npy
+from stores.exchange.pieces import Progress
 
 READ_THREADS = 4
+SCANNED_AT_ONCE = 1024
 # A file that claims more is no latent.
 MAX_BLOB_BYTES = 256 << 20
 
@@ -92,8 +94,8 @@ class NpyRows:
         return parse_npy(data, blob.where).reshape(self.views, *self.shape)
 
 
-def scan_blobs(blobs: Sequence[NpyBlob]) -> NpyRows:
-    """Read all of them once, for their digests and shapes.
+def scan_blobs(blobs: Sequence[NpyBlob], progress: Progress | None = None) -> NpyRows:
+    """Read all of them once, for their digests and shapes; `progress` is called with files read and files in all.
 
     Raises:
         ValueError: one that is no .npy of floats, or of another shape than the first.
@@ -110,5 +112,10 @@ def scan_blobs(blobs: Sequence[NpyBlob]) -> NpyRows:
             )
         return hashlib.sha256(data).hexdigest()
 
+    digests: list[str] = []
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="npy-scan") as pool:
-        return NpyRows(blobs, list(pool.map(digest, blobs)), views, row_shape)
+        for start in range(0, len(blobs), SCANNED_AT_ONCE):
+            digests += pool.map(digest, blobs[start : start + SCANNED_AT_ONCE])
+            if progress is not None:
+                progress(len(digests), len(blobs))
+    return NpyRows(blobs, digests, views, row_shape)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from stores.backends import make_folder, replace_file
 from stores.exchange.latent_files import LatentFiles, read_sidecar
 from stores.exchange.npy_blobs import NpyBlob, NpyRows, scan_blobs
-from stores.exchange.pieces import INDEX_FILE, Pieces, npy_bytes
+from stores.exchange.pieces import INDEX_FILE, Pieces, Progress, npy_bytes
 from stores.format import StoreError
 
 # As fast-DiT's train.py looks for them.
@@ -98,7 +98,7 @@ def write_files(folder: Path, pieces: Pieces) -> Iterator[Path]:
     yield pieces.write_index(folder)
 
 
-def open_fast_dit(folder: Path, array: str | None = None) -> LatentFiles:
+def open_fast_dit(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
     """Samples of two folders, one of features (1, C, H, W) or (C, H, W) and one of labels (1,), by their names.
 
     Raises:
@@ -112,7 +112,7 @@ def open_fast_dit(folder: Path, array: str | None = None) -> LatentFiles:
             f"{folder}: expected the same .npy files in {features.name} and {labels.name}; received "
             f"{odd[0] if odd else 'none'}{' in one of them alone' if odd else ''}"
         )
-    rows = scan_blobs([NpyBlob(features / name) for name in names[0]])
+    rows = scan_blobs([NpyBlob(features / name) for name in names[0]], progress)
     if rows.views != 1:
         raise ValueError(
             f"{rows.locate(0)}: expected one latent (1, C, H, W); received {rows.views}; extract with batches of one"
@@ -126,7 +126,7 @@ def open_fast_dit(folder: Path, array: str | None = None) -> LatentFiles:
     return _opened(folder, rows, columns, layout="nchw")
 
 
-def open_edm2(folder: Path, array: str | None = None) -> LatentFiles:
+def open_edm2(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
     """All .npy (2·C, H, W) below the folder, in the order of their names, with the labels of dataset.json.
 
     Files named img-mean-std-* hold means, then standard deviations.
@@ -139,7 +139,7 @@ def open_edm2(folder: Path, array: str | None = None) -> LatentFiles:
     labels = _dataset_labels(folder / LABELS_FILE, names)
     if not paths:
         raise ValueError(f"{folder}: expected .npy files beside {LABELS_FILE}; received none")
-    rows = scan_blobs([NpyBlob(path) for path in paths])
+    rows = scan_blobs([NpyBlob(path) for path in paths], progress)
     columns: dict[str, list[Any]] = {
         "key": [name.removesuffix(".npy") for name in names],
         "label": labels,
@@ -149,7 +149,7 @@ def open_edm2(folder: Path, array: str | None = None) -> LatentFiles:
     return _opened(folder, rows, columns, layout="nchw", holds_std=holds_std)
 
 
-def open_files(folder: Path, array: str | None = None) -> LatentFiles:
+def open_files(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
     """What `write_files` wrote: rows, names, splits and order of the index.
 
     Raises:
@@ -158,7 +158,7 @@ def open_files(folder: Path, array: str | None = None) -> LatentFiles:
     columns = read_sidecar(folder / INDEX_FILE)
     name = array or _only_array(folder)
     numbers = pq.ParquetFile(folder / INDEX_FILE).read(columns=["row"])["row"].to_pylist()
-    rows = scan_blobs([NpyBlob(folder / name / f"{number:09d}.{name}.npy") for number in numbers])
+    rows = scan_blobs([NpyBlob(folder / name / f"{number:09d}.{name}.npy") for number in numbers], progress)
     return _opened(folder, rows, columns, layout="nhwc", ordered=True)
 
 

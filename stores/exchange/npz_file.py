@@ -8,7 +8,7 @@ import numpy as np
 
 from stores.exchange.latent_files import LatentFiles, check_rank
 from stores.exchange.npz import npz_arrays, npz_offset, npz_parts, write_npz
-from stores.exchange.pieces import Pieces
+from stores.exchange.pieces import Pieces, Progress
 
 VALUES, LABELS = "arr_0", "arr_1"
 _LABELS_AT_ONCE = 1 << 20
@@ -24,7 +24,7 @@ def write_npz_file(folder: Path, pieces: Pieces) -> Iterator[Path]:
     yield path
 
 
-def open_npz_file(folder: Path, array: str | None = None) -> LatentFiles:
+def open_npz_file(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
     """The rows of the only .npz of the folder: floats (n, …) of `array` (arr_0), with the labels of arr_1, if any.
 
     Raises:

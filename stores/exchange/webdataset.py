@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from stores.backends import replace_file
 from stores.exchange.latent_files import LatentFiles
 from stores.exchange.npy_blobs import NpyBlob, scan_blobs
-from stores.exchange.pieces import Item, Pieces
+from stores.exchange.pieces import Item, Pieces, Progress
 from stores.format import SPLITS
 
 # A sample's name ends at the first dot of the last part of its path.
@@ -45,7 +45,7 @@ def write_webdataset(folder: Path, pieces: Pieces) -> Iterator[Path]:
     yield from pieces.write_origin(folder)
 
 
-def open_webdataset(folder: Path, array: str | None = None) -> LatentFiles:
+def open_webdataset(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
     """Samples of all *.tar of the folder: one .npy each (of several the one that `array` names), .cls, .txt and .json.
 
     A .json may give key, split and sha256, as an export's does; else a sample's key is `<tar>/<name>`.
@@ -55,7 +55,7 @@ def open_webdataset(folder: Path, array: str | None = None) -> LatentFiles:
     """
     samples = [sample for path in sorted(folder.glob("*.tar")) for sample in _read_tar(path)]
     blobs = [_npy_member(sample, array) for sample in samples]
-    rows = scan_blobs(blobs)
+    rows = scan_blobs(blobs, progress)
     facts = [_facts(sample, digest) for sample, digest in zip(samples, rows.digests, strict=True)]
     columns = {name: [fact[name] for fact in facts] for name in ("key", "label", "caption", "split", "sha256")}
     if None in columns["split"]:

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from stores import NonFiniteError, Store, StoreError, open_store
 from stores.care.verification import verify
 from stores.exchange.exports import export
-from stores.exchange.imports import IMPORT_FORMATS, import_latents
+from stores.exchange.imports import IMPORT_FORMATS, import_latents, list_latents
 from stores.exchange.latent_meaning import LatentMeaning
 
 COUNT, SHAPE = 10, (4, 3, 3)  # C, H, W
@@ -112,6 +112,14 @@ def test_files_of_others_come_in(brought_in: Callable[..., Store], form: str) ->
     assert brought_in(form, content="mean").url == store.url
     held_out = brought_in(form, content="mean", holdout=0.5)
     assert 0 < len(held_out.rows("val")) < COUNT
+
+
+def test_files_are_counted_while_they_are_listed(tmp_path: Path) -> None:
+    write_fast_dit(tmp_path)
+    seen: list[tuple[int, int]] = []
+    files = list_latents(tmp_path, progress=lambda *at: seen.append(at))
+    assert seen == [(COUNT, COUNT)]
+    assert import_latents(files, tmp_path / "stores", "a").num_rows == COUNT
 
 
 def test_captions_of_tars_come_in(brought_in: Callable[..., Store]) -> None:
