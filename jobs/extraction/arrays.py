@@ -10,7 +10,7 @@ STATES, LENGTH, POOLED = "states", "length", "pooled"
 def feature_arrays(config: ExtractConfig, shape: tuple[int, int, int]) -> list[ArraySpec]:
     """What a feature store keeps of an image whose tokens are (h, w, C)."""
     pixels = ArraySpec("pixels", (*height_width(config.image_size), 3), "uint8")
-    return [ArraySpec("features", shape, config.dtype), *([pixels] if config.pixels else [])]
+    return [ArraySpec("features", shape, counted_dtype(config.dtype)), *([pixels] if config.pixels else [])]
 
 
 def latent_array(config: EncodeConfig, shape: tuple[int, int, int]) -> ArraySpec:
@@ -30,8 +30,14 @@ def text_arrays(tokens: int, width: int, pooled_width: int, config: TextConfig) 
 
     A pooled vector is small and stands for the whole caption: 8 bits would not save much there.
     """
+    dtype = counted_dtype(config.dtype)
     return [
-        ArraySpec.ragged(STATES, (tokens, width), config.dtype),
+        ArraySpec.ragged(STATES, (tokens, width), dtype),
         ArraySpec(LENGTH, (1,), "uint8"),
-        ArraySpec(POOLED, (pooled_width,), "bfloat16" if config.dtype in SCALED else config.dtype),
+        ArraySpec(POOLED, (pooled_width,), "bfloat16" if dtype in SCALED else dtype),
     ]
+
+
+def counted_dtype(dtype: str) -> str:
+    """The number format that sizes are counted with: auto counts as float16 until values were looked at."""
+    return "float16" if dtype == "auto" else dtype

@@ -105,7 +105,7 @@ def plan_buckets(
         mask = numbers == number
         if mask.any():
             rows = replace(scanned, table=scanned.table.filter(pa.array(mask)))
-            plans[size] = plan_of(source, one, encoder_facts(one, runtime.device, cache), rows)
+            plans[size] = plan_of(source, one, encoder_facts(one, runtime.device, cache), rows, cache)
     by_digest = dict(zip(scanned.table["sha256"].to_pylist(), shapes, strict=True))
     return BucketPlan(config.buckets, plans, by_digest)
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,14 @@ from jobs.executors import (
     write_missing_shards,
 )
 from jobs.extraction.arrays import LENGTH, POOLED, STATES, text_arrays
+from jobs.extraction.data_summary import spread
 from jobs.runs import reference_to
 from stores import ArraySpec, RaggedArray, Store, StoreWriter, fingerprint
 from stores.backends import Location, make_folder, parent_of, replace_file
+from stores.format import choose_dtype
 
+# Captions whose states are looked at for --dtype auto.
+DTYPE_CAPTIONS = 128
 # Lengths are stored as bytes.
 MOST_TOKENS = 255
 
@@ -62,6 +66,7 @@ class TextPlan:
     arrays: list[ArraySpec]
     empty: dict[str, Any]
     tokenization: dict[str, Any]
+    dtype_choice: dict[str, Any] | None = None
 
 
 def plan_text(
@@ -80,6 +85,7 @@ def plan_text(
     folder = find_text_encoder(config.text_encoder)
     texts = sorted({text for row in captions for text in row_captions(row, config.captions)} | {""})
     made_from = {"texts": texts, "encoder": text_encoder_sha256(folder), "max_tokens": config.max_tokens}
+    made_from |= {"dtype": config.dtype} if config.dtype == "auto" else {}
     file = None if cache is None else cache / f"{fingerprint({**made_from, 'device': device.type})}.json"
     counted = _kept_count(file)
     if counted is None:
@@ -87,8 +93,11 @@ def plan_text(
         if file is not None:
             make_folder(file.parent)
             replace_file(file, json.dumps(asdict(counted)).encode())
+    if counted.dtype_choice:
+        config = replace(config, dtype=counted.dtype_choice["dtype"])
     arrays = text_arrays(counted.max_tokens, counted.width, counted.pooled_width, config)
-    return TextPlan(folder, counted.max_tokens, counted.cut, arrays, counted.empty, counted.tokenization)
+    found = (counted.empty, counted.tokenization, counted.dtype_choice)
+    return TextPlan(folder, counted.max_tokens, counted.cut, arrays, *found)
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class _Counted:
     pooled_width: int
     empty: dict[str, Any]
     tokenization: dict[str, Any]
+    dtype_choice: dict[str, Any] | None = None
 
 
 def _count(encoder: TextEncoder, texts: Sequence[str], config: TextConfig) -> _Counted:
@@ -114,7 +124,16 @@ def _count(encoder: TextEncoder, texts: Sequence[str], config: TextConfig) -> _C
     cut = int((lengths > kept).sum())
     widths = (empty.states.shape[-1], empty.pooled.shape[-1])
     record = empty_record(empty.states[0, : int(empty.lengths[0])], empty.pooled[0])
-    return _Counted(kept, cut, *widths, record, encoder.tokenization)
+    choice = _chosen_dtype(encoder, texts, kept) if config.dtype == "auto" else None
+    return _Counted(kept, cut, *widths, record, encoder.tokenization, choice)
+
+
+def _chosen_dtype(encoder: TextEncoder, texts: Sequence[str], max_tokens: int) -> dict[str, Any]:
+    """The number format for states, by those of captions spread over all."""
+    some = [texts[number] for number in spread(len(texts), DTYPE_CAPTIONS)]
+    found = encoder(some, max_tokens)
+    counts = torch.arange(found.states.shape[1], device=found.states.device) < found.lengths[:, None]
+    return choose_dtype(found.states[counts].cpu().numpy()).to_json()  # (N, L, D) -> (tokens, D)
 
 
 def _kept_count(file: Path | None) -> _Counted | None:
@@ -152,6 +171,7 @@ def text_writer(
             "text_encoder": lasting_name(config.text_encoder),
             "empty_caption": plan.empty,
             "captions_cut": plan.cut,
+            **({"dtype_choice": plan.dtype_choice} if plan.dtype_choice else {}),
             "aligned_with": reference_to(parent_of(parent), source.url),
             "aligned_content_id": source.content_id,
         },

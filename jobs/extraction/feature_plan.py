@@ -85,7 +85,8 @@ def plan_features(
         progress=on_progress,
         listing_progress=on_listing,
     )
-    return [plan_of(source, config, facts, scanned) for config, facts in zip(configs, encoders, strict=True)]
+    pairs = zip(configs, encoders, strict=True)
+    return [plan_of(source, config, facts, scanned, cache) for config, facts in pairs]
 
 
 def open_images(data: DataConfig, cache: Path) -> Source:
@@ -121,13 +122,22 @@ def check_compiler(config: ExtractConfig, device: str) -> None:
         )
 
 
-def plan_of(source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult) -> FeaturePlan:
-    """The plan of a store of the scanned images by an encoder."""
+def plan_of(
+    source: Source, config: ExtractConfig, facts: EncoderFacts, scanned: ScanResult, cache: Path
+) -> FeaturePlan:
+    """The plan of a store of the scanned images by an encoder; with dtype auto some of them are encoded for it."""
     check_aspect(config, facts.shape)
+    choice = None
+    if config.dtype == "auto":
+        from jobs.extraction.encoder_batch import chosen_dtype  # with torch
+
+        choice = chosen_dtype(source, config, facts, _locations(scanned.table), cache)
+        config = replace(config, dtype=choice["dtype"])
     arrays = feature_arrays(config, facts.shape)
     ingredients = {"encoder": facts.encoder, "image_size": config.image_size, "precision": facts.precision}
     if config.compile:
         check_compiler(config, facts.device)
         ingredients["compile"] = {"torch": importlib.metadata.version("torch")}
-    attributes = {"class_names": scanned.class_names, "device": facts.device}
+    attributes: dict[str, Any] = {"class_names": scanned.class_names, "device": facts.device}
+    attributes |= {"dtype_choice": choice} if choice else {}
     return FeaturePlan(source, config, encoder_spec(config), scanned, arrays, ingredients, attributes)

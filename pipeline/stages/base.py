@@ -166,3 +166,14 @@ class RunStage(Stage[RunFolder]):
     def metrics(self, result: RunFolder, made: bool) -> dict[str, Any]:
         """The metrics of the training's end."""
         return result.record.metrics
+
+
+def dtype_line(what: str, choice: dict[str, Any]) -> str:
+    """What was chosen for --dtype auto, and by which errors."""
+    errors = ", ".join(
+        f"{name} {'beyond its range' if error is None else f'{error:.2%}'}" for name, error in choice["errors"].items()
+    )
+    return (
+        f"{what} are stored as {choice['dtype']}: errors of {choice['tokens']:,} tokens in deviations of a channel "
+        f"are {errors}; {choice['bound']:.0%} is allowed"
+    )

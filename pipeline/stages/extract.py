@@ -9,7 +9,7 @@ from jobs.executors import OnProgress
 from pipeline.artifacts import SKLEARN_DIGITS, check_data_files, image_path
 from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
-from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
+from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work, dtype_line
 from stores import Store
 from stores.backends import inside, is_url
 from stores.core import BUCKETS
@@ -55,7 +55,9 @@ class Extract(StoreStage):
             plans = [plan.with_data_record(data) for plan in plans]
             writers = [plan.writer(parent, recipe.name) for plan in plans]
             record = plans[0].attributes["data"]
-            for line in [*data_lines(record), *warning_lines(record)]:
+            chosen = [plan.attributes["dtype_choice"] for plan in plans if "dtype_choice" in plan.attributes]
+            lines = [f"{self.name}: {dtype_line('features', choice)}" for choice in chosen]
+            for line in [*data_lines(record), *warning_lines(record), *lines]:
                 context.output.say(line)
 
         def fill(report: OnProgress) -> list[Store]:

@@ -1,7 +1,7 @@
 """Captions to a text store, by a frozen text encoder."""
 
 from pipeline.config import Recipe
-from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
+from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work, dtype_line
 from stores import Store
 from stores.backends import inside
 
@@ -20,6 +20,8 @@ class ExtractText(StoreStage):
         cache = context.scratch() / "cache" / "captions"
         plan = plan_text(features.index, config, pick_device(runtime.device), cache, features.url)
         writer = text_writer(features, inside(context.stores, "text"), name, plan, config, runtime)
+        if plan.dtype_choice:
+            context.output.say(f"{self.name}: {dtype_line('states', plan.dtype_choice)}")
         if plan.cut:
             context.output.say(f"{self.name}: {plan.cut} different captions are cut after {plan.max_tokens} tokens")
         return self.of([writer], lambda report: [extract_text(writer, plan, config, runtime, report)])

@@ -1,6 +1,8 @@
 """Values to stored parts and back, for every dtype of a store."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,11 @@ from stores.format.spec import GROUP_CHANNELS, SCALED, ArraySpec
 
 Parts = dict[str, np.ndarray]
 _LARGEST = {"int8": 127, "int8_group": 127, "float8_e4m3": 448}
+# Fewest bytes first; float32 holds whatever an encoder gives.
+CANDIDATES = ("int8", "float8_e4m3", "int8_group", "float16", "bfloat16", "float32")
+# The share of a channel's deviation that rounding may be wrong by; tests/bench/dtypes.py measures what it costs.
+MOST_ERROR = 0.02
+AUTO = "auto"
 # The smallest normal number of e4m3 and the step of those below it.
 _E4M3_NORMAL, _E4M3_STEP = 2.0**-6, 2.0**-9
 
@@ -37,6 +44,45 @@ def decode(spec: ArraySpec, parts: Mapping[str, np.ndarray]) -> np.ndarray:
         values: np.ndarray = np.multiply(steps, scale, dtype=np.float32)
         return values
     return stored
+
+
+@dataclass(frozen=True)
+class DtypeChoice:
+    """A number format picked by what rounding costs.
+
+    Attributes:
+        dtype: the picked one.
+        errors: of each format considered, the root mean square error in standard deviations of a channel (the mean
+            over channels); None where a value is beyond its range.
+        bound: the error that was allowed.
+        tokens: how many vectors were measured.
+    """
+
+    dtype: str
+    errors: dict[str, float | None]
+    bound: float
+    tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def choose_dtype(tokens: np.ndarray, bound: float = MOST_ERROR) -> DtypeChoice:
+    """The number format of the fewest bytes whose error is within the bound, measured on vectors (n, C)."""
+    exact = np.asarray(tokens, np.float32)
+    variance = exact.var(axis=0, dtype=np.float64)
+    varies = variance > 0
+    errors: dict[str, float | None] = {}
+    for dtype in CANDIDATES:
+        spec = ArraySpec("tokens", (exact.shape[1],), dtype)
+        rounded = decode(spec, encode(spec, exact)).astype(np.float64)
+        squares = np.square(rounded - exact).mean(axis=0)[varies] / variance[varies]
+        error = float(np.sqrt(squares.mean())) if varies.any() else 0.0
+        errors[dtype] = error if np.isfinite(error) else None
+        if np.isfinite(error) and error <= bound:
+            break
+    return DtypeChoice(dtype, errors, bound, len(exact))
 
 
 def _to_bfloat16(values: np.ndarray) -> np.ndarray:

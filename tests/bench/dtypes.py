@@ -24,9 +24,10 @@ from stores import ArraySpec, Store, StoreWriter
 DTYPES = ("float32", "float16", "bfloat16", "int8_group", "int8", "float8_e4m3")
 
 
-def recipe_of(data: str, limit: int, steps: int, encoder: str | None, batch_size: int) -> Recipe:
-    """Imagenette at 224 pixels with a short training."""
+def recipe_of(data: str, limit: int, steps: int, encoder: str | None, batch_size: int, image_size: int) -> Recipe:
+    """Imagenette with a short training of a small autoencoder."""
     values = {
+        "extract.image_size": image_size,
         "data.path": data,
         "data.limit": limit,
         "extract.dtype": "float32",
@@ -34,6 +35,9 @@ def recipe_of(data: str, limit: int, steps: int, encoder: str | None, batch_size
         "extract.flip": "false",
         "runtime.executor": "local",
         "autoencoder.steps": steps,
+        "autoencoder.heads": 4,
+        "autoencoder.head_dim": 64,
+        "autoencoder.decoder_depth": 2,
         "autoencoder.batch_size": batch_size,
         "autoencoder.learning_rate": 1e-3,
         "autoencoder.warmup_steps": 20,
@@ -70,7 +74,7 @@ def values_of(exact: Store, rows: np.ndarray, outliers: int) -> np.ndarray:
 
 def held_out_error(run: Any, exact: Store, outliers: int) -> float:
     """Squared error of reconstructions by their variance, over held-out rows in float32, channels counted alike."""
-    rows, autoencoder = exact.rows("val"), load_autoencoder(run, torch.device("cpu"))
+    rows, autoencoder = exact.rows("val"), load_autoencoder(run.model_path, torch.device("cpu"))
     x = torch.from_numpy(values_of(exact, rows, outliers))
     with torch.inference_mode():
         rebuilt = torch.cat([autoencoder.decode(autoencoder.encode(part).mode()) for part in x.split(16)])
@@ -84,13 +88,23 @@ def held_out_error(run: Any, exact: Store, outliers: int) -> float:
 @click.option("--limit", default=400, show_default=True, help="Images.")
 @click.option("--steps", default=150, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
+@click.option("--image-size", default=224, show_default=True)
 @click.option(
     "--outliers", default=0, show_default=True, help="Channels made 50 times as large, as some encoders have."
 )
 @click.option("--dtypes", default=",".join(DTYPES), show_default=True)
-def main(data: str, encoder: str | None, limit: int, steps: int, batch_size: int, outliers: int, dtypes: str) -> None:
+def main(
+    data: str,
+    encoder: str | None,
+    limit: int,
+    steps: int,
+    batch_size: int,
+    image_size: int,
+    outliers: int,
+    dtypes: str,
+) -> None:
     click.echo(machine_facts())
-    recipe = recipe_of(data, limit, steps, encoder, batch_size)
+    recipe = recipe_of(data, limit, steps, encoder, batch_size, image_size)
     with tempfile.TemporaryDirectory() as scratch:
         stages = StageRunner(Path(scratch), recipe, Output())
         exact = stages.do(EXTRACT)

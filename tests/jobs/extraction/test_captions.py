@@ -251,3 +251,18 @@ def test_what_is_no_text_encoder_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(WeightsError, match="expected minilm, a folder, or a repository"):
         find_text_encoder(str(tmp_path / "nowhere"))
+
+
+def test_the_number_format_may_be_picked_by_its_error(tmp_path):
+    store, config = source(tmp_path), TextConfig(dtype="auto")
+    text = make(store, tmp_path, config)
+    choice = text.attributes["dtype_choice"]
+    assert text.arrays["states"].dtype == choice["dtype"] == "int8"
+    assert choice["errors"]["int8"] <= choice["bound"]
+    assert text.arrays["pooled"].dtype == "bfloat16"
+    assert make(store, tmp_path, config).content_id == text.content_id
+    assert make(store, tmp_path, TextConfig(dtype="int8")).content_id == text.content_id
+    exact = make(store, tmp_path, TextConfig(dtype="float32"))
+    for row in range(5):
+        found, expected = (one.read("states", [row]) for one in (text, exact))
+        assert np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()) < 0.02

@@ -285,6 +285,18 @@ def test_int8_features_train_encode_and_stay_near_the_exact_ones(tiny_recipe, tm
     assert sizes[1] < 0.3 * sizes[0]
 
 
+def test_the_number_format_may_be_picked_by_its_error(tiny_recipe, tmp_path):
+    recipe = override(tiny_recipe, {"extract.dtype": "auto", "data.limit": "8"})
+    stages = StageRunner(tmp_path, recipe, Output(json=True))
+    features = stages.do(EXTRACT)
+    choice = features.attributes["dtype_choice"]
+    assert features.arrays["features"].dtype == choice["dtype"]
+    assert choice["errors"][choice["dtype"]] <= choice["bound"]
+    assert choice["tokens"] > 0
+    assert stages.do(EXTRACT).content_id == features.content_id
+    assert len(list((tmp_path / "features").iterdir())) == 1
+
+
 def test_values_beyond_float16_are_refused_when_the_batches_have_arrived():
     working._check_range(torch.tensor([1.0, float("nan"), 65504.0]), torch.float16)
     with pytest.raises(ValueError, match=r"float16's range of ±65504; received 70000; store them with"):
