@@ -109,7 +109,7 @@ class ExtractConfig:
     dtype: str = setting(
         "float16",
         "Number format of stored features; half of the bytes: int8 and float8_e4m3 with a scale per token, int8_group "
-        "with one per 64 channels, for outliers. auto: the fewest bytes whose error is within 2 % of a channel's "
+        "with one per 64 channels, for outliers. auto: the fewest bytes whose error is within 3 % of a channel's "
         "deviation, measured on some images.",
         choices=("float16", "float32", "bfloat16", "int8", "int8_group", "float8_e4m3", "auto"),
         group="Store",

@@ -37,7 +37,7 @@ class TextConfig:
         "float16",
         "Stored number format of states; bfloat16 for encoders whose states grow large (T5); half of the bytes: int8 "
         "and float8_e4m3 with a scale per token, int8_group with one per 64 channels, for outliers. auto: the fewest "
-        "bytes whose error is within 2 % of a channel's deviation, measured on some captions.",
+        "bytes whose error is within 3 % of a channel's deviation, measured on some captions.",
         choices=("float16", "bfloat16", "float32", "int8", "int8_group", "float8_e4m3", "auto"),
         group="Text",
     )

@@ -257,12 +257,13 @@ def test_the_number_format_may_be_picked_by_its_error(tmp_path):
     store, config = source(tmp_path), TextConfig(dtype="auto")
     text = make(store, tmp_path, config)
     choice = text.attributes["dtype_choice"]
-    assert text.arrays["states"].dtype == choice["dtype"] == "int8"
-    assert choice["errors"]["int8"] <= choice["bound"]
+    assert text.arrays["states"].dtype == choice["dtype"]
+    assert choice["dtype"] in ("int8", "float8_e4m3")
+    assert choice["errors"][choice["dtype"]] <= choice["bound"]
     assert text.arrays["pooled"].dtype == "bfloat16"
     assert make(store, tmp_path, config).content_id == text.content_id
-    assert make(store, tmp_path, TextConfig(dtype="int8")).content_id == text.content_id
+    assert make(store, tmp_path, TextConfig(dtype=choice["dtype"])).content_id == text.content_id
     exact = make(store, tmp_path, TextConfig(dtype="float32"))
     for row in range(5):
         found, expected = (one.read("states", [row]) for one in (text, exact))
-        assert np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()) < 0.02
+        assert np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()) < 0.04

@@ -16,8 +16,8 @@ def tokens(outliers: int = 0, scale: float = 1.0) -> np.ndarray:
     ("outliers", "scale", "offset", "expected"),
     [
         (0, 1, 0, "int8"),
-        (2, 1, 0, "int8_group"),
-        (60, 1, 0, "int8_group"),
+        (2, 1, 0, "float8_e4m3"),
+        (60, 1, 0, "float8_e4m3"),
         (0, 1e6, 0, "int8"),
         (0, 1, 1000, "float32"),
         (0, 0, 3, "int8"),
@@ -44,5 +44,12 @@ def test_values_beyond_a_range_have_no_error() -> None:
     assert choice.dtype == "bfloat16"
 
 
-def test_a_looser_bound_takes_a_coarser_format() -> None:
-    assert choose_dtype(tokens(outliers=2), bound=0.03).dtype == "float8_e4m3"
+def test_a_tighter_bound_takes_a_finer_format() -> None:
+    assert choose_dtype(tokens(outliers=2), bound=0.02).dtype == "float16"
+    assert choose_dtype(tokens(), bound=0.006).dtype == "int8_group"
+
+
+def test_a_dead_channel_does_not_count() -> None:
+    values = tokens()
+    values[:, 0] *= 1e-9
+    assert choose_dtype(values).dtype == "int8"
