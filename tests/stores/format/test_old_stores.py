@@ -5,6 +5,7 @@ rows was written; the rest is to be copied from the first. See `values` for what
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,23 @@ def test_captions_filled_up_to_the_longest_are_read_as_they_are(tmp_path: Path) 
             expected = np.zeros((5, 4), "f2")
             expected[: int(length)] = int(row) + 0.5 + np.arange(4) / 8
             np.testing.assert_array_equal(states, expected)
+
+
+def test_moments_of_schema_2_have_no_variance_and_stay_what_they_are(tmp_path: Path) -> None:
+    specs, index = [ArraySpec("latents", (1, 1, 4))], new_index([str(number) for number in range(8)])
+    attributes = {"latents": "moments"}
+    writer = StoreWriter.plan(tmp_path, "latents", "old", specs, index, {}, attributes=attributes, rows_per_shard=8)
+    writer.manifest = replace(writer.manifest, schema_version=2)
+    writer.begin()
+    writer.write_shard(0, {"latents": np.arange(32, dtype="f4").reshape(8, 1, 1, 1, 4)})
+    store = writer.finalize()
+    assert store.statistics("latents").variance is None
+    store.blobs.delete("commits/0.json")
+    assert not repair(store.url, verify(store.url)).unfinished
+    assert verify(store.url).problems == []
+    assert open_store(store.url).manifest == store.manifest
+    new = StoreWriter.create(tmp_path, "latents", "new", specs, index, {}, attributes=attributes, rows_per_shard=8)
+    new.write_shard(0, {"latents": np.arange(32, dtype="f4").reshape(8, 1, 1, 1, 4)})
+    made = new.finalize()
+    assert made.content_id == store.content_id
+    assert made.statistics("latents").variance is not None
