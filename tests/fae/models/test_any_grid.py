@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from fae.models.autoencoder import FeatureAutoencoder
 from fae.models.dit import DiT
@@ -127,3 +128,17 @@ def test_a_flow_is_inverted_on_other_grids(grid, scaling):
     torch.testing.assert_close(model.inverse(flowed.z, y), x, atol=1e-4, rtol=1e-4)
     assert model.generate(x, y).shape == x.shape
     assert model.flow_blocks[0].rope.shape[1] == 12, "the trained table stays"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lightning-dit", "mmdit"])
+def test_compiled_models_have_a_graph_for_each_grid(kind):
+    counter = CompileCounter()
+    model = made(kind)
+    compiled = torch.compile(model, backend=counter, dynamic=False)
+    grids = [TRAINED, *OTHERS, OTHERS[0]]
+    with torch.no_grad():
+        for grid in grids:
+            x, t, y = torch.randn(2, *grid, 8), torch.rand(2), condition(kind)
+            torch.testing.assert_close(compiled(x, t, y), model(x, t, y))
+    assert counter.frame_count == len(set(grids))
