@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,11 @@ class StoreRows:
 
     def __init__(self, blobs: ByteStore, manifest: Manifest) -> None:
         self.blobs, self.manifest, self.num_rows = blobs, manifest, manifest.num_rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was read of the index: another process reads what it needs."""
+        cached = {name for name, value in vars(StoreRows).items() if isinstance(value, cached_property)}
+        return {name: value for name, value in self.__dict__.items() if name not in cached}
 
     @cached_property
     def index(self) -> pa.Table:

@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from stores import ArraySpec, EpochDataset, JointLoader, Loader, Store, StoreWriter, new_index
+from stores import ArraySpec, EpochDataset, JointLoader, Loader, Store, StoreWriter, new_index, open_store
 
 Place = tuple[int, int, tuple[int, ...]]
 
@@ -132,6 +132,14 @@ def test_what_is_sent_to_a_worker_shares_the_rows_in_memory(dataset_of: Any, pla
     assert values[0, 0] == 77
     streamed = ForkingPickler.loads(ForkingPickler.dumps(dataset_of(residency="stream", order="full")))
     assert [place(batch) for batch in streamed] == plain[:10]
+
+
+def test_a_store_is_sent_without_the_index_that_was_read(latents: Store) -> None:
+    store = open_store(latents.url)
+    sent = len(ForkingPickler.dumps(store))
+    assert len(store.index) == len(store.labels) == 48
+    assert len(ForkingPickler.dumps(store)) == sent
+    assert ForkingPickler.loads(ForkingPickler.dumps(store)).labels.tolist() == store.labels.tolist()
 
 
 @pytest.mark.slow
