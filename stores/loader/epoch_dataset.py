@@ -97,7 +97,7 @@ class EpochDataset(IterableDataset[Batch]):
         that was trained on.
 
         Raises:
-            ValueError: no batch where workers iterate, or an empty one.
+            ValueError: no batch where workers iterate, an empty one, or batches that a DataLoader put together anew.
         """
         if batch is None:
             if self._iterations.any():
@@ -106,6 +106,11 @@ class EpochDataset(IterableDataset[Batch]):
                     "received none"
                 )
             return self.loader.state_at(*self.loader.position)
+        if batch["step"].ndim != 1:
+            raise ValueError(
+                f"batch: expected one as the loader made it, step (B,); received {tuple(batch['step'].shape)}; "
+                "give DataLoader batch_size=None"
+            )
         if not len(batch["step"]):
             raise ValueError("batch: expected one that has rows; received an empty one")
         return self.loader.state_at(*self._after(int(batch["epoch"][0]), int(batch["step"][0])))

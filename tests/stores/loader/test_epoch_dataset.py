@@ -200,3 +200,10 @@ def test_an_empty_batch_has_no_place(dataset_of: Any, latents: Store) -> None:
     with pytest.raises(ValueError, match="batch: expected one that has rows"):
         dataset.state_dict(batches[1])
     assert np.array_equal(batches[0]["epoch"], [0, 0])
+
+
+def test_batches_of_batches_are_refused(dataset_of: Any) -> None:
+    dataset = dataset_of()
+    batch = next(iter(DataLoader(dataset)))
+    with pytest.raises(ValueError, match=r"step \(B,\); received \(1, 4\); give DataLoader batch_size=None"):
+        dataset.state_dict(batch)
