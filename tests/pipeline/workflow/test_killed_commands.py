@@ -20,7 +20,7 @@ from stores.backends.fileio import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-KILLS = 13  # of each command: 9 of them, beside 50 of the store writer and 30 of trainings in their own tests
+KILLS = 14  # of each of 9 commands: 206 with the 50 of the store writer and the 30 of trainings in tests of their own
 TRIES = 10 * KILLS  # those that were at their end before the kill among them
 STEPS = {"runtime.executor": "local", "autoencoder.save_every": "1", "decoder.save_every": "1"}
 STEPS |= {"generator.save_every": "1", "generator.log_every": "1", "extract.batch_size": "2", "encode.batch_size": "2"}
