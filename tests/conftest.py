@@ -57,7 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def on_ray(item: pytest.Item) -> bool:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        return "ray_cluster" in getattr(item, "fixturenames", ()) or "ray" in parameters.values()
+        return "ray_cluster" in getattr(item, "fixturenames", ()) or any(
+            one == "ray" for one in parameters.values() if isinstance(one, str)
+        )
 
     items.sort(key=on_ray)
 
