@@ -1,6 +1,8 @@
 """Arrays added to a finished store: written as a store of their own inside it, then named by its manifest."""
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,8 @@ import pyarrow as pa
 from stores.backends import inside
 from stores.core import Lease, Store, open_store
 from stores.exchange.row_values import RowValues
-from stores.format import ADDED, MANIFEST, REJECTED, AddedArray, ArraySpec, ForeignStoreError
+from stores.exchange.value_checks import check_finite, check_whole
+from stores.format import ADDED, MANIFEST, REJECTED, AddedArray, ArraySpec, ForeignStoreError, NonFiniteError
 from stores.format import index as indexing
 from stores.write import StoreWriter
 
@@ -29,7 +32,8 @@ def add_array(
     """Add an array with the same rows to a complete store; returns the store with it.
 
     Nothing of the store is written anew but its manifest, at the end; killed before, the same call goes on. The array
-    has its own fingerprint and digests. Values of one view count for every view.
+    has its own fingerprint and digests. Values of one view count for every view. Of values that are refused nothing
+    stays.
 
     Args:
         store: the store.
@@ -40,7 +44,7 @@ def add_array(
         progress: called with shards done and shards in all.
 
     Raises:
-        ValueError: a name that is taken, or whole numbers that the dtype cannot hold.
+        ValueError: a name that is taken.
         NonFiniteError: a value that is not finite, or that the dtype cannot hold.
         LeaseHeldError: somebody writes the store.
     """
@@ -58,9 +62,14 @@ def add_array(
             )
         writer.begin()
         if not writer.complete:
-            with writer.lease():
-                _write_shards(store, writer, spec, values, progress)
-                writer.finalize(max_rejected=1.0)
+            try:
+                with writer.lease():
+                    _write_shards(store, writer, spec, values, progress)
+                    writer.finalize(max_rejected=1.0)
+            except NonFiniteError:
+                if known is None or known.folder != array.folder:
+                    _remove(store, array)
+                raise
         made = writer.finalize(max_rejected=1.0)
         write_added(store, {**store.added, name: replace(array, content_id=made.content_id)}, lease)
         if known is not None and known.folder != array.folder:
@@ -126,7 +135,10 @@ def _write_shards(
             given = values.read(rows[ok])
             with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found right below, by its row
                 made[ok] = given
-            _check_whole(given, made[ok], spec, rows[ok])
+            kept = made[ok]
+            for check in (check_finite, check_whole):
+                if (refusal := check(given, kept, spec)) is not None:
+                    raise NonFiniteError(f"{_row_name(store, values, spec, int(rows[ok][refusal.row]))}: {refusal.why}")
         reasons = store.index["reason"].take(pa.array(rows)).to_pylist()
         rejected = {int(rows[place]): reasons[place] or REJECTED for place in np.flatnonzero(~ok).tolist()}
         writer.write_shard(shard, {spec.name: made}, rejected)
@@ -134,19 +146,8 @@ def _write_shards(
             progress(writer.num_shards - len(missing) + done, writer.num_shards)
 
 
-def _check_whole(given: np.ndarray, made: np.ndarray, spec: ArraySpec, rows: np.ndarray) -> None:
-    """Raise ValueError when whole numbers would change without a word."""
-    if given.dtype.kind == "f" and spec.is_float:
-        return
-    with np.errstate(over="ignore"):
-        stored = made.astype(spec.dtype) if spec.dtype in ("float16", "float32", "uint8") else made
-    differ = np.argwhere(stored != given)
-    if len(differ):
-        place = tuple(differ[0])
-        raise ValueError(
-            f"{spec.name}: row {rows[place[0]]}: expected numbers that {spec.dtype} holds exactly; received "
-            f"{np.broadcast_to(given, made.shape)[place]}; choose another dtype"
-        )
+def _row_name(store: Store, values: RowValues, spec: ArraySpec, row: int) -> str:
+    return f"{values.source}: {spec.name}: row {row} ({store.index['key'][row].as_py()})"
 
 
 def _remove(store: Store, array: AddedArray) -> None:
@@ -154,3 +155,8 @@ def _remove(store: Store, array: AddedArray) -> None:
     prefix = f"{ADDED}/{array.folder}/"
     for key in [f"{prefix}{MANIFEST}", *store.blobs.keys(prefix)]:
         store.blobs.delete(key)
+    folder = store.blobs.local_path(f"{ADDED}/{array.folder}")
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other arrays are in it
+            folder.parent.rmdir()

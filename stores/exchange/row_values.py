@@ -26,6 +26,7 @@ class RowValues:
         made_from: what decides them, for the fingerprint.
         read: ok rows of the store -> values (n, 1 or views, *row_shape).
         unused: rows of the source that are no row of the store.
+        source: where they come from, for messages.
     """
 
     row_shape: tuple[int, ...]
@@ -33,6 +34,7 @@ class RowValues:
     made_from: dict[str, Any]
     read: Callable[[np.ndarray], np.ndarray]
     unused: int = 0
+    source: str = "values"
 
 
 def npy_values(store: Store, path: Path) -> RowValues:
@@ -61,20 +63,25 @@ def npy_values(store: Store, path: Path) -> RowValues:
         views = store.views if has_views else 1
         return np.asarray(values[numbers[rows]]).reshape(len(rows), views, *row_shape)
 
-    return RowValues(row_shape, _dtype_for(values.dtype, str(path)), {"npy_sha256": digest}, read)
+    return RowValues(row_shape, _dtype_for(values.dtype, str(path)), {"npy_sha256": digest}, read, source=str(path))
 
 
 def parquet_values(store: Store, path: Path, column: str | None = None) -> RowValues:
     """A column of numbers, or of lists of one length, of a Parquet file, joined by its column `key`.
 
     Raises:
-        ValueError: no such column, a key that repeats, an ok row without a value, or lists of several lengths.
+        ValueError: no column `key`, no such column, a key that repeats, an ok row without a value, or lists of several
+            lengths.
     """
     try:
         names = pq.ParquetFile(path).schema_arrow.names
+        if "key" not in names:
+            raise ValueError(
+                f"{path}: expected a column 'key'; received {', '.join(names)}; name the column of keys so"
+            )
         others = [name for name in names if name != "key"]
         name = column or (others[0] if len(others) == 1 else None)
-        if "key" not in names or name not in others:
+        if name not in others:
             raise ValueError(
                 f"{path}: column: expected key and one of {', '.join(others) or 'others'}; "
                 f"received {column or 'none'}; name the column"
@@ -93,6 +100,7 @@ def parquet_values(store: Store, path: Path, column: str | None = None) -> RowVa
         {"parquet_sha256": digest, "column": name},
         lambda rows: values[slots[rows]].reshape(len(rows), 1, *(values.shape[1:] or (1,))),
         unused=table.num_rows - len(values),
+        source=f"{path}, {name}",
     )
 
 
@@ -114,7 +122,8 @@ def store_values(store: Store, other: Store, array: str | None = None) -> RowVal
         return np.stack([other.read(name, ok[places[rows]], view) for view in range(other.views)], axis=1)
 
     spec, made_from = other.arrays[name], {"content_id": other.content_id_of(name), "array": name}
-    return RowValues(spec.row_shape, spec.dtype, made_from, read, unused=len(ok) - len(store.rows()))
+    unused = len(ok) - len(store.rows())
+    return RowValues(spec.row_shape, spec.dtype, made_from, read, unused, f"{other.url}, {name}")
 
 
 def _join(store: Store, keys: pa.ChunkedArray, where: str) -> np.ndarray:

@@ -203,8 +203,8 @@ def test_folders_stay_inside(store: Store, scores: Callable[..., Store], folder:
 def test_what_does_not_fit_is_refused(store: Store, scores: Callable[..., Store], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"value for each of the 50 rows of .*, or of its 48 ok ones.*\(49,\)"):
         scores(SCORES[:49])
-    with pytest.raises(ValueError, match=r"score: row 1: expected numbers that float16 holds exactly; received 2049"):
-        scores(np.full(50, 2049) * np.arange(50), dtype="float16")
+    with pytest.raises(ValueError, match=r"score: row 1 \(.*\): expected numbers that float16 holds .* received 2049"):
+        scores(np.where(np.arange(50) == 1, 2049, 0), dtype="float16")
     with pytest.raises(NonFiniteError, match="score: row 1"):
         scores(np.where(np.arange(50) == 1, np.nan, SCORES))
     np.save(tmp_path / "a.npy", np.array(["a"] * 50))
@@ -219,6 +219,7 @@ def test_what_does_not_fit_is_refused(store: Store, scores: Callable[..., Store]
         ({"key": keys[:5], "a": [1] * 5}, r"received none for 44 of them: .*, "),
         ({"key": keys[:1] * 2, "a": [1, 2]}, "expected each key once"),
         ({"key": keys, "a": [1] * 50, "b": [2] * 50}, r"column: expected key and one of a, b; received none"),
+        ({"name": keys, "a": [1] * 50}, "expected a column 'key'; received name, a; "),
         ({"key": keys, "a": [None, *[1] * 49]}, "received 1 nulls"),
         ({"key": keys, "a": [[1], *[[1, 2]] * 49]}, "expected lists of one length"),
     ):
@@ -231,3 +232,36 @@ def test_what_does_not_fit_is_refused(store: Store, scores: Callable[..., Store]
 def test_ok_rows_alone_may_be_given(store: Store, scores: Callable[..., Store]) -> None:
     made = scores(SCORES[store.rows()])
     np.testing.assert_array_equal(made.read("score", made.rows())[:, 0], SCORES[made.rows()])
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "message"),
+    [
+        (np.nan, None, "expected a finite value; received nan; put a number there"),
+        (np.inf, "uint8", "expected a finite value; received inf; put a number there"),
+        (1e39, None, r"within the range of float32; received 1e\+39; no dtype of a store holds it: scale"),
+        (7e4, "float16", "within the range of float16; received 70000.0; choose the dtype float32"),
+        (0.5, "uint8", "uint8 holds exactly; received 0.5; choose the dtype float16 or float32"),
+        (-1, "uint8", "uint8 holds exactly; received -1; choose the dtype float16 or float32"),
+        (2**24 + 1, None, "float32 holds exactly; received 16777217; no dtype of a store holds it"),
+        (2**53 + 1, None, "received 9007199254740993; no dtype of a store holds it"),
+    ],
+)
+def test_a_refused_value_is_named_as_it_was_and_leaves_nothing(
+    store: Store, scores: Callable[..., Store], value: float, dtype: str | None, message: str
+) -> None:
+    given = np.zeros(50, np.asarray(value).dtype)
+    given[20] = value
+    key = store.index["key"][20].as_py()
+    with pytest.raises(NonFiniteError, match=rf"score\.npy: score: row 20 \({key}\): .*{message}"):
+        scores(given, dtype=dtype)
+    assert not (store.path / "added").exists()
+    assert verify(store.url).problems == []
+
+
+def test_a_refusal_leaves_the_values_that_are_there(store: Store, scores: Callable[..., Store]) -> None:
+    made = scores()
+    with pytest.raises(NonFiniteError):
+        scores(np.full(50, np.nan), replace_other=True)
+    assert verify(made.url).problems == []
+    np.testing.assert_array_equal(open_store(made.url).read("score", [5])[0], [SCORES[5]])
