@@ -1,5 +1,6 @@
 """The commands that keep stores and runs whole and tidy: verify, diff and gc."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     STORE|RUN is a path (of a bucket set, too), a store's URL, or a name below --root. Exit code 0 when all is sound, 1
     when damage is left. With --repair, metadata, indexes and records of a store are restored from what else it holds; a
     shard whose values are lost is made missing, and the command that writes the store then writes exactly these again.
-    Of a run the record, the finished model, the metrics and the checkpoints are read.
+    Of a run the record, the finished model, the metrics and the checkpoints are read; of a bucket set --repair names
+    the stores to repair.
     """
     from jobs.runs import RUN_FILE
     from pipeline.artifacts import find_location, is_bucket_set
@@ -64,18 +66,25 @@ def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
     from stores import open_bucket_set
     from stores.care import verify
 
-    if repair:
-        raise click.UsageError("--repair: expected a store; received a bucket set; repair its stores by their names")
-    found = open_bucket_set(path)
-    rows, sound = found.index.num_rows, True
+    found, say = open_bucket_set(path), settings.output.say
+    rows, damaged = found.index.num_rows, []
     with settings.output.progress("verify", "shards") as progress:
         for store in found.stores.values():
             report = verify(store.path, lambda done, total: progress(done, total, {}))
-            sound = sound and report.sound
+            damaged += [] if report.sound else [store.path]
             _say_report(settings, report)
-    settings.output.say(f"{path}: {rows:,} images in {len(found.stores)} stores")
-    settings.output.result({"location": str(path), "rows": rows, "stores": [*found.stores], "sound": sound})
-    return 0 if sound else 1
+    if damaged:
+        names = ", ".join(f"{one.parent.name}/{one.name}" for one in damaged)
+        say(f"{path}: {len(damaged)} of {len(found.stores)} stores damaged: {names}", style="bold red")
+        say("a set's stores are repaired one by one:" if repair else "repair them:")
+        for one in damaged:
+            say(f"  fae-pipe verify {shlex.quote(str(one))} --repair")
+    else:
+        nothing = "; nothing to repair" if repair else ""
+        say(f"{path}: {rows:,} images in {len(found.stores)} stores, all sound{nothing}", style="green")
+    record = {"location": str(path), "rows": rows, "stores": [*found.stores], "sound": not damaged}
+    settings.output.result({**record, "damaged": [str(one) for one in damaged]})
+    return 1 if damaged else 0
 
 
 def _verify_store(settings: Settings, location: Path | str, repair: bool) -> int:

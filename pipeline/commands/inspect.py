@@ -62,7 +62,7 @@ def inspect_command(settings: Settings, data: str, out: Path | None, images: int
     with settings.output.progress("list", "archives") as listed:
         found = inspect_data(config, settings.root / "cache", images, lambda done, total: listed(done, total, {}))
     made = fingerprint({"data": {**asdict(config), "path": str(Path(str(config.path)).absolute())}})[:12]
-    folder = out or settings.root / "inspections" / f"{Path(str(config.path)).stem or 'data'}-{made}"
+    folder = out or settings.root / "inspections" / f"{_plain(Path(str(config.path)).stem) or 'data'}-{made}"
     files = write_inspection(found, folder, columns)
     for line in [*data_lines(found.record), *warning_lines(found.record)]:
         settings.output.say(line)
@@ -152,7 +152,12 @@ def _name_of(data: str) -> str:
     """A name out of the data's path: letters, digits, dots, lines; `images` where none are left."""
     stem = Path(data.rpartition(":")[2]).name
     stem = re.sub(r"(\.(tar|gz|zip|parquet|arrow|tgz|bz2|xz|zst))+$", "", stem)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:40] or "images"
+    return _plain(stem)[:40] or "images"
+
+
+def _plain(name: str) -> str:
+    """A name of letters, digits, '-', '_' and '.', which no shell or other system reads differently."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
 
 
 def _warnings(record: dict[str, Any]) -> list[str]:

@@ -3,7 +3,8 @@
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +12,27 @@ import pyarrow as pa
 from stores.backends import inside
 from stores.core import Lease, Store, open_store
 from stores.exchange.row_values import RowValues
-from stores.exchange.value_checks import check_finite, check_whole
-from stores.format import ADDED, MANIFEST, REJECTED, AddedArray, ArraySpec, ForeignStoreError, NonFiniteError
+from stores.format import (
+    ADDED,
+    MANIFEST,
+    REJECTED,
+    SCALED,
+    AddedArray,
+    ArraySpec,
+    ForeignStoreError,
+    NonFiniteError,
+    decode,
+    encode,
+)
 from stores.format import index as indexing
 from stores.write import StoreWriter
 
 Progress = Callable[[int, int], None]
 # What is made from a store is named by its content id, which must cover the arrays that it is made from.
 RESERVED = ("features", "latents", "pixels", "states", "length", "pooled")
+# Up to here float64, in which numbers are compared, holds every integer.
+_LARGEST_WHOLE = 2.0**53
+_EXACT_DTYPES = ("uint8", "float16", "float32")
 
 
 def add_array(
@@ -136,7 +150,7 @@ def _write_shards(
             with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found right below, by its row
                 made[ok] = given
             kept = made[ok]
-            for check in (check_finite, check_whole):
+            for check in (_check_finite, _check_whole):
                 if (refusal := check(given, kept, spec)) is not None:
                     raise NonFiniteError(f"{_row_name(store, values, spec, int(rows[ok][refusal.row]))}: {refusal.why}")
         reasons = store.index["reason"].take(pa.array(rows)).to_pylist()
@@ -144,6 +158,76 @@ def _write_shards(
         writer.write_shard(shard, {spec.name: made}, rejected)
         if progress is not None:
             progress(writer.num_shards - len(missing) + done, writer.num_shards)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """The first value that does not fit.
+
+    Attributes:
+        row: its row among those that were checked.
+        why: what was expected, what was received, and what to do.
+    """
+
+    row: int
+    why: str
+
+
+def _check_finite(given: np.ndarray, made: np.ndarray, spec: ArraySpec) -> _Refusal | None:
+    """Find a value that is not finite, or that is beyond the range of a dtype of floating point.
+
+    Args:
+        given: values as they came, (rows, 1 or views, *row_shape).
+        made: the same as float32 or uint8, (rows, views, *row_shape).
+        spec: how they are stored.
+    """
+    bad = np.argwhere(~np.isfinite(given))
+    if len(bad):
+        value = given[tuple(bad[0])]
+        return _Refusal(
+            int(bad[0][0]), f"expected a finite value; received {value}; put a number there and add it again"
+        )
+    if not spec.is_float:
+        return None
+    bad = np.argwhere(~np.isfinite(_stored(made, spec)))
+    if not len(bad):
+        return None
+    value = _at(given, made, bad[0])
+    fits = spec.dtype != "float32" and abs(float(value)) <= float(np.finfo(np.float32).max)
+    advice = "choose the dtype float32" if fits else "no dtype of a store holds it: scale the values"
+    return _Refusal(int(bad[0][0]), f"expected a value within the range of {spec.dtype}; received {value}; {advice}")
+
+
+def _check_whole(given: np.ndarray, made: np.ndarray, spec: ArraySpec) -> _Refusal | None:
+    """Find a whole number, or a number for whole ones, that would change; the same arguments as `_check_finite`."""
+    if given.dtype.kind == "f" and spec.is_float:
+        return None
+    stored = made if spec.dtype == "bfloat16" else _stored(made, spec)
+    bad = np.argwhere((stored != given) | (np.abs(made) >= _LARGEST_WHOLE))
+    if not len(bad):
+        return None
+    value = _at(given, made, bad[0])
+    holding = [dtype for dtype in _EXACT_DTYPES if dtype != spec.dtype and _holds(dtype, value)]
+    advice = "no dtype of a store holds it: split it into smaller numbers, or keep it in a table beside the store"
+    if holding or value.dtype.kind == "f":
+        advice = f"choose the dtype {' or '.join(holding or ['float32'])}"
+    return _Refusal(int(bad[0][0]), f"expected numbers that {spec.dtype} holds exactly; received {value}; {advice}")
+
+
+def _stored(made: np.ndarray, spec: ArraySpec) -> np.ndarray:
+    """What is read of them; dtypes with scales round by design and hold what float32 does."""
+    if spec.dtype in SCALED:
+        return made
+    return decode(spec, encode(spec, made))
+
+
+def _at(given: np.ndarray, made: np.ndarray, place: np.ndarray) -> Any:
+    return np.broadcast_to(given, made.shape)[tuple(place)]
+
+
+def _holds(dtype: str, value: Any) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return abs(float(value)) < _LARGEST_WHOLE and bool(np.asarray(value).astype(dtype) == value)
 
 
 def _row_name(store: Store, values: RowValues, spec: ArraySpec, row: int) -> str:

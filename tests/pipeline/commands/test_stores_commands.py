@@ -15,8 +15,9 @@ from PIL import Image
 from jobs.runs.run_folder import RunFolder
 from pipeline.cli import main
 from pipeline.commands import stores_exchange
-from stores import ArraySpec, Store, StoreWriter, new_index, open_store
+from stores import ArraySpec, BucketSet, Store, StoreWriter, new_index, open_store
 from stores.care import codecs
+from stores.core.bucket_set import bucket_set_ingredients, write_bucket_set
 from stores.exchange.exports import EXPORT_FORMATS
 from stores.exchange.imports import IMPORT_FORMATS
 
@@ -233,6 +234,27 @@ def test_show_counts_the_classes_of_integer_labels(tmp_path: Path) -> None:
     assert record["facts"]["captions"] == "none"
     assert record["classes"] == [{"id": id_, "name": None, "images": 1 + (id_ == 3)} for id_ in (1, 3, 12)]
     assert record["data"] is None
+
+
+@pytest.fixture
+def bucket_set(tmp_path: Path) -> BucketSet:
+    stores = {f"{size}x2": fill(plan(tmp_path, layer=size)) for size in (1, 2, 3)}
+    ingredients = bucket_set_ingredients("a test", {size: store.fingerprint for size, store in stores.items()})
+    return write_bucket_set(tmp_path / "buckets/mixed-0123456789ab", "mixed", ingredients, stores, new_index(["a"]))
+
+
+def test_verifying_a_bucket_set_names_the_damaged_stores(bucket_set: BucketSet) -> None:
+    folder, store = bucket_set.blobs.local_path(), bucket_set.stores["2x2"]
+    assert "1 images in 3 stores, all sound" in run("verify", folder).stdout
+    damage(store, "data.zarr/features/c/0/0/0/0/0")
+    for words in ((folder,), (folder, "--repair")):
+        outcome = run("verify", *words)
+        assert outcome.exit_code == 1
+        end = outcome.stdout.replace("\n", "").partition(f"{folder}: ")[2]
+        assert end.startswith(f"1 of 3 stores damaged: features/{store.path.name}")
+        assert f"fae-pipe verify {store.path} --repair" in end
+        assert "all sound" not in end
+    assert answer("verify", folder, code=1)["damaged"] == [str(store.path)]
 
 
 def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The inspect command: what is said, the grid and the page, and that nothing heavy is loaded for it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -71,6 +72,15 @@ def test_a_program_gets_one_record(folder: Path, tmp_path: Path) -> None:
     assert [warning["option"] for warning in record["data"]["warnings"]] == ["max_rejected"]
     for name in ("grid", "page"):
         assert Path(record[name]).is_relative_to(tmp_path / "runs" / "inspections")
+
+
+def test_the_folder_has_a_plain_name_whatever_the_path(folder: Path, tmp_path: Path) -> None:
+    for name in ("a$(b) 'c'", "*"):
+        shutil.copytree(folder / "class 1", tmp_path / "odd" / name)
+        done = inspect(tmp_path / "odd" / name, "--root", tmp_path / "runs", "--images", 1)
+        assert done.exit_code == 0, done.output
+    found = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs/inspections").iterdir())
+    assert found == ["a-b-c", "data"]
 
 
 def test_images_are_spread_over_classes(folder: Path, tmp_path: Path) -> None:
