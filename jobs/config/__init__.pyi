@@ -16,6 +16,8 @@ from .runtime import spread_over_gpus as spread_over_gpus
 from .sampling import SampleConfig as SampleConfig
 from .settings import check as check
 from .settings import ingredient_settings as ingredient_settings
+from .sizes import AUTO_GRID as AUTO_GRID
+from .sizes import TOKEN_PIXELS as TOKEN_PIXELS
 from .sizes import Size as Size
 from .sizes import height_width as height_width
 from .sizes import parse_size as parse_size

@@ -6,6 +6,7 @@ from typing import TypeAlias
 Size: TypeAlias = int | str
 """A side, or `HEIGHTxWIDTH`; squares are always written as a side."""
 
+AUTO_GRID, TOKEN_PIXELS = "auto", 16  # the paper: 256 pixels, 16×16 tokens; 384 pixels, 24×24
 _FORM = re.compile(r"([1-9][0-9]{0,4})(?:[x×]([1-9][0-9]{0,4}))?")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.config import DataConfig, EncodeConfig, ExtractConfig, RuntimeConfig
+from jobs.config import AUTO_GRID, DataConfig, EncodeConfig, ExtractConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.extraction.buckets import BucketRule, Shape, assign, crop_box, image_shapes
-from jobs.extraction.encoder_facts import AUTO_GRID, TOKEN_PIXELS, encoder_facts
+from jobs.extraction.buckets import BucketRule, Shape, assign, check_bucket_settings, crop_box, image_shapes
+from jobs.extraction.encoder_facts import encoder_facts
 from jobs.extraction.feature_plan import FeaturePlan, open_images, plan_of
 from jobs.extraction.images import extract
 from jobs.extraction.latents import encode
@@ -85,8 +85,8 @@ def plan_buckets(
         ValueError: no data path, no image, a rule or settings that do not fit the encoder.
     """
     assert config.buckets is not None
+    check_bucket_settings(config)
     rule = BucketRule.parse(config.buckets)
-    _check_settings(config, rule)
     source = open_images(data, cache)
     buckets = rule.shapes()
     configs = {f"{height}x{width}": _config_of(config, (height, width)) for height, width in buckets}
@@ -107,7 +107,7 @@ def plan_buckets(
             rows = replace(scanned, table=scanned.table.filter(pa.array(mask)))
             plans[size] = plan_of(source, one, encoder_facts(one, runtime.device, cache), rows, cache)
     by_digest = dict(zip(scanned.table["sha256"].to_pylist(), shapes, strict=True))
-    return BucketPlan(config.buckets, plans, by_digest)
+    return BucketPlan(rule.text, plans, by_digest)
 
 
 def set_location(root: Path, name: str, rule: str, writers: Mapping[str, StoreWriter]) -> Path:
@@ -190,17 +190,3 @@ def _config_of(config: ExtractConfig, shape: Shape) -> ExtractConfig:
     height, width = shape
     size = height if height == width else f"{height}x{width}"
     return replace(config, image_size=size, grid=AUTO_GRID, buckets=None)
-
-
-def _check_settings(config: ExtractConfig, rule: BucketRule) -> None:
-    if config.image_size != ExtractConfig.image_size:
-        raise ValueError(
-            f"extract.image_size: expected none with buckets, which decide it; received {config.image_size}"
-        )
-    if config.grid not in (None, AUTO_GRID):
-        raise ValueError(f"extract.grid: expected {AUTO_GRID} with buckets; received {config.grid}")
-    if rule.step % TOKEN_PIXELS:
-        raise ValueError(
-            f"extract.buckets: expected a step that is a multiple of {TOKEN_PIXELS}, the pixels of a token; received "
-            f"{rule.step}"
-        )

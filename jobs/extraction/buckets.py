@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import height_width
-from stores import StoreError
+from jobs.config import AUTO_GRID, TOKEN_PIXELS, ExtractConfig, height_width
 from stores.backends import replace_file
-from stores.sources import Source, SourceError
+from stores.sources import NO_BYTES, Source
 
 Shape = tuple[int, int]
 MOST_BUCKETS, MOST_ASPECT, READ_ROWS = 256, 100, 1024
@@ -40,19 +39,31 @@ class BucketRule:
         """
         parts = [part.partition("=") for part in text.split(",")]
         values = {key.strip(): value.strip() for key, _, value in parts}
-        if sorted(values) != sorted(_KEYS) or len(parts) != len(_KEYS):
-            raise ValueError(f"extract.buckets: expected such as {EXAMPLE}; received {text!r}")
+        wrong = [f"no {key}" for key in _KEYS if key not in values] + sorted(values.keys() - {*_KEYS})
+        if wrong or len(parts) != len(_KEYS):
+            what = ", ".join(wrong) or "a key twice"
+            raise ValueError(f"extract.buckets: expected such as {EXAMPLE}; received {text!r}: {what}")
         try:
             height, width = height_width(values["area"])
             rule = cls(height * width, int(values["step"]), float(values["max_aspect"]))
         except ValueError as error:
             raise ValueError(f"extract.buckets: expected such as {EXAMPLE}; received {text!r}; {error}") from None
-        if rule.step < 1 or not 1 <= rule.max_aspect <= MOST_ASPECT or not 1 <= len(rule.shapes()) <= MOST_BUCKETS:
+        if rule.step < 1:
+            raise ValueError(f"extract.buckets: expected a step of at least 1; received {rule.step}")
+        if not 1 <= rule.max_aspect <= MOST_ASPECT:
             raise ValueError(
-                f"extract.buckets: expected a step of at least 1 and an aspect from 1 to {MOST_ASPECT} that give 1 to "
-                f"{MOST_BUCKETS} sizes; received {text!r}"
+                f"extract.buckets: expected a max_aspect from 1 to {MOST_ASPECT}; received {rule.max_aspect:g}"
+            )
+        if not 1 <= (count := len(rule.shapes())) <= MOST_BUCKETS:
+            raise ValueError(
+                f"extract.buckets: expected 1 to {MOST_BUCKETS} sizes; {text!r} gives {count}; choose another step"
             )
         return rule
+
+    @property
+    def text(self) -> str:
+        """The rule in one spelling, whatever a person's was."""
+        return f"area {self.area}, step {self.step}, max_aspect {self.max_aspect:g}"
 
     def shapes(self) -> list[Shape]:
         """(height, width) of every bucket, the widest first: those allowed that lie in no other."""
@@ -96,11 +107,15 @@ def crop_box(image: Shape, bucket: Shape) -> tuple[float, float, float, float]:
 
 
 def image_shapes(source: Source, table: pa.Table, cache: Path) -> list[Shape]:
-    """(height, width) of each image of a scan as it is decoded, (0, 0) of what is none; `cache` keeps them."""
+    """(height, width) of each image of a scan as it is decoded, (0, 0) of what is none; `cache` keeps them.
+
+    Raises:
+        SourceError, StoreError, OSError: a host that cannot read an image now, which says nothing of the image.
+    """
     known = _cached(cache)
     digests = table["sha256"].to_pylist()
     missing = [row for row, digest in enumerate(digests) if digest not in known]
-    places = table.select(["source", "offset", "num_bytes"]).take(pa.array(missing, pa.int64())).to_pylist()
+    places = table.select(["source", "offset", "num_bytes", "sha256"]).take(pa.array(missing, pa.int64())).to_pylist()
     with ThreadPoolExecutor(4) as threads:
         for start in range(0, len(missing), READ_ROWS):
             part = slice(start, start + READ_ROWS)
@@ -111,12 +126,39 @@ def image_shapes(source: Source, table: pa.Table, cache: Path) -> list[Shape]:
     return [known[digest] for digest in digests]
 
 
+def check_bucket_settings(config: ExtractConfig) -> None:
+    """Whether the rule is one, and the settings beside it leave the sizes to it.
+
+    Raises:
+        ValueError: which setting does not fit.
+    """
+    assert config.buckets is not None
+    rule = BucketRule.parse(config.buckets)
+    if config.image_size != ExtractConfig.image_size:
+        raise ValueError(
+            f"extract.image_size: expected none with buckets, which decide it; received {config.image_size}"
+        )
+    if config.input_size is not None:
+        raise ValueError(
+            f"extract.input_size: expected none with buckets, which decide it; received {config.input_size}"
+        )
+    if config.grid not in (None, AUTO_GRID):
+        raise ValueError(f"extract.grid: expected {AUTO_GRID} with buckets; received {config.grid}")
+    if rule.step % TOKEN_PIXELS:
+        raise ValueError(
+            f"extract.buckets: expected a step that is a multiple of {TOKEN_PIXELS}, the pixels of a token; received "
+            f"{rule.step}"
+        )
+
+
 def _shape_of(source: Source, place: dict[str, Any]) -> Shape:
     from fae.images import ImageError, upright_size
 
+    if place["sha256"] in (None, "", NO_BYTES.sha256.hex()):  # the scan could not read it either
+        return UNREADABLE
     try:
         return upright_size(source.read(place["source"], place["offset"], place["num_bytes"]))
-    except (ImageError, SourceError, StoreError, OSError):
+    except ImageError:
         return UNREADABLE
 
 

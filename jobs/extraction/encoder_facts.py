@@ -16,11 +16,10 @@ from typing import Any
 import fae.encoders
 import fae.weights
 from fae.encoders import EncoderSpec, is_hook, lasting_encoder
-from jobs.config import ExtractConfig, height_width, parse_size
+from jobs.config import AUTO_GRID, TOKEN_PIXELS, ExtractConfig, height_width, parse_size
 from stores import fingerprint
 from stores.backends import make_folder, replace_file
 
-AUTO_GRID, TOKEN_PIXELS = "auto", 16  # the paper: 256 pixels, 16×16 tokens; 384 pixels, 24×24
 LIBRARIES = ("torch", "timm")
 ACCELERATORS = ("/dev/nvidia*", "/dev/kfd", "/dev/dxg", "/dev/dri/render*")
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")

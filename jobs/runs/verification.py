@@ -1,5 +1,6 @@
 """Read every byte of a run and compare it with the digests in its record and in the states of its checkpoints."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 from jobs.runs.checkpoint import checkpoint_files, damage_of
 from jobs.runs.checkpoint_listing import OWN_DIGEST, STATE, DamagedCheckpointError, checkpoints, read_state, state_text
 from jobs.runs.run_folder import RunFolder
-from jobs.runs.run_record import COMPLETE, METRICS_FILE, RUN_FILE, SCHEMA_VERSION, RunError, RunRecord
+from jobs.runs.run_record import COMPLETE, METRICS_FILE, RUN_FILE, SCHEMA_VERSION, RunError
+from jobs.runs.run_record import OWN_DIGEST as RECORD_DIGEST
 from stores import fingerprint
 
 SAME_VALUES = "expected the bytes that were written; received others with the same values"
@@ -68,7 +70,8 @@ def _record(run: RunFolder) -> Iterator[Finding]:
         problem = f"expected the fingerprint {fingerprint(record.ingredients):.12}…, also as the folder's name ends"
         problem += f"; received {record.fingerprint:.12}…"
     current = b'"schema_version": %d' % SCHEMA_VERSION in data
-    if current and RunRecord.from_bytes(data, file).to_bytes() != data:
+    # Not by way of RunRecord, which has fields that records of earlier releases lack.
+    if current and (json.dumps(found := json.loads(data), indent=1).encode() != data or RECORD_DIGEST not in found):
         problem = SAME_VALUES
     yield file, record.fingerprint if current else None, problem
 

@@ -6,6 +6,8 @@ from fae.nn import Grid
 from jobs.config import SampleConfig, height_width
 from jobs.runs import Models
 
+MAX_TOKENS = 2**16  # 4096×4096 pixels with the paper's tokens; attention over more fits no device
+
 
 def with_fitting_size(config: SampleConfig, models: Models) -> SampleConfig:
     """The settings without a size, and without what only another size needs, where it is the trained one.
@@ -32,6 +34,11 @@ def latent_grid(config: SampleConfig, models: Models) -> Grid:
         raise ValueError(
             f"sample.size: expected multiples of {token} pixels, which a token of {models.autoencoder.path} makes; "
             f"received {height}x{width}; try {near}"
+        )
+    if (tokens := height * width // token**2) > MAX_TOKENS:
+        raise ValueError(
+            f"sample.size: expected at most {MAX_TOKENS:,} tokens of {token} pixels; received {height}x{width}, which "
+            f"are {tokens:,}; choose a smaller size"
         )
     return height // token, width // token
 

@@ -27,6 +27,10 @@ class Extract(StoreStage):
         if recipe.data.path != SKLEARN_DIGITS:
             image_path(recipe.data, root)
         check_data_files(recipe.data)
+        if recipe.extract.buckets is not None:
+            from jobs.extraction import check_bucket_settings
+
+            check_bucket_settings(recipe.extract)
         check_encoder_name(recipe.extract.encoder)
         weights = recipe.extract.weights
         if weights is not None and not Path(weights.removeprefix("local-dir:")).exists():
@@ -88,6 +92,9 @@ class Extract(StoreStage):
         if not all(writer.complete for writer in writers.values()):
             plan = plan.with_data_record(data)
             writers = plan.writers(parent, recipe.name)
+            record = next(iter(plan.plans.values())).attributes["data"]
+            for line in [*data_lines(record), *warning_lines(record)]:
+                context.output.say(line)
         location = plan.location(context.root, recipe.name, writers)
         for size, writer in writers.items():
             context.output.say(f"bucket {size}: {writer.num_rows:,} images")

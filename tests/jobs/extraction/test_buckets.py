@@ -64,6 +64,28 @@ def test_other_rules_are_refused(text):
         BucketRule.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("area=256, step=64", "no max_aspect"),
+        ("area=256, step=64, aspect=2", "no max_aspect, aspect"),
+        ("area=256, step=64, step=32, max_aspect=2", "a key twice"),
+        ("area=64, step=128, max_aspect=2", "gives 0; choose another step"),
+        ("area=256, step=64, max_aspect=0.5", "expected a max_aspect from 1 to 100; received 0.5"),
+    ],
+)
+def test_a_message_says_what_is_wrong_with_a_rule(text, message):
+    with pytest.raises(ValueError, match=message):
+        BucketRule.parse(text)
+
+
+def test_a_rule_has_one_spelling():
+    assert (
+        BucketRule.parse("area=256,step=64,max_aspect=2.0").text
+        == BucketRule.parse("area=256x256, step=64, max_aspect=2").text
+    )
+
+
 SIDES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 
 
@@ -116,6 +138,22 @@ def test_sizes_are_those_of_the_upright_images_and_are_read_once(folder, tmp_pat
     assert shapes["wide0.png"] == (40, 60)
     monkeypatch.setattr(buckets, "_shape_of", None)
     assert image_shapes(source, table, tmp_path / "sizes.parquet") == list(shapes.values())
+
+
+def test_a_read_that_fails_says_nothing_of_the_image(folder, tmp_path, monkeypatch):
+    source = open_source(str(folder))
+    table, cache = scan(source).table, tmp_path / "sizes.parquet"
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(source), "read", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            image_shapes(source, table, cache)
+    shapes = dict(zip(table["key"].to_pylist(), image_shapes(source, table, cache), strict=True))
+    assert shapes["wide0.png"] == (40, 60)
+    assert shapes["broken.png"] == (0, 0)
 
 
 @pytest.fixture
@@ -250,7 +288,7 @@ def test_the_command_makes_the_set_once_and_again_when_its_record_is_gone(folder
         ({"image_size": 64}, r"extract.image_size: expected none with buckets"),
         ({"grid": "2x2"}, r"extract.grid: expected auto with buckets; received 2x2"),
         ({"buckets": "area=64, step=8, max_aspect=2"}, "expected a step that is a multiple of 16"),
-        ({"input_size": 56}, r"extract.grid: expected none with input_size 56"),
+        ({"input_size": 56}, r"extract.input_size: expected none with buckets"),
     ],
 )
 def test_settings_that_buckets_decide_are_refused(folder, tmp_path, change, message):

@@ -9,7 +9,7 @@ import torch
 
 from jobs.runs.checkpoint import Rotation, load_newest, save_checkpoint, save_shard
 from jobs.runs.run_folder import RunFolder
-from jobs.runs.run_record import RunError
+from jobs.runs.run_record import RunError, _digest
 from jobs.runs.verification import verify_run
 
 
@@ -49,6 +49,16 @@ def test_a_sound_run_is_said_to_be(run: RunFolder) -> None:
     expected = {file for file in files(run) if file.suffix != ".sha256"}
     assert report.files == len(expected)
     assert report.num_bytes == sum(file.stat().st_size for file in expected)
+
+
+def test_a_record_without_the_fields_of_later_releases_is_sound(run: RunFolder) -> None:
+    file = run.path / "run.json"
+    record = json.loads(file.read_bytes())
+    del record["arithmetic"], record["record_sha256"]
+    file.write_text(json.dumps({**record, "record_sha256": _digest(record)}, indent=1))
+    assert verify_run(run.path).sound
+    file.write_text(json.dumps({**record, "record_sha256": _digest(record)}))
+    assert "the same values" in verify_run(run.path).problems["run.json"]
 
 
 @pytest.mark.parametrize("flips", [100, pytest.param(4000, marks=pytest.mark.slow)])

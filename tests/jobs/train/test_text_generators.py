@@ -245,7 +245,8 @@ def test_two_workers_end_where_one_process_ends(model, parallel, pair, tmp_path,
 
 def test_a_text_store_without_any_caption_is_refused(pair):
     latents, _ = pair
-    bare = SimpleNamespace(index=pa.table({"caption": pa.array([None, []], pa.list_(pa.string()))}), url="runs/text/t")
+    captions = pa.table({"caption": pa.array([None, []], pa.list_(pa.string()))})
+    bare = SimpleNamespace(index=captions, url="runs/text/t", manifest=SimpleNamespace(ingredients={}))
     with pytest.raises(ValueError, match="runs/text/t: expected rows with captions; received 2 rows without any"):
         generator_ingredients(latents, TINY, bare)
     assert condition_notes(latents, TINY) == []
