@@ -19,6 +19,7 @@ from .listing import store_locations as store_locations
 from .reader import Store as Store
 from .reader import open_store as open_store
 from .reader import with_cache as with_cache
+from .rows import row_numbers as row_numbers
 from .sequences import chunks_of as chunks_of
 from .sequences import read_spans as read_spans
 from .sequences import spans_in_chunks as spans_in_chunks

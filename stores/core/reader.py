@@ -1,6 +1,7 @@
 """Reading a complete store: its rows, labels, values and exact statistics."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from stores.core.blocks import Memory, new_memory, read_blocks
 from stores.core.cached_shards import CachedShards
 from stores.core.finish import read_record
 from stores.core.listing import read_manifest
-from stores.core.rows import StoreRows
+from stores.core.rows import StoreRows, row_numbers
 from stores.core.sequences import read_sequences
 from stores.format import (
     ADDED,
@@ -88,6 +89,7 @@ class Store(StoreRows):
         Raises:
             KeyError: no such array.
             IndexError: a row or view that is not there.
+            TypeError: a mask or fractions in place of row numbers.
             CorruptStoreError: a damaged or missing shard.
         """
         spec = self._spec(name)
@@ -223,7 +225,7 @@ class Store(StoreRows):
 
     def _records(self, rows: Sequence[int] | np.ndarray, view: int) -> np.ndarray:
         """int64 record numbers of rows, after their bounds were checked."""
-        numbers = np.asarray(rows, np.int64).reshape(-1)
+        numbers = row_numbers(rows).reshape(-1)
         self._check_bounds(numbers, view)
         return numbers * self.views + view
 
@@ -234,7 +236,7 @@ class Store(StoreRows):
         outside = rows[(rows < 0) | (rows >= self.num_rows)]
         if len(outside):
             raise IndexError(f"{self.blobs.url}: expected rows below {self.num_rows}; received {outside[0]}")
-        if not 0 <= view < self.views:
+        if not isinstance(view, Integral) or not 0 <= view < self.views:
             raise IndexError(f"{self.blobs.url}: expected a view below {self.views}; received {view}")
 
 

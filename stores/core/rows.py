@@ -1,6 +1,7 @@
 """The rows of a store: its index, checked against the manifest, and which of them are ok, labeled, of a split."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -84,3 +85,16 @@ class StoreRows:
 
     def _damaged_index(self, expected: str) -> CorruptStoreError:
         return CorruptStoreError(f"{self.blobs.url}/{INDEX}: expected {expected}; repair the store")
+
+
+def row_numbers(rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The same numbers as int64; masks and fractions are refused, not cast.
+
+    Raises:
+        TypeError: a dtype that is not of integers.
+    """
+    found = np.asarray(rows)
+    if found.size and found.dtype.kind not in "iu":
+        remedy = "use np.flatnonzero(mask)" if found.dtype.kind == "b" else "give integers"
+        raise TypeError(f"rows: expected row numbers; received {found.dtype} {found.shape}; {remedy}")
+    return found.astype(np.int64, copy=False)

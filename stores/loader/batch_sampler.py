@@ -1,10 +1,14 @@
 """Which rows make which batch: a pure function of (seed, epoch, step, global batch), whatever the number of ranks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from stores.format import explain_difference
 from stores.loader.epoch_orders import EpochOrder
+from stores.loader.options import check_integer
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,42 @@ class BatchSampler:
         lower, upper = (length * part // self.world_size for part in (self.rank, self.rank + 1))
         mask: np.ndarray = (step < self.steps_per_epoch) & (lower <= in_batch) & (in_batch < upper)
         return mask
+
+
+def check_position(epoch: int, step: int, stride: int, steps_per_epoch: int) -> None:
+    """Refuse what is no place in an epoch; its end is one.
+
+    Raises:
+        TypeError: no integers.
+        ValueError: below 0, a stride below 1, or a step after the epoch's end.
+    """
+    for name, value, least in (("epoch", epoch, 0), ("step", step, 0), ("stride", stride, 1)):
+        check_integer(name, value, least)
+    if step > steps_per_epoch:
+        raise ValueError(f"step: expected at most {steps_per_epoch}, the batches of an epoch; received {step}")
+
+
+def saved_position(state: Mapping[str, Any], order: Mapping[str, Any], steps_per_epoch: int) -> tuple[int, int]:
+    """Epoch and step of a loader's state, the end of an epoch as the beginning of the next.
+
+    Args:
+        state: as of `state_dict`.
+        order: what the loader's own order depends on.
+        steps_per_epoch: of the loader.
+
+    Raises:
+        ValueError: no state of a loader, one of another order, or a position that no epoch has.
+        TypeError: a position that is no integers.
+    """
+    if not isinstance(state, Mapping) or not state.keys() >= {"epoch", "step", "order"}:
+        raise ValueError(
+            f"loader state: expected epoch, step and order; received {state!r:.80}; give what state_dict() returned"
+        )
+    changed = explain_difference(state["order"], order)
+    if changed:
+        raise ValueError(
+            f"loader state: expected the order it was saved with; changed: {'; '.join(changed)}; start a new run"
+        )
+    check_position(state["epoch"], state["step"], 1, steps_per_epoch)
+    epoch, step = int(state["epoch"]), int(state["step"])
+    return (epoch + 1, 0) if step == steps_per_epoch else (epoch, step)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from stores.loader.options import check_integer
 from stores.loader.transfer import Batch, EpochBatches
 
 # DataLoader's workers that may share a dataset.
@@ -59,6 +60,8 @@ class EpochDataset(IterableDataset[Batch]):
     """
 
     def __init__(self, loader: EpochLoader, epoch: int | None = None) -> None:
+        if epoch is not None:
+            check_integer("epoch", epoch, 0)
         self.loader, self.epoch = loader, epoch
         # By worker: the seed of its DataLoader's iteration, and which iteration that is, counted from the position on.
         self._iterations = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
@@ -127,6 +130,7 @@ class EpochDataset(IterableDataset[Batch]):
 
     def _batches(self, epoch: int, step: int, stride: int = 1) -> Iterator[Batch]:
         """The batches of an epoch, or each `stride`-th: DataLoader takes one of each worker in turn."""
+        step = min(step, len(self))  # there may be more workers than batches
         for number, batch in enumerate(self.loader.epoch(epoch, step, stride)):
             yield _with_place(batch, epoch, step + number * stride)
 

@@ -1,6 +1,6 @@
 """Batches of two stores with the same rows, such as latents and captions: one order, views drawn alone or together."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from stores.format import combine_seeds
 from stores.loader.epoch_dataset import EpochDataset
 from stores.loader.loader import Loader, resident_bytes
 from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, LoaderRank, choose_residency
-from stores.loader.selection import selected_rows
+from stores.loader.selection import array_names, checked_stores, selected_rows
 from stores.loader.transfer import Batch, EpochBatches
 
 # Separates the random views of the second store from those of the first.
@@ -44,7 +44,7 @@ class JointLoader:
 
     Raises:
         ValueError: stores of other rows, or an option that does not fit one of them.
-        TypeError: a setting that does not exist.
+        TypeError: a setting that does not exist, or something of another type.
     """
 
     def __init__(
@@ -58,13 +58,17 @@ class JointLoader:
         options: LoaderOptions | None = None,
         **settings: Any,
     ) -> None:
+        options = LoaderOptions.of(options, settings)
+        checked_stores((first, second))
+        common = set(array_names(arrays)) & set(array_names(second_arrays))
+        if common:
+            raise ValueError(f"second_arrays: expected other names than arrays; received {min(common)!r} in both")
         if first.num_rows != second.num_rows:
             raise ValueError(
                 f"{second.url}: expected the {first.num_rows} rows of {first.url}; received {second.num_rows}"
             )
         if same_views and first.views != second.views:
             raise ValueError(f"{second.url}: expected {first.views} views as in {first.url}; received {second.views}")
-        options = (options or LoaderOptions()).with_settings(settings)
         if options.order == "class-balanced" and not np.array_equal(first.labels, second.labels):
             raise ValueError(
                 f"{second.url}: order: class-balanced: expected the labels of {first.url}; received others"
@@ -140,10 +144,13 @@ class JointLoader:
         """Go on from a saved position, at once.
 
         Raises:
-            ValueError: the state is of another order, or of a loader of one store.
+            ValueError: no state, one of another order, or of a loader of one store.
         """
-        if state.keys() != {"first", "second"}:
-            raise ValueError("loader state: expected that of two stores; received that of one; start a new run")
+        if not isinstance(state, Mapping) or state.keys() != {"first", "second"}:
+            raise ValueError(f"loader state: expected that of two stores; received {state!r:.80}; start a new run")
+        first, second = self.first.position_of(state["first"]), self.second.position_of(state["second"])
+        if first != second:
+            raise ValueError(f"loader state: expected one position of both stores; received {first} and {second}")
         self.first.load_state_dict(state["first"])
         self.second.load_state_dict(state["second"])
 

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from stores.core import Store
-from stores.format import ArraySpec, explain_difference
-from stores.loader.batch_sampler import BatchSampler
+from stores.format import ArraySpec
+from stores.loader.batch_sampler import BatchSampler, check_position, saved_position
 from stores.loader.epoch_dataset import EpochDataset
 from stores.loader.gathering import BatchGatherer, Layouts
 from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
-from stores.loader.selection import Selection, checked_arrays
+from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores
 from stores.loader.transfer import Batch, EpochBatches, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
@@ -41,7 +41,7 @@ class Loader:
 
     Raises:
         ValueError: an option or a combination that does not fit the stores.
-        TypeError: a setting that does not exist.
+        TypeError: a setting that does not exist, or something of another type.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Loader:
         options: LoaderOptions | None = None,
         **settings: Any,
     ) -> None:
-        self.options = options = (options or LoaderOptions()).with_settings(settings)
-        stores = (store,) if isinstance(store, Store) else tuple(store)
-        self.arrays, self._device = tuple(arrays), torch.device(options.device)
+        self.options = options = LoaderOptions.of(options, settings)
+        stores = checked_stores(store)
+        self.arrays, self._device = array_names(arrays), torch.device(options.device)
         self.selection = selection = Selection.of(stores, options)
         self._specs = selection.specs(self.arrays)
         pairs = zip(stores, selection.rows_of, strict=True)
@@ -98,7 +98,12 @@ class Loader:
         return self._batches(*self.position)
 
     def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
-        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left."""
+        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left.
+
+        Raises:
+            ValueError: a step after the epoch's end, a number below 0.
+        """
+        check_position(epoch, step, stride, self.steps_per_epoch)
         batches = self._batches(epoch, step, endless=False, stride=stride)
         return EpochBatches(batches, len(range(step, self.steps_per_epoch, stride)))
 
@@ -128,14 +133,13 @@ class Loader:
         """Go on from a saved position, at once.
 
         Raises:
-            ValueError: the state is of another order (other rows, seed or batch size).
+            ValueError: no state, or one of another order (other rows, seed or batch size).
         """
-        changed = explain_difference(state["order"], self._order_facts())
-        if changed:
-            raise ValueError(
-                f"loader state: expected the order it was saved with; changed: {'; '.join(changed)}; start a new run"
-            )
-        self._position = int(state["epoch"]), int(state["step"])
+        self._position = self.position_of(state)
+
+    def position_of(self, state: dict[str, Any]) -> tuple[int, int]:
+        """Epoch and step of a saved state; errors as of `load_state_dict`."""
+        return saved_position(state, self._order_facts(), self.steps_per_epoch)
 
     def renew(self) -> None:
         """Drop buffers and locks, which a forked process cannot share with its parent."""

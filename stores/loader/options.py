@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ TRAIN, ALL_SPLITS = "train", "all"
 # The rest stays for the model, its optimizer, other processes and the page cache.
 DEVICE_SHARE = 0.4
 RAM_SHARE = 0.5
+# The least value of each setting that is a number.
+_LEAST = {
+    "batch_size": 1,
+    "seed": None,
+    "rank": 0,
+    "world_size": 1,
+    "prefetch": 0,
+    "stream_shards": 1,
+    "view_seed": None,
+    "shard_rows": 1,
+    "pad_to_multiple_of": 1,
+}
+_SWITCHES = ("shuffle", "drop_last", "labels", "verify")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +50,8 @@ class LoaderOptions:
         seed: of the order and, unless `view_seed` is given, of the views.
         residency: "device", "ram" or "stream" (from disk); "auto" is the fastest whose memory budget holds the rows.
         device: where batches are delivered.
-        rank: this process among `world_size`; by default that of torch's process group, where there is one.
+        rank: this process among `world_size`, given together with it; by default that of torch's process group, where
+            there is one.
         world_size: processes that share each global batch; by default those of torch's process group.
         view: the number of a view, or "random" for one drawn for each row and epoch.
         order: "full" shuffles all rows; "shards" shuffles shards and then the rows of `stream_shards` of them; "auto"
@@ -79,14 +94,23 @@ class LoaderOptions:
     pad_to_multiple_of: int = 1
 
     def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if not (getattr(self, name) is None and getattr(LoaderOptions, name) is None):
+                check_integer(name, getattr(self, name), least)
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise TypeError(f"{name}: expected True or False; received {getattr(self, name)!r}")
         if self.padding not in PADDINGS:
             raise ValueError(f"padding: expected one of {', '.join(PADDINGS)}; received {self.padding!r}")
-        if self.pad_to_multiple_of < 1:
-            raise ValueError(f"pad_to_multiple_of: expected at least 1; received {self.pad_to_multiple_of}")
         if self.order not in ORDERS:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}; received {self.order!r}")
         if self.rank is not None and self.world_size is None:
             raise ValueError(f"world_size: expected a number beside rank; received none and the rank {self.rank}")
+        if self.rank is None and self.world_size is not None and self.world_size > 1:
+            raise ValueError(
+                f"rank: expected the number of this process beside world_size {self.world_size}; received none; give "
+                f"rank, 0 to {self.world_size - 1}, or neither under torch's process group"
+            )
         if self.residency not in RESIDENCIES:
             raise ValueError(f"residency: expected one of {', '.join(RESIDENCIES)}; received {self.residency!r}")
         if not self.shuffle and self.order != "auto":
@@ -101,6 +125,20 @@ class LoaderOptions:
         """The seed of the random views."""
         return self.seed if self.view_seed is None else self.view_seed
 
+    @classmethod
+    def of(cls, options: "LoaderOptions | None", settings: dict[str, Any], **usual: Any) -> "LoaderOptions":
+        """The options, by default `usual`, with some fields replaced.
+
+        Raises:
+            TypeError: something else than options, or a name that is no field.
+        """
+        if options is not None and not isinstance(options, cls):
+            raise TypeError(
+                f"options: expected LoaderOptions; received {type(options).__name__} {options!r:.80}; give settings "
+                "as keywords, such as batch_size=64"
+            )
+        return (cls(**usual) if options is None else options).with_settings(settings)
+
     def with_settings(self, settings: dict[str, Any]) -> "LoaderOptions":
         """A copy with some fields replaced.
 
@@ -112,6 +150,19 @@ class LoaderOptions:
         if unknown:
             raise TypeError(f"loader: expected options out of {', '.join(names)}; received {unknown[0]!r}")
         return replace(self, **settings)
+
+
+def check_integer(name: str, value: object, least: int | None = None) -> None:
+    """Refuse what is no integer, or is below `least`.
+
+    Raises:
+        TypeError: no integer; True and False are none here.
+        ValueError: below `least`.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected an integer; received {value!r:.80}")
+    if least is not None and value < least:
+        raise ValueError(f"{name}: expected at least {least}; received {value}")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The rows that a loader reads, of one store or of several, numbered as one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import google_crc32c
 import numpy as np
 
-from stores.core import Store
+from stores.core import Store, row_numbers
 from stores.format import SPLITS, ArraySpec, Statistics, combine_seeds
 from stores.loader.epoch_orders import Draws
 from stores.loader.options import ALL_SPLITS, LoaderOptions, ViewRule, shares
@@ -36,6 +36,7 @@ class Selection:
 
         Raises:
             ValueError: no store, a split without rows, rows that are not ok, or a view that a store does not have.
+            TypeError: rows that are no row numbers.
         """
         if not stores:
             raise ValueError("store: expected one store or more; received none")
@@ -152,16 +153,55 @@ def selected_rows(store: Store, options: LoaderOptions, rows: np.ndarray | None)
 
     Raises:
         ValueError: the split has no row, or there are rows that are not ok.
+        TypeError: a mask or fractions in place of row numbers.
     """
     if rows is not None:
-        return _checked_rows(store, np.asarray(rows, np.int64))
-    found = store.rows(None if options.split == ALL_SPLITS else options.split)
+        return _checked_rows(store, row_numbers(rows))
+    found = split_rows(store, options)
     if not len(found):
         counts = {split: count for split in SPLITS if (count := len(store.rows(split)))}
         raise ValueError(
             f"{store.url}: split: expected one that has rows, of {counts} or {ALL_SPLITS!r}; received {options.split!r}"
         )
     return found
+
+
+def split_rows(store: Store, options: LoaderOptions) -> np.ndarray:
+    """int64 rows of a store that are ok and of the split, ascending; there may be none."""
+    return store.rows(None if options.split == ALL_SPLITS else options.split)
+
+
+def checked_stores(stores: object) -> tuple[Store, ...]:
+    """One store or several as a tuple.
+
+    Raises:
+        TypeError: something else.
+    """
+    several = isinstance(stores, Iterable) and not isinstance(stores, str | bytes)
+    found: list[Store] = []
+    for one in stores if several else (stores,):  # type: ignore[attr-defined]
+        if not isinstance(one, Store):
+            raise TypeError(
+                f"store: expected a Store or a list of them; received {type(one).__name__} {one!r:.80}; "
+                "open it with stores.open_store"
+            )
+        found.append(one)
+    return tuple(found)
+
+
+def array_names(arrays: Sequence[str]) -> tuple[str, ...]:
+    """The names as a tuple.
+
+    Raises:
+        TypeError: something else than a list of names.
+        ValueError: a name that is given twice.
+    """
+    if isinstance(arrays, str) or not isinstance(arrays, Iterable) or not all(isinstance(one, str) for one in arrays):
+        raise TypeError(f'arrays: expected a list of names; received {arrays!r:.80}; give such as ("latents",)')
+    twice = [name for name in arrays if list(arrays).count(name) > 1]
+    if twice:
+        raise ValueError(f"arrays: expected each name once; received {twice[0]!r} {twice.count(twice[0])} times")
+    return tuple(arrays)
 
 
 def checked_arrays(store: Store, arrays: Sequence[str]) -> list[ArraySpec]:

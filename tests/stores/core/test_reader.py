@@ -81,6 +81,15 @@ def test_wrong_names_rows_and_views_are_named(store: Store) -> None:
         store.read("features", [-1])
     with pytest.raises(IndexError, match=r"view below 2; received 2"):
         store.read("features", [1], view=2)
+    with pytest.raises(IndexError, match=r"view below 2; received 0.5"):
+        store.read("features", [1], 0.5)  # type: ignore[arg-type]
+    for rows, message in (
+        ([1.5], r"float64 \(1,\); give integers"),
+        (store.ok, r"bool .*; use np.flatnonzero\(mask\)"),
+    ):
+        with pytest.raises(TypeError, match=rf"rows: expected row numbers; received {message}"):
+            store.read("features", rows)  # type: ignore[arg-type]
+    assert store.read("features", []).shape[0] == 0
 
 
 def test_importing_stores_does_not_import_torch() -> None:

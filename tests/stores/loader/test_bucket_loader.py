@@ -9,23 +9,27 @@ import numpy as np
 import pytest
 import torch
 
-from stores import ArraySpec, BucketLoader, Loader, Store, StoreWriter, new_index
+from stores import ArraySpec, BucketLoader, Loader, LoaderOptions, Store, StoreWriter, new_index
 
 SHAPES = {"4x4": (4, 4), "2x6": (2, 6), "6x2": (6, 2)}
 ROWS = {"4x4": 21, "2x6": 10, "6x2": 7}
+# Held-out rows, the last ones of their store; that of 4x4 has none.
+HELD_OUT = {"4x4": 0, "2x6": 3, "6x2": 2}
 
 
-@pytest.fixture(scope="module")
-def buckets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
+def make_buckets(root: Path, held_out: dict[str, int]) -> dict[str, Store]:
     """A store of each shape; the values of a row are its number, 100 times that of its store beside it."""
-    root, found = tmp_path_factory.mktemp("buckets"), {}
+    found = {}
     for number, (size, shape) in enumerate(SHAPES.items()):
         writer = StoreWriter.create(
             root,
             kind="latents",
             name=size,
             arrays=[ArraySpec("latents", (*shape, 3))],
-            index=new_index([f"{row:03}" for row in range(ROWS[size])]),
+            index=new_index(
+                [f"{row:03}" for row in range(ROWS[size])],
+                split=["train"] * (ROWS[size] - held_out[size]) + ["val"] * held_out[size],
+            ),
             ingredients={},
             rows_per_shard=4,
         )
@@ -35,6 +39,11 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
             writer.write_shard(shard, {"latents": values.astype(np.float16)})
         found[size] = writer.finalize()
     return found
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
+    return make_buckets(tmp_path_factory.mktemp("buckets"), dict.fromkeys(SHAPES, 0))
 
 
 def rows_of(batch: Any) -> list[tuple[int, int]]:
@@ -93,10 +102,17 @@ def test_strides_take_every_other_batch(buckets: dict[str, Store]) -> None:
 
 def test_a_budget_of_tokens_gives_each_shape_its_rows(buckets: dict[str, Store]) -> None:
     loader = BucketLoader(buckets, batch_tokens=64)
-    assert [one.options.batch_size for one in loader.loaders] == [4, 5, 5]
+    assert [one.options.batch_size for one in loader.loaders.values()] == [4, 5, 5]
     assert all(batch["latents"].shape[:3].numel() <= 64 for batch in loader.epoch(0))
     with pytest.raises(ValueError, match="batch_tokens: expected at least 16, a row of"):
         BucketLoader(buckets, batch_tokens=15)
+    for settings in ({"batch_size": 4}, {"options": LoaderOptions(batch_size=4)}):
+        with pytest.raises(
+            ValueError, match="batch_size: expected none beside batch_tokens 64; received both; give one"
+        ):
+            BucketLoader(buckets, batch_tokens=64, **settings)
+    with pytest.raises(TypeError, match="batch_tokens: expected an integer; received '64'"):
+        BucketLoader(buckets, batch_tokens="64")  # type: ignore[arg-type]
 
 
 def test_one_bucket_is_what_its_loader_gives(buckets: dict[str, Store]) -> None:
@@ -114,6 +130,33 @@ def test_statistics_are_those_of_all_tokens(buckets: dict[str, Store]) -> None:
     )
     np.testing.assert_allclose(mean.numpy(), values.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(std.numpy(), values.std(axis=0), rtol=1e-5)
+
+
+def test_stores_without_held_out_rows_keep_their_number(tmp_path: Path) -> None:
+    loader = BucketLoader(make_buckets(tmp_path, HELD_OUT), batch_size=2, split="val")
+    seen = sorted(row for batch in loader.epoch(0) for row in rows_of(batch))
+    assert seen == [(number, row) for number, store in enumerate(loader.stores) for row in store.rows("val")]
+    assert [len(store.rows("val")) for store in loader.stores] == [0, 3, 2]
+    assert len(list(loader.epoch(0, 2))) == loader.steps_per_epoch - 2 == 1
+    assert loader.state_dict()["order"]["buckets"].keys() == {"1", "2"}
+    assert loader.mean_std("latents")[0].shape == (3,)
+    with pytest.raises(
+        ValueError, match=r"split 'test': expected rows of one of 3 stores or more; received none of any"
+    ):
+        BucketLoader(loader.stores, split="test")
+    given = BucketLoader(loader.stores, rows=[[], [], [4, 0]], batch_size=2)
+    assert sorted(row for batch in given.epoch(0) for row in rows_of(batch)) == [(2, 0), (2, 4)]
+
+
+def test_places_and_states_are_checked(buckets: dict[str, Store]) -> None:
+    loader = BucketLoader(buckets, batch_size=4)
+    for place in ((-1, 0), (0, -1), (0, 12)):
+        with pytest.raises(ValueError, match=r"(epoch|step): expected at (least|most)"):
+            loader.epoch(*place)
+        with pytest.raises(ValueError, match=r"(epoch|step): expected at (least|most)"):
+            loader.load_state_dict(loader.state_at(*place))
+    with pytest.raises(ValueError, match=r"loader state: expected epoch, step and order; received \{\}"):
+        loader.load_state_dict({})
 
 
 def test_what_does_not_fit_is_refused(buckets: dict[str, Store], tmp_path: Path) -> None:

@@ -193,6 +193,15 @@ def test_batches_of_workers_are_not_sent_to_a_device(dataset_of: Any) -> None:
         dataset.loader.__getstate__()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3")
+def test_workers_without_a_batch_give_none(dataset_of: Any, latents: Store) -> None:
+    batches = forked(dataset_of(rows=latents.rows()[:5]), 3)
+    assert [place(batch)[:2] for _ in range(2) for batch in batches] == [(0, 0), (1, 0)]
+    with pytest.raises(ValueError, match="epoch: expected at least 0; received -1"):
+        dataset_of().loader.as_iterable_dataset(-1)
+
+
 def test_an_empty_batch_has_no_place(dataset_of: Any, latents: Store) -> None:
     dataset = dataset_of(rows=latents.rows()[:5], world_size=2, rank=0, drop_last=False)
     batches = list(dataset)

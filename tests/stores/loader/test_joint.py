@@ -140,8 +140,20 @@ def test_states_of_other_orders_and_of_one_store_are_refused(joint_of: Any, pair
     for options in ({"seed": 1}, {"batch_size": 4}, {"second_view": 0}):
         with pytest.raises(ValueError, match="changed: "):
             joint_of(**options).load_state_dict(state)
-    with pytest.raises(ValueError, match="expected that of two stores"):
-        joint_of().load_state_dict(Loader(pair[0], split="all", batch_size=8).state_dict())
+    for wrong in (Loader(pair[0], split="all", batch_size=8).state_dict(), {}, None):
+        with pytest.raises(ValueError, match="expected that of two stores"):
+            joint_of().load_state_dict(wrong)
+    loader = joint_of()
+    with pytest.raises(ValueError, match=r"expected one position of both stores; received \(0, 2\) and \(0, 3\)"):
+        loader.load_state_dict({"first": loader.first.state_at(0, 2), "second": loader.second.state_at(0, 3)})
+    assert loader.position == (0, 0)
+
+
+def test_an_array_of_both_stores_comes_from_one_only(pair: tuple[Store, Store]) -> None:
+    with pytest.raises(ValueError, match="second_arrays: expected other names than arrays; received 'latents' in both"):
+        JointLoader(pair[0], pair[0], second_arrays=("latents",))
+    with pytest.raises(TypeError, match="arrays: expected a list of names; received 'states'"):
+        JointLoader(*pair, second_arrays="states")  # type: ignore[arg-type]
 
 
 def test_stores_of_other_rows_are_refused(pair: tuple[Store, Store], make_writer: Any, fill: Any) -> None:
