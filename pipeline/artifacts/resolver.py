@@ -11,7 +11,7 @@ from typing import NoReturn
 from jobs.runs import KINDS, RUN_FILE, RunFolder
 from pipeline.config import MADE_BY, suggest
 from stores.backends import Location, inside, is_url, name_of, open_bytestore
-from stores.core import read_manifest, store_locations
+from stores.core import is_archive, read_manifest, store_locations
 from stores.format import COMPLETE, MANIFEST
 
 SAMPLES_FILE = "samples.json"
@@ -52,6 +52,7 @@ def resolve(root: Path, kind: str, text: str) -> Path:
     """
     if is_artifact(Path(text)):
         return Path(text)
+    _refuse_archive(Path(text))
     text = text.removeprefix(f"{kind}/")
     entries = entries_named(root, kind, text)
     complete = [entry for entry in entries if entry.complete]
@@ -108,6 +109,7 @@ def find_location(
     """
     if is_url(text) or is_artifact(Path(text)):
         return text if is_url(text) else Path(text)
+    _refuse_archive(Path(text))
     start, _, rest = text.partition("/")
     asked, name = ((start,), rest) if rest and start in kinds else (tuple(kinds), text)
     found = {kind: locations for kind in asked if (locations := _locations(root, kind, name))}
@@ -122,6 +124,14 @@ def find_location(
         f"{text}: expected the name, the path or the beginning of the folder's name of one of {', '.join(asked)} below "
         f"{root}{received}; {(near_names(root, asked, name) if not found else '') or '`fae-pipe stores ls` lists them'}"
     )
+
+
+def _refuse_archive(path: Path) -> None:
+    if is_archive(path):
+        unzip, folder = ("unzip it and ", "FOLDER") if path.is_file() else ("", str(path))
+        raise ArtifactError(
+            f"{path}: expected a store; received a packed archive; {unzip}run `fae-pipe stores unpack {folder}`"
+        )
 
 
 def _locations(root: Location, kind: str, name: str) -> list[Location]:

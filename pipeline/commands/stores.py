@@ -15,7 +15,7 @@ from pipeline.commands.stores_stats import stats_command
 from pipeline.console import FaeGroup, Settings, config_options, data_lines
 
 
-@click.group("stores", cls=FaeGroup)
+@click.group("stores", cls=FaeGroup, moved={"verify": "fae-pipe verify"})
 def stores_group() -> None:
     """Look at feature and latent stores and at what was made from them; check, repair, compare and clean up them."""
 

@@ -18,7 +18,9 @@ NEW_FOLDER = LocalPath(file_okay=False, path_type=Path)
 @click.command("copy", cls=FaeCommand)
 @click.argument("store", metavar="SRC")
 @click.argument("destination", type=LocationType("location"), metavar="DST")
-@option("Part", "--arrays", metavar="NAMES", help="Arrays of a new store, such as latents or features,pixels.")
+@option(
+    "Part", "--arrays", "--array", "arrays", metavar="NAMES", help="Those of a new store: latents, features,pixels."
+)
 @option("Part", "--split", type=click.Choice(["train", "val"]), help="Rows of a new store: those of one split.")
 @config_options(recipe="none")
 def copy_command(

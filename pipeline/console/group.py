@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -64,12 +64,14 @@ class FaeGroup(click.Group):
 
     0 = done, 2 = a mistake of the person (`error: …`), 1 = a failure (`failed: …`), 130 = stopped by Ctrl-C. A command
     may return another code as an int. --debug shows the traceback, --json puts the error on stdout as an object too.
+    `moved` has commands of before and what is written in their place now.
     """
 
     command_class = FaeCommand
     group_class = type
 
-    def __init__(self, *args: Any, **attributes: Any) -> None:
+    def __init__(self, *args: Any, moved: Mapping[str, str] | None = None, **attributes: Any) -> None:
+        self.moved = dict(moved or {})
         defaults = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
         attributes["context_settings"] = defaults | (attributes.get("context_settings") or {})
         super().__init__(*args, **attributes)
@@ -94,6 +96,14 @@ class FaeGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in the order in which they were added."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; one that moved is named by where it is now."""
+        if args and args[0] in self.moved and args[0] not in self.commands:
+            ctx.fail(f"No such command {args[0]!r}: expected `{self.moved[args[0]]}`, which takes its place.")
+        return super().resolve_command(ctx, args)
 
     def main(
         self,

@@ -123,6 +123,6 @@ class ByteStore(ABC):
         """Whether the blob is there."""
         try:
             self.size(key)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter where the root is a file
             return False
         return True

@@ -7,9 +7,9 @@ from typing import Any
 
 from stores.backends import LocalByteStore
 from stores.care.verify_files import read_or_none
+from stores.core import ARCHIVE
 from stores.format import COMPLETE, CorruptStoreError, ForeignStoreError, Manifest, canonical_json
 
-ARCHIVE = "archive.json"
 FORMAT = "fae-archive"
 # 1: no `schema_version`; `compressor` instead of `codec`. What is in them does not differ for readers.
 ARCHIVE_SCHEMA_VERSION = 2

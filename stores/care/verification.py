@@ -20,7 +20,7 @@ from stores.care.verify_files import (
     files_of_shard,
     read_commit,
 )
-from stores.core import Lease
+from stores.core import Lease, store_not_found
 from stores.format import (
     ADDED,
     BACKUP_FOLDERS,
@@ -134,14 +134,14 @@ def read_either_manifest(blobs: ByteStore) -> tuple[Manifest | None, list[StoreP
     for key in (MANIFEST, *([key for key in backups if blobs.exists(key)] or backups[-1:])):
         try:
             manifest = Manifest.from_bytes(blobs.read_at_most(key, MAX_MANIFEST_BYTES), blobs.url)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             problems.append(StoreProblem(key, "expected the file; it is missing", RESTORE))
         except (CorruptStoreError, ForeignStoreError) as error:
             problems.append(StoreProblem(key, _without_location(error), RESTORE))
         else:
             return manifest, problems[:1]
     if all("missing" in problem.what for problem in problems):
-        raise StoreNotFoundError(f"{blobs.url}: expected a store; received no {MANIFEST}")
+        raise store_not_found(blobs)
     return None, [StoreProblem(problem.key, problem.what, REPLAN) for problem in problems]
 
 

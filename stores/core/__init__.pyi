@@ -13,9 +13,12 @@ from .lease import STALE_SECONDS as STALE_SECONDS
 from .lease import Lease as Lease
 from .lease import is_alive as is_alive
 from .lease import this_process as this_process
+from .listing import ARCHIVE as ARCHIVE
+from .listing import is_archive as is_archive
 from .listing import list_manifests as list_manifests
 from .listing import read_manifest as read_manifest
 from .listing import store_locations as store_locations
+from .listing import store_not_found as store_not_found
 from .reader import Store as Store
 from .reader import open_store as open_store
 from .reader import with_cache as with_cache

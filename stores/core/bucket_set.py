@@ -133,7 +133,13 @@ def open_bucket_set(location: Location) -> BucketSet:
     stores = {}
     for bucket in record["buckets"]:
         kind, folder = bucket["store"].split("/")
-        store = open_store(inside(inside(root, kind), folder))
+        try:
+            store = open_store(inside(inside(root, kind), folder))
+        except StoreNotFoundError as error:
+            raise StoreNotFoundError(
+                f"{blobs.url}: expected its store {bucket['store']} of size {bucket['size']} below {root}; received "
+                "none; run the extraction again"
+            ) from error
         if store.content_id != bucket["content_id"]:
             raise ForeignStoreError(
                 f"{store.url}: expected content_id {bucket['content_id'][:12]} of {blobs.url}; received "

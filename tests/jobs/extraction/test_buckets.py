@@ -212,6 +212,9 @@ def test_a_set_is_opened_checked_and_told_from_a_store(made, tmp_path):
     (folder / "buckets.json").write_text(json.dumps(record))
     store = found.stores["48x32"].path
     shutil.rmtree(store)
+    missing = rf"mixed-.*: expected its store features/{store.name} of size 48x32 .*; run the extraction again"
+    with pytest.raises(StoreNotFoundError, match=missing):
+        open_bucket_set(folder)
     shutil.copytree(found.stores["32x48"].path, store)
     with pytest.raises(ForeignStoreError, match="expected content_id"):
         open_bucket_set(folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -208,6 +209,13 @@ def test_a_store_is_packed_and_unpacked(store: Store, tmp_path: Path) -> None:
     outcome = run("pack", store.path, "--out", tmp_path / "archive", "--codec", "zstd")
     assert outcome.exit_code == 0, outcome.output
     assert "the store is still there" in outcome.stdout
+    refused = run("show", tmp_path / "archive").stderr.replace("\n", " ")
+    assert f"received a packed archive; run `fae-pipe stores unpack {tmp_path / 'archive'}`" in refused
+    zipped = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "archive")
+    for command in ("show", "verify"):
+        assert (
+            "received a packed archive; unzip it and run `fae-pipe stores unpack FOLDER`" in run(command, zipped).stderr
+        )
     record = answer("unpack", tmp_path / "archive", "--root", tmp_path / "other")
     assert record["content_id"] == store.content_id
     assert Path(record["path"]) == tmp_path / "other/features" / store.path.name
@@ -262,12 +270,20 @@ def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:
     whole = answer("copy", store.path, tmp_path / "copy")
     assert whole["content_id"] == store.content_id
     assert Path(whole["path"]) == tmp_path / "copy" / store.path.name
+    assert f"it has stores in it: give {whole['path']}" in run("show", tmp_path / "copy").stderr
     part = answer("copy", store.path, tmp_path / "part", "--split", "val")
     assert part["rows"] == 2
     assert open_store(part["path"]).index["split"].to_pylist() == ["val", "val"]
-    outcome = run("copy", store.path, tmp_path / "other", "--arrays", "latents")
+    for spelling in ("--arrays", "--array"):
+        outcome = run("copy", store.path, tmp_path / "other", spelling, "latents")
+        assert outcome.exit_code == 2
+        assert "arrays: expected some of features; received latents" in outcome.output
+
+
+def test_verify_of_before_is_answered_by_the_one_of_now(store: Store) -> None:
+    outcome = CliRunner().invoke(main, ["stores", "verify", str(store.path)], prog_name="fae-pipe")
     assert outcome.exit_code == 2
-    assert "arrays: expected some of features; received latents" in outcome.output
+    assert "No such command 'verify': expected `fae-pipe verify`" in outcome.stderr
 
 
 def test_an_added_array_is_shown_verified_and_exported(store: Store, tmp_path: Path) -> None:

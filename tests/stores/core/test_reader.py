@@ -1,5 +1,6 @@
 """Reading a store: values, rows, statistics, and refusal of what is unfinished or damaged."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores import CorruptStoreError, ForeignStoreError, IncompleteStoreError, Store, StoreNotFoundError, open_store
+from stores.care.verification import verify
 
 
 @settings(max_examples=30)
@@ -70,6 +72,25 @@ def test_places_that_are_no_complete_store_are_refused(tmp_path: Path, make_writ
     (other / "manifest.json").write_text('{"name": "a web app"}')
     with pytest.raises(ForeignStoreError, match=r"no store"):
         open_store(other)
+
+
+@pytest.mark.parametrize("find", [open_store, verify])
+def test_what_is_no_store_is_answered_by_what_to_give(
+    store: Store, tmp_path: Path, find: Callable[[Path], object]
+) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/archive.json").write_text("{}")
+    for path, message in (
+        (tmp_path / "nowhere", "give the store's folder, such as fae-runs/latents/NAME-"),
+        (tmp_path, "give the store's folder, such as fae-runs/latents/NAME-"),
+        (store.path / "data.zarr", rf"it is in a store: give that store's folder, {store.path}$"),
+        (store.path / "manifest.json", rf"it is in a store: give that store's folder, {store.path}$"),
+        (store.path.parent, rf"it has stores in it: give {store.path}$"),
+        (tmp_path / "archive", "it is a packed archive: unpack it"),
+        (tmp_path / "archive/archive.json", "give the store's folder"),
+    ):
+        with pytest.raises(StoreNotFoundError, match=rf"expected a store; received no manifest\.json; {message}"):
+            find(path)
 
 
 def test_wrong_names_rows_and_views_are_named(store: Store) -> None:
