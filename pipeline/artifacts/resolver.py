@@ -113,8 +113,8 @@ def find_location(
     start, _, rest = text.partition("/")
     asked, name = ((start,), rest) if rest and start in kinds else (tuple(kinds), text)
     found = {kind: locations for kind in asked if (locations := _locations(root, kind, name))}
-    if not found and Path(text).is_dir():
-        return Path(text)
+    if not found and (Path(text).is_dir() or _is_file_of_store(Path(text))):
+        return Path(text)  # whose error, when it is opened, says which store to give
     several = [location for locations in found.values() for location in locations]
     (kind, locations), *others = found.items() or [("", [])]
     if (first or not others) and (len(locations) == 1 or (locations and _name_of(locations[0]) == name)):
@@ -124,6 +124,10 @@ def find_location(
         f"{text}: expected the name, the path or the beginning of the folder's name of one of {', '.join(asked)} below "
         f"{root}{received}; {(near_names(root, asked, name) if not found else '') or '`fae-pipe stores ls` lists them'}"
     )
+
+
+def _is_file_of_store(path: Path) -> bool:
+    return path.is_file() and (path.parent / MANIFEST).is_file()
 
 
 def _refuse_archive(path: Path) -> None:

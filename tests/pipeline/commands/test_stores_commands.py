@@ -271,6 +271,10 @@ def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:
     assert whole["content_id"] == store.content_id
     assert Path(whole["path"]) == tmp_path / "copy" / store.path.name
     assert f"it has stores in it: give {whole['path']}" in run("show", tmp_path / "copy").stderr
+    for command in ("show", "verify", "stats"):
+        inner = run(command, Path(whole["path"]) / "manifest.json")
+        assert f"it is in a store: give that store's folder, {whole['path']}" in inner.stderr
+        assert inner.exit_code == 2
     part = answer("copy", store.path, tmp_path / "part", "--split", "val")
     assert part["rows"] == 2
     assert open_store(part["path"]).index["split"].to_pylist() == ["val", "val"]
