@@ -188,8 +188,11 @@ class BucketLoader:
             if (len(split_rows(store, options)) if rows is None else np.size(rows))
         }
         if not found:
-            wanted = f"split {options.split!r}" if options.rows is None else "rows"
-            raise ValueError(f"{wanted}: expected rows of one of {count} stores or more; received none of any")
+            wanted = f"the split {options.split!r}" if options.rows is None else "rows="
+            raise ValueError(
+                f"stores: expected a row of {wanted} in one of {count} at least; received none; choose another split, "
+                'such as "all", or other rows'
+            )
         return found
 
     def _batch_rows(self, store: Store, batch_tokens: int | None) -> int:

@@ -1,7 +1,7 @@
 """What a loader may be asked for, where its rows live, and which view of a row is read."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from pathlib import Path
@@ -100,6 +100,9 @@ class LoaderOptions:
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise TypeError(f"{name}: expected True or False; received {getattr(self, name)!r}")
+        for name in ("rows", "weights"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), Sized):
+                raise TypeError(f"{name}: expected a list; received {getattr(self, name)!r:.80}")
         if self.padding not in PADDINGS:
             raise ValueError(f"padding: expected one of {', '.join(PADDINGS)}; received {self.padding!r}")
         if self.order not in ORDERS:

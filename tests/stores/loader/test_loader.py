@@ -245,6 +245,8 @@ def test_wrong_options_are_named(loader_of: Any, options: dict, message: str) ->
     [
         ({"rows": np.ones(50, bool)}, r"rows: expected row numbers; received bool \(50,\); use np.flatnonzero\(mask\)"),
         ({"rows": [1.5, 2.7]}, r"rows: expected row numbers; received float64 \(2,\); give integers"),
+        ({"rows": 3}, r"rows: expected a list; received 3"),
+        ({"weights": 3}, r"weights: expected a list; received 3"),
         ({"batch_size": "8"}, r"batch_size: expected an integer; received '8'"),
         ({"batch_size": True}, r"batch_size: expected an integer; received True"),
         ({"seed": None}, r"seed: expected an integer; received None"),
