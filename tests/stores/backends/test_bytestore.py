@@ -11,7 +11,7 @@ import pytest
 from stores.backends.bytestore import ByteStore
 from stores.backends.local import LocalByteStore
 from stores.backends.locations import open_bytestore
-from stores.backends.object_store import ObjectByteStore
+from stores.backends.object_store import BucketError, ObjectByteStore
 from stores.testing.bytestore import ByteStoreContract
 
 
@@ -98,7 +98,7 @@ class TestS3(ByteStoreContract):
 
     def test_a_missing_bucket_and_wrong_rights_are_told(self, blobs: ByteStore) -> None:
         other = open_bytestore("s3://no-such-bucket/x")
-        with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/x/a"):
+        with pytest.raises(BucketError, match=r"s3://no-such-bucket/x: expected a bucket of this name; received none"):
             other.read("a")
 
 
