@@ -34,11 +34,11 @@ def store_at(settings: Settings, text: str) -> "Location":
 def verify_command(settings: Settings, location: str, repair: bool) -> int:
     """Read every byte of a store or a run and compare it with its checksums, digests and records.
 
-    STORE|RUN is a path (of a bucket set, too), a store's URL, or a name below --root. Exit code 0 when all is sound, 1
-    when damage is left. With --repair, metadata, indexes and records of a store are restored from what else it holds; a
-    shard whose values are lost is made missing, and the command that writes the store then writes exactly these again.
-    Of a run the record, the finished model, the metrics and the checkpoints are read; of a bucket set --repair names
-    the stores to repair.
+    STORE|RUN is a path (of a bucket set, too), a store's URL, or the name of a store or run. Exit code 0 when all is
+    sound, 1 when damage is left. With the option for it, metadata, indexes and records of a store are restored from
+    what else it holds; a shard whose values are lost is made missing, and the command that writes the store then writes
+    exactly these again; of a bucket set the stores to repair are named. Of a run the record, the finished model, the
+    metrics and the checkpoints are read.
     """
     from jobs.runs import RUN_FILE
     from pipeline.artifacts import find_location, is_bucket_set

@@ -215,12 +215,13 @@ def encode_command(settings: Settings, features: str | None, buckets: str | None
     runner, name = runner_of(settings, "encode"), settings.recipe.name
     if buckets is not None and features is not None:
         raise ValueError("--buckets: expected no --features beside it; give one of them")
-    run = find_run(settings.local_root, "autoencoders", autoencoder or name)
     if buckets is not None:
-        runner.do_all(ENCODE, find_bucket_set(settings.local_root, buckets), run)
+        found = find_bucket_set(settings.local_root, buckets)
+        runner.do_all(ENCODE, found, find_run(settings.local_root, "autoencoders", autoencoder or name))
         report_all(runner)
         return
-    runner.do(ENCODE, find_store(settings.location, "features", features or name), run)
+    store = find_store(settings.location, "features", features or name)
+    runner.do(ENCODE, store, find_run(settings.local_root, "autoencoders", autoencoder or name))
     report(runner)
 
 

@@ -108,7 +108,11 @@ def test_absent_keys_and_empty_sections_keep_their_defaults():
         ("generator: {shift: .inf}", "generator.shift: expected a finite number; received '.inf'"),
         ("generator: {shift: fast}", "generator.shift: expected a finite number; received 'fast'"),
         ("extract: {flip: 1}", "extract.flip: expected true or false; received '1'"),
-        ("extract: {dtype: int3}", "extract.dtype: expected one of float16, float32, bfloat16, int8; received 'int3'"),
+        (
+            "extract: {dtype: int3}",
+            "extract.dtype: expected one of float16, float32, bfloat16, int8, int8_group, float8_e4m3, auto; "
+            "received 'int3'",
+        ),
         (
             "sample: {prompt: a dog}",
             "sample.prompt: expected a list of texts, such as [a dog, a red car];",

@@ -87,7 +87,7 @@ def test_many_may_wait_at_once(server: LoopbackServer) -> None:
 
 
 def test_metrics_answer_to_this_machine_alone() -> None:
-    page = MetricsPage(0)
+    page = MetricsPage(0, "flowers")
     try:
         port = int(page.url.rsplit(":", 1)[1].split("/")[0])
         for host, status in ((f"localhost:{port}", 200), ("evil.test", 403)):
