@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from stores.backends import LocalByteStore, fsync_directory, temporary_beside
-from stores.care.archive_files import ARCHIVE, ARCHIVE_SCHEMA_VERSION, FORMAT, STORED_MANIFEST, archive_bytes
+from stores.care.archive_files import ARCHIVE_SCHEMA_VERSION, FORMAT, STORED_MANIFEST, archive_bytes
 from stores.care.codecs import DEFAULT_CODEC, check_codec, codec_chain, numcodecs_known
 from stores.care.rounding import Rounding, RoundingError
 from stores.care.verify_files import read_commit
-from stores.core import Store
+from stores.core import ARCHIVE, Store
 from stores.format import (
     DATA,
     INDEX,
