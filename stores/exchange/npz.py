@@ -3,6 +3,7 @@
 import io
 import itertools
 import math
+import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from typing import IO
 import numpy as np
 
 from stores.backends import new_version
+
+# numpy reads a header by way of a syntax tree, and Python 3.11 counts the depth of all threads' trees in one number:
+# now and then that ends in "SystemError: AST constructor recursion depth mismatch".
+_HEADER_LOCK = threading.Lock()
 
 
 def write_npz(path: Path, arrays: Mapping[str, tuple[int, Iterable[np.ndarray]]]) -> None:
@@ -106,7 +111,8 @@ def _read_header(file: IO[bytes], path: Path | str, name: str, member_bytes: int
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, by_columns, dtype = read(file)
+        with _HEADER_LOCK:
+            shape, by_columns, dtype = read(file)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: {name}: expected an array as numpy writes it; received other bytes") from error
     if by_columns or dtype.hasobject:

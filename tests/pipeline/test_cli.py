@@ -57,7 +57,8 @@ def test_help_tells_the_story_in_the_order_of_the_pipeline():
 def test_help_names_every_option_once(words):
     outcome = fae_pipe(*words, "--help")
     assert outcome.exit_code == 0
-    flags = [flag for option in ALL[words].params for flag in option.opts if flag.startswith("--")]
+    spellings = [[flag for flag in option.opts if flag.startswith("--")] for option in ALL[words].params]
+    flags = [several[0] for several in spellings if several]
     entries = re.findall(r"^  (?:-\w, )?(--[\w-]+)", outcome.stdout, re.MULTILINE)
     assert sorted(entries) == sorted({*flags, "--help"})
 
