@@ -109,8 +109,8 @@ def center_crop(image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
     wide, high = round(image.width * scale), round(image.height * scale)
     if wide * high > MAX_PIXELS:
         raise ImageError(
-            f"expected an image of at most {MAX_PIXELS} pixels once it covers {height} x {width}; received "
-            f"{original[1]} x {original[0]}; cut off what is too long"
+            f"expected an image of at most {MAX_PIXELS} pixels once it covers {width} x {height}; received "
+            f"{original[0]} x {original[1]} (width x height); cut off what is too long"
         )
     image = image.resize((wide, high), Image.Resampling.BICUBIC)
     left, top = (wide - width) // 2, (high - height) // 2

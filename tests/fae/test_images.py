@@ -288,3 +288,10 @@ def test_bytes_that_are_no_image_are_described(data, expected):
     for read in (lambda: decode_image(data, 8), lambda: image_size(data)):
         with pytest.raises(ImageError, match=re.escape(f"received {expected}")):
             read()
+
+
+def test_an_image_that_is_far_too_long_is_named_by_width_and_height():
+    out = io.BytesIO()
+    Image.new("RGB", (6000, 1)).save(out, "PNG")
+    with pytest.raises(ImageError, match=r"once it covers 256 x 256; received 6000 x 1 \(width x height\)"):
+        decode_image(out.getvalue(), 256)
