@@ -10,7 +10,7 @@ from .bucket_plan import extract_buckets as extract_buckets
 from .bucket_plan import plan_buckets as plan_buckets
 from .bucket_plan import set_location as set_location
 from .bucket_plan import write_set as write_set
-from .buckets import check_bucket_settings as check_bucket_settings
+from .buckets import bucket_rule as bucket_rule
 from .caption_files import CaptionFiles as CaptionFiles
 from .caption_files import import_captions as import_captions
 from .caption_files import imported_encoder as imported_encoder

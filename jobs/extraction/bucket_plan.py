@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from jobs.config import AUTO_GRID, DataConfig, EncodeConfig, ExtractConfig, RuntimeConfig
 from jobs.executors import OnProgress
-from jobs.extraction.buckets import BucketRule, Shape, assign, check_bucket_settings, crop_box, image_shapes
+from jobs.extraction.buckets import Shape, assign, bucket_rule, crop_box, image_shapes
 from jobs.extraction.encoder_facts import encoder_facts
 from jobs.extraction.feature_plan import FeaturePlan, open_images, plan_of
 from jobs.extraction.images import extract
@@ -84,9 +84,7 @@ def plan_buckets(
     Raises:
         ValueError: no data path, no image, a rule or settings that do not fit the encoder.
     """
-    assert config.buckets is not None
-    check_bucket_settings(config)
-    rule = BucketRule.parse(config.buckets)
+    rule = bucket_rule(config)
     source = open_images(data, cache)
     buckets = rule.shapes()
     configs = {f"{height}x{width}": _config_of(config, (height, width)) for height, width in buckets}

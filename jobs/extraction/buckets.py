@@ -126,8 +126,8 @@ def image_shapes(source: Source, table: pa.Table, cache: Path) -> list[Shape]:
     return [known[digest] for digest in digests]
 
 
-def check_bucket_settings(config: ExtractConfig) -> None:
-    """Whether the rule is one, and the settings beside it leave the sizes to it.
+def bucket_rule(config: ExtractConfig) -> BucketRule:
+    """The rule of the settings, which leave the sizes to it.
 
     Raises:
         ValueError: which setting does not fit.
@@ -149,6 +149,7 @@ def check_bucket_settings(config: ExtractConfig) -> None:
             f"extract.buckets: expected a step that is a multiple of {TOKEN_PIXELS}, the pixels of a token; received "
             f"{rule.step}"
         )
+    return rule
 
 
 def _shape_of(source: Source, place: dict[str, Any]) -> Shape:

@@ -28,9 +28,9 @@ class Extract(StoreStage):
             image_path(recipe.data, root)
         check_data_files(recipe.data)
         if recipe.extract.buckets is not None:
-            from jobs.extraction import check_bucket_settings
+            from jobs.extraction import bucket_rule
 
-            check_bucket_settings(recipe.extract)
+            bucket_rule(recipe.extract)
         check_encoder_name(recipe.extract.encoder)
         weights = recipe.extract.weights
         if weights is not None and not Path(weights.removeprefix("local-dir:")).exists():

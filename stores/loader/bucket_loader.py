@@ -122,9 +122,7 @@ class BucketLoader:
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels over all stores, each float32 (C,) on `device`."""
-        statistics = Selection(self.stores, (), ()).statistics(array, None)
-        mean, std = (torch.from_numpy(values).float().to(self.device) for values in (statistics.mean, statistics.std))
-        return mean, std
+        return Selection(self.stores, (), ()).mean_std(array, None, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch handed out, and what the order depends on; JSON values."""

@@ -117,9 +117,7 @@ class Loader:
         They are the store's exact statistics, over all rows that are ok, whatever rows are read; of several stores
         those of their blend.
         """
-        statistics = self.selection.statistics(array, self.options.weights)
-        mean, std = (torch.from_numpy(values).float().to(self.device) for values in (statistics.mean, statistics.std))
-        return mean, std
+        return self.selection.mean_std(array, self.options.weights, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch handed out, and what the order depends on; JSON values."""

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import google_crc32c
 import numpy as np
+import torch
 
 from stores.core import Store, row_numbers
 from stores.format import SPLITS, ArraySpec, Statistics, combine_seeds
@@ -132,6 +133,14 @@ class Selection:
         mean = (share * means).sum(axis=0)
         variance = (share * (stds**2 + (means - mean) ** 2)).sum(axis=0)
         return Statistics(mean, np.sqrt(variance), sum(one.count for one in found))
+
+    def mean_std(
+        self, array: str, weights: Sequence[float] | None, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of `statistics`, each float32 (C,) on a device."""
+        found = self.statistics(array, weights)
+        mean, std = (torch.from_numpy(values).float().to(device) for values in (found.mean, found.std))
+        return mean, std
 
     @cached_property
     def labels_crc32c(self) -> int:
