@@ -58,14 +58,20 @@ def test_every_script_has_a_test_and_is_named_in_the_docs() -> None:
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(run: Any, latents: Store, tmp_path: Path) -> None:
-    options = (latents.path, "--batch-size", 16, "--save-every", 2)
-    assert "step 3: loss" in run("train.py", *options, "--steps", 3, "--checkpoint", tmp_path / "one.pt")
+    assert len((EXAMPLES / "train.py").read_text().splitlines()) <= 40
+    assert "step 3: loss" in run("train.py", latents.path, 3, 16, tmp_path / "one.pt")
     for steps in (2, 3):
-        out = run("train.py", *options, "--steps", steps, "--checkpoint", tmp_path / "two.pt")
+        out = run("train.py", latents.path, steps, 16, tmp_path / "two.pt")
     assert "step 2:" not in out
-    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    (step, one), (_, two) = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    assert step == 4
     assert one["loader"] == two["loader"]
-    assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
+    for part in ("model", "average"):
+        assert all(torch.equal(one[part][name], two[part][name]) for name in one[part])
+    samples = torch.load(tmp_path / "two.pt.samples", weights_only=True)
+    assert samples.shape == (16, 2, 2, CHANNELS)
+    # The network begins with zeros: after three steps samples are still the noise, as wide as the latents.
+    assert samples.std() == pytest.approx(latents.statistics("latents").std.mean(), rel=0.2)
 
 
 def ddp_weights(file: Path) -> torch.Tensor:
