@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fae.weights import WeightsError, import_transformers, load_frozen
+from fae.weights import WeightsError, import_transformers, load_frozen, read_part
 
 
 class TokenPooler:
@@ -26,7 +26,9 @@ class TokenPooler:
     def __init__(self, folder: Path, norm: str, device: torch.device) -> None:
         transformers = import_transformers()
         try:
-            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            config = read_part(transformers.AutoConfig, folder, local_files_only=True)
+        except WeightsError:
+            raise
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"{folder}: expected a joint model that transformers reads; {error}") from error
         if config.model_type != "siglip" or not config.vision_config.vision_use_head:
@@ -65,7 +67,7 @@ class ImageTower:
     def __init__(self, folder: Path, device: torch.device) -> None:
         transformers = import_transformers()
         try:
-            self.processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            self.processor = read_part(transformers.AutoImageProcessor, folder, local_files_only=True)
             self.model = load_frozen(transformers.AutoModel, folder, device)
         except WeightsError:
             raise

@@ -16,6 +16,7 @@ from fae.weights import (
     check_hub,
     import_transformers,
     load_frozen,
+    read_part,
     weights_file,
 )
 
@@ -119,7 +120,9 @@ def text_encoder_size(name: str) -> TextEncoderSize:
             model_type, published = PUBLISHED_CONFIGS[name]
             config = transformers.AutoConfig.for_model(model_type, **published)
         else:
-            config = transformers.AutoConfig.from_pretrained(place)
+            config = read_part(transformers.AutoConfig, place)
+    except WeightsError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"text.text_encoder {name}: expected the config of a text encoder; {error}") from error
     text, kind = getattr(config, "text_config", config), _model_class(transformers, config.model_type)
@@ -172,8 +175,8 @@ class TextEncoder:
         """
         transformers = import_transformers()
         try:
-            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            config = read_part(transformers.AutoConfig, folder, local_files_only=True)
+            tokenizer = read_part(transformers.AutoTokenizer, folder, local_files_only=True)
             model = load_frozen(_model_class(transformers, config.model_type), folder, device)
         except WeightsError:
             raise

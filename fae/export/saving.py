@@ -9,6 +9,8 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from fae.export.folder import CARD_FILE, complete_folder, copy_card
 from fae.export.model_classes import MODELS, model_class
 
+# What parts other than the models may be of.
+_LIBRARIES = ("diffusers", "transformers")
 _DOWNLOAD_SETTINGS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
@@ -52,8 +54,20 @@ class FolderPipeline(DiffusionPipeline):
 
 
 def _own_classes(index: dict[str, Any]) -> dict[str, Any]:
-    """Names the module and the class of each model as they are here, so that a folder's own code is not needed."""
+    """Names the module and the class of each model as they are here, so that a folder's own code is not needed.
+
+    Raises:
+        ValueError: a part is of the folder's own code.
+    """
     parts = {part: value[1] for part, value in index.items() if isinstance(value, list) and value[1] in MODELS}
+    for part, value in index.items():
+        is_part = isinstance(value, list) and len(value) == 2 and not part.startswith("_") and part not in parts
+        if is_part and isinstance(value[0], str) and value[0] not in _LIBRARIES:
+            raise ValueError(
+                f"model_index.json: {part}: expected a model of fae-pipe, or a class of {' or '.join(_LIBRARIES)}; "
+                f"received {value[1]!r} of {value[0]!r}, code of the folder itself (trust_remote_code), which is never "
+                "run here; export the model again, or load the folder by diffusers' DiffusionPipeline"
+            )
     own = {part: [model_class(name).__module__, name] for part, name in parts.items()}
     return {**index, **own, "_class_name": "FAEPipeline"}
 

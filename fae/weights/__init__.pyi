@@ -23,3 +23,4 @@ from .memory import align_tensor as align_tensor
 from .memory import load_tensors as load_tensors
 from .transformers_folder import import_transformers as import_transformers
 from .transformers_folder import load_frozen as load_frozen
+from .transformers_folder import read_part as read_part

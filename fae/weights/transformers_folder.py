@@ -24,6 +24,31 @@ def import_transformers() -> Any:
     return transformers
 
 
+def read_part(kind: Any, place: Path | str, **options: Any) -> Any:
+    """What a class of transformers reads of a folder or repository, by the code of transformers alone.
+
+    Args:
+        kind: a class with `from_pretrained`.
+        place: a folder or a repository of the hub.
+        options: others of `from_pretrained`.
+
+    Raises:
+        OSError, ValueError, KeyError: transformers cannot read it.
+        WeightsError: it asks to run code of its own.
+    """
+    try:
+        # Where this is not said, transformers asks at the terminal whether to run the folder's code.
+        return kind.from_pretrained(place, trust_remote_code=False, **options)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise WeightsError(
+            f"{place}: expected a model whose code is part of transformers; received one that asks to run code of its "
+            "own (trust_remote_code), which is never done; take a model of another kind, or a release of transformers "
+            "that has this one"
+        ) from error
+
+
 def load_frozen(model_class: Any, folder: Path, device: torch.device, **options: Any) -> Any:
     """The model in float32 and eval mode on a device, without gradients; what else the folder holds is left there.
 
@@ -31,10 +56,11 @@ def load_frozen(model_class: Any, folder: Path, device: torch.device, **options:
 
     Raises:
         OSError, ValueError, KeyError: a folder that transformers cannot read.
-        WeightsError: weights of the model are missing there.
+        WeightsError: weights of the model are missing there, or it asks to run code of its own.
     """
     with _quietly():
-        model, found = model_class.from_pretrained(
+        model, found = read_part(
+            model_class,
             folder,
             local_files_only=True,
             use_safetensors=True,

@@ -1,8 +1,11 @@
 """Towers of a fixed length see captions as they were trained on them, whatever their folder's tokenizer would do."""
 
+import json
+
 import pytest
 import torch
 
+from fae.encoders.joint_towers import TokenPooler
 from fae.encoders.text_encoders import TextEncoder, text_encoder_size
 from fae.weights.files import WeightsError
 
@@ -82,3 +85,19 @@ def test_a_package_that_a_tokenizer_needs_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", missing)
     with pytest.raises(WeightsError, match=r"SentencePiece library; run: pip install 'fae-pipe\[text\]'"):
         TextEncoder.load(tmp_path, CPU)
+
+
+def test_a_folder_that_asks_to_run_its_code_is_refused_and_nobody_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked at the terminal"))
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text("raise SystemExit('its code was run')\n")
+    for call in (
+        lambda: TextEncoder.load(tmp_path, CPU),
+        lambda: text_encoder_size(str(tmp_path)),
+        lambda: TokenPooler(tmp_path, "off", CPU),
+    ):
+        with pytest.raises(
+            WeightsError, match=r"asks to run code of its own \(trust_remote_code\), which is never done"
+        ):
+            call()

@@ -144,3 +144,12 @@ def test_another_code_has_another_package_name_and_takes_the_place_of_the_old_on
 def test_an_unknown_model_class_is_refused():
     with pytest.raises(ValueError, match=r"model class: expected one of DiT, .* received 'UNet2DModel'"):
         model_class("UNet2DModel")
+
+
+def test_a_part_of_the_folders_own_code_is_refused(pipe_of, tmp_path):
+    pipe_of("lightning-dit").save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, "scheduler": ["fae_modeling", "Evil"]}))
+    for options in ({}, {"trust_remote_code": True}):
+        with pytest.raises(ValueError, match=r"scheduler: expected .* received 'Evil' of 'fae_modeling', code of the"):
+            FAEPipeline.from_pretrained(tmp_path, **options)
