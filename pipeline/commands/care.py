@@ -28,21 +28,24 @@ def store_at(settings: Settings, text: str) -> "Location":
 
 
 @click.command("verify", cls=FaeCommand)
-@click.argument("location", metavar="STORE|RUN")
+@click.argument("location", metavar="STORE|RUN|ARCHIVE")
 @option("Repair", "--repair", is_flag=True, help="Repair what can be repaired of a store.")
 @config_options(recipe="none")
 def verify_command(settings: Settings, location: str, repair: bool) -> int:
-    """Read every byte of a store or a run and compare it with its checksums, digests and records.
+    """Read every byte of a store, a run or an archive and compare it with its checksums, digests and records.
 
-    STORE|RUN is a path (of a bucket set, too), a store's URL, or the name of a store or run. Exit code 0 when all is
-    sound, 1 when damage is left. With the option for it, metadata, indexes and records of a store are restored from
-    what else it holds; a shard whose values are lost is made missing, and the command that writes the store then writes
-    exactly these again; of a bucket set the stores to repair are named. Of a run the record, the finished model, the
-    metrics and the checkpoints are read.
+    What is verified is a path (of a bucket set or an archive, too), a store's URL, or the name of a store or run. Exit
+    code 0 when all is sound, 1 when damage is left. With the option for it, metadata, indexes and records of a store
+    are restored from what else it holds; a shard whose values are lost is made missing, and the command that writes
+    the store then writes exactly these again; of a bucket set the stores to repair are named. Of a run the record, the
+    finished model, the metrics and the checkpoints are read.
     """
     from jobs.runs import RUN_FILE
     from pipeline.artifacts import find_location, is_bucket_set
+    from stores.core import is_archive
 
+    if Path(location).is_dir() and is_archive(Path(location)):
+        return _verify_archive(settings, Path(location), repair)
     if is_bucket_set(Path(location)):
         return _verify_set(settings, Path(location), repair)
     path = find_location(settings.location, location)
@@ -57,6 +60,26 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
 
     report = verify_run(path)
     _say_run(settings, report)
+    settings.output.result({**vars(report), "sound": report.sound})
+    return 0 if report.sound else 1
+
+
+def _verify_archive(settings: Settings, path: Path, repair: bool) -> int:
+    from stores.care import verify_archive
+
+    if repair:
+        raise click.UsageError(
+            "--repair: expected a store; received an archive, which holds nothing twice; pack the store again"
+        )
+    with settings.output.progress("verify", "files") as progress:
+        report = verify_archive(path, lambda done, total: progress(done, total, {}))
+    say = settings.output.say
+    _say_lines(settings, [f"{key}: {what}" for key, what in report.problems.items()])
+    _say_lines(settings, [f"{key}: expected no such file; it was not packed (harmless)" for key in report.unexpected])
+    if report.sound:
+        say(f"{path}: sound (an archive; {report.files} files, {report.num_bytes:,} bytes)", style="green")
+    else:
+        say(f"{path}: {len(report.problems)} damaged files (an archive); pack the store again", style="bold red")
     settings.output.result({**vars(report), "sound": report.sound})
     return 0 if report.sound else 1
 

@@ -1,3 +1,5 @@
+from .archive_verification import ArchiveReport as ArchiveReport
+from .archive_verification import verify_archive as verify_archive
 from .array_stats import StatsConfig as StatsConfig
 from .array_stats import compute_stats as compute_stats
 from .array_stats import effective_rank as effective_rank

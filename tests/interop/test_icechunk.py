@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import zarr
 
-from tests.interop.conftest import STORES, Case, check
+from tests.interop.conftest import PLAIN, Case, check
 
 icechunk = pytest.importorskip("icechunk", reason="needs the extra interop")
 
@@ -41,7 +41,7 @@ def references(case: Case, part: Any) -> list[Any]:
 
 
 # Records of an archive have no fixed size: its shards' indexes say where they are.
-@pytest.mark.parametrize("case", STORES, indirect=True)
+@pytest.mark.parametrize("case", PLAIN, indirect=True)
 def test_reads(case: Case, tmp_path: Path) -> None:
     session = repository(tmp_path / "repository", case.folder).writable_session("main")
     group = zarr.create_group(session.store)

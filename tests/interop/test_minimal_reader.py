@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.interop import minimal_reader
-from tests.interop.conftest import ROWS, STORES, VIEWS, Case, check
+from tests.interop.conftest import PLAIN, ROWS, VIEWS, Case, check
 from tests.interop.minimal_reader import Reader
 
 READER = Path(minimal_reader.__file__)
 
 
-@pytest.mark.parametrize("case", STORES, indirect=True)
+@pytest.mark.parametrize("case", PLAIN, indirect=True)
 def test_reads(case: Case) -> None:
     reader = Reader(case.folder.parent)
     for part in (part.name for part in case.store.manifest.parts if part.tokens_per_chunk is None):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from stores import ArraySpec, ForeignStoreError, Loader, StoreWriter, find_manifests, new_index, open_store
 from stores.care import read_stats, repair, verify
@@ -81,6 +82,12 @@ def test_it_verifies_and_is_repaired_from_its_second_copies(stores: Path) -> Non
         assert repair(place, report).restored == [name]
         assert path.read_bytes() == good
     assert not (place / "backup").exists()
+
+
+def test_its_arrays_may_be_consolidated_by_others(stores: Path) -> None:
+    with pytest.warns(UserWarning, match="Consolidated metadata"):
+        zarr.consolidate_metadata(stores / COMPLETE / "data.zarr")
+    assert verify(stores / COMPLETE).sound
 
 
 def test_its_writing_goes_on_and_ends_with_the_content_of_the_old_release(stores: Path) -> None:
