@@ -118,7 +118,7 @@ def kind_of(name: str) -> str | None:
 
 def _run(trainer: Trainer, module: nn.Module, batches: Iterator[Any], steps: int) -> Interval:
     trainer.clock.take()
-    started, waited = time.perf_counter(), 0.0
+    started, worked, waited = time.perf_counter(), time.process_time(), 0.0
     for _ in range(steps):
         asked = time.perf_counter()
         batch = next(batches)
@@ -126,7 +126,7 @@ def _run(trainer: Trainer, module: nn.Module, batches: Iterator[Any], steps: int
         with trainer.clock.step():
             trainer.optimizer_step(trainer.forward_backward(module, batch))
     device_seconds = trainer.clock.take()  # waits for the device
-    return Interval(steps, time.perf_counter() - started, waited, device_seconds)
+    return Interval(steps, time.perf_counter() - started, waited, device_seconds, time.process_time() - worked)
 
 
 def _operation_seconds(profiler: Any, on_gpu: bool, steps: int) -> dict[str, float]:

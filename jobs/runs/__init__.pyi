@@ -22,6 +22,7 @@ from .initial_weights import match_weights as match_weights
 from .initial_weights import take_weights as take_weights
 from .metrics_log import MetricsLog as MetricsLog
 from .metrics_log import newest_metrics as newest_metrics
+from .metrics_log import processor_seconds as processor_seconds
 from .metrics_log import read_metrics as read_metrics
 from .models import load_model as load_model
 from .models import load_weights as load_weights

@@ -87,11 +87,11 @@ class MetricsLog:
         held_out = _beside(facts, self.metrics)
         facts |= held_out
         self.metrics = {}
-        seconds = time.perf_counter() - self.started
+        seconds, processor = time.perf_counter() - self.started, time.process_time() - self.processor_started
         line = {
             **facts,
             "learning_rate": rate,
-            **self.speed.metrics(Interval(self.timed, seconds, self.waited_seconds, device_seconds)),
+            **self.speed.metrics(Interval(self.timed, seconds, self.waited_seconds, device_seconds, processor)),
             **({"skipped_steps": skipped_steps} if skipped_steps else {}),
         }
         if self.events is not None:
@@ -126,6 +126,7 @@ class MetricsLog:
         self.sums = {}
         self.timed = 0  # steps of the interval that this process timed
         self.waited_seconds, self.started = 0.0, time.perf_counter()
+        self.processor_started = time.process_time()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -164,6 +165,15 @@ def read_metrics(file: Path) -> list[dict[str, float]]:
         except ValueError:
             continue
     return lines
+
+
+def processor_seconds(file: Path) -> float | None:
+    """What a training's steps took of its leading process's processors, by its metrics.jsonl; None where no line says.
+
+    Steps that were lost and done again count once.
+    """
+    known = [line["processor_seconds"] for line in read_metrics(file) if "processor_seconds" in line]
+    return sum(known) if known else None
 
 
 def newest_metrics(file: Path) -> dict[str, float] | None:

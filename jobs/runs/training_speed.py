@@ -14,6 +14,7 @@ CLOCK_METRICS = frozenset(
         "wait_share",
         "device_share",
         "host_share",
+        "processor_seconds",
     }
 )
 
@@ -27,12 +28,14 @@ class Interval:
         seconds: From the first line to the second.
         waited: Of these the host waited for a batch.
         device: Of these the device worked on a step, from its first operation to its last.
+        processor: Seconds that processors worked for this process meanwhile, all its threads together.
     """
 
     steps: int
     seconds: float
     waited: float
     device: float
+    processor: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class TrainingSpeed:
             "wait_share": wait,
             "device_share": device,
             "host_share": max(0.0, 1 - wait - device),
+            "processor_seconds": interval.processor,
         }
 
     def _arithmetic(self, rate: float) -> dict[str, float]:

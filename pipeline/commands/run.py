@@ -63,7 +63,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     for name, values in recipe.variants.items() or [("", {})]:
         variant = override(recipe, values, f"variant {name}")
         check_recipe(settings.local_root, variant, _wanted(variant), settings.dry_run, settings.location)
-    from pipeline.workflow import metrics_of, run_variants, with_variants, write_results
+    from pipeline.workflow import errors_of, metrics_of, run_variants, with_variants, write_results
 
     if only is not None:
         recipe = with_variants(recipe, only.split(","))
@@ -71,7 +71,8 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     if results is not None and not settings.dry_run:
         write_results(results, recipe, records, time.perf_counter() - started)
         settings.output.say(f"results: {results}", "bold")
-    settings.output.result({"variants": records, "claims": check_claims(recipe.claims, metrics_of(records))})
+    claims = check_claims(recipe.claims, metrics_of(records), errors_of(records))
+    settings.output.result({"variants": records, "claims": claims})
 
 
 @click.command("demo", cls=FaeCommand)

@@ -70,11 +70,11 @@ def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
 def from_text(text: str, config: Any, key: str, where: str) -> Any:
     """The value of `KEY=text` on a command line; null, ~ or nothing stands for an absent optional value.
 
-    Of a list the text is its one item, and these words stand for an empty one.
+    A list is `[a, b]`, as in YAML; another text is its one item, and these words stand for an empty one.
     """
     kind, optional = field_type(config, key)
     if kind is tuple:
-        return () if text.lower() in NULL else (text,)
+        return () if text.lower() in NULL else _items(text, where)
     absent = (optional and text.lower() in NULL) or _is_absent(text, config, key)
     return None if absent else _convert(text, kind, where)
 
@@ -119,6 +119,19 @@ def _is_absent(text: str, config: Any, key: str) -> bool:
     """Whether the text is the word that a setting has for "none given"."""
     rule = next(part.metadata for part in fields(config) if part.name == key)
     return bool(rule) and text == rule["absent"]
+
+
+def _items(text: str, where: str) -> tuple[str, ...]:
+    """The items of `[a, b]`, or the text itself."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return (text,)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        node = None
+    if node is None:
+        raise RecipeError(f"{where}: expected {EXPECTED[tuple]}, such as [a dog, a red car]; received {text!r}")
+    return _texts(node, where)
 
 
 def _texts(node: yaml.Node, where: str) -> tuple[str, ...]:

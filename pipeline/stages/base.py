@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from jobs.config import TrainConfig
 from jobs.executors import OnProgress
-from jobs.runs import RunFolder
+from jobs.runs import METRICS_FILE, RunFolder, processor_seconds
 from pipeline.artifacts import Artifact, State, StoreArtifact, find_run
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
@@ -164,8 +164,9 @@ class RunStage(Stage[RunFolder]):
                 context.output.say(f"{self.name}: {note}")
 
     def metrics(self, result: RunFolder, made: bool) -> dict[str, Any]:
-        """The metrics of the training's end."""
-        return result.record.metrics
+        """The metrics of the training's end, and the processor seconds of its steps where its log has them."""
+        seconds = processor_seconds(result.path / METRICS_FILE)
+        return result.record.metrics | ({} if seconds is None else {"processor_seconds": round(seconds, 1)})
 
 
 def dtype_line(what: str, choice: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from .recipe_workflow import run_workflow as run_workflow
 from .results import write_results as write_results
 from .stage_runner import StageRunner as StageRunner
 from .text_import import import_text as import_text
+from .variants import errors_of as errors_of
 from .variants import metrics_of as metrics_of
 from .variants import run_variants as run_variants
 from .variants import with_variants as with_variants

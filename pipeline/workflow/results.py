@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.config import Recipe, check_claims
 from pipeline.console import format_seconds, machine_facts
-from pipeline.workflow.variants import metric_table, metrics_of, numbers_of
+from pipeline.workflow.replicates import replicated_table
+from pipeline.workflow.variants import errors_of, metric_table, metrics_of, numbers_of
 from stores.backends import make_folder, replace_file
 
 TITLES = {
@@ -40,10 +41,14 @@ def results_text(recipe: Recipe, records: Sequence[Mapping[str, Any]], seconds: 
         f"Seeds: {', '.join(f'{name} {seed}' for name, seed in seeds(recipe).items())}; what a variant sets instead "
         "stands below. All other settings are the recipe's.",
         "## Claims",
-        markdown_table(check_claims(recipe.claims, metrics_of(records))),
+        markdown_table(check_claims(recipe.claims, metrics_of(records), errors_of(records))),
         "## Variants",
         markdown_table([{"variant": one["variant"], "sets": _settings(one["values"])} for one in records]),
     ]
+    over_seeds = _grouped(replicated_table(records))
+    if over_seeds:
+        about = "Means ± standard errors over the seeds whose number stands behind a variant's name."
+        parts += ["## Over seeds", about, markdown_table(over_seeds)]
     for stage, title in TITLES.items():
         rows = _grouped(
             metric_table([{**one, "metrics": _of_stage(one, stage)} for one in records if _of_stage(one, stage)])

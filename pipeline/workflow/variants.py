@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.config import Recipe, RecipeError, check_claims, override, unknown
 from pipeline.console import Output
 from pipeline.workflow.recipe_workflow import run_workflow
+from pipeline.workflow.replicates import replicated_metrics, replicated_table
 from pipeline.workflow.stage_runner import StageRunner
 
 NOT_COMPARED = {"rows", "rejected", "content_id", "split", "classes", "images", "store"}
@@ -58,13 +59,27 @@ def run_variants(recipe: Recipe, runner_of: Callable[[Recipe], StageRunner], out
         made = [outcome.as_record() for outcome in runner.outcomes]
         records.append({"variant": variant.name, "values": variant.values, "stages": made, "metrics": numbers_of(made)})
     output.table(metric_table(records))
-    output.table(check_claims(recipe.claims, metrics_of(records)))
+    output.table(replicated_table(records))
+    output.table(check_claims(recipe.claims, metrics_of(records), errors_of(records)))
     return records
 
 
 def metrics_of(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Metrics by the variant's name."""
-    return {record["variant"]: record["metrics"] for record in records}
+    """Metrics by the variant's name; of one that others repeat with other seeds, the mean over all of them."""
+    means = replicated_metrics(records)
+    return {
+        record["variant"]: record["metrics"]
+        | {metric: found.mean for metric, found in means.get(record["variant"], {}).items()}
+        for record in records
+    }
+
+
+def errors_of(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Standard errors of the means of `metrics_of`."""
+    return {
+        name: {metric: found.standard_error for metric, found in metrics.items()}
+        for name, metrics in replicated_metrics(records).items()
+    }
 
 
 def metric_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

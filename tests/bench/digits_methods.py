@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "internal-guidance": {"generator.internal_guidance_weight": "0.5"} | GUIDED,
     "muon": {"generator.optimizer": "muon"},
     "ema-0.98": {"generator.ema_decay": "0.98"},
-    "ema-power-0.1": {"generator.ema_bank": "[power:0.1]", "sample.weights": "power:0.1"},
+    "ema-power-0.1": {"generator.ema_bank": "power:0.1", "sample.weights": "power:0.1"},
 }
 MUON_SHARE = 0.55  # of the steps, in which Muon takes about as long
 

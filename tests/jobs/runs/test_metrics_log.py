@@ -92,7 +92,7 @@ def test_a_loss_and_a_metric_of_averaged_weights_of_its_name_stand_side_by_side(
 
 def test_shares_of_time_add_up_and_a_wait_counts_while_the_device_stands_still():
     speed = TrainingSpeed(64, devices=2, row_flops=10**9, peak_flops=1e12)
-    found = speed.metrics(Interval(steps=10, seconds=2.0, waited=0.5, device=1.2))
+    found = speed.metrics(Interval(steps=10, seconds=2.0, waited=0.5, device=1.2, processor=3.0))
     assert found == pytest.approx(
         {
             "rows_per_second": 320.0,
@@ -102,14 +102,15 @@ def test_shares_of_time_add_up_and_a_wait_counts_while_the_device_stands_still()
             "wait_share": 0.25,
             "device_share": 0.6,
             "host_share": 0.15,
+            "processor_seconds": 3.0,
         }
     )
-    hidden = speed.metrics(Interval(steps=10, seconds=2.0, waited=0.5, device=1.9))
+    hidden = speed.metrics(Interval(steps=10, seconds=2.0, waited=0.5, device=1.9, processor=3.0))
     assert [hidden[name] for name in ("wait_share", "device_share", "host_share")] == pytest.approx([0.05, 0.95, 0.0])
     assert found.keys() == CLOCK_METRICS
 
 
 def test_nothing_is_made_up_of_a_model_that_was_not_counted_or_a_device_that_is_not_known():
-    interval = Interval(steps=1, seconds=1.0, waited=0.0, device=1.0)
+    interval = Interval(steps=1, seconds=1.0, waited=0.0, device=1.0, processor=1.0)
     assert not TrainingSpeed(4).metrics(interval).keys() & {"mfu", "tflops_per_device"}
     assert "mfu" not in TrainingSpeed(4, row_flops=10).metrics(interval)

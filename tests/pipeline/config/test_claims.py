@@ -25,6 +25,13 @@ def test_a_claim_is_judged_by_the_metrics(text, measured, outcome):
     assert line == {"claim": "so it is", "compared": text, "measured": measured, "outcome": outcome}
 
 
+def test_a_difference_within_two_standard_errors_is_marked():
+    claims = {"so it is": "fae[loss] < 1 * seed-1[loss]"}
+    for error, outcome in ((0.05, "holds"), (0.2, "holds, within two standard errors")):
+        (line,) = check_claims(claims, FIGURES, {"fae": {"loss": error}})
+        assert (line["measured"], line["outcome"]) == (f"0.25 ± {error:.2g} < 0.5", outcome)
+
+
 @pytest.mark.parametrize("text", ["", "fae[loss]", "fae < 1", "fae[loss] == 1", "fae[loss] < x * seed-1[loss]"])
 def test_what_is_no_comparison_is_refused_with_its_place(text):
     with pytest.raises(RecipeError, match=r"^recipe\.yaml:3: expected a comparison"):

@@ -146,6 +146,18 @@ def test_values_are_read_by_the_type_of_their_key():
     assert recipe.sample.prompt == ("a dog", "7", "off")
 
 
+def test_a_list_is_set_by_its_items_in_brackets_or_by_its_one_item():
+    def bank(text):
+        return override(Recipe(), {"generator.ema_bank": text}).generator.ema_bank
+
+    assert bank("[0.999, power:0.1]") == ("0.999", "power:0.1")
+    assert (bank("0.999"), bank("[]"), bank("null")) == (("0.999",), (), ())
+    assert override(Recipe(), {"sample.prompt": "a [red] dog"}).sample.prompt == ("a [red] dog",)
+    for text in ("[a: [b]", "[{a: b}]"):
+        with pytest.raises(RecipeError, match="expected a list of texts"):
+            bank(text)
+
+
 def test_overrides_set_single_keys():
     changes = {"generator.steps": "500", "data.limit": "null", "extract.flip": "true", "name": "mine"}
     start = Recipe(data=DataConfig(limit=3))

@@ -14,6 +14,7 @@ from pipeline.plan.cost_table import CostTable, recipe_costs, shipped_table
 
 SMALL = [
     "digits",
+    "digits-2026",
     "digits-starflow",
     "flickr8k-t2i",
     "imagenette224",
@@ -28,7 +29,7 @@ SMALL = [
 
 def test_the_recipes_are_there():
     large = ["imagenet256-2026", "imagenet256-dinov2-g", "imagenet512"]
-    assert builtin_recipes() == ["cc12m-siglip2-384", *SMALL[:3], *large, *SMALL[3:]]
+    assert builtin_recipes() == ["cc12m-siglip2-384", *SMALL[:4], *large, *SMALL[4:]]
 
 
 @pytest.mark.parametrize("name", builtin_recipes())
