@@ -29,7 +29,11 @@ YES_NO = {"1": TRAIN, "true": TRAIN, "0": VAL, "false": VAL}
 
 def words_of(name: str) -> list[str]:
     """The words of a name in lower case, without digits: "imagenet1k-validation-00" has imagenet, k, validation."""
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    return [word.lower() for word in _words(name)]
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
 
 
 def split_in_words(name: str) -> str | None:
@@ -45,8 +49,8 @@ def split_of_folder(name: str) -> str | None:
 
 def name_without_split(name: str) -> str | None:
     """What is left of a name once its one split word is taken out, or None where there is no such word."""
-    words = words_of(name)
-    left = [word for word in words if word not in WORDS]
+    words = _words(name)
+    left = [word for word in words if word.lower() not in WORDS]
     return " ".join(left) if len(left) + 1 == len(words) else None
 
 

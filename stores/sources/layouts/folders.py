@@ -74,8 +74,10 @@ def _level(node: Folder, path: str, split: str | None, meanings: Meanings) -> No
         for name, folder in node.folders.items():
             _part(folder, _join(path, name), splits.get(name), meanings)
     else:
+        fused = (_split_and_class(node) if split is None else None) or {}
         for name, folder in node.folders.items():
-            _class(folder, _join(path, name), name, split, meanings)
+            part, word = fused.get(name, (split, name))
+            _class(folder, _join(path, name), word, part, meanings)
     meanings[path] = (None, split)
 
 
@@ -107,10 +109,20 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
     if len(exact) == 1 and not _may_be_class(node, next(iter(exact))):
         return {name: exact.get(name) for name in names}
     loose = {name: split for name in names if (split := split_in_words(name))}
-    rests = {name_without_split(name) for name in names}
+    rests = {rest if rest is None else rest.lower() for rest in map(name_without_split, names)}
     if len(loose) == len(names) and len(rests) == 1 and None not in rests and (len(names) > 1 or _is_leaf(node)):
         return dict(loose)
     return None
+
+
+def _split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
+    """(split, class) of each subfolder, when the names are every split with every class ("trainA", "testB")."""
+    found = {name: (split_in_words(name), name_without_split(name)) for name in node.folders}
+    splits, classes = {split for split, _ in found.values()}, {word for _, word in found.values()}
+    complete = len(set(found.values())) == len(found) == len(splits) * len(classes)
+    if not complete or None in splits or not all(classes) or min(len(splits), len(classes)) < 2:
+        return None
+    return {name: (split, word or "") for name, (split, word) in found.items()}
 
 
 def _may_be_class(node: Folder, name: str) -> bool:

@@ -6,13 +6,19 @@ import posixpath
 import re
 from functools import cached_property
 
-from stores.sources.fields.splits import NUMBERED, words_of
+from stores.sources.fields.splits import NUMBERED, split_in_words, split_of_folder, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.tree import FileTree
+from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import TableUse
 from stores.sources.tables.match import ImageIndex, names_an_image
 
 WNID = r"n\d{8}"
+# A list of WordNet ids that all differ is one of classes, unless its name has one of these words.
+LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
+# Lists count when they name more than this share of the images together.
+MOST = 0.5
 DEVKIT_REASON = (
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
 )
@@ -28,25 +34,56 @@ class LabelLists(Layout):
     name = "label-list"
     description = "a text file with a file name and a label on each line"
 
+    def __init__(self, tree: FileTree, options: SourceOptions) -> None:
+        super().__init__(tree, options)
+        # Lists of labels alone, in the order of the file names.
+        self._ordered: set[str] = set()
+
     def recognize(self) -> int:
-        return max((len(labels) for labels in (*self._labels.values(), *self._partitions.values())), default=0)
+        named = len({name for labels in self._chosen.values() for name in labels})
+        counts = [len(splits) for splits in self._partitions.values()]
+        return max((count for count in (named, *counts) if count > MOST * len(self.tree.images)), default=0)
 
     def list_images(self) -> Reading:
-        path, partition = self._longest(self._labels), self._longest(self._partitions)
-        if path is None and partition is None:
+        chosen, partition = self._chosen, self._longest(self._partitions)
+        if not chosen and partition is None:
             raise SourceError(
                 f"{self.tree.where}: expected a text file with a file name and a label on each line; received none; "
                 "choose another layout"
             )
-        labels, splits = self._labels.get(path or "", {}), self._partitions.get(partition or "", {})
-        rows = [ImageRow(name, labels.get(name), split=NUMBERED.get(splits.get(name, ""))) for name in self.tree.images]
-        named = [(path, "label", labels), (partition, "split", splits)]
+        labels = {name: label for values in chosen.values() for name, label in values.items()}
+        lists = {name: split_in_words(_stem(path)) for path, values in chosen.items() for name in values}
+        splits = self._partitions.get(partition or "", {})
+        rows = [
+            ImageRow(name, labels.get(name), split=NUMBERED.get(splits.get(name, "")) or folder or lists.get(name))
+            for name in self.tree.images
+            for folder in (self._folder_split(name),)
+        ]
+        named = [(path, "label", values) for path, values in chosen.items()]
+        named += [(partition, "split", splits)] if partition else []
         uses = [
             TableUse(one, ["file", role], {"file": ["file"], role: [role]}, len(values), len(values))
             for one, role, values in named
-            if one
         ]
         return Reading(rows, used={use.path for use in uses}, tables=uses)
+
+    @cached_property
+    def _chosen(self) -> dict[str, dict[str, str]]:
+        """The lists of labels that go together (train.txt and val.txt), the longest first; none names an image again.
+
+        Lists that name their images come before those of labels alone.
+        """
+        chosen: dict[str, dict[str, str]] = {}
+        known: set[str] = set()
+        for path in sorted(self._labels, key=lambda path: (path in self._ordered, -len(self._labels[path]), path)):
+            if known.isdisjoint(self._labels[path]):
+                chosen[path] = self._labels[path]
+                known |= chosen[path].keys()
+        return chosen
+
+    def _folder_split(self, name: str) -> str | None:
+        folders = posixpath.dirname(self.tree.files[name].path).split("/")
+        return next((split for part in folders if (split := split_of_folder(part))), None)
 
     @staticmethod
     def _longest(lists: dict[str, dict[str, str]]) -> str | None:
@@ -74,7 +111,7 @@ class LabelLists(Layout):
         stems = {image.rpartition(".")[0] for image in self.tree.images}
         tried = [name for name in names if name.rpartition(".")[0] not in stems][:32]
         found = {name: self._read(name) for name in tried}
-        return {name: labels for name, labels in found.items() if len(labels) * 2 > len(self.tree.images)}
+        return {name: labels for name, labels in found.items() if labels}
 
     def _read(self, path: str) -> dict[str, str]:
         with self.tree.open(path) as file:
@@ -82,11 +119,13 @@ class LabelLists(Layout):
                 line.split() for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()
             ]
         if lines and all(len(line) == 1 and re.fullmatch(WNID, line[0]) for line in lines):
-            part = self._folder_of(len(lines))
+            part = self._folder_of(len(lines)) if not _is_list_of_classes(path, lines) else []
+            self._ordered.add(path)
             return dict(zip(sorted(part), (line[0] for line in lines), strict=True)) if part else {}
         folder = posixpath.dirname(path)
         pairs = ((self._images.find(line[0], folder), line[1]) for line in lines if _is_pair(line))
-        return {name: label for name, label in pairs if name}
+        found = {name: label for name, label in pairs if name}
+        return found if len(found) > MOST * len(lines) or len(found) > MOST * len(self.tree.images) else {}
 
     def _folder_of(self, count: int) -> list[str]:
         """The images of the one folder that has so many."""
@@ -99,6 +138,15 @@ class LabelLists(Layout):
     @cached_property
     def _images(self) -> ImageIndex:
         return ImageIndex(self.tree.images, lambda name: None)
+
+
+def _is_list_of_classes(path: str, lines: list[list[str]]) -> bool:
+    """Whether WordNet ids are those of the classes (wnids.txt), not of images one after the other."""
+    return len({line[0] for line in lines}) == len(lines) and not set(words_of(_stem(path))) & LABEL_WORDS
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
 
 
 def _is_partition(name: str, values: dict[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,6 +11,8 @@ from stores.sources.fields.labels import parse_captions, parse_label, parse_spli
 from stores.sources.fields.problems import TEXT
 from stores.sources.layouts.folders import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.tree import FileTree
+from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning
 from stores.sources.tables.columns import CAPTION_NAMES, LABEL_NAMES, SPLIT_NAMES, first_value, lower_keys
@@ -23,6 +26,9 @@ MAIN_WORDS = ("", "image", "img", "input", "rgb", "original", "source", "target"
 # Above so many different words between key and suffix these are parts of names, not names of fields.
 MAX_FIELD_WORDS = 16
 SAMPLE = 64
+# An object's class and its box or outline in shares of width and height, as YOLO's label files have it.
+BOX = re.compile(r"\s*\d+(\s+(1(\.0*)?|0?\.\d+|0|\d(\.\d+)?e-\d+)){4,}\s*")
+BOXES = "boxes of objects, no captions"
 
 
 class SiblingFiles:
@@ -114,6 +120,8 @@ class Siblings(Layout):
         trial = type(self)(self.tree, self.options)
         trial.files = self.files
         says_something = any(row.label is not None or row.captions for row in map(trial._row, with_texts[::step]))
+        if trial.boxes:
+            self.rejected |= dict.fromkeys((text for name in with_texts for text in self.files.of(name)), BOXES)
         # Texts of which none can be read are an error of this layout, not plain images.
         return len(with_texts) + len(self.files.fields) if says_something or trial.problems.to_list() else 0
 
@@ -129,10 +137,18 @@ class Siblings(Layout):
         self.problems.check()
         return Reading(
             rows,
-            used=used,
+            used=used - self.boxes,
+            unused=dict.fromkeys(self.boxes, BOXES),
             captions_per_line=self._per_line if self._lines else None,
             warnings=[*self._line_warnings(), *self._folder_warnings(rows)],
         )
+
+    def __init__(self, tree: FileTree, options: SourceOptions) -> None:
+        super().__init__(tree, options)
+        # Texts that hold boxes.
+        self.boxes: set[str] = set()
+        self._files: SiblingFiles | None = None
+        self._lines: Counter[bool] | None = None
 
     @property
     def files(self) -> SiblingFiles:
@@ -143,9 +159,6 @@ class Siblings(Layout):
     @files.setter
     def files(self, value: SiblingFiles) -> None:
         self._files = value
-
-    _files: SiblingFiles | None = None
-    _lines: Counter[bool] | None = None
 
     def _member_path(self, name: str) -> str:
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
@@ -183,6 +196,9 @@ class Siblings(Layout):
         if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
+        if lines and all(map(BOX.fullmatch, lines)):
+            self.boxes.add(where)
+            return {}
         self._lines = Counter() if self._lines is None else self._lines
         self._lines[len(lines) > 1] += 1
         return {"captions": lines if self._per_line else [content.strip()]}

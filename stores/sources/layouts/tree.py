@@ -65,13 +65,7 @@ class FileTree:
     @cached_property
     def images(self) -> list[str]:
         """Names of the images, in the order they lie; loose ones beside archives are none."""
-        suffixes = tuple(IMAGE_SUFFIXES)
-        in_archives = self.kind != "folder"
-        return [
-            name
-            for name, file in self.files.items()
-            if name.lower().endswith(suffixes) and not (in_archives and is_loose(file))
-        ]
+        return image_names(self.files, in_archives=self.in_archives)
 
     @cached_property
     def tables(self) -> list[str]:
@@ -136,6 +130,14 @@ class FileTree:
             SourceError: it cannot be read, or is above 2 GiB.
         """
         return self.open_file(self.files[name], MAX_TABLE_BYTES)
+
+
+def image_names(files: dict[str, TreeFile], *, in_archives: bool) -> list[str]:
+    """Names of the images among some files, in their order; loose ones beside archives are none."""
+    suffixes = tuple(IMAGE_SUFFIXES)
+    return [
+        name for name, file in files.items() if name.lower().endswith(suffixes) and not (in_archives and is_loose(file))
+    ]
 
 
 def is_loose(file: TreeFile) -> bool:

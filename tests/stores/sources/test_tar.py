@@ -45,7 +45,7 @@ def test_siblings_follow_webdatasets_first_dot(tmp_path):
     source = open_source(str(write_tar(tmp_path / "x.tar", members | {"a/q.cls": b"dog"})))
     listing = source.list_items()
     assert [(item.key, item.label) for item in listing.items] == [("a/p.left.png", 0), ("a/q.png", 1)]
-    assert listing.summary.unused_files == 0
+    assert [(kind.example, kind.count) for kind in listing.summary.unused] == [("a/q.seg.png", 1)]
 
 
 def test_folders_are_no_classes_where_siblings_are(tmp_path):

@@ -281,16 +281,116 @@ def test_tiny_imagenet_from_its_top_folder(data):
     files |= {f"train/{word}/{word}_boxes.txt": lines(f"{word}_0.JPEG\t0\t10\t63\t58") for word in words}
     files |= jpgs(*(f"val/images/val_{n}.JPEG" for n in range(2))) | jpgs("test/images/test_0.JPEG")
     files["val/val_annotations.txt"] = lines(
-        "val_0.JPEG\tn01443537\t0\t32\t44\t62", "val_1.JPEG\tn01629819\t52\t55\t57\t59"
+        "val_0.JPEG\tn01629819\t0\t32\t44\t62", "val_1.JPEG\tn01443537\t52\t55\t57\t59"
     )
+    # As many ids as val has images: they are the classes, not the labels of these images one after the other.
+    files |= {"wnids.txt": lines(*words), "words.txt": lines(*(f"{word}\ta name" for word in words))}
     found = data(files)
     assert {key: row[0] for key, row in found.rows.items() if key.startswith("train")} == {
         f"train/{word}/images/{word}_{n}.JPEG": word for word in words for n in range(2)
     }
     held = {key: row for key, row in found.rows.items() if key.startswith("val")}
     assert {row[2] for row in held.values()} == {"val"}
-    labels = [held[f"val/images/val_{n}.JPEG"][0] for n in range(2)]
-    assert labels in ([*words], [None, None])
+    assert [held[f"val/images/val_{n}.JPEG"][0] for n in range(2)] == [*reversed(words)]
+
+
+def test_lists_of_labels_by_part(data):
+    files = jpgs(*(f"images/im_{n}.jpg" for n in range(4)))
+    found = data(files | {"train.txt": "im_0.jpg 3\nim_1.jpg 4\n", "val.txt": "im_2.jpg 4\nim_3.jpg 3\n"})
+    assert list(found.labels().values()) == [3, 4, 4, 3]
+    assert list(found.splits().values()) == ["train", "train", "val", "val"]
+
+
+@pytest.mark.parametrize(("folder", "listed"), [("val_256", "places365_val.txt"), ("data", "places365_val.txt")])
+def test_a_list_of_labels_of_one_part(data, folder, listed):
+    names = [f"Places365_val_{n:08d}.jpg" for n in range(1, 4)]
+    found = data(jpgs(*(f"{folder}/{name}" for name in names)) | {listed: lines(*(f"{name} 7" for name in names))})
+    assert set(found.labels().values()) == {7}
+    assert set(found.splits().values()) == {"val"}
+
+
+@pytest.mark.parametrize("suffix", ["", ".jpg", " 1 1 1"])
+def test_lists_of_names_give_splits(data, suffix):
+    files = jpgs(*(f"images/{name}.jpg" for name in FOOD))
+    files |= {
+        f"meta/{part}.txt": lines(*(name + suffix for name in FOOD[k::2])) for k, part in enumerate(("train", "test"))
+    }
+    found = data(files)
+    assert [found.splits()[f"images/{name}.jpg"] for name in FOOD] == ["train", "val"] * 2
+    assert {table.path for table in found.summary.tables} == {"meta/train.txt", "meta/test.txt"}
+
+
+@pytest.mark.parametrize("part", [["bad"], ["apple_pie/1005649", "no image", "neither"]])
+def test_other_lists_give_no_splits(data, part):
+    found = data(jpgs(*(f"images/{name}.jpg" for name in FOOD)) | {"train.txt": lines(*part)})
+    assert set(found.splits().values()) == {None}
+    assert found.summary.unused_files == 1
+
+
+def test_lists_that_disagree_give_no_splits(data):
+    lists = {f"{part}.txt": lines(*FOOD[:2]) for part in ("train", "val")}
+    found = data(jpgs(*(f"images/{name}.jpg" for name in FOOD)) | lists)
+    assert set(found.splits().values()) == {None}
+    assert "disagree" in found.summary.unused[0].reason
+
+
+MASKED = {
+    "pascal voc": ([f"JPEGImages/{n}.jpg" for n in range(3)], [f"SegmentationClass/{n}.png" for n in range(2)]),
+    "ade20k": (
+        [f"images/{part}/A_{n}.jpg" for part in ("training", "validation") for n in range(2)],
+        [f"annotations/{part}/A_{n}.png" for part in ("training", "validation") for n in range(2)],
+    ),
+    "oxford pets": ([f"images/pug_{n}.jpg" for n in range(3)], [f"annotations/trimaps/pug_{n}.png" for n in range(3)]),
+    "carvana": ([f"train/{n}.jpg" for n in range(3)], [f"train_masks/{n}_mask.gif" for n in range(3)]),
+    "beside the images": ([f"{n}.jpg" for n in range(3)], [f"{n}_depth.png" for n in range(3)]),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_are_no_images(data, name):
+    images, masks = MASKED[name]
+    found = data(jpgs(*images, *masks))
+    assert set(found.rows) == set(images)
+    assert set(found.labels().values()) == {None}
+    assert [(kind.count, "masks" in kind.reason) for kind in found.summary.unused] == [(len(masks), True)]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [f"{kind}/{n}.png" for kind in ("mask", "no_mask") for n in range(3)],
+        [f"{kind}/{n}.jpg" for kind in ("depth", "color") for n in range(3)],
+        [f"{kind}/{kind}_{n}.png" for kind in ("seg", "cat") for n in range(3)],
+        [f"masks/{n}.png" for n in range(3)],
+    ],
+)
+def test_images_that_are_only_called_like_masks_stay(data, images):
+    assert set(data(jpgs(*images)).rows) == set(images)
+
+
+def test_boxes_are_no_captions(data):
+    boxes = "0 0.5 0.5 0.25 0.25\n1 0.1 .2 1 4e-05\n"
+    found = data(jpgs("a.jpg", "b.jpg") | {"a.txt": boxes, "b.txt": boxes})
+    assert set(found.captions().values()) == {None}
+    assert [(kind.count, kind.reason) for kind in found.summary.unused] == [(2, "boxes of objects, no captions")]
+    mixed = data({"a.txt": "a dog", "b.txt": boxes})
+    assert mixed.captions() == {"a.jpg": ["a dog"], "b.jpg": None}
+    assert mixed.summary.unused_files == 1
+
+
+def test_every_split_with_every_class(data):
+    found = data(jpgs(*(f"{part}{kind}/{n}.jpg" for part in ("train", "test") for kind in "AB" for n in range(2))))
+    assert {key: row[::2] for key, row in found.rows.items() if key.endswith("0.jpg")} == {
+        f"{part}{kind}/0.jpg": (kind, split) for part, split in (("train", "train"), ("test", "val")) for kind in "AB"
+    }
+
+
+def test_a_file_of_class_names_is_pointed_out(data):
+    files = jpgs("1/a.jpg", "0/b.jpg") | {"classes.txt": "cat\ndog\n"}
+    (hint,) = [warning for warning in data(files).summary.warnings if warning.option == "class_names"]
+    named = data(files, class_names=hint.value)
+    assert named.labels() == {"0/b.jpg": "cat", "1/a.jpg": "dog"}
+    assert not [warning for warning in named.summary.warnings if warning.option == "class_names"]
 
 
 @pytest.mark.parametrize(
