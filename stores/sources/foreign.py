@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from stores.sources.readers.folder import FolderListing
+from stores.sources.tables.table import columns_at
 
 FORMATS = {
     ".mdb": "an LMDB database (LSUN), which is not read: export its images to a folder or to tar files",
@@ -25,8 +26,13 @@ FORMATS = {
 }
 
 
-def describe_foreign(listing: FolderListing) -> str | None:
-    """What a folder without images holds: a format that is not read, or its files by kind."""
+def foreign_format(name: str) -> str | None:
+    """What a file is, when it is of a format that is not read, with what to do instead."""
+    return FORMATS.get(os.path.splitext(name)[1].lower())
+
+
+def describe_foreign(folder: str, listing: FolderListing) -> str | None:
+    """What a folder without images holds: a format that is not read, tables of addresses, or its files by kind."""
     kinds: dict[str, int] = {}
     for name in listing.files:
         kind = os.path.splitext(name)[1].lower() or "no suffix"
@@ -36,6 +42,12 @@ def describe_foreign(listing: FolderListing) -> str | None:
         return known[0]
     if not kinds:
         return f"none of them ({len(listing.skipped)} hidden files or links)" if listing.skipped else None
+    if set(kinds) == {".parquet"}:
+        columns = columns_at(os.path.join(folder, min(listing.files)))
+        return (
+            f"Parquet files without image bytes (their columns: {', '.join(columns) or 'none'}), whose images are not "
+            "downloaded: img2dataset does that for addresses, image_root names the folder of paths"
+        )
     shown = ", ".join(
         f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))[:8]
     )

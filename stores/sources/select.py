@@ -10,7 +10,7 @@ from pathlib import Path
 from stores.sources.base import Source
 from stores.sources.braces import expand_braces
 from stores.sources.files_source import FilesSource
-from stores.sources.foreign import describe_foreign
+from stores.sources.foreign import describe_foreign, foreign_format
 from stores.sources.layouts.listing import kind_of as file_kind
 from stores.sources.options import SourceOptions
 from stores.sources.paths import (
@@ -71,7 +71,7 @@ def _nearby(location: Path) -> str:
 
 def _open_folder(folder: str, options: SourceOptions, cache: str | None) -> Source:
     listing = list_folder(folder, options.follow_links)
-    foreign = describe_foreign(listing)
+    foreign = describe_foreign(folder, listing)
     sources = _candidates(folder, listing, options, cache)
     if len(sources) > 1:
         sources = _clear_winner(sources)
@@ -212,7 +212,8 @@ def _open_files(root: str, names: tuple[str, ...], options: SourceOptions, cache
             options.image_root or root, "folder", options=replace(options, labels=options.labels or table), cache=cache
         )
     raise SourceError(
-        f"{os.path.join(root, names[0])}: expected {ACCEPTED}; received other files; name files of one kind"
+        f"{os.path.join(root, names[0])}: expected {ACCEPTED}; "
+        f"received {foreign_format(names[0]) or 'other files'}; name files of one kind"
     )
 
 

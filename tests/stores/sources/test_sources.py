@@ -152,7 +152,7 @@ def test_a_pattern_and_a_folder_of_tars_name_the_same_images(tmp_path):
     [
         (lambda root: None, "missing", "received nothing there"),
         (lambda root: None, "*.tar", "received none"),
-        (lambda root: (root / "a.rar").write_bytes(b""), "a.rar", "received other files"),
+        (lambda root: (root / "a.rar").write_bytes(b""), "a.rar", "RAR archive, which is not read: unpack it"),
         (lambda root: None, ".", "received none of them"),
         (lambda root: (write_folder(root), as_tar(root)), ".", "received tar and images"),
         (lambda root: (as_tar(root / "x"), as_parquet(root / "x")), "x/*e*[rt]", "files of one kind"),

@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stores.sources import SourceError
@@ -408,6 +410,13 @@ def test_a_file_of_class_names_is_pointed_out(data):
 def test_formats_that_are_not_read_are_named(tmp_path, files, said):
     put(tmp_path / "set", files)
     with pytest.raises(SourceError, match=said):
+        read(tmp_path / "set")
+
+
+def test_parquet_files_of_addresses_name_their_columns(tmp_path):
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table({"URL": ["http://127.0.0.1/1.jpg"], "TEXT": ["a"]}), tmp_path / "set" / "part.parquet")
+    with pytest.raises(SourceError, match=r"URL, TEXT.*not downloaded"):
         read(tmp_path / "set")
 
 
