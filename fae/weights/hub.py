@@ -9,7 +9,6 @@ from typing import Any
 import huggingface_hub
 import huggingface_hub.constants
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from timm.models._hub import load_model_config_from_path
 
 from fae.weights.files import MissingWeightsError, WeightsError
 
@@ -130,6 +129,8 @@ def folder_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
     Raises:
         WeightsError: no config.json, or one that timm cannot read.
     """
+    from timm.models._hub import load_model_config_from_path  # loads torch
+
     try:
         out: tuple[dict[str, Any], str, dict[str, Any]] = load_model_config_from_path(folder)
         return out

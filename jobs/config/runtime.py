@@ -92,6 +92,12 @@ class RuntimeConfig:
         low=1e-6,
         group="Watching",
     )
+    logger: str = setting(
+        "none",
+        "Tracker that a training's metrics go to besides TensorBoard's files, by default offline, below the root.",
+        choices=("none", "wandb", "mlflow"),
+        group="Watching",
+    )
     progress_json: str | None = setting(
         None,
         "Append a JSON line to this file whenever something was done, at most once a second.",

@@ -2,6 +2,7 @@
 
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import OnProgress, training_device
+from jobs.loggers import check_logger
 from jobs.loop.parallel import Ranks, Training
 from jobs.runs import Extension, RunFolder, adopt
 from stores.backends import LocalByteStore
@@ -38,6 +39,7 @@ def launch(
 def _train(
     training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> None:
+    check_logger(runtime.logger)
     if config.optimizer == "muon" and runtime.parallel == "fsdp":
         # Its step writes whole updates into slices in place, which torch refuses for some shapes.
         raise ValueError(
@@ -50,7 +52,8 @@ def _train(
         train_on_ray(training, run, config, runtime, on_progress)
     else:
         _check_single_process(runtime)
-        training(training_device(runtime.device, runtime.threads), Ranks(peak_tflops=runtime.peak_tflops), on_progress)
+        ranks = Ranks(peak_tflops=runtime.peak_tflops, logger=runtime.logger)
+        training(training_device(runtime.device, runtime.threads), ranks, on_progress)
 
 
 def _check_single_process(runtime: RuntimeConfig) -> None:

@@ -29,12 +29,14 @@ class Ranks:
 
     parallel: `ddp` = every rank holds the model; `fsdp` = every rank holds its part of weights, average and moments.
     peak_tflops: what a rank's device reaches at most, where that was stated; metrics of speed refer to it.
+    logger: the tracker that the leading rank writes metrics to.
     """
 
     rank: int = 0
     world_size: int = 1
     parallel: str = "ddp"
     peak_tflops: float | None = None
+    logger: str = "none"
 
     @property
     def is_main(self) -> bool:

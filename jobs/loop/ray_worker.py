@@ -31,7 +31,9 @@ def train_worker(settings: dict[str, Any]) -> Exception | None:
     """One rank's training; a mistake is returned, so that Ray does not try it again."""
     runtime: RuntimeConfig = settings["runtime"]
     context = ray.train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size(), runtime.parallel, runtime.peak_tflops)
+    ranks = Ranks(
+        context.get_world_rank(), context.get_world_size(), runtime.parallel, runtime.peak_tflops, runtime.logger
+    )
     begun = threading.Event()
     os.chdir(settings["folder"])  # where the command was given, which its paths may be relative to
     try:

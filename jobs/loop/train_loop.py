@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 from torch import nn
 
 from jobs.executors import OnProgress, peak_tflops
+from jobs.loggers import TrackedRun, open_logger
 from jobs.loop.parallel import LossFunction, with_loss
 from jobs.loop.stopping import PhaseStopped, StopSignals, TrainingStopped, end_process, stop_signals
 from jobs.loop.trainer import Evaluation, Preview, Trainer
@@ -55,7 +56,7 @@ def train(
     metrics = trainer.resume()
     module = with_loss(trainer.model, loss_function, trainer.ranks)
     with (
-        MetricsLog(trainer.run.path, trainer.step, speed_of(trainer), writes=trainer.ranks.is_main) as log,
+        _metrics_log(trainer) as log,
         stop_signals(lambda: _save_and_exit(trainer, log, writer)) as stop,
         trainer.writer() as writer,
         closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
@@ -76,6 +77,16 @@ def train(
             writer.check()
             after_step()
         return after_step.end()
+
+
+def _metrics_log(trainer: Trainer) -> MetricsLog:
+    """The log of a training; its leading rank writes it, to a tracker too where one is asked for."""
+    if not trainer.ranks.is_main:
+        return MetricsLog(trainer.run.path, trainer.step, speed_of(trainer), writes=False)
+    record, root = trainer.run.record, trainer.run.path.absolute().parents[1]
+    tracked = TrackedRun(root, record.kind, record.name, record.fingerprint)
+    logger = open_logger(trainer.ranks.logger, tracked)
+    return MetricsLog(trainer.run.path, trainer.step, speed_of(trainer), logger=logger)
 
 
 def speed_of(trainer: Trainer) -> TrainingSpeed:

@@ -3,14 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
 
-from jobs.runs.event_log import EventLog
+from jobs.loggers import Logger
+from jobs.runs.event_log import EventLog, tag
 from jobs.runs.run_record import METRICS_FILE
 from jobs.runs.training_speed import Interval, TrainingSpeed
 from stores.backends import replace_file
@@ -26,8 +27,19 @@ class MetricsLog:
 
     sums: dict[str, torch.Tensor]
 
-    def __init__(self, folder: Path, step: int, speed: TrainingSpeed, writes: bool = True) -> None:
-        """`writes`: false on all ranks but one, which then only keep the sums."""
+    def __init__(
+        self, folder: Path, step: int, speed: TrainingSpeed, writes: bool = True, logger: Logger | None = None
+    ) -> None:
+        """A log that goes on after a step.
+
+        Args:
+            folder: The run's.
+            step: The last one whose lines are kept.
+            speed: What turns seconds into rates.
+            writes: False on all ranks but one, which then only keep the sums.
+            logger: A tracker that is given what TensorBoard is given.
+        """
+        self.logger = logger if writes else None
         self.file = folder / METRICS_FILE
         self.events: EventLog | None = None
         if writes:
@@ -97,7 +109,7 @@ class MetricsLog:
         if self.events is not None:
             with self.file.open("a") as out:
                 out.write(json.dumps({"step": step, **line}) + "\n")
-            self.events.add_line(line, step, held_out)
+            self._add_points(line, step, held_out)
         self.loss = facts.get("loss")
         self._start()
         return {**facts, **{name: line[name] for name in SHOWN if name in line}}
@@ -110,17 +122,30 @@ class MetricsLog:
         last = lines.pop() if lines and lines[-1]["step"] == step else {"step": step}
         found = _beside(last, _measured(metrics))
         _replace(self.file, [*lines, last | found])
-        self.events.add_line(found, step, found)
+        self._add_points(found, step, found)
 
     def write_image(self, name: str, file: Path | None, step: int) -> None:
         """Show an image beside the curves."""
         if self.events is not None and file is not None:
             self.events.add_image(name, file, step)
+            if self.logger is not None:
+                self.logger.add_image(name, file, step)
 
     def write_settings(self, settings: Mapping[str, Any], metrics: dict[str, Any]) -> None:
         """Put a finished run's settings and held-out metrics side by side, to compare runs."""
         if self.events is not None:
             self.events.add_settings(settings, _measured(metrics))
+            if self.logger is not None:
+                self.logger.add_settings(
+                    settings, {tag(name, True): value for name, value in _measured(metrics).items()}
+                )
+
+    def _add_points(self, line: Mapping[str, float], step: int, held_out: Collection[str]) -> None:
+        """A point of each curve, under one name in TensorBoard and in the tracker."""
+        if self.events is not None:
+            self.events.add_line(line, step, held_out)
+        if self.logger is not None:
+            self.logger.add_line({tag(name, name in held_out): value for name, value in line.items()}, step)
 
     def _start(self) -> None:
         self.sums = {}
@@ -136,6 +161,8 @@ class MetricsLog:
     ) -> None:
         if self.events is not None:
             self.events.close()
+        if self.logger is not None:
+            self.logger.close()
 
 
 def _measured(metrics: dict[str, Any]) -> dict[str, float]:

@@ -2,22 +2,23 @@
 
 import click
 
-from pipeline.console import FaeCommand, Settings, config_options
+from pipeline.console import FaeCommand, Settings, config_options, option
 
 PROGRAM, VARIABLE = "fae-pipe", "_FAE_PIPE_COMPLETE"
 
 
 @click.command("doctor", cls=FaeCommand)
+@option("What", "--full", is_flag=True, help="Ask torch, too, which takes some seconds: its threads, bf16 and GPUs.")
 @config_options(recipe="none")
-def doctor_command(settings: Settings) -> int:
+def doctor_command(settings: Settings, full: bool) -> int:
     """Say what this machine has: versions, processor, GPU, disk, hub, encoders at hand, shadowed packages.
 
-    Nothing is downloaded or written. Exit code 1 when something is not as it should be; each such line says what to
-    do.
+    Nothing is downloaded or written, and without --full no large library is loaded. Exit code 1 when something is not
+    as it should be; each such line says what to do.
     """
     from pipeline.inspection import examine
 
-    findings = examine(settings.root)
+    findings = examine(settings.root, full)
     settings.output.table([finding.as_cells() for finding in findings])
     settings.output.result({"findings": [vars(finding) for finding in findings]})
     return 0 if all(finding.good for finding in findings) else 1

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.care import STORE, store_at
+from pipeline.commands.care import STORE
 from pipeline.console import FaeCommand, FiniteNumber, Settings, config_options, option
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Status
+
+# What a name means to the viewer, in this order.
+VIEWED = ("latents", "features", "text", "samples")
 
 
 @click.command("status", cls=FaeCommand)
@@ -73,12 +76,15 @@ def view_command(settings: Settings, store: str, port: int, rows_per_page: int) 
     """Page through a store's rows in a browser of this machine, until Ctrl-C.
 
     Each row is shown with its image and with its features and latents in the colors of their three strongest
-    principal components; rows can be chosen by class, caption, split, status and reason of rejection.
+    principal components; rows can be chosen by class, caption, split, status and reason of rejection. Of several stores
+    of a name the latents are meant, whose rows stand beside images and features; else KIND/NAME says which.
     """
+    from pipeline.artifacts import find_location
     from pipeline.view import Viewer, ViewServer
     from stores import open_store
 
-    with ViewServer(Viewer(open_store(store_at(settings, store)), rows_per_page), port) as server:
+    location = find_location(settings.location, store, VIEWED, complete=True, first=True)
+    with ViewServer(Viewer(open_store(location), rows_per_page), port) as server:
         settings.output.say(f"view: {server.url} (Ctrl-C ends it)", "bold")
         settings.output.result({"url": server.url})
         try:

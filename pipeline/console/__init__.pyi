@@ -11,6 +11,7 @@ from .group import FaeGroup as FaeGroup
 from .loopback import Answer as Answer
 from .loopback import LoopbackServer as LoopbackServer
 from .machine import machine_facts as machine_facts
+from .machine import processor_name as processor_name
 from .option_types import Converter as Converter
 from .option_types import FiniteNumber as FiniteNumber
 from .option_types import GroupedOption as GroupedOption

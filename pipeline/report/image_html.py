@@ -100,7 +100,7 @@ def _figure(pixels: np.ndarray, text: str, caption: str) -> Markup:
 
 def _data_uri(image: Image.Image) -> str:
     out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
+    image.save(out, "PNG")  # optimized, a grid of a megapixel takes seconds for a few percent
     kind = "png"
     if out.tell() > LARGEST_PNG_BYTES:
         out, kind = io.BytesIO(), "jpeg"

@@ -7,6 +7,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from pipeline.config import depth_of
+from pipeline.report.records import SINGULAR
 from pipeline.report.subjects import Subject, short_name
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
@@ -89,12 +90,13 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> Markup:
 
 def _box(node: Node, corner: tuple[int, int], asked: bool) -> Markup:
     x, y = corner
+    kind = SINGULAR.get(node.kind, node.kind)
     name = short_name(Path(node.name))
     shown = name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
     return Markup(
         '<g class="{}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="6"/>'
         '<text x="{}" y="{}" class="kind">{}</text><text x="{}" y="{}">{}</text></g>'
     ).format(
-        "asked" if asked else "node", node.name, x, y, BOX_WIDTH, BOX_HEIGHT, x + 10, y + 19, node.kind, x + 10, y + 38,
+        "asked" if asked else "node", node.name, x, y, BOX_WIDTH, BOX_HEIGHT, x + 10, y + 19, kind, x + 10, y + 38,
         escape(shown),
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """The report's first screen: samples beside real images, headline metrics with their meaning, facts, and what next."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,12 @@ import numpy as np
 from markupsafe import Markup
 
 from fae.grids import class_label, labeled_grid
-from jobs.runs import METRICS_FILE, RunFolder, read_metrics
 from pipeline.artifacts import SAMPLES_FILE, SampleFolder, labels_of, newest_folder
 from pipeline.console import format_seconds
 from pipeline.report import records
+from pipeline.report.headlines import headline_values, metric_title, training_seconds
 from pipeline.report.image_html import image_tag
-from pipeline.report.page import page_table
+from pipeline.report.page import page_table, wide
 from pipeline.report.subjects import Subject
 from stores import Store
 
@@ -22,34 +21,12 @@ COLUMNS, SAMPLE_ROWS = 8, 2
 BETTER = {-1: "↓ lower", 1: "↑ higher"}
 
 
-@dataclass(frozen=True)
-class Headline:
-    """A metric that belongs on the first screen: how its name begins, which way is better, and what it says."""
-
-    name: str
-    better: int
-    meaning: str
-
-
-HEADLINES = (
-    Headline("relative_squared_error", -1, "error of rebuilt features; 1 = no better than their mean, good below 0.3"),
-    Headline("psnr_db", 1, "likeness of rebuilt held-out images in dB; good above 20"),
-    Headline("seam_ratio", -1, "steps across the borders of patches against within; 1 = no seams"),
-    Headline("val_velocity_mse", -1, "the generator's error on held-out rows; rising while the loss falls = too long"),
-    Headline("bits_per_dim", -1, "likelihood of latents; a normal distribution has 2.047"),
-    Headline("FD", -1, "distance of samples from real images; compare with the same number of samples alone"),
-    Headline("FID", -1, "distance of samples from real images by InceptionV3"),
-    Headline("precision", 1, "share of samples that look like real images"),
-    Headline("recall", 1, "share of real images that samples come near to: variety"),
-)
-
-
 def overview(root: Path, subject: Subject) -> Markup:
     """The grid, the headline metrics, the facts and what to do next; each where there is something to show."""
     grid = sample_tag(root, subject)
-    parts = [grid] if grid is not None else []
+    parts = [wide(f"real and generated images of {subject.title}", grid)] if grid is not None else []
     if rows := headline_rows(root, subject):
-        parts.append(page_table(rows))
+        parts.append(page_table(rows, f"headline metrics of {subject.title}"))
     parts += [_facts(subject), _next_steps(subject)]
     return Markup('<div class="overview">{}</div>').format(Markup("").join(parts))
 
@@ -102,30 +79,10 @@ def real_rows(features: Store, labels: Sequence[int]) -> np.ndarray:
 
 def headline_rows(root: Path, subject: Subject) -> list[dict[str, Any]]:
     """Name, value, which way is better, meaning: the first metric of each headline."""
-    known = records.recorded_metrics(root, [subject])
-    rows = []
-    for headline in HEADLINES:
-        plain = headline.name.replace("_", " ")
-        found = next((row for row in known if row["metric"] == plain or row["metric"].startswith(f"{plain} on ")), None)
-        found = found or next((row for row in known if _begins(row["metric"], plain)), None)
-        if found is not None:
-            better = BETTER[headline.better]
-            rows.append({"metric": found["metric"], "value": found["value"], "better": better, "": headline.meaning})
-    return rows
-
-
-def training_seconds(run: RunFolder) -> float:
-    """What the steps of a training took, by its logged speed; 0 where none was logged."""
-    batch, before, seconds = run.record.config.get("batch_size") or 0, 0, 0.0
-    for line in read_metrics(run.path / METRICS_FILE):
-        if line.get("rows_per_second", 0) > 0 and line["step"] > before:
-            seconds += (line["step"] - before) * batch / line["rows_per_second"]
-            before = int(line["step"])
-    return seconds
-
-
-def _begins(metric: str, name: str) -> bool:
-    return metric.startswith(f"{name}-") or metric.startswith(f"{name} ")
+    return [
+        {"metric": metric_title(name), "value": value, "better": BETTER[headline.better], "meaning": headline.meaning}
+        for headline, name, value in headline_values(root, subject)
+    ]
 
 
 def _row_label(features: Store, row: int, names: Sequence[str] | None) -> str:
@@ -157,17 +114,29 @@ def _fact_pairs(subject: Subject) -> Iterable[tuple[str, str]]:
 
 def _next_steps(subject: Subject) -> Markup:
     """What to do with it now, as commands."""
-    name = subject.name
-    if subject.kind != "generators":
+    name, run = subject.name, subject.generator
+    if subject.kind != "generators" or run is None:
         return Markup("")
+    longer = 2 * int(run.record.config["steps"])
     steps = [
         (f"fae-pipe sample --name {name} --num 1000 --guidance-scale 2", "more samples, at another guidance"),
-        (f"fae-pipe train-gen --name {name} --steps N", "longer: a finished run goes on where its schedule allows it"),
-        (f"fae-pipe eval {name} --reference IMAGES", "FD, precision and recall beside images"),
+        (
+            f"fae-pipe run RECIPE --set generator.steps={longer}",
+            "train twice as long; what is up to date is not made again",
+        ),
+        (
+            f"fae-pipe eval {name} --reference {_reference(subject)}",
+            "FD, precision and recall beside the training images",
+        ),
         (f"fae-pipe export --name {name} --out exported", "a diffusers pipeline with a model card"),
     ]
     items = (Markup("<li><code>{}</code> {}</li>").format(command, what) for command, what in steps)
     return Markup("<h3>What next</h3>") + _list("ul", items)
+
+
+def _reference(subject: Subject) -> str:
+    """The name of the store whose images samples are compared with."""
+    return subject.features.name if subject.features is not None else "IMAGES"
 
 
 def _list(tag: str, items: Iterable[Markup]) -> Markup:

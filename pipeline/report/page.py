@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from pipeline.drawing import page_template
 
-TEMPLATE = "page.html.j2"
+TEMPLATE, SORTABLE = "page.html.j2", "sortable"
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,23 @@ class Section:
 def render_page(
     title: str, subtitle: str, sections: Sequence[Section], library: Markup, script: Markup, footer: str
 ) -> str:
-    """The whole page; what is no Markup is escaped."""
+    """The whole page; what is no Markup is escaped. One without plots and tables to sort has no script."""
+    moves = bool(script) or any(SORTABLE in section.body for section in sections)
     return page_template(Path(__file__).parent, TEMPLATE).render(
-        title=title, subtitle=subtitle, sections=sections, library=library, script=script, footer=footer
+        title=title, subtitle=subtitle, sections=sections, library=library, script=script, footer=footer, moves=moves
     )
 
 
-def page_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """Records with the same keys as a table; numbers stand to the right."""
+def page_table(rows: Sequence[Mapping[str, Any]], name: str) -> Markup:
+    """Records with the same keys as a table; numbers stand to the right. No two regions of a page have one name."""
     if not rows:
         return Markup("<p>Nothing yet.</p>")
-    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in rows[0])
+    of_numbers = [any(_is_number(row[column]) for row in rows) for column in rows[0]]
+    head = Markup("").join(_column(column, number) for column, number in zip(rows[0], of_numbers, strict=True))
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(Markup("").join(_cell(value) for value in row.values())) for row in rows
     )
-    return wide("table", Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body))
+    return wide(name, Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body))
 
 
 def wide(name: str, body: Markup) -> Markup:
@@ -55,7 +57,7 @@ def wide(name: str, body: Markup) -> Markup:
 def plots(elements: Mapping[str, Markup]) -> Markup:
     """Plots side by side as far as there is room."""
     drawn = [
-        Markup('<figure role="group" aria-label="plot: {}">{}</figure>').format(name, element)
+        Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(name.rpartition(": ")[2], element)
         for name, element in elements.items()
     ]
     return Markup('<div class="curves">{}</div>').format(Markup("").join(drawn))
@@ -79,7 +81,15 @@ def folded(title: str, text: str) -> Markup:
     return Markup('<details><summary>{}</summary><pre tabindex="0">{}</pre></details>').format(title, escape(text))
 
 
+def _column(name: str, number: bool) -> Markup:
+    return Markup('<th scope="col"{}>{}</th>').format(Markup(' class="number"') if number else "", name)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _cell(value: Any) -> Markup:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return Markup("<td>{}</td>").format("–" if value is None else value)
     return Markup('<td class="number">{}</td>').format(f"{value:,}" if isinstance(value, int) else f"{value:.4g}")

@@ -28,6 +28,11 @@ def recorded_metrics(root: Path, subjects: Sequence[Subject]) -> list[dict[str, 
     return rows
 
 
+def titled(folder: Path) -> str:
+    """What a run or store is and what it is called: `autoencoder mine · 012345`."""
+    return f"{SINGULAR.get(folder.parent.name, folder.parent.name)} {short_name(folder)}"
+
+
 def sample_folders(root: Path, subject: Subject) -> list[Path]:
     """Folders and stores of samples that the subject's generator made."""
     run = subject.generator
@@ -93,7 +98,7 @@ def _probe_rows(folder: Path) -> list[dict[str, Any]]:
 
 def _row(of: Path, name: str, value: float, how: str) -> dict[str, Any]:
     return {
-        "of": f"{SINGULAR.get(of.parent.name, of.parent.name)} {short_name(of)}",
+        "of": titled(of),
         "metric": name,
         "value": value,
         "how": how,

@@ -16,6 +16,7 @@ from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.image_html import image_tag
 from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.lineage_image import lineage_image
+from pipeline.report.metrics import comparison, metric_tables
 from pipeline.report.overview import overview
 from pipeline.report.page import Section, fold, folded, page_table, plots, wide
 from pipeline.report.subjects import Subject, short_name
@@ -39,7 +40,8 @@ class Sections:
 
     def all(self) -> list[Section]:
         """The sections that have something to show, in the page's order; texts of plots come with `embed`."""
-        made = [self._named(subject, section) for subject in self.subjects for section in self._first(subject)]
+        made = self._beside()
+        made += [self._named(subject, section) for subject in self.subjects for section in self._first(subject)]
         made += [self._lineage(), self._merit(), *self._curves(), *self._latents()]
         for subject in self.subjects:
             gallery = Gallery(self.root, subject, self.options, self.device, self.runtime, self.say)
@@ -56,8 +58,16 @@ class Sections:
                 "for alike); what the decoder rebuilds of the latents; and samples of the same classes."
             )
             text = "columns of images: original, features, latent, rebuilt, generated"
-            found.append(Section("From image to latent and back", image_tag(image, text, "first"), note))
+            shown = wide(f"{text} of {subject.title}", image_tag(image, text, "first"))
+            found.append(Section("From image to latent and back", shown, note))
         return found
+
+    def _beside(self) -> list[Section]:
+        """Several subjects by their metrics."""
+        if len(self.subjects) < 2:
+            return []
+        note = "The best value of each column is marked; a click on its head sorts by it, a second one turns the order."
+        return [Section("Comparison", comparison(self.root, self.subjects), note)]
 
     def _named(self, subject: Subject, section: Section) -> Section:
         several = len(self.subjects) > 1
@@ -66,14 +76,14 @@ class Sections:
     def _lineage(self) -> Section:
         missing = [line for subject in self.subjects for line in subject.missing]
         warnings = Markup("").join(Markup('<p class="warn">{}</p>').format(line) for line in missing)
-        drawing = wide("lineage", lineage_graph(self.subjects))
+        drawing = wide("graph of the lineage", lineage_graph(self.subjects))
         return Section("Lineage", drawing + warnings, "What was made from what, left to right.")
 
     def _merit(self) -> Section:
         return Section(
             "Metrics",
-            page_table(records.recorded_metrics(self.root, self.subjects)),
-            "Each with how it was made; fae-pipe eval and fae-pipe probe add theirs here.",
+            metric_tables(records.recorded_metrics(self.root, self.subjects)),
+            "Of averaged weights, beside those of the raw ones; fae-pipe eval and fae-pipe probe add theirs here.",
         )
 
     def _curves(self) -> list[Section]:
@@ -100,8 +110,9 @@ class Sections:
                 f"{found['rows']:,} rows, {found['tokens']:,} tokens; effective rank {found['effective_rank']:.2f} of "
                 f"{found['channels']} channels; 99 % of the variance in {found['channels_for_99_percent']}."
             )
-            named = {f"{name} ({Path(store.path).name})": plot for name, plot in curves.channel_curves(found).items()}
-            made.append(self._plotted(f"Latents of {Path(store.path).name}", named, note))
+            title = short_name(Path(store.path))
+            named = {f"{title}: {name}": plot for name, plot in curves.channel_curves(found).items()}
+            made.append(self._plotted(f"Latents of {title}", named, note))
         return made
 
     def _stats(self, store: Store, name: str) -> dict[str, Any]:
@@ -120,13 +131,20 @@ class Sections:
             for one, two in ((first.generator, other.generator), (first.autoencoder, other.autoencoder)):
                 if one is not None and two is not None and one.path != two.path:
                     lines = explain_difference(one.record.ingredients, two.record.ingredients)
-                    rows += [{"from": one.path.name, "to": two.path.name, "changed": line} for line in lines]
-        return [Section("Differences", page_table(rows), "What decided the weights and is not the same.")]
+                    names = {"from": short_name(one.path), "to": short_name(two.path)}
+                    rows += [{**names, "changed": line} for line in lines]
+        return [
+            Section(
+                "Differences", page_table(rows, "changed ingredients"), "What decided the weights and is not the same."
+            )
+        ]
 
     def _settings(self) -> Section:
-        parts = {run.path.name: records.recipe_text(run) for subject in self.subjects for run in subject.runs}
-        parts |= {Path(s.path).name: records.store_text(s) for subject in self.subjects for s in subject.stores}
-        folds = Markup("").join(folded(name, text) for name, text in parts.items())
+        parts = {run.path: records.recipe_text(run) for subject in self.subjects for run in subject.runs}
+        parts |= {Path(s.path): records.store_text(s) for subject in self.subjects for s in subject.stores}
+        folds = Markup("").join(
+            folded(records.titled(path), f"# {path.parent.name}/{path.name}\n{text}") for path, text in parts.items()
+        )
         return Section("Settings", folds, "The resolved settings of each run and the ingredients of each store.")
 
 

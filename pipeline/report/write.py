@@ -14,6 +14,7 @@ from pipeline.report import curves
 from pipeline.report.gallery import ReportOptions
 from pipeline.report.lineage_image import lineage_image
 from pipeline.report.page import render_page
+from pipeline.report.records import SINGULAR
 from pipeline.report.sections import Sections, with_plots
 from pipeline.report.subjects import open_subject
 from stores.backends import make_folder, replace_file
@@ -59,7 +60,7 @@ def write_report(
     sections = with_plots(found, elements)
     page = render_page(
         " · ".join(subject.title for subject in subjects),
-        ", ".join(sorted({subject.kind for subject in subjects})),
+        ", ".join(sorted({SINGULAR.get(subject.kind, subject.kind) for subject in subjects})),
         sections,
         curves.library() if maker.drawn else script,
         script,

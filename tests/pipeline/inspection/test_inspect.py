@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from accessibility import page_problems
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -59,6 +60,7 @@ def test_what_is_understood_is_said_and_drawn(folder: Path, tmp_path: Path) -> N
     tags.feed(page)
     assert tags.names.count("img") == 12
     assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
+    assert page_problems(page) == []
     assert "script" not in tags.names
     assert "&lt;script&gt;alert(1)" in page
     assert "received an HTML or XML page" in page

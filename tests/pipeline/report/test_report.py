@@ -16,33 +16,10 @@ from pipeline.cli import main
 from pipeline.report import image_html, records
 from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, main_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
+from pipeline.report.metrics import metric_tables
 from pipeline.report.overview import by_column, real_rows
 from pipeline.report.page import Section, page_table, render_page
 from pipeline.report.subjects import open_subject
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-QUICK = ["--scales", "1,2", "--grid-steps", "2,3", "--images", "4"]
-
-
-@pytest.fixture(scope="module")
-def page(world, tmp_path_factory):
-    """(the page's file, what the command printed as JSON) of the tiny run's generator."""
-    file = tmp_path_factory.mktemp("report") / "report.html"
-    arguments = [
-        "report",
-        str(world.made.models.generator.path),
-        "--root",
-        str(world.root),
-        "-o",
-        str(file),
-        "--lineage-image",
-        str(file.with_name("way.png")),
-        *QUICK,
-        "--json",
-    ]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
-    return file, json.loads(result.stdout)
 
 
 def test_every_section_is_there(page):
@@ -114,24 +91,36 @@ def test_wrong_numbers_are_named(world, option):
     assert "expected numbers above 0" in result.output
 
 
-def test_two_runs_stand_side_by_side(world, tmp_path):
-    other = tmp_path / "generators" / "other-000000000000"
-    shutil.copytree(world.made.models.generator.path, other)
-    record = json.loads((other / "run.json").read_text())
-    record["ingredients"]["generator"]["seed"] = 7
-    record["inputs"] = {role: str(world.root / reference) for role, reference in record["inputs"].items()}
-    del record["record_sha256"]
-    (other / "run.json").write_text(json.dumps(record))
-    locations = [str(world.made.models.generator.path), str(other)]
-    file = tmp_path / "both.html"
-    result = CliRunner().invoke(
-        main, ["report", *locations, "--root", str(world.root), "-o", str(file), "--no-sampling", "--json"]
-    )
-    assert result.exit_code == 0, result.output
+def test_two_runs_stand_side_by_side(both, world):
+    file, record = both
     text = file.read_text()
-    assert "Differences" in json.loads(result.stdout)["sections"]
+    assert "Differences" in record["sections"]
     assert "seed" in text[text.index("What decided the weights") :]
     assert text.count('class="asked"') == 2
+
+
+def test_the_runs_metrics_stand_in_one_table_with_the_best_of_each_column_marked(both):
+    text = both[0].read_text()
+    table = text[text.index('id="comparison"') :]
+    table = table[: table.index("</table>")]
+    assert re.findall(r'<th scope="row" data-value="[^"]*">([^<]*)', table)[1] == "other · 000000"
+    assert re.search(r'data-first="descending"><button type="button">PSNR dB<', table)
+    assert re.search(r'data-first="ascending"><button type="button">val velocity MSE<', table)
+    assert re.findall(r'data-value="([^"]*)">[^<]* <span class="best">', table) == ["-1.0"]
+
+
+def test_values_of_raw_weights_stand_beside_those_of_averaged_ones():
+    rows = [
+        {"of": "a", "metric": name, "value": value, "how": how}
+        for name, value, how in (("psnr db raw", 1, "x"), ("psnr db", 2, "x"), ("FD", 3, "y"), ("FD at 20", 4, "z"))
+    ]
+    html = metric_tables(rows)
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", html[: html.index("At fewer samples")]) == [
+        "PSNR dB", "2", "1", "x", "FD", "3", "", "y",
+    ]  # fmt: skip
+    assert "At fewer samples" in html
+    assert "<p>X.</p>" in metric_tables(rows[:2])
+    assert metric_tables([]) == "<p>Nothing yet.</p>"
 
 
 def test_names_are_text_and_never_markup(world):
@@ -141,7 +130,7 @@ def test_names_are_text_and_never_markup(world):
     assert "&lt;b&gt;" in page
     assert "&lt;u&gt;" in page
     assert "<i>body</i>" in page
-    assert "&lt;img" in page_table([{"name": "<img src=x>"}])
+    assert "&lt;img" in page_table([{"name": "<img src=x>"}], "x")
     subject = open_subject(world.root, str(world.made.models.generator.path))
     subject.generator.path = Path("<script>alert(1)</script>")
     assert "<script" not in lineage_graph([subject])
@@ -176,7 +165,7 @@ def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(p
     text = page[0].read_text()
     first = text[text.index('id="overview"') : text.index('id="from-image-to-latent-and-back"')]
     assert 'alt="a row of real images above rows of generated ones"' in first
-    assert "psnr db" in first
+    assert "PSNR dB" in first
     assert "↑ higher" in first
     assert "↓ lower" in first
     assert "What next" in first
@@ -230,66 +219,3 @@ def test_large_images_become_jpeg_and_small_ones_stay_as_they_are():
     assert 'alt="a corner"' in small
     assert "pixelated" in small
     assert 'alt="&#34;x"' in image_html.image_tag(Image.new("RGB", (4, 4)), '"x')
-
-
-@pytest.fixture(scope="module")
-def browser(page, tmp_path_factory):
-    """Headless Chromium with the page open."""
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs Chromium: apt-get install chromium chromium-driver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("chromium")
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-                 "disable-background-networking", "disable-component-update", f"user-data-dir={profile}"):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
-        driver.set_window_size(1280, 900)
-        driver.get(page[0].as_uri())
-        yield driver
-    finally:
-        driver.quit()
-
-
-def test_a_browser_draws_the_page_without_complaint(browser):
-    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
-    images = browser.execute_script("return [...document.images].map(i => [i.naturalWidth, i.alt])")
-    assert len(images) > 10
-    assert all(width > 0 and text for width, text in images)
-    plots = browser.execute_script("return Bokeh.documents.flatMap(d => d.roots()).length")
-    assert plots == browser.execute_script("return document.querySelectorAll('.curves figure').length") > 10
-    assert browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
-
-
-def test_the_keyboard_reaches_everything(browser):
-    from selenium.webdriver.common.keys import Keys
-
-    body = browser.find_element("tag name", "body")
-    body.send_keys(Keys.TAB)
-    assert browser.switch_to.active_element.get_attribute("class") == "skip"
-    targets = browser.execute_script(
-        "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => !!document.querySelector(a.hash))"
-    )
-    assert targets
-    assert all(targets)
-    scrolled = browser.execute_script("return [...document.querySelectorAll('.wide, pre')].map(e => e.tabIndex)")
-    assert set(scrolled) == {0}
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_a_phone_and_a_laptop_in_light_and_dark(browser, width):
-    inks = {}
-    for scheme in ("light", "dark"):
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        inks[scheme] = browser.execute_script(
-            "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-        )
-    assert inks["light"] != inks["dark"]

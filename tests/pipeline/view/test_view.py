@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from accessibility import page_problems
 from PIL import Image
 
 from pipeline.view.images import RowImages
@@ -112,6 +113,7 @@ def test_pages_show_rows_and_lead_to_the_next(get):
     text = body.decode()
     assert status == 200
     assert text.count("<li>") == 4
+    assert page_problems(text) == []
     assert 'href="/?page=1"' in text
     assert "script" not in headers["Content-Security-Policy"]
     assert "&lt;b&gt;first&lt;/b&gt;" in text
