@@ -9,6 +9,8 @@ from typing import Any
 from jobs.loggers.logger import TrackedRun
 
 EXPERIMENT, FOLDER, ID_TAG = "fae-pipe", "mlruns", "fae-pipe.id"
+# No usage statistics to its authors; and files as they are, which need no database beside the client.
+PRIVATE_AND_LOCAL = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE")
 MOST_CHARACTERS = 500  # of a setting's value, which MLflow bounds
 
 
@@ -16,7 +18,8 @@ class MlflowLogger:
     """One run of the experiment `fae-pipe`; one that is trained on goes on in its record."""
 
     def __init__(self, run: TrackedRun) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when it is imported
+        for name in PRIVATE_AND_LOCAL:  # read when it is imported
+            os.environ.setdefault(name, "true")
         from mlflow import MlflowClient
 
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or (run.root / FOLDER).absolute().as_uri())

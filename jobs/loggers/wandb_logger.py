@@ -24,9 +24,11 @@ class WandbLogger:
             id=run.id,
             resume="allow",
             dir=str(run.root),
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]  # wandb checks it
+            mode=os.environ.get("WANDB_MODE", "offline"),
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+            settings=wandb.Settings(
+                silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True
+            ),
         )
 
     def add_line(self, values: Mapping[str, float], step: int) -> None:
