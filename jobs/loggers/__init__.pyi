@@ -2,6 +2,6 @@ from .logger import LOGGERS as LOGGERS
 from .logger import GuardedLogger as GuardedLogger
 from .logger import Logger as Logger
 from .logger import LoggerError as LoggerError
-from .logger import TrackedRun as TrackedRun
 from .logger import check_logger as check_logger
 from .logger import open_logger as open_logger
+from .tracked_run import TrackedRun as TrackedRun

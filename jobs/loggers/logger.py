@@ -3,9 +3,10 @@
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from jobs.loggers.tracked_run import TrackedRun
 
 # Name of the setting -> the package that must be there.
 LOGGERS = {"wandb": "wandb", "mlflow": "mlflow"}
@@ -14,28 +15,6 @@ LOG = logging.getLogger(__name__)
 
 class LoggerError(ValueError):
     """A tracker that is asked for and is not installed; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """A training as a tracker knows it.
-
-    Attributes:
-        root: The folder of all runs; trackers keep their files in one folder below it.
-        kind: autoencoders, decoders or generators.
-        name: The run's name.
-        fingerprint: Of its settings and inputs, hex: the same run goes on in the same record.
-    """
-
-    root: Path
-    kind: str
-    name: str
-    fingerprint: str
-
-    @property
-    def id(self) -> str:
-        """One id for each run, short enough for every tracker."""
-        return f"{self.kind}-{self.fingerprint[:12]}"
 
 
 class Logger(Protocol):

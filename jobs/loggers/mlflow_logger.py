@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.loggers.logger import TrackedRun
+from jobs.loggers.tracked_run import TrackedRun
 
 EXPERIMENT, FOLDER, ID_TAG = "fae-pipe", "mlruns", "fae-pipe.id"
 # No usage statistics to its authors; and files as they are, which need no database beside the client.

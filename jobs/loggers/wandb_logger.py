@@ -7,7 +7,7 @@ from typing import Any
 
 import wandb
 
-from jobs.loggers.logger import TrackedRun
+from jobs.loggers.tracked_run import TrackedRun
 
 PROJECT = "fae-pipe"
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from jobs.loggers import logger as loggers
-from jobs.loggers.logger import GuardedLogger, LoggerError, TrackedRun, check_logger, open_logger
+from jobs.loggers.logger import GuardedLogger, LoggerError, check_logger, open_logger
+from jobs.loggers.tracked_run import TrackedRun
 from jobs.runs.metrics_log import MetricsLog
 from jobs.runs.training_speed import TrainingSpeed
 
