@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 # The longest first.
 TEST_PARTS := test-part-pipeline test-part-jobs test-part-stores test-part-fae
 
-.PHONY: $(TEST_PARTS) test-others venv demo lineage-image test test-fast test-slow test-gpu test-interop test-pythons coverage bench docs lint clean
+.PHONY: $(TEST_PARTS) test-others venv demo lineage-image test test-fast test-slow test-gpu test-interop test-pythons test-diffusers coverage bench docs lint clean
 
 venv: $(INSTALLED)
 
@@ -47,14 +47,23 @@ test-slow: $(INSTALLED)
 test-gpu: $(INSTALLED)
 	$(PYTEST) tests/gpu
 
-# Each tool that reads stores as they are; prints what reads what. Installs the extra interop, 100 MB.
+# Each tool that reads stores as they are; prints what reads what. Installs the extra interop, 100 MB, and zarrita where npm is.
 test-interop: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -e '.[interop]'
-	$(PYTEST) tests/interop
+	if command -v npm > /dev/null; then npm install --silent --prefix build/zarrita zarrita @petamoriken/float16; fi
+	ZARRITA=build/zarrita $(PYTEST) tests/interop
 
 # Each Python in a venv of its own; downloads gigabytes.
 test-pythons:
 	bash tests/support/pythons.sh
+
+# Exported pipelines under the oldest diffusers of our bounds and the newest one; downloads gigabytes.
+test-diffusers: $(INSTALLED)
+	for one in 'diffusers==0.35.0 transformers<5' 'diffusers transformers'; do \
+	  folder=.venvs/$$(echo $$one | tr -d '<= '); \
+	  test -x $$folder/bin/python || $(PYTHON) -m venv $$folder && \
+	  $$folder/bin/python -m pip install --quiet torch safetensors $$one || exit 1; done
+	DIFFUSERS_PYTHONS="$$(ls -d $(CURDIR)/.venvs/diffusers*/bin/python | tr '\n' ' ')" $(PYTEST) tests/fae/export/test_other_diffusers.py
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m coverage run -m pytest -m 'not slow'

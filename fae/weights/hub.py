@@ -129,7 +129,8 @@ def folder_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
     Raises:
         WeightsError: no config.json, or one that timm cannot read.
     """
-    from timm.models._hub import load_model_config_from_path  # loads torch
+    # Loads torch; and exported pipelines, which hold this file, run without timm.
+    from timm.models._hub import load_model_config_from_path
 
     try:
         out: tuple[dict[str, Any], str, dict[str, Any]] = load_model_config_from_path(folder)

@@ -1,10 +1,12 @@
 """An exported folder alone: its code in processes that have no other of ours, and every example of its card."""
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from fae.export.model_classes import GENERATORS, model_class
 from fae.export.pipeline_fae import FAEPipeline
 
 FAMILIES = ("lightning-dit", "dit", "starflow", "unconditional", "text-lightning-dit", "mmdit", "text-starflow")
+# What a card says, and what these bring with them.
+PACKAGES_NEEDED = {"torch", "diffusers", "safetensors", "huggingface_hub", "numpy"}
 # Our packages are installed here for development: a process without them has this in front of every other finder.
 BLOCKER = """
 import sys
@@ -54,13 +58,17 @@ def examples(folder: Path) -> list[str]:
     return found
 
 
-def image_of_a_process(code: str, folder: Path, cache: Path) -> np.ndarray:
-    """What a process of its own writes as image.png, in the folder that holds the exported one."""
+def image_of_a_process(code: str, folder: Path, cache: Path, python: str = sys.executable) -> np.ndarray:
+    """What a process of its own writes as image.png, in the folder that holds the exported one.
+
+    Of this Python it has this checkout, unless the code blocks it; of another one nothing of ours.
+    """
     paths = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     checkout = str(Path(__file__).parents[3])
-    start = code if code.startswith(BLOCKER) else f"import sys; sys.path.insert(0, {checkout!r})\n{code}"
+    alone = code.startswith(BLOCKER) or python != sys.executable
+    start = code if alone else f"import sys; sys.path.insert(0, {checkout!r})\n{code}"
     ended = subprocess.run(
-        [sys.executable, "-I", "-c", start], cwd=folder.parent, env=os.environ | paths, capture_output=True, text=True
+        [python, "-I", "-c", start], cwd=folder.parent, env=os.environ | paths, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr
     with Image.open(folder.parent / "image.png") as image:
@@ -114,6 +122,17 @@ def test_folders_of_the_layout_before_still_load(pipe_of, tmp_path):
     assert isinstance(FAEPipeline.from_pretrained(tmp_path), FAEPipeline)
 
 
+def imported_with(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported with this one, not in its functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imported_with(node)
+
+
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_the_code_of_each_family_is_whole_and_relative(generator):
     files = bundle(generator)
@@ -124,6 +143,8 @@ def test_the_code_of_each_family_is_whole_and_relative(generator):
     for name, text in files.items():
         compile(text, name, "exec")
         assert not re.search(r"^\s*(from|import) (fae|stores|jobs|pipeline)\b", text, re.MULTILINE), name
+        needed = {name.partition(".")[0] for name in imported_with(ast.parse(text))}
+        assert needed - sys.stdlib_module_names <= PACKAGES_NEEDED, name
         # diffusers would search the hub for the files of such lines, beside pipeline.py.
         assert not re.search(r"^\s*from\s+\.(\S+)\s+import", text, re.MULTILINE), name
 
