@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stores.backends import ByteStore, DiskCache, Location, inside, local_folder, open_bytestore
-from stores.core.blocks import Memory, new_memory, read_blocks
+from stores.core.blocks import GAP_BYTES, Memory, new_memory, read_blocks
 from stores.core.cached_shards import CachedShards
 from stores.core.finish import read_record
 from stores.core.listing import read_manifest
@@ -35,6 +35,8 @@ from stores.format import (
 )
 
 DEFAULT_CACHE_BYTES = 100 << 30
+# Records that are read at a time on their way into a result, with the gaps between them.
+GROUP_BYTES = 32 << 20
 
 
 class Store(StoreRows):
@@ -218,10 +220,16 @@ class Store(StoreRows):
         return form.in_zarr(self.read_records(part, records))
 
     def read_records(self, part: Part, records: np.ndarray, verify: bool = True) -> np.ndarray:
-        """(n, *record_shape): records of a part as stored, in any order."""
-        distinct, back = np.unique(records, return_inverse=True)
-        buffer, slots = self.read_buffer(part, distinct, verify)
-        return self.format(part).values(buffer[slots[back]])
+        """(n, *record_shape): records of a part as stored, in any order; little is held beside the result."""
+        form, order = self.format(part), np.argsort(records, kind="stable")
+        found = np.empty((len(records), *part.record_shape), part.numpy_dtype)
+        step = max(1, GROUP_BYTES // (form.stride + GAP_BYTES))
+        for start in range(0, len(records), step):
+            chosen = order[start : start + step]
+            distinct, back = np.unique(records[chosen], return_inverse=True)
+            buffer, slots = self.read_buffer(part, distinct, verify)
+            found[chosen] = form.values(buffer[slots[back]])
+        return found
 
     def _records(self, rows: Sequence[int] | np.ndarray, view: int) -> np.ndarray:
         """int64 record numbers of rows, after their bounds were checked."""

@@ -1,5 +1,6 @@
 """Reading a store: values, rows, statistics, and refusal of what is unfinished or damaged."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores import CorruptStoreError, ForeignStoreError, IncompleteStoreError, Store, StoreNotFoundError, open_store
+from stores import (
+    ArraySpec,
+    CorruptStoreError,
+    ForeignStoreError,
+    IncompleteStoreError,
+    Store,
+    StoreNotFoundError,
+    open_store,
+)
 from stores.care.verification import verify
 
 
@@ -30,6 +39,24 @@ def test_rows_splits_and_labels(store: Store) -> None:
     assert np.array_equal(np.sort(np.concatenate([store.rows("train"), store.rows("val")])), store.rows())
     with pytest.raises(ValueError, match=r"split.*'test'"):
         store.rows("dev")
+
+
+def test_scattered_rows_take_the_memory_of_their_values(
+    make_writer: Any, fill: Any, values_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ArraySpec("features", (16, 16, 8), "float32")
+    writer = make_writer(rows=200, arrays=[spec], rows_per_shard=50)
+    fill(writer)
+    store = writer.finalize()
+    monkeypatch.setattr("stores.core.reader.GROUP_BYTES", 256 << 10)
+    rows = np.random.default_rng(0).permutation(200)[:150]
+    store.read("features", rows[:1])  # what is kept of the index and of imports is no part of it
+    tracemalloc.start()
+    found = store.read("features", rows, 1)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1.4 * found.nbytes
+    assert np.array_equal(found, values_of(range(200), spec, 2)[rows, 1])
 
 
 def test_statistics_are_exact_over_ok_rows(store: Store, values_of: Any) -> None:
