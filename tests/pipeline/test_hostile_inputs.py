@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_inputs import Hostile, all_inputs
 
+from hostile import Hostile, all_inputs
 from processes import ProcessServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
