@@ -1,13 +1,13 @@
 """How many rows a forward pass takes: the number set, the one that a store has recorded, or the most that fit."""
 
 import logging
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 
 from stores import StoreWriter
+from stores.backends import machine_memory_bytes
 
 LOG = logging.getLogger(__name__)
 MEMORY_SHARE = 0.8  # of a GPU's memory; the rest is for fragmentation and batches in transfer
@@ -76,6 +76,6 @@ def batch_on_cpu(row_bytes: int, passes: int, memory_bytes: int | None = None) -
 
     `row_bytes` is what a row needs at the peak of a pass.
     """
-    memory = memory_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = memory_bytes or machine_memory_bytes()
     rows = max(1, min(MOST_ROWS_ON_CPU, memory // 4 // (row_bytes * passes)))
     return 1 << (rows.bit_length() - 1)

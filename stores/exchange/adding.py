@@ -202,8 +202,7 @@ def _check_whole(given: np.ndarray, made: np.ndarray, spec: ArraySpec) -> _Refus
     """Find a whole number, or a number for whole ones, that would change; the same arguments as `_check_finite`."""
     if given.dtype.kind == "f" and spec.is_float:
         return None
-    stored = made if spec.dtype == "bfloat16" else _stored(made, spec)
-    bad = np.argwhere((stored != given) | (np.abs(made) >= _LARGEST_WHOLE))
+    bad = np.argwhere((_stored(made, spec) != given) | (np.abs(made) >= _LARGEST_WHOLE))
     if not len(bad):
         return None
     value = _at(given, made, bad[0])

@@ -21,6 +21,7 @@ from .errors import TooManyRejectedError as TooManyRejectedError
 from .fingerprints import canonical_json as canonical_json
 from .fingerprints import explain_difference as explain_difference
 from .fingerprints import fingerprint as fingerprint
+from .index import NO_BYTES_SHA256 as NO_BYTES_SHA256
 from .index import REJECTED as REJECTED
 from .index import SPLITS as SPLITS
 from .index import index_digest as index_digest

@@ -124,6 +124,10 @@ def with_rejected(table: pa.Table, rejected: dict[int, str]) -> pa.Table:
     return table
 
 
+# What the row of an image says whose bytes could not be read.
+NO_BYTES_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
 def index_digest(table: pa.Table) -> str:
     """SHA-256 over what each row is (key, sha256, split, label, captions), in the table's order."""
     digest = hashlib.sha256()

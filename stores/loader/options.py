@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from stores.backends import machine_memory_bytes
 from stores.format import SPLITS, combine_seeds, mix64
 from stores.loader.ragged import LONGEST, PADDINGS
 
@@ -230,15 +230,7 @@ def choose_residency(residency: str, num_bytes: int, device: torch.device, world
     if device.type == "cuda" and num_bytes <= DEVICE_SHARE * torch.cuda.get_device_properties(device).total_memory:
         return "device"
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-    return "ram" if num_bytes <= RAM_SHARE * ram_bytes() / ranks_here else "stream"
-
-
-def ram_bytes() -> int:
-    """This machine's memory, or this container's limit when that is lower."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return min(total, int(text)) if text.isdigit() else total
+    return "ram" if num_bytes <= RAM_SHARE * machine_memory_bytes() / ranks_here else "stream"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stores.format import split_of
+from stores.format import NO_BYTES_SHA256, split_of
 from stores.sources.base import Progress, Source
 from stores.sources.digests import Digest, Identity, Known, identify, load_digests, save_digests
 from stores.sources.items import SourceItem
@@ -35,7 +35,7 @@ SCAN_SCHEMA = pa.schema(
     ]
 )
 
-NO_BYTES = Digest(0, hashlib.sha256(b"").digest())
+NO_BYTES = Digest(0, bytes.fromhex(NO_BYTES_SHA256))
 
 
 @dataclass(frozen=True)

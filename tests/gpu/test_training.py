@@ -46,7 +46,9 @@ def test_no_step_waits_for_the_device(device, training, model):
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):
-            step()
+            step()  # waiting is an error now
+        with pytest.raises(RuntimeError, match="synchronizing"):
+            torch.ones(1, device=device).item()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -29,6 +29,7 @@ SAMPLE = 64
 # An object's class and its box or outline in shares of width and height, as YOLO's label files have it.
 BOX = re.compile(r"\s*\d+(\s+(1(\.0*)?|0?\.\d+|0|\d(\.\d+)?e-\d+)){4,}\s*")
 BOXES = "boxes of objects, no captions"
+SECOND_IMAGE = "a further image of a sample, of which one is read"
 
 
 class SiblingFiles:
@@ -130,7 +131,7 @@ class Siblings(Layout):
 
     def list_images(self) -> Reading:
         rows = [self._row(name) for name in self.tree.images if name not in self.files.fields]
-        used = {text for row in rows for text in self.files.of(row.name)} | self.files.fields
+        used = {text for row in rows for text in self.files.of(row.name)}
         splits = understand_folders(self._member_path(row.name) for row in rows)
         for row in rows:
             row.split = row.split or splits.of(self._member_path(row.name))[1] or self.tree.container_split(row.name)
@@ -138,7 +139,7 @@ class Siblings(Layout):
         return Reading(
             rows,
             used=used - self.boxes,
-            unused=dict.fromkeys(self.boxes, BOXES),
+            unused=dict.fromkeys(self.boxes, BOXES) | dict.fromkeys(self.files.fields, SECOND_IMAGE),
             captions_per_line=self._per_line if self._lines else None,
             warnings=[*self._line_warnings(), *self._folder_warnings(rows)],
         )

@@ -243,6 +243,7 @@ def test_ok_rows_alone_may_be_given(store: Store, scores: Callable[..., Store]) 
         (7e4, "float16", "within the range of float16; received 70000.0; choose the dtype float32"),
         (0.5, "uint8", "uint8 holds exactly; received 0.5; choose the dtype float16 or float32"),
         (-1, "uint8", "uint8 holds exactly; received -1; choose the dtype float16 or float32"),
+        (257, "bfloat16", "bfloat16 holds exactly; received 257; choose the dtype float16 or float32"),
         (2**24 + 1, None, "float32 holds exactly; received 16777217; no dtype of a store holds it"),
         (2**53 + 1, None, "received 9007199254740993; no dtype of a store holds it"),
     ],

@@ -118,7 +118,7 @@ def test_every_mirrored_image_meets_every_caption(joint_of: Any) -> None:
 def test_one_budget_holds_both_or_the_smaller(
     joint_of: Any, monkeypatch: pytest.MonkeyPatch, budget: int, places: tuple[str, str], shard: int | None
 ) -> None:
-    monkeypatch.setattr("stores.loader.options.ram_bytes", lambda: 2 * budget)
+    monkeypatch.setattr("stores.loader.options.machine_memory_bytes", lambda: 2 * budget)
     loader = joint_of(stream_shards=1)
     assert (loader.first.residency, loader.second.residency) == places
     rows = [row for batch in loader.epoch(0) for row in batch["row"].tolist()]

@@ -69,7 +69,9 @@ def test_webdataset_fields_of_a_key(tmp_path, archive):
     found = read(put(tmp_path, {f"0.{suffix}": archive(members)}) / f"0.{suffix}")
     assert found.labels() == {"s0.input.jpg": 3, "s1.input.jpg": 4}
     assert found.summary.layout == "webdataset"
-    assert found.summary.unused_files == 0
+    assert found.summary.unused_files == 2
+    (unused,) = found.summary.unused
+    assert (unused.example, unused.reason) == ("s0.seg.png", "a further image of a sample, of which one is read")
 
 
 def test_names_with_dots_are_no_fields(tmp_path):
