@@ -84,7 +84,8 @@ fi
 # Slurm warns before it ends the job: a training saves its state and stops, and what is left is queued again.
 requeue='' run=''
 trap 'requeue=yes; [[ ! $run ]] || kill -TERM "$run" 2>/dev/null || true' TERM
-fae-pipe run "$@" --address "$address" "${workers[@]}" &
+# A job that is queued again after a node was lost goes on where that node's was.
+fae-pipe run "$@" --address "$address" "${workers[@]}" --take-over &
 run=$!
 if [[ $requeue ]]; then kill -TERM "$run" 2>/dev/null || true; fi  # the warning came before the run had its number
 code=0

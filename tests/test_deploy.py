@@ -149,6 +149,7 @@ def test_the_job_runs_a_recipe_with_options_that_there_are_on_the_gpus_that_it_a
     assert words[2] in builtin_recipes()
     assert {word for word in words if word.startswith("--")} <= options_of_run()
     workers = cluster_of(found)["workerGroupSpecs"][0]
+    assert words.pop() == "--take-over"
     given = dict(zip(words[3::2], words[4::2], strict=True))
     gpus, cpus = asked_for(cluster_of(found), replicas="maxReplicas")
     assert int(given["--gpus"]) == gpus
@@ -280,7 +281,9 @@ def test_head_workers_and_run_agree_on_address_nodes_and_gpus(slurm, tmp_path):
     assert others.startswith(f"{STEP} --nodes=2 --ntasks=2 --exclude=a : ray start --block")
     assert f"--address=127.0.0.1:{port}" in others
     (run,) = (line for line in lines if line.startswith("fae-pipe"))
-    assert run == (f"fae-pipe run digits --root /runs --address 127.0.0.1:{port} --gpus 6 --cpus-per-worker 8")
+    assert run == (
+        f"fae-pipe run digits --root /runs --address 127.0.0.1:{port} --gpus 6 --cpus-per-worker 8 --take-over"
+    )
     processes = [int(number) for number in (tmp_path / "log.processes").read_text().split()]
     assert len(processes) == 2
     assert not [process for process in processes if Path(f"/proc/{process}").exists()]
@@ -293,7 +296,7 @@ def test_one_node_without_gpus_needs_no_workers_beside_the_head(slurm):
     assert len([line for line in lines if line.startswith("srun")]) == 1
     (run,) = (line for line in lines if line.startswith("fae-pipe"))
     assert run.startswith(
-        "fae-pipe run digits --address 127.0.0.1:7777 --workers 1 --train-workers 0 --cpus-per-worker 16"
+        "fae-pipe run digits --address 127.0.0.1:7777 --workers 1 --train-workers 0 --cpus-per-worker 16 --take-over"
     )
 
 
@@ -301,7 +304,7 @@ def test_nodes_without_gpus_train_together(slurm):
     process, log = slurm("digits", SLURM_GPUS_ON_NODE="0")
     process.communicate(timeout=PATIENCE)
     (run,) = (line for line in log.read_text().splitlines() if line.startswith("fae-pipe"))
-    assert run.endswith("--workers 3 --train-workers 3 --cpus-per-worker 16")
+    assert run.endswith("--workers 3 --train-workers 3 --cpus-per-worker 16 --take-over")
 
 
 def test_the_nodes_meet_on_the_interface_that_is_named(slurm):

@@ -85,6 +85,11 @@ class RuntimeConfig:
     cache_gib: float = setting(
         100.0, "GiB of such copies; the least recently used ones give way.", metavar="GIB", low=0.001, group="Reading"
     )
+    take_over: bool = setting(
+        False,
+        "Go on with what a process on a host that is gone was making, once no heartbeat has come for 12 seconds.",
+        group="Runtime",
+    )
     peak_tflops: float | None = setting(
         None,
         "TFLOP/s of one device in dense bf16, of which `mfu` is a share; that of a known GPU when absent.",

@@ -15,10 +15,12 @@ MOST_ROWS = 1024
 MOST_ROWS_ON_CPU = 32  # more rows make no pass on a processor faster
 
 
-def settle_batch_size(writer: StoreWriter, requested: int | None, find: Callable[[], int]) -> None:
+def settle_batch_size(
+    writer: StoreWriter, requested: int | None, find: Callable[[], int], take_over: bool = False
+) -> None:
     """Record the batch size in the store's manifest before its first shard; afterwards the recorded one counts.
 
-    `requested` None (auto) calls `find` once; the result is logged.
+    `requested` None (auto) calls `find` once; the result is logged. `take_over` is that of `Lease`.
     """
     recorded = writer.manifest.attributes.get("batch_size") if writer.begun else None
     if recorded is not None and len(writer.missing_shards()) < writer.num_shards:
@@ -30,7 +32,7 @@ def settle_batch_size(writer: StoreWriter, requested: int | None, find: Callable
     size = requested or find()
     if requested is None:
         LOG.warning("batch size %d is the largest that fits", size)
-    with writer.lease() if writer.begun else nullcontext():
+    with writer.lease(take_over) if writer.begun else nullcontext():
         writer.set_attributes(batch_size=size)
 
 

@@ -31,7 +31,7 @@ def extract(
     for group in [pairs] if together else [[pair] for pair in pairs]:
         for writer, plan in group:
             find = partial(encoder_batch_size, plan.spec, plan.config, runtime)
-            settle_batch_size(writer, plan.config.batch_size, find)
+            settle_batch_size(writer, plan.config.batch_size, find, runtime.take_over)
         targets = [Target(writer.url, plan.spec, plan.config) for writer, plan in group]
         if group:
             factory = partial(ExtractWorker, targets, plans[0].source, runtime.device)

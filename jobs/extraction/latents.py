@@ -198,6 +198,6 @@ def encode(
 ) -> Store:
     """Materialise the latents of a feature store; does nothing when they are complete."""
     if not writer.complete:
-        settle_batch_size(writer, config.batch_size, lambda: config.batch_size)
+        settle_batch_size(writer, config.batch_size, lambda: config.batch_size, runtime.take_over)
     factory = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config, runtime.device)
     return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=1.0)[0]

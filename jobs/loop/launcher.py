@@ -25,7 +25,7 @@ def launch(
         ValueError: settings of workers that do not fit each other or the batch.
         LeaseHeldError: another process trains this run.
     """
-    with Lease(LocalByteStore(run.path)) as lease:
+    with Lease(LocalByteStore(run.path), take_over=runtime.take_over) as lease:
         owner = lease.owner()
         run.lease_id = owner["id"] if owner else None
         # Another process may have finished it since it was looked at.

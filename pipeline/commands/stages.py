@@ -26,6 +26,7 @@ DISTRIBUTED_KEYS = (
     "cpus_per_worker",
     "gpus_per_worker",
     "placement",
+    "take_over",
 )
 # A command that only trains needs no longer names.
 FLAGS = {"train_workers": "--workers", "max_train_workers": "--max-workers"}

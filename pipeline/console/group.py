@@ -186,6 +186,7 @@ def _what_to_type(error: BaseException) -> str:
     # By name: importing what raised other errors would load torch for a mistake.
     hints = {
         "CorruptStoreError": "`fae-pipe verify STORE --repair` repairs what can be repaired",
+        "HeldElsewhereError": "--take-over goes on sooner when that host is gone, in the stages, run and sample",
         "StoreNotFoundError": "`fae-pipe stores ls` lists the stores there are",
         "TooManyRejectedError": "--max-rejected SHARE allows more",
         "MissingWeightsError": "--weights FILE of extract, --inception-weights or --encoder-weights FILE of eval",

@@ -1,6 +1,7 @@
 """One writer per store: a lease file with a heartbeat, taken over when its owner has died."""
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -12,11 +13,15 @@ from types import TracebackType
 from typing import Any
 
 from stores.backends import ByteStore
-from stores.format import LEASE, LeaseHeldError
+from stores.format import LEASE, HeldElsewhereError, LeaseHeldError
 
-HEARTBEAT_SECONDS = 10.0
+LOG = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
-WATCHED_BEATS = 3
+# How long another host's lease is watched for a sign of life. A network file system may show a file of half a minute
+# ago; whoever says that the holder is dead waits for two beats alone.
+WATCHED_BEATS, WATCHED_BEATS_OF_THE_DEAD = 6.0, 2.4
+COUNTS = 4
 
 
 class Lease:
@@ -25,6 +30,14 @@ class Lease:
     A lease is taken over when its process has ended or its last heartbeat is `stale_seconds` ago. On one machine a
     clock tells this that nobody sets; a lease of another machine that looks stale is watched for a while, and kept when
     its heartbeat goes on. So no clock that jumps loses a lease.
+
+    Args:
+        blobs: Where `lease.json` lies.
+        heartbeat_seconds: How often this lease is renewed.
+        stale_seconds: Silence after which a lease is no longer respected.
+        on_enter: Called once the lease is held; what it raises gives the lease back.
+        take_over: The holder is said to be dead: a lease of another host is not waited for until it is stale, but
+            watched for 2.4 heartbeats and taken when there is none. One of a living process of this host is respected.
     """
 
     def __init__(
@@ -33,8 +46,9 @@ class Lease:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         stale_seconds: float = STALE_SECONDS,
         on_enter: Callable[[], object] | None = None,
+        take_over: bool = False,
     ) -> None:
-        self.blobs, self.on_enter = blobs, on_enter
+        self.blobs, self.on_enter, self.take_over = blobs, on_enter, take_over
         self.heartbeat_seconds, self.stale_seconds = heartbeat_seconds, stale_seconds
         self._owner = {"id": uuid.uuid4().hex, **this_process()}
         self._written: bytes | None = None
@@ -43,8 +57,8 @@ class Lease:
 
     def __enter__(self) -> "Lease":
         found = _read(self.blobs)
-        if found is not None and (not self._is_stale(found) or self._goes_on(found)):
-            raise LeaseHeldError(self._held_message(found))
+        if found is not None:
+            self._wait_for_its_end(found)
         mine = self._record()
         if not self.blobs.swap(LEASE, found, mine):
             raise LeaseHeldError(
@@ -127,22 +141,48 @@ class Lease:
         # A heartbeat far ahead of this clock says nothing.
         return not _is_here(owner) and owner["heartbeat_unix_seconds"] - time.time() > self.stale_seconds
 
+    def _wait_for_its_end(self, found: bytes) -> None:
+        """Return once the holder of a lease that was found shows no sign of life.
+
+        Raises:
+            LeaseHeldError: it does.
+        """
+        owner = _parse(found)
+        if _is_here(owner):
+            if not self._is_stale(found):
+                raise LeaseHeldError(f"{self._held_message(owner)}, or stop it (kill {owner.get('process')})")
+            return
+        if not self.take_over and not self._is_stale(found):
+            left = self.stale_seconds - _seconds_since_beat(owner)
+            raise HeldElsewhereError(
+                f"{self._held_message(owner)}, or stop it; without another heartbeat the lease expires in {left:.0f} s"
+            )
+        if self._goes_on(found):
+            raise HeldElsewhereError(f"{self._held_message(owner)}, or stop it; its heartbeat goes on")
+
     def _goes_on(self, found: bytes) -> bool:
         """Whether the heartbeat of another machine's lease changes; its clock, or this one, may just be wrong."""
-        if _is_here(_parse(found)):
-            return False
-        end = time.monotonic() + WATCHED_BEATS * self.heartbeat_seconds
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, self.heartbeat_seconds / 4))
-            if _read(self.blobs) != found:
-                return True
+        owner = _parse(found)
+        beats = WATCHED_BEATS_OF_THE_DEAD if self.take_over else WATCHED_BEATS
+        seconds = beats * self.heartbeat_seconds
+        for count in range(COUNTS):
+            LOG.warning(
+                "%s: process %s on %s wrote here, last heartbeat %.0f s ago; this goes on in %.0f s unless it beats",
+                *(self.blobs.url, owner.get("process"), owner.get("host"), max(0.0, _seconds_since_beat(owner))),
+                seconds * (COUNTS - count) / COUNTS,
+            )
+            end = time.monotonic() + seconds / COUNTS
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(left, self.heartbeat_seconds / 4))
+                if _read(self.blobs) != found:
+                    return True
         return False
 
-    def _held_message(self, found: bytes) -> str:
-        owner = _parse(found)
+    def _held_message(self, owner: Mapping[str, Any]) -> str:
+        beat = max(0.0, _seconds_since_beat(owner))
         return (
             f"{self.blobs.url}: process {owner.get('process')} on {owner.get('host')} is writing here; "
-            "wait for it, or stop it and run this again"
+            f"wait for it (last heartbeat {beat:.0f} s ago)"
         )
 
 
@@ -163,8 +203,16 @@ def is_alive(owner: Mapping[str, Any], stale_seconds: float = STALE_SECONDS) -> 
         beat = owner.get("heartbeat_boot_seconds")
         on_time = beat is None or _boot_seconds() - beat <= stale_seconds
         return on_time and _is_running(owner.get("process"), owner.get("started_ticks"))
-    beat = owner.get("heartbeat_unix_seconds")
-    return isinstance(beat, int | float) and time.time() - beat <= stale_seconds
+    return _seconds_since_beat(owner) <= stale_seconds
+
+
+def _seconds_since_beat(owner: Mapping[str, Any]) -> float:
+    """By the clocks that people set; of a process of this machine by the one that nobody does."""
+    name, now = (
+        ("heartbeat_boot_seconds", _boot_seconds()) if _is_here(owner) else ("heartbeat_unix_seconds", time.time())
+    )
+    beat = owner.get(name)
+    return now - beat if isinstance(beat, int | float) else float("inf")
 
 
 def _boot_seconds() -> float:
@@ -173,7 +221,16 @@ def _boot_seconds() -> float:
 
 
 def _machine() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "boot": _boot_id()}
+    """What processes share that see each other by their numbers: two containers of one host may have its name, both."""
+    return {"host": socket.gethostname(), "boot": _boot_id(), "process_space": _process_space()}
+
+
+def _process_space() -> str:
+    """The namespace of process numbers, of Linux."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _is_here(owner: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from .dtypes import decode as decode
 from .dtypes import encode as encode
 from .errors import CorruptStoreError as CorruptStoreError
 from .errors import ForeignStoreError as ForeignStoreError
+from .errors import HeldElsewhereError as HeldElsewhereError
 from .errors import IncompleteStoreError as IncompleteStoreError
 from .errors import LeaseHeldError as LeaseHeldError
 from .errors import NonFiniteError as NonFiniteError

@@ -25,6 +25,10 @@ class LeaseHeldError(StoreError):
     """Another process is writing this store."""
 
 
+class HeldElsewhereError(LeaseHeldError):
+    """The process that writes the store is on another host, where nobody can see from here whether it lives."""
+
+
 class NonFiniteError(StoreError):
     """A value is NaN or infinite, or does not fit the stored dtype."""
 

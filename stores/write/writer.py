@@ -159,9 +159,12 @@ class StoreWriter:
         """The rows of a shard."""
         return self.manifest.shard_rows(shard)
 
-    def lease(self) -> Lease:
-        """One driver writes at a time: `with writer.lease(): ...`; what a killed one left unfinished is swept away."""
-        self._lease = Lease(self.blobs, on_enter=self.blobs.sweep)
+    def lease(self, take_over: bool = False) -> Lease:
+        """One driver writes at a time: `with writer.lease(): ...`; what a killed one left unfinished is swept away.
+
+        `take_over` is that of `Lease`.
+        """
+        self._lease = Lease(self.blobs, on_enter=self.blobs.sweep, take_over=take_over)
         return self._lease
 
     def missing_shards(self, among: Iterable[int] | None = None) -> list[int]:

@@ -16,7 +16,8 @@ import pytest
 from stores import LeaseHeldError, StoreWriter
 from stores.backends.local import LocalByteStore
 from stores.core import lease as leases
-from stores.core.lease import Lease, is_alive, this_process
+from stores.core.lease import COUNTS, Lease, is_alive, this_process
+from stores.format.errors import HeldElsewhereError
 
 DAY = 86400.0
 
@@ -89,6 +90,53 @@ def test_a_fresh_lease_of_another_machine_is_respected_at_once(blobs: LocalByteS
     elsewhere(blobs, time.time())
     with pytest.raises(LeaseHeldError), Lease(blobs):
         pytest.fail("two drivers")
+
+
+def test_who_is_refused_hears_when_the_lease_of_another_machine_expires(blobs: LocalByteStore) -> None:
+    elsewhere(blobs, time.time() - 20)
+    message = r"process 7 on elsewhere .*wait for it \(last heartbeat 2\d s ago\).*the lease expires in (40|39|38) s"
+    with pytest.raises(HeldElsewhereError, match=message), Lease(blobs):
+        pytest.fail("two drivers")
+
+
+def test_a_lease_of_a_machine_that_is_gone_is_taken_over_when_asked_for_and_the_wait_is_shown(
+    blobs: LocalByteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere(blobs, time.time() - 1)
+    began = time.monotonic()
+    with Lease(blobs, heartbeat_seconds=0.2, take_over=True) as mine:
+        assert time.monotonic() - began >= 2.4 * 0.2
+        mine.check()
+    shown = [record.getMessage() for record in caplog.records]
+    assert len(shown) == COUNTS
+    assert "process 7 on elsewhere wrote here, last heartbeat 1 s ago; this goes on in" in shown[0]
+
+
+def test_a_living_machine_keeps_its_lease_though_somebody_says_that_it_is_gone(blobs: LocalByteStore) -> None:
+    owner = elsewhere(blobs, time.time())
+    with (
+        beating(blobs, owner, time.time),
+        pytest.raises(HeldElsewhereError, match="its heartbeat goes on"),
+        Lease(blobs, heartbeat_seconds=2, take_over=True),
+    ):
+        pytest.fail("two drivers")
+
+
+def test_a_living_process_of_this_machine_is_not_taken_over_and_the_message_says_how_to_end_it(
+    blobs: LocalByteStore,
+) -> None:
+    with Lease(blobs), pytest.raises(LeaseHeldError, match=rf"kill {os.getpid()}"), Lease(blobs, take_over=True):
+        pytest.fail("two drivers")
+
+
+def test_a_container_of_the_same_name_is_another_machine(
+    blobs: LocalByteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker's --network host gives containers the host's name; process numbers mean nothing across them."""
+    with Lease(blobs):
+        monkeypatch.setattr(leases, "_process_space", lambda: "pid:[7]")
+        with pytest.raises(HeldElsewhereError), Lease(blobs):
+            pytest.fail("two drivers")
 
 
 def test_a_later_process_with_the_same_number_is_not_the_owner() -> None:
