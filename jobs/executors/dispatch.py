@@ -2,17 +2,20 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
+from jobs.executors.host_facts import HOST, difference, host_facts
 from jobs.executors.ray_compat import worker_loss
 from jobs.executors.shard_queue import LOSSES, ShardQueue
-from jobs.executors.worker import ShardResult, WorkerStartError
+from jobs.executors.worker import TRIES, HostError, ShardResult, WorkerStartError
 
 StartActor = Callable[[], ray.actor.ActorHandle]
 
+LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # how often stragglers are looked for while nothing comes
 PATIENCE_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -21,19 +24,26 @@ STOP_SECONDS = 20.0
 def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterator[ShardResult]:
     """Yield each shard's result once.
 
-    Work begins with the actors that live; others wait for a node with room. A lost actor is replaced.
+    Work begins with the actors that live; others wait for a node with room. A lost actor is replaced; a host where
+    nothing succeeds is left out.
+
+    Args:
+        start: starts a `RayActor`.
+        count: actors to have.
+        shards: what they do.
 
     Raises:
         ShardFailed: a shard failed on every try.
-        HostError: no host can begin: it does not see the data, the root or the weights.
+        HostError: no host can begin: it runs other versions, or does not see the data, the root or the weights.
         ValueError: a worker met a user's mistake.
     """
-    pool, queue = _ActorPool(start, count), ShardQueue(shards)
+    queue = ShardQueue(shards)
+    pool = _ActorPool(start, count, queue)
     try:
         while not queue.finished:
             for slot, shard in queue.assign(sorted(pool.alive)):
                 pool.give(slot, shard)
-            yield from pool.results(queue)
+            yield from pool.results()
     finally:
         pool.stop()
 
@@ -41,12 +51,14 @@ def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterato
 class _ActorPool:
     """Actors by slot; `calls` are their pending calls: a shard, or None for the call that shows that they live."""
 
-    def __init__(self, start: StartActor, count: int) -> None:
-        self.start = start
+    def __init__(self, start: StartActor, count: int, queue: ShardQueue) -> None:
+        self.start, self.queue = start, queue
+        self.expected = host_facts()
         self.actors: list[ray.actor.ActorHandle] = [None] * count
         self.alive: set[int] = set()
         self.calls: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle, int | None]] = {}
         self.failed_starts = 0
+        self.failures_in_a_row: Counter[str] = Counter()  # of each host
         self.began, self.warned = time.monotonic(), False
         for slot in range(count):
             self._fill(slot)
@@ -55,7 +67,7 @@ class _ActorPool:
         actor = self.actors[slot]
         self.calls[actor.run.remote(shard)] = (slot, actor, shard)
 
-    def results(self, queue: ShardQueue) -> Iterator[ShardResult]:
+    def results(self) -> Iterator[ShardResult]:
         """Wait a little for any call to end and note what became of it."""
         ended, _ = ray.wait(list(self.calls), num_returns=1, timeout=LOOK_SECONDS)
         if not self.alive:
@@ -65,23 +77,18 @@ class _ActorPool:
             try:
                 result = ray.get(call)
             except RayTaskError as error:
-                if isinstance(error.cause, WorkerStartError):
-                    self._retire(slot, actor, error.cause)
-                    if shard is not None:
-                        queue.release(shard, slot)
-                    continue
-                if isinstance(error.cause, ValueError) or shard is None:
-                    raise error.cause from None
-                queue.fail(shard, slot, error.cause)
+                self._failed(slot, actor, shard, error.cause)
             except (RayActorError, OutOfMemoryError) as error:
                 loss = worker_loss(error)
                 self._lost(slot, actor, born=shard is not None, error=loss)
                 if shard is not None:
-                    queue.lose(shard, slot, loss)
+                    self.queue.lose(shard, slot, loss)
             else:
                 if shard is None:
-                    self.alive.add(slot)
-                elif queue.finish(shard, slot):
+                    self._admit(slot, actor, result)
+                    continue
+                self.failures_in_a_row[self.queue.hosts[slot]] = 0
+                if self.queue.finish(shard, slot):
                     yield {**result, "worker": str(slot)}
 
     def stop(self) -> None:
@@ -94,7 +101,40 @@ class _ActorPool:
 
     def _fill(self, slot: int) -> None:
         actor = self.actors[slot] = self.start()
-        self.calls[actor.__ray_ready__.remote()] = (slot, actor, None)
+        self.calls[actor.facts.remote()] = (slot, actor, None)
+
+    def _admit(self, slot: int, actor: ray.actor.ActorHandle, facts: dict[str, str | None]) -> None:
+        """Give an actor work from now on, when its host runs what the driver runs."""
+        host = str(facts[HOST])
+        reason = difference(self.expected, facts)
+        if reason is not None:
+            self._retire(slot, actor, WorkerStartError(HostError(reason, host), host))
+            return
+        self.queue.hosts[slot] = host
+        self.alive.add(slot)
+
+    def _failed(self, slot: int, actor: ray.actor.ActorHandle, shard: int | None, error: Exception) -> None:
+        """Note an exception of a call; a user's mistake is raised."""
+        if isinstance(error, WorkerStartError):
+            self._retire(slot, actor, error)
+            if shard is not None:
+                self.queue.release(shard, slot)
+            return
+        if isinstance(error, ValueError) or shard is None:
+            raise error from None
+        self.queue.fail(shard, slot, error)
+        host = self.queue.hosts[slot]
+        self.failures_in_a_row[host] += 1
+        if self.failures_in_a_row[host] >= TRIES:
+            self._leave_out(host, error)
+
+    def _leave_out(self, host: str, error: Exception) -> None:
+        """Give no more work to a host where one shard after another failed, when there are others."""
+        here = {slot for slot in self.alive if self.queue.hosts[slot] == host}
+        if here == self.alive:
+            return
+        for slot in here:
+            self._retire(slot, self.actors[slot], WorkerStartError(error, host))
 
     def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: Exception) -> None:
         self.failed_starts = 0 if born else self.failed_starts + 1
@@ -117,12 +157,12 @@ class _ActorPool:
         ray.kill(actor)
         if not any(self.actors):
             raise error.error from None
-        logging.getLogger(__name__).warning("%s; its shards go to other workers", error)
+        LOG.warning("%s; its shards go to other workers", error)
 
     def _warn(self) -> None:
         if not self.warned and time.monotonic() - self.began > PATIENCE_SECONDS:
             self.warned = True
-            logging.getLogger(__name__).warning(
+            LOG.warning(
                 "no worker has started for %d seconds: the cluster may lack the processors or GPUs that one needs "
                 "(--cpus-per-worker, --gpus-per-worker); work begins as soon as there is room",
                 PATIENCE_SECONDS,

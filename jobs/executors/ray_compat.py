@@ -1,12 +1,14 @@
 """All that this project uses of Ray beyond its public API, and the versions that it was tested with."""
 
+import functools
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray.exceptions import OutOfMemoryError
 
 # The same bounds as in pyproject.toml: first version that works, first one that was not tested.
@@ -72,6 +74,34 @@ def loopback_only() -> Iterator[None]:
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def has_local_node() -> bool:
+    """Whether a node of some Ray cluster runs on this host; a driver without one waits for it for a minute."""
+    return bool(services.find_node_ids())
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """Let an embedded Ray ask for a token of this process alone.
+
+    Ray would keep one in the home folder, for which every `ray start` on this host asks from then on, and set
+    RAY_AUTH_MODE for good.
+    """
+    theirs = [name for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if name in os.environ]
+    if theirs:
+        yield
+        return
+    with environment_defaults({"RAY_AUTH_TOKEN": _process_token()}):
+        try:
+            yield
+        finally:
+            os.environ.pop("RAY_AUTH_MODE", None)
+
+
+@functools.cache  # Ray keeps the first one that it has read for as long as the process lives
+def _process_token() -> str:
+    return secrets.token_hex(32)
 
 
 def data_parallel_trainer(on_cluster: bool) -> Any:

@@ -6,73 +6,73 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from threading import Lock
 from typing import Any, TypeVar
 
 import ray
+from ray import cloudpickle
 
 from jobs.config import RuntimeConfig
-from jobs.executors.devices import use_threads
+from jobs.executors import host_facts
+from jobs.executors.cluster import join_cluster
 from jobs.executors.dispatch import dispatch_shards
-from jobs.executors.ray_compat import SESSION_ENVIRONMENT, check_ray_version, environment_defaults, loopback_only
-from jobs.executors.worker import IN_FLIGHT, HostError, ShardResult, ShardWorker, WorkerFactory, WorkerStartError
+from jobs.executors.host_facts import RayActor
+from jobs.executors.ray_compat import (
+    SESSION_ENVIRONMENT,
+    check_ray_version,
+    environment_defaults,
+    loopback_only,
+    own_token,
+)
+from jobs.executors.worker import IN_FLIGHT, ShardResult, WorkerFactory
 
 Result = TypeVar("Result")
-
-
-class _Actor:
-    """A process with one worker that runs two shards at a time, so that reading and writing overlap."""
-
-    def __init__(self, factory: WorkerFactory, threads: int) -> None:
-        use_threads(threads)
-        self.factory, self.making = factory, Lock()
-        self.worker: ShardWorker | None = None
-
-    def run(self, shard: int) -> ShardResult:
-        # Made here and not in __init__, whose errors Ray passes on as text: so a user's error keeps its class.
-        with self.making:
-            try:
-                self.worker = self.worker or self.factory()
-            except (HostError, OSError, ValueError) as error:
-                raise WorkerStartError(error) from error
-        return self.worker.run(shard)
+QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @contextmanager
-def ray_session(runtime: RuntimeConfig) -> Iterator[None]:
+def ray_session(runtime: RuntimeConfig) -> Iterator[dict[str, str]]:
     """Ray for the length of a command: an embedded one is shut down again, a cluster or the caller's own is left.
 
+    Yields what is different on hosts of a cluster (versions), by host.
+
     Raises:
-        ValueError: more GPUs than this machine has, without a cluster; a dashboard that cannot be had.
+        ValueError: more GPUs than this machine has, without a cluster; a dashboard that cannot be had; no cluster at
+            the address.
     """
     if ray.is_initialized():
-        yield
+        yield {}
         return
     check_ray_version()
     address = cluster_address(runtime)
     if runtime.dashboard:
         _check_dashboard(address)
-    with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else loopback_only():
-        _start(address, runtime)
+    with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else _alone():
         try:
-            if not address:
-                _check_gpus(runtime)
-            yield
+            if address:
+                yield join_cluster(address, **QUIET)
+            else:
+                _start(runtime)
+                yield {}
         finally:
             ray.shutdown()
 
 
-def _start(address: str | None, runtime: RuntimeConfig) -> None:
-    embedded = {} if address else {"num_cpus": max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker))}
+@contextmanager
+def _alone() -> Iterator[None]:
+    with loopback_only(), own_token():
+        yield
+
+
+def _start(runtime: RuntimeConfig) -> None:
     ray.init(
         # Without an address Ray would join whatever cluster somebody started on this machine.
-        address=address or "local",
-        include_dashboard=None if address else runtime.dashboard,
-        _node_ip_address=None if address else "127.0.0.1",
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        **embedded,
+        address="local",
+        include_dashboard=runtime.dashboard,
+        _node_ip_address="127.0.0.1",
+        num_cpus=max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker)),
+        **QUIET,
     )
+    _check_gpus(runtime)
 
 
 def _check_gpus(runtime: RuntimeConfig) -> None:
@@ -94,26 +94,51 @@ def _check_dashboard(address: str | None) -> None:
         raise ValueError("runtime.dashboard: expected the packages of Ray's dashboard; run pip install 'ray[default]'")
 
 
-def run_on_ray(factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig) -> Iterator[ShardResult]:
-    """Yield each shard's result; see `dispatch_shards` for what becomes of failures and lost workers."""
-    with ray_session(runtime):
+def run_on_ray(
+    factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig, actors: int | None = None
+) -> Iterator[ShardResult]:
+    """Yield each shard's result; see `dispatch_shards` for what becomes of failures and lost workers.
+
+    `actors` is their number, by default the workers', as far as there are shards.
+    """
+    with ray_session(runtime), _by_value():
         # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
         maker = ray.remote(
             num_cpus=runtime.cpus_per_worker,
             num_gpus=runtime.gpus_per_worker,
             max_concurrency=IN_FLIGHT,
             scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
-        )(_Actor)
-        start = partial(maker.remote, factory, worker_threads(runtime, runtime.workers))
-        yield from dispatch_shards(start, min(runtime.workers, len(shards)), shards)
+        )(RayActor)
+        start = partial(maker.remote, [ray.put(factory)], worker_threads(runtime, runtime.workers))
+        yield from dispatch_shards(start, actors or min(runtime.workers, len(shards)), shards)
+
+
+class _Call:
+    """A function's call as a shard of its own."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+
+    def run(self, shard: int) -> ShardResult:
+        return {"shard": shard, "answer": self.function(*self.arguments)}
 
 
 def call_on_ray(function: Callable[..., Result], arguments: tuple[Any, ...], runtime: RuntimeConfig) -> Result:
-    """Call a function in a task with a worker's resources."""
-    with ray_session(runtime):
-        task = ray.remote(num_cpus=runtime.cpus_per_worker, num_gpus=runtime.gpus_per_worker)(function)
-        answer: Result = ray.get(task.remote(*arguments))
-        return answer
+    """Call a function in an actor with a worker's resources."""
+    # As many actors as there will be, which cost little before their first work: one's host may be unfit.
+    (result,) = run_on_ray(partial(_Call, function, arguments), [0], runtime, runtime.workers)
+    answer: Result = result["answer"]
+    return answer
+
+
+@contextmanager
+def _by_value() -> Iterator[None]:
+    """Let the actor's module be sent to hosts, which may lack it."""
+    cloudpickle.register_pickle_by_value(host_facts)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(host_facts)
 
 
 def worker_threads(runtime: RuntimeConfig, workers: int) -> int:

@@ -17,19 +17,21 @@ ENOUGH_TO_JUDGE = 3
 class ShardQueue:
     """Hands every shard out once; again when it failed, or when it straggles and a worker has nothing to do.
 
-    Workers are numbers. Of two copies of a shard the first result counts: both write the same bytes.
+    Workers are numbers; `hosts` says where each one is, as far as that is known: what failed on a host is left to the
+    workers of others. Of two copies of a shard the first result counts: both write the same bytes.
     """
 
     def __init__(self, shards: Iterable[int], clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting = deque(shards)
         self.clock = clock
+        self.hosts: dict[int, str] = {}
         self.running: dict[tuple[int, int], float] = {}  # (shard, worker) -> when it was handed out
         self.done: set[int] = set()
         self._left = len(self.waiting)
         self._seconds: list[float] = []
         self._failures: Counter[int] = Counter()
         self._losses: Counter[int] = Counter()
-        self._failed_on: set[tuple[int, int]] = set()  # (shard, worker)
+        self._failed_on: set[tuple[int, str | int]] = set()  # (shard, host)
 
     @property
     def finished(self) -> bool:
@@ -63,7 +65,7 @@ class ShardQueue:
         Raises:
             ShardFailed: it failed on every try.
         """
-        self._failed_on.add((shard, worker))
+        self._failed_on.add((shard, self._host(worker)))
         self._again(shard, worker, error, self._failures, TRIES, "failed")
 
     def lose(self, shard: int, worker: int, error: BaseException) -> None:
@@ -77,10 +79,11 @@ class ShardQueue:
             self.waiting.appendleft(shard)
 
     def _next(self, worker: int, workers: list[int]) -> int | None:
-        """The next shard that waits; one that failed on this worker is left to the others that have not tried it."""
+        """The next shard that waits; one that failed on this host is left to the others that have not tried it."""
+        hosts = {self._host(other) for other in workers}
         for shard in self.waiting:
-            tried = {other for other in workers if (shard, other) in self._failed_on}
-            if worker not in tried or tried >= set(workers):
+            tried = {host for host in hosts if (shard, host) in self._failed_on}
+            if self._host(worker) not in tried or tried >= hosts:
                 self.waiting.remove(shard)
                 return shard
         return None
@@ -99,6 +102,10 @@ class ShardQueue:
             ) from error
         if not any(other == shard for other, _ in self.running):
             self.waiting.append(shard)
+
+    def _host(self, worker: int) -> str | int:
+        """Where a worker is; a worker whose host is unknown counts as a host of its own."""
+        return self.hosts.get(worker, worker)
 
     def _load(self, worker: int) -> int:
         return sum(other == worker for _, other in self.running)

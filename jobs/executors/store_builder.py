@@ -1,8 +1,10 @@
 """Fill a planned store: the missing shards on workers, then the finish; interrupted, the same call goes on."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from jobs.config import RuntimeConfig
@@ -32,7 +34,7 @@ def write_missing_shards(
     if unfinished:
         with ExitStack() as leases:
             for writer in unfinished:
-                leases.enter_context(writer.lease())
+                leases.enter_context(writer.lease(runtime.take_over))
                 writer.reuse_shards()
             coarsest = max(writers, key=lambda writer: writer.manifest.rows_per_shard)
             missing = _missing_units(unfinished, coarsest.manifest.rows_per_shard)
@@ -85,30 +87,64 @@ def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -
 
 
 class ShardCounters:
-    """Counts shards and rejected rows, the rows of each worker, and the seconds that each part of the work took.
+    """Counts shards and rejected rows, the rows of each worker and host, and the seconds that each part took.
 
     total, missing: shards of the store, and those that this run has to do.
     """
 
-    def __init__(self, total: int, missing: int) -> None:
+    def __init__(self, total: int, missing: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.shards, self.shards_done, self.rejected = total, total - missing, 0
+        self.clock = clock
+        self.hosts: dict[str, _HostRows] = {}
         self.rows_by_worker: Counter[str] = Counter()
         self.seconds_by_part: Counter[str] = Counter()
 
     def add(self, result: ShardResult) -> None:
-        """Take in a shard's result; `worker` and `seconds` may be absent."""
+        """Take in a shard's result; `host`, `worker` and `seconds` may be absent."""
         self.shards_done += 1
         self.rejected += result["rejected"]
         self.rows_by_worker[str(result.get("worker", "this process"))] += result["rows"]
         self.seconds_by_part.update(result.get("seconds", {}))
+        if "host" in result:
+            self.hosts.setdefault(result["host"], _HostRows(self.clock())).add(result["rows"])
 
     def facts(self) -> dict[str, Any]:
-        """The counts; mappings are shares of a whole."""
+        """The counts; mappings are shares of a whole. Several hosts have their rows, and the slowest its rate."""
         facts: dict[str, Any] = {"shards_done": self.shards_done, "shards": self.shards}
         if self.rejected:
             facts["rejected"] = self.rejected
         if self.rows_by_worker:
             facts["rows_by_worker"] = dict(self.rows_by_worker)
+        if len(self.hosts) > 1:
+            facts["rows_by_host"] = {host: rows.rows for host, rows in sorted(self.hosts.items())}
+            facts |= self._rates()
         if self.seconds_by_part:
             facts["seconds_by_part"] = {part: round(seconds, 3) for part, seconds in self.seconds_by_part.items()}
         return facts
+
+    def _rates(self) -> dict[str, str]:
+        """Rows a second of each host since its first result, as text, and the slowest; {} before there are two."""
+        now = self.clock()
+        rates = {host: rows.per_second(now) for host, rows in self.hosts.items() if rows.later_rows}
+        if len(rates) < 2:
+            return {}
+        slowest = min(sorted(rates), key=lambda host: rates[host])
+        texts = [f"{host} {rates[host]:.3g}/s" for host in sorted(rates, key=lambda host: -rates[host])]
+        return {"host_rates": ", ".join(texts), "slowest_host": slowest}
+
+
+@dataclass
+class _HostRows:
+    """Rows of a host; its rate is that of the rows after its first result, which came at `first`."""
+
+    first: float
+    rows: int = 0
+    later_rows: int = 0
+
+    def add(self, rows: int) -> None:
+        self.later_rows += rows if self.rows else 0
+        self.rows += rows
+
+    def per_second(self, now: float) -> float:
+        """The rate until now, so that a host that says nothing more falls behind."""
+        return self.later_rows / max(now - self.first, 1e-3)

@@ -18,6 +18,7 @@ from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import (
     EMBEDDED_TRAIN_ENVIRONMENT,
     TRAIN_ENVIRONMENT,
+    HostError,
     OnProgress,
     cluster_address,
     data_parallel_trainer,
@@ -45,6 +46,7 @@ def train_on_ray(
 
     Raises:
         ValueError, TrainingDiverged: what a worker met, as it would be raised in this process.
+        HostError: a host of the cluster runs another Python or torch.
         TrainingStopped: on SIGINT or SIGTERM; the workers end at once, and the newest checkpoint is kept.
         RuntimeError: workers were lost, or failed, more often than `max_failures`.
     """
@@ -56,9 +58,11 @@ def train_on_ray(
     with (
         stop_signals() as stopped,
         environment_defaults(environment),
-        ray_session(replace(runtime, workers=most)),
+        ray_session(replace(runtime, workers=most)) as other_versions,
         _ray_folder(run) as folder,
     ):
+        for host, reason in other_versions.items():
+            raise HostError(reason, host)  # a worker may be put there
         trainer = data_parallel_trainer(on_cluster)(
             train_worker,
             train_loop_config={

@@ -161,7 +161,7 @@ def test_a_shard_whose_worker_ran_out_of_memory_is_tried_again_and_named(monkeyp
         class run:
             remote = staticmethod(lambda shard: object())
 
-        class __ray_ready__:
+        class facts:
             remote = staticmethod(object)
 
     monkeypatch.setattr(ray, "wait", lambda calls, **settings: (calls[:1], calls[1:]))
@@ -169,3 +169,42 @@ def test_a_shard_whose_worker_ran_out_of_memory_is_tried_again_and_named(monkeyp
     monkeypatch.setattr(ray, "kill", lambda actor: None)
     with pytest.raises(RuntimeError, match="Ray ended a worker because its node ran out of memory"):
         list(dispatch_shards(Actor, 1, [0]))
+
+
+def test_where_nothing_listens_the_address_is_refused_at_once(no_ray):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(
+        ValueError, match=rf"expected a Ray cluster at 127.0.0.1:{port}; .*ray start --head --port={port}"
+    ):
+        enter(RuntimeConfig(address=f"127.0.0.1:{port}"))
+
+
+def test_a_host_without_a_node_is_refused_at_once_and_told_what_to_start(no_ray, monkeypatch):
+    monkeypatch.setattr("jobs.executors.cluster.has_local_node", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        with pytest.raises(ValueError, match=rf"on this host, .*run here: ray start --address={address}"):
+            enter(RuntimeConfig(address=address))
+
+
+@pytest.mark.parametrize("theirs", [{}, {"RAY_AUTH_TOKEN": "theirs"}, {"RAY_AUTH_MODE": "disabled"}])
+def test_an_embedded_ray_has_a_token_of_this_process_unless_one_is_given(no_ray, monkeypatch, theirs):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+
+    def init(**given):
+        seen.append(os.environ.get("RAY_AUTH_TOKEN"))
+        monkeypatch.setenv("RAY_AUTH_MODE", os.environ.get("RAY_AUTH_MODE", "token"))  # as Ray does
+
+    monkeypatch.setattr("ray.init", init)
+    enter(RuntimeConfig())
+    enter(RuntimeConfig())
+    assert seen[0] == seen[1]
+    assert (len(seen[0] or "") == 64) == (not theirs)
+    if not theirs:
+        assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & os.environ.keys()

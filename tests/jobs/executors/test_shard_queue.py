@@ -88,6 +88,16 @@ def test_a_shard_that_failed_is_left_to_a_worker_that_has_not_tried_it():
     assert list(queue.assign([0, 1])) == [(0, 0)]  # both have tried
 
 
+def test_a_shard_that_failed_on_a_host_is_left_to_other_hosts():
+    queue = ShardQueue([0])
+    queue.hosts.update({0: "full", 1: "full", 2: "roomy"})
+    assert list(queue.assign([0])) == [(0, 0)]
+    queue.fail(0, 0, OSError("No space left on device"))
+    assert list(queue.assign([0, 1])) == [(0, 0)]  # there is no other host
+    queue.fail(0, 0, OSError("No space left on device"))
+    assert list(queue.assign([0, 1, 2])) == [(2, 0)]
+
+
 def test_a_shard_that_was_never_begun_waits_again_and_counts_as_no_failure():
     queue = ShardQueue([0, 1])
     list(queue.assign([0]))

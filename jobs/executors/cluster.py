@@ -1,0 +1,101 @@
+"""Joining a cluster of Ray: is it there, what do its hosts run, and this command's code for those that lack it."""
+
+import logging
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jobs.executors import host_facts
+from jobs.executors.host_facts import CODE, HOST, PACKAGES, difference
+from jobs.executors.ray_compat import has_local_node
+
+LOG = logging.getLogger(__name__)
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+
+Facts = dict[str, str | None]
+
+
+def join_cluster(address: str, **settings: Any) -> dict[str, str]:
+    """Connect to a cluster; hosts with other code of this project, or none, are sent this process's.
+
+    Args:
+        address: as `ray.init` takes it.
+        settings: more arguments of `ray.init`.
+
+    Returns:
+        What else is different on a host, by its name.
+
+    Raises:
+        ValueError: no cluster is there, or this host has no node of it.
+    """
+    check_address(address)
+    ray.init(address=address, **settings)
+    expected, hosts = host_facts.host_facts(), facts_of_hosts()
+    lacking = sorted({str(facts[HOST]) for facts in hosts if facts[CODE] != expected[CODE]})
+    if lacking:
+        LOG.warning("%s: the code of fae-pipe there is another or absent; this command's is sent", ", ".join(lacking))
+        ray.shutdown()
+        ray.init(address=address, runtime_env={"py_modules": package_folders()}, **settings)
+    other = {str(facts[HOST]): difference(expected, {**facts, CODE: expected[CODE]}) for facts in hosts}
+    return {host: reason for host, reason in other.items() if reason is not None}
+
+
+def check_address(address: str) -> None:
+    """Whether a driver here can join the cluster at HOST:PORT; other forms of addresses are left to Ray.
+
+    Raises:
+        ValueError: nothing answers there, or this host has no node.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ValueError(
+            f"runtime.address: expected a Ray cluster at {address}; received {error}; start one there (ray start "
+            f"--head --port={port}), or correct the address"
+        ) from error
+    if not has_local_node():
+        raise ValueError(
+            f"runtime.address: expected a node of the cluster {address} on this host, {socket.gethostname()}; received "
+            f"none; run here: ray start --address={address}, or give the command on a host that has one"
+        )
+
+
+def facts_of_hosts() -> list[Facts]:
+    """`host_facts()` of every node that has processors and answers within ANSWER_SECONDS; a silent one is named."""
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    cloudpickle.register_pickle_by_value(host_facts)
+    try:
+        asked = {_on(node["NodeID"]).remote(): node["NodeManagerHostname"] for node in nodes}
+    finally:
+        cloudpickle.unregister_pickle_by_value(host_facts)
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+    if silent:
+        names = ", ".join(sorted(asked[call] for call in silent))
+        LOG.warning("%s: no answer within %d seconds; work begins without", names, ANSWER_SECONDS)
+    facts = []
+    for call in answered:
+        try:
+            facts.append(ray.get(call))
+        except ray.exceptions.RayError as error:
+            LOG.warning("%s: %s", asked[call], error)
+    return facts
+
+
+def package_folders() -> list[str]:
+    """The folders of the packages that workers import."""
+    specs = [find_spec(name) for name in PACKAGES]
+    return [str(Path(spec.origin).parent) for spec in specs if spec is not None and spec.origin is not None]
+
+
+def _on(node: str) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(host_facts.host_facts)

@@ -1,0 +1,121 @@
+"""What a host runs, and the actor that says so; sent to hosts by value, so that one without this project can answer.
+
+Nothing of this project is imported before a shard is asked for.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+HOST = "host"
+PYTHON = "Python"
+DISTRIBUTIONS = ("ray", "torch")
+PACKAGES = ("fae", "jobs", "stores")
+CODE = "fae-pipe's code"
+
+
+def host_facts() -> dict[str, str | None]:
+    """The host's name, the versions that decide what it makes, and a digest of this project's code; None: absent."""
+    versions = {name: _version(name) for name in DISTRIBUTIONS}
+    return {HOST: platform.node(), PYTHON: platform.python_version(), **versions, CODE: code_digest()}
+
+
+def code_digest() -> str | None:
+    """The first 12 digits of the sha256 of all modules that workers import; None where a package is absent."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:  # a folder without __init__.py is no package of ours
+            return None
+        folder = Path(spec.origin).parent
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{package}/{file.relative_to(folder).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def difference(expected: Mapping[str, str | None], received: Mapping[str, str | None]) -> str | None:
+    """What another host lacks, or runs another version of, than the driver's; None when it is all the same.
+
+    Args:
+        expected: `host_facts()` of the driver.
+        received: Those of the other host.
+    """
+    other = [name for name in expected if expected[name] != received[name]]
+    if HOST not in other or other == [HOST]:  # on the driver's host only an edit meanwhile makes a difference
+        return None
+    other.remove(HOST)
+    wanted = ", ".join(f"{name} {expected[name]}" for name in other)
+    there = ", ".join(f"{name} {received[name] or 'none'}" for name in other)
+    return f"expected {wanted}, as on {expected[HOST]}; received {there}; {_advice(expected, other)}"
+
+
+def _advice(expected: Mapping[str, str | None], other: list[str]) -> str:
+    if PYTHON in other:
+        return "start its Ray with the same Python"
+    packages = [f"{name}=={expected[name]}" for name in other if name != CODE]
+    if packages:
+        return f"install there: {' '.join(packages)}"
+    return "install the same fae-pipe there, or start its Ray with PYTHONPATH of a checkout that all hosts see"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+class RayActor:
+    """A process with one worker that runs two shards at a time, so that reading and writing overlap.
+
+    `factory` holds a reference to a `WorkerFactory`, which is read once there is a shard to do: what it needs may be
+    absent here.
+    """
+
+    def __init__(self, factory: list[Any], threads: int) -> None:
+        self.factory, self.threads, self.making = factory, threads, Lock()
+        self.worker: Any = None
+
+    def facts(self) -> dict[str, str | None]:
+        """What its host runs."""
+        return host_facts()
+
+    def run(self, shard: int) -> dict[str, Any]:
+        """One shard; what fails here names this host.
+
+        Raises:
+            WorkerStartError: this host cannot begin.
+            HostError: it failed here; another host may do it.
+            ValueError: a user's mistake.
+        """
+        import ray
+
+        from jobs.executors.devices import use_threads
+        from jobs.executors.worker import HostError, WorkerStartError
+
+        # Made here and not in __init__, whose errors Ray passes on as text: so a user's error keeps its class.
+        with self.making:
+            try:
+                if self.worker is None:
+                    use_threads(self.threads)
+                    self.worker = ray.get(self.factory[0])()
+            except (HostError, OSError, ValueError) as error:
+                raise WorkerStartError(error) from error
+            except Exception as error:  # a package or a device that is absent
+                raise WorkerStartError(HostError(_reason(error))) from error
+        try:
+            return {**self.worker.run(shard), HOST: platform.node()}
+        except (HostError, ValueError):
+            raise
+        except Exception as error:
+            raise HostError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
