@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 # The longest first.
 TEST_PARTS := test-part-pipeline test-part-jobs test-part-stores test-part-fae
 
-.PHONY: $(TEST_PARTS) test-others venv demo lineage-image test test-fast test-slow test-gpu test-interop test-pythons test-diffusers coverage bench docs lint clean
+.PHONY: $(TEST_PARTS) test-others venv demo lineage-image test test-fast test-slow test-gpu test-cluster test-interop test-pythons test-diffusers coverage bench docs lint clean
 
 venv: $(INSTALLED)
 
@@ -46,6 +46,10 @@ test-slow: $(INSTALLED)
 # On a machine with a GPU; elsewhere `--device cpu --tiny` shows that they run.
 test-gpu: $(INSTALLED)
 	$(PYTEST) tests/gpu
+
+# Four hosts with a Ray over them, in namespaces of this machine: Linux and root; ten minutes and 3 GB of memory.
+test-cluster: $(INSTALLED)
+	$(PYTEST) -m cluster tests/cluster
 
 # Each tool that reads stores as they are; prints what reads what. Installs the extra interop, 100 MB, and zarrita where npm is.
 test-interop: $(INSTALLED)
