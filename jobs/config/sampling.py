@@ -143,8 +143,8 @@ class SampleConfig:
     )
     out: str | None = setting(
         None,
-        "New or empty folder for these files (webdataset without --format); beside the store when absent.",
-        metavar="DIR",
+        "New or empty folder, or URL, for these files (webdataset without --format); beside the store when absent.",
+        metavar="DIR|URL",
         group="Many images",
     )
     rows_per_shard: int | None = setting(

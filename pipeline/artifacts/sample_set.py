@@ -21,7 +21,17 @@ from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
 from pipeline.artifacts.sampling import GRID_ROWS
 from stores import Store, StoreWriter, open_store
-from stores.backends import TEMPORARY_SUFFIX, fsync_directory, make_folder, replace_file, temporary_beside
+from stores.backends import (
+    TEMPORARY_SUFFIX,
+    ByteStore,
+    LocalByteStore,
+    fsync_directory,
+    is_url,
+    make_folder,
+    open_bytestore,
+    replace_file,
+    temporary_beside,
+)
 from stores.exchange import Item, export
 
 DEFAULT_FORM = "webdataset"
@@ -31,11 +41,15 @@ LAYOUTS = {"png": "files", "webdataset": "webdataset", "npz": "npz"}
 
 @dataclass(frozen=True)
 class SampleSet:
-    """A store of samples and its files in `path`: tars, an .npz or pixels/*.png, a grid, and samples.json."""
+    """A store of samples and its files in `path`: tars, an .npz or pixels/*.png, a grid, and samples.json.
+
+    With `url` the same files are copied there, samples.json last.
+    """
 
     writer: StoreWriter
     path: Path
     form: str
+    url: str | None = None
 
     @property
     def grid(self) -> Path:
@@ -49,8 +63,8 @@ class SampleSet:
 
     @property
     def state(self) -> State:
-        """Complete once the files of this very store are there."""
-        if self.writer.complete and self._is_written():
+        """Complete once the files of this very store are there, at the URL too."""
+        if self.writer.complete and self.is_written() and self.is_copied():
             return State.COMPLETE
         return State.UNFINISHED if self.writer.begun else State.ABSENT
 
@@ -59,8 +73,9 @@ class SampleSet:
         return []
 
     def metrics(self) -> dict[str, Any]:
-        """How many images there are, and the store that holds them."""
-        return {"images": self.writer.num_rows, "store": str(self.writer.path)}
+        """How many images there are, the store that holds them, and the URL of their files' copies."""
+        copies = {} if self.url is None else {"url": self.url}
+        return {"images": self.writer.num_rows, "store": str(self.writer.path), **copies}
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All images uint8 (N, H, W, 3) and their labels int64 (N,), from the store."""
@@ -69,6 +84,10 @@ class SampleSet:
 
     def check_location(self) -> None:
         """Raise ValueError when other files lie where these are to go; before any image is made."""
+        if self.url is not None and not self.is_copied():
+            self._check_url(self._local_keys() if self.is_written() else None)
+        if self.is_written():
+            return
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
                 f"sample.out: {self.path}: expected a new or empty folder; found a file; choose another one"
@@ -103,17 +122,41 @@ class SampleSet:
             raise
         fsync_directory(self.path.parent)
 
-    def _is_written(self) -> bool:
-        """Whether samples.json is that of this store's content, wherever the store lay then."""
-        record = self._record()
-        return record is not None and {**record, "store": None} == {**self._expected(), "store": None}
+    def copy_files(self, on_progress: OnProgress) -> None:
+        """Copy the files to the URL, the record last: with it all others are there."""
+        if self.url is None or self.is_copied():
+            return
+        keys = self._local_keys()
+        self._check_url(keys)
+        blobs = open_bytestore(self.url)
+        for done, key in enumerate([*sorted(keys - {SAMPLES_FILE}), SAMPLES_FILE], start=1):
+            blobs.write_file(key, self.path / key)
+            on_progress(done, len(keys), {})
 
-    def _record(self) -> dict[str, Any] | None:
+    def is_written(self) -> bool:
+        """Whether samples.json is that of this store's content, wherever the store lay then."""
+        return self._is_ours(LocalByteStore(self.path))
+
+    def is_copied(self) -> bool:
+        """Whether the same lies at the URL, where there is one."""
+        return self.url is None or self._is_ours(open_bytestore(self.url))
+
+    def _is_ours(self, blobs: ByteStore) -> bool:
         try:
-            record: dict[str, Any] = json.loads((self.path / SAMPLES_FILE).read_text())
-        except (OSError, ValueError):
-            return None
-        return record
+            record = json.loads(blobs.read(SAMPLES_FILE))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
+        return isinstance(record, dict) and {**record, "store": None} == {**self._expected(), "store": None}
+
+    def _local_keys(self) -> set[str]:
+        return {file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file()}
+
+    def _check_url(self, keys: set[str] | None) -> None:
+        """Raise ValueError where other samples lie, or files that are none of these `keys`."""
+        assert self.url is not None
+        there = set(open_bytestore(self.url).keys())
+        if SAMPLES_FILE in there or (keys is not None and not there <= keys):
+            raise ValueError(f"sample.out: {self.url}: expected no files there; received others; choose another URL")
 
     def _expected(self) -> dict[str, Any]:
         """What samples.json says: the store and its content, and how the images were made."""
@@ -131,17 +174,21 @@ def locate_set(root: Path, name: str, models: Models, config: SampleConfig, runt
     """Where this store and its files lie, whether or not they were made."""
     writer = sample_writer(root / "samples", name, models, config, runtime)
     form = config.format or DEFAULT_FORM
-    path = Path(config.out).absolute() if config.out else writer.path.with_name(f"{writer.path.name}-{form}")
-    return SampleSet(writer, path, form)
+    beside = writer.path.with_name(f"{writer.path.name}-{form}")
+    if config.out and is_url(config.out):
+        return SampleSet(writer, beside, form, config.out)
+    return SampleSet(writer, Path(config.out).absolute() if config.out else beside, form)
 
 
 def make_set(
     made: SampleSet, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> SampleSet:
-    """Fill the store, or go on with it, then write its files."""
+    """Fill the store, or go on with it, then write its files, and copy them to a URL."""
     made.check_location()
     store = make_sample_store(made.writer, models, config, runtime, on_progress)
-    made.write_files(store, config.columns, on_progress)
+    if not made.is_written():
+        made.write_files(store, config.columns, on_progress)
+    made.copy_files(on_progress)
     return made
 
 

@@ -22,8 +22,9 @@ def check_recipe(
         check_writable(root)
         if stores is not None and is_url(stores):
             check_writable_url(str(stores))
+        if "sample" in stages and recipe.sample.out is not None and is_url(recipe.sample.out):
+            check_writable_url(recipe.sample.out)
     for key, path in (
-        ("sample.out", recipe.sample.out),
         ("runtime.cache_dir", recipe.runtime.cache_dir),
         ("runtime.progress_json", recipe.runtime.progress_json),
     ):

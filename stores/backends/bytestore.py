@@ -71,6 +71,10 @@ class ByteStore(ABC):
         """
         self.write(to or key, other.read(key))
 
+    def write_file(self, key: str, file: Path) -> None:
+        """Write a blob of a file's bytes."""
+        self.write(key, file.read_bytes())
+
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove the blob; removing a missing one is no error."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,6 +88,13 @@ class ObjectByteStore(ByteStore):
             before_visible()
         with self._errors(key):
             self._obstore.put(self._remote, key, body)
+
+    def write_file(self, key: str, file: Path) -> None:
+        """The same of a file, a large one in several parts, which appear as one object."""
+        check_key(key)
+        self._check_writable()
+        with self._errors(key):
+            self._obstore.put(self._remote, key, file)
 
     def delete(self, key: str) -> None:
         """DELETE of the object."""

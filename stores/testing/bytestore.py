@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ class ByteStoreContract:
             assert blobs.read(key) == data
             assert blobs.size(key) == len(data)
             assert blobs.exists(key)
+
+    def test_a_file_is_written_whole(self, blobs: ByteStore, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(bytes(range(256)) * 300)
+        blobs.write_file("a", file)
+        assert blobs.read("a") == file.read_bytes()
 
     def test_a_write_replaces_the_whole_blob(self, blobs: ByteStore) -> None:
         blobs.write("a", b"long content")

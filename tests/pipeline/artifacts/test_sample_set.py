@@ -16,8 +16,11 @@ from pipeline.artifacts.listing import inventory
 from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
 from pipeline.stages import SAMPLE
+from pipeline.stages.preflight import check_recipe
 from pipeline.workflow.stage_runner import StageRunner
 from stores import open_store
+from stores.backends.locations import open_bytestore
+from stores.backends.object_store import BucketError
 
 
 @pytest.fixture
@@ -46,6 +49,30 @@ def test_webdataset_tars_hold_images_classes_and_facts(sampled, tmp_path):
     for row in range(10):
         with Image.open(io.BytesIO(files[f"{row:09d}.png"])) as image:
             np.testing.assert_array_equal(np.asarray(image), images[row])
+
+
+def test_a_url_gets_the_same_files_once_and_is_never_mixed_with_others(sampled, s3_url):
+    url = f"{s3_url}/samples"
+    made, before = sampled(out=url, format="png")
+    blobs = open_bytestore(url)
+    written = [file for file in made.path.rglob("*") if file.is_file()]
+    files = {file.relative_to(made.path).as_posix(): file.read_bytes() for file in written}
+    assert {key: blobs.read(key) for key in list(blobs.keys())} == files
+    assert before.metrics["url"] == url
+    assert sampled(out=url, format="png")[1].up_to_date
+    # What a stopped copy left is gone on with: the record comes last.
+    blobs.delete("samples.json")
+    blobs.delete("pixels/000000003.png")
+    assert not sampled(out=url, format="png")[1].up_to_date
+    assert {key: blobs.read(key) for key in list(blobs.keys())} == files
+    with pytest.raises(ValueError, match=rf"sample.out: {url}: expected no files there; received others"):
+        sampled(out=url, format="npz")
+
+
+def test_a_bucket_that_is_missing_is_named_before_any_image_is_made(s3_url, tmp_path, world):
+    recipe = replace(world.recipe, sample=replace(world.recipe.sample, out="s3://no-such-bucket/x"))
+    with pytest.raises(BucketError, match="no-such-bucket"):
+        check_recipe(tmp_path, recipe, ["sample"])
 
 
 def test_npz_is_what_adms_suite_reads(sampled):
