@@ -19,6 +19,7 @@ from .listing import list_manifests as list_manifests
 from .listing import read_manifest as read_manifest
 from .listing import store_locations as store_locations
 from .listing import store_not_found as store_not_found
+from .reader import DEFAULT_CACHE_BYTES as DEFAULT_CACHE_BYTES
 from .reader import Store as Store
 from .reader import open_store as open_store
 from .reader import with_cache as with_cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from stores.core import Store
+from stores.core import Store, with_cache
 from stores.format import ArraySpec
 from stores.loader.batch_sampler import BatchSampler, check_position, saved_position
 from stores.loader.epoch_dataset import EpochDataset
@@ -52,7 +52,7 @@ class Loader:
         **settings: Any,
     ) -> None:
         self.options = options = LoaderOptions.of(options, settings)
-        stores = checked_stores(store)
+        stores = tuple(with_cache(one, options.cache_dir, options.cache_bytes) for one in checked_stores(store))
         self.arrays, self._device = array_names(arrays), torch.device(options.device)
         self.selection = selection = Selection.of(stores, options)
         self._specs = selection.specs(self.arrays)

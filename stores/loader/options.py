@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from stores.backends import machine_memory_bytes
+from stores.core import DEFAULT_CACHE_BYTES
 from stores.format import SPLITS, combine_seeds, mix64
 from stores.loader.ragged import LONGEST, PADDINGS
 
@@ -33,6 +34,7 @@ _LEAST = {
     "view_seed": None,
     "shard_rows": 1,
     "pad_to_multiple_of": 1,
+    "cache_bytes": 1,
 }
 _SWITCHES = ("shuffle", "drop_last", "labels", "verify")
 
@@ -68,6 +70,8 @@ class LoaderOptions:
         shard_rows: rows of a shard for the order "shards", by default the store's own.
         padding: of ragged arrays: "longest" fills sequences up with zeros to the batch's longest, "max_length" to the
             store's, "packed" delivers tokens end to end with `<array>_cu_seqlens` int32 (B + 1,).
+        cache_dir: a folder of this machine for copies of the shards of stores at URLs, see `open_store`.
+        cache_bytes: how much the copies may take.
         pad_to_multiple_of: rounds the length of "longest" up, for compiled models, which run slower at every new one.
     """
 
@@ -92,6 +96,8 @@ class LoaderOptions:
     shard_rows: int | None = None
     padding: str = LONGEST
     pad_to_multiple_of: int = 1
+    cache_dir: Path | str | None = None
+    cache_bytes: int = DEFAULT_CACHE_BYTES
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from http_files import serve_files
 from stores import ArraySpec, CorruptStoreError, Loader, Store, open_store
@@ -58,6 +59,22 @@ def test_values_are_the_same_and_every_shard_comes_once(
     for batch in loader.epoch(0):
         np.testing.assert_allclose(batch["score"][:, 0], batch["row"] / 7, rtol=1e-6)
     assert not requests
+
+
+def test_a_loader_is_given_the_folder_of_copies(
+    source: Store, s3_url: str, tmp_path: Path, requests: list[str]
+) -> None:
+    there = open_store(copy_store(source, f"{s3_url}/features").url)
+    settings = {"batch_size": 8, "residency": "stream", "split": "all", "cache_dir": tmp_path / "cache"}
+    asked = []
+    for _ in range(2):
+        requests.clear()
+        rows = torch.cat([batch["row"] for batch in Loader(there, ("score",), **settings).epoch(0)])
+        asked.append(len(requests))
+    assert (asked[0] > 0, asked[1]) == (True, 0)
+    assert len(rows) == 48
+    with pytest.raises(ValueError, match=r"cache_bytes: expected at least \d+, a shard of .*received 1"):
+        Loader(there, ("score",), **settings, cache_bytes=1)
 
 
 def test_a_bound_below_the_store_still_reads_it(source: Store, tmp_path: Path) -> None:
