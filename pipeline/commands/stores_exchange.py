@@ -8,8 +8,8 @@ from pipeline.commands.care import FILE, FOLDER, STORE, store_at
 from pipeline.console import FaeCommand, LocalPath, LocationType, Settings, WholeNumber, config_options, option
 
 # As stores.exchange.EXPORT_FORMATS and IMPORT_FORMATS.
-EXPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "parquet", "npz", "files")
-IMPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "npz", "files")
+EXPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "parquet", "npz", "lance", "files")
+IMPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "npz", "lance", "files")
 # As stores.care.CODECS, the default first: help loads no library.
 CODECS = ("blosc-zstd", "blosc-zstd-bitshuffle", "blosc-lz4", "shuffle-zstd", "zstd", "gzip", "pcodec")
 NEW_FOLDER = LocalPath(file_okay=False, path_type=Path)
@@ -127,6 +127,7 @@ def export_rows_command(
     webdataset    tars of ROW.ARRAY.npy, ROW.cls, ROW.txt, ROW.json
     parquet       a folder for datasets.load_dataset of Hugging Face
     npz           one file with arr_0 (n, H, W, C) and arr_1 labels: with --array pixels what ADM's suite compares with
+    lance         NAME.lance, a dataset of Lance (pip install 'fae-pipe[lance]')
     files         ARRAY/ROW.npy and index.parquet
     """
     from stores import open_store
@@ -203,11 +204,12 @@ def import_command(
     edm2          *.npy (C, H, W), or means and deviations (2·C, H, W), and dataset.json; also REPA's folder vae-sd
     webdataset    *.tar of .npy with .cls, .txt and .json
     npz           one .npz with arr_0 (n, …) and labels arr_1
+    lance         NAME.lance, fixed-size lists with their shape as metadata (pip install 'fae-pipe[lance]')
     files         ARRAY/ROW.npy and index.parquet, as `stores export` writes them
 
-    What was exported as lightningdit or files comes back with its names, splits and order, from webdataset with names
-    and splits. With --captions-of it is a text store: KEY.npz or .safetensors with caption_feature (K, L, D) and
-    attention_mask, as PixArt has them.
+    What was exported as lightningdit or files comes back with its names, splits and order, from webdataset and lance
+    with names and splits. With --captions-of it is a text store: KEY.npz or .safetensors with caption_feature
+    (K, L, D) and attention_mask, as PixArt has them.
     """
     if captions_of is not None:
         from pipeline.workflow import import_text

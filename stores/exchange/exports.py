@@ -10,9 +10,10 @@ import pyarrow as pa
 from stores.backends import make_folder
 from stores.core import Store
 from stores.exchange.datasets_parquet import write_parquet
+from stores.exchange.lance_dataset import write_lance
 from stores.exchange.lightningdit import check_lightningdit, write_lightningdit
 from stores.exchange.npy_folders import check_channels_first, check_fast_dit, write_edm2, write_fast_dit, write_files
-from stores.exchange.npz_file import write_npz_file
+from stores.exchange.npz import write_npz_file
 from stores.exchange.pieces import Item, Pieces, Progress, npy_bytes
 from stores.exchange.webdataset import write_webdataset
 from stores.format import StoreError
@@ -48,6 +49,7 @@ EXPORT_FORMATS = {
     "webdataset": ExportFormat(write_webdataset),
     "parquet": ExportFormat(write_parquet, keeps_splits=True),
     "npz": ExportFormat(write_npz_file),
+    "lance": ExportFormat(write_lance, keeps_splits=True),
     "files": ExportFormat(write_files),
 }
 
@@ -74,7 +76,8 @@ def export(
             each), "edm2" (means and standard deviations (2·C, H, W), a file each, and dataset.json, as REPA has them),
             "webdataset" (tars of <row>.<array>.npy (views, *row_shape), .cls, .txt, .json), "parquet" (a folder for
             datasets.load_dataset, whose files keep splits apart), "npz" (one file with arr_0 (n, *row_shape), or
-            (n, views, *row_shape) of several views, and arr_1 labels, -1 for none, as ADM's evaluation suite reads it)
+            (n, views, *row_shape) of several views, and arr_1 labels, -1 for none, as ADM's evaluation suite reads it),
+            "lance" (a dataset of Lance with fixed-size lists (views, *row_shape), needs pylance)
             or "files" (<array>/<row>.npy and index.parquet). store.json says beside the first four what numbers they
             are.
         array: name of the array; that of the store's kind when absent.

@@ -9,11 +9,12 @@ import numpy as np
 
 from stores.backends import Location
 from stores.core import Store
+from stores.exchange.lance_dataset import find_lance, open_lance
 from stores.exchange.latent_files import LatentFiles
 from stores.exchange.latent_meaning import AS_EXPORTED, LatentMeaning, settle_meaning
 from stores.exchange.lightningdit import open_lightningdit
 from stores.exchange.npy_folders import LABELS_FILE, fast_dit_pairs, open_edm2, open_fast_dit, open_files
-from stores.exchange.npz_file import open_npz_file
+from stores.exchange.npz import open_npz_file
 from stores.exchange.pieces import INDEX_FILE, Progress
 from stores.exchange.webdataset import open_webdataset
 from stores.format import ArraySpec, NonFiniteError
@@ -43,6 +44,7 @@ IMPORT_FORMATS = {
     "edm2": ImportFormat(lambda folder: (folder / LABELS_FILE).exists(), open_edm2),
     "webdataset": ImportFormat(lambda folder: any(folder.glob("*.tar")), open_webdataset),
     "npz": ImportFormat(lambda folder: any(folder.glob("*.npz")), open_npz_file),
+    "lance": ImportFormat(lambda folder: bool(find_lance(folder)), open_lance),
     "files": ImportFormat(lambda folder: (folder / INDEX_FILE).exists() and any(folder.glob("*/*.npy")), open_files),
 }
 

@@ -1,11 +1,15 @@
-"""Arrays larger than the memory in one .npz: written piece by piece, whole or not at all, and read piece by piece."""
+"""Arrays larger than the memory in one .npz: written piece by piece, whole or not at all, and read piece by piece.
 
+An export is one .npz of all rows, as ADM's evaluation suite has it: arr_0 values and arr_1 labels.
+"""
+
+import hashlib
 import io
 import itertools
 import math
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,11 @@ from typing import IO
 import numpy as np
 
 from stores.backends import new_version
+from stores.exchange.latent_files import LatentFiles, check_rank
+from stores.exchange.pieces import Pieces, Progress
+
+VALUES, LABELS = "arr_0", "arr_1"
+_LABELS_AT_ONCE = 1 << 20
 
 # numpy reads a header by way of a syntax tree, and Python 3.11 counts the depth of all threads' trees in one number:
 # now and then that ends in "SystemError: AST constructor recursion depth mismatch".
@@ -135,3 +144,55 @@ def _write_member(archive: zipfile.ZipFile, name: str, num_rows: int, parts: Ite
         np.lib.format.write_array_header_1_0(member, header)
         for part in itertools.chain([first], waiting):
             member.write(np.ascontiguousarray(part).data.cast("B"))
+
+
+def write_npz_file(folder: Path, pieces: Pieces) -> Iterator[Path]:
+    """arr_0 (n, *row_shape), or (n, views, *row_shape) of several views, and arr_1 labels, -1 for none."""
+    path, num_rows = folder / f"{pieces.store.name}.npz", len(pieces.rows)
+    # (n, 1, *row_shape) -> (n, *row_shape)
+    parts = (piece.values[:, 0] if pieces.store.views == 1 else piece.values for piece in pieces)
+    labels = pieces.store.labels[pieces.rows].astype(np.int64)
+    write_npz(path, {VALUES: (num_rows, parts), LABELS: (num_rows, [labels])})
+    yield path
+
+
+def open_npz_file(folder: Path, array: str | None = None, progress: Progress | None = None) -> LatentFiles:
+    """The rows of the only .npz of the folder: floats (n, …) of `array` (arr_0), with the labels of arr_1, if any.
+
+    Raises:
+        ValueError: not one .npz, no such array, one of other numbers, or a compressed one.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if len(paths) != 1 or not paths[0].is_file():
+        raise ValueError(f"{folder}: expected one .npz; received {len(paths)}; give each a folder of its own")
+    path, name = paths[0], array or VALUES
+    arrays = npz_arrays(path)
+    if name not in arrays or len(arrays[name].shape) < 2 or arrays[name].dtype.kind != "f":
+        raise ValueError(
+            f"{path}: array: expected floats (n, …) named {name}; received "
+            f"{', '.join(f'{key} {found.dtype} {found.shape}' for key, found in arrays.items())}; name the array"
+        )
+    count, *shape = arrays[name].shape
+    views, row_shape = check_rank(tuple(shape), f"{path}, {name}")
+    values = np.memmap(path, arrays[name].dtype, "r", npz_offset(path, name), (count, views, *row_shape))
+    with open(path, "rb") as data:
+        digest = hashlib.file_digest(data, "sha256").hexdigest()
+    columns = {
+        "key": [f"{path.stem}/{number:08d}" for number in range(count)],
+        "label": _labels(path, count) if LABELS in arrays else [None] * count,
+        "sha256": [hashlib.sha256(f"{digest}:{number}".encode()).hexdigest() for number in range(count)],
+    }
+
+    def read(numbers: Sequence[int]) -> np.ndarray:
+        return np.asarray(values[np.asarray(numbers)])
+
+    return LatentFiles(
+        folder, row_shape, views, columns, read, lambda row: f"{path}, row {row}", digests={path.name: digest}
+    )
+
+
+def _labels(path: Path, count: int) -> list[int | None]:
+    labels = np.concatenate(list(npz_parts(path, LABELS, _LABELS_AT_ONCE)))
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"{path}: {LABELS}: expected {count} whole labels; received {labels.dtype} {labels.shape}")
+    return [label if label >= 0 else None for label in labels.tolist()]
