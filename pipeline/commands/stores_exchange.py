@@ -135,12 +135,7 @@ def export_rows_command(
 
     with settings.output.progress("export", "rows") as progress:
         files = export(
-            open_store(store_at(settings, store)),
-            out,
-            form,
-            array,
-            split,
-            rows_per_file,
+            *(open_store(store_at(settings, store)), out, form, array, split, rows_per_file),
             lambda done, total: progress(done, total, {}),
         )
     settings.output.say(f"{out}: {len(files)} files")
@@ -207,9 +202,9 @@ def import_command(
     lance         NAME.lance, fixed-size lists with their shape as metadata (pip install 'fae-pipe[lance]')
     files         ARRAY/ROW.npy and index.parquet, as `stores export` writes them
 
-    What was exported as lightningdit or files comes back with its names, splits and order, from webdataset and lance
-    with names and splits. With --captions-of it is a text store: KEY.npz or .safetensors with caption_feature
-    (K, L, D) and attention_mask, as PixArt has them.
+    What was exported as lightningdit or files comes back with names, splits and order, as webdataset or lance without
+    the order. With --captions-of it is a text store: KEY.npz or .safetensors with PixArt's caption_feature (K, L, D)
+    and attention_mask.
     """
     if captions_of is not None:
         from pipeline.workflow import import_text
