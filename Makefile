@@ -47,7 +47,7 @@ test-slow: $(INSTALLED)
 test-gpu: $(INSTALLED)
 	$(PYTEST) tests/gpu
 
-# Four hosts with a Ray over them, in namespaces of this machine: Linux and root; ten minutes and 3 GB of memory.
+# Four hosts with a Ray over them, in namespaces of this machine: Linux and root; half an hour and 4 GB of memory.
 test-cluster: $(INSTALLED)
 	$(PYTEST) -m cluster tests/cluster
 
