@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
