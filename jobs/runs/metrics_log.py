@@ -1,20 +1,23 @@
 """What a training run writes while it runs: metrics.jsonl and TensorBoard events, without waiting for the device."""
 
+from __future__ import annotations
+
 import json
 import os
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from jobs.loggers import Logger
 from jobs.runs.event_log import EventLog, tag
 from jobs.runs.run_record import METRICS_FILE
 from jobs.runs.training_speed import Interval, TrainingSpeed
 from stores.backends import replace_file
+
+if TYPE_CHECKING:  # commands that look at a run before they load torch read its metrics
+    import torch
 
 COUNT = "steps in the means"
 TAIL_BYTES = 1 << 16  # more than a line
@@ -58,6 +61,8 @@ class MetricsLog:
         waited_seconds: float,
     ) -> None:
         """Take in a step; one that was skipped (1.0) counts in no mean."""
+        import torch
+
         for name, value in {**losses, "gradient_norm": gradient_norm, COUNT: torch.ones_like(skipped)}.items():
             value = torch.where(skipped > 0, 0.0, value.detach().float())
             self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -79,6 +84,8 @@ class MetricsLog:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on with a saved interval, so that its line is the one of a run that was never stopped."""
+        import torch
+
         self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
         self.loss = state.get("loss")
         self.metrics = state.get("metrics", {})
@@ -92,6 +99,8 @@ class MetricsLog:
             skipped_steps: Steps left out so far.
             device_seconds: The device worked on the interval's steps.
         """
+        import torch
+
         facts = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
         count = facts.pop(COUNT)
         # An interval of skipped steps alone has no mean loss.
@@ -153,7 +162,7 @@ class MetricsLog:
         self.waited_seconds, self.started = 0.0, time.perf_counter()
         self.processor_started = time.process_time()
 
-    def __enter__(self) -> "MetricsLog":
+    def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(
