@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.config import RuntimeConfig
+from jobs.loggers import check_logger
 from pipeline.console.progress import DONE, RUNNING, Record, Watcher
 from stores.backends import temporary_beside
 from stores.core import is_alive, this_process
@@ -21,7 +22,7 @@ class Watch:
     """What the settings ask for, open for the length of a command; `close` it at the end.
 
     Raises:
-        ValueError: a port that is taken, or a dashboard without Ray.
+        ValueError: a port that is taken, a dashboard without Ray, or a tracker that is not installed.
         OSError: a file that cannot be written.
     """
 
@@ -33,6 +34,8 @@ class Watch:
         self._page: MetricsPage | None = None
         if runtime is not None and runtime.dashboard and runtime.executor == "local":
             raise ValueError("runtime.dashboard: expected the executor ray; a local one has no dashboard; leave it out")
+        if runtime is not None:
+            check_logger(runtime.logger)
         if runtime is not None and runtime.metrics_port is not None:
             self._page = _metrics_page(runtime.metrics_port, name)
             say(f"metrics: {self._page.url}")

@@ -3,6 +3,7 @@
 Which packages a command loads does not depend on the machine's load, as seconds do: torch alone is seconds.
 """
 
+import importlib.util
 import json
 import socket
 import subprocess
@@ -79,6 +80,8 @@ MISTAKES = {
     "folder in the way": ("export --name tiny --out images", "expected a new or empty folder"),
     "misspelt run": ("report tinny", "did you mean 'tiny'?"),
 }
+if importlib.util.find_spec("mlflow") is None:
+    MISTAKES["tracker"] = ("train-ae --name tiny --logger mlflow --steps 7", "run: pip install 'fae-pipe[mlflow]'")
 
 
 @pytest.fixture(scope="module")
