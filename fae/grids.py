@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -58,6 +59,11 @@ def paired_grid(originals: np.ndarray, rebuilt: np.ndarray, columns: int) -> Ima
     rows = pair.reshape(2, -1, columns, *originals.shape[1:]).swapaxes(0, 1)  # (rows, 2, columns, H, W, 3)
     names = ["original", "rebuilt"] * len(rows)
     return labeled_grid(rows.reshape(-1, *originals.shape[1:]), columns, row_names=names)
+
+
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Grids of images of several sizes below each other on white."""
+    return reduce(_below, sheets)
 
 
 def class_label(label: int, names: Sequence[str] | None) -> str:

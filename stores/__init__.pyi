@@ -1,3 +1,4 @@
+from .core.bucket_set import AnyStore as AnyStore
 from .core.bucket_set import BucketSet as BucketSet
 from .core.bucket_set import open_bucket_set as open_bucket_set
 from .core.listing import find_manifests as find_manifests

@@ -35,7 +35,9 @@ LINES = sorted({line for line in COMMANDS if line.startswith("fae-pipe ")})
 # Commands that other tests run, by the file; and those that none does, with the reason.
 TEXT = "tests/pipeline/workflow/test_text_to_image.py"
 INIT = "tests/pipeline/inspection/test_init.py"
+SETS = "tests/pipeline/workflow/test_bucket_sets.py"
 ELSEWHERE = {
+    **{f"fae-pipe {one} --name mixed": SETS for one in ("train-ae", "train-decoder", "encode", "train-gen", "sample")},
     "make demo": "tests/pipeline/workflow/test_demo.py",
     "make test": "tests/test_suite.py",
     "fae-pipe init": INIT,

@@ -21,10 +21,12 @@ from fae.export.pipeline_inputs import (
     guidance_intervals,
     image_count,
     image_seeds,
+    image_sizes,
     negative_prompts,
     prompt_captions,
     repeated,
     token_grid,
+    with_sizes,
 )
 from fae.export.saving import FolderPipeline
 from fae.export.schedule import set_times, step_times
@@ -113,6 +115,8 @@ class FAEPipeline(FolderPipeline):
         height: int | None = None,
         width: int | None = None,
         positions: str = INTERPOLATE,
+        original_size: tuple[int, int] | None = None,
+        crops_coords_top_left: tuple[int, int] | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """`num_images_per_prompt` images of each label or prompt; `batch_size` images of an unconditional model.
 
@@ -146,6 +150,9 @@ class FAEPipeline(FolderPipeline):
                 absent. On others shapes are right, quality is not promised.
             positions: where the tokens of another size lie: interpolate = between the trained positions, extrapolate =
                 at the trained distances, around the middle and beyond.
+            original_size: (height, width) that the images are said to have had before they were resized, for a
+                transformer that is conditioned on size (SDXL); their own when absent.
+            crops_coords_top_left: what is said to have been cut off then, above and on the left; (0, 0) when absent.
 
         Returns:
             ImagePipelineOutput with `images`, or a tuple of them when `return_dict` is False.
@@ -168,8 +175,12 @@ class FAEPipeline(FolderPipeline):
             class_labels = [-1] * image_count(batch_size, generator, seeds, latents)
         elif batch_size is not None:
             raise ValueError("batch_size: expected none; give num_images_per_prompt for several of each")
-        conditions = repeated(self._conditions(class_labels, prompt), num_images_per_prompt)
-        negative = self._negative(negative_prompt, len(conditions), num_images_per_prompt, intervals)
+        sizes = image_sizes(
+            *(self.transformer, grid, self.pixel_decoder.config.patch_size, original_size, crops_coords_top_left)
+        )
+        conditions = with_sizes(repeated(self._conditions(class_labels, prompt), num_images_per_prompt), sizes)
+        avoided = self._negative(negative_prompt, len(conditions), num_images_per_prompt, intervals)
+        negative = None if avoided is None else with_sizes(avoided, sizes)
         shape = (len(conditions), *grid, self.transformer.in_channels)
         x = self._noise(shape, generator, seeds, latents).to(self._execution_device, torch.float32)
         if self.scheduler is None:

@@ -9,7 +9,16 @@ import torch.nn.functional as F
 
 from fae.encoders import TextEncoder
 from fae.nn import Grid
-from fae.sampling import Captions, Conditions, EmptyCaption, Guidance, make_guidance, parse_guidance
+from fae.sampling import (
+    Captions,
+    Conditions,
+    EmptyCaption,
+    Guidance,
+    Sized,
+    make_guidance,
+    parse_guidance,
+    size_numbers,
+)
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -111,6 +120,32 @@ def token_grid(height: int | None, width: int | None, trained: Grid, patch_size:
             raise ValueError(f"{name}: expected a multiple of {patch_size} pixels; received {wanted}")
         sides.append(wanted // patch_size)
     return sides[0], sides[1]
+
+
+def image_sizes(
+    transformer: Any, grid: Grid, patch_size: int, original: tuple[int, int] | None, crop: tuple[int, int] | None
+) -> torch.Tensor | None:
+    """The size and crop (1, 6) that a transformer is conditioned on, None where it is not.
+
+    Raises:
+        ValueError: they are given to one that is not.
+    """
+    if getattr(transformer, "size_embedder", None) is None:
+        if original is not None or crop is not None:
+            raise ValueError(
+                "original_size, crops_coords_top_left: expected neither, since this model is not conditioned on size"
+            )
+        return None
+    return size_numbers(1, (grid[0] * patch_size, grid[1] * patch_size), original, crop or (0, 0))
+
+
+def with_sizes(conditions: Conditions, sizes: torch.Tensor | None) -> Conditions:
+    """Conditions with one size and crop for all, where there is one."""
+    if sizes is None:
+        return conditions
+    found: Any = conditions.inputs
+    device = found.device if isinstance(found, torch.Tensor) else found.lengths.device
+    return Sized(conditions, sizes.repeat(len(conditions), 1).to(device))
 
 
 def checked_latents(latents: torch.Tensor, shape: tuple[int, ...], seeds: Sequence[int] | None = None) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 
 from fae.nn import Grid
 from fae.rng import normal
-from fae.sampling import Captions, Classes, Conditions, EmptyCaption, Guidance
+from fae.sampling import SIZE_NUMBERS, Captions, Classes, Conditions, EmptyCaption, Guidance, Sized
 
 Batch = Mapping[str, torch.Tensor]
 EMPTY_PARTS = ("states", "length", "pooled")
@@ -127,8 +127,24 @@ class Generator(nn.Module, ABC):
     def conditions(self, batch: Batch) -> Conditions:
         """Of a batch's `label` (N,) int64, negative = without one; or of `states`, `length` (N, 1) and `pooled`.
 
-        An unconditional generator reads no labels.
+        An unconditional generator reads no labels. One that is conditioned on size takes `size` (N, 6) too.
         """
+        found = self._unsized(batch)
+        return Sized(found, batch["size"]) if self.takes_sizes else found
+
+    @property
+    def takes_sizes(self) -> bool:
+        """Whether the model is conditioned on size and crop."""
+        return getattr(self.model, "size_embedder", None) is not None
+
+    def with_blank_sizes(self, conditions: Conditions) -> Conditions:
+        """Conditions as the model takes them, with sizes of 0 where it takes any: to count its operations with."""
+        if not self.takes_sizes:
+            return conditions
+        device = next(self.model.parameters()).device
+        return Sized(conditions, torch.zeros(len(conditions), len(SIZE_NUMBERS), device=device))
+
+    def _unsized(self, batch: Batch) -> Conditions:
         if self.takes_text:
             return self.captions(batch["states"], batch["length"].squeeze(1), batch["pooled"])
         labels = batch["label"]
@@ -176,6 +192,10 @@ class Generator(nn.Module, ABC):
         """Raise ValueError unless there is one that the model knows for each seed."""
         if len(conditions) != len(seeds):
             raise ValueError(f"conditions: expected one for each of {len(seeds)} seeds; received {len(conditions)}")
+        if isinstance(conditions, Sized) != self.takes_sizes:
+            expected = "some with sizes" if self.takes_sizes else "none with sizes"
+            raise ValueError(f"conditions: expected {expected}, as the model was trained; received {conditions!r:.40}")
+        conditions = conditions.conditions if isinstance(conditions, Sized) else conditions
         if isinstance(conditions, Captions) != self.takes_text:
             expected = "captions" if self.takes_text else "classes"
             raise ValueError(f"conditions: expected {expected}, as the model was trained; received {conditions!r:.40}")

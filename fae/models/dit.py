@@ -4,15 +4,28 @@ from typing import Any
 
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.embeddings import CombinedTimestepLabelEmbeddings
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import Tensor, nn
 
 from fae.models.final_layer import guide_head, to_grid, with_extras
-from fae.nn import AnyGrid, Grid, grid_of, init_linears, run_block, sincos_for, sincos_table
+from fae.nn import AnyGrid, Grid, grid_of, init_linears, run_block, sincos_for, sincos_table, size_embedder
+from fae.sampling import SizedInputs, split_sizes
 
 # DiT was made for integer steps of a 1,000-step diffusion; t in [0, 1] is stretched to them.
 TIME_SCALE = 1000.0
+
+
+class SizedLabelEmbeddings(CombinedTimestepLabelEmbeddings):
+    """diffusers' embedding of time and label with one of size and crop, (N, D), which comes with the labels."""
+
+    def forward(self, timestep: Tensor, class_labels: Any, hidden_dtype: Any = None) -> Tensor:
+        """Times (N,), and labels (N,) with the sizes' embedding → (N, D)."""
+        labels, size = class_labels
+        out: Tensor = super().forward(timestep, labels, hidden_dtype=hidden_dtype)
+        sized: Tensor = out + size.to(out.dtype)
+        return sized
 
 
 class DiT(ModelMixin, ConfigMixin, AnyGrid):
@@ -22,7 +35,8 @@ class DiT(ModelMixin, ConfigMixin, AnyGrid):
     dropout is off, labels are dropped once a sample by the caller, and label `num_classes` is the null class.
 
     Args:
-        in_channels, grid, num_classes, hidden_size, depth, num_heads, internal_guidance_depth: as for `LightningDiT`.
+        in_channels, grid, num_classes, hidden_size, depth, num_heads, internal_guidance_depth, size_conditioning:
+            as for `LightningDiT`.
     """
 
     _supports_gradient_checkpointing = True
@@ -37,6 +51,7 @@ class DiT(ModelMixin, ConfigMixin, AnyGrid):
         depth: int = 28,
         num_heads: int = 16,
         internal_guidance_depth: int | None = None,
+        size_conditioning: bool = False,
     ) -> None:
         super().__init__()
         if hidden_size % num_heads:
@@ -59,6 +74,10 @@ class DiT(ModelMixin, ConfigMixin, AnyGrid):
         self._init_weights()
         self.internal_guidance_depth = internal_guidance_depth
         self.guide_layer = guide_head(hidden_size, in_channels, internal_guidance_depth, depth)
+        self.size_embedder = size_embedder(size_conditioning, hidden_size)
+        if size_conditioning:
+            for block in self.transformer.transformer_blocks:
+                block.norm1.emb.__class__ = SizedLabelEmbeddings  # the same weights
 
     def _init_weights(self) -> None:
         """adaLN-zero as in DiT, sec. 3.2, which diffusers leaves to checkpoints; and no label dropout inside."""
@@ -71,7 +90,7 @@ class DiT(ModelMixin, ConfigMixin, AnyGrid):
         nn.init.zeros_(self.transformer.proj_out_2.weight)
 
     def forward(
-        self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False, tokens_of: int | None = None
+        self, x: Tensor, t: Tensor, y: Tensor | SizedInputs, with_guide: bool = False, tokens_of: int | None = None
     ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
 
@@ -84,17 +103,19 @@ class DiT(ModelMixin, ConfigMixin, AnyGrid):
         """
         grid = grid_of(x, self.in_channels, "latents")
         dit, time = self.transformer, t * TIME_SCALE
+        labels, sizes = split_sizes(y)
+        labels = labels if self.size_embedder is None else (labels, self.size_embedder(sizes))
         positions = sincos_for(dit.pos_embed.pos_embed, self.grid, grid, self.position_scaling)
         # (N, h, w, c) -> (N, c, h, w) -> (N, D, h, w) -> (N, h·w, D)
         h = dit.pos_embed.proj(x.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
         h = (h + positions).to(h.dtype)
         guide = tokens = None
         for number, block in enumerate(dit.transformer_blocks, 1):
-            h = run_block(block, self.gradient_checkpointing, h, None, None, None, time, None, y)
+            h = run_block(block, self.gradient_checkpointing, h, None, None, None, time, None, labels)
             if with_guide and number == self.internal_guidance_depth:
                 guide = h
             tokens = h if number == tokens_of else tokens
-        c = F.silu(dit.transformer_blocks[0].norm1.emb(time, y, hidden_dtype=h.dtype))
+        c = F.silu(dit.transformer_blocks[0].norm1.emb(time, labels, hidden_dtype=h.dtype))
         shift, scale = dit.proj_out_1(c).chunk(2, dim=1)
         out = to_grid(dit.proj_out_2(dit.norm_out(h) * (1 + scale[:, None]) + shift[:, None]), x)
         if guide is not None and self.guide_layer is not None:

@@ -20,9 +20,11 @@ from fae.nn import (
     run_block,
     sincos_for,
     sincos_table,
+    size_embedder,
     swiglu_hidden_dim,
     timestep_frequencies,
 )
+from fae.sampling import SizedInputs, split_sizes
 
 
 class TimestepEmbedder(nn.Module):
@@ -70,6 +72,7 @@ class LightningDiT(ModelMixin, ConfigMixin, AnyGrid):
         num_classes: real classes; label `num_classes` is the null class of classifier-free guidance.
         hidden_size, depth, num_heads, mlp_ratio: the transformer's size; see `fae.models.presets.LIGHTNING_DIT`.
         internal_guidance_depth: number of blocks before the head for internal guidance; None = no such head.
+        size_conditioning: take size and crop of images too, see `fae.sampling.Sized`.
 
     The default is XL/1 with 1,000 classes: 675,256,736 parameters, the paper's to the digit.
     """
@@ -88,6 +91,7 @@ class LightningDiT(ModelMixin, ConfigMixin, AnyGrid):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         internal_guidance_depth: int | None = None,
+        size_conditioning: bool = False,
     ) -> None:
         super().__init__()
         self.grid, self.num_heads = (grid[0], grid[1]), num_heads
@@ -104,6 +108,7 @@ class LightningDiT(ModelMixin, ConfigMixin, AnyGrid):
         self._init_weights()
         self.internal_guidance_depth = internal_guidance_depth
         self.guide_layer = guide_head(hidden_size, in_channels, internal_guidance_depth, depth)
+        self.size_embedder = size_embedder(size_conditioning, hidden_size)
 
     def _init_weights(self) -> None:
         """Xavier linears, small embedders, and zeros where adaLN-zero starts as the identity (DiT, sec. 3.2)."""
@@ -116,7 +121,7 @@ class LightningDiT(ModelMixin, ConfigMixin, AnyGrid):
                 nn.init.zeros_(weight)
 
     def forward(
-        self, x: Tensor, t: Tensor, y: Tensor, with_guide: bool = False, tokens_of: int | None = None
+        self, x: Tensor, t: Tensor, y: Tensor | SizedInputs, with_guide: bool = False, tokens_of: int | None = None
     ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), labels y (N,) int64 → velocity ε - x_0 (N, h, w, c).
 
@@ -127,14 +132,19 @@ class LightningDiT(ModelMixin, ConfigMixin, AnyGrid):
             ValueError: x has another width than the model.
         """
         grid = grid_of(x, self.in_channels, "latents")
-        c = F.silu(self.t_embedder(t) + self.y_embedder(y))  # once for all blocks
-        h, c = self._embedded(x, c)
+        y, sizes = split_sizes(y)
+        c = self.t_embedder(t) + self.y_embedder(y)
+        h, c = self._embedded(x, F.silu(self._sized(c, sizes)))  # once for all blocks
         rope, guide, tokens = self._rope(grid), None, None
         for number, block in enumerate(self.blocks, 1):
             h = run_block(block, self.gradient_checkpointing, h, c, rope)
             guide = self._guide(h, c, number, x) if with_guide and guide is None else guide
             tokens = h if number == tokens_of else tokens
         return with_extras(to_grid(self.final_layer(h, c), x), guide, tokens)
+
+    def _sized(self, c: Tensor, sizes: Tensor | None) -> Tensor:
+        """The condition (N, D) with that of sizes (N, 6), where the model takes them."""
+        return c if self.size_embedder is None else c + self.size_embedder(sizes)
 
     def _rope(self, grid: Grid) -> Tensor:
         return rope_for(self.rope, self.grid, grid, self.num_heads, self.position_scaling)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fae.models.final_layer import guide_head, to_grid, with_extras
 from fae.models.text_states import unit_states
-from fae.nn import AnyGrid, Grid, JointBlock, grid_of, init_linears, run_block, sincos_for
-from fae.sampling import Captions
+from fae.nn import AnyGrid, Grid, JointBlock, grid_of, init_linears, run_block, sincos_for, size_embedder
+from fae.sampling import Captions, SizedInputs, split_sizes
 
 # SD3's time runs to 1,000; t in [0, 1] is stretched to it.
 TIME_SCALE = 1000.0
@@ -33,6 +33,7 @@ class MMDiT(ModelMixin, ConfigMixin, AnyGrid):
             `AnyGrid`.
         hidden_size, depth, num_heads: the size; see `fae.models.presets.MMDIT`.
         internal_guidance_depth: number of blocks before the head for internal guidance; None = no such head.
+        size_conditioning: take size and crop of images too, see `fae.sampling.Sized`.
 
     The default is the paper's, 16 layers of 16 heads × 64: 599,558,176 parameters. The paper says 603.46 M, 0.65 %
     more, and not what they are.
@@ -51,6 +52,7 @@ class MMDiT(ModelMixin, ConfigMixin, AnyGrid):
         depth: int = 16,
         num_heads: int = 16,
         internal_guidance_depth: int | None = None,
+        size_conditioning: bool = False,
     ) -> None:
         super().__init__()
         if hidden_size % num_heads:
@@ -82,6 +84,7 @@ class MMDiT(ModelMixin, ConfigMixin, AnyGrid):
         self._init_weights()
         self.internal_guidance_depth = internal_guidance_depth
         self.guide_layer = guide_head(hidden_size, in_channels, internal_guidance_depth, depth)
+        self.size_embedder = size_embedder(size_conditioning, hidden_size)
 
     def _init_weights(self) -> None:
         """adaLN-zero as in DiT, sec. 3.2, which diffusers leaves to checkpoints."""
@@ -99,7 +102,7 @@ class MMDiT(ModelMixin, ConfigMixin, AnyGrid):
         nn.init.zeros_(self.transformer.proj_out.weight)
 
     def forward(
-        self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False, tokens_of: int | None = None
+        self, x: Tensor, t: Tensor, y: Captions | SizedInputs, with_guide: bool = False, tokens_of: int | None = None
     ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
 
@@ -111,12 +114,14 @@ class MMDiT(ModelMixin, ConfigMixin, AnyGrid):
             ValueError: x has another width than the model.
         """
         grid = grid_of(x, self.in_channels, "latents")
-        sd3, captions, weight = self.transformer, y.trimmed(), self.transformer.context_embedder.weight
+        captions, sizes = split_sizes(y)
+        sd3, captions, weight = self.transformer, captions.trimmed(), self.transformer.context_embedder.weight
         # (N, h, w, c) -> (N, c, h, w) -> (N, h·w, D)
         h = sd3.pos_embed.proj(x.permute(0, 3, 1, 2).to(weight.dtype)).flatten(2).transpose(1, 2)
         h = (h + self._positions(grid)).to(h.dtype).contiguous()
         text = sd3.context_embedder(unit_states(captions.states, weight))
         c = sd3.time_text_embed(t * TIME_SCALE, unit_states(captions.pooled, weight))
+        c = c if self.size_embedder is None else c + self.size_embedder(sizes)
         # (N, L) -> (N, h·w + L): latents are always seen.
         seen = {"attention_mask": nn.functional.pad(captions.mask, (h.shape[1], 0), value=True)}
         guide = tokens = None

@@ -11,7 +11,7 @@ from fae.models.final_layer import to_grid, with_extras
 from fae.models.lightning_dit import LightningDiT
 from fae.models.text_states import unit_states
 from fae.nn import Grid, RMSNorm, attend, grid_of, init_linears, run_block, to_heads
-from fae.sampling import Captions
+from fae.sampling import Captions, SizedInputs, split_sizes
 
 
 class CrossAttention(nn.Module):
@@ -58,8 +58,8 @@ class TextLightningDiT(LightningDiT):
     Args:
         context_dim: channels of a caption's states.
         pooled_dim: channels of its pooled vector.
-        in_channels, grid, hidden_size, depth, num_heads, mlp_ratio, internal_guidance_depth: as for `LightningDiT`;
-            there are no classes.
+        in_channels, grid, hidden_size, depth, num_heads, mlp_ratio, internal_guidance_depth, size_conditioning: as for
+            `LightningDiT`; there are no classes.
     """
 
     # Of LightningDiT's settings, this one is no setting here.
@@ -77,6 +77,7 @@ class TextLightningDiT(LightningDiT):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         internal_guidance_depth: int | None = None,
+        size_conditioning: bool = False,
     ) -> None:
         super().__init__(
             in_channels=in_channels,
@@ -87,6 +88,7 @@ class TextLightningDiT(LightningDiT):
             num_heads=num_heads,
             mlp_ratio=mlp_ratio,
             internal_guidance_depth=internal_guidance_depth,
+            size_conditioning=size_conditioning,
         )
         self.context_dim, self.pooled_dim = context_dim, pooled_dim
         del self.y_embedder
@@ -106,7 +108,7 @@ class TextLightningDiT(LightningDiT):
                 nn.init.zeros_(weight)
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, t: Tensor, y: Captions, with_guide: bool = False, tokens_of: int | None = None
+        self, x: Tensor, t: Tensor, y: Captions | SizedInputs, with_guide: bool = False, tokens_of: int | None = None
     ) -> Tensor | tuple[Tensor, ...]:
         """Noised latents x (N, h, w, c), times t (N,) (1 = noise), captions → velocity ε - x_0 (N, h, w, c).
 
@@ -117,8 +119,10 @@ class TextLightningDiT(LightningDiT):
             ValueError: x has another width than the model.
         """
         rope = self._rope(grid_of(x, self.in_channels, "latents"))
-        captions = y.trimmed()
-        h, c = self._embedded(x, F.silu(self.t_embedder(t) + self.pooled_embedder(captions.pooled)))
+        captions, sizes = split_sizes(y)
+        captions = captions.trimmed()
+        c = self.t_embedder(t) + self.pooled_embedder(captions.pooled)
+        h, c = self._embedded(x, F.silu(self._sized(c, sizes)))
         # (N, L, C) -> (N, L, D)
         states = self.context_embedder(unit_states(captions.states, self.context_embedder.weight)).to(h.dtype)
         mask, guide, tokens = captions.mask, None, None

@@ -25,4 +25,6 @@ from .position_tables import rope_table as rope_table
 from .position_tables import set_position_scaling as set_position_scaling
 from .position_tables import sincos_for as sincos_for
 from .position_tables import sincos_table as sincos_table
+from .size_embedding import SizeEmbedder as SizeEmbedder
+from .size_embedding import size_embedder as size_embedder
 from .tensors import to_heads as to_heads

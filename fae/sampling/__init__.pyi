@@ -14,6 +14,11 @@ from .samplers import Velocity as Velocity
 from .samplers import ode_times as ode_times
 from .samplers import sde_times as sde_times
 from .samplers import solve as solve
+from .sizes import SIZE_NUMBERS as SIZE_NUMBERS
+from .sizes import Sized as Sized
+from .sizes import SizedInputs as SizedInputs
+from .sizes import size_numbers as size_numbers
+from .sizes import split_sizes as split_sizes
 from .transport import PREDICTIONS as PREDICTIONS
 from .transport import Model as Model
 from .transport import Transport as Transport

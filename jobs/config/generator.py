@@ -34,6 +34,13 @@ class GeneratorConfig(TrainConfig):
         choices=(AUTO, *SIZES),
         group="Model",
     )
+    size_conditioning: bool = setting(
+        False,
+        "Condition on size and crop of each image too: SDXL's six numbers, from the records of a bucket set; not with "
+        "starflow.",
+        group="Model",
+        omit_default=True,
+    )
     shift: float = setting(
         0.4,
         "Timestep shift in the paper's convention (the paper: 0.4; 1 = none).",

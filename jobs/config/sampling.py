@@ -61,6 +61,23 @@ class SampleConfig:
         group="How",
         omit_default=True,
     )
+    original_size: int | str | None = setting(
+        None,
+        "Size that the image is said to have had before it was resized, HEIGHTxWIDTH or one number, for a generator "
+        "conditioned on size; that of the image when absent.",
+        metavar="SIZE",
+        low=1,
+        group="What",
+        omit_default=True,
+    )
+    crop: str | None = setting(
+        None,
+        "Pixels that are said to have been cut off above and on the left, TOPxLEFT, for such a generator; 0x0 when "
+        "absent.",
+        metavar="TOPxLEFT",
+        group="What",
+        omit_default=True,
+    )
     seed: int = setting(0, "Seed of the first image; the k-th has seed + k.", metavar="SEED", low=0, group="What")
     steps: int = setting(250, "Solver steps (the paper: 250); a flow has none.", metavar="STEPS", low=1, group="How")
     guidance_scale: float = setting(

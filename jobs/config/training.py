@@ -24,6 +24,14 @@ class TrainConfig:
         group="Training",
         absent=AUTO,
     )
+    batch_tokens: int | None = setting(
+        None,
+        "Tokens in a global batch, in place of its rows: each size of a bucket set gets as many rows as fit.",
+        metavar="TOKENS",
+        low=1,
+        group="Training",
+        omit_default=True,
+    )
     accumulate: int = setting(
         1,
         "Equal parts of a batch whose gradients are added up one after the other: less memory, the same update.",

@@ -5,6 +5,7 @@ from .arrays import feature_arrays as feature_arrays
 from .arrays import holds_moments as holds_moments
 from .arrays import latent_array as latent_array
 from .arrays import text_arrays as text_arrays
+from .bucket_plan import each_store as each_store
 from .bucket_plan import encode_buckets as encode_buckets
 from .bucket_plan import extract_buckets as extract_buckets
 from .bucket_plan import plan_buckets as plan_buckets
@@ -26,6 +27,7 @@ from .data_summary import spread as spread
 from .decoders import Decoders as Decoders
 from .decoders import Decoding as Decoding
 from .encoder_facts import encoder_spec as encoder_spec
+from .encoder_facts import token_grid as token_grid
 from .encoder_rate import measure_rate as measure_rate
 from .feature_plan import open_images as open_images
 from .feature_plan import plan_features as plan_features

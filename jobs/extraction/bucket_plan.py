@@ -139,10 +139,20 @@ def encode_buckets(
     on_progress: OnProgress,
 ) -> list[Store]:
     """Fill the latent store of each size, one after the other, by one autoencoder, which takes any grid."""
+
+    def fill(size: str, writer: StoreWriter, report: OnProgress) -> Store:
+        return encode(writer, features.stores[size], autoencoder, config, runtime, report)
+
+    return each_store(writers, on_progress, fill)
+
+
+def each_store(
+    writers: Mapping[str, StoreWriter], on_progress: OnProgress, fill: Callable[[str, StoreWriter, OnProgress], Store]
+) -> list[Store]:
+    """Fill the store of each size, one after the other, with the progress of all their rows."""
     total, done, stores = sum(writer.num_rows for writer in writers.values()), 0, list[Store]()
     for size, writer in writers.items():
-        report = _offset(on_progress, done, total, size)
-        stores.append(encode(writer, features.stores[size], autoencoder, config, runtime, report))
+        stores.append(fill(size, writer, _offset(on_progress, done, total, size)))
         done += writer.num_rows
     return stores
 
@@ -159,12 +169,13 @@ def extract_buckets(
     Raises:
         StoreError: more than `data.max_rejected` of the images could not be read (the stores are kept).
     """
-    total, done, stores = sum(writer.num_rows for writer in writers.values()), 0, list[Store]()
-    for size, writer in writers.items():
-        report = _offset(on_progress, done, total, size)
+    total = sum(writer.num_rows for writer in writers.values())
+
+    def fill(size: str, writer: StoreWriter, report: OnProgress) -> Store:
         allowed = min(1.0, data.max_rejected * total / writer.num_rows)
-        stores += extract([writer], [plan.plans[size]], replace(data, max_rejected=allowed), runtime, report)
-        done += writer.num_rows
+        return extract([writer], [plan.plans[size]], replace(data, max_rejected=allowed), runtime, report)[0]
+
+    stores = each_store(writers, on_progress, fill)
     rejected = total - sum(len(store.rows()) for store in stores)
     if rejected > data.max_rejected * total:
         raise TooManyRejectedError(

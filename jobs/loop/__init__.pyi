@@ -1,4 +1,5 @@
 from .defaults import settle as settle
+from .defaults import settle_for as settle_for
 from .defaults import training_device_type as training_device_type
 from .launcher import launch as launch
 from .notes import training_notes as training_notes
@@ -20,7 +21,11 @@ from .trainer import Preview as Preview
 from .trainer import Stateful as Stateful
 from .trainer import Trainer as Trainer
 from .training_flops import row_flops as row_flops
+from .training_inputs import EvaluationRows as EvaluationRows
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
+from .training_inputs import evaluation_parts as evaluation_parts
 from .training_inputs import evaluation_rows as evaluation_rows
+from .training_inputs import grid_count as grid_count
 from .training_inputs import prepare as prepare
+from .training_inputs import trained_sizes as trained_sizes

@@ -1,9 +1,12 @@
 """Settings that are left open: batch and size, picked by the device and the number of training rows."""
 
+import math
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from jobs.config import AUTO, DecoderConfig, RuntimeConfig, TrainConfig
+from stores import AnyStore
+from stores.core import count_rows, member_stores
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -45,9 +48,39 @@ def settle(config: Config, rows: int, device_type: str) -> Config:
     return replace(config, **values)
 
 
+def settle_for(config: Config, data: AnyStore, runtime: RuntimeConfig) -> Config:
+    """`settle` for the training rows of a store or a bucket set, on the device of a runtime.
+
+    A batch of tokens has as many rows as one of the smallest grid; batches of larger grids have fewer.
+
+    Raises:
+        ValueError: rows and tokens of a batch are both set, or the tokens are fewer than a row's.
+    """
+    if config.batch_tokens is not None:
+        config = replace(config, batch_size=_rows_of_tokens(config, data))
+    return settle(config, count_rows(data, "train"), training_device_type(runtime))
+
+
+def _rows_of_tokens(config: TrainConfig, data: AnyStore) -> int:
+    assert config.batch_tokens is not None
+    tokens = [math.prod(next(iter(store.arrays.values())).row_shape[:2]) for store in member_stores(data)]
+    most = config.batch_tokens // min(tokens)
+    if config.batch_size not in (None, most):
+        raise ValueError(
+            f"batch_tokens: expected no batch_size beside it; received {config.batch_tokens} and {config.batch_size}; "
+            "set one of them"
+        )
+    if config.batch_tokens < max(tokens):
+        raise ValueError(
+            f"batch_tokens: expected at least {max(tokens)}, the tokens of a row of {data.url}; received "
+            f"{config.batch_tokens}"
+        )
+    return most
+
+
 def open_settings(config: TrainConfig) -> list[str]:
     """Names of the settings that are picked where they are left open."""
-    names = ["batch_size"] if config.batch_size is None else []
+    names = ["batch_size"] if config.batch_size is None and config.batch_tokens is None else []
     names += ["size"] if getattr(config, "size", None) == AUTO else []
     return [*names, "compile"] if config.compile is None else names
 

@@ -2,31 +2,32 @@
 
 from jobs.config import AutoencoderConfig, RuntimeConfig, TrainConfig
 from jobs.executors import compiles, missing_compiler
-from jobs.loop.defaults import open_settings, settle, training_device_type
-from stores import Store
+from jobs.loop.defaults import open_settings, settle_for, training_device_type
+from stores import AnyStore
+from stores.core import count_rows
 
 FEW_ROWS, MANY_EPOCHS = 1000, 50
 # Share of the start in the averaged weights that is worth a word.
 START_SHARE = 0.01
 
 
-def training_notes(config: TrainConfig, store: Store, runtime: RuntimeConfig) -> list[str]:
+def training_notes(config: TrainConfig, data: AnyStore, runtime: RuntimeConfig) -> list[str]:
     """One line on what was picked, one for each setting that does not fit the steps or the rows.
 
     Args:
         config: The settings as they were given, before `settle`.
-        store: What is trained on.
+        data: What is trained on.
         runtime: Where.
     """
     if isinstance(config, AutoencoderConfig) and config.encoder == "pca":
         return []  # no steps
-    rows, device_type = len(store.rows("train")), training_device_type(runtime)
-    settled = settle(config, rows, device_type)
+    rows, device_type = count_rows(data, "train"), training_device_type(runtime)
+    settled = settle_for(config, data, runtime)
     return [
         *_picked(config, settled, rows, device_type),
         *_compile_notes(config, device_type),
         *schedule_notes(settled),
-        *_row_notes(settled, rows, len(store.rows("val"))),
+        *_row_notes(settled, rows, count_rows(data, "val")),
     ]
 
 

@@ -50,7 +50,8 @@ def train_on_ray(
         TrainingStopped: on SIGINT or SIGTERM; the workers end at once, and the newest checkpoint is kept.
         RuntimeError: workers were lost, or failed, more often than `max_failures`.
     """
-    check_workers(config.batch_rows, config.accumulate, runtime)
+    if config.batch_tokens is None:  # workers' parts of a batch of tokens may differ
+        check_workers(config.batch_rows, config.accumulate, runtime)
     run = RunFolder(run.path.resolve(), run.record)
     most = runtime.max_train_workers or runtime.train_workers
     on_cluster = cluster_address(runtime) is not None

@@ -13,6 +13,7 @@ from jobs.loggers import TrackedRun, open_logger
 from jobs.loop.parallel import LossFunction, with_loss
 from jobs.loop.stopping import PhaseStopped, StopSignals, TrainingStopped, end_process, stop_signals
 from jobs.loop.trainer import Evaluation, Preview, Trainer
+from jobs.loop.training_inputs import mean_batch_rows
 from jobs.runs import CheckpointWriter, MetricsLog, TrainingSpeed, newest_step
 
 METRICS_PHASE, COMPILING_PHASE = "held-out metrics", "compiling"
@@ -93,7 +94,9 @@ def speed_of(trainer: Trainer) -> TrainingSpeed:
     """What turns seconds of a training into rates."""
     peak, ranks = peak_tflops(trainer.device, trainer.ranks.peak_tflops), trainer.ranks
     peak_flops = None if peak is None else peak * 1e12
-    return TrainingSpeed(trainer.config.batch_rows, ranks.world_size, trainer.row_flops, peak_flops)
+    return TrainingSpeed(
+        mean_batch_rows(trainer.loader, trainer.config), ranks.world_size, trainer.row_flops, peak_flops
+    )
 
 
 @dataclass

@@ -31,8 +31,9 @@ from jobs.loop.parallel import (
     whole_tensor,
 )
 from jobs.loop.step_clock import StepClock
+from jobs.loop.training_inputs import AnyLoader, mean_batch_rows
 from jobs.runs import CheckpointWriter, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
-from stores import JointLoader, Loader
+from stores import BucketLoader
 from stores.format import splitmix64
 
 __all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed"]
@@ -81,7 +82,7 @@ class Trainer:
     run: RunFolder
     config: TrainConfig
     model: nn.Module
-    loader: Loader | JointLoader
+    loader: AnyLoader
     device: torch.device
     extras: dict[str, Stateful] = field(default_factory=dict)
     ranks: Ranks = SINGLE_PROCESS
@@ -198,7 +199,7 @@ class Trainer:
             "guard": self.guard.state_dict(),
             "metrics": metrics,
             "loss": loss,
-            "rows_seen": self.step * self.config.batch_rows,
+            "rows_seen": round(self.step * mean_batch_rows(self.loader, self.config)),
         }
         writer.submit(self.step, parts, state)
 
@@ -215,21 +216,27 @@ class Trainer:
 
         Every draw is one of the global batch's, seeded by (seed, step), whatever rank and part a row is in.
         """
-        count = self.config.accumulate
+        count, ranks = self.config.accumulate, self.ranks
         seed = step_seed(self.config.seed, self.step)
         losses: Losses = {}
-        rows = self.config.batch_rows // (self.ranks.world_size * count)
+        total = self.loader.last_batch_rows if isinstance(self.loader, BucketLoader) else self.config.batch_rows
+        first = total * ranks.rank // ranks.world_size
         for number, part in enumerate(batch_parts(batch, count)):
-            first = (self.ranks.rank * count + number) * rows
-            self._generator.start(seed, first, rows, self.config.batch_rows)
+            rows = len(part["row"])
+            if not rows:  # a batch of few rows in many parts
+                continue
+            self._generator.start(seed, first, rows, total)
+            first += rows
+            # The number of parts where they are equal; each row counts alike where they are not.
+            parts = total / (ranks.world_size * rows)
             with on_this_rank(module, more=number + 1 < count), tf32_matmuls(self.tf32):
                 with self._precision():
                     part_losses = module(part, self._generator)
-                (part_losses["loss"] / count).backward()
+                (part_losses["loss"] / parts).backward()
             for name, value in part_losses.items():
-                share = value.detach() / count
+                share = value.detach() / parts
                 losses[name] = losses[name] + share if name in losses else share
-        return self.ranks.mean(losses)
+        return ranks.mean(losses)
 
     def optimizer_step(self, losses: Losses) -> tuple[torch.Tensor, torch.Tensor]:
         """Clip, optimizer and average; returns the gradient norm and whether the step was skipped.

@@ -42,4 +42,5 @@ def _generator_flops(generator: Generator) -> int:
     empty = generator.empty_caption
     if empty is not None:
         conditions = Captions(empty.states.unsqueeze(0), empty.length, empty.pooled.unsqueeze(0), empty)
+    conditions = generator.with_blank_sizes(conditions)
     return forward_flops(generator.model, lambda: generator.evaluate(latents, conditions))

@@ -1,6 +1,8 @@
 """What the trainers share before their loops: the rows to read, the loader, and which settings decide the weights."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,10 @@ from jobs.config import TrainConfig, ingredient_settings
 from jobs.executors import compiles
 from jobs.loop.parallel import SINGLE_PROCESS, Ranks
 from jobs.runs import RunFolder
-from stores import JointLoader, Loader, Store
+from stores import AnyStore, BucketLoader, BucketSet, JointLoader, Loader, Store
+from stores.core import member_stores
+
+AnyLoader = Loader | JointLoader | BucketLoader
 
 # These settings change how a run is monitored or fed, never its weights (but for the order of sums).
 NOT_IN_WEIGHTS = frozenset(
@@ -32,6 +37,8 @@ NOT_IN_WEIGHTS = frozenset(
 )
 # Captions of a compiled model's batch are padded to a multiple of it, since each new length is compiled anew.
 COMPILED_MULTIPLE = 16
+# Compiled beside those of training: those of held-out rows, and of other lengths of captions.
+GRAPHS_BESIDE = 64
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
@@ -56,7 +63,11 @@ def init_run(config: TrainConfig) -> RunFolder | None:
 
 
 def prepare(
-    model: nn.Module, config: TrainConfig, device: torch.device, parts: Sequence[nn.Module] | None = None
+    model: nn.Module,
+    config: TrainConfig,
+    device: torch.device,
+    parts: Sequence[nn.Module] | None = None,
+    grids: int = 1,
 ) -> None:
     """Turn on what the settings ask of a model before training: recomputed activations, compilation.
 
@@ -68,46 +79,42 @@ def prepare(
             since a compiled graph draws by another generator; or its blocks, where weights are spread over ranks or a
             loss asks for the last layer's gradient before the backward pass, since a compiled graph is walked once
             only, and not in part.
+        grids: How many token grids it is trained on. Several are compiled as a graph each, which is faster than one
+            for any grid.
     """
     for module in model.modules():
         if config.gradient_checkpointing and hasattr(module, "gradient_checkpointing"):
             cast(Any, module).gradient_checkpointing = True
     if compiles(config.compile, device.type):
-        for part in [model] if parts is None else parts:
-            part.compile()
+        parts = [model] if parts is None else parts
+        if grids > 1:  # beyond its limit torch goes on uncompiled
+            dynamo = torch._dynamo.config
+            needed = GRAPHS_BESIDE + grids * len(parts)
+            dynamo.recompile_limit = max(dynamo.recompile_limit, needed)
+            dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, needed)
+        for part in parts:
+            part.compile(dynamic=False if grids > 1 else None)
 
 
 def batches(
-    store: Store,
+    data: AnyStore,
     arrays: Sequence[str],
     config: TrainConfig,
     device: torch.device,
     ranks: Ranks = SINGLE_PROCESS,
-    beside: tuple[Store, Sequence[str]] | None = None,
+    beside: tuple[Sequence[Store], Sequence[str]] | None = None,
     same_views: bool = False,
-) -> Loader | JointLoader:
-    """The training rows of a store in the order of (seed, epoch), a random view at each visit; this rank's of each.
+) -> AnyLoader:
+    """The training rows of a store or a bucket set in the order of (seed, epoch), a random view at each visit.
 
-    `beside` are a store with the same rows and its arrays, of which a batch has a random view too, that of the first
-    store with `same_views`.
+    A rank gets its part of each batch. The batches of a set are of one size each: as few of each store as give them at
+    most the rows or tokens that are set. `beside` are a store with the same rows for each store, and its arrays, of
+    which a batch has a random view too, that of the first store with `same_views`.
 
     Raises:
         ValueError: the batch is larger than the training rows, or no multiple of its parts.
     """
-    rows = store.rows("train")
-    parts = ranks.world_size * config.accumulate
-    if config.batch_rows % parts:
-        raise ValueError(
-            f"batch_size: expected a multiple of workers x accumulate = {ranks.world_size} x {config.accumulate}, "
-            f"since it counts the rows of all workers; received {config.batch_rows}"
-        )
-    if len(rows) < config.batch_rows:
-        raise ValueError(
-            f"batch_size: expected at most the {len(rows)} training rows of {store.url}; received {config.batch_rows}"
-        )
     how: dict[str, Any] = {
-        "rows": rows,
-        "batch_size": config.batch_rows,
         "seed": config.seed,
         "residency": config.residency,
         "device": device,
@@ -115,15 +122,86 @@ def batches(
         "world_size": ranks.world_size,
         "pad_to_multiple_of": COMPILED_MULTIPLE if compiles(config.compile, device.type) else 1,
     }
+    if isinstance(data, BucketSet):
+        how |= {"second": beside[0], "second_arrays": beside[1], "same_views": same_views} if beside else {}
+        how |= {"batch_size": config.batch_rows} if config.batch_tokens is None else {}
+        return BucketLoader(data, arrays, batch_tokens=config.batch_tokens, equal_batches=True, **how)
+    rows = data.rows("train")
+    _check_batch(data, len(rows), config, ranks)
+    how |= {"rows": rows, "batch_size": config.batch_rows}
     if beside is None:
-        return Loader(store, tuple(arrays), **how)
-    return JointLoader(store, beside[0], tuple(arrays), tuple(beside[1]), same_views=same_views, **how)
+        return Loader(data, tuple(arrays), **how)
+    return JointLoader(data, beside[0][0], tuple(arrays), tuple(beside[1]), same_views=same_views, **how)
+
+
+def mean_batch_rows(loader: AnyLoader, config: TrainConfig) -> float:
+    """Rows of a global batch; of a bucket set the mean of an epoch's batches."""
+    if not isinstance(loader, BucketLoader):
+        return config.batch_rows
+    rows = sum(count * loader.loaders[number].steps_per_epoch for number, count in loader.batch_rows.items())
+    return rows / loader.steps_per_epoch
+
+
+def _check_batch(store: Store, rows: int, config: TrainConfig, ranks: Ranks) -> None:
+    parts = ranks.world_size * config.accumulate
+    if config.batch_rows % parts:
+        raise ValueError(
+            f"batch_size: expected a multiple of workers x accumulate = {ranks.world_size} x {config.accumulate}, "
+            f"since it counts the rows of all workers; received {config.batch_rows}"
+        )
+    if rows < config.batch_rows:
+        raise ValueError(
+            f"batch_size: expected at most the {rows} training rows of {store.url}; received {config.batch_rows}"
+        )
 
 
 def evaluation_rows(store: Store, most: int) -> tuple[str, np.ndarray]:
     """Up to `most` held-out rows, or training rows when none are held out, with the split's name."""
+    found = evaluation_parts(store, most)
+    return found.split, found.parts[0][1]
+
+
+@dataclass(frozen=True)
+class EvaluationRows:
+    """Rows to measure a model on: of which split, and which of each store."""
+
+    split: str
+    parts: tuple[tuple[Store, np.ndarray], ...]
+
+    def __len__(self) -> int:
+        return sum(len(rows) for _, rows in self.parts)
+
+    def batches(self, size: int) -> Iterator[tuple[Store, np.ndarray]]:
+        """At most `size` rows of one store, until all have come."""
+        for store, rows in self.parts:
+            for start in range(0, len(rows), size):
+                yield store, rows[start : start + size]
+
+
+def evaluation_parts(data: AnyStore, most: int) -> EvaluationRows:
+    """Up to `most` held-out rows, or training rows when none are held out; of a set in proportion to each store's.
+
+    Raises:
+        ValueError: no row can be read.
+    """
+    members = member_stores(data)
     for split in ("val", "train"):
-        rows = store.rows(split)
-        if len(rows):
-            return split, rows[:most]
-    raise ValueError(f"{store.url}: expected at least one readable row; received none")
+        rows = [store.rows(split) for store in members]
+        if total := sum(map(len, rows)):
+            share = min(1.0, most / total)
+            counts = [math.ceil(len(some) * share) if len(members) > 1 else most for some in rows]
+            parts = zip(members, rows, counts, strict=True)
+            return EvaluationRows(split, tuple((store, some[:count]) for store, some, count in parts if len(some)))
+    raise ValueError(f"{data.url}: expected at least one readable row; received none")
+
+
+def grid_count(data: AnyStore) -> int:
+    """How many grids of tokens are trained on."""
+    return len(member_stores(data))
+
+
+def trained_sizes(data: AnyStore) -> dict[str, Any]:
+    """The field of a run's record that says which sizes of a bucket set it was trained on; nothing of one store."""
+    if not isinstance(data, BucketSet):
+        return {}
+    return {"buckets": [size for size, store in data.stores.items() if len(store.rows("train"))]}

@@ -9,7 +9,8 @@ from fae.models import FeatureAutoencoder, PixelVAE
 from jobs.config import AutoencoderConfig
 from jobs.runs.models import load_model, load_weights
 from jobs.runs.run_folder import RunFolder
-from stores import Store
+from stores import AnyStore
+from stores.core import member_stores, reference_store
 
 Autoencoder = FeatureAutoencoder | PixelVAE
 
@@ -36,9 +37,12 @@ def load_feature_autoencoder(run: RunFolder, device: torch.device, weights: str 
     return model
 
 
-def build_autoencoder(features: Store, config: AutoencoderConfig) -> FeatureAutoencoder:
-    """A fresh autoencoder for the store's grid and width, with the store's exact channel statistics."""
-    model = new_autoencoder(features.arrays["features"].row_shape, config)
+def build_autoencoder(features: AnyStore, config: AutoencoderConfig) -> FeatureAutoencoder:
+    """A fresh autoencoder for the store's grid and width, with the store's exact channel statistics.
+
+    Of a bucket set its statistics, and the grid of most rows, whose positions are spread over the others.
+    """
+    model = new_autoencoder(reference_store(features).arrays["features"].row_shape, config)
     statistics = features.statistics("features")
     model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     return model
@@ -62,16 +66,23 @@ def new_autoencoder(row_shape: tuple[int, ...], config: AutoencoderConfig) -> Fe
     return model
 
 
-def build_pixel_vae(features: Store, config: AutoencoderConfig) -> PixelVAE:
+def require_images(features: AnyStore) -> None:
+    """Raise ValueError where a feature store keeps no images."""
+    for store in member_stores(features):
+        if "pixels" not in store.arrays:
+            raise ValueError(f"{store.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
+
+
+def build_pixel_vae(features: AnyStore, config: AutoencoderConfig) -> PixelVAE:
     """A fresh VAE of the store's images, whose latents have the grid of its features.
 
     Raises:
         ValueError: a store without images, or an image that halvings do not bring to the grid.
     """
-    if "pixels" not in features.arrays:
-        raise ValueError(f"{features.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
-    height, width, _ = features.arrays["features"].row_shape
-    rows, columns, _ = features.arrays["pixels"].row_shape
+    require_images(features)
+    reference = reference_store(features)
+    height, width, _ = reference.arrays["features"].row_shape
+    rows, columns, _ = reference.arrays["pixels"].row_shape
     model: PixelVAE = PixelVAE(
         image_size=rows if rows == columns else (rows, columns),
         grid=(height, width),

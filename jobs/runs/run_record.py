@@ -4,8 +4,10 @@ import hashlib
 import json
 import types
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 RUN_FILE, METRICS_FILE = "run.json", "metrics.jsonl"
 KINDS = ("autoencoders", "decoders", "generators")
@@ -44,6 +46,7 @@ class RunRecord:
         arithmetic: On what and how the weights are computed: `device`, `dtype`, `tf32` (whether matrix products of
             float32 are rounded to it) and `compile`; empty in records of older versions.
         class_ids: Ids of the classes that a generator had training rows of, such as 0-3,7; None where not recorded.
+        buckets: Sizes in pixels, `HEIGHTxWIDTH`, of the bucket set that it was trained on; None of one store.
     """
 
     kind: str
@@ -63,6 +66,7 @@ class RunRecord:
     max_tokens: int | None = None
     init_weights: dict[str, Any] = field(default_factory=dict)
     class_ids: str | None = None
+    buckets: list[str] | None = None
     arithmetic: dict[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
@@ -118,7 +122,9 @@ def _checked_type(hint: Any) -> Any:
     """What `isinstance` takes for a field's type: dict of dict[str, Any], and numbers without a point for float."""
     if hint is float:
         return int | float
-    return hint if isinstance(hint, types.UnionType) else get_origin(hint) or hint
+    if isinstance(hint, types.UnionType):
+        return reduce(or_, (get_origin(one) or one for one in get_args(hint)))
+    return get_origin(hint) or hint
 
 
 _TYPES = {name: _checked_type(hint) for name, hint in get_type_hints(RunRecord).items()}

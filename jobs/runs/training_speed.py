@@ -43,13 +43,13 @@ class TrainingSpeed:
     """What turns seconds into rates.
 
     Attributes:
-        batch_rows: Rows of a global batch.
+        batch_rows: Rows of a global batch, or the mean of batches of several sizes.
         devices: Devices that share it.
         row_flops: Operations of the model's forward pass for a row; None where they were not counted.
         peak_flops: Operations a second of a device at most, dense bf16; None where that is not known.
     """
 
-    batch_rows: int
+    batch_rows: float
     devices: int = 1
     row_flops: int | None = None
     peak_flops: float | None = None

@@ -15,6 +15,7 @@ from .sample_plan import SamplePlan as SamplePlan
 from .sample_plan import guidance_notes as guidance_notes
 from .sample_plan import plan_samples as plan_samples
 from .sample_plan import with_fitting_guidance as with_fitting_guidance
+from .sample_size import check_size_condition as check_size_condition
 from .sample_size import with_fitting_size as with_fitting_size
 from .sample_store import PIXELS as PIXELS
 from .sample_store import make_sample_store as make_sample_store

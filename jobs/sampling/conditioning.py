@@ -5,7 +5,8 @@ from pathlib import Path
 
 from jobs.config import SampleConfig
 from jobs.runs import RunFolder
-from stores import Store, StoreError, open_store
+from stores import AnyStore, StoreError
+from stores.core import open_any
 
 HELD_OUT = "held-out"
 
@@ -59,17 +60,18 @@ def read_prompts(file: Path) -> list[str]:
     return [_caption(line, file) for line in lines] if file.suffix == ".jsonl" else lines
 
 
-def held_out_prompts(text: Store, most: int) -> list[str]:
+def held_out_prompts(text: AnyStore, most: int) -> list[str]:
     """The first caption of each of the first held-out rows of a text store (training rows when none are held out).
+
+    Of a bucket set as many of each store as its share of the rows gives.
 
     Raises:
         ValueError: none of these rows has a caption.
     """
-    from jobs.loop import evaluation_rows  # loads torch, which nothing else here needs
+    from jobs.loop import evaluation_parts  # loads torch, which nothing else here needs
 
-    _, rows = evaluation_rows(text, most)
-    captions = text.index["caption"].take(rows).to_pylist()
-    found = [row[0] for row in captions if row]
+    parts = evaluation_parts(text, most).parts
+    found = [row[0] for store, rows in parts for row in store.index["caption"].take(rows).to_pylist() if row][:most]
     if not found:
         raise ValueError(
             f"prompts: {text.url}: expected held-out rows with captions; received none; give --prompt TEXT"
@@ -77,13 +79,13 @@ def held_out_prompts(text: Store, most: int) -> list[str]:
     return found
 
 
-def text_of(generator: RunFolder) -> Store:
-    """The text store that a generator was trained on, unchanged since.
+def text_of(generator: RunFolder) -> AnyStore:
+    """The text store, or the bucket set of them, that a generator was trained on, unchanged since.
 
     Raises:
         StoreError: it is gone or another one lies in its place.
     """
-    store = open_store(generator.input("text"))
+    store = open_any(generator.input("text"))
     if store.content_id != generator.record.ingredients["text_content_id"]:
         raise StoreError(
             f"{store.url}: expected the captions that {generator.path} was trained on; they have changed since"

@@ -1,11 +1,13 @@
 """From the pixels that samples are to have to the grid of the latents that are drawn for them."""
 
+import re
 from dataclasses import replace
 
 from fae.nn import Grid
-from jobs.config import SampleConfig, height_width
-from jobs.runs import Models
+from jobs.config import SampleConfig, Size, height_width
+from jobs.runs import Models, RunFolder
 
+_OFFSETS = re.compile(r"([0-9]{1,5})[x×]([0-9]{1,5})")
 MAX_TOKENS = 2**16  # 4096×4096 pixels with the paper's tokens; attention over more fits no device
 
 
@@ -17,7 +19,14 @@ def with_fitting_size(config: SampleConfig, models: Models) -> SampleConfig:
     """
     if config.size is None or latent_grid(config, models) == trained_grid(models):
         return replace(config, size=None, positions=SampleConfig.positions)
+    if is_trained_size(config.size, models.generator):  # its positions were learned
+        return replace(config, positions=SampleConfig.positions)
     return config
+
+
+def is_trained_size(size: Size, generator: RunFolder) -> bool:
+    """Whether images of this size were among those of the bucket set that a generator was trained on."""
+    return height_width(size) in {height_width(one) for one in generator.record.buckets or ()}
 
 
 def latent_grid(config: SampleConfig, models: Models) -> Grid:
@@ -41,6 +50,35 @@ def latent_grid(config: SampleConfig, models: Models) -> Grid:
             f"are {tokens:,}; choose a smaller size"
         )
     return height // token, width // token
+
+
+def check_size_condition(config: SampleConfig, generator: RunFolder) -> None:
+    """Refuse size and crop for a generator that is not conditioned on them, and a crop that is none.
+
+    Raises:
+        ValueError: which setting does not fit.
+    """
+    crop_offsets(config)
+    given = [name for name in ("original_size", "crop") if getattr(config, name) is not None]
+    if given and not generator.model_config().get("size_conditioning"):
+        raise ValueError(
+            f"sample.{given[0]}: expected none, since {generator.path} is not conditioned on size; train one with "
+            "generator.size_conditioning, or leave it out"
+        )
+
+
+def crop_offsets(config: SampleConfig) -> tuple[int, int]:
+    """What is said to have been cut off above and on the left, in pixels.
+
+    Raises:
+        ValueError: no TOPxLEFT.
+    """
+    if config.crop is None:
+        return 0, 0
+    found = _OFFSETS.fullmatch(config.crop)
+    if found is None:
+        raise ValueError(f"sample.crop: expected TOPxLEFT in pixels, such as 0x64; received {config.crop!r}")
+    return int(found[1]), int(found[2])
 
 
 def image_shape(config: SampleConfig, models: Models) -> Grid:

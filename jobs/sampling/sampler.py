@@ -10,15 +10,15 @@ from fae.generators import FlowGenerator, Generator
 from fae.images import to_uint8
 from fae.models import PixelDecoder
 from fae.nn import Grid, set_position_scaling
-from fae.sampling import Conditions, parse_guidance
-from jobs.config import SampleConfig
+from fae.sampling import Conditions, Sized, parse_guidance, size_numbers
+from jobs.config import SampleConfig, height_width
 from jobs.executors import OnProgress, autocast, compiles, pick_dtype
 from jobs.loop import innermost_blocks
 from jobs.runs import Autoencoder, Models, RunFolder, load_autoencoder, load_model
 from jobs.sampling.conditioning import takes_text
 from jobs.sampling.prompts import PromptEncoder, numbered
 from jobs.sampling.sample_plan import SamplePlan
-from jobs.sampling.sample_size import latent_grid
+from jobs.sampling.sample_size import crop_offsets, image_shape, latent_grid
 from jobs.train import load_generator
 
 
@@ -74,7 +74,7 @@ class Sampler:
 
     `grid` (h, w) is that of the latents where another size than the trained one was asked for; `guide_model` is a
     weaker generator of the same latents to guide by instead of the empty condition (autoguidance); `prompts` encodes
-    what a generator of captions takes.
+    what a generator of captions takes; `sizes` (1, 6) are what one that is conditioned on size takes of every image.
     """
 
     generator: Generator
@@ -82,6 +82,7 @@ class Sampler:
     grid: Grid | None = None
     guide_model: Generator | None = None
     prompts: PromptEncoder | None = None
+    sizes: torch.Tensor | None = None
 
     @classmethod
     def load(cls, models: Models, device: torch.device, config: SampleConfig | None = None) -> "Sampler":
@@ -101,10 +102,17 @@ class Sampler:
                     for block in innermost_blocks(model):
                         block.compile()
         prompts = PromptEncoder(models.generator, generator, device) if takes_text(models.generator) else None
-        return cls(generator, decoder, latent_grid(config, models) if config.size else None, guide_model, prompts)
+        grid = latent_grid(config, models) if config.size else None
+        return cls(generator, decoder, grid, guide_model, prompts, _sizes(generator, config, models))
 
     def conditions(self, plan: SamplePlan) -> SampleConditions:
         """The conditions of a plan's images; each caption is encoded once, however often it is sampled."""
+        found = self._unsized(plan)
+        if self.sizes is None:
+            return found
+        return SampleConditions(Sized(found.different, self.sizes.repeat(len(found.different), 1)), found.numbers)
+
+    def _unsized(self, plan: SamplePlan) -> SampleConditions:
         if plan.captions is None:
             return SampleConditions(
                 self.generator.classes(torch.from_numpy(plan.labels)), torch.arange(len(plan.labels))
@@ -134,6 +142,14 @@ class Sampler:
                 grid=self.grid,
             )
         return SampledBatch(latents.float().cpu().numpy(), self.latent_decoder.decode(latents))
+
+
+def _sizes(generator: Generator, config: SampleConfig, models: Models) -> torch.Tensor | None:
+    """The numbers of `fae.sampling.SIZE_NUMBERS` (1, 6) that the settings mean; None where the model takes none."""
+    if not generator.takes_sizes:
+        return None
+    original = None if config.original_size is None else height_width(config.original_size)
+    return size_numbers(1, image_shape(config, models), original, crop_offsets(config))
 
 
 def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[SampledBatch]:

@@ -20,21 +20,22 @@ from jobs.loop import (
     Trainer,
     batches,
     decisive,
+    grid_count,
     innermost_blocks,
     launch,
     open_run,
     prepare,
     row_flops,
-    settle,
+    settle_for,
     take_initial_weights,
     train,
-    training_device_type,
+    trained_sizes,
 )
 from jobs.runs import Autoencoder, RunFolder, build_autoencoder, build_pixel_vae
 from jobs.train.pca import fit_pca
 from jobs.train.pixel_vae import pixel_vae_loss, pixel_vae_metrics
 from jobs.train.reconstruction_metrics import autoencoder_metrics
-from stores import Store
+from stores import AnyStore
 
 # Angles between a latent and its two perturbations: half-way, and nearly at a right angle (PAE's).
 MANIFOLD_ANGLES = (math.radians(42.5), math.radians(85.0))
@@ -53,7 +54,7 @@ NOT_OF_VAE = {"heads", "head_dim", "activation", "decoder_depth", "feature_norm"
 OF_PCA = {"encoder", "latent_channels", "feature_norm"}
 
 
-def autoencoder_ingredients(features: Store, config: AutoencoderConfig) -> dict[str, Any]:
+def autoencoder_ingredients(features: AnyStore, config: AutoencoderConfig) -> dict[str, Any]:
     """All that decides the autoencoder's weights (on one kind of device)."""
     return {"features_content_id": features.content_id, "autoencoder": decisive_settings(config), "format": 1}
 
@@ -72,27 +73,32 @@ def decisive_settings(config: AutoencoderConfig) -> dict[str, Any]:
 
 
 def train_autoencoder(
-    root: Path, name: str, features: Store, config: AutoencoderConfig, runtime: RuntimeConfig, on_progress: OnProgress
+    root: Path,
+    name: str,
+    features: AnyStore,
+    config: AutoencoderConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
 ) -> RunFolder:
     """Train, or go on, or return the finished run of these ingredients."""
-    config = settle(config, len(features.rows("train")), training_device_type(runtime))
+    config = settle_for(config, features, runtime)
     ingredients = autoencoder_ingredients(features, config)
     build, inputs = partial(fresh_autoencoder, features, config), {"features": features.url}
-    run, extension = open_run(root, "autoencoders", name, ingredients, config, inputs, build)
+    run, extension = open_run(root, "autoencoders", name, ingredients, config, inputs, build, trained_sizes(features))
     if run.complete:
         return run
     training = partial(fit_pca if config.encoder == "pca" else _train, run, features, config)
     return launch(training, run, config, runtime, on_progress, extension)
 
 
-def fresh_autoencoder(features: Store, config: AutoencoderConfig) -> Autoencoder:
+def fresh_autoencoder(features: AnyStore, config: AutoencoderConfig) -> Autoencoder:
     """An autoencoder of the settings' kind for this store, untrained."""
     return (build_pixel_vae if config.encoder == PIXEL_VAE else build_autoencoder)(features, config)
 
 
 def _train(
     run: RunFolder,
-    features: Store,
+    features: AnyStore,
     config: AutoencoderConfig,
     device: torch.device,
     ranks: Ranks,
@@ -107,14 +113,16 @@ def _train(
 
 
 def prepare_autoencoder(
-    run: RunFolder, features: Store, config: AutoencoderConfig, device: torch.device, ranks: Ranks = SINGLE_PROCESS
+    run: RunFolder, features: AnyStore, config: AutoencoderConfig, device: torch.device, ranks: Ranks = SINGLE_PROCESS
 ) -> tuple[Trainer, LossFunction]:
     """A fresh autoencoder with its optimizer and loader, and its loss; nothing is trained yet."""
     torch.manual_seed(config.seed)
     pixels, fresh = config.encoder == PIXEL_VAE, fresh_autoencoder(features, config)
     take_initial_weights(fresh, config)
     flops = row_flops(fresh)
-    prepare(fresh, config, device, innermost_blocks(fresh) if ranks.sharded else networks_of(fresh))
+    prepare(
+        fresh, config, device, innermost_blocks(fresh) if ranks.sharded else networks_of(fresh), grid_count(features)
+    )
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
     loader = batches(features, [fresh.reads], config, device, ranks)
     trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops)
@@ -128,7 +136,7 @@ def networks_of(model: Autoencoder) -> list[nn.Module]:
     return [model.feature_encoder, model.feature_decoder]
 
 
-def _metrics(model: nn.Module, features: Store, device: torch.device) -> dict[str, Any]:
+def _metrics(model: nn.Module, features: AnyStore, device: torch.device) -> dict[str, Any]:
     assert isinstance(model, Autoencoder)
     if isinstance(model, PixelVAE):
         return pixel_vae_metrics(model, features, device)

@@ -55,7 +55,7 @@ class Family:
         return own | ALIGNED if issubclass(self.generator, DiffusionGenerator) else own
 
 
-GUIDE_HEAD = ("internal_guidance_depth",)
+SETTINGS = ("internal_guidance_depth", "size_conditioning")
 # Settings of the training that a family's generator takes beside those of `training`.
 ALIGNED = frozenset({"alignment", "alignment_weight", "alignment_depth", "alignment_stop"})
 
@@ -68,10 +68,10 @@ FAMILIES = {
         LIGHTNING_DIT,
         DiffusionGenerator,
         Transport,
-        GUIDE_HEAD,
+        SETTINGS,
     ),
-    "dit": Family({"class": ("fae.models.dit", "DiT")}, LIGHTNING_DIT, DiffusionGenerator, Transport, GUIDE_HEAD),
-    "mmdit": Family({"text": ("fae.models.mmdit", "MMDiT")}, MMDIT, DiffusionGenerator, Transport, GUIDE_HEAD),
+    "dit": Family({"class": ("fae.models.dit", "DiT")}, LIGHTNING_DIT, DiffusionGenerator, Transport, SETTINGS),
+    "mmdit": Family({"text": ("fae.models.mmdit", "MMDiT")}, MMDIT, DiffusionGenerator, Transport, SETTINGS),
     "starflow": Family(
         {"class": ("fae.models.starflow", "StarFlow"), "text": ("fae.models.starflow", "StarFlow")},
         STARFLOW,

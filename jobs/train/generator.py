@@ -22,19 +22,21 @@ from jobs.loop import (
     Ranks,
     Trainer,
     batches,
+    grid_count,
     innermost_blocks,
     launch,
     open_run,
     prepare,
     row_flops,
-    settle,
+    settle_for,
     take_initial_weights,
     train,
-    training_device_type,
+    trained_sizes,
 )
 from jobs.runs import RunFolder, load_model, with_weights
 from jobs.train.conditioning import (
     TEXT_ARRAYS,
+    SizeTable,
     check_condition,
     condition_facts,
     count_classes,
@@ -54,12 +56,13 @@ from jobs.train.generator_alignment import (
 )
 from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
-from stores import Store
+from stores import AnyStore, BucketSet
+from stores.core import member_stores, reference_store
 
 STATISTICS_FILE = "latent_statistics.safetensors"
 
 
-def generator_ingredients(latents: Store, config: GeneratorConfig, text: Store | None = None) -> dict[str, Any]:
+def generator_ingredients(latents: AnyStore, config: GeneratorConfig, text: AnyStore | None = None) -> dict[str, Any]:
     """All that decides the generator's weights (on one kind of device).
 
     Raises:
@@ -82,46 +85,46 @@ def generator_ingredients(latents: Store, config: GeneratorConfig, text: Store |
 def train_generator(
     root: Path,
     name: str,
-    latents: Store,
+    latents: AnyStore,
     config: GeneratorConfig,
     runtime: RuntimeConfig,
     on_progress: OnProgress,
-    text: Store | None = None,
+    text: AnyStore | None = None,
 ) -> RunFolder:
     """Train, or go on, or return the finished run of these ingredients.
 
     Args:
         root: Folder of all runs.
         name: Name of the run.
-        latents: The latents of the training rows.
+        latents: The latents of the training rows, a store or a bucket set of them.
         config: The training's settings.
         runtime: Where it runs.
         on_progress: Called with steps done, steps in all and the newest metrics.
-        text: The captions' store, where `config.condition` is text.
+        text: The captions' store, or the set of them, where `config.condition` is text.
 
     Raises:
         ValueError: rows without a class, a text store that does not fit, or a batch larger than the training rows.
     """
-    config = settle(with_condition(latents, config), len(latents.rows("train")), training_device_type(runtime))
+    config = settle_for(with_condition(latents, config), latents, runtime)
     ingredients = generator_ingredients(latents, config, text)
-    stores = {"latents": latents} if text is None else {"latents": latents, "text": text}
+    stores: dict[str, AnyStore] = {"latents": latents} | ({} if text is None else {"text": text})
     inputs, build = {role: store.url for role, store in stores.items()}, partial(fresh_model, latents, config, text)
-    facts = condition_facts(latents, text, config)
+    facts = condition_facts(latents, text, config) | trained_sizes(latents)
     run, extension = open_run(root, "generators", name, ingredients, config, inputs, build, facts)
     if run.complete:
         return run
     return launch(partial(_train, run, latents, text, config), run, config, runtime, on_progress, extension)
 
 
-def fresh_model(latents: Store, config: GeneratorConfig, text: Store | None = None) -> nn.Module:
+def fresh_model(latents: AnyStore, config: GeneratorConfig, text: AnyStore | None = None) -> nn.Module:
     """The network of `build_generator`, untrained."""
     return build_generator(latents, config, text).model
 
 
 def _train(
     run: RunFolder,
-    latents: Store,
-    text: Store | None,
+    latents: AnyStore,
+    text: AnyStore | None,
     config: GeneratorConfig,
     device: torch.device,
     ranks: Ranks,
@@ -142,8 +145,8 @@ def _train(
 
 def prepare_generator(
     run: RunFolder,
-    latents: Store,
-    text: Store | None,
+    latents: AnyStore,
+    text: AnyStore | None,
     config: GeneratorConfig,
     device: torch.device,
     ranks: Ranks = SINGLE_PROCESS,
@@ -153,27 +156,33 @@ def prepare_generator(
     generator = build_generator(latents, config, text)
     take_initial_weights(generator.model, config)
     features = aligned_features(latents, config)
-    if features is not None:
-        add_alignment(generator, features, config)
+    if features:
+        add_alignment(generator, features[0], config)
     flops = row_flops(generator)
-    prepare(generator.model, config, device, innermost_blocks(generator.model) if ranks.sharded else None)
-    beside = (features, (FEATURES,)) if features else (text, TEXT_ARRAYS) if text else None
-    loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=features is not None)
+    # Lengths of captions vary within each grid: those models are compiled for any.
+    grids = 1 if text else grid_count(latents)
+    prepare(generator.model, config, device, innermost_blocks(generator.model) if ranks.sharded else None, grids)
+    beside = (features, (FEATURES,)) if features else ([*member_stores(text)], TEXT_ARRAYS) if text else None
+    loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=bool(features))
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops)
-    return trainer, generator_loss(trainer, config)
+    sizes = SizeTable(latents, device) if config.size_conditioning and isinstance(latents, BucketSet) else None
+    return trainer, generator_loss(trainer, config, sizes)
 
 
-def build_generator(latents: Store, config: GeneratorConfig, text: Store | None = None) -> Generator:
-    """A fresh generator for the store's grid, channels and classes or captions, with its exact channel statistics."""
-    height, width, stored = latents.arrays["latents"].row_shape
-    channels = stored // 2 if holds_moments(latents) else stored
+def build_generator(latents: AnyStore, config: GeneratorConfig, text: AnyStore | None = None) -> Generator:
+    """A fresh generator for the store's grid, channels and classes or captions, with its exact channel statistics.
+
+    Of a bucket set its statistics, and the grid of most rows, whose positions are spread over the others.
+    """
+    height, width, stored = reference_store(latents).arrays["latents"].row_shape
+    channels = stored // 2 if holds_moments(reference_store(latents)) else stored
     empty_caption, config = empty_caption_of(text), with_condition(latents, config)
     num_classes = count_classes(latents) if config.condition == "class" else 0
     model = new_model((height, width, channels), num_classes, config, empty_caption)
     return with_model(model, config, *latent_statistics(latents, channels), empty_caption)
 
 
-def latent_statistics(latents: Store, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+def latent_statistics(latents: AnyStore, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation per channel of what the generator sees: the stored latents, or draws from stored moments.
 
     The variance of a draw is that of the means plus E[exp(logvar)]: summed when the store was written or, in stores
@@ -217,7 +226,7 @@ def load_generator(
     return with_weights(generator, run, device, checkpoint, weights, left=PREFIX)
 
 
-def _evaluator(latents: Store, text: Store | None) -> Evaluation:
+def _evaluator(latents: AnyStore, text: AnyStore | None) -> Evaluation:
     """Metrics of held-out rows, for the log."""
 
     def evaluation(model: nn.Module) -> dict[str, float]:

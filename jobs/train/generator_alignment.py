@@ -10,8 +10,10 @@ from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Gener
 from jobs.config import GeneratorConfig
 from jobs.loop import Losses, Trainer
 from jobs.runs import resolve_reference
+from jobs.train.conditioning import SizeTable
 from jobs.train.families import FAMILIES
-from stores import Store, open_store
+from stores import AnyStore, Store, open_store
+from stores.core import member_stores
 
 FEATURES = "features"
 # In the averages and checkpoints of a training, not in the model that is saved.
@@ -23,19 +25,23 @@ def aligns(config: GeneratorConfig) -> bool:
     return config.alignment != "none" and "alignment" in FAMILIES[config.model].settings
 
 
-def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
-    """The feature store that latents were encoded from, where the settings align a generator with it.
+def aligned_features(latents: AnyStore, config: GeneratorConfig) -> list[Store]:
+    """The feature store that each store of latents was encoded from; none where the settings align no generator.
 
     Raises:
         ValueError: latents of no feature store, one that is not there any more or has changed, or captions beside.
     """
     if not aligns(config):
-        return None
+        return []
     if config.condition == "text":
         raise ValueError(
             f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
             "of captions, whose batches have two stores already; set generator.alignment none"
         )
+    return [_features_of(store) for store in member_stores(latents)]
+
+
+def _features_of(latents: Store) -> Store:
     reference = latents.attributes.get("features")
     if reference is None:
         raise ValueError(f"{latents.url}: expected latents with their feature store for alignment; received none")
@@ -52,11 +58,12 @@ def aligned_features(latents: Store, config: GeneratorConfig) -> Store | None:
     return features
 
 
-def alignment_ingredients(latents: Store, config: GeneratorConfig) -> dict[str, Any]:
+def alignment_ingredients(latents: AnyStore, config: GeneratorConfig) -> dict[str, Any]:
     """What alignment adds to that which decides the weights."""
     if not aligns(config):
         return {}
-    return {"features_content_id": latents.manifest.ingredients.get("features_content_id")}
+    digests = [store.manifest.ingredients.get("features_content_id") for store in member_stores(latents)]
+    return {"features_content_id": digests[0] if len(digests) == 1 else digests}
 
 
 def add_alignment(generator: Generator, features: Store, config: GeneratorConfig) -> None:
@@ -75,12 +82,14 @@ def stop_alignment(trainer: Trainer, config: GeneratorConfig, model: nn.Module) 
         model.alignment.active = trainer.step < round(config.alignment_stop * config.steps)
 
 
-def generator_loss(trainer: Trainer, config: GeneratorConfig) -> Any:
-    """The generator's own loss, as the trainer wants it."""
+def generator_loss(trainer: Trainer, config: GeneratorConfig, sizes: SizeTable | None = None) -> Any:
+    """The generator's own loss, as the trainer wants it; `sizes` come with batches where it is conditioned on them."""
 
     def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
         assert isinstance(model, Generator)
         stop_alignment(trainer, config, model)
+        if sizes is not None:
+            batch = batch | {"size": sizes(batch["store"], batch["row"])}
         return model.loss(batch, generator)
 
     return loss

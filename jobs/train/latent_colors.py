@@ -5,14 +5,19 @@ import torch
 
 from fae.probes import PrincipalColors
 from jobs.extraction import holds_moments
-from stores import Store
+from stores import AnyStore
+from stores.core import reference_store
 
 ROWS = 256
 CELL_PIXELS = 4
 
 
-def colors_of(store: Store, name: str = "latents") -> PrincipalColors:
-    """The colors of an array's first rows (stored order is random); of moments, the means count."""
+def colors_of(data: AnyStore, name: str = "latents") -> PrincipalColors:
+    """The colors of an array's first rows (stored order is random); of moments, the means count.
+
+    Of a bucket set those of its largest store, for all.
+    """
+    store = reference_store(data)
     channels = store.arrays[name].row_shape[-1]
     channels = channels // 2 if name == "latents" and holds_moments(store) else channels
     values = store.read(name, store.rows()[:ROWS])[..., :channels]

@@ -9,14 +9,15 @@ from jobs.executors import OnProgress
 from jobs.loop import Ranks
 from jobs.runs import RunFolder, build_autoencoder
 from jobs.train.reconstruction_metrics import autoencoder_metrics
-from stores import Store
+from stores import AnyStore
+from stores.core import count_rows, member_stores
 
 BATCH_ROWS = 64
 
 
 def fit_pca(
     run: RunFolder,
-    features: Store,
+    features: AnyStore,
     config: AutoencoderConfig,
     device: torch.device,
     ranks: Ranks,
@@ -34,13 +35,16 @@ def fit_pca(
 
 
 @torch.inference_mode()
-def token_moments(model: FeatureAutoencoder, features: Store, on_progress: OnProgress) -> Moments:
+def token_moments(model: FeatureAutoencoder, features: AnyStore, on_progress: OnProgress) -> Moments:
     """Mean and covariance of the normalized training tokens (M, C), of every view."""
-    rows, moments = features.rows("train"), Moments(features.arrays["features"].channels)
-    for start in range(0, len(rows), BATCH_ROWS):
-        part = rows[start : start + BATCH_ROWS]
-        for view in range(features.views):
-            batch = torch.from_numpy(features.read("features", part, view=view)).to(model.device).float()
-            moments.update(model.normalize(batch).flatten(0, 2))  # (N, h, w, C) -> (N·h·w, C)
-        on_progress(min(start + BATCH_ROWS, len(rows)), len(rows), {})
+    moments, total, done = Moments(model.config.feature_dim), count_rows(features, "train"), 0
+    for store in member_stores(features):
+        rows = store.rows("train")
+        for start in range(0, len(rows), BATCH_ROWS):
+            part = rows[start : start + BATCH_ROWS]
+            for view in range(store.views):
+                batch = torch.from_numpy(store.read("features", part, view=view)).to(model.device).float()
+                moments.update(model.normalize(batch).flatten(0, 2))  # (N, h, w, C) -> (N·h·w, C)
+            done += len(part)
+            on_progress(done, total, {})
     return moments

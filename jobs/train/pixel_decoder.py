@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fae.grids import paired_grid
+from fae.grids import paired_grid, stacked
 from fae.images import save_png, to_float, to_uint8
 from fae.metrics import psnr, seam_ratio
 from fae.models import PIXEL_DECODER, PixelDecoder
@@ -24,27 +24,29 @@ from jobs.loop import (
     Trainer,
     batches,
     decisive,
-    evaluation_rows,
+    evaluation_parts,
+    grid_count,
     innermost_blocks,
     launch,
     open_run,
     prepare,
     row_flops,
-    settle,
+    settle_for,
     take_initial_weights,
     train,
-    training_device_type,
+    trained_sizes,
 )
-from jobs.runs import RunFolder, load_feature_autoencoder, load_model
+from jobs.runs import RunFolder, load_feature_autoencoder, load_model, require_images
 from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
-from stores import Store
+from stores import AnyStore, Store
+from stores.core import reference_store
 
 PREVIEW_ROWS, PREVIEW_COLUMNS = 32, 16
 EVALUATION_ROWS = 512
 
 
 def decoder_stages(
-    root: Path, name: str, features: Store, autoencoder: RunFolder | None, config: DecoderConfig
+    root: Path, name: str, features: AnyStore, autoencoder: RunFolder | None, config: DecoderConfig
 ) -> list[tuple[str, dict[str, Any]]]:
     """(name, ingredients) of the stages: noised (reusable by every autoencoder), then fine-tuned on this one's x̂."""
     settings = decisive(config)
@@ -71,7 +73,7 @@ def decoder_stages(
 def train_decoder(
     root: Path,
     name: str,
-    features: Store,
+    features: AnyStore,
     autoencoder: RunFolder | None,
     config: DecoderConfig,
     runtime: RuntimeConfig,
@@ -82,9 +84,8 @@ def train_decoder(
     Raises:
         ValueError: the store keeps no images, or fine-tuning is asked for without an autoencoder.
     """
-    if "pixels" not in features.arrays:
-        raise ValueError(f"{features.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
-    config = settle(config, len(features.rows("train")), training_device_type(runtime))
+    require_images(features)
+    config = settle_for(config, features, runtime)
     _check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
@@ -103,7 +104,7 @@ def _stage(
     root: Path,
     name: str,
     ingredients: dict[str, Any],
-    features: Store,
+    features: AnyStore,
     autoencoder: RunFolder | None,
     start: RunFolder | None,
     config: DecoderConfig,
@@ -114,14 +115,15 @@ def _stage(
     if autoencoder is not None and start is not None:
         inputs |= {"autoencoder": autoencoder.path, "decoder": start.path}
     build = partial(build_decoder, features, config)
-    run, extension = open_run(root, "decoders", name, ingredients, config, inputs, build)
+    facts = trained_sizes(features)
+    run, extension = open_run(root, "decoders", name, ingredients, config, inputs, build, facts)
     training = partial(_train, run, features, autoencoder if start else None, start, config)
     return run if run.complete else launch(training, run, config, runtime, on_progress, extension)
 
 
 def _train(
     run: RunFolder,
-    features: Store,
+    features: AnyStore,
     autoencoder: RunFolder | None,
     start: RunFolder | None,
     config: DecoderConfig,
@@ -142,7 +144,7 @@ def _train(
 
 def prepare_decoder(
     run: RunFolder,
-    features: Store,
+    features: AnyStore,
     autoencoder: RunFolder | None,
     start: RunFolder | None,
     config: DecoderConfig,
@@ -156,7 +158,8 @@ def prepare_decoder(
     rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
     flops = row_flops(model)
     adaptive = config.discriminator != "none" and config.adaptive_weight
-    prepare(model, config, device, innermost_blocks(model) if ranks.sharded or adaptive else None)
+    parts = innermost_blocks(model) if ranks.sharded or adaptive else None
+    prepare(model, config, device, parts, grid_count(features))
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
     loader = batches(features, ["features", "pixels"], config, device, ranks)
@@ -180,9 +183,13 @@ def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
         raise ValueError("runtime.parallel: expected ddp with a discriminator; received 'fsdp'")
 
 
-def build_decoder(features: Store, config: DecoderConfig) -> PixelDecoder:
-    """A fresh pixel decoder from the store's tokens to its images, with the store's channel statistics."""
-    model = new_decoder(features.arrays["features"].row_shape, features.arrays["pixels"].row_shape[:2], config)
+def build_decoder(features: AnyStore, config: DecoderConfig) -> PixelDecoder:
+    """A fresh pixel decoder from the store's tokens to its images, with the store's channel statistics.
+
+    Of a bucket set its statistics, and the grid of most rows.
+    """
+    arrays = reference_store(features).arrays
+    model = new_decoder(arrays["features"].row_shape, arrays["pixels"].row_shape[:2], config)
     statistics = features.statistics("features")
     model.set_feature_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     return model
@@ -211,7 +218,7 @@ def new_decoder(row_shape: tuple[int, ...], image_shape: tuple[int, ...], config
     return model
 
 
-def _noiser(features: Store, sigma: float, device: torch.device) -> Rebuild:
+def _noiser(features: AnyStore, sigma: float, device: torch.device) -> Rebuild:
     """Noised features x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
     scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
 
@@ -237,13 +244,14 @@ def rebuilder(autoencoder: RunFolder, device: torch.device, weights: str = "ema"
     return rebuilt
 
 
-def _previewer(features: Store, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
-    """A grid of held-out images above what the decoder makes of them."""
-    _, rows = evaluation_rows(features, PREVIEW_ROWS)
+def _previewer(features: AnyStore, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
+    """A grid of held-out images above what the decoder makes of them, below each other those of several sizes."""
+    rows = evaluation_parts(features, PREVIEW_ROWS)
 
     def preview(model: nn.Module, step: int) -> None:
-        originals, decoded = reconstruct(model, features, rows, rebuild, device)
-        save_png(paired_grid(originals, decoded, PREVIEW_COLUMNS), folder / f"step-{step:08d}.png")
+        pairs = [reconstruct(model, store, part, rebuild, device) for store, part in rows.parts]
+        grids = [paired_grid(originals, decoded, PREVIEW_COLUMNS) for originals, decoded in pairs]
+        save_png(stacked(grids), folder / f"step-{step:08d}.png")
 
     return preview
 
@@ -262,16 +270,28 @@ def reconstruct(
     return np.concatenate(originals), np.concatenate(decoded)
 
 
-def image_metrics(model: nn.Module, features: Store, rebuild: Rebuild | None, device: torch.device) -> dict[str, Any]:
+def image_metrics(
+    model: nn.Module, features: AnyStore, rebuild: Rebuild | None, device: torch.device
+) -> dict[str, Any]:
     """PSNR in dB of held-out reconstructions, and how much steeper they are between patches (1 = no seams)."""
-    split, rows = evaluation_rows(features, EVALUATION_ROWS)
-    originals, decoded = reconstruct(model, features, rows, rebuild, device)
-    pair = to_float(decoded), to_float(originals)
-    patch_size = originals.shape[1] // features.arrays["features"].row_shape[0]
-    seams = seam_ratio(*pair, patch_size)
+    rows, found, seams = evaluation_parts(features, EVALUATION_ROWS), [], list[tuple[float, int]]()
+    for store, part in rows.parts:
+        originals, decoded = reconstruct(model, store, part, rebuild, device)
+        pair = to_float(decoded), to_float(originals)
+        found.append(psnr(*pair))
+        ratio = seam_ratio(*pair, originals.shape[1] // store.arrays["features"].row_shape[0])
+        if ratio is not None:
+            seams.append((ratio, len(part)))
     return {
-        "psnr_db": float(psnr(*pair).mean()),
-        **({} if seams is None else {"seam_ratio": seams}),
+        "psnr_db": float(torch.cat(found).mean()),
+        **({"seam_ratio": _mean(seams)} if seams else {}),
         "rows": len(rows),
-        "split": split,
+        "split": rows.split,
     }
+
+
+def _mean(values: list[tuple[float, int]]) -> float:
+    """The mean of values with their weights; one alone is itself, bit for bit."""
+    if len(values) == 1:
+        return values[0][0]
+    return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)

@@ -10,8 +10,8 @@ from fae.losses import LPIPS, kl_divergence, pixel_loss
 from fae.metrics import psnr
 from fae.models import PixelVAE
 from jobs.config import AutoencoderConfig
-from jobs.loop import Losses, LossFunction, evaluation_rows, prepare
-from stores import Store
+from jobs.loop import Losses, LossFunction, evaluation_parts, prepare
+from stores import AnyStore
 
 EVALUATION_ROWS = 512
 BATCH_ROWS = 64
@@ -34,15 +34,15 @@ def pixel_vae_loss(config: AutoencoderConfig, device: torch.device) -> LossFunct
 
 
 @torch.inference_mode()
-def pixel_vae_metrics(model: PixelVAE, features: Store, device: torch.device) -> dict[str, Any]:
+def pixel_vae_metrics(model: PixelVAE, features: AnyStore, device: torch.device) -> dict[str, Any]:
     """Metrics of held-out images (training ones when none are held out), rebuilt from the posterior's mean.
 
     `psnr_db`, `kl_nats_per_token`, and `latent_std` and `posterior_std`, of the means and around them.
     """
-    split, rows = evaluation_rows(features, EVALUATION_ROWS)
+    rows = evaluation_parts(features, EVALUATION_ROWS)
     metrics, means, kl, deviation = [], [], [], []
-    for start in range(0, len(rows), BATCH_ROWS):
-        pixels = torch.from_numpy(features.read("pixels", rows[start : start + BATCH_ROWS], view=0)).to(device)
+    for store, part in rows.batches(BATCH_ROWS):
+        pixels = torch.from_numpy(store.read("pixels", part, view=0)).to(device)
         posterior = model.encode(pixels)
         metrics.append(psnr(model.decode(posterior.mean), to_float(pixels)))
         means.append(posterior.mean.flatten(0, 2))  # (N, h, w, c) -> (N·h·w, c)
@@ -54,5 +54,5 @@ def pixel_vae_metrics(model: PixelVAE, features: Store, device: torch.device) ->
         "latent_std": float(torch.cat(means).std(dim=0).mean()),
         "posterior_std": float(torch.cat(deviation).mean()),
         "rows": len(rows),
-        "split": split,
+        "split": rows.split,
     }

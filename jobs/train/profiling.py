@@ -9,20 +9,20 @@ import torch
 
 from jobs.config import AutoencoderConfig, DecoderConfig, GeneratorConfig, RuntimeConfig, TrainConfig
 from jobs.executors import training_device
-from jobs.loop import LossFunction, Ranks, StepProfile, Trainer, profile_steps, settle, training_device_type
-from jobs.runs import RunFolder
+from jobs.loop import LossFunction, Ranks, StepProfile, Trainer, profile_steps, settle_for
+from jobs.runs import RunFolder, require_images
 from jobs.train.autoencoder import prepare_autoencoder
 from jobs.train.conditioning import with_condition
 from jobs.train.generator import prepare_generator
 from jobs.train.pixel_decoder import prepare_decoder
-from stores import Store
+from stores import AnyStore
 
 STEPS = 30
 Setup = Callable[[RunFolder, torch.device, Ranks], tuple[Trainer, LossFunction]]
 
 
 def profile_autoencoder(
-    features: Store, config: AutoencoderConfig, runtime: RuntimeConfig, steps: int = STEPS, trace: Path | None = None
+    features: AnyStore, config: AutoencoderConfig, runtime: RuntimeConfig, steps: int = STEPS, trace: Path | None = None
 ) -> StepProfile:
     """Steps of a feature autoencoder, or of a VAE of pixels.
 
@@ -31,7 +31,7 @@ def profile_autoencoder(
     """
     if config.encoder == "pca":
         raise ValueError("autoencoder.encoder: expected one that is trained by steps; received pca; set another one")
-    config = settle(config, len(features.rows("train")), training_device_type(runtime))
+    config = settle_for(config, features, runtime)
 
     def setup(run: RunFolder, device: torch.device, ranks: Ranks) -> tuple[Trainer, LossFunction]:
         return prepare_autoencoder(run, features, config, device, ranks)
@@ -40,16 +40,15 @@ def profile_autoencoder(
 
 
 def profile_decoder(
-    features: Store, config: DecoderConfig, runtime: RuntimeConfig, steps: int = STEPS, trace: Path | None = None
+    features: AnyStore, config: DecoderConfig, runtime: RuntimeConfig, steps: int = STEPS, trace: Path | None = None
 ) -> StepProfile:
     """Steps of the pixel decoder on noised features, with its discriminator where it has one.
 
     Raises:
         ValueError: a store without images.
     """
-    if "pixels" not in features.arrays:
-        raise ValueError(f"{features.url}: expected a store with images; run `fae-pipe extract --pixels` to make one")
-    config = settle(config, len(features.rows("train")), training_device_type(runtime))
+    require_images(features)
+    config = settle_for(config, features, runtime)
 
     def setup(run: RunFolder, device: torch.device, ranks: Ranks) -> tuple[Trainer, LossFunction]:
         trainer, loss, _ = prepare_decoder(run, features, None, None, config, device, ranks)
@@ -61,15 +60,15 @@ def profile_decoder(
 
 
 def profile_generator(
-    latents: Store,
+    latents: AnyStore,
     config: GeneratorConfig,
     runtime: RuntimeConfig,
-    text: Store | None = None,
+    text: AnyStore | None = None,
     steps: int = STEPS,
     trace: Path | None = None,
 ) -> StepProfile:
     """Steps of a generator on latents with their classes or the captions of a text store."""
-    config = settle(with_condition(latents, config), len(latents.rows("train")), training_device_type(runtime))
+    config = settle_for(with_condition(latents, config), latents, runtime)
 
     def setup(run: RunFolder, device: torch.device, ranks: Ranks) -> tuple[Trainer, LossFunction]:
         return prepare_generator(run, latents, text, config, device, ranks)

@@ -8,28 +8,28 @@ from torch import Tensor, nn
 
 from fae.losses import kl_divergence
 from fae.models import FeatureAutoencoder
-from jobs.loop import evaluation_rows
-from stores import Store
+from jobs.loop import evaluation_parts
+from stores import AnyStore
 from stores.care import effective_rank
 
 EVALUATION_ROWS = 1024
 
 
 @torch.inference_mode()
-def autoencoder_metrics(model: FeatureAutoencoder, features: Store, device: torch.device) -> dict[str, Any]:
+def autoencoder_metrics(model: FeatureAutoencoder, features: AnyStore, device: torch.device) -> dict[str, Any]:
     """Metrics of held-out rows (training rows when none are held out), as they lie in the store's first view.
 
     `relative_squared_error` = Σ(x - x̂)²/Σx² of normalized features and mean `cosine` of tokens, both from the
     posterior's mean; `error_of_draws`, the same error from a draw; `kl_nats_per_token`; `latent_std` and
     `posterior_std`, of the means and around them, averaged over channels; `effective_rank` of the means' covariance.
     """
-    split, rows = evaluation_rows(features, EVALUATION_ROWS)
+    rows = evaluation_parts(features, EVALUATION_ROWS)
     totals: dict[str, Tensor] = {}
     channels = model.config.latent_channels
     moments = torch.zeros(channels + 1, channels, dtype=torch.float64, device=device)
     generator = torch.Generator(device).manual_seed(0)
-    for start in range(0, len(rows), 64):
-        batch = torch.from_numpy(features.read("features", rows[start : start + 64], view=0)).to(device).float()
+    for store, part in rows.batches(64):
+        batch = torch.from_numpy(store.read("features", part, view=0)).to(device).float()
         for name, value in _batch_sums(model, batch, generator, moments).items():
             totals[name] = totals[name] + value if name in totals else value
     # Read once: a read of each batch would wait for the device.
@@ -44,7 +44,7 @@ def autoencoder_metrics(model: FeatureAutoencoder, features: Store, device: torc
         "posterior_std": sums["posterior_std"] / sums["tokens"],
         "effective_rank": effective_rank(np.linalg.eigvalsh(covariance)),
         "rows": len(rows),
-        "split": split,
+        "split": rows.split,
     }
 
 

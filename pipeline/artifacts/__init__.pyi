@@ -4,13 +4,18 @@ from .artifact import RunArtifact as RunArtifact
 from .artifact import State as State
 from .artifact import StoreArtifact as StoreArtifact
 from .artifact import read_records as read_records
+from .bucket_sets import FOLDER_OF_SETS as FOLDER_OF_SETS
+from .bucket_sets import BucketSetArtifact as BucketSetArtifact
 from .bucket_sets import find_bucket_set as find_bucket_set
+from .bucket_sets import find_data as find_data
 from .bucket_sets import is_bucket_set as is_bucket_set
+from .bucket_sets import set_folders as set_folders
 from .data_paths import SKLEARN_DIGITS as SKLEARN_DIGITS
 from .data_paths import check_data_files as check_data_files
 from .data_paths import image_path as image_path
 from .data_paths import locate_images as locate_images
 from .data_paths import scratch_folder as scratch_folder
+from .descriptions import describe_store as describe_store
 from .digits import DigitSet as DigitSet
 from .digits import as_record as as_record
 from .digits import measure_digits as measure_digits
@@ -20,7 +25,6 @@ from .lineage import find_models as find_models
 from .lineage import find_run as find_run
 from .lineage import find_store as find_store
 from .lineage import latents_of as latents_of
-from .listing import describe_store as describe_store
 from .listing import inventory as inventory
 from .listing import run_references as run_references
 from .resolver import SAMPLES_FILE as SAMPLES_FILE
@@ -31,6 +35,7 @@ from .resolver import find_location as find_location
 from .resolver import near_names as near_names
 from .resolver import resolve as resolve
 from .resolver import runs_of as runs_of
+from .resolver import stores_named as stores_named
 from .sample_set import SampleSet as SampleSet
 from .sample_set import locate_set as locate_set
 from .sample_set import make_set as make_set

@@ -1,12 +1,56 @@
-"""Which bucket set a person means by a name or a path."""
+"""Bucket sets as artifacts: which one a name or a path means, and how far one is that a stage makes."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.artifacts.artifact import State, StoreArtifact
+from pipeline.artifacts.lineage import find_store
 from pipeline.artifacts.resolver import FOLDER, ArtifactError
-from stores import BucketSet, open_bucket_set
-from stores.core import BUCKETS
+from stores import AnyStore, BucketSet, StoreError, StoreWriter, fingerprint, open_bucket_set
+from stores.backends import Location, is_url, open_bytestore
+from stores.core import BUCKETS, bucket_set_ingredients, read_manifest
 
 FOLDER_OF_SETS = "buckets"
+
+
+@dataclass(frozen=True)
+class BucketSetArtifact:
+    """A bucket set whose stores these writers fill, by size."""
+
+    path: Path
+    rule: str
+    writers: Mapping[str, StoreWriter]
+
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """All that decides the stores."""
+        prints = {size: writer.manifest.fingerprint for size, writer in self.writers.items()}
+        return bucket_set_ingredients(self.rule, prints)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the rule and of the stores' fingerprints."""
+        return fingerprint(self.ingredients)
+
+    @property
+    def state(self) -> State:
+        """Complete once the record is there, which is written last, and so are the stores."""
+        if is_bucket_set(self.path) and all(writer.complete for writer in self.writers.values()):
+            return State.COMPLETE
+        begun = any(writer.begun for writer in self.writers.values())
+        return State.UNFINISHED if begun else State.ABSENT
+
+    def open(self) -> BucketSet:
+        """The complete set."""
+        return open_bucket_set(self.path)
+
+    def changes(self) -> list[str]:
+        """Differences of the stores that are not there from the newest ones of their names."""
+        found = {size: StoreArtifact(writer).changes() for size, writer in self.writers.items()}
+        return [f"{size}: {line}" for size, lines in found.items() for line in lines]
 
 
 def is_bucket_set(path: Path) -> bool:
@@ -14,24 +58,88 @@ def is_bucket_set(path: Path) -> bool:
     return (path / BUCKETS).is_file()
 
 
-def find_bucket_set(root: Path, text: str) -> BucketSet:
+def find_data(root: Location, kind: str, text: str) -> AnyStore:
+    """Open the complete store of a kind, or the bucket set of such stores, that a name, prefix or path means.
+
+    Of a store and a set of one name the newer one is meant.
+
+    Raises:
+        ArtifactError: There is none; the message names the command that makes one.
+        StoreError: It is unfinished, damaged or of another kind.
+    """
+    if is_url(root) or is_url(text):
+        return find_store(root, kind, text)
+    if is_bucket_set(Path(text)):
+        return _checked(open_bucket_set(Path(text)), kind)
+    folders = set_folders(Path(root), kind, text)
+    if not folders:
+        return find_store(root, kind, text)
+    newest = folders[-1]
+    if not text.startswith(f"{FOLDER_OF_SETS}/"):
+        try:
+            store = find_store(root, kind, text)
+        except ArtifactError:
+            return open_bucket_set(newest)
+        if store.manifest.created_unix_seconds > _created(newest):
+            return store
+    return open_bucket_set(newest)
+
+
+def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet:
     """The set at a path, or of a name or the beginning of a folder's name below the root; of several the newest.
+
+    Args:
+        root: Folder of all artifacts.
+        text: Name or path.
+        kind: Of its stores; any when absent.
 
     Raises:
         ArtifactError: there is none.
     """
     if is_bucket_set(Path(text)):
         return open_bucket_set(Path(text))
-    text = text.removeprefix(f"{FOLDER_OF_SETS}/")
-    sets = (root / FOLDER_OF_SETS).glob(f"*/{BUCKETS}")
-    folders = [file.parent for file in sets if FOLDER.fullmatch(file.parent.name)]
-    named = [path for path in folders if path.name[:-13] == text] or [
-        path for path in folders if path.name.startswith(text)
-    ]
-    if not named:
-        known = ", ".join(sorted({path.name[:-13] for path in folders})) or "none"
+    folders = set_folders(root, kind, text)
+    if not folders:
+        known = ", ".join(sorted({path.name[:-13] for path in set_folders(root, kind)})) or "none"
         raise ArtifactError(
             f"{root / FOLDER_OF_SETS}: expected a bucket set named {text!r}; received {known}; make one by `fae-pipe "
             "extract --buckets`"
         )
-    return open_bucket_set(max(named, key=lambda path: (path / BUCKETS).stat().st_mtime_ns))
+    return open_bucket_set(folders[-1])
+
+
+def set_folders(root: Path, kind: str | None = None, text: str = "") -> list[Path]:
+    """Folders of the sets of this name, else those whose folder's name begins so; the oldest first.
+
+    Sets whose record cannot be read count for any kind: who opens them says what is wrong.
+    """
+    text = text.removeprefix(f"{FOLDER_OF_SETS}/")
+    files = (root / FOLDER_OF_SETS).glob(f"*/{BUCKETS}")
+    folders = [file.parent for file in files if FOLDER.fullmatch(file.parent.name)]
+    folders = [path for path in folders if kind is None or kind_of_set(path) in (kind, None)]
+    named = [path for path in folders if path.name[:-13] == text]
+    return sorted(named or [path for path in folders if path.name.startswith(text)], key=_created)
+
+
+def kind_of_set(path: Path) -> str | None:
+    """The kind of a set's stores by its record alone; None where that cannot be read."""
+    try:
+        return str(json.loads((path / BUCKETS).read_text())["buckets"][0]["store"]).split("/")[0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _created(path: Path) -> float:
+    """When the newest of a set's stores was begun; 0 where one cannot be read."""
+    try:
+        references = [one["store"] for one in json.loads((path / BUCKETS).read_text())["buckets"]]
+        manifests = [read_manifest(open_bytestore(path.parent.parent / one)) for one in references]
+        return max(manifest.created_unix_seconds for manifest in manifests)
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return 0.0
+
+
+def _checked(found: BucketSet, kind: str) -> BucketSet:
+    if found.kind != kind:
+        raise StoreError(f"{found.url}: expected a bucket set of {kind}; received one of {found.kind}")
+    return found

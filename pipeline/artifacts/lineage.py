@@ -4,8 +4,9 @@ from pathlib import Path
 
 from jobs.runs import Models, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.resolver import find_location, resolve, runs_of
-from stores import Store, StoreError, open_store
+from stores import AnyStore, Store, StoreError, open_store
 from stores.backends import Location, is_url
+from stores.core import member_stores, open_any
 
 
 def find_store(root: Location, kind: str, text: str) -> Store:
@@ -38,7 +39,7 @@ def find_run(root: Path, kind: str, text: str) -> RunFolder:
     return run
 
 
-def autoencoder_of(latents: Store) -> RunFolder:
+def autoencoder_of(latents: AnyStore) -> RunFolder:
     """The autoencoder that made a latent store, its weights unchanged since.
 
     Raises:
@@ -50,14 +51,14 @@ def autoencoder_of(latents: Store) -> RunFolder:
             "none; import them again with --autoencoder NAME"
         )
     run = RunFolder.open(Path(resolve_reference(latents.url, latents.attributes["autoencoder"])))
-    if run.weights_sha256 != latents.manifest.ingredients["autoencoder_sha256"]:
+    if run.weights_sha256 != member_stores(latents)[0].manifest.ingredients["autoencoder_sha256"]:
         raise RunError(f"{run.path}: expected the autoencoder that made {latents.url}; its weights have changed since")
     return run
 
 
-def latents_of(generator: RunFolder) -> Store:
-    """The latent store that a generator was trained on, unchanged since."""
-    store = open_store(generator.input("latents"))
+def latents_of(generator: RunFolder) -> AnyStore:
+    """The latent store, or the bucket set of them, that a generator was trained on, unchanged since."""
+    store = open_any(generator.input("latents"))
     if store.content_id != generator.record.ingredients["latents_content_id"]:
         raise StoreError(
             f"{store.url}: expected the latents that {generator.path} was trained on; they have changed since"
@@ -65,8 +66,10 @@ def latents_of(generator: RunFolder) -> Store:
     return store
 
 
-def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) -> RunFolder:
+def decoder_for(root: Path, autoencoder: RunFolder, *features_content_ids: str) -> RunFolder:
     """The newest finished pixel decoder tuned on this autoencoder; else one of the same features' noised stage.
+
+    The features may have several content ids: that of a bucket set, and those of its stores.
 
     Raises:
         RunError: there is none.
@@ -76,7 +79,7 @@ def decoder_for(root: Path, autoencoder: RunFolder, features_content_id: str) ->
         ingredients = run.record.ingredients
         if ingredients.get("autoencoder_sha256") == autoencoder.weights_sha256:
             tuned.append(run)
-        elif ingredients.get("features_content_id") == features_content_id:
+        elif ingredients.get("features_content_id") in features_content_ids:
             noised.append(run)
     if not tuned and not noised:
         raise RunError(
@@ -100,11 +103,11 @@ def find_models(root: Path, generator: str, decoder: str | None = None, autoguid
         raise RunError(f"{guide_model.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
-    ingredients = latents.manifest.ingredients
-    features = ingredients.get("features_content_id") or autoencoder.record.ingredients["features_content_id"]
+    ids = [store.manifest.ingredients.get("features_content_id") for store in member_stores(latents)]
+    features = [one for one in [*ids, autoencoder.record.ingredients["features_content_id"]] if one]
     decoder_run = None
     if not autoencoder.decodes_to_pixels:
-        decoder_run = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, features)
+        decoder_run = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, *features)
     elif decoder:
         raise RunError(f"--decoder {decoder}: expected none, since the latents of {run.path} are decoded by their VAE")
     return Models(run, autoencoder, decoder_run, latents.attributes.get("class_names"), guide_model)

@@ -1,13 +1,10 @@
 """What lies below a root folder: stores and models, their sizes, states and where they came from."""
 
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from jobs.runs import KINDS, RunFolder, resolve_reference
 from pipeline.artifacts.artifact import read_records
@@ -15,8 +12,13 @@ from pipeline.artifacts.resolver import SAMPLES_FILE, runs_of
 from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
-from stores.core import Store, list_manifests, open_store
-from stores.format import COMPLETE, MANIFEST, SPLITS, ArraySpec
+from stores.core import (
+    BUCKETS,
+    list_manifests,
+    read_set_record,
+    set_locations,
+)
+from stores.format import COMPLETE, MANIFEST, StoreError
 from stores.write import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
@@ -61,11 +63,14 @@ def inventory(root: Location) -> list[ArtifactRow]:
         *(one for kind in ("latents", "text", "samples") for one in _stores(root, kind)),
         *shown,
     ]
+    sets, set_of = _sets(root, found)
+    found = [*sets, *found]
     by_parent: dict[str, list[ArtifactRow]] = {}
     known = {name_of(artifact.path) for artifact in found}
     for artifact in found:
         # The last input is the nearest: latents name their features and then their autoencoder.
         parents = [name_of(path) for path in artifact.made_from if name_of(path) in known]
+        parents = [set_of[name_of(artifact.path)]] if name_of(artifact.path) in set_of else parents
         by_parent.setdefault(parents[-1] if parents else "", []).append(artifact)
     return _tree(by_parent, "", 0)
 
@@ -90,6 +95,37 @@ def _stores(root: Location, kind: str) -> list[ArtifactRow]:
         status = manifest.status if manifest.status == COMPLETE else _progress(location)
         artifacts.append(ArtifactRow(location, kind, parents, size, status, manifest.created_unix_seconds))
     return artifacts
+
+
+def _sets(root: Location, rows: list[ArtifactRow]) -> tuple[list[ArtifactRow], dict[str, str]]:
+    """A row for each bucket set, and the set that each store is shown below: of several the newest.
+
+    A set is made from what its stores are, their sets in their place.
+    """
+    by_name, found, set_of = {name_of(row.path): row for row in rows}, [], dict[str, str]()
+    for path in sorted(map(Path, set_locations(root)), key=lambda path: (path / BUCKETS).stat().st_mtime):
+        written = (path / BUCKETS).stat().st_mtime
+        try:
+            record = read_set_record(path)
+        except StoreError:
+            found.append(ArtifactRow(path, "bucket set", [], folder_bytes(path), "damaged", written))
+            continue
+        members = [one["store"].split("/") for one in record["buckets"]]
+        set_of |= {name: path.name for _, name in members}
+        there = [by_name[name] for _, name in members if name in by_name]
+        complete = sum(row.status == COMPLETE for row in there)
+        status = COMPLETE if complete == len(members) else f"{complete}/{len(members)} stores"
+        kind = f"bucket set of {members[0][0]}"
+        size = folder_bytes(path) + sum(row.num_bytes for row in there)
+        found.append(ArtifactRow(path, kind, _parents_of_set(there, set_of, path), size, status, written))
+    return found, set_of
+
+
+def _parents_of_set(members: list[ArtifactRow], set_of: dict[str, str], path: Path) -> list[str]:
+    """What the stores of a set were made from, each once; sets in the place of their stores."""
+    named = [parent for row in members for parent in row.made_from]
+    folder = path.parent
+    return list(dict.fromkeys(str(folder / set_of[name_of(one)]) if name_of(one) in set_of else one for one in named))
 
 
 def _progress(location: Location) -> str:
@@ -147,83 +183,3 @@ def run_references(root: Path) -> set[str]:
     files = sorted(file for kind in KINDS for file in (root / kind).glob("*/run.json"))
     records = [RunFolder.open(file.parent).record for file in files]
     return {text for record in records for text in texts_in([record.ingredients, record.inputs])}
-
-
-def describe_store(path: Path | str) -> dict[str, Any]:
-    """A store's facts, arrays, classes, rejected rows, and what was understood of its images, as JSON values.
-
-    Raises:
-        StoreError: no complete store there.
-    """
-    store = open_store(path)
-    rejected = store.index.filter(store.index["status"].to_numpy() == "rejected").select(["key", "reason"]).to_pylist()
-    splits = {split: len(store.rows(split)) for split in SPLITS}
-    classes = _classes(store)
-    facts = {
-        "kind": store.kind,
-        "name": store.name,
-        "fingerprint": store.fingerprint,
-        "content id": store.content_id,
-        "rows": store.num_rows,
-        "splits": ", ".join(f"{split} {count:,}" for split, count in splits.items() if count) or "none",
-        "rejected": len(rejected),
-        **({"content": store.attributes["latents"]} if store.attributes.get("latents") else {}),
-        "views": store.views,
-        "shards": f"{store.manifest.num_shards} of {store.manifest.rows_per_shard} rows",
-        "size": format_bytes(store.blobs.num_bytes()),
-        "classes": len(classes) or None,
-        "labels": _labels(store, classes),
-        "captions": _captions(store),
-    }
-    arrays = {name: f"{spec.dtype} {_shape(store, spec)}{_added(store, name)}" for name, spec in store.arrays.items()}
-    return {
-        "path": path,
-        "facts": facts,
-        "arrays": arrays,
-        "ingredients": store.manifest.ingredients,
-        "rejected": rejected,
-        "classes": classes,
-        "data": store.attributes.get("data"),
-    }
-
-
-def _added(store: Store, name: str) -> str:
-    return f", added, content id {store.added[name].content_id[:12]}" if name in store.added else ""
-
-
-def _classes(store: Store) -> list[dict[str, Any]]:
-    """Id, name and readable images of each class that has any."""
-    names = store.attributes.get("class_names") or []
-    labels = store.labels[store.rows()]
-    ids, counts = np.unique(labels[labels >= 0], return_counts=True)
-    return [
-        {"id": int(id_), "name": names[id_] if id_ < len(names) else None, "images": int(count)}
-        for id_, count in zip(ids, counts, strict=True)
-    ]
-
-
-def _labels(store: Store, classes: list[dict[str, Any]]) -> str:
-    if not classes:
-        return "none"
-    first, last = classes[0]["id"], classes[-1]["id"]
-    known = max(last + 1, len(store.attributes.get("class_names") or []))
-    labeled = sum(one["images"] for one in classes)
-    empty = f", {known - len(classes):,} ids without images" if known > len(classes) else ""
-    return f"{first} … {last}, {len(classes):,} different{empty}; {labeled:,} rows labeled"
-
-
-def _captions(store: Store) -> str:
-    import pyarrow.compute as pc  # a fifth of a second, which listings do without
-
-    counts = pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy()
-    captioned = int((counts > 0).sum())
-    return f"{int(counts.sum()):,} in {captioned:,} rows" if captioned else "none"
-
-
-def _shape(store: Store, spec: ArraySpec) -> str:
-    """The shape of an array; of a ragged one how many tokens there are, and how long the longest sequence may be."""
-    if not spec.is_ragged:
-        return str((store.num_rows, store.views, *spec.row_shape))
-    tokens = store.statistics(spec.name).count // math.prod(spec.row_shape[1:-1])
-    rest = ", ".join(map(str, spec.row_shape[1:]))
-    return f"({store.num_rows}, {store.views}, up to {spec.row_shape[0]}, {rest}), {tokens:,} tokens end to end"

@@ -11,7 +11,7 @@ from typing import NoReturn
 from jobs.runs import KINDS, RUN_FILE, RunFolder
 from pipeline.config import MADE_BY, suggest
 from stores.backends import Location, inside, is_url, name_of, open_bytestore
-from stores.core import is_archive, read_manifest, store_locations
+from stores.core import is_archive, read_manifest, read_set_record, set_locations, store_locations
 from stores.format import COMPLETE, MANIFEST
 
 SAMPLES_FILE = "samples.json"
@@ -122,8 +122,25 @@ def find_location(
     received = f"; received the beginning of {', '.join(map(_short, several))}" if found else ""
     raise ArtifactError(
         f"{text}: expected the name, the path or the beginning of the folder's name of one of {', '.join(asked)} below "
-        f"{root}{received}; {(near_names(root, asked, name) if not found else '') or '`fae-pipe stores ls` lists them'}"
+        f"{root}{received}; {_advice(root, asked, name, bool(found))}"
     )
+
+
+def _advice(root: Location, kinds: Sequence[str], name: str, several: bool) -> str:
+    """What to give in place of a name that means nothing, or several."""
+    sets = [one for one in set_locations(root) if name in (name_of(one), _name_of(one))]
+    if sets:
+        stores = ", ".join(one["store"] for one in read_set_record(sets[-1])["buckets"])
+        return f"it is a bucket set: name one of its stores, {stores}"
+    near = "" if several else near_names(root, kinds, name)
+    return near or "`fae-pipe stores ls` lists them"
+
+
+def stores_named(root: Path, kind: str, text: str) -> list[Location]:
+    """Where stores or runs of a kind lie that a name, or the beginning of a folder's name beyond it, means."""
+    file = RUN_FILE if kind in KINDS else MANIFEST
+    found = (Path(one) for one in _locations(root, kind, text) if len(text) >= len(_name_of(one)))
+    return [one for one in found if (one / file).is_file()]
 
 
 def _is_file_of_store(path: Path) -> bool:

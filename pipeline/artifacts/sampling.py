@@ -123,7 +123,7 @@ def newest_folder(folders: Iterable[Path]) -> SampleFolder | None:
     found = []
     for path in folders:
         record = json.loads((path / SAMPLES_FILE).read_text())
-        if not {"checkpoint", "weights", "size"} & record["ingredients"]["sample"].keys():
+        if not {"checkpoint", "weights", "size", "original_size", "crop"} & record["ingredients"]["sample"].keys():
             made = record.get("created_unix_seconds", (path / SAMPLES_FILE).stat().st_mtime)
             found.append((made, path))
     return SampleFolder.open(max(found)[1]) if found else None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.runs import KINDS, RunFolder, newest_step
-from pipeline.artifacts.resolver import SAMPLES_FILE, find_location
+from pipeline.artifacts.bucket_sets import is_bucket_set, set_folders
+from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, find_location, stores_named
 from pipeline.console import (
     FAILED,
     RUNNING,
@@ -20,6 +21,7 @@ from pipeline.console import (
     read_status_file,
 )
 from stores.backends import is_url
+from stores.core import member_locations, read_set_record
 from stores.format import MANIFEST
 from stores.write import StoreWriter
 
@@ -87,11 +89,25 @@ def status_of(name: str, root: Path) -> Status:
         StoreError, RunError: what lies there is damaged.
         ValueError: there is neither a store nor a run.
     """
+    folder = Path(name) if is_bucket_set(Path(name)) else next(iter(set_folders(root, text=name)[-1:]), None)
+    if folder is not None and not any(stores_named(root, kind, name) for kind in KINDS_OF_ARTIFACTS):
+        return _set_status(folder)
     location = find_location(root, name)
     if is_url(location) or (Path(location) / MANIFEST).exists():
         return _store_status(location)
     file = Path(location) / SAMPLES_FILE
     return _samples_status(file) if file.exists() else _run_status(Path(location))
+
+
+def _set_status(folder: Path) -> Status:
+    """Of a bucket set, whose record is written once its stores are complete."""
+    record = read_set_record(folder)
+    locations = member_locations(folder, record)
+    missing = [one["num_rows"] for one in record["buckets"] if not (Path(locations[one["size"]]) / MANIFEST).exists()]
+    total = sum(one["num_rows"] for one in record["buckets"])
+    state = STALE if missing else COMPLETE
+    kind = record["buckets"][0]["store"].split("/")[0]
+    return Status(str(folder), f"bucket set of {kind}", state, total - sum(missing), total, "rows")
 
 
 def _samples_status(file: Path) -> Status:

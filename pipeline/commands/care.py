@@ -27,6 +27,28 @@ def store_at(settings: Settings, text: str) -> "Location":
     return find_location(settings.location, text, STORE_KINDS, complete=True)
 
 
+def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:
+    """The folder of the bucket set that a path, `buckets/NAME` or a name means that no store has; None for others.
+
+    `or_run`: a name that a run has means the run.
+    """
+    from jobs.runs import KINDS
+    from pipeline.artifacts import FOLDER_OF_SETS, STORE_KINDS, is_bucket_set, set_folders, stores_named
+    from stores.backends import is_url
+
+    if is_bucket_set(Path(text)):
+        return Path(text)
+    if is_url(text) or is_url(settings.location) or Path(text).exists():
+        return None
+    kind, _, rest = text.partition("/")
+    known = (*STORE_KINDS, *KINDS) if or_run else STORE_KINDS
+    kinds = [kind] if rest and kind in known else known
+    if kind != FOLDER_OF_SETS and any(stores_named(settings.local_root, one, rest or text) for one in kinds):
+        return None
+    folders = set_folders(settings.local_root, kind if rest and kind in STORE_KINDS else None, rest or text)
+    return folders[-1] if folders else None
+
+
 @click.command("verify", cls=FaeCommand)
 @click.argument("location", metavar="STORE|RUN|ARCHIVE")
 @option("Repair", "--repair", is_flag=True, help="Repair what can be repaired of a store.")
@@ -41,13 +63,14 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     finished model, the metrics and the checkpoints are read.
     """
     from jobs.runs import RUN_FILE
-    from pipeline.artifacts import find_location, is_bucket_set
+    from pipeline.artifacts import find_location
     from stores.core import is_archive
 
     if Path(location).is_dir() and is_archive(Path(location)):
         return _verify_archive(settings, Path(location), repair)
-    if is_bucket_set(Path(location)):
-        return _verify_set(settings, Path(location), repair)
+    found = set_at(settings, location, or_run=True)
+    if found is not None:
+        return _verify_set(settings, found, repair)
     path = find_location(settings.location, location)
     if isinstance(path, str) or not (path / RUN_FILE).is_file():
         return _verify_store(settings, path, repair)
@@ -86,27 +109,38 @@ def _verify_archive(settings: Settings, path: Path, repair: bool) -> int:
 
 def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
     """Compare a bucket set's record and index with their digests, then verify each of its stores."""
-    from stores import open_bucket_set
+    from stores import StoreNotFoundError, open_store
     from stores.care import verify
+    from stores.core import member_locations, read_set_index, read_set_record
 
-    found, say = open_bucket_set(path), settings.output.say
-    rows, damaged = found.index.num_rows, []
+    record, say = read_set_record(path), settings.output.say
+    rows, damaged = read_set_index(path, record).num_rows, []
+    expected = {one["size"]: one["content_id"] for one in record["buckets"]}
     with settings.output.progress("verify", "shards") as progress:
-        for store in found.stores.values():
-            report = verify(store.path, lambda done, total: progress(done, total, {}))
-            damaged += [] if report.sound else [store.path]
+        for size, location in member_locations(path, record).items():
+            try:
+                report = verify(location, lambda done, total: progress(done, total, {}))
+            except StoreNotFoundError as error:
+                say(f"{location}: {error}")
+                damaged.append(Path(location))
+                continue
             _say_report(settings, report)
+            other = report.sound and (not report.complete or open_store(location).content_id != expected[size])
+            if other:
+                say(f"{location}: expected content_id {expected[size][:12]} of the set; it is another store now")
+            damaged += [Path(location)] if other or not report.sound else []
     if damaged:
         names = ", ".join(f"{one.parent.name}/{one.name}" for one in damaged)
-        say(f"{path}: {len(damaged)} of {len(found.stores)} stores damaged: {names}", style="bold red")
+        say(f"{path}: {len(damaged)} of {len(expected)} stores damaged: {names}", style="bold red")
         say("a set's stores are repaired one by one:" if repair else "repair them:")
         for one in damaged:
             say(f"  fae-pipe verify {shlex.quote(str(one))} --repair")
+        say("then give the command that made the set (`fae-pipe extract`, `encode`, `extract-text`) again")
     else:
         nothing = "; nothing to repair" if repair else ""
-        say(f"{path}: {rows:,} images in {len(found.stores)} stores, all sound{nothing}", style="green")
-    record = {"location": str(path), "rows": rows, "stores": [*found.stores], "sound": not damaged}
-    settings.output.result({**record, "damaged": [str(one) for one in damaged]})
+        say(f"{path}: {rows:,} images in {len(expected)} stores, all sound{nothing}", style="green")
+    found = {"location": str(path), "rows": rows, "stores": [*expected], "sound": not damaged}
+    settings.output.result({**found, "damaged": [str(one) for one in damaged]})
     return 1 if damaged else 0
 
 

@@ -13,7 +13,7 @@ from pipeline.console import FaeCommand, FiniteNumber, LocalPath, Settings, Whol
 
 if TYPE_CHECKING:
     from jobs.loop import StepProfile
-    from stores import Store
+    from stores import AnyStore
 
 ABOVE_ZERO = 1e-9
 
@@ -175,12 +175,12 @@ def profile_command(settings: Settings, stage: str, steps: int, trace: Path | No
     Reads the stores that the recipe has made, trains a fresh model in this process on one device, and keeps nothing of
     it. Set what you want to compare by --set, such as generator.batch_size=256 or generator.compile=off.
     """
-    from pipeline.artifacts import find_store
+    from pipeline.artifacts import find_data
 
     name = settings.recipe.name
-    store = find_store(settings.root, TRAINED_ON[stage], name)
+    store = find_data(settings.root, TRAINED_ON[stage], name)
     captions = stage == "train-gen" and TEXT_STAGE in settings.recipe.stages
-    text = find_store(settings.root, "text", name) if captions else None
+    text = find_data(settings.root, "text", name) if captions else None
     if settings.dry_run:
         settings.output.say(f"profile: would run {steps} steps of {stage} on {store.url}")
         settings.output.result({"stage": stage, "steps": steps, "store": store.url})
@@ -190,7 +190,7 @@ def profile_command(settings: Settings, stage: str, steps: int, trace: Path | No
 
 
 def _profiled(
-    settings: Settings, stage: str, store: "Store", text: "Store | None", how: Mapping[str, Any]
+    settings: Settings, stage: str, store: "AnyStore", text: "AnyStore | None", how: Mapping[str, Any]
 ) -> "StepProfile":
     from jobs.train import profile_autoencoder, profile_decoder, profile_generator
 

@@ -145,7 +145,7 @@ def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tup
 
 
 @click.command("extract-text", cls=FaeCommand)
-@input_option("--features", "Feature store whose rows have captions")
+@input_option("--features", "Feature store or bucket set whose rows have captions")
 @config_options("text", "runtime", exclude=TRAIN_GROUP_KEYS)
 def extract_text_command(settings: Settings, features: str | None) -> None:
     """Run a frozen text encoder once over the captions of a store's rows.
@@ -153,16 +153,16 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
     Writes a text store in the same order of rows: token states with their number, a pooled vector, and the empty
     caption's states for guidance. Generators read it; they never load the text encoder.
     """
-    from pipeline.artifacts import find_store
+    from pipeline.artifacts import find_data
     from pipeline.stages import EXTRACT_TEXT
 
     runner = runner_of(settings, "extract-text")
-    runner.do(EXTRACT_TEXT, find_store(settings.location, "features", features or settings.recipe.name))
+    runner.do(EXTRACT_TEXT, find_data(settings.location, "features", features or settings.recipe.name))
     report(runner)
 
 
 @click.command("train-ae", cls=FaeCommand)
-@input_option("--features", "Feature store")
+@input_option("--features", "Feature store or bucket set")
 @config_options("autoencoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
 def train_ae_command(settings: Settings, features: str | None) -> None:
     """Train the feature autoencoder on a feature store.
@@ -170,16 +170,16 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
     One self-attention layer compresses features to latents, a light transformer rebuilds them. No image is
     opened and the frozen encoder is not loaded.
     """
-    from pipeline.artifacts import find_store
+    from pipeline.artifacts import find_data
     from pipeline.stages import TRAIN_AE
 
     runner = runner_of(settings, "train-ae")
-    runner.do(TRAIN_AE, find_store(settings.location, "features", features or settings.recipe.name))
+    runner.do(TRAIN_AE, find_data(settings.location, "features", features or settings.recipe.name))
     report(runner)
 
 
 @click.command("train-decoder", cls=FaeCommand)
-@input_option("--features", "Feature store with images")
+@input_option("--features", "Feature store or bucket set with images")
 @input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
 @config_options("decoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
 def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
@@ -188,11 +188,11 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     First on noised features (this stage serves every autoencoder of the same encoder), then, for --finetune-steps, on
     features that the autoencoder rebuilt.
     """
-    from pipeline.artifacts import find_run, find_store
+    from pipeline.artifacts import find_data, find_run
     from pipeline.stages import TRAIN_DECODER
 
     runner, name = runner_of(settings, "train-decoder"), settings.recipe.name
-    store = find_store(settings.location, "features", features or name)
+    store = find_data(settings.location, "features", features or name)
     tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
     run = find_run(settings.local_root, "autoencoders", autoencoder or name) if tuned else None
     runner.do(TRAIN_DECODER, store, run)
@@ -200,35 +200,27 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
 
 
 @click.command("encode", cls=FaeCommand)
-@input_option("--features", "Feature store")
-@option("Inputs", "--buckets", metavar="NAME|PATH", help="Bucket set of feature stores, in place of one store.")
+@input_option("--features", "Feature store or bucket set")
 @input_option("--autoencoder", "Autoencoder that compresses the features")
 @config_options("encode", "runtime", exclude=TRAIN_GROUP_KEYS)
-def encode_command(settings: Settings, features: str | None, buckets: str | None, autoencoder: str | None) -> None:
+def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
     """Compress a feature store to a latent store, 16×16×32 numbers an image for the paper's models.
 
-    The autoencoder runs once over the features; generators then train on the latents alone. With --buckets every
-    store of a set is compressed, by one autoencoder, and the latent stores are a bucket set again.
+    The autoencoder runs once over the features; generators then train on the latents alone. Of a bucket set every
+    store is compressed, by one autoencoder, and the latent stores are a bucket set again.
     """
-    from pipeline.artifacts import find_bucket_set, find_run, find_store
+    from pipeline.artifacts import find_data, find_run
     from pipeline.stages import ENCODE
 
     runner, name = runner_of(settings, "encode"), settings.recipe.name
-    if buckets is not None and features is not None:
-        raise ValueError("--buckets: expected no --features beside it; give one of them")
-    if buckets is not None:
-        found = find_bucket_set(settings.local_root, buckets)
-        runner.do_all(ENCODE, found, find_run(settings.local_root, "autoencoders", autoencoder or name))
-        report_all(runner)
-        return
-    store = find_store(settings.location, "features", features or name)
+    store = find_data(settings.location, "features", features or name)
     runner.do(ENCODE, store, find_run(settings.local_root, "autoencoders", autoencoder or name))
     report(runner)
 
 
 @click.command("train-gen", cls=FaeCommand)
-@input_option("--latents", "Latent store")
-@input_option("--text", "Text store of the same rows, for --condition text")
+@input_option("--latents", "Latent store or bucket set")
+@input_option("--text", "Text store or bucket set of the same rows, for --condition text")
 @config_options("generator", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
 def train_gen_command(settings: Settings, latents: str | None, text: str | None) -> None:
     """Train a generator on a latent store.
@@ -236,14 +228,14 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     Nothing but the latents and their classes, or the encoded captions of a text store, is read: no autoencoder, no
     encoder, no image.
     """
-    from pipeline.artifacts import find_store
+    from pipeline.artifacts import find_data
     from pipeline.stages import TRAIN_GEN
 
     runner, name = runner_of(settings, "train-gen"), settings.recipe.name
-    store = find_store(settings.location, "latents", latents or name)
+    store = find_data(settings.location, "latents", latents or name)
     captions = None
     if settings.recipe.generator.condition == "text":
-        captions = find_store(settings.location, "text", text or name)
+        captions = find_data(settings.location, "text", text or name)
     elif text is not None:
         raise ValueError("--text: expected --condition text with it; a generator of classes reads no captions")
     runner.do(TRAIN_GEN, store, captions)

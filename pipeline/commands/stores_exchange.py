@@ -1,11 +1,11 @@
-"""The commands by which rows come and go: copy, export, import, pack and unpack."""
+"""The commands by which rows come and go: add, export, import, pack and unpack."""
 
 from pathlib import Path
 
 import click
 
 from pipeline.commands.care import FILE, FOLDER, STORE, store_at
-from pipeline.console import FaeCommand, LocalPath, LocationType, Settings, WholeNumber, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, WholeNumber, config_options, option
 
 # As stores.exchange.EXPORT_FORMATS and IMPORT_FORMATS.
 EXPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "parquet", "npz", "lance", "files")
@@ -13,37 +13,6 @@ IMPORTS = ("lightningdit", "fast-dit", "edm2", "webdataset", "npz", "lance", "fi
 # As stores.care.CODECS, the default first: help loads no library.
 CODECS = ("blosc-zstd", "blosc-zstd-bitshuffle", "blosc-lz4", "shuffle-zstd", "zstd", "gzip", "pcodec")
 NEW_FOLDER = LocalPath(file_okay=False, path_type=Path)
-
-
-@click.command("copy", cls=FaeCommand)
-@click.argument("store", metavar="SRC")
-@click.argument("destination", type=LocationType("location"), metavar="DST")
-@option(
-    "Part", "--arrays", "--array", "arrays", metavar="NAMES", help="Those of a new store: latents, features,pixels."
-)
-@option("Part", "--split", type=click.Choice(["train", "val"]), help="Rows of a new store: those of one split.")
-@config_options(recipe="none")
-def copy_command(
-    settings: Settings, store: str, destination: Path | str, arrays: str | None, split: str | None
-) -> None:
-    """Copy a store to the folder or URL DST, where it gets its own folder NAME-FINGERPRINT.
-
-    SRC is a name, a path or a URL, DST a folder or a URL (s3, gs, az; SRC also http). Every digest is compared on the
-    way; stopped, the same command goes on. With --arrays or --split, the part becomes a store of its own, with its own
-    fingerprint.
-    """
-    from stores import open_store
-    from stores.exchange import copy_part, copy_store
-
-    source = open_store(store_at(settings, store))
-    with settings.output.progress("copy", "shards") as progress:
-        if arrays is None and split is None:
-            made = copy_store(source, destination, lambda done, total: progress(done, total, {}))
-        else:
-            names = [name.strip() for name in arrays.split(",")] if arrays else None
-            made = copy_part(source, destination, names, split, lambda done, total: progress(done, total, {}))
-    settings.output.say(f"{made.url}: {made.num_rows:,} rows, content id {made.content_id[:12]}")
-    settings.output.result({"path": made.url, "rows": made.num_rows, "content_id": made.content_id})
 
 
 @click.command("add", cls=FaeCommand)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.care import STORE, store_at
+from pipeline.commands.care import STORE, set_at, store_at
 from pipeline.console import FaeCommand, Settings, WholeNumber, config_options, option
 
 if TYPE_CHECKING:
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 def stats_command(settings: Settings, store: str, names: tuple[str, ...], rows: int) -> None:
     """Measure spread, spectrum, effective rank, norms and outlier tokens of a store's arrays.
 
-    Numbers (JSON) and a plot (PNG) are written to the store's `stats` folder.
+    Numbers (JSON) and a plot (PNG) are written to the store's `stats` folder. Of a bucket set each store is measured.
     """
-    from stores import open_store
+    from stores.core import member_stores, open_any
 
-    opened = open_store(store_at(settings, store))
-    unknown = sorted(set(names) - opened.arrays.keys())
+    opened = member_stores(open_any(set_at(settings, store) or store_at(settings, store)))
+    arrays = opened[0].arrays
+    unknown = sorted(set(names) - arrays.keys())
     if unknown:
-        raise click.BadParameter(f"expected one of {', '.join(opened.arrays)}; received {unknown[0]!r}.")
-    records = [_measure(settings, opened, name, rows) for name in names or opened.arrays]
+        raise click.BadParameter(f"expected one of {', '.join(arrays)}; received {unknown[0]!r}.")
+    records = [_measure(settings, one, name, rows) for one in opened for name in names or arrays]
     settings.output.table([_cells(record) for record in records])
     for record in records:
         settings.output.say(f"{record['array']}: {record['plot']}")

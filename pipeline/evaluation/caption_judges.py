@@ -15,7 +15,7 @@ from jobs.runs import RunFolder
 from jobs.sampling import guidance_notes, text_of
 from pipeline.artifacts import LATENTS_FILE, SAMPLES_FILE, find_store, latents_of, runs_of
 from pipeline.evaluation.image_locations import EvaluatedSet
-from stores import Store
+from stores import BucketSet, Store
 
 
 def caption_judge(
@@ -49,6 +49,9 @@ def caption_judge(
     captions = find_store(root, "text", text) if text else text_of(run) if run and has_text else None
     if real is None or captions is None:
         say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
+        return None
+    if isinstance(real, BucketSet) or isinstance(captions, BucketSet):
+        say("captions: not judged: they are of a bucket set; pass --latents and --text with two stores of one size")
         return None
     return HeadJudge(real, captions, samples, device, config.seed)
 

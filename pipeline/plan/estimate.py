@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from fae.models import PAPER_CAPTION, PAPER_GENERATORS, PaperGenerator
-from jobs.config import GeneratorConfig
-from jobs.extraction import feature_arrays, latent_array, text_arrays
+from jobs.config import AUTO_GRID, GeneratorConfig, parse_size
+from jobs.extraction import bucket_rule, feature_arrays, latent_array, text_arrays, token_grid
 from jobs.loop import settle
 from pipeline.config import Recipe
 from pipeline.plan.cost import Cost
@@ -22,7 +22,7 @@ from pipeline.stages import STAGES, PlanInputs, Stage, Work
 from stores.format import ArraySpec, ShardFormat, default_rows_per_shard, num_shards
 
 HOUR_SECONDS = 3600.0
-CLASSES, CAPTION_TOKENS = 1000, 32
+CLASSES, CAPTION_TOKENS, PAPER_GRID = 1000, 32, (16, 16)
 LATENTS, TEXT_ENCODER = "latents", "text encoder"
 
 
@@ -65,9 +65,26 @@ def make_plan(recipe: Recipe, images: int, machines: Machines) -> Plan:
 
 
 def settled(recipe: Recipe, images: int) -> Recipe:
-    """What the recipe leaves open, as it is picked for so many images on GPUs."""
-    parts = {name: settle(getattr(recipe, name), images, "cuda") for name in ("autoencoder", "decoder", "generator")}
+    """What the recipe leaves open, as it is picked for so many images on GPUs; of buckets the largest counts."""
+    recipe = _with_largest_bucket(recipe)
+    parts = {name: _settled(getattr(recipe, name), recipe, images) for name in ("autoencoder", "decoder", "generator")}
     return replace(recipe, **parts)
+
+
+def _settled(config: Any, recipe: Recipe, images: int) -> Any:
+    if config.batch_tokens is not None:
+        height, width = token_grid(recipe.extract) or PAPER_GRID
+        config = replace(config, batch_size=max(1, config.batch_tokens // (height * width)))
+    return settle(config, images, "cuda")
+
+
+def _with_largest_bucket(recipe: Recipe) -> Recipe:
+    """The recipe with the largest of its sizes, the nearest to a square, in the place of the rule."""
+    if recipe.extract.buckets is None:
+        return recipe
+    height, width = max(bucket_rule(recipe.extract).shapes(), key=lambda shape: (shape[0] * shape[1], -max(shape)))
+    size = parse_size(f"{height}x{width}")
+    return replace(recipe, extract=replace(recipe.extract, buckets=None, image_size=size, grid=AUTO_GRID))
 
 
 def generator_needs(gpus: int, table: CostTable | None = None) -> list[GeneratorNeed]:

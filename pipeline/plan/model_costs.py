@@ -91,6 +91,7 @@ def generator_cost(
     if caption is not None:
         one = caption.to("meta")
         conditions = Captions(one.states.unsqueeze(0), one.length, one.pooled.unsqueeze(0), one)
+    conditions = generator.with_blank_sizes(conditions)
     return _trained(_cost(generator.model, lambda: generator.evaluate(x, conditions)), generator.model, config)
 
 

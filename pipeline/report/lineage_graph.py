@@ -54,7 +54,9 @@ def _nodes(subject: Subject) -> list[Node]:
     found = []
     for store in subject.stores:
         parents = (store.attributes.get(key) for key in ("aligned_with", "features", "autoencoder"))
-        found.append(Node(store.kind, Path(store.path).name, tuple(Path(path).name for path in parents if path)))
+        folders = [Path(store.path).name, *(Path(path).name for path in parents if path)]
+        own, *made_from = (subject.set_of.get(name, name) for name in folders)
+        found.append(Node(store.kind, own, tuple(made_from)))
     for run in subject.runs:
         names = tuple(Path(path).name for path in run.record.inputs.values())
         found.append(Node(run.record.kind, run.path.name, names))

@@ -6,8 +6,10 @@ from typing import Any
 
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from jobs.sampling import takes_text, text_of
-from pipeline.artifacts import ArtifactError, autoencoder_of, decoder_for, latents_of, resolve
-from stores import Store, StoreError, open_store
+from pipeline.artifacts import ArtifactError, autoencoder_of, decoder_for, is_bucket_set, latents_of, resolve
+from stores import AnyStore, BucketSet, Store, StoreError, open_bucket_set, open_store
+from stores.backends import name_of
+from stores.core import open_any, reference_store
 
 FINGERPRINT_CHARACTERS, SHOWN_CHARACTERS = 12, 6
 
@@ -33,6 +35,14 @@ class Subject:
     text: Store | None = None
     generator: RunFolder | None = None
     missing: list[str] = field(default_factory=list)
+    set_of: dict[str, str] = field(default_factory=dict)
+    """The bucket set's folder by that of each of its stores, where models were trained on a set."""
+
+    def shown(self, data: AnyStore) -> Store:
+        """The store itself; of a bucket set that of most rows, which is remembered to be of the set."""
+        if isinstance(data, BucketSet):
+            self.set_of |= {name_of(store.url): name_of(data.url) for store in data.members}
+        return reference_store(data)
 
     @property
     def title(self) -> str:
@@ -59,12 +69,19 @@ class Subject:
 def open_subject(root: Path, location: str) -> Subject:
     """The run or store at a path, or the newest finished generator of that name.
 
+    Of a bucket set, and of what was trained on one, the store of most rows is shown.
+
     Raises:
         RunError, StoreError: there is none.
     """
     path = Path(location)
     if (path / "manifest.json").exists():
         return _of_store(root, open_store(path))
+    if is_bucket_set(path):
+        found = open_bucket_set(path)
+        subject = _of_store(root, reference_store(found))
+        subject.path, subject.name = path, found.name
+        return subject
     run = RunFolder.open(path if path.is_dir() else resolve(root, "generators", location))
     subject = Subject(run.path, run.record.kind, run.record.name)
     assert subject.kind in KINDS, subject.kind
@@ -95,14 +112,14 @@ def _of_store(root: Path, store: Store) -> Subject:
 def _from_generator(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.generator = run
     if takes_text(run):
-        subject.text = _try(subject, "text", lambda: text_of(run))
+        subject.text = _try(subject, "text", lambda: subject.shown(text_of(run)))
     latents = _try(subject, "latents", lambda: latents_of(run))
     if latents is not None:
         _from_latents(root, subject, latents)
 
 
-def _from_latents(root: Path, subject: Subject, latents: Store) -> None:
-    subject.latents = latents
+def _from_latents(root: Path, subject: Subject, latents: AnyStore) -> None:
+    subject.latents = subject.shown(latents)
     run = _try(subject, "autoencoder", lambda: autoencoder_of(latents))
     if run is not None:
         _from_autoencoder(root, subject, run)
@@ -124,7 +141,7 @@ def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
 
 
 def _find_features(subject: Subject, run: RunFolder) -> None:
-    subject.features = _try(subject, "features", lambda: open_store(run.input("features")))
+    subject.features = _try(subject, "features", lambda: subject.shown(open_any(run.input("features"))))
 
 
 def _try(subject: Subject, what: str, find: Any) -> Any:

@@ -9,12 +9,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from jobs.config import TrainConfig
 from jobs.executors import OnProgress
 from jobs.runs import METRICS_FILE, RunFolder, processor_seconds
-from pipeline.artifacts import Artifact, State, StoreArtifact, find_run
+from pipeline.artifacts import Artifact, BucketSetArtifact, State, StoreArtifact, find_run
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
-from stores import Store, StoreWriter
+from stores import AnyStore, BucketSet, Store, StoreWriter
 from stores.backends import Location
-from stores.core import with_cache
+from stores.core import member_stores, with_cache
 
 Result = TypeVar("Result")
 Config = TypeVar("Config", bound=TrainConfig)
@@ -123,18 +123,24 @@ class Stage(ABC, Generic[Result]):
         """Estimate the work of a recipe's stage."""
 
 
-class StoreStage(Stage[Store]):
+class StoreStage(Stage[AnyStore]):
     """A stage that fills stores."""
 
-    def metrics(self, result: Store, made: bool) -> dict[str, Any]:
-        """Rows and content id of a store that was made just now."""
-        rejected = result.num_rows - len(result.rows())
+    def metrics(self, result: AnyStore, made: bool) -> dict[str, Any]:
+        """Rows and content id of a store or a bucket set that was made just now."""
+        rejected = result.num_rows - sum(len(store.rows()) for store in member_stores(result))
         return {"rows": result.num_rows, "rejected": rejected, "content_id": result.content_id} if made else {}
 
     @staticmethod
-    def of(writers: Sequence[StoreWriter], fill: Callable[[OnProgress], list[Store]]) -> Job[Store]:
+    def of(writers: Sequence[StoreWriter], fill: Callable[[OnProgress], list[Store]]) -> Job[AnyStore]:
         """The job that fills the stores of these writers."""
-        return Job([StoreArtifact(writer) for writer in writers], fill, StoreArtifact.open)
+        return Job([StoreArtifact(writer) for writer in writers], lambda report: [*fill(report)], StoreArtifact.open)
+
+    @staticmethod
+    def of_set(artifact: BucketSetArtifact, fill: Callable[[OnProgress], BucketSet]) -> Job[AnyStore]:
+        """The job that fills the stores of a set, and writes its record."""
+        folders = [writer.path for writer in artifact.writers.values()]
+        return Job([artifact], lambda report: [fill(report)], BucketSetArtifact.open, folders)
 
 
 class RunStage(Stage[RunFolder]):
@@ -145,17 +151,17 @@ class RunStage(Stage[RunFolder]):
         folder, num_bytes = recipe.runtime.cache_dir, int(recipe.runtime.cache_gib * 2**30)
         return tuple(with_cache(one, folder, num_bytes) if isinstance(one, Store) else one for one in inputs)
 
-    def settled(self, context: StageContext, config: Config, store: Store) -> Config:
+    def settled(self, context: StageContext, config: Config, data: AnyStore) -> Config:
         """The settings with what is left open picked, and the run to start from found.
 
         Raises:
             ArtifactError: There is no such run.
         """
-        from jobs.loop import settle, training_device_type
+        from jobs.loop import settle_for
 
         if config.init_from is not None:
             config = replace(config, init_from=str(find_run(context.root, self.spec.makes, config.init_from).path))
-        return settle(config, len(store.rows("train")), training_device_type(context.recipe.runtime))
+        return settle_for(config, data, context.recipe.runtime)
 
     def say_notes(self, context: StageContext, run: Artifact, notes: Callable[[], Sequence[str]]) -> None:
         """Say what a person should know before a training; nothing of one that is finished."""

@@ -2,11 +2,11 @@
 
 from jobs.executors import OnProgress
 from jobs.runs import RunFolder
+from pipeline.artifacts import BucketSetArtifact
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work
-from stores import BucketSet, Store
+from stores import AnyStore, BucketSet
 from stores.backends import inside
-from stores.core import BUCKETS
 
 
 class Encode(StoreStage):
@@ -14,19 +14,18 @@ class Encode(StoreStage):
 
     name = "encode"
 
-    def job(self, context: StageContext, features: Store | BucketSet, autoencoder: RunFolder) -> Job[Store]:
+    def job(self, context: StageContext, features: AnyStore, autoencoder: RunFolder) -> Job[AnyStore]:
         """Encode every row once."""
         from jobs.extraction import encode, latent_writer
 
         if isinstance(features, BucketSet):
             return self._of_buckets(context, features, autoencoder)
-
         recipe = context.recipe
         config, runtime = recipe.encode, recipe.runtime
         writer = latent_writer(features, autoencoder, inside(context.stores, "latents"), recipe.name, config, runtime)
         return self.of([writer], lambda report: [encode(writer, features, autoencoder, config, runtime, report)])
 
-    def _of_buckets(self, context: StageContext, features: BucketSet, autoencoder: RunFolder) -> Job[Store]:
+    def _of_buckets(self, context: StageContext, features: BucketSet, autoencoder: RunFolder) -> Job[AnyStore]:
         """A latent store for each size, and the record of their set once all are complete."""
         from jobs.extraction import encode_buckets, latent_writer, set_location, write_set
 
@@ -38,17 +37,11 @@ class Encode(StoreStage):
         }
         location = set_location(context.root, name, rule, writers)
 
-        def fill(report: OnProgress) -> list[Store]:
+        def fill(report: OnProgress) -> BucketSet:
             stores = encode_buckets(features, writers, autoencoder, config, runtime, report)
-            write_set(location, name, rule, writers, stores, features.index)
-            return stores
+            return write_set(location, name, rule, writers, stores, features.index)
 
-        complete = all(writer.complete for writer in writers.values())
-        if complete and not (location / BUCKETS).exists() and not context.dry_run:  # it was killed between the two
-            stores = [writer.finalize() for writer in writers.values()]
-            write_set(location, name, rule, writers, stores, features.index)
-        context.output.say(f"bucket set: {location}")
-        return self.of(list(writers.values()), fill)
+        return self.of_set(BucketSetArtifact(location, rule, writers), fill)
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """A pass of the autoencoder's encoder over every view."""

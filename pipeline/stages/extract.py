@@ -6,13 +6,12 @@ from pathlib import Path
 
 from jobs.config import ExtractConfig
 from jobs.executors import OnProgress
-from pipeline.artifacts import SKLEARN_DIGITS, check_data_files, image_path
+from pipeline.artifacts import SKLEARN_DIGITS, BucketSetArtifact, State, check_data_files, image_path
 from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work, dtype_line
-from stores import Store
+from stores import AnyStore, BucketSet, Store
 from stores.backends import inside, is_url
-from stores.core import BUCKETS
 
 
 class Extract(StoreStage):
@@ -38,7 +37,7 @@ class Extract(StoreStage):
                 f"extract.weights: expected a file, or local-dir:FOLDER; received {weights!r}, which is not there"
             )
 
-    def job(self, context: StageContext, configs: Sequence[ExtractConfig] = ()) -> Job[Store]:
+    def job(self, context: StageContext, configs: Sequence[ExtractConfig] = ()) -> Job[AnyStore]:
         """Scan the images, which decide the fingerprints."""
         from jobs.extraction import data_record, plan_features
 
@@ -71,7 +70,7 @@ class Extract(StoreStage):
 
         return replace(self.of(writers, fill), data=record)
 
-    def _into_buckets(self, context: StageContext, configs: Sequence[ExtractConfig]) -> Job[Store]:
+    def _into_buckets(self, context: StageContext, configs: Sequence[ExtractConfig]) -> Job[AnyStore]:
         """A store for each size, and the record of their set once all are complete."""
         from jobs.extraction import data_record, extract_buckets, plan_buckets
 
@@ -95,22 +94,17 @@ class Extract(StoreStage):
             record = next(iter(plan.plans.values())).attributes["data"]
             for line in [*data_lines(record), *warning_lines(record)]:
                 context.output.say(line)
-        location = plan.location(context.root, recipe.name, writers)
-        for size, writer in writers.items():
-            context.output.say(f"bucket {size}: {writer.num_rows:,} images")
+        artifact = BucketSetArtifact(plan.location(context.root, recipe.name, writers), plan.rule, writers)
+        if artifact.state is not State.COMPLETE:
+            for size, writer in writers.items():
+                context.output.say(f"bucket {size}: {writer.num_rows:,} images")
 
-        def fill(report: OnProgress) -> list[Store]:
+        def fill(report: OnProgress) -> BucketSet:
             stores = extract_buckets(plan, writers, data, runtime, report)
-            plan.write_set(context.root, recipe.name, writers, stores)
-            return stores
+            return plan.write_set(context.root, recipe.name, writers, stores)
 
-        job = self.of(list(writers.values()), fill)
-        complete = all(writer.complete for writer in writers.values())
-        if complete and not (location / BUCKETS).exists() and not context.dry_run:  # it was killed between the two
-            plan.write_set(context.root, recipe.name, writers, [writer.finalize() for writer in writers.values()])
-        context.output.say(f"bucket set: {location}")
         first = next(iter(plan.plans.values()))
-        return replace(job, data=data_record(first.scanned.summary, data))
+        return replace(self.of_set(artifact, fill), data=data_record(first.scanned.summary, data))
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """A pass of the encoder over every view."""

@@ -1,9 +1,14 @@
 """Captions to a text store, by a frozen text encoder."""
 
+import pyarrow as pa
+
+from jobs.executors import OnProgress
+from pipeline.artifacts import BucketSetArtifact
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work, dtype_line
-from stores import Store
+from stores import AnyStore, BucketSet
 from stores.backends import inside
+from stores.core import member_stores
 
 
 class ExtractText(StoreStage):
@@ -11,20 +16,34 @@ class ExtractText(StoreStage):
 
     name = "extract-text"
 
-    def job(self, context: StageContext, features: Store) -> Job[Store]:
+    def job(self, context: StageContext, features: AnyStore) -> Job[AnyStore]:
         """Tokenize the captions, which decide the records' length."""
         from jobs.executors import pick_device
-        from jobs.extraction import extract_text, plan_text, text_writer
+        from jobs.extraction import each_store, extract_text, plan_text, set_location, text_writer, write_set
 
         config, runtime, name = context.recipe.text, context.recipe.runtime, context.recipe.name
-        cache = context.scratch() / "cache" / "captions"
-        plan = plan_text(features.index, config, pick_device(runtime.device), cache, features.url)
-        writer = text_writer(features, inside(context.stores, "text"), name, plan, config, runtime)
+        cache, parent = context.scratch() / "cache" / "captions", inside(context.stores, "text")
+        rows = pa.concat_tables([store.index.select(["caption"]) for store in member_stores(features)])
+        plan = plan_text(rows, config, pick_device(runtime.device), cache, features.url)
         if plan.dtype_choice:
             context.output.say(f"{self.name}: {dtype_line('states', plan.dtype_choice)}")
         if plan.cut:
             context.output.say(f"{self.name}: {plan.cut} different captions are cut after {plan.max_tokens} tokens")
-        return self.of([writer], lambda report: [extract_text(writer, plan, config, runtime, report)])
+        if not isinstance(features, BucketSet):
+            writer = text_writer(features, parent, name, plan, config, runtime)
+            return self.of([writer], lambda report: [extract_text(writer, plan, config, runtime, report)])
+        rule, index = features.rule, features.index
+        writers = {
+            size: text_writer(store, parent, f"{name}-{size}", plan, config, runtime)
+            for size, store in features.stores.items()
+        }
+        location = set_location(context.root, name, rule, writers)
+
+        def fill(report: OnProgress) -> BucketSet:
+            stores = each_store(writers, report, lambda _, writer, on: extract_text(writer, plan, config, runtime, on))
+            return write_set(location, name, rule, writers, stores, index)
+
+        return self.of_set(BucketSetArtifact(location, rule, writers), fill)
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Every caption once."""

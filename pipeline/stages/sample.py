@@ -51,7 +51,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
             config: Settings other than the recipe's.
         """
         from jobs.executors import compiles, pick_device
-        from jobs.sampling import guidance_notes, with_fitting_guidance, with_fitting_size
+        from jobs.sampling import check_size_condition, guidance_notes, with_fitting_guidance, with_fitting_size
 
         config = with_protocol(config or context.recipe.sample)
         if checkpoint is not None:
@@ -59,6 +59,7 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         asked, config = config, with_fitting_guidance(config, models)
         if config != asked:
             context.output.say(f"{self.name}: {models.generator.path.name} is unconditional: guidance is off (1)")
+        check_size_condition(config, models.generator)
         config = with_fitting_size(config, models)
         if compiles(config.compile, pick_device(context.recipe.runtime.device).type):
             context.output.say(f"{self.name}: blocks of the models are compiled (--compile off to leave it out)")

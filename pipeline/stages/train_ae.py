@@ -7,7 +7,7 @@ from jobs.runs import RunFolder
 from pipeline.artifacts import RunArtifact
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
-from stores import Store
+from stores import AnyStore
 
 
 class TrainAutoencoder(RunStage):
@@ -15,7 +15,7 @@ class TrainAutoencoder(RunStage):
 
     name = "train-ae"
 
-    def job(self, context: StageContext, features: Store) -> Job[RunFolder]:
+    def job(self, context: StageContext, features: AnyStore) -> Job[RunFolder]:
         """Train on the features alone."""
         from jobs.loop import start_notes, training_notes
         from jobs.train import (

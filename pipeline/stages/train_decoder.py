@@ -10,7 +10,7 @@ from jobs.runs import RunFolder
 from pipeline.artifacts import RunArtifact, State
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
-from stores import Store
+from stores import AnyStore
 
 
 class TrainDecoder(RunStage):
@@ -23,7 +23,7 @@ class TrainDecoder(RunStage):
         found = super().inputs(root, recipe, results)
         return None if found is None or found[1].decodes_to_pixels else found
 
-    def job(self, context: StageContext, features: Store, autoencoder: RunFolder | None) -> Job[RunFolder]:
+    def job(self, context: StageContext, features: AnyStore, autoencoder: RunFolder | None) -> Job[RunFolder]:
         """Train on noised features first, then on those that the autoencoder rebuilt: a run each."""
         from jobs.loop import start_notes, training_notes
         from jobs.train import build_decoder, decoder_stages, train_decoder, tuning_config

@@ -11,7 +11,7 @@ from pipeline.artifacts import RunArtifact
 from pipeline.config import TEXT_STAGE, Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from pipeline.stages.extract_text import TEXT_ARRAYS
-from stores import Store
+from stores import AnyStore
 
 
 class TrainGenerator(RunStage):
@@ -24,7 +24,7 @@ class TrainGenerator(RunStage):
         latents, text = results.get("latents"), results.get("text")
         return None if latents is None or (TEXT_STAGE in recipe.stages and text is None) else (latents, text)
 
-    def job(self, context: StageContext, latents: Store, text: Store | None = None) -> Job[RunFolder]:
+    def job(self, context: StageContext, latents: AnyStore, text: AnyStore | None = None) -> Job[RunFolder]:
         """Train on latents with their classes or captions alone."""
         from jobs.loop import start_notes, training_notes
         from jobs.train import (

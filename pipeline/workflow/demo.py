@@ -27,6 +27,7 @@ from pipeline.workflow.recipe_workflow import RecipeResult, run_workflow
 from pipeline.workflow.stage_runner import StageRunner
 from stores import Store
 from stores.backends import replace_file
+from stores.core import reference_store
 
 GRID_ROWS = 40
 METRICS_FILE, RECONSTRUCTIONS_FILE, REPORT_FILE = "metrics.json", "reconstructions.png", "report.html"
@@ -102,10 +103,11 @@ def digit_metrics(folder: Path, runner: StageRunner, made: RecipeResult) -> dict
     assert isinstance(guided, SampleFolder)
     assert isinstance(unguided, SampleFolder)
     assert made.decoder is not None
+    features = reference_store(made.features)
     ingredients = {"guided": guided.path.name, "unguided": unguided.path.name, "decoder": made.decoder.weights_sha256}
 
     def measure(rebuilt: np.ndarray) -> dict[str, Any]:
-        train, heldout = (_half(made.features, split) for split in ("train", "val"))
+        train, heldout = (_half(features, split) for split in ("train", "val"))
         images = (DigitSet(*guided.read()), DigitSet(*unguided.read()), DigitSet(rebuilt, heldout.labels))
         return as_record(measure_digits(train, heldout, *images))
 
@@ -135,10 +137,11 @@ def _saved(
         found: dict[str, Any] = saved["metrics"]
         return found
     assert made.decoder is not None
-    rows, device = made.features.rows("val"), pick_device("auto")
-    rows = rows if len(rows) else made.features.rows("train")
+    features, device = reference_store(made.features), pick_device("auto")
+    rows = features.rows("val")
+    rows = rows if len(rows) else features.rows("train")
     decoder = load_model(PixelDecoder, made.decoder.model_path, device)
-    originals, rebuilt = reconstruct(decoder, made.features, rows, rebuilder(made.autoencoder, device), device)
+    originals, rebuilt = reconstruct(decoder, features, rows, rebuilder(made.autoencoder, device), device)
     shown = paired_grid(originals[:GRID_ROWS], rebuilt[:GRID_ROWS], GRID_ROWS // 2)
     save_png(shown, folder / RECONSTRUCTIONS_FILE)
     of_decoder = made.decoder.record.metrics

@@ -14,6 +14,7 @@ from jobs.train import load_generator
 from pipeline.artifacts import SampleFolder, latents_of
 from stores import Store, open_store
 from stores.backends import name_of
+from stores.core import reference_store
 
 _SAMPLING_FACTS = ("guidance_scale", "guidance_interval", "internal_guidance_scale", "steps", "solver")
 
@@ -78,7 +79,7 @@ def card_facts(
         metrics=metrics,
         class_names=models.class_names or (),
         unconditional=is_unconditional(models.generator),
-        **_text_facts(models.generator, latents),
+        **_text_facts(models.generator, reference_store(latents)),
         **_sampling_facts(models, samples),
         license=license,
         data=terms,

@@ -9,17 +9,17 @@ from pipeline.config import RecipeError
 from pipeline.stages import SAMPLE, STAGES, models_of
 from pipeline.workflow.run_metrics import evaluate_checkpoints, evaluated_checkpoints, measure_result
 from pipeline.workflow.stage_runner import StageRunner
-from stores import Store
+from stores import AnyStore
 
 
 @dataclass(frozen=True)
 class RecipeResult:
     """What a recipe's stages made; no pixel decoder where the autoencoder decodes to pixels."""
 
-    features: Store
+    features: AnyStore
     autoencoder: RunFolder
     decoder: RunFolder | None
-    latents: Store
+    latents: AnyStore
     models: Models
     samples: SampleFolder | SampleSet
 

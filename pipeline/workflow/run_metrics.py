@@ -12,7 +12,8 @@ from pipeline.config import Recipe, RecipeError
 from pipeline.evaluation import EVALUATION_FILE, ProbeInputs, evaluate, probe, probe_artifact, probe_metrics
 from pipeline.stages import SAMPLE, TRAIN_AE, TRAIN_DECODER, Stage
 from pipeline.workflow.stage_runner import Outcome, StageRunner
-from stores import Store
+from stores import AnyStore, Store
+from stores.core import reference_store
 
 
 def measure_result(runner: StageRunner, stage: Stage[Any], results: Mapping[str, Any]) -> None:
@@ -22,7 +23,7 @@ def measure_result(runner: StageRunner, stage: Stage[Any], results: Mapping[str,
     if autoencoder is None:
         return
     if stage is TRAIN_AE and runner.recipe.probe.in_run and not autoencoder.decodes_to_pixels:
-        probe_autoencoder(runner, results["features"], autoencoder)
+        probe_autoencoder(runner, reference_store(results["features"]), autoencoder)
     rebuilds = decoder is not None if stage is TRAIN_DECODER else stage is TRAIN_AE and autoencoder.decodes_to_pixels
     if config.rebuilt and rebuilds:
         evaluate_images(runner, autoencoder.path, results["features"], " rebuilt")
@@ -30,7 +31,7 @@ def measure_result(runner: StageRunner, stage: Stage[Any], results: Mapping[str,
         evaluate_images(runner, samples.path, results["features"])
 
 
-def evaluate_checkpoints(runner: StageRunner, models: Models, features: Store) -> None:
+def evaluate_checkpoints(runner: StageRunner, models: Models, features: AnyStore) -> None:
     """Samples of the generator at the steps of `eval.checkpoints`, and their metrics."""
     for step in evaluated_checkpoints(runner.recipe):
         samples = runner.do(SAMPLE, models, checkpoint=step)
@@ -38,7 +39,7 @@ def evaluate_checkpoints(runner: StageRunner, models: Models, features: Store) -
         evaluate_images(runner, samples.path, features, f" @{step}")
 
 
-def evaluate_images(runner: StageRunner, location: Path, features: Store, what: str = "") -> None:
+def evaluate_images(runner: StageRunner, location: Path, features: AnyStore, what: str = "") -> None:
     """Samples → metrics beside the recipe's reference; one of the recipe's name is this feature store.
 
     Of an autoencoder's run, what it rebuilds beside the originals. `what` stands behind the metrics' names.
@@ -63,7 +64,10 @@ def evaluate_images(runner: StageRunner, location: Path, features: Store, what: 
 
 
 def probe_autoencoder(runner: StageRunner, features: Store, autoencoder: RunFolder) -> None:
-    """What latents and rebuilt features still tell, as `fae-pipe probe` finds it, beside the autoencoder."""
+    """What latents and rebuilt features still tell, as `fae-pipe probe` finds it, beside the autoencoder.
+
+    Of a bucket set the store of most rows is probed.
+    """
     inputs, config, runtime = ProbeInputs(features, autoencoder), runner.recipe.probe, runner.recipe.runtime
     folder = autoencoder.path / "probe"
     artifact = probe_artifact(folder, inputs, config, runtime.device)

@@ -20,8 +20,27 @@ from stores.backends import (
     open_bytestore,
     temporary_beside,
 )
-from stores.core import STALE_SECONDS, Lease, list_manifests, store_locations
-from stores.format import COMMITS, COMPLETE, DATA, INDEX, LEASE, MANIFEST, LeaseHeldError, Manifest
+from stores.core import (
+    BUCKETS,
+    STALE_SECONDS,
+    Lease,
+    list_manifests,
+    read_set_record,
+    set_locations,
+    store_locations,
+)
+from stores.format import (
+    COMMITS,
+    COMPLETE,
+    DATA,
+    INDEX,
+    LEASE,
+    MANIFEST,
+    LeaseHeldError,
+    Manifest,
+    StoreError,
+    fingerprint,
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +67,10 @@ def gc(root: Location, references: Iterable[str] = (), dry_run: bool = True) -> 
     """What may go below `root`, a folder or a URL; it is removed when `dry_run` is False.
 
     A store stays when it is the newest of its name (finished or not, each), when something names it, or when a store
-    that stays was made from it. `references` are the content ids, fingerprints and paths that others (trained models)
-    name. Unfinished files of a folder go when they are older than a stale lease; object stores have none. A store that
-    is being written, one whose manifest cannot be read, and anything outside the root or behind a link are never
-    touched.
+    that stays was made from it. A bucket set stays by the first two rules with all its stores, or where they all stay
+    anyway. `references` are the content ids, fingerprints and paths that others (trained models) name. Unfinished files
+    of a folder go when they are older than a stale lease; object stores have none. A store that is being written, one
+    whose manifest cannot be read, and anything outside the root or behind a link are never touched.
     """
     if is_url(root):
         garbage = _old_stores(root, references)
@@ -79,15 +98,52 @@ def location_bytes(location: Location) -> int:
 
 def _old_stores(root: Location, references: Iterable[str]) -> list[Garbage]:
     found = list(_stores(root))
-    named = {name_of(text) for text in references}
-    kept = {store.location for store in found if _is_newest(store, found) or _names_of(store) & named}
+    named, sets = {name_of(text) for text in references}, _sets(root)
+    of_sets = {name for one in sets if one.is_newest(sets) or one.names & named for name in one.members}
+    kept = {store.location for store in found if _is_newest(store, found) or _names_of(store) & (named | of_sets)}
     while True:
         named = {name for store in found if store.location in kept for name in _names_in(store.manifest)}
         more = {store.location for store in found if _names_of(store) & named} - kept
         if not more:
             break
         kept |= more
-    return [_as_garbage(store) for store in found if store.location not in kept and not Lease(store.blobs).is_held()]
+    garbage = [_as_garbage(store) for store in found if store.location not in kept and not Lease(store.blobs).is_held()]
+    gone = {name_of(item.path) for item in garbage}
+    why = "bucket set of stores that go, older than another one of its name"
+    return garbage + [Garbage(one.path, folder_bytes(one.path), why) for one in sets if one.members & gone]
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A bucket set: its folder, what others may call it, the folders' names of its stores, and when it was made."""
+
+    path: Path
+    kind: str
+    name: str
+    names: frozenset[str]
+    members: frozenset[str]
+    written_unix_seconds: float
+
+    def is_newest(self, others: list["_Set"]) -> bool:
+        """Whether no later set has its kind and name."""
+        same = [one for one in others if (one.kind, one.name) == (self.kind, self.name)]
+        return self is max(same, key=lambda one: (one.written_unix_seconds, one.path))
+
+
+def _sets(root: Location) -> list[_Set]:
+    """The bucket sets below a folder whose record can be read."""
+    found = []
+    for path in map(Path, set_locations(root)):
+        try:
+            record = read_set_record(path)
+        except (StoreError, OSError):
+            continue
+        references = [one["store"].split("/") for one in record["buckets"]]
+        names = frozenset({path.name, fingerprint(record["ingredients"]), record["content_id"]})
+        members = frozenset(name for _, name in references)
+        written = (path / BUCKETS).stat().st_mtime
+        found.append(_Set(path, references[0][0], record["name"], names, members, written))
+    return found
 
 
 def _as_garbage(store: _Found) -> Garbage:
@@ -148,7 +204,7 @@ def _never_begun(root: Path) -> Iterator[Garbage]:
     """Folders whose planning was cut short: parts of a store, but no manifest and no commit record."""
     for path in _store_folders(root):
         planned = (path / INDEX).exists() or (path / DATA).exists()
-        begun = (path / MANIFEST).exists() or any((path / COMMITS).glob("*.json"))
+        begun = any((path / one).exists() for one in (MANIFEST, BUCKETS)) or any((path / COMMITS).glob("*.json"))
         if planned and not begun and _is_old(path) and not _is_held(path):
             yield Garbage(path, folder_bytes(path), "a store whose planning was interrupted")
 
@@ -186,7 +242,7 @@ def _remove(path: Path, root: Path) -> bool:
     assert _is_inside(path, root), path
     if not path.is_dir():
         path.unlink(missing_ok=True)
-    elif is_temporary(path.name):
+    elif is_temporary(path.name) or (path / BUCKETS).is_file():
         shutil.rmtree(path)
     else:
         return _remove_store(path)

@@ -8,15 +8,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stores.backends import ByteStore, Location, inside, is_url, local_folder, open_bytestore
+from stores.core.listing import store_locations
 from stores.core.reader import Store, open_store
-from stores.format import CorruptStoreError, ForeignStoreError, StoreNotFoundError, canonical_json, fingerprint
+from stores.format import (
+    CorruptStoreError,
+    ForeignStoreError,
+    Statistics,
+    StoreNotFoundError,
+    canonical_json,
+    fingerprint,
+    merge,
+)
 
 FORMAT, SCHEMA_VERSION = "fae-bucket-set", 1
-BUCKETS, INDEX = "buckets.json", "index.parquet"
+BUCKETS, INDEX, SETS = "buckets.json", "index.parquet", "buckets"
 MAX_BUCKETS, MAX_RECORD_BYTES = 4096, 16 << 20
 _REFERENCE = re.compile(r"[a-z]+/[A-Za-z0-9][A-Za-z0-9._-]*")
 _KEYS = {"format", "schema_version", "name", "ingredients", "buckets", "index_sha256", "content_id", "record_sha256"}
@@ -34,6 +44,34 @@ class BucketSet:
     record: Mapping[str, Any]
     stores: Mapping[str, Store]
 
+    def __repr__(self) -> str:
+        return f"BucketSet({self.url!r}, {self.kind}, {self.num_rows} rows, {list(self.stores)})"
+
+    @property
+    def url(self) -> str:
+        """Where the set's record is, a path or a URL; `open_bucket_set` takes it."""
+        return self.blobs.url
+
+    @property
+    def members(self) -> tuple[Store, ...]:
+        """The stores, in the order of the record."""
+        return tuple(self.stores.values())
+
+    @property
+    def kind(self) -> str:
+        """The kind of the stores, such as features or latents."""
+        return self.members[0].kind
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The first store's: what is the same for all, such as class names and encoder, is what holds for the set."""
+        return self.members[0].attributes
+
+    def statistics(self, array: str) -> Statistics:
+        """Mean and deviation per channel over all ok rows of all stores, merged of their exact ones."""
+        found = [store.statistics(array) for store in self.members]
+        return merge(found, np.array([one.count for one in found]))
+
     @property
     def name(self) -> str:
         """The set's name."""
@@ -41,7 +79,7 @@ class BucketSet:
 
     @property
     def rule(self) -> str:
-        """Which sizes there are, as the extraction was told."""
+        """Which sizes there are, as the extraction's rule says."""
         return str(self.record["ingredients"]["rule"])
 
     @property
@@ -66,16 +104,26 @@ class BucketSet:
         Raises:
             CorruptStoreError: it is missing or damaged.
         """
-        try:
-            data = self.blobs.read(INDEX)
-        except FileNotFoundError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != self.record["index_sha256"]:
-            raise CorruptStoreError(
-                f"{self.blobs.url}/{INDEX}: expected the digest of {BUCKETS}; received other bytes; run the extraction "
-                "again, which writes it anew"
-            )
-        return pq.read_table(pa.BufferReader(data))
+        return read_set_index(self.url, self.record)
+
+
+# What is read row by row: one store, or several of different row shapes as one.
+AnyStore = Store | BucketSet
+
+
+def member_stores(data: AnyStore) -> tuple[Store, ...]:
+    """The stores of a set, or the one store."""
+    return data.members if isinstance(data, BucketSet) else (data,)
+
+
+def reference_store(data: AnyStore) -> Store:
+    """The store whose row shape a model of all of them is built for: the one of most rows, of equal ones the first."""
+    return max(member_stores(data), key=lambda store: store.num_rows)
+
+
+def count_rows(data: AnyStore, split: str) -> int:
+    """Readable rows of a split, of all stores."""
+    return sum(len(store.rows(split)) for store in member_stores(data))
 
 
 def bucket_set_ingredients(rule: str, stores: Mapping[str, str]) -> dict[str, Any]:
@@ -128,13 +176,12 @@ def open_bucket_set(location: Location) -> BucketSet:
         IncompleteStoreError: a store of it is unfinished.
     """
     blobs = open_bytestore(location)
-    record = _read(blobs)
-    root = _root(location if is_url(location) else local_folder(blobs))
+    record = read_set_record(location)
+    locations, root = member_locations(location, record), _root(location)
     stores = {}
     for bucket in record["buckets"]:
-        kind, folder = bucket["store"].split("/")
         try:
-            store = open_store(inside(inside(root, kind), folder))
+            store = open_store(locations[bucket["size"]])
         except StoreNotFoundError as error:
             raise StoreNotFoundError(
                 f"{blobs.url}: expected its store {bucket['store']} of size {bucket['size']} below {root}; received "
@@ -149,14 +196,59 @@ def open_bucket_set(location: Location) -> BucketSet:
     return BucketSet(blobs, record, stores)
 
 
+def open_any(location: Location) -> AnyStore:
+    """Open a store, or a bucket set, by its folder or URL; errors as of `open_store` and `open_bucket_set`."""
+    return open_bucket_set(location) if open_bytestore(location).exists(BUCKETS) else open_store(location)
+
+
+def read_set_index(location: Location, record: Mapping[str, Any]) -> pa.Table:
+    """The index of a set, whatever became of its stores; `record` as of `read_set_record`.
+
+    Raises:
+        CorruptStoreError: it is missing or damaged.
+    """
+    blobs = open_bytestore(location)
+    try:
+        data = blobs.read(INDEX)
+    except FileNotFoundError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != record["index_sha256"]:
+        raise CorruptStoreError(
+            f"{blobs.url}/{INDEX}: expected the digest of {BUCKETS}; received other bytes; delete the folder's "
+            f"{BUCKETS} and run the command that made the set again, which writes both anew"
+        )
+    return pq.read_table(pa.BufferReader(data))
+
+
+def member_locations(location: Location, record: Mapping[str, Any]) -> dict[str, Location]:
+    """Where the store of each size lies, whatever is there; `record` as of `read_set_record`."""
+    root, found = _root(location), {}
+    for bucket in record["buckets"]:
+        kind, folder = bucket["store"].split("/")
+        found[bucket["size"]] = inside(inside(root, kind), folder)
+    return found
+
+
 def _root(location: Location) -> Location:
     if is_url(location):
         return str(location).rstrip("/").rsplit("/", 2)[0]
     return local_folder(open_bytestore(location)).absolute().parent.parent
 
 
-def _read(blobs: ByteStore) -> dict[str, Any]:
-    """The checked record."""
+def set_locations(root: Location) -> list[Location]:
+    """Every folder `<root>/buckets/<name>-<fingerprint12>` that has the record of a set; none at a URL."""
+    if is_url(root):
+        return []
+    return [found for found in store_locations(inside(root, SETS)) if open_bytestore(found).exists(BUCKETS)]
+
+
+def read_set_record(location: Location) -> dict[str, Any]:
+    """The checked record of a set, whatever became of its stores.
+
+    Raises:
+        StoreNotFoundError, ForeignStoreError, CorruptStoreError: it is none, or damaged.
+    """
+    blobs = open_bytestore(location)
     try:
         data = blobs.read(BUCKETS)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,4 +1,5 @@
 from .adding import add_array as add_array
+from .copying import copy_bucket_set as copy_bucket_set
 from .copying import copy_part as copy_part
 from .copying import copy_store as copy_store
 from .exports import export as export

@@ -7,9 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from stores.backends import ByteStore, Location, inside, open_bytestore
+from stores.backends import ByteStore, Location, inside, name_of, open_bytestore
 from stores.care import metadata_files, read_commit
-from stores.core import Lease, Store, done_record, file_problems, open_store
+from stores.core import (
+    BUCKETS,
+    SETS,
+    BucketSet,
+    Lease,
+    Store,
+    done_record,
+    file_problems,
+    open_bucket_set,
+    open_store,
+)
 from stores.exchange.adding import write_added
 from stores.format import (
     ADDED,
@@ -57,6 +67,22 @@ def copy_store(source: Store, parent: Location, progress: Progress | None = None
         for key, data in {**files, MANIFEST: last}.items():
             target.write(key, data, before_visible=lease.check)
     return _with_added(source, open_store(target.url), threads)
+
+
+def copy_bucket_set(location: Location, root: Location, progress: Progress | None = None) -> BucketSet:
+    """Copy a bucket set to another root: each store to `root/<kind>`, then the record and its index to `root/buckets`.
+
+    Raises:
+        StoreError: as `open_bucket_set` and `copy_store`.
+    """
+    found = open_bucket_set(location)
+    for store in found.members:
+        copy_store(store, inside(root, store.kind), progress)
+    target = inside(inside(root, SETS), name_of(found.url))
+    blobs = open_bytestore(target)
+    for key in (INDEX, BUCKETS):
+        blobs.write(key, found.blobs.read(key))
+    return open_bucket_set(target)
 
 
 def copy_part(

@@ -73,6 +73,7 @@ from .spec import Part as Part
 from .stats import Statistics as Statistics
 from .stats import channel_sums as channel_sums
 from .stats import combine as combine
+from .stats import merge as merge
 from .zarr_metadata import group_record as group_record
 from .zarr_metadata import same_group as same_group
 from .zarr_metadata import zarr_json as zarr_json

@@ -109,6 +109,22 @@ def combine(parts: Sequence[Sums]) -> Statistics:
     return Statistics(mean, np.sqrt(variance), count, of_moments)
 
 
+def merge(parts: Sequence[Statistics], weights: np.ndarray) -> Statistics:
+    """Statistics of several sets of rows as of one.
+
+    Args:
+        parts: Of each set.
+        weights: Share of each set's values, (parts,); the counts where each value counts alike.
+    """
+    share = (np.asarray(weights, np.float64) / np.sum(weights))[:, None]
+    means, stds = np.stack([one.mean for one in parts]), np.stack([one.std for one in parts])
+    mean = (share * means).sum(axis=0)
+    variance = (share * (stds**2 + (means - mean) ** 2)).sum(axis=0)
+    exponentials = [one.variance for one in parts if one.variance is not None]
+    of_moments = (share * np.stack(exponentials)).sum(axis=0) if len(exponentials) == len(parts) else None
+    return Statistics(mean, np.sqrt(variance), sum(one.count for one in parts), of_moments)
+
+
 def _blocks(spec: ArraySpec, parts: Mapping[str, np.ndarray], ok: np.ndarray) -> Iterator[np.ndarray]:
     """The decoded ok values (m, C), a cacheful at a time."""
     tokens = {part.name: _by_token(part.row_shape, spec, parts[part.name]) for part in spec.parts}

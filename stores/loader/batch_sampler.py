@@ -24,9 +24,11 @@ class BatchSampler:
     drop_last: bool = True
     rank: int = 0
     world_size: int = 1
+    uneven_ranks: bool = False
 
     def __post_init__(self) -> None:
-        if self.world_size < 1 or self.batch_size < 1 or self.batch_size % self.world_size:
+        fits = 1 <= self.world_size <= self.batch_size
+        if not fits or (self.batch_size % self.world_size and not self.uneven_ranks):
             raise ValueError(
                 f"batch_size: expected a positive multiple of world_size {self.world_size}; received {self.batch_size}"
             )
@@ -49,10 +51,14 @@ class BatchSampler:
         full, rest = divmod(self.num_rows, self.batch_size)
         return full + (0 if self.drop_last or rest == 0 else 1)
 
+    def rows_of(self, step: int) -> int:
+        """Rows of a global batch."""
+        return min(self.batch_size, self.num_rows - step * self.batch_size)
+
     def offsets(self, step: int) -> tuple[int, int]:
         """First and past-the-end offset of this rank's rows of a batch."""
         start = step * self.batch_size
-        length = min(self.batch_size, self.num_rows - start)
+        length = self.rows_of(step)
         first, last = (start + length * part // self.world_size for part in (self.rank, self.rank + 1))
         return first, last
 

@@ -10,24 +10,25 @@ import torch
 
 from stores.core import BucketSet, Store
 from stores.format import combine_seeds, mix64
-from stores.loader.batch_sampler import check_position, saved_position
-from stores.loader.epoch_dataset import EpochDataset
-from stores.loader.loader import Loader
-from stores.loader.options import LoaderOptions, LoaderRank, check_integer
+from stores.loader.epoch_dataset import EpochLoader
+from stores.loader.joint import JointLoader
+from stores.loader.loader import Loader, resident_bytes
+from stores.loader.options import LoaderOptions, LoaderRank, check_integer, choose_residency
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores, split_rows
 from stores.loader.transfer import Batch, EpochBatches
 
 # Separates the order of batches from the orders of rows, which have the same seed.
 _BATCH_ORDER = 11
+Stores = BucketSet | Mapping[str, Store] | Sequence[Store]
 
 
-class BucketLoader:
+class BucketLoader(EpochLoader):
     """Iterates over batches of a bucket set's stores, each batch of one of them; the interface is that of `Loader`.
 
     Every row comes once an epoch: each store's rows are shuffled and cut into batches as its own `Loader` has them, the
     last one smaller, and the batches of all stores come in a shuffled order. Both orders are pure functions of the
-    options and of (epoch, step), whatever the number of ranks. A batch has "store" int64 (B,), the number of its store.
-    Stores without a row of the split are left out, and keep their number.
+    options and of (epoch, step), whatever the number of ranks, whose parts of a batch may differ by a row. A batch has
+    "store" int64 (B,), the number of its store. Stores without a row of the split are left out, and keep their number.
 
     Args:
         stores: a bucket set, or complete stores by size or in a list.
@@ -36,45 +37,60 @@ class BucketLoader:
             `rows`, a list of arrays, are those of each store, which may have none.
         batch_tokens: tokens of a global batch, in place of `batch_size`: a store's batch has as many rows as give at
             most so many tokens of the first array, at least one for each rank.
+        equal_batches: cut the rows of each store into the fewest batches of one size, at most that of `batch_size` or
+            `batch_tokens`. Fewer rows than batches are left out, others in each epoch.
+        second: stores with the same rows as `stores`, such as captions, of which a batch has arrays too, see
+            `JointLoader`.
+        second_arrays: names of these arrays.
+        same_views: a row's view is the same in both.
         settings: fields of `LoaderOptions` that replace those of `options`.
 
     Raises:
         ValueError: no store, none that has rows to read, arrays that a store does not have, options that do not fit, or
-            rests of batches that would leave a rank without rows.
+            batches that would leave a rank without rows.
         TypeError: a setting that does not exist, or something of another type.
     """
 
     def __init__(
         self,
-        stores: BucketSet | Mapping[str, Store] | Sequence[Store],
+        stores: Stores,
         arrays: Sequence[str] = ("latents",),
         options: LoaderOptions | None = None,
         batch_tokens: int | None = None,
+        equal_batches: bool = False,
+        second: Stores | None = None,
+        second_arrays: Sequence[str] = ("states", "length", "pooled"),
+        same_views: bool = False,
         **settings: Any,
     ) -> None:
-        by_size = stores.stores if isinstance(stores, BucketSet) else stores
-        self.stores = checked_stores(by_size.values() if isinstance(by_size, Mapping) else by_size)
+        self.stores = _stores_of(stores)
         if not self.stores:
             raise ValueError("stores: expected one store or more; received none")
         self.arrays = array_names(arrays)
         if batch_tokens is not None:
             _check_budget(batch_tokens, options, settings)
-        self.options = options = LoaderOptions.of(options, settings, drop_last=False)
+        usual = {"drop_last": equal_batches, "uneven_ranks": True}
+        self.options = options = LoaderOptions.of(options, usual | settings)
         if options.weights is not None:
             raise ValueError("weights: expected none, since every row of every bucket comes once an epoch")
         self._rank = LoaderRank.of(options)
+        self._second, self._same_views = None if second is None else _stores_of(second), same_views
+        self._second_arrays = array_names(second_arrays)
+        if self._second is not None and len(self._second) != len(self.stores):
+            raise ValueError(f"second: expected a store for each of {len(self.stores)}; received {len(self._second)}")
+        rows_of = self._rows_of_each()
+        residency = self._residency(rows_of)
         # By the number of the store.
-        self.loaders = {
-            number: Loader(
-                self.stores[number],
-                self.arrays,
-                replace(options, rows=rows, batch_size=self._batch_rows(self.stores[number], batch_tokens)),
+        self.loaders: dict[int, Loader | JointLoader] = {}
+        for number, rows in rows_of.items():
+            count = self._batch_rows(self.stores[number], batch_tokens)
+            if equal_batches:
+                count = _equal_part(self._count(number, rows), count)
+            self.loaders[number] = self._loader(
+                number, replace(options, rows=rows, batch_size=count, residency=residency)
             )
-            for number, rows in self._rows_of_each().items()
-        }
-        for loader in self.loaders.values():
-            self._check_rest(loader)
-        self._position = (0, 0)
+            self._check_rest(number)
+        self._last_rows = 0
 
     @property
     def device(self) -> torch.device:
@@ -82,14 +98,24 @@ class BucketLoader:
         return next(iter(self.loaders.values())).device
 
     @property
-    def position(self) -> tuple[int, int]:
-        """Epoch and step of the batch that comes next."""
-        return self._position
-
-    @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch, of all stores."""
         return sum(loader.steps_per_epoch for loader in self.loaders.values())
+
+    @property
+    def batch_rows(self) -> dict[int, int]:
+        """Rows of a global batch, by the number of its store; the last one of an epoch may have fewer."""
+        return {number: _plain(loader).sampler.batch_size for number, loader in self.loaders.items()}
+
+    @property
+    def residency(self) -> str:
+        """Where the rows live, "device", "ram" or "stream"; those of all stores alike, but for `second`."""
+        return _plain(next(iter(self.loaders.values()))).residency
+
+    @property
+    def last_batch_rows(self) -> int:
+        """Rows, over all ranks, of the batch that was handed out last; 0 before the first."""
+        return self._last_rows
 
     def schedule(self, epoch: int) -> np.ndarray:
         """The number of the store of each batch of an epoch, int64 (steps_per_epoch,)."""
@@ -101,57 +127,29 @@ class BucketLoader:
         shuffled: np.ndarray = in_order[np.argsort(keys, kind="stable")]
         return shuffled
 
-    def __iter__(self) -> Generator[Batch, None, None]:
-        """Batches from the current position on, epoch after epoch."""
-        while True:
-            epoch, step = self._position
-            yield from self._batches(epoch, step, 1)
-
-    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
-        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left.
-
-        Raises:
-            ValueError: a step after the epoch's end, a number below 0.
-        """
-        check_position(epoch, step, stride, self.steps_per_epoch)
-        return EpochBatches(self._batches(epoch, step, stride), len(range(step, self.steps_per_epoch, stride)))
-
-    def as_iterable_dataset(self) -> EpochDataset:
-        """This loader for torch's DataLoader, Lightning and accelerate, see `EpochDataset`."""
-        return EpochDataset(self)
-
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels over all stores, each float32 (C,) on `device`."""
         return Selection(self.stores, (), ()).mean_std(array, None, self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch handed out, and what the order depends on; JSON values."""
-        return self.state_at(*self.position)
-
-    def state_at(self, epoch: int, step: int) -> dict[str, Any]:
-        """The state of a loader that goes on there."""
-        return {"epoch": epoch, "step": step, "order": self._order_facts()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position, at once.
-
-        Raises:
-            ValueError: no state, or one of another order (other stores, rows, seed or batch size).
-        """
-        self._position = saved_position(state, self._order_facts(), self.steps_per_epoch)
 
     def renew(self) -> None:
         """Drop buffers and locks, which a forked process cannot share with its parent."""
         for loader in self.loaders.values():
             loader.renew()
 
-    def _order_facts(self) -> dict[str, Any]:
+    def order_facts(self) -> dict[str, Any]:
+        """What the order of batches depends on; JSON values."""
         return {
             "shuffle": self.options.shuffle,
-            "buckets": {str(number): loader.state_at(0, 0)["order"] for number, loader in self.loaders.items()},
+            "buckets": {str(number): loader.order_facts() for number, loader in self.loaders.items()},
         }
 
-    def _batches(self, epoch: int, step: int, stride: int) -> Generator[Batch, None, None]:
+    def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
+        yield from self._of_epoch(epoch, step, stride)
+        while endless:
+            epoch += 1
+            yield from self._of_epoch(epoch, 0, stride)
+
+    def _of_epoch(self, epoch: int, step: int, stride: int) -> Generator[Batch, None, None]:
         schedule = self.schedule(epoch)
         numbers = _occurrences(schedule)
         opened: dict[int, tuple[EpochBatches, int]] = {}  # and which of the store's batches comes next
@@ -167,10 +165,20 @@ class BucketLoader:
                 batch = next(batches)
                 is_last = at + 1 == len(schedule)
                 self._position = (epoch + 1, 0) if is_last else (epoch, at + 1)
+                self._last_rows = _plain(self.loaders[store]).sampler.rows_of(number)
                 yield {**batch, "store": torch.full_like(batch["row"], store)}
         finally:
             for batches, _ in opened.values():
                 batches.close()
+
+    def _loader(self, number: int, options: LoaderOptions) -> Loader | JointLoader:
+        if self._second is None:
+            return Loader(self.stores[number], self.arrays, options)
+        return JointLoader(
+            *(self.stores[number], self._second[number], self.arrays, self._second_arrays),
+            same_views=self._same_views,
+            options=options,
+        )
 
     def _rows_of_each(self) -> dict[int, np.ndarray | None]:
         """The given rows, or None for those of the split, by the number of each store that has some."""
@@ -180,11 +188,7 @@ class BucketLoader:
             raise ValueError(f"rows: expected one array for each of {count} stores; received {len(given)}")
         for store in self.stores:
             checked_arrays(store, self.arrays)
-        found = {
-            number: rows
-            for number, (store, rows) in enumerate(zip(self.stores, given, strict=True))
-            if (len(split_rows(store, options)) if rows is None else np.size(rows))
-        }
+        found = {number: rows for number, rows in enumerate(given) if self._count(number, rows)}
         if not found:
             wanted = f"the split {options.split!r}" if options.rows is None else "rows="
             raise ValueError(
@@ -193,8 +197,22 @@ class BucketLoader:
             )
         return found
 
+    def _count(self, number: int, rows: np.ndarray | None) -> int:
+        return len(split_rows(self.stores[number], self.options)) if rows is None else np.size(rows)
+
+    def _residency(self, rows_of: Mapping[int, np.ndarray | None]) -> str:
+        """Where the rows live: all stores share one memory."""
+        stores, num_bytes = self.stores, 0
+        for number, rows in rows_of.items():
+            count = self._count(number, rows)
+            num_bytes += resident_bytes(stores[number], self.arrays, count, self.options.view)
+            if self._second is not None:
+                num_bytes += resident_bytes(self._second[number], self._second_arrays, count)
+        options = self.options
+        return choose_residency(options.residency, num_bytes, torch.device(options.device), self._rank.world_size)
+
     def _batch_rows(self, store: Store, batch_tokens: int | None) -> int:
-        """Rows of a global batch of a store."""
+        """Rows of a global batch of a store, the largest there may be."""
         if batch_tokens is None:
             return self.options.batch_size
         tokens = math.prod(checked_arrays(store, self.arrays)[0].row_shape[:-1])
@@ -204,16 +222,32 @@ class BucketLoader:
                 f"batch_tokens: expected at least {tokens * world}, a row of {store.url} for each of {world} ranks; "
                 f"received {batch_tokens}"
             )
-        return batch_tokens // tokens // world * world
+        return batch_tokens // tokens
 
-    def _check_rest(self, loader: Loader) -> None:
-        """Raise ValueError where the last batch of an epoch has fewer rows than there are ranks."""
-        rest, world = loader.sampler.num_rows % loader.sampler.batch_size, self._rank.world_size
+    def _check_rest(self, number: int) -> None:
+        """Raise ValueError where a batch has fewer rows than there are ranks."""
+        sampler, world = _plain(self.loaders[number]).sampler, self._rank.world_size
+        rest = sampler.num_rows % sampler.batch_size
         if not self.options.drop_last and 0 < rest < world:
             raise ValueError(
                 f"batch_size: expected a last batch of at least {world} rows, one for each rank; received {rest} of "
-                f"{loader.stores[0].url}; choose another one, or drop_last=True"
+                f"{self.stores[number].url}; choose another one, or drop_last=True"
             )
+
+
+def _stores_of(stores: Stores) -> tuple[Store, ...]:
+    by_size = stores.stores if isinstance(stores, BucketSet) else stores
+    return checked_stores(by_size.values() if isinstance(by_size, Mapping) else by_size)
+
+
+def _plain(loader: Loader | JointLoader) -> Loader:
+    """The loader of the first store."""
+    return loader.first if isinstance(loader, JointLoader) else loader
+
+
+def _equal_part(rows: int, most: int) -> int:
+    """Rows of each of the fewest equal batches of at most `most`."""
+    return rows // -(-rows // most)
 
 
 def _check_budget(batch_tokens: int, options: LoaderOptions | None, settings: Mapping[str, Any]) -> None:

@@ -1,11 +1,13 @@
 """A loader as torch's DataLoader, Lightning and accelerate iterate data: an epoch at a time, with an exact state."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from stores.loader.batch_sampler import check_position, saved_position
 from stores.loader.options import check_integer
 from stores.loader.transfer import Batch, EpochBatches
 
@@ -15,32 +17,75 @@ MAX_WORKERS = 1024
 _KEY_BITS, _COUNT_BITS = 38, 24
 
 
-class EpochLoader(Protocol):
-    """What an `EpochDataset` needs of a loader."""
+class EpochLoader(ABC):
+    """What all loaders are: batches by (epoch, step), from a position on that can be saved."""
+
+    _position = (0, 0)
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
         """Where batches are delivered."""
 
     @property
-    def position(self) -> tuple[int, int]:
-        """Epoch and step of the batch that comes next."""
-
-    @property
+    @abstractmethod
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
 
-    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
-        """The batches of one epoch, or each `stride`-th of them."""
-
+    @abstractmethod
     def renew(self) -> None:
-        """Drop what a forked process cannot share with its parent."""
+        """Drop buffers and locks, which a forked process cannot share with its parent."""
+
+    @abstractmethod
+    def order_facts(self) -> dict[str, Any]:
+        """What the order of batches depends on; JSON values."""
+
+    @abstractmethod
+    def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
+        """Batches from there on: each `stride`-th to the end of the epoch, or all without end."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epoch and step of the batch that comes next."""
+        return self._position
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches from the current position on, epoch after epoch."""
+        return self._batches(*self.position)
+
+    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
+        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left.
+
+        Raises:
+            ValueError: a step after the epoch's end, a number below 0.
+        """
+        check_position(epoch, step, stride, self.steps_per_epoch)
+        batches = self._batches(epoch, step, endless=False, stride=stride)
+        return EpochBatches(batches, len(range(step, self.steps_per_epoch, stride)))
+
+    def as_iterable_dataset(self, epoch: int | None = None) -> "EpochDataset":
+        """This loader for torch's DataLoader, Lightning and accelerate; of one `epoch` again and again, or of all."""
+        return EpochDataset(self, epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last batch handed out, and what the order depends on; JSON values."""
+        return self.state_at(*self.position)
 
     def state_at(self, epoch: int, step: int) -> dict[str, Any]:
         """The state of a loader that goes on there."""
+        return {"epoch": epoch, "step": step, "order": self.order_facts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position."""
+        """Go on from a saved position, at once.
+
+        Raises:
+            ValueError: no state, or one of another order (other stores, rows, seed or batch size).
+        """
+        self._position = self.position_of(state)
+
+    def position_of(self, state: dict[str, Any]) -> tuple[int, int]:
+        """Epoch and step of a saved state; errors as of `load_state_dict`."""
+        return saved_position(state, self.order_facts(), self.steps_per_epoch)
 
 
 class EpochDataset(IterableDataset[Batch]):

@@ -10,18 +10,18 @@ import torch
 
 from stores.core import Store
 from stores.format import combine_seeds
-from stores.loader.epoch_dataset import EpochDataset
+from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.loader import Loader, resident_bytes
 from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, LoaderRank, choose_residency
 from stores.loader.selection import array_names, checked_stores, selected_rows
-from stores.loader.transfer import Batch, EpochBatches
+from stores.loader.transfer import Batch
 
 # Separates the random views of the second store from those of the first.
 _SECOND = 2
-Batches = EpochBatches | Generator[Batch, None, None]
+Batches = Generator[Batch, None, None]
 
 
-class JointLoader:
+class JointLoader(EpochLoader):
     """A `Loader` of each store in step: a batch has the arrays of both, "row", and "label" of the first.
 
     Rows, order, resume and ranks are as `Loader` promises; a random view of each store is drawn independently, so that
@@ -100,10 +100,6 @@ class JointLoader:
         """Batches of an epoch."""
         return self.first.steps_per_epoch
 
-    def __iter__(self) -> Generator[Batch, None, None]:
-        """Batches from the current position on, epoch after epoch."""
-        return _zip_batches(iter(self.first), iter(self.second))
-
     @property
     def device(self) -> torch.device:
         """Where batches are delivered."""
@@ -114,22 +110,13 @@ class JointLoader:
         """Epoch and step of the batch that comes next."""
         return self.first.position
 
-    def as_iterable_dataset(self, epoch: int | None = None) -> EpochDataset:
-        """This loader for torch's DataLoader, Lightning and accelerate; of one `epoch` again and again, or of all."""
-        return EpochDataset(self, epoch)
-
-    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
-        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left."""
-        first, second = self.first.epoch(epoch, step, stride), self.second.epoch(epoch, step, stride)
-        return EpochBatches(_zip_batches(first, second), len(first))
-
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels in the store that has it, see `Loader.mean_std`."""
         return (self.first if array in self.first.stores[0].arrays else self.second).mean_std(array)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Both positions after the last batch handed out, and what the order depends on; JSON values."""
-        return self.state_at(*self.position)
+    def order_facts(self) -> dict[str, Any]:
+        """What the order of batches depends on; JSON values."""
+        return {"first": self.first.order_facts(), "second": self.second.order_facts()}
 
     def state_at(self, epoch: int, step: int) -> dict[str, Any]:
         """The state of a loader that goes on there."""
@@ -146,13 +133,23 @@ class JointLoader:
         Raises:
             ValueError: no state, one of another order, or of a loader of one store.
         """
+        position = self.position_of(state)
+        self.first.load_state_dict(state["first"])
+        self.second.load_state_dict(state["second"])
+        assert self.position == position
+
+    def position_of(self, state: dict[str, Any]) -> tuple[int, int]:
+        """Epoch and step of a saved state; errors as of `load_state_dict`."""
         if not isinstance(state, Mapping) or state.keys() != {"first", "second"}:
             raise ValueError(f"loader state: expected that of two stores; received {state!r:.80}; start a new run")
         first, second = self.first.position_of(state["first"]), self.second.position_of(state["second"])
         if first != second:
             raise ValueError(f"loader state: expected one position of both stores; received {first} and {second}")
-        self.first.load_state_dict(state["first"])
-        self.second.load_state_dict(state["second"])
+        return first
+
+    def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
+        first = self.first._batches(epoch, step, endless, stride)
+        return _zip_batches(first, self.second._batches(epoch, step, endless, stride))
 
 
 def _zip_batches(first: Batches, second: Batches) -> Generator[Batch, None, None]:

@@ -9,14 +9,14 @@ import torch
 
 from stores.core import Store, with_cache
 from stores.format import ArraySpec
-from stores.loader.batch_sampler import BatchSampler, check_position, saved_position
-from stores.loader.epoch_dataset import EpochDataset
+from stores.loader.batch_sampler import BatchSampler
+from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.gathering import BatchGatherer, Layouts
 from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores
-from stores.loader.transfer import Batch, EpochBatches, Transfer, prefetched
+from stores.loader.transfer import Batch, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
 # What a streaming loader reads at once when its order is not made of whole shards.
@@ -25,7 +25,7 @@ WINDOW_BYTES = 512 << 20
 GROUP_BYTES = 16 << 20
 
 
-class Loader:
+class Loader(EpochLoader):
     """Iterates over batches without end; `epoch(e)` gives exactly one epoch.
 
     A batch is a dict on `device`: each array's values (B, *row_shape) in the stored dtype (float32 for 8 bits), "row"
@@ -62,7 +62,9 @@ class Loader:
         self.residency = choose_residency(options.residency, num_bytes, self.device, rank.world_size)
         self.order = choose_order(options, self.residency)
         order = make_order(selection, self.order, options, max(1, WINDOW_BYTES // self._row_bytes))
-        self.sampler = BatchSampler(order, options.batch_size, options.drop_last, rank.rank, rank.world_size)
+        self.sampler = BatchSampler(
+            order, options.batch_size, options.drop_last, rank.rank, rank.world_size, options.uneven_ranks
+        )
         self._source = self._open_source()
         self._columns = {"row": torch.from_numpy(selection.rows)}
         if not selection.is_single:
@@ -71,7 +73,6 @@ class Loader:
             self._columns["label"] = torch.from_numpy(selection.labels)
         self._gatherer = BatchGatherer(self._specs, options, self._device)
         self._transfer = Transfer(self.device)
-        self._position = (0, 0)
 
     @property
     def stores(self) -> tuple[Store, ...]:
@@ -84,32 +85,9 @@ class Loader:
         return self._device
 
     @property
-    def position(self) -> tuple[int, int]:
-        """Epoch and step of the batch that comes next."""
-        return self._position
-
-    @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         return self.sampler.steps_per_epoch
-
-    def __iter__(self) -> Generator[Batch, None, None]:
-        """Batches from the current position on, epoch after epoch."""
-        return self._batches(*self.position)
-
-    def epoch(self, epoch: int, step: int = 0, stride: int = 1) -> EpochBatches:
-        """The batches of one epoch, from `step` on, or each `stride`-th of them; its `len` is how many are left.
-
-        Raises:
-            ValueError: a step after the epoch's end, a number below 0.
-        """
-        check_position(epoch, step, stride, self.steps_per_epoch)
-        batches = self._batches(epoch, step, endless=False, stride=stride)
-        return EpochBatches(batches, len(range(step, self.steps_per_epoch, stride)))
-
-    def as_iterable_dataset(self, epoch: int | None = None) -> EpochDataset:
-        """This loader for torch's DataLoader, Lightning and accelerate; of one `epoch` again and again, or of all."""
-        return EpochDataset(self, epoch)
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels, each float32 (C,) on `device`.
@@ -118,26 +96,6 @@ class Loader:
         those of their blend.
         """
         return self.selection.mean_std(array, self.options.weights, self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch handed out, and what the order depends on; JSON values."""
-        return self.state_at(*self.position)
-
-    def state_at(self, epoch: int, step: int) -> dict[str, Any]:
-        """The state of a loader that goes on there."""
-        return {"epoch": epoch, "step": step, "order": self._order_facts()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position, at once.
-
-        Raises:
-            ValueError: no state, or one of another order (other rows, seed or batch size).
-        """
-        self._position = self.position_of(state)
-
-    def position_of(self, state: dict[str, Any]) -> tuple[int, int]:
-        """Epoch and step of a saved state; errors as of `load_state_dict`."""
-        return saved_position(state, self._order_facts(), self.steps_per_epoch)
 
     def renew(self) -> None:
         """Drop buffers and locks, which a forked process cannot share with its parent."""
@@ -152,7 +110,8 @@ class Loader:
             )
         return self.__dict__
 
-    def _order_facts(self) -> dict[str, Any]:
+    def order_facts(self) -> dict[str, Any]:
+        """What the order of batches depends on; JSON values."""
         options, selection = self.options, self.selection
         special = {
             "view_seed": (options.random_view_seed, options.seed),

@@ -37,7 +37,7 @@ _LEAST = {
     "pad_to_multiple_of": 1,
     "cache_bytes": 1,
 }
-_SWITCHES = ("shuffle", "drop_last", "labels", "verify")
+_SWITCHES = ("shuffle", "drop_last", "labels", "verify", "uneven_ranks")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +73,8 @@ class LoaderOptions:
             store's, "packed" delivers tokens end to end with `<array>_cu_seqlens` int32 (B + 1,).
         cache_dir: a folder of this machine for copies of the shards of stores at URLs, see `open_store`.
         cache_bytes: how much the copies may take.
+        uneven_ranks: a rank's part of a batch may be a row larger than another's; else `batch_size` is a multiple of
+            `world_size`.
         pad_to_multiple_of: rounds the length of "longest" up, for compiled models, which run slower at every new one.
     """
 
@@ -96,6 +98,7 @@ class LoaderOptions:
     view_seed: int | None = None
     shard_rows: int | None = None
     padding: str = LONGEST
+    uneven_ranks: bool = False
     pad_to_multiple_of: int = 1
     cache_dir: Path | str | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES

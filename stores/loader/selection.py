@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from stores.core import Store, row_numbers
-from stores.format import SPLITS, ArraySpec, Statistics, combine_seeds
+from stores.format import SPLITS, ArraySpec, Statistics, combine_seeds, merge
 from stores.loader.epoch_orders import Draws
 from stores.loader.options import ALL_SPLITS, LoaderOptions, ViewRule, shares
 
@@ -127,12 +127,8 @@ class Selection:
         found = [store.statistics(array) for store in self.stores]
         if self.is_single:
             return found[0]
-        parts = [one.count for one in found] if weights is None else shares(weights, len(found))
-        share = (np.asarray(parts, np.float64) / np.sum(parts))[:, None]
-        means, stds = np.stack([one.mean for one in found]), np.stack([one.std for one in found])
-        mean = (share * means).sum(axis=0)
-        variance = (share * (stds**2 + (means - mean) ** 2)).sum(axis=0)
-        return Statistics(mean, np.sqrt(variance), sum(one.count for one in found))
+        counts = np.array([one.count for one in found])
+        return merge(found, counts if weights is None else shares(weights, len(found)))
 
     def mean_std(
         self, array: str, weights: Sequence[float] | None, device: torch.device

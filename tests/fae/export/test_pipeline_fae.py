@@ -17,14 +17,15 @@ from fae.models.lightning_dit import LightningDiT
 from fae.models.pixel_decoder import PixelDecoder
 from fae.models.starflow import StarFlow
 from fae.sampling.intervals import GuidanceInterval, parse_guidance
+from fae.sampling.sizes import Sized, size_numbers
 from fae.sampling.transport import Transport
 
 STEPS = 4
 
 
-def parts(latent_channels=4, feature_dim=64):
+def parts(latent_channels=4, feature_dim=64, **how):
     torch.manual_seed(0)
-    model = LightningDiT(latent_channels, (2, 2), 3, 32, 2, 2)
+    model = LightningDiT(latent_channels, (2, 2), 3, 32, 2, 2, **how)
     # A fresh model has velocity 0; these must tell classes apart.
     for value in (model.final_layer.linear.weight, model.y_embedder.weight):
         torch.nn.init.normal_(value, std=0.3)
@@ -63,6 +64,23 @@ def test_the_pipeline_makes_the_generators_latents(pipe, guidance):
         images = decoder(autoencoder.decode(expected)) / 2 + 0.5
     found = run(pipe, [0, 1, -1], seeds=[7, 8, 9], **guidance)
     torch.testing.assert_close(found, images.clamp(0, 1), atol=1e-3, rtol=0)
+
+
+def test_the_pipeline_takes_size_and_crop(pipe):
+    generator, *others = parts(size_conditioning=True)
+    torch.nn.init.normal_(generator.model.size_embedder.linear2.weight, std=0.3)
+    sized = quiet(assemble_pipeline(generator, *others, class_names=["tench", "dog", "church"]))
+    classes = generator.classes(torch.tensor([0, 1]))
+    found = []
+    for original, crop in ((None, None), ((64, 48), (8, 0))):
+        sizes = size_numbers(2, (16, 16), original, crop or (0, 0))
+        expected = generator.sample(Sized(classes, sizes), [7, 8], steps=STEPS, guidance=parse_guidance("1,0", 2.0))
+        how = {"original_size": original, "crops_coords_top_left": crop, "guidance_scale": 2.0}
+        found.append(run(sized, [0, 1], seeds=[7, 8], output_type="latent", **how))
+        torch.testing.assert_close(found[-1], expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(*found, atol=1e-3)
+    with pytest.raises(ValueError, match="original_size, crops_coords_top_left: expected neither"):
+        run(pipe, [0], original_size=(64, 48))
 
 
 def test_a_folder_goes_round(pipe, tmp_path):

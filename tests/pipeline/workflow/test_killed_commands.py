@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jobs.runs.run_folder import RunFolder
 from pipeline.config.recipe import dump, override
 from processes import ProcessServer
-from stores import open_store
+from stores import open_bucket_set, open_store
 from stores.backends import is_temporary
 from stores.backends.fileio import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-KILLS = 14  # of each of 9 commands: 206 with the 50 of the store writer and the 30 of trainings in tests of their own
+KILLS = 14  # of each of 10 commands: 220 with the 50 of the store writer and the 30 of trainings in tests of their own
 TRIES = 10 * KILLS  # those that were at their end before the kill among them
 STEPS = {"runtime.executor": "local", "autoencoder.save_every": "1", "decoder.save_every": "1"}
 STEPS |= {"generator.save_every": "1", "generator.log_every": "1", "extract.batch_size": "2", "encode.batch_size": "2"}
@@ -41,7 +43,17 @@ class Case:
 
 
 WITH_RECIPE = ("--config", "RECIPE")
+IN_BUCKETS = ("--buckets", "area=32x48, step=16, max_aspect=3", "--holdout", "0.2", "--limit", "24")
+IN_BUCKETS += (
+    "--set",
+    "extract.image_size=256",
+    "--set",
+    "extract.input_size=null",
+    "--set",
+    "extract.rows_per_shard=2",
+)
 CASES = [
+    Case("extract in buckets", ("extract", *WITH_RECIPE, "--data", "IMAGES", *IN_BUCKETS)),
     Case("extract", ("extract", *WITH_RECIPE)),
     Case("append", ("extract", *WITH_RECIPE, "--limit", "120"), ("features",)),
     Case("train-ae", ("train-ae", *WITH_RECIPE), ("features",)),
@@ -84,7 +96,7 @@ class Trials:
                         shutil.copy(file, file.with_name(f"{file.name}.{number:032x}.tmp"))
 
     def start(self) -> Any:
-        named = {"RECIPE": str(self.recipe)}
+        named = {"RECIPE": str(self.recipe), "IMAGES": str(self.recipe.parent / "images")}
         words = [named.get(word, word).replace("ROOT", str(self.root)) for word in self.case.words]
         if "*" in "".join(words):
             words = [str(next(Path(word).parent.iterdir())) if word.endswith("*") else word for word in words]
@@ -105,6 +117,8 @@ class Trials:
         for kind in STORES:
             for path in (self.root / kind).glob("*"):
                 yield f"{kind}/{path.name}", open_store(path).content_id
+        for path in (self.root / "buckets").glob("*"):
+            yield f"buckets/{path.name}", open_bucket_set(path).content_id
         for kind in RUNS:
             for path in (self.root / kind).glob("*"):
                 yield f"{kind}/{path.name}", RunFolder.open(path).weights_sha256
@@ -121,6 +135,11 @@ class Trials:
 def trials(case: Case, world: Any, tmp_path: Path, processes: ProcessServer) -> Trials:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump(override(world.recipe, STEPS)))
+    (tmp_path / "images").mkdir()
+    for number in range(24):
+        width, height = (60, 40) if number % 3 else (40, 60)
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
     return Trials(case, world, tmp_path / "runs", recipe, processes)
 
 
