@@ -11,7 +11,7 @@ from typing import NoReturn
 from jobs.runs import KINDS, RUN_FILE, RunFolder
 from pipeline.config import MADE_BY, suggest
 from stores.backends import Location, inside, is_url, name_of, open_bytestore
-from stores.core import is_archive, read_manifest, read_set_record, set_locations, store_locations
+from stores.core import is_archive, read_manifest, store_locations
 from stores.format import COMPLETE, MANIFEST
 
 SAMPLES_FILE = "samples.json"
@@ -128,6 +128,8 @@ def find_location(
 
 def _advice(root: Location, kinds: Sequence[str], name: str, several: bool) -> str:
     """What to give in place of a name that means nothing, or several."""
+    from stores.core import read_set_record, set_locations  # loads pyarrow
+
     sets = [one for one in set_locations(root) if name in (name_of(one), _name_of(one))]
     if sets:
         stores = ", ".join(one["store"] for one in read_set_record(sets[-1])["buckets"])

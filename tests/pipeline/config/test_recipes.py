@@ -9,8 +9,9 @@ from fae.models.presets import LIGHTNING_DIT
 from jobs.config import height_width
 from jobs.config.settings import ingredient_settings
 from jobs.extraction.encoder_facts import encoder_spec
-from pipeline.config.recipe import STAGE_NAMES, builtin_recipes, dump, load_recipe, parse_recipe
+from pipeline.config.recipe import STAGE_NAMES, builtin_recipes, dump, load_recipe, override, parse_recipe
 from pipeline.plan.cost_table import CostTable, recipe_costs, shipped_table
+from pipeline.plan.estimate import settled
 
 SMALL = [
     "digits",
@@ -29,7 +30,8 @@ SMALL = [
 
 def test_the_recipes_are_there():
     large = ["imagenet256-2026", "imagenet256-dinov2-g", "imagenet512"]
-    assert builtin_recipes() == ["cc12m-siglip2-384", *SMALL[:4], *large, *SMALL[4:]]
+    small = [*SMALL[:3], "flickr30k-buckets", SMALL[3]]
+    assert builtin_recipes() == ["cc12m-siglip2-384", *small, *large, *SMALL[4:]]
 
 
 @pytest.mark.parametrize("name", builtin_recipes())
@@ -95,6 +97,14 @@ def test_the_papers_largest_numbers():
     assert (counted.text.tokens, counted.text.width) == (128, 2048)
     assert counted.costs["generator"].parameters == 2_025_188_416
     assert counted.costs["text encoder"].parameters == 1_223_527_424
+
+
+def test_a_recipe_of_buckets_is_counted_by_its_largest_size():
+    rule = {"extract.buckets": "area=384x384, step=128, max_aspect=2"}
+    recipe = settled(override(load_recipe("flickr30k-buckets"), rule), 31_783)
+    assert (recipe.extract.image_size, recipe.extract.grid, recipe.extract.buckets) == (384, "auto", None)
+    assert encoder_shape(encoder_spec(recipe.extract)) == (24, 24, 768)
+    assert recipe.generator.batch_rows == 65536 // 24**2
 
 
 def test_larger_images_have_more_tokens_of_the_same_encoder():
