@@ -51,7 +51,7 @@ def _of_one(name: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
     shown = [row for row in rows if row["metric"].removesuffix(RAW) not in paired or not row["metric"].endswith(RAW)]
     fewer = [row for row in shown if FEWER_SAMPLES.search(row["metric"])]
     whole = [row for row in shown if row not in fewer]
-    common = whole[0]["how"] if whole and len({row["how"] for row in whole}) == 1 and len(whole) > 1 else None
+    common = whole[0]["how"] if whole and len({row["how"] for row in whole}) == 1 else None
     table = page_table([_cells(row, values, bool(paired), common) for row in whole], f"metrics of {name}")
     if fewer:
         table += fold(
