@@ -122,7 +122,9 @@ class Gallery:
 
     def _nearest(self) -> Section | None:
         features = self.subject.features
-        if features is None or "pixels" not in features.arrays or (found := self._some_samples(features)) is None:
+        if not self.options.sampling or features is None or "pixels" not in features.arrays:
+            return None
+        if (found := self._some_samples(features)) is None:
             return None
         (samples, words), train, held_out = found, features.rows("train"), features.rows("val")
         self.say("report: looking for copies")
