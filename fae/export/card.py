@@ -64,7 +64,7 @@ def model_card(facts: CardFacts) -> str:
             *([f"![Samples](samples.png)\n\n{facts.images}\n"] if facts.images else []),
             "## Use\n",
             "The folder holds the code of its models: torch, diffusers and safetensors are enough"
-            + (", and transformers for captions.\n" if facts.text_encoder else ".\n"),
+            + (f", and for captions transformers {_transformers()}.\n" if facts.text_encoder else ".\n"),
             "```python\nfrom diffusers import DiffusionPipeline\n",
             f'pipe = DiffusionPipeline.from_pretrained("{facts.name}", trust_remote_code=True)',
             _call(facts, condition),
@@ -85,6 +85,16 @@ def model_card(facts: CardFacts) -> str:
             f"## Recipe\n\n```yaml\n{facts.recipe.strip()}\n```\n",
         ]
     )
+
+
+def _transformers() -> str:
+    """The major release that saves the tokenizer; an earlier one does not read it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"{version('transformers').partition('.')[0]} or newer"
+    except PackageNotFoundError:
+        return "as it saved the tokenizer"
 
 
 def _head(facts: CardFacts) -> str:

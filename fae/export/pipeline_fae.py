@@ -1,7 +1,7 @@
 """FAEPipeline: classes or captions to images with diffusers' interface, in a folder that `from_pretrained` loads."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
@@ -63,13 +63,14 @@ class FAEPipeline(FolderPipeline):
     def __init__(
         self,
         transformer: ModelMixin,
-        scheduler: SchedulerMixin | None,
+        # Optional: diffusers before 0.36 knows no other spelling of it.
+        scheduler: Optional[SchedulerMixin],  # noqa: UP045
         autoencoder: FeatureAutoencoder,
         pixel_decoder: PixelDecoder,
         tokenizer: Any = None,
         text_encoder: Any = None,
-        id2label: dict[str, str] | None = None,
-        max_tokens: int | None = None,
+        id2label: Optional[dict[str, str]] = None,  # noqa: UP045
+        max_tokens: Optional[int] = None,  # noqa: UP045
         prediction: str = "velocity",
     ) -> None:
         super().__init__()
