@@ -23,6 +23,8 @@ from .neighbors import nearest_distances as nearest_distances
 from .reconstruction import psnr as psnr
 from .reconstruction import seam_ratio as seam_ratio
 from .reconstruction import ssim as ssim
+from .relative import mean_relative_distances as mean_relative_distances
+from .relative import relative_distance as relative_distance
 from .scores import Metric as Metric
 from .scores import set_metrics as set_metrics
 from .sliced import sliced_wasserstein as sliced_wasserstein

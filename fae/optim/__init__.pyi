@@ -2,6 +2,7 @@ from .ema import EMA as EMA
 from .ema_bank import POWER as POWER
 from .ema_bank import EMABank as EMABank
 from .ema_bank import Snapshot as Snapshot
+from .ema_bank import mean_age as mean_age
 from .ema_bank import member_of as member_of
 from .ema_bank import parse_average as parse_average
 from .ema_bank import reconstruct as reconstruct

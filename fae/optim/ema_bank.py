@@ -44,6 +44,26 @@ def parse_average(name: str) -> tuple[float | None, float | None]:
     return (None, number) if power else (number, None)
 
 
+def mean_age(name: str, step: int, warmup: bool = True) -> float:
+    """How many steps ago the weights in an average were current, on average, after update number `step`.
+
+    By it decays and power functions share one axis: about 1 / (1 - decay) - 1 long after the start, step / (γ + 3) of a
+    power function.
+
+    Args:
+        name: a decay such as 0.999, or power:SIGMA.
+        step: number of updates so far.
+        warmup: of a decay; see `EMA`.
+    """
+    decay, sigma_rel = parse_average(name)
+    nothing = nn.Module()
+    ema = EMA(nothing, decay, warmup) if decay is not None else PowerEMA(nothing, sigma_rel or 0.0)
+    age = 0.0
+    for number in range(1, step + 1):
+        age = ema.decay_at(number) * (age + 1)
+    return age
+
+
 class PowerEMA(EMA):
     """The mean of all weights so far, weighted by the power γ of their step: the n-th decay is (1 - 1/n)^(γ + 1).
 

@@ -30,10 +30,35 @@ class EvalConfig:
     reference_count: int | None = setting(
         None, "Use so many images of the reference, at random.", metavar="COUNT", low=2, group="Reference"
     )
+    validation: str | None = setting(
+        None,
+        "Other real images of the same data, of the same kinds as the reference: distances of samples also in units "
+        "of these images' own (FDr), and their mean over several networks (FDr^k).",
+        metavar="SET",
+        group="Reference",
+    )
+    validation_split: str | None = setting(
+        None, "Use this part of the validation images alone.", choices=("train", "val"), group="Reference"
+    )
     checkpoints: str | None = setting(
         None,
-        "Steps of kept checkpoints whose samples are evaluated too, such as 1000,2000; read by `fae-pipe run` alone.",
+        "Steps of a generator's kept checkpoints whose samples are evaluated too, such as 1000,2000.",
         metavar="STEPS",
+        group="What is evaluated",
+    )
+    averages: str | None = setting(
+        None,
+        "Averages of a generator's weights whose samples are evaluated too, at the last step and at `checkpoints`: all "
+        "(ema, raw and the run's ema_bank), or names with commas, such as raw,0.999,power:0.15.",
+        metavar="all|NAMES",
+        group="What is evaluated",
+    )
+    distance: float | None = setting(
+        None,
+        "Fréchet distance of samples for which the epochs until the best of these averages reached it are named "
+        "(EP_FID@k; needs `checkpoints`).",
+        metavar="K",
+        low=0.0,
         group="What is evaluated",
     )
     rebuilt: bool = setting(
@@ -85,10 +110,17 @@ class EvalConfig:
         group="Networks",
     )
     encoder: str | None = setting(
-        None, "ViT of dinov2, a preset or timm name; dinov2-l is that of FD-DINOv2.", metavar="NAME", group="Networks"
+        None,
+        "ViT of dinov2, a preset or timm name; dinov2-l is that of FD-DINOv2; several with commas.",
+        metavar="NAME",
+        group="Networks",
     )
     encoder_weights: str | None = setting(
-        None, "Its weights, a local file or local-dir:PATH; else the preset's own.", metavar="FILE", group="Networks"
+        None,
+        "Its weights, a local file or local-dir:PATH; else the preset's own; of several in their order with commas, an "
+        "empty one for the preset's own.",
+        metavar="FILE",
+        group="Networks",
     )
     lpips: str = setting(
         "alex", "Network of LPIPS, for reconstructions.", choices=("alex", "vgg", "none"), group="Networks"

@@ -13,8 +13,10 @@ from .image_sets import ImageSet as ImageSet
 from .image_sets import NpzImages as NpzImages
 from .image_sets import StoreImages as StoreImages
 from .image_sets import file_images as file_images
+from .latent_predictors import LEAST_ROWS as LEAST_ROWS
 from .latent_predictors import decoded_predictors as decoded_predictors
 from .latent_predictors import generatability as generatability
+from .latent_predictors import read_latents as read_latents
 from .probe import NEIGHBORS as NEIGHBORS
 from .probe import Pair as Pair
 from .probe import apply_head as apply_head

@@ -21,6 +21,7 @@ from stores import Store
 
 BATCH_ROWS = 32
 NEIGHBORS = 20
+LEAST_ROWS = NEIGHBORS + 1  # of latents, for their dimension
 SUBSETS = 50
 
 

@@ -5,6 +5,8 @@ from .autoencoders import load_autoencoder as load_autoencoder
 from .autoencoders import load_feature_autoencoder as load_feature_autoencoder
 from .autoencoders import new_autoencoder as new_autoencoder
 from .autoencoders import require_images as require_images
+from .averages import AVERAGED as AVERAGED
+from .averages import RAW as RAW
 from .averages import checkpoint_weights as checkpoint_weights
 from .checkpoint import Rotation as Rotation
 from .checkpoint import load_newest as load_newest

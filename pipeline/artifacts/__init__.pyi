@@ -18,6 +18,7 @@ from .data_paths import scratch_folder as scratch_folder
 from .descriptions import describe_store as describe_store
 from .digits import DigitSet as DigitSet
 from .digits import as_record as as_record
+from .digits import digit_pixels as digit_pixels
 from .digits import measure_digits as measure_digits
 from .lineage import autoencoder_of as autoencoder_of
 from .lineage import decoder_for as decoder_for

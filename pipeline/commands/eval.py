@@ -1,5 +1,6 @@
 """The eval command: how good images are, beside real ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ from pipeline.console import FaeCommand, LocalPath, Settings, config_options, op
     help="Also write the statistics of what is evaluated, as ADM's evaluation suite reads them.",
 )
 @option("Outputs", "--export-images", is_flag=True, help="Put the images into that file too.")
-@config_options("eval", "runtime", exclude=(*DISTRIBUTED_KEYS, "checkpoints", "rebuilt"))
+@config_options("eval", "runtime", exclude=(*DISTRIBUTED_KEYS, "rebuilt"), reach=("sample",))
 def eval_command(
     settings: Settings,
     samples: str,
@@ -48,14 +49,20 @@ def eval_command(
     SAMPLES is the name of samples below --root, or a path: samples, a store, a folder, tar or Parquet file of images,
     or a .npz. A decoder's or autoencoder's RUN is judged by held-out images that it rebuilds; samples of captions
     also by how early each one's caption comes among others. Statistics of a reference are kept and used again; the
-    metrics, with all that made them, go to evaluation.json beside the images.
+    metrics, with all that made them, go to evaluation.json beside the images. With --averages or --checkpoints the
+    argument is a generator: samples of each average of its weights are made first (--set sample.num=1000), and a table
+    says which is best.
     """
     from pipeline.artifacts import locate_images
 
-    root, reference = settings.root, settings.recipe.eval.reference
+    if settings.recipe.eval.averages is not None or settings.recipe.eval.checkpoints is not None:
+        _evaluate_generator(settings, samples, decoder)
+        return
+    root, config = settings.root, settings.recipe.eval
     samples = locate_images(root, samples, ("samples", "decoders", "autoencoders"))
-    if reference is not None:
-        locate_images(root, reference, ("features",))
+    for real in (config.reference, config.validation):
+        if real is not None:
+            locate_images(root, real, ("features",))
     if settings.dry_run:
         settings.output.say(f"eval: would be made: {samples}")
         settings.output.result({"stage": "eval", "path": samples})
@@ -74,3 +81,20 @@ def eval_command(
         export=export,
     )
     output.result(record)
+
+
+def _evaluate_generator(settings: Settings, name: str, decoder: str | None) -> None:
+    """Samples and metrics of a generator's averages, and which of them is best."""
+    from pipeline.artifacts import find_models, locate_images
+
+    recipe, root = settings.recipe, settings.root
+    for real in (recipe.eval.reference, recipe.eval.validation):
+        if real is not None:
+            locate_images(root, real, ("features",))
+    models = find_models(root, name, decoder, recipe.sample.autoguidance)
+    sampled = replace(recipe.sample, protocol=recipe.eval.protocol or recipe.sample.protocol)
+    recipe = replace(recipe, name=models.generator.record.name, sample=sampled)
+    from pipeline.workflow import StageRunner, evaluate_generator  # loads torch: only once the models are there
+
+    runner = StageRunner(root, recipe, settings.output, settings.dry_run, watch_of(settings))
+    evaluate_generator(runner, models)

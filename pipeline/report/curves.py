@@ -12,6 +12,7 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 
 from jobs.runs import CLOCK_METRICS, METRICS_FILE, read_metrics
+from pipeline.evaluation import AverageMetrics, best_average, distance_name
 
 # Readable on white and on near-black, and for color-blind readers (Okabe and Ito 2008).
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -22,6 +23,9 @@ OTHERS = {"step", "learning_rate", "skipped_steps", *CLOCK_METRICS}
 MOST_POINTS = 2000
 MARKED_POINTS = 12  # a line of fewer has a mark at each: a single point makes no line
 HEIGHT, LEGEND_LINE = 240, 21  # pixels
+# What averages are compared by beside the Fréchet distance; raw weights, of age 0, on a logarithmic axis.
+RANKING = ("KID", "MIND", "recall")
+LEAST_AGE = 0.1
 TRAIN, HELD_OUT, RAW = "training", "held out, averaged weights", "held out, raw weights"
 # By kind of run: a plot's title -> its lines by name.
 MAIN: dict[str, dict[str, dict[str, str]]] = {
@@ -92,13 +96,38 @@ def channel_curves(stats: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def curve(series: Series, x_label: str, y_label: str, log: bool = False) -> Any:
+def average_curves(found: Sequence[AverageMetrics]) -> dict[str, Any]:
+    """Each of the main metrics over the age of averaged weights, a line a checkpoint, and its best average over epochs.
+
+    Raw weights have no age and stand at a tenth of a step.
+    """
+    distance = distance_name(found)
+    if distance is None:
+        return {}
+    kept = [name for name in dict.fromkeys(name for one in found for name in one.metrics) if name.startswith(RANKING)]
+    steps, plots = sorted({one.step for one in found}), {}
+    for name in dict.fromkeys([distance, *kept]):
+        series = {}
+        for step in steps:
+            known = [one for one in found if one.step == step and name in one.metrics]
+            ages = [max(one.age_steps, LEAST_AGE) for one in known]
+            series[f"step {step:,}"] = (ages, [one.metrics[name] for one in known])
+        plots[f"{name} over averages"] = curve(series, "age of averaged weights in steps", name, x_log=True)
+    best = [one for step in steps if (one := best_average(found, distance, step))]
+    if len(best) > 1:
+        points = ([one.epochs for one in best], [one.metrics[distance] for one in best])
+        plots[f"{distance} of the best average"] = curve({"best average": points}, "epochs", distance)
+    return plots
+
+
+def curve(series: Series, x_label: str, y_label: str, log: bool = False, x_log: bool = False) -> Any:
     """Lines over a common x axis, as wide as the page; the caption above the plot says what is on the y axis."""
     shown = {label: (x, [max(y, 1e-12) for y in ys] if log else ys) for label, (x, ys) in series.items()}
     plot = figure(
         height=HEIGHT + (LEGEND_LINE * len(shown) if len(shown) > 1 else 0),
         sizing_mode="stretch_width",
         x_axis_label=x_label,
+        x_axis_type="log" if x_log else "auto",
         y_axis_type="log" if log else "auto",
         tools="pan,box_zoom,wheel_zoom,reset,save",
         toolbar_location="above",

@@ -11,6 +11,7 @@ import torch
 from markupsafe import Markup
 
 from jobs.config import RuntimeConfig
+from pipeline.evaluation import average_rows, latent_predictors, measured_averages
 from pipeline.report import curves, records
 from pipeline.report.gallery import Gallery, ReportOptions
 from pipeline.report.image_html import image_tag
@@ -42,7 +43,7 @@ class Sections:
         """The sections that have something to show, in the page's order; texts of plots come with `embed`."""
         made = self._beside()
         made += [self._named(subject, section) for subject in self.subjects for section in self._first(subject)]
-        made += [self._lineage(), self._merit(), *self._curves(), *self._latents()]
+        made += [self._lineage(), self._merit(), *self._curves(), *self._averages(), *self._latents()]
         for subject in self.subjects:
             gallery = Gallery(self.root, subject, self.options, self.device, self.runtime, self.say)
             made += [self._named(subject, section) for section in gallery.sections()]
@@ -102,6 +103,24 @@ class Sections:
                 made.append(Section(f"Training of {kind}", body, "Drag to move, wheel or box to zoom."))
         return made
 
+    def _averages(self) -> list[Section]:
+        """Metrics over the averages of a generator's weights, where samples of several were evaluated."""
+        made = []
+        known = [one for one in self.subjects if one.generator is not None and one.latents is not None]
+        for run in {one.generator.path: one.generator for one in known if one.generator is not None}.values():
+            found = measured_averages(self.root, run) if run.complete else []
+            if len(found) > 1:
+                title = short_name(run.path)
+                named = {f"{title}: {name}": plot for name, plot in curves.average_curves(found).items()}
+                note = (
+                    "Samples of each average, made and evaluated alike (fae-pipe eval --averages all). The age is how "
+                    "long ago averaged weights were current: about 1/(1 - d) steps of a decay d, 0 of raw weights."
+                )
+                self.drawn |= named
+                body = _marks(named) + page_table(average_rows(found), f"averages of {title}")
+                made.append(Section(f"Averages of {title}", body, note))
+        return made
+
     def _latents(self) -> list[Section]:
         made = []
         for store in {store.path: store for s in self.subjects if (store := s.latents) is not None}.values():
@@ -112,7 +131,13 @@ class Sections:
             )
             title = short_name(Path(store.path))
             named = {f"{title}: {name}": plot for name, plot in curves.channel_curves(found).items()}
-            made.append(self._plotted(f"Latents of {title}", named, note))
+            section = self._plotted(f"Latents of {title}", named, note)
+            predictors = latent_predictors(store)
+            made.append(
+                replace(section, body=section.body + page_table(predictors, f"predictors of {title}"))
+                if predictors
+                else section
+            )
         return made
 
     def _stats(self, store: Store, name: str) -> dict[str, Any]:

@@ -2,11 +2,16 @@ from .demo import make_demo as make_demo
 from .demo import run_demo as run_demo
 from .demo_recipes import demo_recipe as demo_recipe
 from .exporting import export as export
+from .generator_metrics import evaluate_generator as evaluate_generator
+from .recipe_workflow import RecipeResult as RecipeResult
 from .recipe_workflow import run_workflow as run_workflow
+from .replicates import replicated_table as replicated_table
+from .results import markdown_table as markdown_table
 from .results import write_results as write_results
 from .stage_runner import StageRunner as StageRunner
 from .text_import import import_text as import_text
 from .variants import errors_of as errors_of
 from .variants import metrics_of as metrics_of
 from .variants import run_variants as run_variants
+from .variants import variants_of as variants_of
 from .variants import with_variants as with_variants

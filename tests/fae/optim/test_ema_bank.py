@@ -9,6 +9,7 @@ from fae.optim.ema_bank import (
     PowerEMA,
     Snapshot,
     gamma_of,
+    mean_age,
     member_of,
     parse_average,
     reconstruct,
@@ -24,6 +25,15 @@ def walk(model, step):
         for number, value in enumerate(model.parameters()):
             draws = torch.Generator().manual_seed(step * 10 + number)
             value.copy_(torch.log1p(torch.tensor(float(step))) + 0.3 * torch.randn(value.shape, generator=draws))
+
+
+def test_the_age_of_an_average_is_the_mean_distance_of_the_steps_in_it():
+    assert mean_age("0.99", 5000, warmup=False) == pytest.approx(99, rel=1e-3)
+    assert mean_age("0.9999", 100) < mean_age("0.9999", 100, warmup=False)
+    profile = np.arange(1, STEPS + 1.0) ** gamma_of(0.1)
+    expected = STEPS - (profile * np.arange(1, STEPS + 1)).sum() / profile.sum()
+    assert mean_age("power:0.1", STEPS) == pytest.approx(expected, rel=0.02)
+    assert mean_age("0", 7, warmup=False) == 0
 
 
 @pytest.mark.parametrize(("sigma", "gamma"), [(0.05, 16.97), (0.1, 6.94), (0.15, 3.56), (0.2, 1.83)])

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,14 @@ import pipeline.evaluation.evaluation
 from fae.metrics import Moments, frechet_distance
 from fae.metrics.extractors import ExtractorSettings
 from fae.metrics.facts import Extractor, ExtractorFacts
+from jobs.config.runtime import RuntimeConfig
 from jobs.config.stages import EvalConfig
 from pipeline.cli import main
 from pipeline.console.output import Output
+from pipeline.report.gallery import ReportOptions
+from pipeline.report.page import Section
+from pipeline.report.sections import Sections
+from pipeline.report.subjects import open_subject
 from pipeline.stages import SAMPLE
 from pipeline.workflow.recipe_workflow import run_workflow
 from pipeline.workflow.stage_runner import StageRunner
@@ -286,6 +292,53 @@ def test_a_recipe_with_a_reference_ends_with_the_metrics_of_its_samples(
     dry = StageRunner(root, replace(recipe, eval=replace(recipe.eval, seed=5)), Output(), dry_run=True)
     run_workflow(dry)
     assert "eval: would be made if it is not there: " in capsys.readouterr().out
+
+
+def test_distances_in_units_of_validation_images_and_their_mean_over_networks(
+    passes: list[int], tmp_path: Path
+) -> None:
+    sets = {name: digits(tmp_path / name, first) for name, first in (("made", 100), ("train", 0), ("val", 300))}
+    words = (tmp_path / "made", "--reference", tmp_path / "train", "--root", tmp_path / "runs")
+    networks = ("--extractors", "lite0,dinov2")
+    record = run(*words, "--validation", tmp_path / "val", *networks)
+    ratio = expected_distance(sets["made"], sets["train"]) / expected_distance(sets["val"], sets["train"])
+    names = ("FDr on lite0", "FDr on dinov2", "FDr^2", "FDr^2 (geometric)")
+    assert [value(record, name) for name in names] == pytest.approx([ratio] * 4, rel=1e-6)
+    assert record["counts"]["validation"] == {"lite0": 40, "dinov2": 40}
+    assert not any("FDr" in metric["metric"] for metric in run(*words)["metrics"])
+    message = run(*words, "--validation", tmp_path / "train", code=2)
+    assert "expected other images than the reference's; received the same ones" in message
+    message = run(*words, "--encoder", "a,b", "--encoder-weights", "c", code=2)
+    assert "expected 2 files in the order of eval.encoder a,b; received 1" in message
+
+
+def test_averages_of_a_generator_are_sampled_evaluated_and_ranked(
+    passes: list[int], world: Any, world_copy: Any
+) -> None:
+    root = world_copy("features", "autoencoders", "decoders", "latents", "data")
+    shutil.copytree(world.root / "generators", root / "generators")
+    words = ("tiny", "--averages", "all", "--distance", "1e9", "--reference", "tiny", "--root", str(root))
+    words += ("--set", "sample.num=6", "--set", "sample.steps=2")
+    found = run(*words)
+    rows = {row["average"]: row for row in found["averages"]}
+    assert [row["step"] for row in found["averages"]] == [4, 4]
+    assert rows["raw"]["age in steps"] == 0 < rows["ema"]["age in steps"] < 4
+    assert found["best"] == min(rows, key=lambda name: rows[name]["FD-lite0"])
+    (epochs,) = (stage["metrics"]["EP_FD-lite0@1e+09"] for stage in found["stages"] if len(stage["metrics"]) == 1)
+    assert epochs == pytest.approx(rows["raw"]["epochs"], abs=0.01)
+    seen = len(passes)
+    again = run(*words)
+    assert {stage["up_to_date"] for stage in again["stages"]} == {True}
+    assert (again["averages"], len(passes)) == (found["averages"], seen)
+    (section,) = sections_of_averages(root)
+    assert "FD-lite0 over averages" in str(section.body)
+    assert "age in steps" in str(section.body)
+
+
+def sections_of_averages(root: Path) -> list[Section]:
+    """The report's sections on averages."""
+    options = (ReportOptions(), torch.device("cpu"), RuntimeConfig(), print)
+    return Sections(root, [open_subject(root, "tiny")], *options)._averages()
 
 
 @pytest.mark.heavy

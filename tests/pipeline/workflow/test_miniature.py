@@ -121,6 +121,7 @@ def test_a_checkpoint_is_the_generator_as_it_was(world):
         ("eval: {checkpoints: '8'}", "expected steps below generator.steps = 8"),
         ("eval: {checkpoints: '3', reference: a}", "expected multiples of generator.keep_every = 4"),
         ("eval: {checkpoints: '4'}", "expected eval.reference"),
+        ("eval: {averages: all}", "eval.averages: expected eval.reference"),
     ],
 )
 def test_checkpoints_that_will_not_be_there_are_refused_before_training(text, message):
