@@ -26,6 +26,9 @@ class BatchGatherer:
     def __init__(self, specs: list[ArraySpec], options: LoaderOptions, device: torch.device) -> None:
         self.specs, self.options, self.device = specs, options, device
         self._parts = regular_parts(specs)
+        self._ragged = [spec for spec in specs if spec.is_ragged]
+        self._is_scaled = any(spec.dtype in SCALED for spec in specs)
+        self._stored = {part.name for spec in specs for part in spec.parts}
         self._pools: dict[str, BufferPool] = {}
 
     def renew(self) -> None:
@@ -37,23 +40,23 @@ class BatchGatherer:
 
     def layouts(self, group: BatchGroup) -> Layouts:
         """How the ragged arrays of a group are laid out, by name."""
-        return {spec.name: self._lay_out(spec, group) for spec in self.specs if spec.is_ragged}
+        return {spec.name: self._lay_out(spec, group) for spec in self._ragged}
 
     def _lay_out(self, spec: ArraySpec, group: BatchGroup) -> TokenLayout:
         slots = [segment.slots for segment in group.segments]
         spans = [one.slots[span_slots(spec.name)].numpy() for one in slots]
         zeros = [len(one.values[spec.name]) - 1 for one in slots]
         options = self.options
-        return lay_out(spans, zeros, group.count, options.padding, spec.row_shape[0], options.pad_to_multiple_of)
+        return lay_out(spans, zeros, group.num_batches, options.padding, spec.row_shape[0], options.pad_to_multiple_of)
 
     def split(self, values: Batch, group: BatchGroup, layouts: Layouts) -> list[Batch]:
         """The batches of a group, the first one last."""
         regular = {name: tensor for name, tensor in values.items() if name not in layouts}
         batches = [regular]
-        if group.count > 1:
-            rows = len(values["row"]) // group.count
+        if group.num_batches > 1:
+            rows = len(values["row"]) // group.num_batches
             split = {name: torch.split(tensor, rows) for name, tensor in regular.items()}
-            batches = [{name: parts[number] for name, parts in split.items()} for number in range(group.count)]
+            batches = [{name: parts[number] for name, parts in split.items()} for number in range(group.num_batches)]
         for name, layout in layouts.items():
             for batch, sequences in zip(batches, layout.split(name, values[name]), strict=True):
                 batch |= sequences
@@ -62,7 +65,7 @@ class BatchGatherer:
     def gather(self, segments: list[Segment], layouts: Layouts) -> Batch:
         """The stored parts of some batches, still where their rows reside."""
         batch = {part.name: self._gather_part(part, segments) for part in self._parts}
-        for spec in (spec for spec in self.specs if spec.is_ragged):
+        for spec in self._ragged:
             for part in spec.token_parts:
                 batch[part.name] = self._gather_tokens(part, segments, layouts[spec.name])
         if len(segments) == 1:
@@ -82,20 +85,21 @@ class BatchGatherer:
         return out
 
     def _gather_part(self, part: Part, segments: list[Segment]) -> torch.Tensor:
-        count = sum(segment.count for segment in segments)
+        counts = [segment.num_rows for segment in segments]
         data = segments[0].slots.values[part.name]
+        count = sum(counts)
         out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
-        start, flat = 0, out.view(count, data.shape[1])  # (B, h, w, C) -> (B, h*w*C)
-        for segment in segments:
-            target = flat[start : start + segment.count]
+        flat = out.view(count, data.shape[1])  # (B, h, w, C) -> (B, h*w*C)
+        targets = [flat] if len(segments) == 1 else torch.split(flat, counts)
+        for segment, target in zip(segments, targets, strict=True):
             torch.index_select(segment.slots.values[part.name], 0, segment.slots.slots[part.name], out=target)
-            start += segment.count
         return out
 
     def finish(self, batch: Batch) -> Batch:
         """Parts to values, on the device."""
-        stored = {part.name for spec in self.specs for part in spec.parts}
-        columns = {name: values for name, values in batch.items() if name not in stored}
+        if not self._is_scaled:
+            return batch
+        columns = {name: values for name, values in batch.items() if name not in self._stored}
         return {spec.name: self._decode(spec, batch) for spec in self.specs} | columns
 
     def _decode(self, spec: ArraySpec, batch: Batch) -> torch.Tensor:

@@ -22,7 +22,10 @@ from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_gro
 # What a streaming loader reads at once when its order is not made of whole shards.
 WINDOW_BYTES = 512 << 20
 # Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
-GROUP_BYTES = 16 << 20
+# More bytes than these leave the cache that all cores share before they are read.
+GROUP_BYTES = 4 << 20
+# A thread that prefetches gathers more at once: each time it hands something over costs more than what the cache saves.
+PREFETCHED_GROUP_BYTES = 16 << 20
 
 
 class Loader(EpochLoader):
@@ -146,15 +149,17 @@ class Loader(EpochLoader):
 
     def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
         self._rank.check()
-        max_batches = max(1, GROUP_BYTES * self.sampler.world_size // (self._row_bytes * self.options.batch_size))
+        group_bytes = PREFETCHED_GROUP_BYTES if self.options.prefetch else GROUP_BYTES
+        max_batches = max(1, group_bytes * self.sampler.world_size // (self._row_bytes * self.options.batch_size))
+        steps_per_epoch = self.steps_per_epoch
         cursor = LoaderCursor(epoch, step, endless, max_batches if stride == 1 else 1, stride)
         groups = batch_groups(self._source, self.sampler, self._columns, cursor)
         for group, layouts, values, arrived in prefetched(self._sent(groups), self.options.prefetch):
             batches = self._gatherer.split(self._transfer.receive(values, arrived), group, layouts)
             del values
-            for number in range(group.count):
-                is_last = group.step + number + 1 == self.steps_per_epoch
-                self._position = (group.epoch + 1, 0) if is_last else (group.epoch, group.step + number + 1)
+            for number in range(group.num_batches):
+                after = group.step + number + 1
+                self._position = (group.epoch, after) if after < steps_per_epoch else (group.epoch + 1, 0)
                 yield batches.pop()
 
     def _sent(self, groups: Iterator[BatchGroup]) -> Iterator[tuple[BatchGroup, Layouts, Batch, Any]]:

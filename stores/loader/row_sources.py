@@ -14,8 +14,9 @@ from stores.loader.selection import Selection
 from stores.loader.transfer import SlabPool
 from stores.loader.windows import RowSlots
 
-# Batches whose rows are located at once, so that a batch costs little more than its copy.
-_BATCHES_PER_WINDOW = 64
+# Rows that are located at once, and batches at least, so that a batch costs little more than its copy. Arrays of so
+# many numbers are small enough to be made in memory that was used before.
+_WINDOW_ROWS, _WINDOW_BATCHES = 1 << 13, 16
 # Records moved together when the gaps of the checksums are closed.
 _MOVED_RECORDS = 256
 
@@ -66,8 +67,9 @@ class ResidentRows:
         """Nothing: memory that is only read is shared with a forked process."""
 
     def windows(self, sampler: BatchSampler, epoch: int) -> np.ndarray:
-        """Windows of a number of batches whose slots are computed at once."""
-        return even_windows(sampler.num_rows, _BATCHES_PER_WINDOW * sampler.batch_size)
+        """Windows of whole batches whose slots are computed at once."""
+        batches = max(_WINDOW_BATCHES, _WINDOW_ROWS // sampler.batch_size)
+        return even_windows(sampler.num_rows, batches * sampler.batch_size)
 
     def locate(self, draws: Draws) -> RowSlots:
         """Slots of rows that are in memory already."""

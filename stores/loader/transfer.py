@@ -75,7 +75,11 @@ def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, Non
         yield from items
         return
     ready: queue.SimpleQueue[tuple[list[_Item], BaseException | None]] = queue.SimpleQueue()
-    room, stop = threading.Semaphore(depth), threading.Event()
+    # Leave to make an item, or to look at `stop`: a queue in C, where a semaphore of `threading` is Python code.
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()
+    stop = threading.Event()
+    for _ in range(depth):
+        room.put(None)
     thread = threading.Thread(target=_work, args=(items, ready, room, stop), name="loader-prefetch", daemon=True)
     thread.start()
     try:
@@ -85,20 +89,20 @@ def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, Non
                 raise error
             if not item:
                 return
-            room.release()
+            room.put(None)
             yield item.pop()
     finally:
         stop.set()
-        room.release()
+        room.put(None)
         thread.join()
 
 
 def _work(
-    items: Iterator[Any], ready: "queue.SimpleQueue[Any]", room: threading.Semaphore, stop: threading.Event
+    items: Iterator[Any], ready: "queue.SimpleQueue[Any]", room: "queue.SimpleQueue[None]", stop: threading.Event
 ) -> None:
     try:
         while True:
-            room.acquire()
+            room.get()
             if stop.is_set():
                 return
             # The list is the only reference: the consumer pops the item, so a dropped batch frees its buffer at once.

@@ -2,9 +2,9 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from stores.loader.transfer import prefetched
 Columns = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class RowSlots:
+class RowSlots(NamedTuple):
     """Where rows lie in memory: the i-th one's values of a part are `values[part][slots[part][i]]`."""
 
     values: dict[str, torch.Tensor]
@@ -26,6 +25,10 @@ class RowSlots:
     def slice(self, start: int, stop: int) -> "RowSlots":
         """The same for rows start to stop - 1."""
         return RowSlots(self.values, {name: slots[start:stop] for name, slots in self.slots.items()})
+
+    def split(self, sizes: list[int]) -> "list[RowSlots]":
+        """The same for each so many rows."""
+        return [RowSlots(self.values, slots) for slots in split_columns(self.slots, sizes)]
 
 
 class RowSource(Protocol):
@@ -43,22 +46,20 @@ class RowSource(Protocol):
         """Make sure that rows are in memory."""
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Consecutive rows of a batch out of one window: their columns (row, label), and where their values are."""
 
-    count: int
+    num_rows: int
     columns: Columns
     slots: RowSlots
 
 
-@dataclass(frozen=True)
-class BatchGroup:
-    """`count` consecutive batches from (epoch, step) on that are gathered as one; `segments` are all their rows."""
+class BatchGroup(NamedTuple):
+    """Consecutive batches from (epoch, step) on that are gathered as one; `segments` are all their rows."""
 
     epoch: int
     step: int
-    count: int
+    num_batches: int
     segments: list[Segment]
 
 
@@ -124,20 +125,28 @@ def batch_groups(
     steps = start.steps(sampler.steps_per_epoch)
     try:
         for epoch, step in steps:
-            first, last = sampler.offsets(step)
-            while open_windows and (open_windows[0].epoch, open_windows[0].last) <= (epoch, first):
-                open_windows.popleft()
-            while not open_windows or (open_windows[-1].epoch, open_windows[-1].last) < (epoch, last):
-                open_windows.append(next(windows))
-            group = open_windows[0].complete_batches.get((epoch, step))
+            group = open_windows[0].complete_batches.get((epoch, step)) if open_windows else None
             if group is None:
-                segments = [segment for window in open_windows for segment in window.segments(first, last)]
-                # The last batch of an epoch may have fewer rows than there are ranks.
-                group = BatchGroup(epoch, step, 1, segments or [open_windows[-1].segment(0, 0)])
+                first, last = sampler.offsets(step)
+                while open_windows and (open_windows[0].epoch, open_windows[0].last) <= (epoch, first):
+                    open_windows.popleft()
+                while not open_windows or (open_windows[-1].epoch, open_windows[-1].last) < (epoch, last):
+                    open_windows.append(next(windows))
+                group = open_windows[0].complete_batches.get((epoch, step))
+            if group is None:
+                group = BatchGroup(epoch, step, 1, _segments(open_windows, first, last))
             yield group
-            deque(itertools.islice(steps, group.count - 1), maxlen=0)  # skips the other batches of the group
+            if group.num_batches > 1:
+                deque(itertools.islice(steps, group.num_batches - 1), maxlen=0)  # skips the other batches of the group
     finally:
         windows.close()
+
+
+def _segments(windows: Iterable[_Window], first: int, last: int) -> list[Segment]:
+    """The rows at offsets first to last - 1, one segment at least."""
+    segments = [segment for window in windows for segment in window.segments(first, last)]
+    # The last batch of an epoch may have fewer rows than there are ranks.
+    return segments or [[*windows][-1].segment(0, 0)]
 
 
 def _windows(source: RowSource, sampler: BatchSampler, columns: Columns, start: LoaderCursor) -> Iterator[_Window]:
@@ -158,13 +167,34 @@ def _open_window(
         mask &= (np.arange(first, last) // sampler.batch_size - start.step) % start.stride == 0
     draws = sampler.order.draws(epoch, first, last).where(mask)
     rank_row_cumsum = np.concatenate([[0], np.cumsum(mask)])
-    selected = torch.from_numpy(draws.positions)
-    here = {name: column[selected] for name, column in columns.items()}
+    # numpy's look-up of single numbers is several times as fast as torch's.
+    here = {name: torch.from_numpy(column.numpy()[draws.positions]) for name, column in columns.items()}
     window = _Window(epoch, first, last, rank_row_cumsum, here, source.locate(draws), {})
     first_step, past = -(-first // sampler.batch_size), last // sampler.batch_size
     first_step += (start.step - first_step) % start.stride
-    for step in range(first_step, past, max(start.max_batches, start.stride)):
-        count = min(start.max_batches, past - step)
-        segments = window.segments(sampler.offsets(step)[0], sampler.offsets(step + count - 1)[1])
-        window.complete_batches[epoch, step] = BatchGroup(epoch, step, count, segments)
+    window.complete_batches.update(_complete_batches(window, sampler.batch_size, range(first_step, past), start))
     return window
+
+
+def _complete_batches(
+    window: _Window, batch_size: int, steps: range, start: LoaderCursor
+) -> dict[tuple[int, int], BatchGroup]:
+    """The groups of the batches of `steps`, which lie in a window from end to end, cut in one go."""
+    firsts = steps[:: max(start.max_batches, start.stride)]
+    if not firsts:
+        return {}
+    counts = [min(start.max_batches, steps.stop - step) for step in firsts]
+    # Between the end of a group and the beginning of the next there is no row that this rank reads.
+    edges = window.rank_row_cumsum[np.array([*firsts, firsts[-1] + counts[-1]]) * batch_size - window.first]
+    sizes = np.diff(edges, prepend=0, append=window.rank_row_cumsum[-1]).tolist()
+    columns, slots = split_columns(window.columns, sizes)[1:-1], window.slots.split(sizes)[1:-1]
+    return {
+        (window.epoch, step): BatchGroup(window.epoch, step, count, [Segment(*segment)])
+        for step, count, *segment in zip(firsts, counts, sizes[1:-1], columns, slots, strict=True)
+    }
+
+
+def split_columns(columns: Columns, sizes: list[int]) -> list[Columns]:
+    """The columns of each so many rows, which share their memory."""
+    parts = zip(*(torch.split(column, sizes) for column in columns.values()), strict=True)
+    return [dict(zip(columns, part, strict=True)) for part in parts] if columns else [{} for _ in sizes]

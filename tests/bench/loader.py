@@ -63,11 +63,11 @@ def index_select(values: np.ndarray) -> Iterator[object]:
             yield torch.index_select(table, 0, order[start : start + BATCH], out=out)
 
 
-def rate(batches: Iterator[object], seconds: float) -> float:
-    """Samples per second over about so many seconds, after a batch that is not counted."""
+def rate(batches: Iterator[object], seconds: float, clock: Callable[[], float]) -> float:
+    """Samples per second of a clock over about so many seconds, after a batch that is not counted."""
     next(batches)
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
+    count, start = 0, clock()
+    while (passed := clock() - start) < seconds:
         next(batches)
         count += BATCH
     return count / passed
@@ -77,11 +77,18 @@ def rate(batches: Iterator[object], seconds: float) -> float:
 @click.option("--rows", default=50_000, show_default=True, help="800 MiB.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="Of each reader in each round.")
+@click.option("--processor", is_flag=True, help="Count the process's own seconds, for a machine that others use.")
 @click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where to write.")
 @click.option("--peer", "chosen", multiple=True, type=click.Choice(sorted(PEERS)), help="Only these; all when absent.")
 @click.option("--json", "file", type=click.Path(path_type=Path), default=None, help="Write the ratios here, too.")
 def main(
-    rows: int, rounds: int, seconds: float, folder: Path | None, chosen: tuple[str, ...], file: Path | None
+    rows: int,
+    rounds: int,
+    seconds: float,
+    processor: bool,
+    folder: Path | None,
+    chosen: tuple[str, ...],
+    file: Path | None,
 ) -> None:
     click.echo(machine_facts())
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -99,16 +106,18 @@ def main(
                 readers[name] = PEERS[name](Path(scratch) / name, values, store.path, BATCH)
             except Absent as error:
                 absent[name] = str(error)
-        rates = measure(readers, rounds, seconds)
+        rates = measure(readers, rounds, seconds, time.process_time if processor else time.perf_counter)
     write_results(file, "loader", report(rates, absent))
 
 
-def measure(readers: dict[str, Iterator[object]], rounds: int, seconds: float) -> dict[str, list[float]]:
+def measure(
+    readers: dict[str, Iterator[object]], rounds: int, seconds: float, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Rates of every reader in every round; they take turns."""
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(rounds):
         for name, batches in readers.items():
-            rates[name].append(rate(batches, seconds))
+            rates[name].append(rate(batches, seconds, clock))
     return rates
 
 

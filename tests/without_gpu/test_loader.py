@@ -1,6 +1,5 @@
 """Batches on a GPU that is not there: rows that reside on it, and rows that come from memory, decoded on the device."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,10 @@ def test_rows_that_reside_on_the_device_are_gathered_and_decoded_there(
             return {name: mode.from_tensor(value).to(device) for name, value in tensors.items()}
 
         slots = RowSlots(faked(segment.slots.values), faked(segment.slots.slots))
-        resident = replace(segment, slots=slots, columns=faked(segment.columns, torch.device("cpu")))
+        resident = segment._replace(slots=slots, columns=faked(segment.columns, torch.device("cpu")))
         halves = [
-            replace(resident, count=2, slots=slots.slice(0, 2)),
-            replace(resident, count=2, slots=slots.slice(2, 4)),
+            resident._replace(num_rows=2, slots=slots.slice(0, 2)),
+            resident._replace(num_rows=2, slots=slots.slice(2, 4)),
         ]
         for segments in ([resident], halves):
             check(loader, loader._gatherer.finish(faked(loader._gatherer.gather(segments, {}))), store)

@@ -1,6 +1,7 @@
 """The loader's order, resume, sharing among ranks, buffers and threads."""
 
 import threading
+import weakref
 from itertools import chain, islice
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from stores import ArraySpec, CorruptStoreError, Loader, Store
+from stores.loader.row_sources import StreamedRows
 
 
 def rows_of(batches: Any) -> list[list[int]]:
@@ -150,16 +152,24 @@ def test_a_last_batch_of_fewer_rows_than_ranks_is_empty_on_some(loader_of: Any, 
     assert batches[0][1]["features"].shape == (0, 2, 2, 4)
 
 
+@pytest.mark.parametrize(("prefetch", "group"), [(0, "GROUP_BYTES"), (2, "PREFETCHED_GROUP_BYTES")])
 @pytest.mark.parametrize("residency", ["ram", "stream"])
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_gathering_many_batches_at_once_changes_none(
-    loader_of: Any, store: Store, monkeypatch: pytest.MonkeyPatch, residency: str, world_size: int
+    loader_of: Any,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    prefetch: int,
+    group: str,
+    residency: str,
+    world_size: int,
 ) -> None:
     options = {"batch_size": 4, "residency": residency, "drop_last": False, "world_size": world_size, "rank": 0}
+    options["prefetch"] = prefetch
     row_bytes = store.arrays["features"].record_bytes
     found = []
     for batches_at_once in (1, 3, 1000):
-        monkeypatch.setattr("stores.loader.loader.GROUP_BYTES", batches_at_once * 4 * row_bytes // world_size)
+        monkeypatch.setattr(f"stores.loader.loader.{group}", batches_at_once * 4 * row_bytes // world_size)
         loader = loader_of(**options)
         batches = list(islice(loader.epoch(0, step=1), 100))
         assert loader.state_dict()["epoch"] == 1
@@ -277,13 +287,32 @@ def test_the_prefetch_thread_ends_with_its_iterator(loader_of: Any) -> None:
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.loader.loader.GROUP_BYTES", 1)
+    monkeypatch.setattr("stores.loader.loader.PREFETCHED_GROUP_BYTES", 1)
     loader = loader_of()
     batches = iter(loader)
     next(batches)
     monkeypatch.setattr(loader._gatherer, "gather", lambda segments, layouts: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(islice(batches, 10))
+
+
+def test_a_stream_keeps_no_window_whose_rows_are_used_up(loader_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[Any]] = []
+    locate = StreamedRows.locate
+
+    def located(self: StreamedRows, draws: Any) -> Any:
+        slots = locate(self, draws)
+        held.append(weakref.ref(slots.values["features"]))
+        return slots
+
+    monkeypatch.setattr(StreamedRows, "locate", located)
+    monkeypatch.setattr(StreamedRows, "prefetch_windows", 0)
+    loader = loader_of(residency="stream", order="shards", stream_shards=1, batch_size=3, drop_last=False, prefetch=0)
+    most = 0
+    for _ in loader.epoch(0):
+        most = max(most, sum(one() is not None for one in held))
+    assert len(held) > 3
+    assert most <= 2  # that of a batch's first rows and that of its last
 
 
 @pytest.mark.parametrize("order", ["full", "shards"])
