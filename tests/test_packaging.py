@@ -24,6 +24,11 @@ def test_the_command_is_installed_and_runs_the_command_line(monkeypatch, capsys)
     assert called == [1]
 
 
+def test_the_entry_is_a_module_that_runs():
+    done = subprocess.run([sys.executable, "-m", "fae_pipe", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().startswith("fae-pipe, version ")
+
+
 @pytest.mark.parametrize("name", fae_pipe.PACKAGES)
 def test_another_package_of_one_of_our_names_is_named_before_anything_is_imported(name, tmp_path):
     (tmp_path / name).mkdir()
