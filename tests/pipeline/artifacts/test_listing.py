@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.artifacts.listing import describe_store, folder_bytes, inventory
+from pipeline.artifacts.descriptions import describe_store
+from pipeline.artifacts.listing import folder_bytes, inventory
 from pipeline.console.formats import format_bytes
 from stores import ArraySpec, StoreError, StoreWriter, new_index
 
