@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cluster_hosts import PROJECT, Cluster, Host, Process, obstacle, wait_for
+from pipeline.console import read_status_file
 from stores import Store, open_store
 
 HOSTS = 4
@@ -80,6 +81,10 @@ class Extraction:
         """How long an image takes in the encoder."""
         (self.folder / "pace").write_text(str(seconds))
 
+    def slow_down(self) -> None:
+        """To a pace at which the command does not end before the test lets it, on a busy machine neither."""
+        self.pace(8)
+
     def start(self, host: Host, root: Path, *words: Any) -> Process:
         """Give the command on a host, for all hosts of the cluster unless the first word is "alone"."""
         where = ["--address", self.cluster.address, "--workers", HOSTS, "--placement", "spread"]
@@ -95,6 +100,21 @@ class Extraction:
     def wait_for(self, process: Process, root: Path, shards: int) -> None:
         """Until so many shards are done."""
         wait_for(lambda: process.ended() or self.committed(root) >= shards)
+        assert not process.ended(), process.text
+
+    def wait_for_words(self, process: Process, words: str) -> None:
+        """Until the command has said so."""
+        wait_for(lambda: process.ended() or words in process.text)
+        assert not process.ended(), process.text
+
+    def wait_for_hosts(self, process: Process, root: Path, *hosts: str) -> None:
+        """Until each of these hosts has done a shard."""
+
+        def all_have() -> bool:
+            record = read_status_file(next((root / "features").iterdir()))
+            return set(hosts) <= set((record or {}).get("facts", {}).get("rows_by_host", {}))
+
+        wait_for(lambda: process.ended() or all_have())
         assert not process.ended(), process.text
 
     def store(self, root: Path) -> Store:

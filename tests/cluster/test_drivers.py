@@ -42,6 +42,7 @@ def test_a_dead_driver_is_named_with_the_end_of_its_lease_and_taken_over_from_an
 
 
 def test_a_living_driver_is_not_taken_over(cluster, extraction, begun, is_equal, tmp_path):
+    extraction.slow_down()
     second = extraction.start(cluster.hosts[2], tmp_path, "--take-over")
     assert second.wait() == 2, second.text
     assert "on h2 is writing here" in second.text
@@ -60,10 +61,10 @@ def test_a_driver_whose_clock_is_wrong_keeps_its_lease(hours, cluster, extractio
     )
     host = cluster.renew(2, PYTHONPATH=f"{clock}:{PROJECT}")
     host.is_changed = True
-    extraction.pace(1)
+    extraction.slow_down()
     root = tmp_path / "runs"
     first = extraction.start(host, root)
-    extraction.wait_for(first, root, 4)
+    extraction.wait_for(first, root, 1)
     second = extraction.start(cluster.hosts[2], root)
     assert second.wait() == 2, second.text
     assert "on h2 is writing here" in second.text
@@ -82,8 +83,9 @@ def test_a_driver_that_is_stopped_goes_on_at_once_from_another_host(cluster, ext
 
 
 def test_status_on_another_host_names_the_drivers_and_the_hosts_that_work(cluster, extraction, begun, tmp_path):
+    extraction.slow_down()
+    extraction.wait_for_hosts(begun, tmp_path, *(host.name for host in cluster.hosts))
     (store,) = (tmp_path / "features").iterdir()
-    extraction.wait_for(begun, tmp_path, 12)
     asked = cluster.hosts[2].fae_pipe("status", store, "--root", tmp_path)
     assert asked.wait() == 0, asked.text
     assert "on h2" in asked.text

@@ -31,7 +31,7 @@ def latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(host, latents, root, *words):
-    size = ["--size", "tiny", "--steps", STEPS, "--batch-size", 8, "--precision", "fp32", "--threads", 1]
+    size = ["--size", "tiny", "--steps", STEPS, "--batch-size", 12, "--precision", "fp32", "--threads", 1]
     speed = ["--learning-rate", 1e-5, "--warmup-steps", 2, "--log-every", 2, "--save-every", 4, "--preview-every", 0]
     return host.fae_pipe("train-gen", "--root", root, "--latents", latents, "--name", "noise", *size, *speed, *words)
 
@@ -64,22 +64,22 @@ def assert_close(root, alone):
     np.testing.assert_allclose([line["loss"] for line in lines], [line["loss"] for line in others], rtol=0, atol=LIMIT)
 
 
-def on_two_hosts(cluster):
-    return ["--workers", 2, "--address", cluster.address, "--placement", "spread"]
+def on_hosts(cluster, count):
+    return ["--workers", count, "--address", cluster.address, "--placement", "spread"]
 
 
 def test_two_hosts_end_where_one_process_ends(cluster, latents, alone, tmp_path):
-    process = train(cluster.hosts[1], latents, tmp_path, *on_two_hosts(cluster))
+    process = train(cluster.hosts[1], latents, tmp_path, *on_hosts(cluster, 2))
     assert process.wait() == 0, process.text
     assert_close(tmp_path, alone)
 
 
 def test_a_training_goes_on_when_a_host_of_it_is_powered_off(cluster, latents, alone, tmp_path):
-    process = train(cluster.hosts[1], latents, tmp_path, *on_two_hosts(cluster))
+    process = train(cluster.hosts[1], latents, tmp_path, *on_hosts(cluster, 3))
     wait_for(lambda: process.ended() or list(tmp_path.glob("generators/*/checkpoints/*")))
     assert not process.ended(), process.text
+    # Of three workers on hosts with one processor each, one at least is on neither the head's nor the driver's.
     trainers = [host for host in cluster.hosts[2:] if host.runs("RayTrainWorker")]
-    assert trainers, "no worker of the training is on a host that may be lost"
     trainers[0].power_off()
     assert process.wait() == 0, process.text
     assert_close(tmp_path, alone)

@@ -185,9 +185,9 @@ class Cluster:
         for number_of_host in range(1, number + 1):
             self.hosts.append(self._host(number_of_host))
 
-    def _host(self, number: int, **environment: str) -> Host:
+    def _host(self, number: int, cpus: int = 1, **environment: str) -> Host:
         host = Host(self.switch, number, self.folder, {**self.environment, **environment})
-        host.start_ray(self.hosts[0].address if number > 1 else None)
+        host.start_ray(self.hosts[0].address if number > 1 else None, cpus)
         return host
 
     @property
@@ -200,12 +200,12 @@ class Cluster:
         """What `--address` takes."""
         return f"{self.hosts[0].address}:{RAY_PORT}"
 
-    def renew(self, number: int, **environment: str) -> Host:
+    def renew(self, number: int, cpus: int = 1, **environment: str) -> Host:
         """Another host in the place of one that was changed or lost."""
         old = self.hosts[number - 1]
         if old.is_on:
             old.power_off()
-        self.hosts[number - 1] = self._host(number, **environment)
+        self.hosts[number - 1] = self._host(number, cpus, **environment)
         return self.hosts[number - 1]
 
     def mend(self) -> None:
