@@ -57,9 +57,10 @@ class Events:
 
 @pytest.mark.parametrize("event", [name for name in vars(Events) if not name.startswith("_")])
 def test_what_befalls_hosts_loses_nothing_and_changes_nothing(event, cluster, extraction, is_equal, tmp_path):
-    extraction.pace(2 if event == "cable_cut_for_40_seconds" else 0.6)
+    extraction.pace(0.6)
     process = extraction.start(cluster.hosts[1], tmp_path)
     extraction.wait_for(process, tmp_path, 4)
+    extraction.slow_down()
     getattr(Events, event)(cluster)
     assert not process.ended(), process.text
     extraction.pace(0.1)
