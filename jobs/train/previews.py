@@ -12,7 +12,7 @@ from fae.grids import class_label, labeled_grid
 from fae.images import save_png
 from fae.sampling import Conditions, Sized, parse_guidance, size_numbers
 from jobs.config import height_width
-from jobs.extraction import row_captions
+from jobs.extraction import LENGTH, POOLED, STATES, row_captions
 from jobs.loop import Preview, evaluation_rows
 from jobs.train.conditioning import text_batch, text_pairs, trained_classes
 from jobs.train.latent_colors import color_cells, colors_of
@@ -74,4 +74,5 @@ def _shown(model: Generator, latents: AnyStore, text: AnyStore | None) -> tuple[
     batch = text_batch(captioned, rows, model.latent_mean.device)
     captions = reference.index["caption"].take(rows).to_pylist()
     several = {name: values[numbers] for name, values in batch.items()}
-    return model.conditions(several), numbers, [row_captions(row, 1)[0] for row in captions]
+    shown = model.captions(several[STATES], several[LENGTH].squeeze(1), several[POOLED])
+    return shown, numbers, [row_captions(row, 1)[0] for row in captions]

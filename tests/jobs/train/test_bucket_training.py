@@ -264,7 +264,7 @@ def test_captions_of_a_set_are_read_beside(latents, tmp_path):
 
     empty = {"states": "A" * 64, "pooled": "AAAAAAAAAAAAAAAAAAAAAA=="}
     text = make_set(tmp_path, "text", "mixed", arrays, values, {"text_encoder": "minilm", "empty_caption": empty})
-    config = dataclasses.replace(GEN, condition="text", steps=4, preview_every=2)
+    config = dataclasses.replace(GEN, condition="text", size_conditioning=True, steps=4, preview_every=2)
     run = train_generator(tmp_path, "mixed", latents, config, RUNTIME, silent, text)
     assert run.complete
     assert run.record.ingredients["text_content_id"] == text.content_id
