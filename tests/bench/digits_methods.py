@@ -27,12 +27,13 @@ from jobs.config import EvalConfig
 from jobs.executors import use_threads
 from jobs.runs import METRICS_FILE, load_model, processor_seconds
 from jobs.train import rebuilder, reconstruct
-from pipeline.artifacts import DigitSet, SampleFolder, digit_pixels, measure_digits
+from pipeline.artifacts import DigitSet, digit_pixels, measure_digits
 from pipeline.config import load_recipe, override
 from pipeline.console import Output
 from pipeline.evaluation import compare_autoencoders, comparison_rows, predictor_ranks
 from pipeline.workflow import RecipeResult, StageRunner, markdown_table, replicated_table, run_workflow, variants_of
 from stores import Store
+from stores.core import reference_store
 
 CPU = torch.device("cpu")
 PREDICTED_ROWS = 128
@@ -41,7 +42,7 @@ MEASURED = "distance"
 
 def judge(made: RecipeResult, floor: float) -> dict[str, float]:
     """The metrics of a variant's samples."""
-    train, heldout = (real_digits(made.features, split) for split in ("train", "val"))
+    train, heldout = (real_digits(reference_store(made.features), split) for split in ("train", "val"))
     samples = DigitSet(*made.samples.read())
     found = measure_digits(train, heldout, samples, samples, heldout)
     distance = pixel_distance(samples.images, heldout.images)
@@ -70,12 +71,9 @@ def pixel_distance(images: np.ndarray, others: np.ndarray) -> float:
 def rebuilt_distance(made: RecipeResult) -> float:
     """The distance of held-out digits that the autoencoder and the decoder rebuild."""
     assert made.decoder is not None
-    decoder, rows = load_model(PixelDecoder, made.decoder.model_path, CPU), made.features.rows("val")
-    assert isinstance(made.samples, SampleFolder)
-    rows = rows[: len(made.samples.record()["images"])]  # distances of unequal counts do not compare
-    originals, rebuilt = reconstruct(
-        decoder, made.features, made.features.rows("val"), rebuilder(made.autoencoder, CPU), CPU
-    )
+    features = reference_store(made.features)
+    decoder = load_model(PixelDecoder, made.decoder.model_path, CPU)
+    originals, rebuilt = reconstruct(decoder, features, features.rows("val"), rebuilder(made.autoencoder, CPU), CPU)
     return pixel_distance(rebuilt, originals)
 
 
