@@ -1,6 +1,7 @@
 from .batch_size import batch_on_cpu as batch_on_cpu
 from .batch_size import batch_on_gpu as batch_on_gpu
 from .batch_size import settle_batch_size as settle_batch_size
+from .cluster import check_address as check_address
 from .compilation import compiles as compiles
 from .compilation import missing_compiler as missing_compiler
 from .device_stages import Arrival as Arrival

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.config import RuntimeConfig
 from pipeline.config import Recipe, RecipeError
 from pipeline.stages.all_stages import STAGES
 from stores.backends import Location, is_url, open_bytestore
@@ -24,6 +25,7 @@ def check_recipe(
             check_writable_url(str(stores))
         if "sample" in stages and recipe.sample.out is not None and is_url(recipe.sample.out):
             check_writable_url(recipe.sample.out)
+        check_cluster(recipe.runtime)
     for key, path in (
         ("runtime.cache_dir", recipe.runtime.cache_dir),
         ("runtime.progress_json", recipe.runtime.progress_json),
@@ -33,6 +35,18 @@ def check_recipe(
     for stage in STAGES:
         if stage.name in stages:
             stage.check(root, recipe)
+
+
+def check_cluster(runtime: RuntimeConfig) -> None:
+    """Whether this host can join the cluster that is named: the scan of a large data set is not waited for first.
+
+    Raises:
+        ValueError: No cluster is there, or this host has no node of it.
+    """
+    if runtime.address is not None and (runtime.executor == "ray" or runtime.train_workers):
+        from jobs.executors import check_address  # loads Ray
+
+        check_address(runtime.address)
 
 
 def check_writable(root: Path) -> None:

@@ -102,6 +102,7 @@ def test_on_a_host_without_a_node_the_command_ends_soon_and_says_what_to_start(c
         process = extraction.start(host, tmp_path)
         assert process.wait() == 2, process.text
         assert time.monotonic() - began < 60  # Ray alone waits for a minute; the imports are most of this
+        assert "scan" not in process.text
         assert f"ray start --address={cluster.address}" in process.text
         assert "h9" in process.text
     finally:
