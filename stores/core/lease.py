@@ -158,7 +158,7 @@ class Lease:
                 f"{self._held_message(owner)}, or stop it; without another heartbeat the lease expires in {left:.0f} s"
             )
         if self._goes_on(found):
-            raise HeldElsewhereError(f"{self._held_message(owner)}, or stop it; its heartbeat goes on")
+            raise LeaseHeldError(f"{self._held_message(owner)}, or stop it; its heartbeat goes on")
 
     def _goes_on(self, found: bytes) -> bool:
         """Whether the heartbeat of another machine's lease changes; its clock, or this one, may just be wrong."""
