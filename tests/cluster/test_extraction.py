@@ -96,7 +96,7 @@ class Faults:
             f"for n in $(seq -w 0 39); do mkdir -p '{extraction.images}'/class0 '{extraction.images}'/class1; "
             f"for c in 0 1; do echo other > '{extraction.images}'/class$c/$n.png; done; done"
         )
-        return "expected the data as it was scanned"
+        return "it changed since the scan"
 
     @staticmethod
     def root_not_shared(cluster, extraction, root):
