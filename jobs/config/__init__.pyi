@@ -3,6 +3,9 @@ from .class_ids import parse_classes as parse_classes
 from .class_ids import parse_ids as parse_ids
 from .data import DataConfig as DataConfig
 from .evaluation import EvalConfig as EvalConfig
+from .following import GONE_SECONDS as GONE_SECONDS
+from .following import PATIENCE_SECONDS as PATIENCE_SECONDS
+from .following import FollowConfig as FollowConfig
 from .generator import GeneratorConfig as GeneratorConfig
 from .models import PIXEL_VAE as PIXEL_VAE
 from .models import AutoencoderConfig as AutoencoderConfig

@@ -21,6 +21,8 @@ from .trainer import Preview as Preview
 from .trainer import Stateful as Stateful
 from .trainer import Trainer as Trainer
 from .training_flops import row_flops as row_flops
+from .training_inputs import AnyLoader as AnyLoader
+from .training_inputs import BatchLoader as BatchLoader
 from .training_inputs import EvaluationRows as EvaluationRows
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive

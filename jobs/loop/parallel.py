@@ -62,6 +62,17 @@ class Ranks:
         means = dict(zip(sorted(losses), together / self.world_size, strict=True))
         return {name: means[name] for name in losses}
 
+    def broadcast(self, text: str, device: torch.device) -> str:
+        """The leading rank's text, on every rank; all must call it."""
+        if self.is_single_process:
+            return text
+        data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(device)
+        length = torch.tensor(len(data), device=device)
+        distributed.broadcast(length, 0)
+        received = data if self.is_main else torch.empty(int(length), dtype=torch.uint8, device=device)
+        distributed.broadcast(received, 0)
+        return bytes(received.tolist()).decode()
+
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""
         if not self.is_single_process:

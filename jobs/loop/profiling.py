@@ -18,7 +18,7 @@ from jobs.loop.parallel import LossFunction, with_loss
 from jobs.loop.train_loop import speed_of
 from jobs.loop.trainer import Trainer
 from jobs.runs import Interval
-from stores import JointLoader
+from stores import JointLoader, Loader
 
 PRODUCTS, ATTENTION, CONVOLUTIONS = "matrix products", "attention", "convolutions"
 COMPILED, ELEMENTWISE, NORMS = "compiled kernels", "elementwise and sums", "norms and softmax"
@@ -168,6 +168,7 @@ def _as_profile(trainer: Trainer, interval: Interval, operations: Mapping[str, f
 def _settings(trainer: Trainer) -> dict[str, Any]:
     config, loader = trainer.config, trainer.loader
     first = loader.first if isinstance(loader, JointLoader) else loader
+    assert isinstance(first, Loader)
     return {
         "batch_rows": config.batch_rows,
         "accumulate": config.accumulate,

@@ -161,7 +161,8 @@ class _AfterStep:
         self.trainer.run.check_lease()
         skipped_steps = self.trainer.guard.verdict(str(self.trainer.run.path))
         rate, device_seconds = self.trainer.optimizer.param_groups[0]["lr"], self.trainer.clock.take()
-        return self.log.write(self.trainer.step, rate, skipped_steps, device_seconds)
+        counts = self.trainer.counts()
+        return self.log.write(self.trainer.step, rate, skipped_steps, device_seconds, counts) | counts
 
     def _save(self, **more: Any) -> None:
         self.trainer.guard.verdict(str(self.trainer.run.path))

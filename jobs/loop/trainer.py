@@ -31,9 +31,8 @@ from jobs.loop.parallel import (
     whole_tensor,
 )
 from jobs.loop.step_clock import StepClock
-from jobs.loop.training_inputs import AnyLoader, mean_batch_rows
+from jobs.loop.training_inputs import BatchLoader, last_batch_rows, mean_batch_rows
 from jobs.runs import CheckpointWriter, Rotation, RunFolder, load_newest, save_checkpoint, save_shard, sweep
-from stores import BucketLoader
 from stores.format import splitmix64
 
 __all__ = ["Evaluation", "LossFunction", "Losses", "Preview", "Stateful", "Trainer", "step_seed"]
@@ -82,12 +81,14 @@ class Trainer:
     run: RunFolder
     config: TrainConfig
     model: nn.Module
-    loader: AnyLoader
+    loader: BatchLoader
     device: torch.device
     extras: dict[str, Stateful] = field(default_factory=dict)
     ranks: Ranks = SINGLE_PROCESS
     row_flops: int | None = None
     """Operations of the model's forward pass for a row, for the metrics of speed."""
+    counts: Callable[[], dict[str, int]] = dict
+    """What each line of metrics holds beside them: the epoch's rows of a training that follows a store."""
     step: int = 0
     boundary: Boundary | None = None
     """Set while a step runs and changes nothing but `extras`; whoever reads it holds `lock`."""
@@ -109,8 +110,7 @@ class Trainer:
         )
         self.ema = EMA(self.model, config.ema_decay, config.ema_warmup)
         self.ema_bank = EMABank(self.model, config.ema_bank, config.ema_warmup)
-        self.guard = FiniteGuard(self.device, self.config.skip_nan)
-        self.clock = StepClock(self.device)
+        self.guard, self.clock = FiniteGuard(self.device, config.skip_nan), StepClock(self.device)
         self._boundary_seconds = time.perf_counter()
         self._generator = BatchGenerator(self.device)
         self.dtype = pick_dtype(self.config.precision, self.device)
@@ -219,7 +219,7 @@ class Trainer:
         count, ranks = self.config.accumulate, self.ranks
         seed = step_seed(self.config.seed, self.step)
         losses: Losses = {}
-        total = self.loader.last_batch_rows if isinstance(self.loader, BucketLoader) else self.config.batch_rows
+        total = last_batch_rows(self.loader, self.config)
         first = total * ranks.rank // ranks.world_size
         for number, part in enumerate(batch_parts(batch, count)):
             rows = len(part["row"])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,22 @@ NOT_IN_WEIGHTS = frozenset(
 COMPILED_MULTIPLE = 16
 # Compiled beside those of training: those of held-out rows, and of other lengths of captions.
 GRAPHS_BESIDE = 64
+
+
+class BatchLoader(Protocol):
+    """Batches without end, and the position among them that a checkpoint keeps: a `Loader`, say."""
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches from the position on."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last batch, as JSON values."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        ...
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
@@ -134,12 +150,17 @@ def batches(
     return JointLoader(data, beside[0][0], tuple(arrays), tuple(beside[1]), same_views=same_views, **how)
 
 
-def mean_batch_rows(loader: AnyLoader, config: TrainConfig) -> float:
+def mean_batch_rows(loader: BatchLoader, config: TrainConfig) -> float:
     """Rows of a global batch; of a bucket set the mean of an epoch's batches."""
     if not isinstance(loader, BucketLoader):
         return config.batch_rows
     rows = sum(count * loader.loaders[number].steps_per_epoch for number, count in loader.batch_rows.items())
     return rows / loader.steps_per_epoch
+
+
+def last_batch_rows(loader: BatchLoader, config: TrainConfig) -> int:
+    """Rows of the global batch that came last; those of a bucket set differ by size."""
+    return loader.last_batch_rows if isinstance(loader, BucketLoader) else config.batch_rows
 
 
 def _check_batch(store: Store, rows: int, config: TrainConfig, ranks: Ranks) -> None:

@@ -35,6 +35,7 @@ from .references import resolve_reference as resolve_reference
 from .run_folder import Models as Models
 from .run_folder import RunFolder as RunFolder
 from .run_folder import siblings as siblings
+from .run_record import EPOCHS_FILE as EPOCHS_FILE
 from .run_record import KINDS as KINDS
 from .run_record import METRICS_FILE as METRICS_FILE
 from .run_record import RUN_FILE as RUN_FILE

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.config import TrainConfig
 from jobs.runs.checkpoint_listing import checkpoints, step_of
 from jobs.runs.run_folder import RunFolder, siblings
-from jobs.runs.run_record import METRICS_FILE
+from jobs.runs.run_record import EPOCHS_FILE, METRICS_FILE
 
 # Where a run's ingredients hold the settings, by kind.
 SECTIONS = {"autoencoders": "autoencoder", "decoders": "decoder", "generators": "generator"}
@@ -53,7 +53,7 @@ def find_extension(
 
 
 def adopt(run: RunFolder, extension: Extension) -> None:
-    """Give a run that has no checkpoint the last one of the run that it continues, and its metrics.
+    """Give a run that has no checkpoint the last one of the run that it continues, its metrics and its epochs' rows.
 
     Files are linked where the file system can: nobody writes to them again.
     """
@@ -64,9 +64,9 @@ def adopt(run: RunFolder, extension: Extension) -> None:
     temporary = folder / f".tmp-{last.name}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(last, temporary, copy_function=_link)
-    metrics = extension.run.path / METRICS_FILE
-    if metrics.exists():
-        shutil.copyfile(metrics, run.path / metrics.name)
+    for name in (METRICS_FILE, EPOCHS_FILE):
+        if (extension.run.path / name).exists():
+            shutil.copyfile(extension.run.path / name, run.path / name)
     temporary.rename(folder / last.name)
 
 

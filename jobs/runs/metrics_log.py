@@ -90,7 +90,9 @@ class MetricsLog:
         self.loss = state.get("loss")
         self.metrics = state.get("metrics", {})
 
-    def write(self, step: int, rate: float, skipped_steps: int, device_seconds: float) -> dict[str, float]:
+    def write(
+        self, step: int, rate: float, skipped_steps: int, device_seconds: float, counts: Mapping[str, int] | None = None
+    ) -> dict[str, float]:
         """End the interval, write its means and return them; this is the one place that waits for the device.
 
         Args:
@@ -98,6 +100,7 @@ class MetricsLog:
             rate: Learning rate.
             skipped_steps: Steps left out so far.
             device_seconds: The device worked on the interval's steps.
+            counts: Written beside the metrics.
         """
         import torch
 
@@ -114,6 +117,7 @@ class MetricsLog:
             "learning_rate": rate,
             **self.speed.metrics(Interval(self.timed, seconds, self.waited_seconds, device_seconds, processor)),
             **({"skipped_steps": skipped_steps} if skipped_steps else {}),
+            **(counts or {}),
         }
         if self.events is not None:
             with self.file.open("a") as out:

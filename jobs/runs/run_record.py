@@ -9,7 +9,7 @@ from operator import or_
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-RUN_FILE, METRICS_FILE = "run.json", "metrics.jsonl"
+RUN_FILE, METRICS_FILE, EPOCHS_FILE = "run.json", "metrics.jsonl", "epochs.json"
 KINDS = ("autoencoders", "decoders", "generators")
 TRAINING, COMPLETE = "training", "complete"
 
@@ -45,6 +45,8 @@ class RunRecord:
         init_weights: The run whose weights the training started from, what it took of them; empty where fresh.
         arithmetic: On what and how the weights are computed: `device`, `dtype`, `tf32` (whether matrix products of
             float32 are rounded to it) and `compile`; empty in records of older versions.
+        followed: Of a training that followed a store while it was written: the rows of its epochs, the training rows
+            that were planned, whose statistics it took, and the digest of epochs.json; empty for others.
         class_ids: Ids of the classes that a generator had training rows of, such as 0-3,7; None where not recorded.
         buckets: Sizes in pixels, `HEIGHTxWIDTH`, of the bucket set that it was trained on; None of one store.
     """
@@ -68,6 +70,7 @@ class RunRecord:
     class_ids: str | None = None
     buckets: list[str] | None = None
     arithmetic: dict[str, Any] = field(default_factory=dict)
+    followed: dict[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The file's content, with its own digest; fields that are None are left out."""

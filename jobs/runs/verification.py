@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.runs.checkpoint import checkpoint_files, damage_of
 from jobs.runs.checkpoint_listing import OWN_DIGEST, STATE, DamagedCheckpointError, checkpoints, read_state, state_text
 from jobs.runs.run_folder import RunFolder
-from jobs.runs.run_record import COMPLETE, METRICS_FILE, RUN_FILE, SCHEMA_VERSION, RunError
+from jobs.runs.run_record import COMPLETE, EPOCHS_FILE, METRICS_FILE, RUN_FILE, SCHEMA_VERSION, RunError
 from jobs.runs.run_record import OWN_DIGEST as RECORD_DIGEST
 from stores import fingerprint
 
@@ -35,7 +35,7 @@ class RunReport:
 
 
 def verify_run(path: Path) -> RunReport:
-    """Read the record, the finished model, the metrics and the complete checkpoints of a run.
+    """Read the record, the finished model, the metrics, the rows of its epochs and the complete checkpoints of a run.
 
     Files beside these (TensorBoard's, previews, evaluations) are not looked at. Nothing is changed.
 
@@ -51,7 +51,7 @@ def verify_run(path: Path) -> RunReport:
         report.problems[RUN_FILE] = str(error)
         return report
     report.complete = run.record.status == COMPLETE
-    for file, digest, problem in (*_record(run), *_model(run), *_metrics(run), *_checkpoints(run)):
+    for file, digest, problem in (*_record(run), *_model(run), *_logs(run), *_checkpoints(run)):
         name = file.relative_to(path).as_posix()
         report.files += 1
         report.num_bytes += file.stat().st_size if file.is_file() else 0
@@ -87,10 +87,12 @@ def _model(run: RunFolder) -> Iterator[Finding]:
         yield run.model_path / name, digest, damage_of(run.model_path / name, digest)
 
 
-def _metrics(run: RunFolder) -> Iterator[Finding]:
-    file, digest = run.path / METRICS_FILE, run.record.metrics_sha256
-    if digest is not None or file.exists():
-        yield file, digest, damage_of(file, digest)
+def _logs(run: RunFolder) -> Iterator[Finding]:
+    """The metrics, and the rows of the epochs of a training that followed a store."""
+    digests = {METRICS_FILE: run.record.metrics_sha256, EPOCHS_FILE: run.record.followed.get("epochs_sha256")}
+    for name, digest in digests.items():
+        if digest is not None or (run.path / name).exists():
+            yield run.path / name, digest, damage_of(run.path / name, digest)
 
 
 def _checkpoints(run: RunFolder) -> Iterator[Finding]:

@@ -12,13 +12,13 @@ from fae.losses import LatentTermInputs, fae_loss, weighted_terms
 from fae.models import PixelVAE
 from jobs.config import PIXEL_VAE, AutoencoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
+from jobs.following import FollowedStore, epoch_counts, keep_epochs, rows_now, source_ingredients, training_batches
 from jobs.loop import (
     SINGLE_PROCESS,
     Losses,
     LossFunction,
     Ranks,
     Trainer,
-    batches,
     decisive,
     grid_count,
     innermost_blocks,
@@ -56,7 +56,9 @@ OF_PCA = {"encoder", "latent_channels", "feature_norm"}
 
 def autoencoder_ingredients(features: AnyStore, config: AutoencoderConfig) -> dict[str, Any]:
     """All that decides the autoencoder's weights (on one kind of device)."""
-    return {"features_content_id": features.content_id, "autoencoder": decisive_settings(config), "format": 1}
+    if config.encoder == "pca" and isinstance(features, FollowedStore):
+        raise ValueError("autoencoder.encoder: expected one that is trained by epochs to follow a store; received pca")
+    return {**source_ingredients("features", features), "autoencoder": decisive_settings(config), "format": 1}
 
 
 def decisive_settings(config: AutoencoderConfig) -> dict[str, Any]:
@@ -105,9 +107,14 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     trainer, loss = prepare_autoencoder(run, features, config, device, ranks)
-    trained = train(trainer, loss, on_progress, evaluation=partial(_metrics, features=features, device=device))
+
+    def evaluation(model: nn.Module) -> dict[str, Any]:
+        return _metrics(model, rows_now(trainer, features), device)
+
+    trained = train(trainer, loss, on_progress, evaluation=evaluation)
     if ranks.is_main:
         assert isinstance(trained.model, Autoencoder)
+        keep_epochs(run, trainer)
         trained.model.save_pretrained(run.model_path)
         run.finish(trained.metrics)
 
@@ -124,8 +131,9 @@ def prepare_autoencoder(
         fresh, config, device, innermost_blocks(fresh) if ranks.sharded else networks_of(fresh), grid_count(features)
     )
     loss = pixel_vae_loss(config, device) if pixels else autoencoder_loss(config)
-    loader = batches(features, [fresh.reads], config, device, ranks)
-    trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops)
+    loader = training_batches(run, features, [fresh.reads], config, device, ranks)
+    counts = epoch_counts(loader)
+    trainer = Trainer(run, config, fresh, loader, device, ranks=ranks, row_flops=flops, counts=counts)
     return trainer, loss
 
 

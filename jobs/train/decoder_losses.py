@@ -1,4 +1,4 @@
-"""Losses of the pixel decoder: reconstruction, perceptual and adversarial, as set."""
+"""Losses of the pixel decoder: reconstruction, perceptual and adversarial, as set; and the noise of its first stage."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,10 @@ from torch import nn
 from fae.images import to_float
 from fae.losses import POLICIES, AdversarialConfig, Adversary, PerceptualSum, pixel_loss
 from fae.models import PixelDecoder
+from fae.rng import normal
 from jobs.config import DecoderConfig
 from jobs.loop import Losses, LossFunction, Trainer
+from stores import AnyStore
 
 Rebuild = Callable[[torch.Tensor, torch.Generator | None], torch.Tensor]
 CONVNEXT_SHARE = 0.1  # beside LPIPS ×1, as in ml-starflow's decoder fine-tuning
@@ -80,3 +82,13 @@ def decoder_loss(
         return adversary.losses(losses, decoded, images, model.final_layer.weight, trainer.step, generator)
 
     return loss
+
+
+def feature_noiser(features: AnyStore, sigma: float, device: torch.device) -> Rebuild:
+    """Noised features x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
+    scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
+
+    def noised(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return x + scale * normal(x.shape, generator, x.device)
+
+    return noised

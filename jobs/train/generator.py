@@ -1,5 +1,6 @@
 """Train a generator on a latent store alone; no autoencoder, encoder or image is loaded."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from fae.weights import load_tensors
 from jobs.config import GeneratorConfig, RuntimeConfig
 from jobs.executors import OnProgress
 from jobs.extraction import holds_moments
+from jobs.following import epoch_counts, keep_epochs, rows_now, source_ingredients, training_batches
 from jobs.loop import (
     SINGLE_PROCESS,
     Evaluation,
     LossFunction,
     Ranks,
     Trainer,
-    batches,
     grid_count,
     innermost_blocks,
     launch,
@@ -74,7 +75,7 @@ def generator_ingredients(latents: AnyStore, config: GeneratorConfig, text: AnyS
     if config.condition == "none":
         text_ingredients = {"condition": "none"}
     return {
-        "latents_content_id": latents.content_id,
+        **source_ingredients("latents", latents),
         **text_ingredients,
         **alignment_ingredients(latents, config),
         "generator": decisive_settings(config),
@@ -131,13 +132,15 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     trainer, loss = prepare_generator(run, latents, text, config, device, ranks)
-    preview = previewer(latents, run.path / "previews", text, guided=config.label_dropout > 0)
-    evaluation = _evaluator(latents, text)
+    now = partial(rows_now, trainer, latents)
+    preview = previewer(latents, run.path / "previews", text, config.label_dropout > 0, now)
+    evaluation = _evaluator(now, text)
     trained = train(trainer, loss, on_progress, preview, evaluation)
     if ranks.is_main:
         averaged = trained.model
         assert isinstance(averaged, Generator)
         save_generator(averaged, run.model_path)
+        keep_epochs(run, trainer)
         sizes = {"classes": averaged.num_classes} if averaged.num_classes else {}
         sizes["parameters"] = sum(p.numel() for p in averaged.model.parameters())
         run.finish(sizes | trained.metrics)
@@ -163,8 +166,9 @@ def prepare_generator(
     grids = 1 if text else grid_count(latents)
     prepare(generator.model, config, device, innermost_blocks(generator.model) if ranks.sharded else None, grids)
     beside = (features, (FEATURES,)) if features else ([*member_stores(text)], TEXT_ARRAYS) if text else None
-    loader = batches(latents, ["latents"], config, device, ranks, beside, same_views=bool(features))
-    trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops)
+    loader = training_batches(run, latents, ["latents"], config, device, ranks, beside, same_views=bool(features))
+    counts = epoch_counts(loader)
+    trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops, counts=counts)
     sizes = SizeTable(latents, device) if config.size_conditioning and isinstance(latents, BucketSet) else None
     return trainer, generator_loss(trainer, config, sizes)
 
@@ -226,11 +230,11 @@ def load_generator(
     return with_weights(generator, run, device, checkpoint, weights, left=PREFIX)
 
 
-def _evaluator(latents: AnyStore, text: AnyStore | None) -> Evaluation:
+def _evaluator(latents_now: Callable[[], AnyStore], text: AnyStore | None) -> Evaluation:
     """Metrics of held-out rows, for the log."""
 
     def evaluation(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Generator)
-        return held_out_metrics(model, latents, text)
+        return held_out_metrics(model, latents_now(), text)
 
     return evaluation

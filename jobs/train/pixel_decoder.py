@@ -1,5 +1,6 @@
 """Train the pixel decoder: on noised features, then fine-tuned on features that an autoencoder rebuilt."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,16 +14,15 @@ from fae.grids import paired_grid, stacked
 from fae.images import save_png, to_float, to_uint8
 from fae.metrics import psnr, seam_ratio
 from fae.models import PIXEL_DECODER, PixelDecoder
-from fae.rng import normal
 from jobs.config import DecoderConfig, RuntimeConfig
 from jobs.executors import OnProgress
+from jobs.following import epoch_counts, follow_now, keep_epochs, rows_now, source_ingredients, training_batches
 from jobs.loop import (
     SINGLE_PROCESS,
     LossFunction,
     Ranks,
     Stateful,
     Trainer,
-    batches,
     decisive,
     evaluation_parts,
     grid_count,
@@ -37,7 +37,7 @@ from jobs.loop import (
     trained_sizes,
 )
 from jobs.runs import RunFolder, load_feature_autoencoder, load_model, require_images
-from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss
+from jobs.train.decoder_losses import Rebuild, build_adversary, build_perceptual, decoder_loss, feature_noiser
 from stores import AnyStore, Store
 from stores.core import reference_store
 
@@ -51,7 +51,7 @@ def decoder_stages(
     """(name, ingredients) of the stages: noised (reusable by every autoencoder), then fine-tuned on this one's x̂."""
     settings = decisive(config)
     tuned = settings.pop("finetune_steps")
-    first = {"features_content_id": features.content_id, "decoder": settings, "format": 1}
+    first = {**source_ingredients("features", features), "decoder": settings, "format": 1}
     stages = [(f"{name}-noised" if tuned else name, first)]
     if tuned:
         if autoencoder is None:
@@ -91,6 +91,7 @@ def train_decoder(
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
     if len(stages) == 1:
         return run
+    features = follow_now(features)
     return _stage(root, *stages[1], features, autoencoder, run, tuning_config(config), runtime, on_progress)
 
 
@@ -132,13 +133,18 @@ def _train(
     on_progress: OnProgress,
 ) -> None:
     trainer, loss, rebuild = prepare_decoder(run, features, autoencoder, start, config, device, ranks)
-    preview = _previewer(features, rebuild if autoencoder else None, run.path / "previews", device)
-    evaluation = partial(image_metrics, features=features, rebuild=rebuild if autoencoder else None, device=device)
+    shown, now = rebuild if autoencoder else None, partial(rows_now, trainer, features)
+    preview = _previewer(now, shown, run.path / "previews", device)
+
+    def evaluation(model: nn.Module) -> dict[str, Any]:
+        return image_metrics(model, now(), shown, device)
+
     trained = train(trainer, loss, on_progress, preview, evaluation)
     if ranks.is_main:
         assert isinstance(trained.model, PixelDecoder)
         trained.model.save_pretrained(run.model_path)
         preview(trained.model, config.steps)
+        keep_epochs(run, trainer)
         run.finish(trained.metrics)
 
 
@@ -155,15 +161,15 @@ def prepare_decoder(
     torch.manual_seed(config.seed)
     model = load_model(PixelDecoder, start.model_path, device) if start else build_decoder(features, config)
     take_initial_weights(model, config)
-    rebuild = rebuilder(autoencoder, device) if autoencoder else _noiser(features, config.noise_sigma, device)
+    rebuild = rebuilder(autoencoder, device) if autoencoder else feature_noiser(features, config.noise_sigma, device)
     flops = row_flops(model)
     adaptive = config.discriminator != "none" and config.adaptive_weight
     parts = innermost_blocks(model) if ranks.sharded or adaptive else None
     prepare(model, config, device, parts, grid_count(features))
     adversary = build_adversary(config, device)
     extras: dict[str, Stateful] = {} if adversary is None else {"adversary": adversary}
-    loader = batches(features, ["features", "pixels"], config, device, ranks)
-    trainer = Trainer(run, config, model, loader, device, extras, ranks, flops)
+    loader = training_batches(run, features, ["features", "pixels"], config, device, ranks)
+    trainer = Trainer(run, config, model, loader, device, extras, ranks, flops, epoch_counts(loader))
     perceptual = build_perceptual(config, device)
     if perceptual is not None and not adaptive:  # with it the graph of the loss is walked twice
         prepare(perceptual, config, device)
@@ -218,16 +224,6 @@ def new_decoder(row_shape: tuple[int, ...], image_shape: tuple[int, ...], config
     return model
 
 
-def _noiser(features: AnyStore, sigma: float, device: torch.device) -> Rebuild:
-    """Noised features x + ε with ε ~ N(0, σ²), σ in units of each channel's deviation (stage Ib)."""
-    scale = sigma * torch.from_numpy(features.statistics("features").std).float().to(device)
-
-    def noised(x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        return x + scale * normal(x.shape, generator, x.device)
-
-    return noised
-
-
 def rebuilder(autoencoder: RunFolder, device: torch.device, weights: str = "ema") -> Rebuild:
     """x̂ from a draw of the frozen autoencoder's posterior (stage II), or from its mean without a generator.
 
@@ -244,11 +240,13 @@ def rebuilder(autoencoder: RunFolder, device: torch.device, weights: str = "ema"
     return rebuilt
 
 
-def _previewer(features: AnyStore, rebuild: Rebuild | None, folder: Path, device: torch.device) -> Any:
+def _previewer(
+    features_now: Callable[[], AnyStore], rebuild: Rebuild | None, folder: Path, device: torch.device
+) -> Any:
     """A grid of held-out images above what the decoder makes of them, below each other those of several sizes."""
-    rows = evaluation_parts(features, PREVIEW_ROWS)
 
     def preview(model: nn.Module, step: int) -> None:
+        rows = evaluation_parts(features_now(), PREVIEW_ROWS)
         pairs = [reconstruct(model, store, part, rebuild, device) for store, part in rows.parts]
         grids = [paired_grid(originals, decoded, PREVIEW_COLUMNS) for originals, decoded in pairs]
         save_png(stacked(grids), folder / f"step-{step:08d}.png")

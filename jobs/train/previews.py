@@ -1,6 +1,7 @@
 """Samples made while a generator trains: the same conditions and seeds each time, as latents that are decoded later."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,7 +26,13 @@ STEPS = 30
 GUIDANCE_SCALE = 2.0
 
 
-def previewer(latents: AnyStore, folder: Path, text: AnyStore | None = None, guided: bool = True) -> Preview:
+def previewer(
+    latents: AnyStore,
+    folder: Path,
+    text: AnyStore | None = None,
+    guided: bool = True,
+    latents_now: Callable[[], AnyStore] | None = None,
+) -> Preview:
     """Saves latents of some classes, or of the first captions of held-out rows, and an image in the store's colors.
 
     Classes without training rows are left out; of an unconditional generator there are samples of different seeds.
@@ -33,7 +40,8 @@ def previewer(latents: AnyStore, folder: Path, text: AnyStore | None = None, gui
     `latents` (N, h, w, c) come with `labels` (N,): the class, or the caption's number in the metadata `captions`, a
     JSON list. The autoencoder is not loaded here; `fae-pipe sample --previews` decodes the saved latents. `guided`:
     towards the condition, for a model that was trained without one too. Of a bucket set they have the grid of its
-    largest store, for which the model is built, and the captions of its rows.
+    largest store, for which the model is built, and the captions of its rows. `latents_now`: the rows that can be read
+    when colors are chosen, of a store that fills meanwhile.
     """
     names = latents.attributes.get("class_names")
 
@@ -51,7 +59,7 @@ def previewer(latents: AnyStore, folder: Path, text: AnyStore | None = None, gui
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"captions": json.dumps(texts, ensure_ascii=False)} if text else None
         save_file({"latents": made.contiguous(), "labels": labels}, folder / f"step-{step:08d}.safetensors", metadata)
-        cells = color_cells(colors_of(latents), made.numpy())
+        cells = color_cells(colors_of(latents_now() if latents_now else latents), made.numpy())
         titles = None if model.unconditional else [class_label(label, texts or names) for label in labels.tolist()]
         image = folder / f"step-{step:08d}-latents.png"
         save_png(labeled_grid(cells, CONDITIONS, titles), image)

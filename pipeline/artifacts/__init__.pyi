@@ -20,12 +20,15 @@ from .digits import DigitSet as DigitSet
 from .digits import as_record as as_record
 from .digits import digit_pixels as digit_pixels
 from .digits import measure_digits as measure_digits
+from .followed_store import find_followed as find_followed
 from .lineage import autoencoder_of as autoencoder_of
 from .lineage import decoder_for as decoder_for
 from .lineage import find_models as find_models
 from .lineage import find_run as find_run
 from .lineage import find_store as find_store
+from .lineage import is_trained_on as is_trained_on
 from .lineage import latents_of as latents_of
+from .lineage import trained_on as trained_on
 from .listing import inventory as inventory
 from .listing import run_references as run_references
 from .resolver import SAMPLES_FILE as SAMPLES_FILE

@@ -59,11 +59,28 @@ def autoencoder_of(latents: AnyStore) -> RunFolder:
 def latents_of(generator: RunFolder) -> AnyStore:
     """The latent store, or the bucket set of them, that a generator was trained on, unchanged since."""
     store = open_any(generator.input("latents"))
-    if store.content_id != generator.record.ingredients["latents_content_id"]:
+    if store.content_id != trained_on(generator, "latents"):
         raise StoreError(
             f"{store.url}: expected the latents that {generator.path} was trained on; they have changed since"
         )
     return store
+
+
+def trained_on(run: RunFolder, role: str) -> str:
+    """The content id of a store that a run was trained on.
+
+    A run that followed a store while it was written knows its fingerprint alone.
+
+    Raises:
+        StoreError: That store is unfinished still, or another one lies in its place.
+    """
+    known = run.record.ingredients.get(f"{role}_content_id")
+    if known is not None:
+        return str(known)
+    store = open_any(run.input(role))
+    if store.fingerprint != run.record.ingredients[f"{role}_fingerprint"]:
+        raise StoreError(f"{store.url}: expected the {role} that {run.path} was trained on; received other ones")
+    return store.content_id
 
 
 def decoder_for(root: Path, autoencoder: RunFolder, *features_content_ids: str) -> RunFolder:
@@ -79,13 +96,21 @@ def decoder_for(root: Path, autoencoder: RunFolder, *features_content_ids: str) 
         ingredients = run.record.ingredients
         if ingredients.get("autoencoder_sha256") == autoencoder.weights_sha256:
             tuned.append(run)
-        elif ingredients.get("features_content_id") in features_content_ids:
+        elif "autoencoder_sha256" not in ingredients and is_trained_on(run, "features", *features_content_ids):
             noised.append(run)
     if not tuned and not noised:
         raise RunError(
             f"{root / 'decoders'}: expected a pixel decoder for {autoencoder.path}; run `fae-pipe train-decoder` first"
         )
     return (tuned or noised)[-1]
+
+
+def is_trained_on(run: RunFolder, role: str, *content_ids: str) -> bool:
+    """Whether a run was trained on a store of one of these content ids; not, where a followed store is gone."""
+    try:
+        return trained_on(run, role) in content_ids
+    except (StoreError, OSError, KeyError):
+        return False
 
 
 def find_models(root: Path, generator: str, decoder: str | None = None, autoguidance: str | None = None) -> Models:
@@ -96,15 +121,12 @@ def find_models(root: Path, generator: str, decoder: str | None = None, autoguid
     """
     run = find_run(root, "generators", generator)
     guide_model = find_run(root, "generators", autoguidance) if autoguidance else None
-    if (
-        guide_model
-        and guide_model.record.ingredients["latents_content_id"] != run.record.ingredients["latents_content_id"]
-    ):
+    if guide_model and trained_on(guide_model, "latents") != trained_on(run, "latents"):
         raise RunError(f"{guide_model.path}: expected a generator of the same latents as {run.path}; it is of others")
     latents = latents_of(run)
     autoencoder = autoencoder_of(latents)
     ids = [store.manifest.ingredients.get("features_content_id") for store in member_stores(latents)]
-    features = [one for one in [*ids, autoencoder.record.ingredients["features_content_id"]] if one]
+    features = [one for one in [*ids, trained_on(autoencoder, "features")] if one]
     decoder_run = None
     if not autoencoder.decodes_to_pixels:
         decoder_run = find_run(root, "decoders", decoder) if decoder else decoder_for(root, autoencoder, *features)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.following import epochs_so_far, epochs_text
 from jobs.runs import KINDS, RunFolder, newest_step
 from pipeline.artifacts.bucket_sets import is_bucket_set, set_folders
 from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, find_location, stores_named
@@ -54,6 +55,8 @@ class Status:
     holder: dict[str, Any] | None = None
     last_error: str | None = None
     facts: dict[str, Any] | None = None
+    epochs: str | None = None
+    """Which rows the epochs of a training saw that followed a store."""
 
     def as_record(self) -> dict[str, Any]:
         """The status as JSON values."""
@@ -78,6 +81,7 @@ class Status:
                 rows[name.replace("_", " ")] = format_shares(value)
         rest = {name: value for name, value in (self.facts or {}).items() if name not in ("shards_done", "shards")}
         rows["facts"] = "  ".join(format_facts(rest))
+        rows["epochs"] = self.epochs or ""
         rows["last error"] = self.last_error or ""
         return [{"status": name, "value": text} for name, text in rows.items() if text]
 
@@ -150,7 +154,15 @@ def _run_status(path: Path) -> Status:
     )
     kind = f"run of {run.record.kind}" if run.record.kind in KINDS else "run"
     holder = None if run.complete or record is None else _holder(record)
-    return Status(str(path), kind, state, done, total, "steps", holder=holder, **_pace(record, state))
+    epochs = _epochs(run)
+    return Status(str(path), kind, state, done, total, "steps", holder=holder, epochs=epochs, **_pace(record, state))
+
+
+def _epochs(run: RunFolder) -> str | None:
+    """Of a finished run that followed a store its epochs' rows; of one in training what it has recorded so far."""
+    if run.record.followed:
+        return epochs_text(run.record.followed)
+    return epochs_so_far(run.path)
 
 
 def _ended(record: Mapping[str, Any] | None, stale: bool = False) -> str:

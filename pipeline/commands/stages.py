@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options, format_fact, option
+from pipeline.stages import follow_options, training_store
 
 if TYPE_CHECKING:
     from jobs.config import ExtractConfig
@@ -164,17 +165,17 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
 @click.command("train-ae", cls=FaeCommand)
 @input_option("--features", "Feature store or bucket set")
 @config_options("autoencoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
-def train_ae_command(settings: Settings, features: str | None) -> None:
+@follow_options("features")
+def train_ae_command(settings: Settings, features: str | None, **following: Any) -> None:
     """Train the feature autoencoder on a feature store.
 
     One self-attention layer compresses features to latents, a light transformer rebuilds them. No image is
     opened and the frozen encoder is not loaded.
     """
-    from pipeline.artifacts import find_data
     from pipeline.stages import TRAIN_AE
 
     runner = runner_of(settings, "train-ae")
-    runner.do(TRAIN_AE, find_data(settings.location, "features", features or settings.recipe.name))
+    runner.do(TRAIN_AE, training_store(settings, "features", features, **following))
     report(runner)
 
 
@@ -182,17 +183,18 @@ def train_ae_command(settings: Settings, features: str | None) -> None:
 @input_option("--features", "Feature store or bucket set with images")
 @input_option("--autoencoder", "Autoencoder whose rebuilt features the decoder is tuned on")
 @config_options("decoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
-def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
+@follow_options("features")
+def train_decoder_command(settings: Settings, features: str | None, autoencoder: str | None, **following: Any) -> None:
     """Train the pixel decoder that turns features back into images.
 
     First on noised features (this stage serves every autoencoder of the same encoder), then, for --finetune-steps, on
     features that the autoencoder rebuilt.
     """
-    from pipeline.artifacts import find_data, find_run
+    from pipeline.artifacts import find_run
     from pipeline.stages import TRAIN_DECODER
 
     runner, name = runner_of(settings, "train-decoder"), settings.recipe.name
-    store = find_data(settings.location, "features", features or name)
+    store = training_store(settings, "features", features, **following)
     tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
     run = find_run(settings.local_root, "autoencoders", autoencoder or name) if tuned else None
     runner.do(TRAIN_DECODER, store, run)
@@ -222,7 +224,8 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 @input_option("--latents", "Latent store or bucket set")
 @input_option("--text", "Text store or bucket set of the same rows, for --condition text")
 @config_options("generator", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
-def train_gen_command(settings: Settings, latents: str | None, text: str | None) -> None:
+@follow_options("latents")
+def train_gen_command(settings: Settings, latents: str | None, text: str | None, **following: Any) -> None:
     """Train a generator on a latent store.
 
     Nothing but the latents and their classes, or the encoded captions of a text store, is read: no autoencoder, no
@@ -232,7 +235,7 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None)
     from pipeline.stages import TRAIN_GEN
 
     runner, name = runner_of(settings, "train-gen"), settings.recipe.name
-    store = find_data(settings.location, "latents", latents or name)
+    store = training_store(settings, "latents", latents, **following)
     captions = None
     if settings.recipe.generator.condition == "text":
         captions = find_data(settings.location, "text", text or name)

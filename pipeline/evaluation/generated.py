@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fae.probes import rank_correlation
-from pipeline.artifacts import runs_of
+from pipeline.artifacts import is_trained_on, runs_of
 from pipeline.evaluation.averages import AverageMetrics, best_average, distance_name, epochs_to, measured_averages
 from stores import Store, fingerprint
 
@@ -39,7 +39,7 @@ def generated_metrics(root: Path, latents: Sequence[Store], distance: float | No
     for store in latents:
         found = {}
         for run in runs_of(root, "generators"):
-            if run.record.ingredients["latents_content_id"] == store.content_id:
+            if is_trained_on(run, "latents", store.content_id):
                 metrics = _metrics(measured_averages(root, run), run.record.config["steps"], distance)
                 if metrics:
                     found[fingerprint(run.record.ingredients["generator"])] = metrics

@@ -21,7 +21,16 @@ from jobs.evaluation import (
     read_statistics,
 )
 from jobs.runs import RUN_FILE, RunFolder, resolve_reference
-from pipeline.artifacts import SAMPLES_FILE, decoder_for, entries_named, find_run, find_store, image_path, resolve
+from pipeline.artifacts import (
+    SAMPLES_FILE,
+    decoder_for,
+    entries_named,
+    find_run,
+    find_store,
+    image_path,
+    resolve,
+    trained_on,
+)
 from stores import Store, StoreError, explain_difference, fingerprint, open_store
 from stores.backends import is_url, name_of
 from stores.exchange import npz_arrays
@@ -209,7 +218,7 @@ def open_reconstructions(
 def _decoder_of(root: Path, autoencoder: RunFolder, decoder: str | None) -> RunFolder:
     if decoder:
         return find_run(root, "decoders", decoder)
-    return decoder_for(root, autoencoder, autoencoder.record.ingredients["features_content_id"])
+    return decoder_for(root, autoencoder, trained_on(autoencoder, "features"))
 
 
 def originals_of(side: EvaluatedSet) -> EvaluatedSet:

@@ -19,7 +19,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f
 INK = "#7d8490"
 # Lines of metrics.jsonl that are no losses.
 SPEED = ("rows_per_second", "mfu", "wait_share", "device_share", "host_share")
-OTHERS = {"step", "learning_rate", "skipped_steps", *CLOCK_METRICS}
+OTHERS = {"step", "learning_rate", "skipped_steps", "epoch", "epoch_rows", *CLOCK_METRICS}
 MOST_POINTS = 2000
 MARKED_POINTS = 12  # a line of fewer has a mark at each: a single point makes no line
 HEIGHT, LEGEND_LINE = 240, 21  # pixels

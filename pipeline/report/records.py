@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.following import epochs_text
 from jobs.runs import RUN_FILE, RunFolder
 from pipeline.artifacts import SAMPLES_FILE as SAMPLES
 from pipeline.artifacts import read_records
@@ -55,8 +56,9 @@ def probe_folders(subject: Subject) -> list[Path]:
 
 
 def recipe_text(run: RunFolder) -> str:
-    """The settings that a run was trained with, as the keys of a recipe."""
-    return "\n".join(f"{key}: {_shown(value)}" for key, value in run.record.config.items())
+    """The settings that a run was trained with, as the keys of a recipe, after the rows of epochs that followed."""
+    followed = [f"# followed: {epochs_text(run.record.followed)}"] if run.record.followed else []
+    return "\n".join([*followed, *(f"{key}: {_shown(value)}" for key, value in run.record.config.items())])
 
 
 def store_text(store: Store) -> str:

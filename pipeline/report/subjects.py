@@ -6,7 +6,15 @@ from typing import Any
 
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from jobs.sampling import takes_text, text_of
-from pipeline.artifacts import ArtifactError, autoencoder_of, decoder_for, is_bucket_set, latents_of, resolve
+from pipeline.artifacts import (
+    ArtifactError,
+    autoencoder_of,
+    decoder_for,
+    is_bucket_set,
+    latents_of,
+    resolve,
+    trained_on,
+)
 from stores import AnyStore, BucketSet, Store, StoreError, open_bucket_set, open_store
 from stores.backends import name_of
 from stores.core import open_any, reference_store
@@ -129,8 +137,7 @@ def _from_autoencoder(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.autoencoder = run
     _find_features(subject, run)
     if run.complete and not run.decodes_to_pixels:
-        known = run.record.ingredients.get("features_content_id", "")
-        subject.decoder = _try(subject, "pixel decoder", lambda: decoder_for(root, run, known))
+        subject.decoder = _try(subject, "pixel decoder", lambda: decoder_for(root, run, _features_id(run)))
 
 
 def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
@@ -138,6 +145,12 @@ def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
     _find_features(subject, run)
     if "autoencoder" in run.record.inputs:
         subject.autoencoder = _try(subject, "autoencoder", lambda: RunFolder.open(Path(run.input("autoencoder"))))
+
+
+def _features_id(run: RunFolder) -> str:
+    """Of the features that an autoencoder was trained on; imported ones have none."""
+    known = {"features_content_id", "features_fingerprint"} & run.record.ingredients.keys()
+    return trained_on(run, "features") if known else ""
 
 
 def _find_features(subject: Subject, run: RunFolder) -> None:

@@ -11,6 +11,8 @@ from .base import PlanInputs as PlanInputs
 from .base import Stage as Stage
 from .base import StageContext as StageContext
 from .base import Work as Work
+from .following import follow_options as follow_options
+from .following import training_store as training_store
 from .preflight import check_recipe as check_recipe
 from .preflight import check_writable as check_writable
 from .sample import check_conditions as check_conditions

@@ -118,6 +118,10 @@ class Stage(ABC, Generic[Result]):
     def metrics(self, result: Result, made: bool) -> dict[str, Any]:
         """What is reported of a result; `made`: it was made just now."""
 
+    def remarks(self, result: Result) -> list[str]:
+        """What a person should know of a result that was made just now, beside its metrics."""
+        return []
+
     @abstractmethod
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Estimate the work of a recipe's stage."""
@@ -162,6 +166,39 @@ class RunStage(Stage[RunFolder]):
         if config.init_from is not None:
             config = replace(config, init_from=str(find_run(context.root, self.spec.makes, config.init_from).path))
         return settle_for(config, data, context.recipe.runtime)
+
+    def awaited(self, context: StageContext, run: Artifact, store: AnyStore, batch_rows: int) -> AnyStore:
+        """A store that is followed once it has the rows for a first epoch, which may take as long as it fills.
+
+        A run that was begun goes on from the rows that it has recorded; any other store is returned as it is.
+
+        Raises:
+            IncompleteStoreError: No row comes any more.
+            ValueError: More rows are asked for than there will be, or fewer than a batch.
+        """
+        from jobs.following import EpochRecord, FollowedStore, wait_for_rows
+
+        if not isinstance(store, FollowedStore) or context.dry_run or run.state is State.COMPLETE:
+            return store
+        recorded = EpochRecord.open(Path(run.path), store.fingerprint).covering(0)
+        if recorded is not None:
+            return store.beginning_at(recorded.snapshot)
+        planned = len(store.rows("train"))
+        wanted = store.follow.first_rows(batch_rows, planned)
+        with context.output.progress(f"{self.name}: waiting for {store.name}", "rows") as report:
+            view = wait_for_rows(store.follower, wanted, store.follow.patience_seconds, report)
+        there = len(view.rows("train"))
+        context.output.say(
+            f"{self.name}: follows {store.url}: begins with {there:,} of {planned:,} training rows, {wanted:,} wanted, "
+            f"with the channel statistics of {store.whose_statistics}"
+        )
+        return store.beginning_with(view)
+
+    def remarks(self, result: RunFolder) -> list[str]:
+        """Which rows the epochs of a training saw that followed a store."""
+        from jobs.following import epochs_text
+
+        return [epochs_text(result.record.followed)] if result.record.followed else []
 
     def say_notes(self, context: StageContext, run: Artifact, notes: Callable[[], Sequence[str]]) -> None:
         """Say what a person should know before a training; nothing of one that is finished."""

@@ -29,6 +29,7 @@ class TrainAutoencoder(RunStage):
         config = self.settled(context, recipe.autoencoder, features)
         where = (root, self.spec.makes, name, autoencoder_ingredients(features, config))
         artifact = RunArtifact(*where)
+        features = self.awaited(context, artifact, features, config.batch_rows)
 
         def notes() -> list[str]:
             build = partial(fresh_autoencoder, features, config)

@@ -35,6 +35,9 @@ class TrainDecoder(RunStage):
             for one in decoder_stages(root, name, features, autoencoder, config)
         ]
 
+        first = next((run for run in runs if run.state is not State.COMPLETE), runs[-1])
+        features = self.awaited(context, first, features, config.batch_rows)
+
         def notes() -> list[str]:
             found = training_notes(context.recipe.decoder, features, runtime)
             for run, one in zip(runs, (config, tuning_config(config)), strict=False):

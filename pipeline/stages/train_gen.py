@@ -40,6 +40,7 @@ class TrainGenerator(RunStage):
         config = self.settled(context, recipe.generator, latents)
         where = (root, self.spec.makes, name, generator_ingredients(latents, config, text))
         artifact = RunArtifact(*where)
+        latents = self.awaited(context, artifact, latents, config.batch_rows)
         for note in [*condition_notes(latents, config), *method_notes(config)]:
             context.output.say(f"{self.name}: {note}")
 

@@ -92,6 +92,8 @@ class StageRunner:
             made = not outcome.up_to_date
             if result is not None and not (made and self.dry_run):
                 outcome.metrics = stage.metrics(result, made)
+                for line in stage.remarks(result) if made else []:
+                    self.output.say(f"{outcome.stage}: {line}")
         return list(results)
 
     def work(

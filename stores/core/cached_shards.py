@@ -17,9 +17,10 @@ _SHARD = re.compile(r"[^/]+/([^/]+)/c[./](\d+)[./].*")
 
 
 class CachedShards(ByteStore):
-    """The blobs of a complete store elsewhere; whole shards are copied to local disk when they are first read.
+    """The blobs of a store elsewhere; whole shards are copied to local disk when they are first read.
 
-    Copies are named by the store's URL and content id.
+    Copies are named by the store's URL and fingerprint and the digest of the shard's values, so that those of a store
+    that is still being written serve the finished one.
 
     Raises:
         ValueError: a bound below the size of a shard.
@@ -116,8 +117,9 @@ class CachedShards(ByteStore):
         return (part, shard) if self.manifest.shard_key(part, shard) == key else None
 
     def _name(self, part: Part, shard: int) -> str:
-        store = hashlib.sha256(f"{self.url} {self.manifest.content_id}".encode()).hexdigest()
-        return f"{store[:32]}-{part.name}-{shard}"
+        digest = self._record(shard).files[part.name].values_digest
+        values = hashlib.sha256(f"{self.url} {self.manifest.fingerprint} {digest}".encode()).hexdigest()
+        return f"{values[:32]}-{part.name}-{shard}"
 
     def write(self, key: str, data: Any, before_visible: Callable[[], object] | None = None) -> None:
         self.blobs.write(key, data, before_visible)
@@ -139,3 +141,8 @@ class CachedShards(ByteStore):
 
     def sweep(self) -> list[str]:
         return self.blobs.sweep()
+
+
+def uncached(blobs: ByteStore) -> ByteStore:
+    """The blobs themselves, where these are read through copies."""
+    return blobs.blobs if isinstance(blobs, CachedShards) else blobs

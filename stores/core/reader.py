@@ -9,7 +9,7 @@ import numpy as np
 
 from stores.backends import ByteStore, DiskCache, Location, inside, local_folder, open_bytestore
 from stores.core.blocks import GAP_BYTES, Memory, new_memory, read_blocks
-from stores.core.cached_shards import CachedShards
+from stores.core.cached_shards import CachedShards, uncached
 from stores.core.finish import read_record
 from stores.core.listing import read_manifest
 from stores.core.rows import StoreRows, row_numbers
@@ -43,7 +43,6 @@ class Store(StoreRows):
     """A complete store; rows are numbered 0 to num_rows - 1, rejected ones included."""
 
     def __init__(self, blobs: ByteStore, manifest: Manifest, cache: DiskCache | None = None) -> None:
-        assert manifest.status == COMPLETE
         assert manifest.content_id is not None
         super().__init__(blobs if cache is None else CachedShards(blobs, manifest, cache), manifest)
         self.cache = cache
@@ -70,6 +69,10 @@ class Store(StoreRows):
     def url(self) -> str:
         """Where the store is, a path or a URL; `open_store` takes it."""
         return self.blobs.url
+
+    def cached(self, cache: DiskCache) -> "Store":
+        """The same store read through copies of its shards in `cache`."""
+        return Store(uncached(self.blobs), self.manifest, cache)
 
     def statistics(self, name: str) -> Statistics:
         """Exact per-channel mean and std of an array over all ok rows."""
@@ -270,9 +273,7 @@ def with_cache(store: Store, cache_dir: Path | str | None, cache_bytes: int = DE
     """The same store read through copies of its shards, see `open_store`; itself where it is a folder."""
     if cache_dir is None or store.blobs.local_path() is not None:
         return store
-    cache = DiskCache(Path(cache_dir).absolute(), cache_bytes)
-    inner = store.blobs.blobs if isinstance(store.blobs, CachedShards) else store.blobs
-    return Store(inner, store.manifest, cache)
+    return store.cached(DiskCache(Path(cache_dir).absolute(), cache_bytes))
 
 
 def _open(location: Location) -> Store:

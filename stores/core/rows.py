@@ -67,7 +67,7 @@ class StoreRows:
         )
 
     def index_bytes(self) -> bytes:
-        """The file index.parquet, after its digest was compared.
+        """The file index.parquet, after its digest was compared; an unfinished store has none.
 
         Raises:
             CorruptStoreError: it is missing or damaged.
@@ -76,7 +76,8 @@ class StoreRows:
             data = self.blobs.read_at_most(INDEX, max_index_bytes(self.num_rows))
         except FileNotFoundError as error:
             raise self._damaged_index("the file; it is missing") from error
-        if hashlib.sha256(data).hexdigest() != self.manifest.index_file_sha256:
+        expected = self.manifest.index_file_sha256
+        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
             raise self._damaged_index("the digest that the manifest holds; received other bytes")
         return data
 

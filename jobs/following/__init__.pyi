@@ -1,0 +1,13 @@
+from .epoch_record import EpochRecord as EpochRecord
+from .epoch_record import epochs_so_far as epochs_so_far
+from .epoch_record import epochs_text as epochs_text
+from .followed_store import FollowedStore as FollowedStore
+from .followed_store import follow_now as follow_now
+from .followed_store import follow_store as follow_store
+from .followed_store import source_ingredients as source_ingredients
+from .following_loader import FollowingLoader as FollowingLoader
+from .following_loader import epoch_counts as epoch_counts
+from .following_loader import keep_epochs as keep_epochs
+from .following_loader import rows_now as rows_now
+from .following_loader import training_batches as training_batches
+from .waiting import wait_for_rows as wait_for_rows
