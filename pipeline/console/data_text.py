@@ -1,5 +1,6 @@
 """What was understood of a data set, as lines for a person, from the record that a manifest and --json hold."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -41,7 +42,7 @@ def option_text(key: str, value: str | None) -> str:
         return flag if value == "true" else f"--no-{flag[2:]}"
     if value is None and not rule.metadata["metavar"]:
         return f"{flag} or --no-{flag[2:]}"
-    return f"{flag} {value if value is not None else rule.metadata['metavar']}"
+    return f"{flag} {shlex.quote(value) if value is not None else rule.metadata['metavar']}"
 
 
 def _line(name: str, text: str) -> str:

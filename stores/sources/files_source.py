@@ -18,7 +18,7 @@ from stores.sources.items import SourceItem
 from stores.sources.layouts.choose import choose_layout, refuse_idle_columns
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
 from stores.sources.layouts.split_lists import apply_split_lists
-from stores.sources.layouts.tree import FileTree, TreeFile, image_names
+from stores.sources.layouts.tree import FileTree, TreeFile
 from stores.sources.layouts.wrapper import wrapper_folder
 from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
@@ -34,7 +34,7 @@ from stores.sources.readers.folder import FolderListing, list_folder, read_file
 from stores.sources.readers.members import DAMAGED, Contents
 from stores.sources.readers.tar import TarReader
 from stores.sources.readers.zip import ZipReader
-from stores.sources.second_images import second_images
+from stores.sources.second_images import leave_out_second_images
 from stores.sources.tables.table import columns_at
 
 LISTING_THREADS = 8
@@ -111,6 +111,8 @@ class FilesSource(Source):
             )
         if not tree.images:
             require_images([], self.location, _shown(tree))
+        if self.options.layout is None:
+            leave_out_second_images(tree, self.options)
         layout = choose_layout(tree, self.options)
         layout.problems.merge(tree.problems)
         reading = layout.list_images()
@@ -145,9 +147,6 @@ class FilesSource(Source):
         for name, entry in loose.files.items():
             if name not in archives:
                 files.setdefault(name, TreeFile("", name, name, 0, entry.stat().st_size))
-        for name, reason in second_images(image_names(files, in_archives=bool(self.archives))).items():
-            skipped[name] = reason
-            del files[name]
         wrapper = wrapper_folder(members) if self.archives else ""
         if self.archives and not members and (damage := problems.to_list()):
             raise DamagedArchiveError(damage[0].example)

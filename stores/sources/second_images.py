@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable
 
-from stores.sources.fields.splits import FILLERS, WORDS, word_list, words_of
+from stores.sources.fields.splits import FILLERS, WORDS, split_of_folder, word_list, words_of
+from stores.sources.layouts.folders import says_nothing
+from stores.sources.layouts.table import TableLayout
+from stores.sources.layouts.tree import FileTree
+from stores.sources.options import SourceOptions
 
-REASON = "masks or maps of the images with the same names"
+REASON = "masks or maps of the images with the same names; any layout that is asked for takes them for images"
 # Words of folders and names by which public sets call the second image of each image.
 MASK_WORDS = frozenset(
     word_list(
@@ -20,14 +25,19 @@ MASK_FILLERS = FILLERS | frozenset(word_list("class object instance semantic gro
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 # So many of a folder's images must have the name of an image elsewhere.
 MATCHING_SHARE = 0.9
+# So many of the images of a folder must have a mask beside them there.
+LEAST_MASKED = 0.5
 _SUFFIX = re.compile(rf"[_\-. ]({'|'.join(sorted(MASK_WORDS))})$")
 
 
 def second_images(images: Iterable[str]) -> dict[str, str]:
     """The reason by name for each image that is a mask or map of another one.
 
-    These are lossless images in a folder that is called so, of which nearly all have the name of an image elsewhere,
-    and images with such a word behind the name of one in the same folder ("1_mask.png" beside "1.jpg").
+    These are lossless images in a folder that is called so, nearly all of which have the name of an image beside that
+    folder: in the folder above it, or in one that says nothing of its images ("images", "JPEGImages", "train").
+    A folder with a meaning of its own ("no_mask", "shoes") is a class, and so is one of masks beside it. And these are
+    images with such a word behind the name of one in the same folder ("1_mask.png" beside "1.jpg"), where most images
+    have one.
     """
     plain, groups = list[str](), dict[str, list[str]]()
     for name in images:
@@ -36,16 +46,24 @@ def second_images(images: Iterable[str]) -> dict[str, str]:
             plain.append(name)
         else:
             groups.setdefault(folder, []).append(name)
-    if not plain:
-        return {}
-    folders = {posixpath.dirname(name) for name in plain}
     found = _beside(plain) if any(_SUFFIX.search(_stem(name)) for name in plain) else set[str]()
-    stems = {_base(name) for name in plain} if groups else set()
     for folder, names in groups.items():
-        known = sum(_base(name) in stems for name in names)
-        if known >= MATCHING_SHARE * len(names) and not _is_class(folder, folders):
+        stems = {_base(name) for name in plain if _may_be_masked(name, folder)}
+        if sum(_base(name) in stems for name in names) >= MATCHING_SHARE * len(names):
             found |= set(names)
     return dict.fromkeys(found, REASON)
+
+
+def leave_out_second_images(tree: FileTree, options: SourceOptions) -> None:
+    """Take the masks and maps out of a tree's files and images, but for those that a table names."""
+    found = second_images(tree.images)
+    if not found:
+        return
+    named = {name for reading in TableLayout(tree, options).readings for name in reading.found}
+    for name in found.keys() - named:
+        tree.skipped[name] = found[name]
+        del tree.files[name]
+    tree.images = [name for name in tree.images if name in tree.files]
 
 
 def _mask_folder(name: str) -> str | None:
@@ -60,19 +78,26 @@ def _mask_folder(name: str) -> str | None:
     return None
 
 
-def _is_class(folder: str, others: set[str]) -> bool:
-    """Whether a folder beside it is called by the same word, so that both are classes ("mask" and "no_mask")."""
-    parent, _, name = folder.rpartition("/")
-    words = set(words_of(name)) & MASK_WORDS
+def _may_be_masked(name: str, folder: str) -> bool:
+    """Whether the masks in a folder can be those of this image, by the folder that the image lies in beside it."""
+    parent, _, masks = folder.rpartition("/")
     start = f"{parent}/" if parent else ""
-    beside = {other.removeprefix(start).split("/")[0] for other in others if other.startswith(start)}
-    return any(words & set(words_of(other)) for other in beside)
+    if not name.startswith(start):
+        return False
+    beside, slash, _ = name.removeprefix(start).partition("/")
+    if not slash or says_nothing(beside) or split_of_folder(beside):
+        return True
+    meaning = set(words_of(beside)) - FILLERS
+    return bool(meaning) and meaning == set(words_of(masks)) - MASK_WORDS - FILLERS
 
 
 def _beside(names: list[str]) -> set[str]:
-    """Images with a mask's word behind the name of another image in their folder."""
+    """Images with a mask's word behind the name of another image in their folder, where most images have one."""
     stems = {_stem(name) for name in names}
-    return {name for name in names if name.lower().endswith(LOSSLESS) and _unmarked(_stem(name)) in stems}
+    masks = {name for name in names if name.lower().endswith(LOSSLESS) and _unmarked(_stem(name)) in stems}
+    counts = Counter(posixpath.dirname(name) for name in names if name not in masks)
+    masked = Counter(posixpath.dirname(name) for name in masks)
+    return {name for name in masks if masked[folder := posixpath.dirname(name)] >= LEAST_MASKED * counts[folder]}
 
 
 def _unmarked(stem: str) -> str | None:

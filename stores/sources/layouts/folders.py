@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stores.sources.fields.splits import FILLERS, WORDS, name_without_split, split_in_words, split_of_folder, words_of
+from stores.sources.fields.splits import (
+    FILLERS,
+    TRAIN,
+    WORDS,
+    name_without_split,
+    split_in_words,
+    split_of_folder,
+    words_of,
+)
 
 
 @dataclass
@@ -116,11 +124,15 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
 
 
 def _split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
-    """(split, class) of each subfolder, when the names are every split with every class ("trainA", "testB")."""
+    """(split, class) of each subfolder, when each name is a split with a class ("trainA", "trainB", "testB").
+
+    Every class must be in the training part, and one in two parts: "train_station" and "test_tube" are classes.
+    """
     found = {name: (split_in_words(name), name_without_split(name)) for name in node.folders}
     splits, classes = {split for split, _ in found.values()}, {word for _, word in found.values()}
-    complete = len(set(found.values())) == len(found) == len(splits) * len(classes)
-    if not complete or None in splits or not all(classes) or min(len(splits), len(classes)) < 2:
+    if None in splits or not all(classes) or len(classes) < 2 or len(set(found.values())) < len(found):
+        return None
+    if {word for split, word in found.values() if split == TRAIN} != classes or len(found) == len(classes):
         return None
     return {name: (split, word or "") for name, (split, word) in found.items()}
 

@@ -17,6 +17,8 @@ from stores.sources.tables.match import ImageIndex, names_an_image
 WNID = r"n\d{8}"
 # A list of WordNet ids that all differ is one of classes, unless its name has one of these words.
 LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
+# Scores and checksums.
+_NO_LABEL = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[0-9a-fA-F]{32,}")
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
 DEVKIT_REASON = (
@@ -123,7 +125,8 @@ class LabelLists(Layout):
             self._ordered.add(path)
             return dict(zip(sorted(part), (line[0] for line in lines), strict=True)) if part else {}
         folder = posixpath.dirname(path)
-        pairs = ((self._images.find(line[0], folder), line[1]) for line in lines if _is_pair(line))
+        split = split_in_words(_stem(path))
+        pairs = ((self._images.find(line[0], folder, split), line[1]) for line in lines if _is_pair(line))
         found = {name: label for name, label in pairs if name}
         return found if len(found) > MOST * len(lines) or len(found) > MOST * len(self.tree.images) else {}
 
@@ -137,7 +140,7 @@ class LabelLists(Layout):
 
     @cached_property
     def _images(self) -> ImageIndex:
-        return ImageIndex(self.tree.images, lambda name: None)
+        return ImageIndex(self.tree.images, self._folder_split)
 
 
 def _is_list_of_classes(path: str, lines: list[list[str]]) -> bool:
@@ -160,6 +163,8 @@ def _is_one_against_all(values: set[str]) -> bool:
 
 def _is_pair(line: list[str]) -> bool:
     """Whether a line is a file name and a label; Tiny ImageNet's have a box behind them."""
-    if len(line) < 2 or not (names_an_image(line[0]) or len(line[0]) >= 5):
+    if len(line) < 2 or not (names_an_image(line[0]) or len(line[0]) >= 5) or _NO_LABEL.fullmatch(line[1]):
+        return False
+    if names_an_image(line[1]):
         return False
     return len(line) == 2 or re.fullmatch(WNID, line[1]) is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from stores.sources.fields.class_names import apply_class_names, contiguous
+from stores.sources.fields.class_names import apply_class_names, contiguous, read_class_names
 from stores.sources.fields.labels import RawLabel, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST, VAL, word_list
@@ -112,10 +113,14 @@ def _class_names_hint(
         return
     for name in sorted(tree.files):
         stem = os.path.splitext(os.path.basename(name))[0].lower()
-        if name.lower().endswith((".txt", ".json")) and stem in CLASS_NAME_FILES and name not in reading.used:
-            path = os.path.join(tree.root, name) if is_loose(tree.files[name]) else name
-            yield DataWarning(f"labels are numbers without names; {name} may give them", "class_names", path)
-            return
+        fits = name.lower().endswith((".txt", ".json")) and stem in CLASS_NAME_FILES and name not in reading.used
+        if fits and is_loose(tree.files[name]):
+            path = os.path.join(tree.root, name)
+            with contextlib.suppress(SourceError):
+                if len(read_class_names(path)) > largest:
+                    message = f"labels are numbers without names; {name} may give them"
+                    yield DataWarning(message, "class_names", path)
+                    return
 
 
 def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:

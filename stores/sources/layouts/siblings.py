@@ -27,7 +27,7 @@ MAIN_WORDS = ("", "image", "img", "input", "rgb", "original", "source", "target"
 MAX_FIELD_WORDS = 16
 SAMPLE = 64
 # An object's class and its box or outline in shares of width and height, as YOLO's label files have it.
-BOX = re.compile(r"\s*\d+(\s+(1(\.0*)?|0?\.\d+|0|\d(\.\d+)?e-\d+)){4,}\s*")
+BOX = re.compile(r"\s*\d+(?=.*\.)(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
 BOXES = "boxes of objects, no captions"
 SECOND_IMAGE = "a further image of a sample, of which one is read"
 

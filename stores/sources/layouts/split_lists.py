@@ -17,8 +17,8 @@ MATCHING_SHARE = 0.9
 def apply_split_lists(tree: FileTree, reading: Reading) -> None:
     """Give the images whose split nothing else says that of the list of names which has them.
 
-    A list is a text file named by one split word, with a name (and whatever follows it) on each line. Lists that
-    disagree, as those of several folds do, are not used and say so.
+    A list is a text file named by one split word, with a name and nothing else on each line. Lists that disagree, as
+    those of several folds do, are not used and say so.
     """
     bare = {row.name: row for row in reading.rows if row.split is None}
     if not bare:
@@ -58,10 +58,9 @@ def _split_of(path: str) -> str:
 
 
 def _read(tree: FileTree, path: str, index: ImageIndex) -> set[str]:
-    """The images that a list names; none where it is a list of other things."""
+    """The images that a list names, one a line; none where it is a list of other things."""
     with tree.open(path) as file:
         lines = [line.strip() for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
     folder = posixpath.dirname(path)
-    found = [index.find(line, folder) or index.find(line.split()[0], folder) for line in lines]
-    names = {name for name in found if name is not None}
+    names = {name for line in lines if (name := index.find(line, folder)) is not None}
     return names if len(names) >= MATCHING_SHARE * len(lines) else set()

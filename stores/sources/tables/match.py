@@ -54,6 +54,7 @@ class ImageIndex:
             lambda name: split is None or self.split_of(name) in (split, None),
             lambda name: split is not None or self.split_of(name) != TEST,
             lambda name: f"/{name}".lower().endswith(f"/{path}".lower()),
+            lambda name: f"/{posixpath.splitext(name)[0]}".lower().endswith(f"/{path}".lower()),
         ):
             if len(found) > 1:
                 found = [name for name in found if keep(name)] or found

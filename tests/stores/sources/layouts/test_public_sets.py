@@ -311,7 +311,7 @@ def test_a_list_of_labels_of_one_part(data, folder, listed):
     assert set(found.splits().values()) == {"val"}
 
 
-@pytest.mark.parametrize("suffix", ["", ".jpg", " 1 1 1"])
+@pytest.mark.parametrize("suffix", ["", ".jpg"])
 def test_lists_of_names_give_splits(data, suffix):
     files = jpgs(*(f"images/{name}.jpg" for name in FOOD))
     files |= {
@@ -322,7 +322,25 @@ def test_lists_of_names_give_splits(data, suffix):
     assert {table.path for table in found.summary.tables} == {"meta/train.txt", "meta/test.txt"}
 
 
-@pytest.mark.parametrize("part", [["bad"], ["apple_pie/1005649", "no image", "neither"]])
+def test_lists_of_names_tell_equal_names_by_their_folders(data):
+    names = [f"{kind}/{n}" for kind in ("apple_pie", "waffles") for n in (1, 2)]
+    found = data(
+        jpgs(*(f"images/{name}.jpg" for name in names))
+        | {"train.txt": lines(*names[::2]), "val.txt": lines(*names[1::2])}
+    )
+    assert [found.splits()[f"images/{name}.jpg"] for name in names] == ["train", "val"] * 2
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        ["bad"],
+        ["apple_pie/1005649", "no image", "neither"],
+        ["apple_pie/1005649\tA pie on a table.", "waffles/2\tTwo waffles."],
+        ["apple_pie/1005649 1 0 1", "waffles/2 0 0 1"],
+        ["1 0.5", "2 0.25"],
+    ],
+)
 def test_other_lists_give_no_splits(data, part):
     found = data(jpgs(*(f"images/{name}.jpg" for name in FOOD)) | {"train.txt": lines(*part)})
     assert set(found.splits().values()) == {None}
@@ -361,6 +379,15 @@ def test_masks_are_no_images(data, name):
     "images",
     [
         [f"{kind}/{n}.png" for kind in ("mask", "no_mask") for n in range(3)],
+        [
+            f"{part}/{kind}/{n}.png"
+            for part in ("train", "val")
+            for kind in ("alpha", "beta", "gamma")
+            for n in range(3)
+        ],
+        [f"{kind}/{n}.png" for kind in ("hats", "masks", "shoes") for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("depth_10", "depth_20", "surface") for n in range(3)],
+        [f"{kind}.png" for kind in ("ninja", "ninja-mask", "pirate", "knight")],
         [f"{kind}/{n}.jpg" for kind in ("depth", "color") for n in range(3)],
         [f"{kind}/{kind}_{n}.png" for kind in ("seg", "cat") for n in range(3)],
         [f"masks/{n}.png" for n in range(3)],
@@ -370,8 +397,33 @@ def test_images_that_are_only_called_like_masks_stay(data, images):
     assert set(data(jpgs(*images)).rows) == set(images)
 
 
+def test_masks_that_a_table_names_or_a_layout_asks_for_are_images(data, tmp_path):
+    files = jpgs(*(f"{kind}/{n}.png" for kind in ("images", "depth") for n in range(3)))
+    assert len(data(files, layout="images").rows) == 6
+    named = data(files | {"metadata.csv": lines("file_name,text", *(f"{name},of {name}" for name in files))})
+    assert named.captions() == {name: [f"of {name}"] for name in files}
+
+
+def test_tables_of_two_folders_of_equal_names(data):
+    files = jpgs(*(f"{kind}/{n}.png" for kind in ("matte", "glossy") for n in range(3)))
+    found = data(files | {"labels.csv": lines("file_name,label", *(f"{name},{name.split('/')[0]}" for name in files))})
+    assert found.labels() == {name: name.split("/")[0] for name in files}
+
+
+@pytest.mark.parametrize("line", ["100.jpg 200.jpg", "100.jpg 0.13", f"100.jpg {'0a' * 16}"])
+def test_lists_of_other_things_are_no_labels(data, line):
+    found = data(jpgs("100.jpg", "200.jpg") | {"list.txt": lines(line, line.replace("100", "200", 1))})
+    assert set(found.labels().values()) == {None}
+
+
+def test_lists_of_labels_of_parts_with_equal_names(data):
+    files = jpgs(*(f"{part}/{n}.png" for part in ("train", "test") for n in (1, 2)))
+    found = data(files | {"train_labels.txt": "1.png 0\n2.png 1\n", "test_labels.txt": "1.png 1\n2.png 0\n"})
+    assert found.labels() == {"train/1.png": 0, "train/2.png": 1, "test/1.png": 1, "test/2.png": 0}
+
+
 def test_boxes_are_no_captions(data):
-    boxes = "0 0.5 0.5 0.25 0.25\n1 0.1 .2 1 4e-05\n"
+    boxes = "0 0.5 0.5 0.25 0.25\n1 -0.1 .2 1.002 4e-05\n"
     found = data(jpgs("a.jpg", "b.jpg") | {"a.txt": boxes, "b.txt": boxes})
     assert set(found.captions().values()) == {None}
     assert [(kind.count, kind.reason) for kind in found.summary.unused] == [(2, "boxes of objects, no captions")]
@@ -385,6 +437,16 @@ def test_every_split_with_every_class(data):
     assert {key: row[::2] for key, row in found.rows.items() if key.endswith("0.jpg")} == {
         f"{part}{kind}/0.jpg": (kind, split) for part, split in (("train", "train"), ("test", "val")) for kind in "AB"
     }
+
+
+def test_classes_that_begin_like_splits_stay_classes(data):
+    names = [f"{kind}/{n}.jpg" for kind in ("train_station", "test_tube") for n in range(2)]
+    assert data(jpgs(*names)).labels() == {name: name.split("/")[0] for name in names}
+
+
+def test_a_split_without_one_of_the_classes(data):
+    partial = data(jpgs("trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg"))
+    assert [row[::2] for row in partial.rows.values()] == [("A", "val"), ("A", "train"), ("B", "train")]
 
 
 def test_a_file_of_class_names_is_pointed_out(data):
