@@ -187,7 +187,11 @@ class Cluster:
 
     def _host(self, number: int, cpus: int = 1, **environment: str) -> Host:
         host = Host(self.switch, number, self.folder, {**self.environment, **environment})
-        host.start_ray(self.hosts[0].address if number > 1 else None, cpus)
+        try:
+            host.start_ray(self.hosts[0].address if number > 1 else None, cpus)
+        except BaseException:  # Ctrl-C, too: nobody else knows of this host yet
+            host.power_off()
+            raise
         return host
 
     @property
