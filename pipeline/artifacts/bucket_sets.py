@@ -1,14 +1,14 @@
 """Bucket sets as artifacts: which one a name or a path means, and how far one is that a stage makes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.artifact import State, StoreArtifact
 from pipeline.artifacts.lineage import find_store
-from pipeline.artifacts.resolver import FOLDER, ArtifactError
+from pipeline.artifacts.resolver import FOLDER, ArtifactError, entries_named, is_artifact
 from stores import AnyStore, BucketSet, StoreError, StoreWriter, fingerprint, open_bucket_set
 from stores.backends import Location, is_url, open_bytestore
 from stores.core import BUCKETS, bucket_set_ingredients, read_manifest
@@ -61,32 +61,44 @@ def is_bucket_set(path: Path) -> bool:
 def find_data(root: Location, kind: str, text: str) -> AnyStore:
     """Open the complete store of a kind, or the bucket set of such stores, that a name, prefix or path means.
 
-    Of a store and a set of one name the newer one is meant.
+    The rule is that of `resolve`: a name goes before the beginning of a folder's name, which goes beyond the name. Of
+    a store and a set of one name the newer one is meant.
 
     Raises:
-        ArtifactError: There is none; the message names the command that makes one.
+        ArtifactError: There is none, and the message names the command that makes one; or several begin so.
         StoreError: It is unfinished, damaged or of another kind.
     """
     if is_url(root) or is_url(text):
         return find_store(root, kind, text)
     if is_bucket_set(Path(text)):
         return _checked(open_bucket_set(Path(text)), kind)
-    folders = set_folders(Path(root), kind, text)
-    if not folders:
+    folders = [] if is_artifact(Path(text)) else set_folders(Path(root), kind, text)
+    if not folders or _is_store(Path(root), kind, text, folders[-1]):
         return find_store(root, kind, text)
-    newest = folders[-1]
-    if not text.startswith(f"{FOLDER_OF_SETS}/"):
-        try:
-            store = find_store(root, kind, text)
-        except ArtifactError:
-            return open_bucket_set(newest)
-        if store.manifest.created_unix_seconds > _created(newest):
-            return store
-    return open_bucket_set(newest)
+    return open_bucket_set(newest_set(folders, text))
+
+
+def _is_store(root: Path, kind: str, text: str, newest: Path) -> bool:
+    """Whether a text that means this set means a store rather: the name of a newer one, or only that of a store.
+
+    Raises:
+        ArtifactError: the text is the beginning of the set's folder and of a store's.
+    """
+    if text.startswith(f"{FOLDER_OF_SETS}/"):
+        return False
+    entries = entries_named(root, kind, text.removeprefix(f"{kind}/"))
+    has_name = bool(entries) and entries[0].name == text
+    if newest.name[:-13] == text:
+        complete = [one for one in entries if has_name and one.complete]
+        return bool(complete) and complete[-1].created_unix_seconds > _created(newest)
+    if entries and not has_name:
+        several = ", ".join(f"{one.parent.name}/{one.name}" for one in (newest, entries[-1].path))
+        raise ArtifactError(f"{text}: expected the beginning of one folder's name; received that of {several}")
+    return has_name
 
 
 def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet:
-    """The set at a path, or of a name or the beginning of a folder's name below the root; of several the newest.
+    """The set at a path, or that a name or the beginning of a folder's name means, see `newest_set`.
 
     Args:
         root: Folder of all artifacts.
@@ -94,7 +106,7 @@ def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet
         kind: Of its stores; any when absent.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is none, or several begin so.
     """
     if is_bucket_set(Path(text)):
         return open_bucket_set(Path(text))
@@ -105,20 +117,36 @@ def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet
             f"{root / FOLDER_OF_SETS}: expected a bucket set named {text!r}; received {known}; make one by `fae-pipe "
             "extract --buckets`"
         )
-    return open_bucket_set(folders[-1])
+    return open_bucket_set(newest_set(folders, text))
 
 
-def set_folders(root: Path, kind: str | None = None, text: str = "") -> list[Path]:
-    """Folders of the sets of this name, else those whose folder's name begins so; the oldest first.
+def set_folders(root: Path, kind: str | None = None, text: str | None = None) -> list[Path]:
+    """Folders of the sets of this name, else those whose folder's name begins so beyond its name; the oldest first.
 
-    Sets whose record cannot be read count for any kind: who opens them says what is wrong.
+    Without a text those of all sets. Sets whose record cannot be read count for any kind: who opens them says what is
+    wrong.
     """
-    text = text.removeprefix(f"{FOLDER_OF_SETS}/")
     files = (root / FOLDER_OF_SETS).glob(f"*/{BUCKETS}")
     folders = [file.parent for file in files if FOLDER.fullmatch(file.parent.name)]
-    folders = [path for path in folders if kind is None or kind_of_set(path) in (kind, None)]
-    named = [path for path in folders if path.name[:-13] == text]
-    return sorted(named or [path for path in folders if path.name.startswith(text)], key=_created)
+    folders = sorted((path for path in folders if kind is None or kind_of_set(path) in (kind, None)), key=_created)
+    if text is None:
+        return folders
+    name = text.removeprefix(f"{FOLDER_OF_SETS}/")
+    named = [path for path in folders if path.name[:-13] == name]
+    begun = [path for path in folders if path.name.startswith(name) and len(name) >= len(path.name) - 12]
+    return named or begun
+
+
+def newest_set(folders: Sequence[Path], text: str) -> Path:
+    """Of the folders that `set_folders` found for a text the newest of that name.
+
+    Raises:
+        ArtifactError: the text is no name, and several folders begin so.
+    """
+    if len(folders) > 1 and folders[-1].name[:-13] != text.removeprefix(f"{FOLDER_OF_SETS}/"):
+        several = ", ".join(path.name for path in folders)
+        raise ArtifactError(f"{text}: expected the beginning of one folder's name; received that of {several}")
+    return folders[-1]
 
 
 def kind_of_set(path: Path) -> str | None:

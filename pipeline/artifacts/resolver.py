@@ -170,7 +170,8 @@ def _locations(root: Location, kind: str, name: str) -> list[Location]:
 
 def near_names(root: Location, kinds: Sequence[str], name: str) -> str:
     """`did you mean 'mine'?`, or nothing."""
-    return suggest(name, sorted({_name_of(one) for kind in kinds for one in store_locations(inside(root, kind))}))
+    places = [*kinds, "buckets"] if set(kinds) & set(STORE_KINDS) else kinds
+    return suggest(name, sorted({_name_of(one) for kind in places for one in store_locations(inside(root, kind))}))
 
 
 def _order(kind: str, complete: bool, location: Location) -> tuple[bool, float]:

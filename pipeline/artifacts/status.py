@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.following import epochs_so_far, epochs_text
 from jobs.runs import KINDS, RunFolder, newest_step
-from pipeline.artifacts.bucket_sets import is_bucket_set, set_folders
+from pipeline.artifacts.bucket_sets import is_bucket_set, newest_set, set_folders
 from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, find_location, stores_named
 from pipeline.console import (
     FAILED,
@@ -93,9 +93,9 @@ def status_of(name: str, root: Path) -> Status:
         StoreError, RunError: what lies there is damaged.
         ValueError: there is neither a store nor a run.
     """
-    folder = Path(name) if is_bucket_set(Path(name)) else next(iter(set_folders(root, text=name)[-1:]), None)
-    if folder is not None and not any(stores_named(root, kind, name) for kind in KINDS_OF_ARTIFACTS):
-        return _set_status(folder)
+    folders = [Path(name)] if is_bucket_set(Path(name)) else set_folders(root, text=name)
+    if folders and not any(stores_named(root, kind, name) for kind in KINDS_OF_ARTIFACTS):
+        return _set_status(folders[0] if is_bucket_set(Path(name)) else newest_set(folders, name))
     location = find_location(root, name)
     if is_url(location) or (Path(location) / MANIFEST).exists():
         return _store_status(location)

@@ -33,7 +33,7 @@ def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:
     `or_run`: a name that a run has means the run.
     """
     from jobs.runs import KINDS
-    from pipeline.artifacts import FOLDER_OF_SETS, STORE_KINDS, is_bucket_set, set_folders, stores_named
+    from pipeline.artifacts import FOLDER_OF_SETS, STORE_KINDS, is_bucket_set, newest_set, set_folders, stores_named
     from stores.backends import is_url
 
     if is_bucket_set(Path(text)):
@@ -46,7 +46,7 @@ def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:
     if kind != FOLDER_OF_SETS and any(stores_named(settings.local_root, one, rest or text) for one in kinds):
         return None
     folders = set_folders(settings.local_root, kind if rest and kind in STORE_KINDS else None, rest or text)
-    return folders[-1] if folders else None
+    return newest_set(folders, rest or text) if folders else None
 
 
 @click.command("verify", cls=FaeCommand)
