@@ -3,6 +3,7 @@
 from jobs.config import AutoencoderConfig, RuntimeConfig, TrainConfig
 from jobs.executors import compiles, missing_compiler
 from jobs.loop.defaults import open_settings, settle_for, training_device_type
+from jobs.loop.training_inputs import small_sizes
 from stores import AnyStore
 from stores.core import count_rows
 
@@ -28,6 +29,7 @@ def training_notes(config: TrainConfig, data: AnyStore, runtime: RuntimeConfig) 
         *_compile_notes(config, device_type),
         *schedule_notes(settled),
         *_row_notes(settled, rows, count_rows(data, "val")),
+        *_size_notes(data, runtime.max_train_workers or runtime.train_workers),
     ]
 
 
@@ -80,3 +82,10 @@ def _row_notes(config: TrainConfig, rows: int, held_out: int) -> list[str]:
             "some out"
         )
     return notes
+
+
+def _size_notes(data: AnyStore, workers: int) -> list[str]:
+    small = [f"{size} ({rows:,} rows)" for size, rows in small_sizes(data, workers).items()]
+    return (
+        [f"left out, since they have fewer training rows than {workers} workers: {', '.join(small)}"] if small else []
+    )

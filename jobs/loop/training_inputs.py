@@ -124,8 +124,9 @@ def batches(
     """The training rows of a store or a bucket set in the order of (seed, epoch), a random view at each visit.
 
     A rank gets its part of each batch. The batches of a set are of one size each: as few of each store as give them at
-    most the rows or tokens that are set. `beside` are a store with the same rows for each store, and its arrays, of
-    which a batch has a random view too, that of the first store with `same_views`.
+    most the rows or tokens that are set, and a row for each rank; stores of fewer rows are left out. `beside` are a
+    store with the same rows for each store, and its arrays, of which a batch has a random view too, that of the first
+    store with `same_views`.
 
     Raises:
         ValueError: the batch is larger than the training rows, or no multiple of its parts.
@@ -221,8 +222,17 @@ def grid_count(data: AnyStore) -> int:
     return len(member_stores(data))
 
 
-def trained_sizes(data: AnyStore) -> dict[str, Any]:
+def trained_sizes(data: AnyStore, workers: int = 0) -> dict[str, Any]:
     """The field of a run's record that says which sizes of a bucket set it was trained on; nothing of one store."""
     if not isinstance(data, BucketSet):
         return {}
-    return {"buckets": [size for size, store in data.stores.items() if len(store.rows("train"))]}
+    small = small_sizes(data, workers)
+    return {"buckets": [size for size, store in data.stores.items() if size not in small and len(store.rows("train"))]}
+
+
+def small_sizes(data: AnyStore, workers: int) -> dict[str, int]:
+    """Training rows of each size of a bucket set that has some, but fewer than there are workers; these train none."""
+    if not isinstance(data, BucketSet):
+        return {}
+    rows = {size: len(store.rows("train")) for size, store in data.stores.items()}
+    return {size: count for size, count in rows.items() if 0 < count < workers}

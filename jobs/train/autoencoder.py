@@ -86,7 +86,9 @@ def train_autoencoder(
     config = settle_for(config, features, runtime)
     ingredients = autoencoder_ingredients(features, config)
     build, inputs = partial(fresh_autoencoder, features, config), {"features": features.url}
-    run, extension = open_run(root, "autoencoders", name, ingredients, config, inputs, build, trained_sizes(features))
+    run, extension = open_run(
+        root, "autoencoders", name, ingredients, config, inputs, build, trained_sizes(features, runtime.train_workers)
+    )
     if run.complete:
         return run
     training = partial(fit_pca if config.encoder == "pca" else _train, run, features, config)

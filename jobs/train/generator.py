@@ -110,7 +110,7 @@ def train_generator(
     ingredients = generator_ingredients(latents, config, text)
     stores: dict[str, AnyStore] = {"latents": latents} | ({} if text is None else {"text": text})
     inputs, build = {role: store.url for role, store in stores.items()}, partial(fresh_model, latents, config, text)
-    facts = condition_facts(latents, text, config) | trained_sizes(latents)
+    facts = condition_facts(latents, text, config) | trained_sizes(latents, runtime.train_workers)
     run, extension = open_run(root, "generators", name, ingredients, config, inputs, build, facts)
     if run.complete:
         return run

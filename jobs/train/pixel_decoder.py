@@ -116,7 +116,7 @@ def _stage(
     if autoencoder is not None and start is not None:
         inputs |= {"autoencoder": autoencoder.path, "decoder": start.path}
     build = partial(build_decoder, features, config)
-    facts = trained_sizes(features)
+    facts = trained_sizes(features, runtime.train_workers)
     run, extension = open_run(root, "decoders", name, ingredients, config, inputs, build, facts)
     training = partial(_train, run, features, autoencoder if start else None, start, config)
     return run if run.complete else launch(training, run, config, runtime, on_progress, extension)

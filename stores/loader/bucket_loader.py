@@ -1,6 +1,7 @@
 """Batches of several stores whose rows have different shapes: each batch of one store, the stores in a mixed order."""
 
 import math
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,7 +39,8 @@ class BucketLoader(EpochLoader):
         batch_tokens: tokens of a global batch, in place of `batch_size`: a store's batch has as many rows as give at
             most so many tokens of the first array, at least one for each rank.
         equal_batches: cut the rows of each store into the fewest batches of one size, at most that of `batch_size` or
-            `batch_tokens`. Fewer rows than batches are left out, others in each epoch.
+            `batch_tokens`, and at least of a row for each rank. The few rows beyond are left out, others in each epoch.
+            A store of fewer rows than ranks is left out, with a warning of rank 0; see `left_out`.
         second: stores with the same rows as `stores`, such as captions, of which a batch has arrays too, see
             `JointLoader`.
         second_arrays: names of these arrays.
@@ -78,14 +80,18 @@ class BucketLoader(EpochLoader):
         self._second_arrays = array_names(second_arrays)
         if self._second is not None and len(self._second) != len(self.stores):
             raise ValueError(f"second: expected a store for each of {len(self.stores)}; received {len(self._second)}")
+        # Rows by the number of each store that has fewer of them than there are ranks.
+        self.left_out: dict[int, int] = {}
         rows_of = self._rows_of_each()
+        if equal_batches:
+            rows_of = self._without_small(rows_of, stores)
         residency = self._residency(rows_of)
         # By the number of the store.
         self.loaders: dict[int, Loader | JointLoader] = {}
         for number, rows in rows_of.items():
             count = self._batch_rows(self.stores[number], batch_tokens)
             if equal_batches:
-                count = _equal_part(self._count(number, rows), count)
+                count = _equal_part(self._count(number, rows), count, self._rank.world_size)
             self.loaders[number] = self._loader(
                 number, replace(options, rows=rows, batch_size=count, residency=residency)
             )
@@ -197,6 +203,24 @@ class BucketLoader(EpochLoader):
             )
         return found
 
+    def _without_small(self, rows_of: Mapping[int, np.ndarray | None], stores: Stores) -> dict[int, np.ndarray | None]:
+        """The stores that have a row for each rank, at least; a warning names the others."""
+        by_size = stores.stores if isinstance(stores, BucketSet) else stores
+        names = list(by_size) if isinstance(by_size, Mapping) else [store.url for store in self.stores]
+        world, counts = self._rank.world_size, {number: self._count(number, rows) for number, rows in rows_of.items()}
+        self.left_out = {number: count for number, count in counts.items() if count < world}
+        if not self.left_out:
+            return dict(rows_of)
+        small = ", ".join(f"{names[number]} ({count} rows)" for number, count in self.left_out.items())
+        if len(self.left_out) == len(counts):
+            raise ValueError(
+                f"stores: expected one of {world} rows at least, one for each rank; received {small}; train on "
+                f"{max(counts.values())} ranks at most, or on larger buckets"
+            )
+        if self._rank.rank == 0:
+            warnings.warn(f"left out, since they have fewer rows than {world} ranks: {small}", stacklevel=3)
+        return {number: rows for number, rows in rows_of.items() if number not in self.left_out}
+
     def _count(self, number: int, rows: np.ndarray | None) -> int:
         return len(split_rows(self.stores[number], self.options)) if rows is None else np.size(rows)
 
@@ -245,9 +269,9 @@ def _plain(loader: Loader | JointLoader) -> Loader:
     return loader.first if isinstance(loader, JointLoader) else loader
 
 
-def _equal_part(rows: int, most: int) -> int:
-    """Rows of each of the fewest equal batches of at most `most`."""
-    return rows // -(-rows // most)
+def _equal_part(rows: int, most: int, least: int) -> int:
+    """Rows of each of the fewest equal batches of at most `most`; of fewer ones where these had less than `least`."""
+    return min(most, rows // min(-(-rows // most), rows // least))
 
 
 def _check_budget(batch_tokens: int, options: LoaderOptions | None, settings: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from jobs.config.stages import AutoencoderConfig, DecoderConfig, GeneratorConfig
 from jobs.loop.defaults import settle_for
 from jobs.loop.notes import training_notes
 from jobs.loop.parallel import Ranks, with_loss
-from jobs.loop.training_inputs import batches, evaluation_parts
+from jobs.loop.training_inputs import batches, evaluation_parts, trained_sizes
 from jobs.runs.run_folder import RunFolder
 from jobs.train.autoencoder import prepare_autoencoder, train_autoencoder
 from jobs.train.conditioning import SizeTable
@@ -240,6 +240,14 @@ def test_ranks_have_the_rows_and_draws_of_the_whole_batch(latents):
         assert {len(part["row"]) for part in parts} <= {1, 2}
     every = Counter(int(batch["store"][0]) for batch in whole)
     assert every == {0: 3, 1: 2, 2: 1}, "the fewest batches of at most four rows"
+
+
+def test_sizes_of_fewer_rows_than_workers_are_said_before_and_not_recorded(latents):
+    assert trained_sizes(latents) == {"buckets": list(GRIDS)}
+    assert trained_sizes(latents, 4) == {"buckets": ["8x12", "12x8"]}
+    notes = training_notes(GEN, latents, dataclasses.replace(RUNTIME, train_workers=4))
+    assert notes[-1] == "left out, since they have fewer training rows than 4 workers: 8x8 (3 rows)"
+    assert not any("left out" in note for note in training_notes(GEN, latents, RUNTIME))
 
 
 def test_rows_to_measure_are_of_all_sizes(latents):

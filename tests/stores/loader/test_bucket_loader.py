@@ -76,6 +76,23 @@ def test_the_order_is_the_same_for_any_number_of_ranks(buckets: dict[str, Store]
     assert whole == [rows_of(first) + rows_of(second) for first, second in zip(*ranks, strict=True)]
 
 
+def test_equal_batches_have_a_row_for_each_rank_and_small_buckets_are_left_out(buckets: dict[str, Store]) -> None:
+    how: dict[str, Any] = {"batch_size": 8, "equal_batches": True, "seed": 3, "world_size": 8}
+    with pytest.warns(UserWarning, match=r"left out, since they have fewer rows than 8 ranks: 6x2 \(7 rows\)$") as said:
+        first = BucketLoader(buckets, rank=0, **how)
+    assert len(said) == 1, "in one line"
+    loaders = [first, *(BucketLoader(buckets, rank=rank, **how) for rank in range(1, 8))]  # a warning is an error
+    assert first.left_out == {2: 7}
+    assert first.batch_rows == {0: 8, 1: 8}
+    assert first.schedule(1).tolist() in ([0, 0, 1], [0, 1, 0], [1, 0, 0])
+    for parts in zip(*(loader.epoch(1) for loader in loaders), strict=True):
+        assert [len(part["row"]) for part in parts] == [1] * 8
+    seen = [rows_of(part) for loader in loaders for part in loader.epoch(1)]
+    assert len({row for rows in seen for row in rows}) == 3 * 8, "none comes twice"
+    with pytest.raises(ValueError, match=r"expected one of 24 rows at least, .*4x4 \(21 rows\), .*; train on 21 ranks"):
+        BucketLoader(buckets, batch_size=24, equal_batches=True, rank=1, world_size=24)
+
+
 @pytest.mark.parametrize("step", [0, 1, 5, 10])
 def test_a_saved_position_goes_on_with_the_same_batches(buckets: dict[str, Store], step: int) -> None:
     loader = BucketLoader(buckets, batch_size=4)
