@@ -1,6 +1,7 @@
 """What one store or bucket set holds, in words and as JSON values."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from pipeline.console import format_bytes
 from stores.care import folder_bytes
-from stores.core import BucketSet, Store, open_any
+from stores.core import AnyStore, BucketSet, Store, open_any
 from stores.format import SPLITS, ArraySpec
 
 
@@ -25,7 +26,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         return _describe_set(path, store)
     rejected = store.index.filter(store.index["status"].to_numpy() == "rejected").select(["key", "reason"]).to_pylist()
     splits = {split: len(store.rows(split)) for split in SPLITS}
-    classes = _classes(store)
+    classes = _classes([store])
     facts = {
         "kind": store.kind,
         "name": store.name,
@@ -40,7 +41,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "size": format_bytes(store.blobs.num_bytes()),
         "classes": len(classes) or None,
         "labels": _labels(store, classes),
-        "captions": _captions(store),
+        "captions": _captions([store]),
     }
     arrays = {name: f"{spec.dtype} {_shape(store, spec)}{_added(store, name)}" for name, spec in store.arrays.items()}
     return {
@@ -58,6 +59,7 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
     parts = {size: describe_store(store.url) for size, store in found.stores.items()}
     rejected = [row for part in parts.values() for row in part["rejected"]]
     counts = {split: sum(len(store.rows(split)) for store in found.members) for split in SPLITS}
+    first, classes = next(iter(parts.values())), _classes(found.members)
     facts = {
         "kind": f"bucket set of {found.kind}",
         "name": found.name,
@@ -67,16 +69,19 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
         "rows": found.num_rows,
         "splits": ", ".join(f"{split} {count:,}" for split, count in counts.items() if count) or "none",
         "rejected": len(rejected),
+        **{name: first["facts"][name] for name in ("content", "views") if name in first["facts"]},
         "stores": len(parts),
         "size": format_bytes(folder_bytes(Path(path)) + sum(store.blobs.num_bytes() for store in found.members)),
+        "classes": len(classes) or None,
+        "labels": _labels(found, classes),
+        "captions": _captions(found.members),
     }
     arrays = {
         f"{size} {name}": f"{text}, {found.stores[size].url}"
         for size, part in parts.items()
         for name, text in part["arrays"].items()
     }
-    first = next(iter(parts.values()))
-    shared = {"ingredients": found.record["ingredients"], "classes": [], "data": first["data"]}
+    shared = {"ingredients": found.record["ingredients"], "classes": classes, "data": first["data"]}
     return {"path": path, "facts": facts, "arrays": arrays, "rejected": rejected, **shared}
 
 
@@ -84,10 +89,10 @@ def _added(store: Store, name: str) -> str:
     return f", added, content id {store.added[name].content_id[:12]}" if name in store.added else ""
 
 
-def _classes(store: Store) -> list[dict[str, Any]]:
-    """Id, name and readable images of each class that has any."""
-    names = store.attributes.get("class_names") or []
-    labels = store.labels[store.rows()]
+def _classes(stores: Sequence[Store]) -> list[dict[str, Any]]:
+    """Id, name and readable images of each class that has any, of stores of the same class names."""
+    names = stores[0].attributes.get("class_names") or []
+    labels = np.concatenate([store.labels[store.rows()] for store in stores])
     ids, counts = np.unique(labels[labels >= 0], return_counts=True)
     return [
         {"id": int(id_), "name": names[id_] if id_ < len(names) else None, "images": int(count)}
@@ -95,7 +100,7 @@ def _classes(store: Store) -> list[dict[str, Any]]:
     ]
 
 
-def _labels(store: Store, classes: list[dict[str, Any]]) -> str:
+def _labels(store: AnyStore, classes: list[dict[str, Any]]) -> str:
     if not classes:
         return "none"
     first, last = classes[0]["id"], classes[-1]["id"]
@@ -105,10 +110,11 @@ def _labels(store: Store, classes: list[dict[str, Any]]) -> str:
     return f"{first} … {last}, {len(classes):,} different{empty}; {labeled:,} rows labeled"
 
 
-def _captions(store: Store) -> str:
+def _captions(stores: Sequence[Store]) -> str:
     import pyarrow.compute as pc  # a fifth of a second, which listings do without
 
-    counts = pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy()
+    each = [pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy() for store in stores]
+    counts = np.concatenate(each)
     captioned = int((counts > 0).sum())
     return f"{int(counts.sum()):,} in {captioned:,} rows" if captioned else "none"
 

@@ -37,27 +37,35 @@ def stats_command(settings: Settings, store: str, names: tuple[str, ...], rows: 
     Of latents also published predictors of how well they can be generated, with 95 % intervals (docs/methods). Numbers
     (JSON) and a plot (PNG) are written to the store's `stats` folder. Of a bucket set each store is measured.
     """
-    from stores.core import member_stores, open_any
+    from stores.core import BucketSet, open_any
 
-    opened = member_stores(open_any(set_at(settings, store) or store_at(settings, store)))
-    arrays = opened[0].arrays
+    found = open_any(set_at(settings, store) or store_at(settings, store))
+    opened = dict(found.stores) if isinstance(found, BucketSet) else {"": found}
+    arrays = next(iter(opened.values())).arrays
     unknown = sorted(set(names) - arrays.keys())
     if unknown:
         raise click.BadParameter(f"expected one of {', '.join(arrays)}; received {unknown[0]!r}.")
-    records = [_measure(settings, one, name, rows) for one in opened for name in names or arrays]
+    records = [
+        _of_size(size, _measure(settings, one, name, rows)) for size, one in opened.items() for name in names or arrays
+    ]
     settings.output.table([_cells(record) for record in records])
     for record in records:
-        settings.output.say(f"{record['array']}: {record['plot']}")
-    latents = [one for one in opened if one.kind == "latents"]
+        settings.output.say(f"{record.get('size', '')} {record['array']}: {record['plot']}".strip())
+    latents = {size: one for size, one in opened.items() if one.kind == "latents"}
     predictors = _predictors(latents) if latents else []
     settings.output.table(predictors)
     settings.output.result({"store": store, "stats": records, "predictors": predictors})
 
 
-def _predictors(latents: list["Store"]) -> list[dict[str, Any]]:
+def _of_size(size: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The row, with the size first where the store is one of a set."""
+    return {"size": size, **row} if size else row
+
+
+def _predictors(latents: dict[str, "Store"]) -> list[dict[str, Any]]:
     from pipeline.evaluation import latent_predictors  # loads torch, which other stores' statistics do without
 
-    return [row for one in latents for row in latent_predictors(one)]
+    return [_of_size(size, row) for size, one in latents.items() for row in latent_predictors(one)]
 
 
 def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def _measure(settings: Settings, store: "Store", name: str, rows: int) -> dict[s
 
 
 def _cells(record: dict[str, Any]) -> dict[str, Any]:
-    return {
+    cells = {
         "array": record["array"],
         "tokens": record["tokens"],
         "channels": record["channels"],
@@ -85,3 +93,4 @@ def _cells(record: dict[str, Any]) -> dict[str, Any]:
         "largest": record["norms"]["max"],
         "outliers": f"{record['outliers']['share']:.3%}",
     }
+    return _of_size(record.get("size", ""), cells)

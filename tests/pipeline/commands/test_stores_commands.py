@@ -265,6 +265,21 @@ def test_verifying_a_bucket_set_names_the_damaged_stores(bucket_set: BucketSet) 
     assert answer("verify", folder, code=1)["damaged"] == [str(store.path)]
 
 
+def test_a_bucket_set_is_shown_with_its_classes_and_measured_by_size(bucket_set: BucketSet) -> None:
+    shown = answer("show", bucket_set.url)
+    facts = shown["facts"]
+    assert [facts[key] for key in ("classes", "labels", "captions")] == [
+        3,
+        "0 … 2, 3 different; 12 rows labeled",
+        "none",
+    ]
+    assert [one["images"] for one in shown["classes"]] == [3, 6, 3]
+    assert [one["size"] for one in answer("stats", bucket_set.url)["stats"]] == list(bucket_set.stores)
+    lines = run("stats", bucket_set.url).stdout
+    assert all(f"{size} features: " in lines for size in bucket_set.stores)
+    assert "size" not in answer("stats", bucket_set.members[0].url)["stats"][0]
+
+
 def test_copy_takes_the_whole_or_a_part(tmp_path: Path) -> None:
     store = fill(plan(tmp_path))
     whole = answer("copy", store.path, tmp_path / "copy")
