@@ -10,6 +10,7 @@ from .bucket_sets import find_bucket_set as find_bucket_set
 from .bucket_sets import find_data as find_data
 from .bucket_sets import is_bucket_set as is_bucket_set
 from .bucket_sets import newest_set as newest_set
+from .bucket_sets import set_at_url as set_at_url
 from .bucket_sets import set_folders as set_folders
 from .data_paths import SKLEARN_DIGITS as SKLEARN_DIGITS
 from .data_paths import check_data_files as check_data_files

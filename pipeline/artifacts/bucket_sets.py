@@ -10,8 +10,8 @@ from pipeline.artifacts.artifact import State, StoreArtifact
 from pipeline.artifacts.lineage import find_store
 from pipeline.artifacts.resolver import FOLDER, ArtifactError, entries_named, is_artifact
 from stores import AnyStore, BucketSet, StoreError, StoreWriter, fingerprint, open_bucket_set
-from stores.backends import Location, is_url, open_bytestore
-from stores.core import BUCKETS, bucket_set_ingredients, read_manifest
+from stores.backends import Location, inside, is_url, name_of, open_bytestore
+from stores.core import BUCKETS, bucket_set_ingredients, read_manifest, set_locations, store_locations
 
 FOLDER_OF_SETS = "buckets"
 
@@ -69,6 +69,7 @@ def find_data(root: Location, kind: str, text: str) -> AnyStore:
         StoreError: It is unfinished, damaged or of another kind.
     """
     if is_url(root) or is_url(text):
+        _refuse_set_at_url(root, kind, text)
         return find_store(root, kind, text)
     if is_bucket_set(Path(text)):
         return _checked(open_bucket_set(Path(text)), kind)
@@ -95,6 +96,36 @@ def _is_store(root: Path, kind: str, text: str, newest: Path) -> bool:
         several = ", ".join(f"{one.parent.name}/{one.name}" for one in (newest, entries[-1].path))
         raise ArtifactError(f"{text}: expected the beginning of one folder's name; received that of {several}")
     return has_name
+
+
+def set_at_url(root: Location, text: str, kind: str | None = None) -> str | None:
+    """The set at this URL, or one below a root at a URL that `text` means; None where there is none.
+
+    Args:
+        root: Folder or URL of all artifacts.
+        text: URL, name or the beginning of a folder's name beyond the name, `buckets/` before it or not.
+        kind: Of stores whose exact name goes before a set's.
+    """
+    if is_url(text):
+        return text if open_bytestore(text).exists(BUCKETS) else None
+    if not is_url(root) or is_artifact(Path(text)):
+        return None
+    name = text.removeprefix(f"{FOLDER_OF_SETS}/")
+    if name == text and kind is not None and any(store_locations(inside(root, kind), text)):
+        return None
+    sets = sorted(map(str, set_locations(root)))
+    named = [one for one in sets if name_of(one)[:-13] == name]
+    begun = [one for one in sets if name_of(one).startswith(name) and len(name) >= len(name_of(one)) - 12]
+    return next(reversed(named or begun), None)
+
+
+def _refuse_set_at_url(root: Location, kind: str, text: str) -> None:
+    found = set_at_url(root, text, kind)
+    if found is not None:
+        raise ArtifactError(
+            f"{found}: expected a store, or a bucket set in a folder; received a bucket set at a URL; copy it to a "
+            f"folder by `fae-pipe stores copy {found} fae-runs` and name that one"
+        )
 
 
 def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet:

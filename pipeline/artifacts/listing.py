@@ -100,8 +100,11 @@ def _stores(root: Location, kind: str) -> list[ArtifactRow]:
 def _sets(root: Location, rows: list[ArtifactRow]) -> tuple[list[ArtifactRow], dict[str, str]]:
     """A row for each bucket set, and the set that each store is shown below: of several the newest.
 
-    A set is made from what its stores are, their sets in their place.
+    A set is made from what its stores are, their sets in their place. Those at a URL are copies, of which the stores
+    are listed.
     """
+    if is_url(root):
+        return [], {}
     by_name, found, set_of = {name_of(row.path): row for row in rows}, [], dict[str, str]()
     for path in sorted(map(Path, set_locations(root)), key=lambda path: (path / BUCKETS).stat().st_mtime):
         written = (path / BUCKETS).stat().st_mtime

@@ -69,12 +69,13 @@ def copy_command(
     way; stopped, the same command goes on. With --arrays or --split, the part becomes a store of its own, with its own
     fingerprint. Of a bucket set DST is a root: each store comes to DST/KIND, the set's record to DST/buckets.
     """
+    from pipeline.artifacts import set_at_url
     from stores import open_store
     from stores.exchange import copy_part, copy_store
 
-    folder = set_at(settings, store)
-    if folder is not None:
-        _copy_set(settings, folder, destination, arrays or split)
+    found = set_at(settings, store) or set_at_url(settings.location, store)
+    if found is not None:
+        _copy_set(settings, found, destination, arrays or split)
         return
     source = open_store(store_at(settings, store))
     with settings.output.progress("copy", "shards") as progress:
@@ -87,7 +88,7 @@ def copy_command(
     settings.output.result({"path": made.url, "rows": made.num_rows, "content_id": made.content_id})
 
 
-def _copy_set(settings: Settings, folder: Path, destination: Path | str, part: str | None) -> None:
+def _copy_set(settings: Settings, folder: Path | str, destination: Path | str, part: str | None) -> None:
     from stores.exchange import copy_bucket_set
 
     if part is not None:

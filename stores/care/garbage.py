@@ -68,9 +68,10 @@ def gc(root: Location, references: Iterable[str] = (), dry_run: bool = True) -> 
 
     A store stays when it is the newest of its name (finished or not, each), when something names it, or when a store
     that stays was made from it. A bucket set stays by the first two rules with all its stores, or where they all stay
-    anyway. `references` are the content ids, fingerprints and paths that others (trained models) name. Unfinished files
-    of a folder go when they are older than a stale lease; object stores have none. A store that is being written, one
-    whose manifest cannot be read, and anything outside the root or behind a link are never touched.
+    anyway; at a URL each stays. `references` are the content ids, fingerprints and paths that others (trained models)
+    name. Unfinished files of a folder go when they are older than a stale lease; object stores have none. A store that
+    is being written, one whose manifest cannot be read, and anything outside the root or behind a link are never
+    touched.
     """
     if is_url(root):
         garbage = _old_stores(root, references)
@@ -99,7 +100,8 @@ def location_bytes(location: Location) -> int:
 def _old_stores(root: Location, references: Iterable[str]) -> list[Garbage]:
     found = list(_stores(root))
     named, sets = {name_of(text) for text in references}, _sets(root)
-    of_sets = {name for one in sets if one.is_newest(sets) or one.names & named for name in one.members}
+    stay = [one for one in sets if is_url(root) or one.is_newest(sets) or one.names & named]
+    of_sets = {name for one in stay for name in one.members}
     kept = {store.location for store in found if _is_newest(store, found) or _names_of(store) & (named | of_sets)}
     while True:
         named = {name for store in found if store.location in kept for name in _names_in(store.manifest)}
@@ -110,14 +112,14 @@ def _old_stores(root: Location, references: Iterable[str]) -> list[Garbage]:
     garbage = [_as_garbage(store) for store in found if store.location not in kept and not Lease(store.blobs).is_held()]
     gone = {name_of(item.path) for item in garbage}
     why = "bucket set of stores that go, older than another one of its name"
-    return garbage + [Garbage(one.path, folder_bytes(one.path), why) for one in sets if one.members & gone]
+    return garbage + [Garbage(one.path, location_bytes(one.path), why) for one in sets if one.members & gone]
 
 
 @dataclass(frozen=True)
 class _Set:
     """A bucket set: its folder, what others may call it, the folders' names of its stores, and when it was made."""
 
-    path: Path
+    path: Location
     kind: str
     name: str
     names: frozenset[str]
@@ -127,21 +129,21 @@ class _Set:
     def is_newest(self, others: list["_Set"]) -> bool:
         """Whether no later set has its kind and name."""
         same = [one for one in others if (one.kind, one.name) == (self.kind, self.name)]
-        return self is max(same, key=lambda one: (one.written_unix_seconds, one.path))
+        return self is max(same, key=lambda one: (one.written_unix_seconds, str(one.path)))
 
 
 def _sets(root: Location) -> list[_Set]:
-    """The bucket sets below a folder whose record can be read."""
+    """The bucket sets below a root whose record can be read; object stores say not when one was written (0 here)."""
     found = []
-    for path in map(Path, set_locations(root)):
+    for path in set_locations(root):
         try:
             record = read_set_record(path)
         except (StoreError, OSError):
             continue
         references = [one["store"].split("/") for one in record["buckets"]]
-        names = frozenset({path.name, fingerprint(record["ingredients"]), record["content_id"]})
+        names = frozenset({name_of(path), fingerprint(record["ingredients"]), record["content_id"]})
         members = frozenset(name for _, name in references)
-        written = (path / BUCKETS).stat().st_mtime
+        written = 0.0 if is_url(path) else (Path(path) / BUCKETS).stat().st_mtime
         found.append(_Set(path, references[0][0], record["name"], names, members, written))
     return found
 

@@ -236,9 +236,7 @@ def _root(location: Location) -> Location:
 
 
 def set_locations(root: Location) -> list[Location]:
-    """Every folder `<root>/buckets/<name>-<fingerprint12>` that has the record of a set; none at a URL."""
-    if is_url(root):
-        return []
+    """Every `<root>/buckets/<name>-<fingerprint12>`, a folder or URL, that has the record of a set."""
     return [found for found in store_locations(inside(root, SETS)) if open_bytestore(found).exists(BUCKETS)]
 
 

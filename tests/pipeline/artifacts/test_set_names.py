@@ -5,16 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pipeline.artifacts.bucket_sets import find_bucket_set, find_data
 from pipeline.artifacts.resolver import ArtifactError
-from stores import ArraySpec, Store, StoreWriter, new_index
+from pipeline.cli import main
+from stores import ArraySpec, Store, StoreWriter, new_index, open_bucket_set
+from stores.care import gc
 from stores.core.bucket_set import bucket_set_ingredients, write_bucket_set
+from stores.exchange import copy_bucket_set, copy_store
 
 
-def make_store(root: Path, name: str) -> Store:
+def make_store(root: Path, name: str, number: int = 1) -> Store:
     spec = ArraySpec("features", (2,))
-    writer = StoreWriter.create(root / "features", "features", name, [spec], new_index(["a"]), {"a": name})
+    writer = StoreWriter.create(root / "features", "features", name, [spec], new_index(["a"]), {"a": number})
     writer.write_shard(0, {"features": np.zeros((1, 1, 2), np.float16)})
     time.sleep(0.002)  # stores are as old as their clock's milliseconds say
     return writer.finalize()
@@ -51,3 +55,22 @@ def test_the_beginning_of_several_folders_is_refused(tmp_path: Path) -> None:
             find(tmp_path, "features", "mixed-01")
     exact = make_store(tmp_path, "mixed-01")
     assert find_data(tmp_path, "features", "mixed-01").url == exact.url
+
+
+def test_a_set_at_a_url_is_copied_to_a_folder_first(s3_url: str, tmp_path: Path) -> None:
+    url = copy_bucket_set(make_set(tmp_path, "mixed-0123456789ab"), s3_url).url
+    for where, text in ((s3_url, "mixed"), (s3_url, "mixed-01"), (s3_url, "buckets/mixed"), (tmp_path, url)):
+        with pytest.raises(ArtifactError, match=f"received a bucket set at a URL; .* `fae-pipe stores copy {url} fae"):
+            find_data(where, "features", text)
+        done = CliRunner().invoke(main, ["stores", "copy", text, str(tmp_path / "copy"), "--root", str(where)])
+        assert done.exit_code == 0, done.output
+    assert find_data(tmp_path / "copy", "features", "mixed").num_rows == 1
+    copy_store(make_store(tmp_path, "mixed"), f"{s3_url}/features")
+    assert find_data(s3_url, "features", "mixed").kind == "features", "a store's exact name goes first"
+
+
+def test_the_stores_of_a_set_at_a_url_are_no_garbage(s3_url: str, tmp_path: Path) -> None:
+    made = copy_bucket_set(make_set(tmp_path, "mixed-0123456789ab"), s3_url)
+    copy_store(make_store(tmp_path, made.members[0].name, number=2), f"{s3_url}/features")
+    assert gc(s3_url, dry_run=False) == []
+    assert open_bucket_set(made.url).content_id == made.content_id
