@@ -1,10 +1,11 @@
+from .average_names import POWER as POWER
+from .average_names import check_averages as check_averages
+from .average_names import parse_average as parse_average
 from .ema import EMA as EMA
-from .ema_bank import POWER as POWER
 from .ema_bank import EMABank as EMABank
 from .ema_bank import Snapshot as Snapshot
 from .ema_bank import mean_age as mean_age
 from .ema_bank import member_of as member_of
-from .ema_bank import parse_average as parse_average
 from .ema_bank import reconstruct as reconstruct
 from .muon import MUON_RULES as MUON_RULES
 from .muon import block_matrices as block_matrices

@@ -10,12 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from fae.optim.average_names import check_averages, parse_average
 from fae.optim.ema import EMA
-
-POWER = "power:"
-EXPECTED = "expected decays such as 0.999, or power:SIGMA such as power:0.05 with 0 < SIGMA < 0.288"
-# σ_rel of γ = 0, the plain mean of all weights: a power function cannot be wider and still rise.
-WIDEST = 12**-0.5
 
 
 def gamma_of(sigma_rel: float) -> float:
@@ -26,22 +22,6 @@ def gamma_of(sigma_rel: float) -> float:
     inverse = sigma_rel**-2
     roots = np.roots([1.0, 7.0, 16.0 - inverse, 12.0 - inverse])
     return float(roots.real[np.abs(roots.imag) < 1e-9].max())
-
-
-def parse_average(name: str) -> tuple[float | None, float | None]:
-    """(decay, None) of a name such as 0.999, (None, σ_rel) of one such as power:0.05.
-
-    Raises:
-        ValueError: another form, or a number out of its range.
-    """
-    try:
-        number = float(name.removeprefix(POWER))
-    except ValueError:
-        raise ValueError(f"ema_bank: {EXPECTED}; received {name!r}") from None
-    power = name.startswith(POWER)
-    if not (0 < number < WIDEST if power else 0 <= number < 1):
-        raise ValueError(f"ema_bank: {EXPECTED}; received {name!r}")
-    return (None, number) if power else (number, None)
 
 
 def mean_age(name: str, step: int, warmup: bool = True) -> float:
@@ -91,8 +71,7 @@ class EMABank:
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], warmup: bool = True) -> None:
-        if len(set(names)) < len(names):
-            raise ValueError(f"ema_bank: expected each name once; received {', '.join(names)}")
+        check_averages(names)
         self.members: dict[str, EMA] = {}
         for name in names:
             decay, sigma_rel = parse_average(name)

@@ -1,7 +1,7 @@
 """Settings that describe themselves: dataclass fields with help, range and choices, for recipes and options."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.config.sizes import height_width
@@ -19,13 +19,15 @@ def setting(
     flag: str | None = None,
     absent: str | None = None,
     omit_default: bool = False,
+    form: Callable[[Any], None] | None = None,
 ) -> Any:
     """A dataclass field whose metadata states what may be written there.
 
     `low` and `high` are inclusive; of a size (`jobs.config.sizes`) they bound both sides. `group` heads the option in
     `--help`; `flag` is its name there where the field's own would not do; `absent` is a word for None. With
-    `omit_default` the default is no ingredient of an artifact (see `ingredient_settings`). The unit belongs into the
-    name or `help`.
+    `omit_default` the default is no ingredient of an artifact (see `ingredient_settings`). `form`
+    raises a ValueError that begins with the field's name where a value has not the form that it needs. The unit
+    belongs into the name or `help`.
     """
     metadata = {
         "help": help,
@@ -37,6 +39,7 @@ def setting(
         "flag": flag,
         "absent": absent,
         "omit_default": omit_default,
+        "form": form,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -57,12 +60,17 @@ def ingredient_settings(config: Any) -> dict[str, Any]:
 
 
 def check(config: Any, section: str) -> None:
-    """Raise ValueError naming `section.key` when a value is outside its stated range or choices."""
+    """Raise ValueError naming `section.key` when a value is outside its stated range, choices or form."""
     for field in dataclasses.fields(config):
         value, rule = getattr(config, field.name), field.metadata
         if value is None or not rule:
             continue
         key = f"{section}.{field.name}"
+        if rule["form"] is not None:
+            try:
+                rule["form"](value)
+            except ValueError as error:
+                raise ValueError(f"{section}.{error}{_as_list(key, value)}") from None
         choices, low, high = rule["choices"], rule["low"], rule["high"]
         if choices is not None and value not in choices:
             raise ValueError(f"{key}: expected one of {', '.join(choices)}; received {value!r}")
@@ -70,3 +78,9 @@ def check(config: Any, section: str) -> None:
         if (low is not None and min(sides) < low) or (high is not None and max(sides) > high):
             bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
             raise ValueError(f"{key}: expected a value from {bounds}; received {value!r}")
+
+
+def _as_list(key: str, value: Any) -> str:
+    """How several are written, where the one item of a list holds commas."""
+    given = ",".join(value) if isinstance(value, tuple) else ""
+    return f"; write several as a list: '{key}=[{given}]'" if "," in given else ""

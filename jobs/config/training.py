@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fae.optim import check_averages
 from jobs.config.settings import setting
 
 AUTO = "auto"  # a setting that is left open
@@ -91,6 +92,7 @@ class TrainConfig:
         metavar="NAME",
         group="Training",
         omit_default=True,
+        form=check_averages,
     )
     compile: bool | None = setting(
         None,

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from fae.optim.average_names import parse_average
 from fae.optim.ema import EMA
 from fae.optim.ema_bank import (
     EMABank,
@@ -11,7 +12,6 @@ from fae.optim.ema_bank import (
     gamma_of,
     mean_age,
     member_of,
-    parse_average,
     reconstruct,
     reconstruction_weights,
 )

@@ -9,6 +9,7 @@ from jobs.config.generator import GeneratorConfig
 from jobs.config.settings import check, ingredient_settings
 from jobs.config.stages import SampleConfig
 from jobs.loop.training_inputs import NOT_IN_WEIGHTS, decisive
+from pipeline.config.recipe import Recipe, override, parse_recipe
 
 SECTIONS = [
     configs.DataConfig,
@@ -61,3 +62,13 @@ def test_a_method_that_is_off_is_no_ingredient():
     assert ingredient_settings(GeneratorConfig(prediction="x"))["prediction"] == "x"
     assert "checkpoint" not in ingredient_settings(SampleConfig())
     assert ingredient_settings(GeneratorConfig())["shift"] == 0.4
+
+
+@pytest.mark.parametrize("section", ["autoencoder", "decoder", "generator"])
+def test_averages_that_are_none_are_refused_before_any_stage(section):
+    key = f"{section}.ema_bank"
+    with pytest.raises(ValueError, match=rf"--set {key}: expected decays .*write several as a list: '{key}=\[0.05"):
+        override(Recipe(), {key: "0.05,0.1"}, "--set")
+    with pytest.raises(ValueError, match=rf"{key}: expected each name once"):
+        parse_recipe(f"{section}:\n  ema_bank: [0.9, 0.9]\n")
+    assert getattr(override(Recipe(), {key: "[0.9, power:0.05]"}), section).ema_bank == ("0.9", "power:0.05")
