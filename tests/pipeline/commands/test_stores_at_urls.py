@@ -169,7 +169,6 @@ def test_stages_keep_their_stores_at_a_url_and_their_models_here(
         ["stores", "export", "mine", "--format", "npz", "--out", "s3://bucket/out"],
         ["stores", "pack", "mine", "--out", "s3://bucket/out"],
         ["export", "--out", "s3://bucket/out"],
-        ["sample", "--out", "s3://bucket/out"],
         ["train-gen", "--cache-dir", "s3://bucket/out"],
     ],
 )
