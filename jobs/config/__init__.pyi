@@ -15,6 +15,7 @@ from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import check_protocol as check_protocol
 from .protocols import with_protocol as with_protocol
 from .runtime import RuntimeConfig as RuntimeConfig
+from .runtime import check_address_form as check_address_form
 from .runtime import spread_over_gpus as spread_over_gpus
 from .sampling import SampleConfig as SampleConfig
 from .settings import check as check

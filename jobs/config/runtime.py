@@ -6,6 +6,20 @@ from typing import Any
 from jobs.config.settings import setting
 
 
+def check_address_form(address: str) -> None:
+    """Check that a text can be the address of a Ray cluster: HOST:PORT, auto, local or SCHEME://HOST:PORT.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local") and "://" not in address and not (host and port.isdecimal()):
+        raise ValueError(
+            "address: expected HOST:PORT of a Ray cluster, such as 10.0.0.7:6379, auto or ray://HOST:PORT; received "
+            f"{address!r}"
+        )
+
+
 @dataclass(frozen=True)
 class RuntimeConfig:
     """Where the work runs; nothing here changes a byte of the result's identity."""
@@ -17,7 +31,11 @@ class RuntimeConfig:
         group="Runtime",
     )
     address: str | None = setting(
-        None, "Ray cluster to join; embedded Ray when absent.", metavar="ADDRESS", group="Runtime"
+        None,
+        "Ray cluster to join; embedded Ray when absent.",
+        metavar="ADDRESS",
+        group="Runtime",
+        form=check_address_form,
     )
     gpus: int | None = setting(
         None,

@@ -10,9 +10,10 @@ import ray
 from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.config import check_address_form
 from jobs.executors import host_facts
 from jobs.executors.host_facts import CODE, HOST, PACKAGES, difference
-from jobs.executors.ray_compat import has_local_node
+from jobs.executors.ray_compat import cluster_addresses, has_local_node
 
 LOG = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
@@ -35,7 +36,10 @@ def join_cluster(address: str, **settings: Any) -> dict[str, str]:
         ValueError: no cluster is there, or this host has no node of it.
     """
     check_address(address)
-    ray.init(address=address, **settings)
+    try:
+        ray.init(address=address, **settings)
+    except ConnectionError as error:
+        raise ValueError(_no_cluster(address, error)) from error
     expected, hosts = host_facts.host_facts(), facts_of_hosts()
     lacking = sorted({str(facts[HOST]) for facts in hosts if facts[CODE] != expected[CODE]})
     if lacking:
@@ -47,26 +51,42 @@ def join_cluster(address: str, **settings: Any) -> dict[str, str]:
 
 
 def check_address(address: str) -> None:
-    """Whether a driver here can join the cluster at HOST:PORT; other forms of addresses are left to Ray.
+    """Whether a driver here can join the cluster at HOST:PORT; auto, local and URLs are left to Ray.
 
     Raises:
-        ValueError: nothing answers there, or this host has no node.
+        ValueError: another form, nothing or another service answers there, or this host has no node of it.
     """
+    try:
+        check_address_form(address)
+    except ValueError as error:
+        raise ValueError(f"runtime.{error}") from None
     host, _, port = address.rpartition(":")
     if "/" in address or not host or not port.isdecimal():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
-        raise ValueError(
-            f"runtime.address: expected a Ray cluster at {address}; received {error}; start one there (ray start "
-            f"--head --port={port}), or correct the address"
-        ) from error
+        raise ValueError(_no_cluster(address, error)) from error
     if not has_local_node():
         raise ValueError(
             f"runtime.address: expected a node of the cluster {address} on this host, {socket.gethostname()}; received "
             f"none; run here: ray start --address={address}, or give the command on a host that has one"
         )
+    nodes = cluster_addresses()
+    if nodes and port not in {node.rpartition(":")[2] for node in nodes}:
+        raise ValueError(
+            f"runtime.address: expected the Ray cluster of this host's node, at {' or '.join(sorted(nodes))}; received "
+            f"{address}, where another service answers; correct the address"
+        )
+
+
+def _no_cluster(address: str, error: Exception) -> str:
+    port = address.rpartition(":")[2]
+    start = f"ray start --head --port={port}" if port.isdecimal() else "ray start --head"
+    return (
+        f"runtime.address: expected a Ray cluster at {address}; received {error}; start one there ({start}), or "
+        "correct the address"
+    )
 
 
 def facts_of_hosts() -> list[Facts]:

@@ -81,6 +81,13 @@ def has_local_node() -> bool:
     return bool(services.find_node_ids())
 
 
+def cluster_addresses() -> set[str]:
+    """HOST:PORT of the clusters that nodes on this host belong to; none where Ray does not say."""
+    # Ray remembers what it once found, whatever was started since.
+    getattr(services.find_gcs_addresses, "cache_clear", lambda: None)()
+    return set(services.find_gcs_addresses())
+
+
 @contextmanager
 def own_token() -> Iterator[None]:
     """Let an embedded Ray ask for a token of this process alone.

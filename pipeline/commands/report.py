@@ -97,7 +97,11 @@ def report_command(
     steps, the nearest training images, and every metric with how it was made.
     """
     from pipeline.artifacts import find_location
+    from pipeline.stages import check_writable_file
 
+    check_writable_file(out, "-o")
+    if lineage_image is not None:
+        check_writable_file(lineage_image, "--lineage-image")
     found = [str(find_location(settings.root, text, REPORTED, complete=True, first=True)) for text in locations]
     from pipeline.report import (  # loads torch: only once all of them are there
         ReportOptions,

@@ -15,5 +15,6 @@ from .following import follow_options as follow_options
 from .following import training_store as training_store
 from .preflight import check_recipe as check_recipe
 from .preflight import check_writable as check_writable
+from .preflight import check_writable_file as check_writable_file
 from .sample import check_conditions as check_conditions
 from .sample import models_of as models_of

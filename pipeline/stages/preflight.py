@@ -1,5 +1,6 @@
 """What can be refused before anything heavy is loaded: a folder that cannot be written, and settings of any stage."""
 
+import os
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -23,8 +24,8 @@ def check_recipe(
         check_writable(root)
         if stores is not None and is_url(stores):
             check_writable_url(str(stores))
-        if "sample" in stages and recipe.sample.out is not None and is_url(recipe.sample.out):
-            check_writable_url(recipe.sample.out)
+        if "sample" in stages and recipe.sample.out is not None:
+            _check_out(recipe.sample.out)
         check_cluster(recipe.runtime)
     for key, path in (
         ("runtime.cache_dir", recipe.runtime.cache_dir),
@@ -43,26 +44,52 @@ def check_cluster(runtime: RuntimeConfig) -> None:
     Raises:
         ValueError: No cluster is there, or this host has no node of it.
     """
-    if runtime.address is not None and (runtime.executor == "ray" or runtime.train_workers):
+    address = runtime.address or os.environ.get("RAY_ADDRESS")
+    if address and (runtime.executor == "ray" or runtime.train_workers):
         from jobs.executors import check_address  # loads Ray
 
-        check_address(runtime.address)
+        check_address(address)
 
 
-def check_writable(root: Path) -> None:
+def _check_out(out: str) -> None:
+    """The place of a set of samples."""
+    if is_url(out):
+        check_writable_url(out)
+    else:
+        check_writable(Path(out), "sample.out", "choose another with --out DIR")
+
+
+def check_writable(
+    root: Path, option: str = "--root", advice: str = "choose another with --root DIR or FAE_PIPE_ROOT"
+) -> None:
     """Write a file where the results will lie, or in the nearest folder above that exists, and remove it again.
+
+    Args:
+        root: The folder of the results.
+        option: What named it.
+        advice: What to do where it cannot be written.
 
     Raises:
         RecipeError: Nothing can be written there.
     """
-    folder = next((one for one in (root, *root.absolute().parents) if one.exists()), Path("/"))
+    folder = next((one for one in (root, *root.absolute().parents) if os.path.lexists(one)), Path("/"))
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise RecipeError(
-            f"--root {root}: expected a folder that can be written; {folder} cannot ({error.strerror}); "
-            "choose another with --root DIR or FAE_PIPE_ROOT"
+            f"{option} {root}: expected a folder that can be written; {folder} cannot ({error.strerror}); {advice}"
         ) from error
+
+
+def check_writable_file(file: Path, option: str) -> None:
+    """Whether a file can be written at a path: it is none of a folder, and the folder above can be written.
+
+    Raises:
+        RecipeError: It cannot.
+    """
+    if file.is_dir():
+        raise RecipeError(f"{option} {file}: expected the path of a file; received a folder; name a file in it")
+    check_writable(file.absolute().parent, option, f"choose another with {option} FILE")
 
 
 def check_writable_url(url: str) -> None:

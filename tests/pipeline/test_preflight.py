@@ -3,7 +3,9 @@
 import socket
 
 import pytest
+from click.testing import CliRunner
 
+from pipeline.cli import main
 from pipeline.config.recipe import load_recipe, override
 from pipeline.stages.preflight import check_recipe
 
@@ -16,3 +18,36 @@ def test_a_cluster_that_is_not_there_is_refused_where_ray_is_used(tmp_path):
         check_recipe(tmp_path, recipe, [])
     check_recipe(tmp_path, recipe, [], dry_run=True)
     check_recipe(tmp_path, override(recipe, {"runtime.executor": "local"}), [])
+
+
+def test_what_is_no_address_is_refused_as_the_recipe_is_read():
+    with pytest.raises(
+        ValueError, match=r"runtime.address: expected HOST:PORT of a Ray cluster, .*received 'nonsense'"
+    ):
+        override(load_recipe("digits"), {"runtime.address": "nonsense"})
+    for address in ("auto", "local", "ray://head:10001", "head:6379", "[::1]:6379"):
+        assert override(load_recipe("digits"), {"runtime.address": address}).runtime.address == address
+
+
+def test_the_cluster_that_the_environment_names_is_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
+    with pytest.raises(ValueError, match=r"runtime.address: expected HOST:PORT"):
+        check_recipe(tmp_path, override(load_recipe("digits"), {"runtime.executor": "ray"}), [])
+
+
+def test_a_place_for_samples_that_cannot_be_written_is_refused_before_they_are_made(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for out in (file, file / "below"):
+        with pytest.raises(ValueError, match=rf"sample.out {out}: expected a folder that can be written; .*--out DIR"):
+            check_recipe(tmp_path, override(load_recipe("digits"), {"sample.out": str(out)}), ["sample"])
+
+
+@pytest.mark.parametrize("option", ["-o", "--lineage-image"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_up(tmp_path, option):
+    file = tmp_path / "file"
+    file.touch()
+    args = ["report", "nowhere", "--root", str(tmp_path), option, str(file / "page.html")]
+    shown = CliRunner().invoke(main, args)
+    assert shown.exit_code
+    assert f"{option} {file}: expected a folder that can be written" in " ".join(shown.output.split())

@@ -188,6 +188,24 @@ def test_a_host_without_a_node_is_refused_at_once_and_told_what_to_start(no_ray,
             enter(RuntimeConfig(address=address))
 
 
+def test_the_port_of_another_service_is_refused_at_once(no_ray, monkeypatch):
+    monkeypatch.setattr("jobs.executors.cluster.has_local_node", lambda: True)
+    monkeypatch.setattr("jobs.executors.cluster.cluster_addresses", lambda: {"10.0.0.7:1"})
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        address = f"127.0.0.1:{service.getsockname()[1]}"
+        with pytest.raises(ValueError, match=rf"node, at 10.0.0.7:1; received {address}, where another service"):
+            enter(RuntimeConfig(address=address))
+
+
+def test_a_cluster_that_ray_does_not_reach_is_named(no_ray, monkeypatch):
+    def fail(**settings):
+        raise ConnectionError("404")
+
+    monkeypatch.setattr("ray.init", fail)
+    with pytest.raises(ValueError, match=r"expected a Ray cluster at auto; received 404; start one"):
+        enter(RuntimeConfig(address="auto"))
+
+
 @pytest.mark.parametrize("theirs", [{}, {"RAY_AUTH_TOKEN": "theirs"}, {"RAY_AUTH_MODE": "disabled"}])
 def test_an_embedded_ray_has_a_token_of_this_process_unless_one_is_given(no_ray, monkeypatch, theirs):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
