@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,9 @@ def resolve(root: Path, kind: str, text: str) -> Path:
         _refuse(root, kind, text, entries)
     if len({entry.name for entry in complete}) > 1 or (complete[-1].name != text and len(complete) > 1):
         several = ", ".join(entry.path.name for entry in complete)
-        raise ArtifactError(f"{text}: expected the beginning of one folder's name; received that of {several}")
+        raise ArtifactError(
+            f"{text}: expected the beginning of one folder's name; received that of {several}; give one of these"
+        )
     return complete[-1].path
 
 
@@ -119,14 +121,14 @@ def find_location(
     (kind, locations), *others = found.items() or [("", [])]
     if (first or not others) and (len(locations) == 1 or (locations and _name_of(locations[0]) == name)):
         return locations[0] if len(locations) == 1 else max(locations, key=partial(_order, kind, complete))
-    received = f"; received the beginning of {', '.join(map(_short, several))}" if found else ""
+    received = f"; received that of {', '.join(map(_short, several))}" if found else ""
     raise ArtifactError(
         f"{text}: expected the name, the path or the beginning of the folder's name of one of {', '.join(asked)} below "
-        f"{root}{received}; {_advice(root, asked, name, bool(found))}"
+        f"{root}{received}; {_advice(root, asked, name, found)}"
     )
 
 
-def _advice(root: Location, kinds: Sequence[str], name: str, several: bool) -> str:
+def _advice(root: Location, kinds: Sequence[str], name: str, found: Mapping[str, Sequence[Location]]) -> str:
     """What to give in place of a name that means nothing, or several."""
     from stores.core import read_set_record, set_locations  # loads pyarrow
 
@@ -134,8 +136,11 @@ def _advice(root: Location, kinds: Sequence[str], name: str, several: bool) -> s
     if sets:
         stores = ", ".join(one["store"] for one in read_set_record(sets[-1])["buckets"])
         return f"it is a bucket set: name one of its stores, {stores}"
-    near = "" if several else near_names(root, kinds, name)
-    return near or "`fae-pipe stores ls` lists them"
+    if len(found) > 1:
+        return f"say which by KIND/NAME: {' or '.join(f'{kind}/{name}' for kind in found)}"
+    if found:
+        return "give one of these"
+    return near_names(root, kinds, name) or "`fae-pipe stores ls` lists them"
 
 
 def stores_named(root: Path, kind: str, text: str) -> list[Location]:

@@ -88,10 +88,10 @@ def _evaluate_generator(settings: Settings, name: str, decoder: str | None) -> N
     from pipeline.artifacts import find_models, locate_images
 
     recipe, root = settings.recipe, settings.root
+    models = find_models(root, name, decoder, recipe.sample.autoguidance)
     for real in (recipe.eval.reference, recipe.eval.validation):
         if real is not None:
             locate_images(root, real, ("features",))
-    models = find_models(root, name, decoder, recipe.sample.autoguidance)
     sampled = replace(recipe.sample, protocol=recipe.eval.protocol or recipe.sample.protocol)
     recipe = replace(recipe, name=models.generator.record.name, sample=sampled)
     from pipeline.workflow import StageRunner, evaluate_generator  # loads torch: only once the models are there

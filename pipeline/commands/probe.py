@@ -145,12 +145,19 @@ def compare_command(
     evaluated, their distance is there too, and over four or more autoencoders how each predictor ranks them
     (Spearman). A picture shows the same held-out images as each autoencoder rebuilds them.
     """
-    from jobs.executors import pick_device, use_threads
-    from pipeline.evaluation import compare_autoencoders, comparison_rows, rank_rows
+    from pipeline.artifacts import find_run
+    from pipeline.stages import check_writable_file
 
     output, runtime = settings.output, settings.recipe.runtime
     if out is not None and out.suffix not in (".png", ".svg"):
         raise click.BadParameter(f"expected a .png or .svg file; received {out}", param_hint="--out")
+    if out is not None:
+        check_writable_file(out, "--out")
+    for name in autoencoders:
+        find_run(settings.root, "autoencoders", name)
+    from jobs.executors import pick_device, use_threads  # loads torch: only once all of them are there
+    from pipeline.evaluation import compare_autoencoders, comparison_rows, rank_rows
+
     use_threads(runtime.threads)
     watchers = watch_of(settings).watchers()
     records = compare_autoencoders(

@@ -106,7 +106,7 @@ def recipe_file(path_or_name: str) -> Path:
         return BUILTIN_FOLDER / f"{path_or_name}.yaml"
     file = Path(path_or_name)
     if not file.is_file():
-        near = suggest(path_or_name, builtin_recipes())
+        near = suggest(path_or_name, [*builtin_recipes(), *_recipes_beside(file)])
         raise RecipeError(
             f"{path_or_name}: expected the path of a YAML file or a built-in recipe "
             f"({', '.join(builtin_recipes())}); found no such file{'; ' * bool(near)}{near}"
@@ -114,6 +114,11 @@ def recipe_file(path_or_name: str) -> Path:
     if (size := file.stat().st_size) > MAX_RECIPE_BYTES:
         raise RecipeError(f"{file}: expected a recipe of at most {MAX_RECIPE_BYTES:,} bytes; received {size:,}")
     return file
+
+
+def _recipes_beside(file: Path) -> list[str]:
+    """The YAML files in the folder that a path names, written as the path is."""
+    return [str(file.with_name(one.name)) for one in sorted(file.parent.glob("*.y*ml"))] if file.name else []
 
 
 def keys_in(path_or_name: str) -> set[str]:

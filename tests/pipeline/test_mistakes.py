@@ -57,6 +57,11 @@ MISTAKES = {
     "misspelt command": ("tran-ae", "No such command 'tran-ae'"),
     "option before its command": ("--root empty status tiny", "`fae-pipe status --root …`"),
     "misspelt recipe": ("run digitz", "did you mean 'digits'?"),
+    "comparison": ("compare nothere", "expected a complete run named 'nothere'"),
+    "eval of no generator": (
+        "eval nothere --averages all --reference nowhere",
+        "expected a complete run named 'nothere'",
+    ),
     "recipe key": ("run digits --set generator.stepz=3", "did you mean 'steps'?"),
     "encoder": ("extract --data images --encoder dinov2-bb", "did you mean dinov2-b "),
     "weights": ("extract --data images --weights nowhere.safetensors", "extract.weights: expected a file"),

@@ -199,6 +199,14 @@ def test_a_recipe_file_is_named_by_its_stem_and_finds_data_beside_itself(tmp_pat
     assert load_recipe(str(file)).data.path == "s3://bucket/images"
 
 
+def test_a_missing_recipe_suggests_the_file_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "recipe.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    for missing, meant in (("recip.yaml", "recipe.yaml"), (f"{tmp_path}/recip.yml", f"{tmp_path}/recipe.yaml")):
+        with pytest.raises(RecipeError, match=rf"built-in recipe \(.*digits.*did you mean '{meant}'\?"):
+            load_recipe(missing)
+
+
 def test_a_missing_recipe_suggests_the_nearest_built_in_one():
     with pytest.raises(RecipeError, match=r"digitz: .*did you mean 'digits'\?"):
         load_recipe("digitz")
