@@ -1,6 +1,9 @@
 from .class_ids import format_ids as format_ids
 from .class_ids import parse_classes as parse_classes
 from .class_ids import parse_ids as parse_ids
+from .combinations import check_adversary as check_adversary
+from .combinations import check_generator as check_generator
+from .combinations import check_training as check_training
 from .data import DataConfig as DataConfig
 from .evaluation import EvalConfig as EvalConfig
 from .following import GONE_SECONDS as GONE_SECONDS

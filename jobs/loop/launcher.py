@@ -1,6 +1,6 @@
 """Run a training function: in this process, or in the workers of a Ray Train group."""
 
-from jobs.config import RuntimeConfig, TrainConfig
+from jobs.config import RuntimeConfig, TrainConfig, check_training
 from jobs.executors import OnProgress, training_device
 from jobs.loggers import check_logger
 from jobs.loop.parallel import Ranks, Training
@@ -40,12 +40,7 @@ def _train(
     training: Training, run: RunFolder, config: TrainConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> None:
     check_logger(runtime.logger)
-    if config.optimizer == "muon" and runtime.parallel == "fsdp":
-        # Its step writes whole updates into slices in place, which torch refuses for some shapes.
-        raise ValueError(
-            "optimizer: expected adamw with runtime.parallel fsdp, since torch's Muon orthogonalizes whole matrices "
-            "and a worker holds slices of them; received muon; set runtime.parallel ddp, or optimizer adamw"
-        )
+    check_training(config, runtime)
     if runtime.train_workers:
         from jobs.loop.ray_train import train_on_ray  # Ray is imported only where it runs
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from fae.generators import EMPTY_PARTS
 from fae.sampling import SIZE_NUMBERS, EmptyCaption
 from fae.weights import load_tensors
-from jobs.config import GeneratorConfig, format_ids, height_width
+from jobs.config import GeneratorConfig, check_generator, format_ids, height_width
 from jobs.extraction import LENGTH, POOLED, STATES, empty_caption, refuse_no_captions
 from stores import AnyStore, BucketSet, Store
 from stores.core import member_stores
@@ -116,11 +116,7 @@ def check_condition(latents: AnyStore, text: AnyStore | None, config: GeneratorC
 
 
 def _check_sizes(latents: AnyStore, config: GeneratorConfig) -> None:
-    if config.model == "starflow":
-        raise ValueError(
-            "generator.size_conditioning: expected a diffusion generator (lightning-dit, dit, mmdit), to whose "
-            "embedding of time the sizes are added; received starflow, which has none; set another generator.model"
-        )
+    check_generator(config)
     if not isinstance(latents, BucketSet):
         raise ValueError(
             f"{latents.url}: generator.size_conditioning: expected a bucket set, whose index has size and crop of each "

@@ -14,7 +14,7 @@ from fae.grids import paired_grid, stacked
 from fae.images import save_png, to_float, to_uint8
 from fae.metrics import psnr, seam_ratio
 from fae.models import PIXEL_DECODER, PixelDecoder
-from jobs.config import DecoderConfig, RuntimeConfig
+from jobs.config import DecoderConfig, RuntimeConfig, check_adversary
 from jobs.executors import OnProgress
 from jobs.following import epoch_counts, follow_now, keep_epochs, rows_now, source_ingredients, training_batches
 from jobs.loop import (
@@ -86,7 +86,7 @@ def train_decoder(
     """
     require_images(features)
     config = settle_for(config, features, runtime)
-    _check_adversary(config, runtime)
+    check_adversary(config, runtime)
     stages = decoder_stages(root, name, features, autoencoder, config)
     run = _stage(root, *stages[0], features, None, None, config, runtime, on_progress)
     if len(stages) == 1:
@@ -174,19 +174,6 @@ def prepare_decoder(
     if perceptual is not None and not adaptive:  # with it the graph of the loss is walked twice
         prepare(perceptual, config, device)
     return trainer, decoder_loss(trainer, rebuild, config, perceptual, adversary), rebuild
-
-
-def _check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
-    """A discriminator learns from a whole batch at the decoder's last layer, which must lie in one piece."""
-    if config.discriminator == "none":
-        return
-    if config.accumulate > 1:
-        raise ValueError(
-            f"decoder.accumulate: expected 1 with a discriminator; received {config.accumulate}; "
-            "use more workers or gradient_checkpointing to save memory"
-        )
-    if runtime.parallel == "fsdp":
-        raise ValueError("runtime.parallel: expected ddp with a discriminator; received 'fsdp'")
 
 
 def build_decoder(features: AnyStore, config: DecoderConfig) -> PixelDecoder:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.config import RuntimeConfig
+from jobs.config import RuntimeConfig, check_training
 from pipeline.config import Recipe, RecipeError
 from pipeline.stages.all_stages import STAGES
 from stores.backends import Location, is_url, open_bytestore
@@ -33,6 +33,13 @@ def check_recipe(
     ):
         if path is not None and is_url(path):
             raise RecipeError(f"{key}: expected a path of this machine; received the URL {path}; give a path")
+    for name, config in (
+        ("train-ae", recipe.autoencoder),
+        ("train-decoder", recipe.decoder),
+        ("train-gen", recipe.generator),
+    ):
+        if name in stages:
+            check_training(config, recipe.runtime)
     for stage in STAGES:
         if stage.name in stages:
             stage.check(root, recipe)

@@ -51,3 +51,18 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_up
     shown = CliRunner().invoke(main, args)
     assert shown.exit_code
     assert f"{option} {file}: expected a folder that can be written" in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"generator.size_conditioning": "true", "generator.model": "starflow"}, "received starflow"),
+        ({"generator.optimizer": "muon", "runtime.parallel": "fsdp"}, "optimizer: expected adamw"),
+        ({"decoder.discriminator": "patchgan", "decoder.accumulate": "2"}, "decoder.accumulate: expected 1"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused_before_the_first_stage(tmp_path, values, message):
+    recipe = override(load_recipe("digits"), values)
+    with pytest.raises(ValueError, match=message):
+        check_recipe(tmp_path, recipe, recipe.stages, dry_run=True)
+    check_recipe(tmp_path, recipe, ["extract"], dry_run=True)
