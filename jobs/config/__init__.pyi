@@ -1,9 +1,6 @@
 from .class_ids import format_ids as format_ids
 from .class_ids import parse_classes as parse_classes
 from .class_ids import parse_ids as parse_ids
-from .combinations import check_adversary as check_adversary
-from .combinations import check_generator as check_generator
-from .combinations import check_training as check_training
 from .data import DataConfig as DataConfig
 from .evaluation import EvalConfig as EvalConfig
 from .following import GONE_SECONDS as GONE_SECONDS
@@ -30,6 +27,9 @@ from .sizes import height_width as height_width
 from .sizes import parse_size as parse_size
 from .stages import EncodeConfig as EncodeConfig
 from .stages import ExtractConfig as ExtractConfig
+from .stages import check_adversary as check_adversary
+from .stages import check_generator as check_generator
+from .stages import check_training as check_training
 from .text import TextConfig as TextConfig
 from .training import AUTO as AUTO
 from .training import TRAINING_PASSES as TRAINING_PASSES
