@@ -17,6 +17,7 @@ from .stage_specs import StageSpec as StageSpec
 from .stage_specs import depth_of as depth_of
 from .stage_specs import spec_of as spec_of
 from .values import RecipeError as RecipeError
+from .values import checked as checked
 from .values import field_type as field_type
 from .values import suggest as suggest
 from .values import unknown as unknown

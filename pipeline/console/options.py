@@ -12,7 +12,17 @@ import click
 from click.core import ParameterSource
 
 from jobs.config import parse_size, spread_over_gpus
-from pipeline.config import SECTIONS, Recipe, RecipeError, check_name, field_type, keys_in, load_recipe, override
+from pipeline.config import (
+    SECTIONS,
+    Recipe,
+    RecipeError,
+    check_name,
+    checked,
+    field_type,
+    keys_in,
+    load_recipe,
+    override,
+)
 from pipeline.console.option_types import FiniteNumber, GroupedOption, ImageSize, LocationType, OrWord, WholeNumber
 from pipeline.console.output import Output
 from pipeline.console.print_config import one_of_many, print_config
@@ -231,6 +241,7 @@ def _settings(context: click.Context, sections: Collection[str], parameters: dic
             value = value[0]
         if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
             section, key = option.setting
+            checked(getattr(recipe, section), section, key, value)
             recipe = replace(recipe, **{section: replace(getattr(recipe, section), **{key: value})})
             given[f"{section}.{key}"] = "option"
     if name is not None:

@@ -66,3 +66,9 @@ def test_settings_that_exclude_each_other_are_refused_before_the_first_stage(tmp
     with pytest.raises(ValueError, match=message):
         check_recipe(tmp_path, recipe, recipe.stages, dry_run=True)
     check_recipe(tmp_path, recipe, ["extract"], dry_run=True)
+
+
+def test_an_options_averages_are_checked_as_a_recipes_are(tmp_path):
+    shown = CliRunner().invoke(main, ["train-gen", "--root", str(tmp_path), "--ema-bank", "0.05,0.1", "--dry-run"])
+    assert shown.exit_code
+    assert "generator.ema_bank: expected decays such as 0.999" in " ".join(shown.output.split())
