@@ -92,7 +92,7 @@ class Perceptual(nn.Module):
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_what_is_compiled_is_walked_once(features, tmp_path, monkeypatch, adaptive):
     compiled, perceptual = [], Perceptual()
-    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    monkeypatch.setattr(nn.Module, "compile", lambda part, **_: compiled.append(part))
     monkeypatch.setattr("jobs.train.pixel_decoder.build_perceptual", lambda *_: perceptual)
     config = replace(CONFIG, compile=True, adaptive_weight=adaptive)
     run = RunFolder.create(tmp_path, "decoders", "d", {}, {}, {})

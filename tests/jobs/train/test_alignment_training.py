@@ -52,7 +52,7 @@ def latents(tmp_path_factory, features):
 @pytest.mark.parametrize("residency", ["ram", "stream"])
 def test_a_batch_has_latents_and_features_of_the_same_rows_and_views(latents, features, residency):
     config = GeneratorConfig(batch_size=4, residency=residency)
-    loader = batches(latents, ["latents"], config, CPU, beside=(features, ["features"]), same_views=True)
+    loader = batches(latents, ["latents"], config, CPU, beside=([features], ["features"]), same_views=True)
     seen = set()
     for number, batch in zip(range(12), loader, strict=False):
         ours, theirs = (batch[name][:, 0, 0, 0].round() for name in ("latents", "features"))
@@ -66,7 +66,7 @@ def test_a_batch_has_latents_and_features_of_the_same_rows_and_views(latents, fe
 def test_stores_with_other_numbers_of_views_are_refused(latents, tmp_path):
     config, other = GeneratorConfig(batch_size=4), write(tmp_path, "features", WIDTH, views=1)
     with pytest.raises(ValueError, match="expected 2 views"):
-        batches(latents, ["latents"], config, CPU, beside=(other, ["features"]), same_views=True)
+        batches(latents, ["latents"], config, CPU, beside=([other], ["features"]), same_views=True)
 
 
 @pytest.mark.parametrize("kind", ["repa", "irepa"])

@@ -117,7 +117,7 @@ def test_the_halves_of_an_autoencoder_are_a_graph_each_with_the_same_losses(
     torch.compiler.reset()
     whole = nn.Module.compile
     # Traced as one graph, and left without the minutes of code generation.
-    monkeypatch.setattr(nn.Module, "compile", lambda part: whole(part, backend="eager", fullgraph=True))
+    monkeypatch.setattr(nn.Module, "compile", lambda part, **how: whole(part, backend="eager", fullgraph=True, **how))
     losses = []
     for compiled in (False, True):
         config = replace(TINY, encoder=encoder, compile=compiled, steps=2, save_every=9)
