@@ -20,9 +20,17 @@ from pipeline.config.recipe import (
 )
 from pipeline.config.values import RecipeError, field_type
 
+# Values of settings that need a form of their own.
+FORMED = {
+    "ema_bank": st.lists(st.sampled_from(["0.9", "0.999", "power:0.05"]), unique=True).map(tuple),
+    "address": st.none() | st.sampled_from(["auto", "10.0.0.1:6379", "ray://head:10001"]),
+}
+
 
 def values_of(section, part):
     """Values that a field accepts."""
+    if part.metadata["form"] is not None:
+        return FORMED[part.name]
     kind, optional = field_type(SECTIONS[section], part.name)
     low, high = part.metadata["low"], part.metadata["high"]
     # Of an encoder ":" means a function, which a recipe does not name.
