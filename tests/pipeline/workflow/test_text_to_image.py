@@ -337,7 +337,9 @@ def test_a_report_without_the_captions_says_so(captioned, tmp_path):
     )
     titles = [section.title for section in gallery.sections()]
     assert "Samples" in titles
-    assert not {"Guidance and steps", "Nearest training images"} & set(titles)
+    assert "Guidance and steps" not in titles
+    # Copies are looked for among the samples that are there.
+    assert "Nearest training images" in titles
     generator = subject.generator
     record = replace(generator.record, inputs=generator.record.inputs | {"text": str(tmp_path / "gone")})
     with pytest.raises(StoreError):
