@@ -10,7 +10,7 @@ import torch
 from stores import JointLoader, Loader, Store
 
 Batch = dict[str, torch.Tensor]
-EpochLoader = Loader | JointLoader
+StoreLoader = Loader | JointLoader
 
 
 class EpochwiseLoader(ABC):
@@ -18,10 +18,10 @@ class EpochwiseLoader(ABC):
 
     def __init__(self) -> None:
         self._position = (0, 0)
-        self.current: EpochLoader | None = None  # of the epoch that was begun last
+        self.current: StoreLoader | None = None  # of the epoch that was begun last
 
     @abstractmethod
-    def loader_of(self, epoch: int, step: int) -> tuple[EpochLoader, bool]:
+    def loader_of(self, epoch: int, step: int) -> tuple[StoreLoader, bool]:
         """The loader of an epoch that is begun or gone on with, and whether it is that of all later ones, too."""
 
     @abstractmethod

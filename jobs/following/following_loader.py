@@ -9,7 +9,7 @@ import torch
 
 from jobs.config import TrainConfig
 from jobs.following.epoch_record import EpochEntry, EpochRecord
-from jobs.following.epochwise_loader import EpochLoader, EpochwiseLoader
+from jobs.following.epochwise_loader import EpochwiseLoader, StoreLoader
 from jobs.following.followed_store import FollowedStore
 from jobs.loop import SINGLE_PROCESS, AnyLoader, BatchLoader, Ranks, Trainer, batches
 from jobs.runs import RunFolder
@@ -36,7 +36,7 @@ class FollowingLoader(EpochwiseLoader):
         self,
         store: FollowedStore,
         run: RunFolder,
-        build: Callable[[StoreSnapshot], EpochLoader],
+        build: Callable[[StoreSnapshot], StoreLoader],
         device: torch.device,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
@@ -59,7 +59,7 @@ class FollowingLoader(EpochwiseLoader):
         """What run.json keeps of the epochs, see `EpochRecord.summary`."""
         return self.record.summary(self.last_epoch, len(self.store.rows("train")), self.store.whose_statistics)
 
-    def loader_of(self, epoch: int, step: int) -> tuple[EpochLoader, bool]:
+    def loader_of(self, epoch: int, step: int) -> tuple[StoreLoader, bool]:
         """The loader of an epoch's snapshot; every rank must ask."""
         text = json.dumps(self._decide(epoch, step).to_json()) if self.ranks.is_main else ""
         entry = EpochEntry.from_json(json.loads(self.ranks.broadcast(text, self.device)))
@@ -96,7 +96,7 @@ def training_batches(
 
     if not isinstance(store, FollowedStore):
         return build(store)
-    return FollowingLoader(store, run, lambda view: cast(EpochLoader, build(view)), device, ranks)
+    return FollowingLoader(store, run, lambda view: cast(StoreLoader, build(view)), device, ranks)
 
 
 def epoch_counts(loader: BatchLoader) -> Callable[[], dict[str, int]]:

@@ -22,6 +22,7 @@ from .option_types import option as option
 from .options import Settings as Settings
 from .options import config_options as config_options
 from .options import root_words as root_words
+from .options import with_options as with_options
 from .output import Output as Output
 from .output import plain as plain
 from .progress import FAILED as FAILED

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -112,12 +112,16 @@ def config_options(
             with settings.output.keep_stdout_clean():
                 return function(settings, **parameters)
 
-        decorated: Callback = callback
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
+        return with_options(callback, options)
 
     return decorate
+
+
+def with_options(callback: Callback, options: Sequence[Callable[[Callback], Callback]]) -> Callback:
+    """A command's function with options, the first one first in the help."""
+    for option in reversed(options):
+        callback = option(callback)
+    return callback
 
 
 def _section_options(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jobs.config import GONE_SECONDS, PATIENCE_SECONDS, FollowConfig
-from pipeline.console import FiniteNumber, Settings, WholeNumber, option
+from pipeline.console import FiniteNumber, Settings, WholeNumber, option, with_options
 
 if TYPE_CHECKING:
     from stores import AnyStore
@@ -81,10 +81,7 @@ def follow_options(role: str) -> Callable[[Callback], Callback]:
             config = FollowConfig(min_rows, snapshot_statistics, seconds) if follow else None
             return function(*arguments, follow=config, **parameters)
 
-        decorated: Callback = callback
-        for one in reversed(options):
-            decorated = one(decorated)
-        return decorated
+        return with_options(callback, options)
 
     return decorate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections import Counter
@@ -41,12 +42,12 @@ def second_images(images: Iterable[str]) -> dict[str, str]:
     """
     plain, groups = list[str](), dict[str, list[str]]()
     for name in images:
-        folder = _mask_folder(name)
+        folder = _mask_folder(posixpath.dirname(name)) if name.lower().endswith(LOSSLESS) else None
         if folder is None:
             plain.append(name)
         else:
             groups.setdefault(folder, []).append(name)
-    found = _beside(plain) if any(_SUFFIX.search(_stem(name)) for name in plain) else set[str]()
+    found = _beside(plain)
     for folder, names in groups.items():
         stems = {_base(name) for name in plain if _may_be_masked(name, folder)}
         if sum(_base(name) in stems for name in names) >= MATCHING_SHARE * len(names):
@@ -66,11 +67,10 @@ def leave_out_second_images(tree: FileTree, options: SourceOptions) -> None:
     tree.images = [name for name in tree.images if name in tree.files]
 
 
-def _mask_folder(name: str) -> str | None:
-    """The path of the folder of masks that a lossless image lies in, or None."""
-    if not name.lower().endswith(LOSSLESS):
-        return None
-    parts = name.split("/")[:-1]
+@functools.lru_cache(maxsize=4096)  # of each image the folder is asked
+def _mask_folder(folder: str) -> str | None:
+    """The path of the folder of masks that a folder is or lies in, or None."""
+    parts = folder.split("/")
     for place, part in enumerate(parts):
         words = set(words_of(part))
         if words & MASK_WORDS and not words - MASK_WORDS - MASK_FILLERS - WORDS.keys():
@@ -93,8 +93,11 @@ def _may_be_masked(name: str, folder: str) -> bool:
 
 def _beside(names: list[str]) -> set[str]:
     """Images with a mask's word behind the name of another image in their folder, where most images have one."""
-    stems = {_stem(name) for name in names}
-    masks = {name for name in names if name.lower().endswith(LOSSLESS) and _unmarked(_stem(name)) in stems}
+    marked = {name: stem for name in names if name.lower().endswith(LOSSLESS) and (stem := _unmarked(_stem(name)))}
+    stems = {_stem(name) for name in names} if marked else set()
+    masks = {name for name, stem in marked.items() if stem in stems}
+    if not masks:
+        return masks
     counts = Counter(posixpath.dirname(name) for name in names if name not in masks)
     masked = Counter(posixpath.dirname(name) for name in masks)
     return {name for name in masks if masked[folder := posixpath.dirname(name)] >= LEAST_MASKED * counts[folder]}

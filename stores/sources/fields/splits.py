@@ -47,6 +47,11 @@ def split_of_folder(name: str) -> str | None:
     return WORDS.get(words[0]) if len(words) == 1 else None
 
 
+def split_of_folders(path: str) -> str | None:
+    """The split of the first folder of a path whose whole name says so."""
+    return next((split for part in path.split("/") if (split := split_of_folder(part))), None)
+
+
 def name_without_split(name: str) -> str | None:
     """What is left of a name once its one split word is taken out, or None where there is no such word."""
     words = _words(name)

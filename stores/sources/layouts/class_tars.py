@@ -6,7 +6,7 @@ import posixpath
 import re
 from functools import cached_property
 
-from stores.sources.fields.splits import split_in_words, split_of_folder
+from stores.sources.fields.splits import split_in_words, split_of_folder, split_of_folders
 from stores.sources.layouts.class_folders import fill_unlabeled
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 
@@ -37,7 +37,7 @@ class ClassTars(Layout):
     def _split(self, name: str) -> str | None:
         file = self.tree.files[name]
         folders, stem = posixpath.split(file.archive)
-        named = next((split for part in folders.split("/") if (split := split_of_folder(part))), None)
+        named = split_of_folders(folders)
         outer = file.source if self._class(name) != posixpath.basename(file.source).split(".")[0] else ""
         return named or split_of_folder(stem) or split_in_words(posixpath.basename(outer))
 

@@ -6,7 +6,7 @@ import posixpath
 import re
 from functools import cached_property
 
-from stores.sources.fields.splits import NUMBERED, split_in_words, split_of_folder, words_of
+from stores.sources.fields.splits import NUMBERED, split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.options import SourceOptions
@@ -42,7 +42,7 @@ class LabelLists(Layout):
         self._ordered: set[str] = set()
 
     def recognize(self) -> int:
-        named = len({name for labels in self._chosen.values() for name in labels})
+        named = sum(map(len, self._chosen.values()))  # none names an image again
         counts = [len(splits) for splits in self._partitions.values()]
         return max((count for count in (named, *counts) if count > MOST * len(self.tree.images)), default=0)
 
@@ -57,9 +57,8 @@ class LabelLists(Layout):
         lists = {name: split_in_words(_stem(path)) for path, values in chosen.items() for name in values}
         splits = self._partitions.get(partition or "", {})
         rows = [
-            ImageRow(name, labels.get(name), split=NUMBERED.get(splits.get(name, "")) or folder or lists.get(name))
+            ImageRow(name, labels.get(name), None, NUMBERED.get(splits.get(name, "")) or self._split(name, lists))
             for name in self.tree.images
-            for folder in (self._folder_split(name),)
         ]
         named = [(path, "label", values) for path, values in chosen.items()]
         named += [(partition, "split", splits)] if partition else []
@@ -83,9 +82,11 @@ class LabelLists(Layout):
                 known |= chosen[path].keys()
         return chosen
 
+    def _split(self, name: str, lists: dict[str, str | None]) -> str | None:
+        return self._folder_split(name) or lists.get(name)
+
     def _folder_split(self, name: str) -> str | None:
-        folders = posixpath.dirname(self.tree.files[name].path).split("/")
-        return next((split for part in folders if (split := split_of_folder(part))), None)
+        return split_of_folders(posixpath.dirname(self.tree.files[name].path))
 
     @staticmethod
     def _longest(lists: dict[str, dict[str, str]]) -> str | None:
@@ -110,16 +111,12 @@ class LabelLists(Layout):
     @cached_property
     def _lists(self) -> dict[str, dict[str, str]]:
         names = [name for name in self.tree.files if name.lower().endswith(".txt") and name not in self.refused]
-        stems = {image.rpartition(".")[0] for image in self.tree.images}
-        tried = [name for name in names if name.rpartition(".")[0] not in stems][:32]
+        tried = [name for name in names if name.rpartition(".")[0] not in self.tree.stems][:32]
         found = {name: self._read(name) for name in tried}
         return {name: labels for name, labels in found.items() if labels}
 
     def _read(self, path: str) -> dict[str, str]:
-        with self.tree.open(path) as file:
-            lines = [
-                line.split() for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()
-            ]
+        lines = [line.split() for line in self.tree.lines(path)]
         if lines and all(len(line) == 1 and re.fullmatch(WNID, line[0]) for line in lines):
             part = self._folder_of(len(lines)) if not _is_list_of_classes(path, lines) else []
             self._ordered.add(path)

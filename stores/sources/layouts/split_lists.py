@@ -10,6 +10,7 @@ from stores.sources.layouts.tree import FileTree
 from stores.sources.summary import TableUse
 from stores.sources.tables.match import ImageIndex
 
+LISTS = {f"{word}.txt": split for word, split in WORDS.items()}
 # A list counts when this share of its lines names an image.
 MATCHING_SHARE = 0.9
 
@@ -20,11 +21,12 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
     A list is a text file named by one split word, with a name and nothing else on each line. Lists that disagree, as
     those of several folds do, are not used and say so.
     """
-    bare = {row.name: row for row in reading.rows if row.split is None}
+    candidates = _candidates(tree, reading)
+    bare = {row.name: row for row in reading.rows if row.split is None} if candidates else {}
     if not bare:
         return
     index = ImageIndex([row.name for row in reading.rows], lambda name: None)
-    lists = {path: found for path in _candidates(tree, reading) if (found := _read(tree, path, index))}
+    lists = {path: found for path in candidates if (found := _read(tree, path, index))}
     splits: dict[str, set[str]] = {}
     for path, names in lists.items():
         for name in names:
@@ -42,25 +44,20 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
 
 
 def _candidates(tree: FileTree, reading: Reading) -> list[str]:
-    stems = {name.rpartition(".")[0] for name in tree.images}
-    return [
-        path
-        for path in tree.files
-        if path.lower().endswith(".txt")
-        and path not in reading.used
-        and path.rpartition(".")[0] not in stems
-        and posixpath.basename(path)[:-4].lower() in WORDS
-    ]
+    named = [path for path in tree.files if _file_name(path) in LISTS and path not in reading.used]
+    return [path for path in named if path.rpartition(".")[0] not in tree.stems]
 
 
 def _split_of(path: str) -> str:
-    return WORDS[posixpath.basename(path)[:-4].lower()]
+    return LISTS[_file_name(path)]
+
+
+def _file_name(path: str) -> str:
+    return path.rpartition("/")[2].lower()
 
 
 def _read(tree: FileTree, path: str, index: ImageIndex) -> set[str]:
     """The images that a list names, one a line; none where it is a list of other things."""
-    with tree.open(path) as file:
-        lines = [line.strip() for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
-    folder = posixpath.dirname(path)
+    lines, folder = tree.lines(path), posixpath.dirname(path)
     names = {name for line in lines if (name := index.find(line, folder)) is not None}
     return names if len(names) >= MATCHING_SHARE * len(lines) else set()

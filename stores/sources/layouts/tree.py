@@ -70,9 +70,13 @@ class FileTree:
     @cached_property
     def tables(self) -> list[str]:
         """Names of files that may be tables: none of a text beside an image, and no huge JSON."""
-        siblings = {name[: name.rfind(".")] for name in self.images}
         found = [name for name in self.files if name.lower().endswith(TABLE_SUFFIXES)]
-        return [name for name in found if name[: name.rfind(".")] not in siblings and self._may_be_table(name)]
+        return [name for name in found if name.rpartition(".")[0] not in self.stems and self._may_be_table(name)]
+
+    @cached_property
+    def stems(self) -> set[str]:
+        """Names of the images without suffix: a text of such a name stands beside an image."""
+        return {name.rpartition(".")[0] for name in self.images}
 
     def _may_be_table(self, name: str) -> bool:
         base = name.rpartition("/")[2].lower()
@@ -130,6 +134,12 @@ class FileTree:
             SourceError: it cannot be read, or is above 2 GiB.
         """
         return self.open_file(self.files[name], MAX_TABLE_BYTES)
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a list of the tree that are not empty, without space around them; the errors of `open`."""
+        with self.open(name) as file:
+            text = file.read().decode("utf-8", errors="replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def image_names(files: dict[str, TreeFile], *, in_archives: bool) -> list[str]:
