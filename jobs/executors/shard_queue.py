@@ -11,6 +11,8 @@ from jobs.executors.worker import IN_FLIGHT, TRIES, ShardFailed
 LOSSES = 10
 # A shard that takes this many times the median is given a second time, once nothing else is left to do.
 STRAGGLING = 2.0
+# … and at least so long: a hiccup of a busy machine is no reason to do work twice.
+STRAGGLING_SECONDS = 10.0
 ENOUGH_TO_JUDGE = 3
 
 
@@ -114,7 +116,7 @@ class ShardQueue:
         """The shard that has been running longest, when that is far too long and it runs on one other worker alone."""
         if len(self._seconds) < ENOUGH_TO_JUDGE:
             return None
-        limit = STRAGGLING * statistics.median(self._seconds)
+        limit = max(STRAGGLING * statistics.median(self._seconds), STRAGGLING_SECONDS)
         copies = Counter(shard for shard, _ in self.running)
         late = {
             shard: began

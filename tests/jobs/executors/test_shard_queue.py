@@ -28,14 +28,14 @@ def test_nobody_has_more_than_two_at_a_time():
     assert list(queue.assign([7])) == [(7, 2)]
 
 
-def straggling(seconds_since, finished=3):
-    """A ledger whose worker 0 began shard 0 long ago, and worker 1, which has nothing left to do."""
+def straggling(seconds_since, finished=3, seconds_each=10):
+    """A queue whose worker 0 began shard 0 long ago, and worker 1, which has nothing left to do."""
     clock = Clock()
     queue = ShardQueue(range(finished + 1), clock)
     assert next(queue.assign([0])) == (0, 0)
     for _ in range(finished):
         ((worker, shard),) = [next(queue.assign([1]))]
-        clock.now += 10
+        clock.now += seconds_each
         queue.finish(shard, worker)
     clock.now = seconds_since
     return queue
@@ -53,6 +53,8 @@ def test_a_straggler_is_given_a_second_time_and_the_first_result_counts():
 def test_who_is_not_late_is_left_alone():
     assert list(straggling(15).assign([1])) == []
     assert list(straggling(60, finished=2).assign([1])) == []  # too few to know what is usual
+    assert list(straggling(9, seconds_each=1).assign([1])) == []  # a hiccup, however short the others were
+    assert list(straggling(11, seconds_each=1).assign([1])) == [(1, 0)]
 
 
 def test_the_worker_that_is_late_does_not_get_its_own_shard_again():
