@@ -37,7 +37,7 @@ class Module(lightning.LightningModule):  # type: ignore[name-defined, misc]
 
 
 class Data(lightning.LightningDataModule):  # type: ignore[name-defined, misc]
-    """As docs/stores.md has it."""
+    """As docs/loader.md has it."""
 
     def __init__(self, make: Callable[[], EpochDataset]) -> None:
         super().__init__()
