@@ -54,4 +54,6 @@ from .sampling import make_samples as make_samples
 from .sampling import newest_folder as newest_folder
 from .sampling import newest_samples as newest_samples
 from .status import Status as Status
+from .status import overview as overview
 from .status import status_of as status_of
+from .status import unfinished as unfinished

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,17 @@ class ArtifactRow:
     status: str
     created_unix_seconds: float | None = None
     depth: int = 0
+    branch: str = ""
+    """The lines of a tree before its name."""
 
     def as_record(self) -> dict[str, Any]:
         """The row as JSON values."""
         return {name: getattr(self, name) for name in NAMES}
 
     def as_cells(self) -> dict[str, Any]:
-        """The row as cells of a table, indented by its depth."""
-        indent = "" if self.depth == 0 else "   " * (self.depth - 1) + "└─ "
+        """The row as cells of a table, a branch of the tree before its name."""
         return {
-            "artifact": f"{indent}{name_of(self.path)}",
+            "artifact": f"{self.branch}{name_of(self.path)}",
             "kind": self.kind,
             "size": format_bytes(self.num_bytes),
             "status": self.status,
@@ -72,14 +73,18 @@ def inventory(root: Location) -> list[ArtifactRow]:
         parents = [name_of(path) for path in artifact.made_from if name_of(path) in known]
         parents = [set_of[name_of(artifact.path)]] if name_of(artifact.path) in set_of else parents
         by_parent.setdefault(parents[-1] if parents else "", []).append(artifact)
-    return _tree(by_parent, "", 0)
+    return _tree(by_parent, "", 0, "")
 
 
-def _tree(by_parent: dict[str, list[ArtifactRow]], parent: str, depth: int) -> list[ArtifactRow]:
-    rows = []
-    for artifact in by_parent.get(parent, []):
-        rows.append(ArtifactRow(**{**artifact.__dict__, "depth": depth}))
-        rows += _tree(by_parent, name_of(artifact.path), depth + 1)
+def _tree(by_parent: dict[str, list[ArtifactRow]], parent: str, depth: int, stem: str) -> list[ArtifactRow]:
+    """`stem` is drawn before the branches of this depth: a line for each parent that has more below it."""
+    rows, children = [], by_parent.get(parent, [])
+    for artifact in children:
+        last = artifact is children[-1]
+        branch = "" if depth == 0 else stem + ("└─ " if last else "├─ ")
+        rows.append(replace(artifact, depth=depth, branch=branch))
+        below = "" if depth == 0 else stem + ("   " if last else "│  ")
+        rows += _tree(by_parent, name_of(artifact.path), depth + 1, below)
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.following import epochs_so_far, epochs_text
 from jobs.runs import KINDS, RunFolder, newest_step
 from pipeline.artifacts.bucket_sets import is_bucket_set, newest_set, set_folders
-from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, find_location, stores_named
+from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, STORE_KINDS, find_location, stores_named
 from pipeline.console import (
     FAILED,
     RUNNING,
@@ -21,8 +21,8 @@ from pipeline.console import (
     format_shares,
     read_status_file,
 )
-from stores.backends import is_url
-from stores.core import member_locations, read_set_record
+from stores.backends import inside, is_url
+from stores.core import list_manifests, member_locations, read_set_record
 from stores.format import MANIFEST
 from stores.write import StoreWriter
 
@@ -101,6 +101,31 @@ def status_of(name: str, root: Path) -> Status:
         return _store_status(location)
     file = Path(location) / SAMPLES_FILE
     return _samples_status(file) if file.exists() else _run_status(Path(location))
+
+
+def unfinished(root: Path) -> list[Status]:
+    """The status of every store and run below `root` that is not complete; damaged ones are left to `stores ls`."""
+    folders = [
+        *(location for kind in STORE_KINDS for location, manifest in list_manifests(inside(root, kind)) if manifest),
+        *(file.parent for kind in KINDS for file in sorted((root / kind).glob("*/run.json"))),
+    ]
+    found = [status_of(str(folder), root) for folder in folders]
+    return [status for status in found if status.state != COMPLETE]
+
+
+def overview(statuses: list[Status]) -> list[dict[str, str]]:
+    """One row of a table for each."""
+    return [
+        {
+            "what": status.kind,
+            "name": Path(status.path).name,
+            "state": status.state,
+            "done": f"{status.done:,}/{status.total:,} {status.unit}",
+            "time left": "" if status.seconds_left is None else format_seconds(status.seconds_left),
+            "last error": status.last_error or "",
+        }
+        for status in statuses
+    ]
 
 
 def _set_status(folder: Path) -> Status:

@@ -17,7 +17,7 @@ VIEWED = ("latents", "features", "text", "samples")
 
 
 @click.command("status", cls=FaeCommand)
-@click.argument("location", metavar="STORE|RUN")
+@click.argument("location", metavar="[STORE|RUN]", default="")
 @option("Watching", "--watch", is_flag=True, help="Look again until nobody works on it.")
 @option(
     "Watching",
@@ -32,12 +32,15 @@ VIEWED = ("latents", "features", "text", "samples")
 def status_command(settings: Settings, location: str, watch: bool, every: float) -> None:
     """Say how far a store or a run is, how fast it goes, who works on it, and what went wrong last.
 
-    STORE|RUN is a folder, a store's URL, or a folder's name below --root. Watched for a program (--json), each look is
-    a line of JSON.
+    STORE|RUN is a folder, a store's URL, or a folder's name below --root; without one, all that is not complete below
+    --root. Watched for a program (--json), each look is a line of JSON.
     """
     from pipeline.artifacts import status_of
     from pipeline.console import RUNNING
 
+    if not location:
+        _show_all(settings, watch, every)
+        return
     status = status_of(location, settings.root)
     while watch and status.state == RUNNING:
         _show(settings, status)
@@ -48,6 +51,25 @@ def status_command(settings: Settings, location: str, watch: bool, every: float)
     else:
         settings.output.table(status.as_rows())
         settings.output.result(status.as_record())
+
+
+def _show_all(settings: Settings, watch: bool, every: float) -> None:
+    """All that is not complete; watched until nothing of it is worked on."""
+    from pipeline.artifacts import overview, unfinished
+    from pipeline.console import RUNNING
+
+    found = unfinished(settings.root)
+    while watch and any(status.state == RUNNING for status in found):
+        if not settings.json and sys.stdout.isatty():
+            click.clear()
+        settings.output.table(overview(found))
+        settings.output.line({"unfinished": [status.as_record() for status in found]})
+        time.sleep(every)
+        found = unfinished(settings.root)
+    settings.output.table(overview(found))
+    if not found:
+        settings.output.say(f"status: nothing unfinished below {settings.root}; fae-pipe stores ls lists what there is")
+    settings.output.result({"unfinished": [status.as_record() for status in found]})
 
 
 def _show(settings: Settings, status: "Status") -> None:

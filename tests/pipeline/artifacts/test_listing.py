@@ -28,7 +28,15 @@ def test_artefacts_hang_below_what_they_were_made_from(world):
     assert all(row.num_bytes == folder_bytes(row.path) > 0 for row in rows)
     assert all(row.created_unix_seconds for row in rows)
     assert rows[0].path == made.features.path
-    assert rows[-1].as_cells()["artifact"].lstrip(" └─").startswith("tiny")
+    assert [row.as_cells()["artifact"].partition("tiny")[0] for row in rows] == [
+        "",  # features
+        "├─ ",  # autoencoder
+        "│  └─ ",  # latents
+        "│     └─ ",
+        "│        └─ ",
+        "└─ ",  # the shared decoder, and the one that was made from it
+        "   └─ ",
+    ]
 
 
 def test_evaluations_hang_below_what_they_measured(world_copy):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from jobs.config.stages import RuntimeConfig
 from pipeline.artifacts.status import status_of
@@ -59,6 +60,28 @@ def writer(tmp_path):
 
 def write(writer, shard):
     writer.write_shard(shard, {"latents": np.ones((len(writer.shard_rows(shard)), 1, 2, 2, 4), np.float16)})
+
+
+def answer(*words):
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_without_a_name_all_that_is_unfinished(writer):
+    root = writer.path.parents[1]
+    done = StoreWriter.create(
+        root / "features", "features", "done", [ArraySpec("features", (1, 1, 2))], new_index(["0"]), {}
+    )
+    done.write_shard(0, {"features": np.ones((1, 1, 1, 1, 2), np.float16)})
+    done.finalize()
+    (found,) = json.loads(answer("status", "--root", str(root), "--json"))["unfinished"]
+    assert (found["path"], found["done"], found["total"]) == (str(writer.path), 4, 10)
+    assert "4/10 rows" in answer("status", "--root", str(root), "--watch")  # nobody works on it: one look
+    for shard in (1, 2):
+        write(writer, shard)
+    writer.finalize()
+    assert "nothing unfinished" in answer("status", "--root", str(root))
 
 
 def test_a_store_at_work(writer):
