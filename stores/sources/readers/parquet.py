@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
 from stores.sources.readers.parquet_bounds import LISTED_ROWS, check_footer, is_dictionary
 from stores.sources.readers.parquet_footer import ColumnChunk, column_chunks
+from stores.sources.readers.parquet_pages import LARGE_PAGE_BYTES, LargeValues, large_values
 from stores.sources.readers.schema import ImageColumn, hugging_face_features, image_column
 from stores.sources.recent import Recent
 
@@ -61,7 +62,7 @@ class ParquetReader:
     """Images and other columns of the Parquet files below a root.
 
     Rows are best read in stored order: a row group of up to `LARGE_GROUP_BYTES` is kept for the rows beside, a larger
-    one is passed through once.
+    one is passed through once. Values of large pages are read one at a time.
     """
 
     def __init__(self, root: str, image: str | None, follow_links: bool) -> None:
@@ -69,6 +70,7 @@ class ParquetReader:
         self.files = Recent(self._load_file, KEPT_FOOTERS)
         self._groups: Recent[Any] = Recent(self._load_group, KEPT_BYTES, lambda column: column.nbytes)
         self._blocks = _Blocks()
+        self._large: Recent[LargeValues | None] = Recent(self._load_large, KEPT_FOOTERS)
 
     def image(self, source: str, row: int) -> object:
         """The value of the image column: bytes, or a struct with them or a path, or None.
@@ -80,7 +82,11 @@ class ParquetReader:
         file.require_row(row, f"{self._root}/{source}")
         group = bisect_right(file.starts, row) - 1
         place = row - file.starts[group]
-        if self._group_bytes(file, group) > LARGE_GROUP_BYTES:
+        num_bytes = self._group_bytes(file, group)
+        values = self._large.get(source, group) if num_bytes >= LARGE_PAGE_BYTES else None
+        if values is not None:
+            return self._from_pages(values, source, file, group, place)
+        if num_bytes > LARGE_GROUP_BYTES:
             return self._from_block(source, file, group, place)
         column = self._groups.get(source, group)
         if place >= len(column):
@@ -142,6 +148,22 @@ class ParquetReader:
             with pq.ParquetFile(path, metadata=file.footer, read_dictionary=once) as opened:
                 return _values(opened.read_row_group(group, columns=_leaves(file.image)).column(0))
         except DAMAGE as error:
+            raise unreadable(path, error) from error
+
+    def _load_large(self, source: str, group: int) -> LargeValues | None:
+        file, path = self.files.get(source), self.path(source)
+        chunks, rows = self._chunks(file, group), file.starts[group + 1] - file.starts[group]
+        return large_values(path, chunks[0], rows, file.footer.schema) if len(chunks) == 1 else None
+
+    def _from_pages(self, values: LargeValues, source: str, file: RowFile, group: int, place: int) -> object:
+        path = self.path(source)
+        try:
+            value = values[place]
+            if value is not None or not file.image.has_path:
+                return value
+            with pq.ParquetFile(path, metadata=file.footer) as opened:
+                return opened.read_row_group(group, columns=[f"{file.image.name}.path"]).column(0)[place].as_py()
+        except (*DAMAGE, IndexError) as error:
             raise unreadable(path, error) from error
 
     def _from_block(self, source: str, file: RowFile, group: int, place: int) -> object:

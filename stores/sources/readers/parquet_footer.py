@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Numbers of fields in parquet.thrift: of FileMetaData, RowGroup, ColumnChunk and ColumnMetaData.
 ROW_GROUPS, COLUMNS, META_DATA = 4, 1, 3
-PATH, NUM_VALUES, UNPACKED, PACKED, DATA_PAGE, DICTIONARY_PAGE = 3, 5, 6, 7, 9, 11
+TYPE, PATH, CODEC, NUM_VALUES, UNPACKED, PACKED, DATA_PAGE, DICTIONARY_PAGE = 1, 3, 4, 5, 6, 7, 9, 11
+TRUE, FALSE = 1, 2
 BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT, UUID = 3, 7, 8, 9, 10, 11, 12, 13
 INTEGERS = (4, 5, 6)
 FIXED_BYTES = {BYTE: 1, DOUBLE: 8, UUID: 16}
 
 
 class ColumnChunk(NamedTuple):
-    """A column of a row group; offsets and sizes in bytes."""
+    """A column of a row group; offsets and sizes in bytes, type and codec as parquet.thrift numbers them."""
 
     path_in_schema: str
+    type: int
+    codec: int
     num_values: int
     total_uncompressed_size: int
     total_compressed_size: int
@@ -46,14 +49,14 @@ def column_chunks(path: Path, num_row_groups: int) -> list[list[ColumnChunk]]:
         file.seek(-8, 2)
         num_bytes = int.from_bytes(file.read(4), "little")
         file.seek(-8 - num_bytes, 2)
-        footer = _Compact(file.read(num_bytes))
+        footer = CompactReader(file.read(num_bytes))
     groups = [[footer.column_chunk() for _ in footer.structs(COLUMNS)] for _ in footer.structs(ROW_GROUPS)]
     if len(groups) != num_row_groups:
         raise IndexError(f"{len(groups)} row groups for {num_row_groups}")
     return groups
 
 
-class _Compact:
+class CompactReader:
     """A position in bytes of Thrift's compact protocol."""
 
     def __init__(self, data: bytes) -> None:
@@ -70,7 +73,8 @@ class _Compact:
 
     def column_chunk(self) -> ColumnChunk:
         """Read a ColumnChunk; what it does not say is 0."""
-        numbers, names = dict.fromkeys((NUM_VALUES, UNPACKED, PACKED, DATA_PAGE, DICTIONARY_PAGE), 0), list[str]()
+        wanted = (TYPE, CODEC, NUM_VALUES, UNPACKED, PACKED, DATA_PAGE, DICTIONARY_PAGE)
+        numbers, names = dict.fromkeys(wanted, 0), list[str]()
         for field, kind in self._fields():
             if (field, kind) != (META_DATA, STRUCT):
                 self._pass(kind)
@@ -84,6 +88,20 @@ class _Compact:
                     self._pass(inner_kind)
         return ColumnChunk(".".join(names), *numbers.values())
 
+    def struct(self) -> dict[int, Any]:
+        """Read a struct: its integers, truth values and structs by their numbers; other fields are passed over."""
+        found: dict[int, Any] = {}
+        for field, kind in self._fields():
+            if kind in INTEGERS:
+                found[field] = self._zigzag()
+            elif kind in (TRUE, FALSE):
+                found[field] = kind == TRUE
+            elif kind == STRUCT:
+                found[field] = self.struct()
+            else:
+                self._pass(kind)
+        return found
+
     def _fields(self) -> Iterator[tuple[int, int]]:
         field = 0
         while header := self._byte():
@@ -95,12 +113,12 @@ class _Compact:
         if kind in FIXED_BYTES:
             self.at += FIXED_BYTES[kind]
         elif kind in INTEGERS:
-            self._varint()
+            self.varint()
         elif kind == BINARY:
             self._bytes()
         elif kind in (LIST, SET):
             self._pass_items(*self._list_header())
-        elif kind == MAP and (size := self._varint()):
+        elif kind == MAP and (size := self.varint()):
             kinds = self._byte()
             for _ in range(size):
                 self._pass_items(1, kinds >> 4)
@@ -112,15 +130,15 @@ class _Compact:
     def _pass_items(self, size: int, kind: int) -> None:
         # In a list a truth value takes a byte; as a field its kind is the value.
         for _ in range(size):
-            self._pass(BYTE if kind in (1, 2) else kind)
+            self._pass(BYTE if kind in (TRUE, FALSE) else kind)
 
     def _list_header(self) -> tuple[int, int]:
         header = self._byte()
         size = header >> 4
-        return (self._varint() if size == 15 else size), header & 15
+        return (self.varint() if size == 15 else size), header & 15
 
     def _bytes(self) -> bytes:
-        num_bytes = self._varint()
+        num_bytes = self.varint()
         value = self.data[self.at : self.at + num_bytes]
         self.at += num_bytes
         return value
@@ -130,7 +148,7 @@ class _Compact:
         self.at += 1
         return value
 
-    def _varint(self) -> int:
+    def varint(self) -> int:
         value = shift = 0
         while True:
             byte = self._byte()
@@ -140,5 +158,5 @@ class _Compact:
                 return value
 
     def _zigzag(self) -> int:
-        value = self._varint()
+        value = self.varint()
         return (value >> 1) ^ -(value & 1)

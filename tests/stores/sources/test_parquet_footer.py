@@ -7,6 +7,10 @@ import pytest
 
 from stores.sources.readers.parquet_footer import column_chunks
 
+# As parquet.thrift numbers them.
+TYPES = ["BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"]
+CODECS = ["UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW"]
+
 
 @pytest.mark.parametrize(
     "options",
@@ -29,9 +33,10 @@ def test_what_pyarrow_reads(tmp_path, options):
         assert len(chunks) == footer.num_columns
         for number, chunk in enumerate(chunks):
             expected = footer.row_group(group).column(number)
-            for name in set(chunk._fields) - {"dictionary_page_offset"}:
+            for name in set(chunk._fields) - {"dictionary_page_offset", "type", "codec"}:
                 assert getattr(chunk, name) == getattr(expected, name)
             assert chunk.dictionary_page_offset == (expected.dictionary_page_offset or 0)
+            assert (TYPES[chunk.type], CODECS[chunk.codec]) == (expected.physical_type, expected.compression)
             assert chunk.has_dictionary_page == expected.has_dictionary_page
 
 
