@@ -1,5 +1,6 @@
 """Records from disk in few large reads: neighbors together, small gaps read over, several reads at a time."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import numpy as np
 from stores.backends import ByteStore
 from stores.format import ShardFormat
 
-BLOCK_BYTES = 4 << 20
+# What one read brings; less where all records together are too few for every thread to have one.
+BLOCK_BYTES, LEAST_BLOCK_BYTES = 4 << 20, 1 << 20
 # Reading over a gap is cheaper than a second request up to about this size.
 GAP_BYTES = 64 << 10
 READ_THREADS = 4
@@ -36,15 +38,34 @@ class ReadBlock:
 
 def plan_blocks(records: np.ndarray, form: ShardFormat) -> tuple[list[ReadBlock], np.ndarray, int]:
     """Reads that cover ascending record numbers (row * views + view), each record's slot, and the buffer's length."""
-    shards = records // form.capacity
-    new_run = (np.diff(shards) != 0) | ((np.diff(records) - 1) * form.stride > GAP_BYTES)
-    starts = np.concatenate([[0], np.flatnonzero(new_run) + 1])
+    starts = np.concatenate([[0], np.flatnonzero(_begins_run(records, form)) + 1])
     ends = np.concatenate([starts[1:], [len(records)]])
     first, past = records[starts], records[ends - 1] + 1
     base = np.concatenate([[0], np.cumsum(past - first)])
     slots = records - np.repeat(first - base[:-1], ends - starts)
-    runs = zip(shards[starts].tolist(), first.tolist(), past.tolist(), base[:-1].tolist(), strict=True)
-    return [block for run in runs for block in _split(*run, form)], slots, int(base[-1])
+    runs = zip((first // form.capacity).tolist(), first.tolist(), past.tolist(), base[:-1].tolist(), strict=True)
+    share = int(base[-1]) * form.stride // READ_THREADS
+    step = max(1, min(BLOCK_BYTES, max(LEAST_BLOCK_BYTES, share)) // form.stride)
+    return [block for run in runs for block in _split(*run, form, step)], slots, int(base[-1])
+
+
+def record_groups(records: np.ndarray, form: ShardFormat, num_bytes: int) -> Iterator[slice]:
+    """Parts of ascending record numbers whose reads take about so many bytes each, and one record at least.
+
+    A record may come several times.
+    """
+    if not len(records):
+        return
+    costs = np.where(_begins_run(records, form), 1, np.diff(records)) * form.stride
+    group = np.cumsum(np.concatenate([[form.stride], costs])) // num_bytes
+    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(records)]
+    yield from (slice(*edge) for edge in itertools.pairwise(edges))
+
+
+def _begins_run(records: np.ndarray, form: ShardFormat) -> np.ndarray:
+    """bool (n - 1,): which records after the first are not read together with the one before."""
+    shards = records // form.capacity
+    return np.asarray((np.diff(shards) != 0) | ((np.diff(records) - 1) * form.stride > GAP_BYTES))
 
 
 def read_blocks(
@@ -85,9 +106,8 @@ def read_blocks(
     return buffer, slots
 
 
-def _split(shard: int, first: int, past: int, slot: int, form: ShardFormat) -> Iterator[ReadBlock]:
-    """A run of records of one shard in reads of about BLOCK_BYTES."""
-    step = max(1, BLOCK_BYTES // form.stride)
+def _split(shard: int, first: int, past: int, slot: int, form: ShardFormat, step: int) -> Iterator[ReadBlock]:
+    """A run of records of one shard in reads of at most so many."""
     for start in range(first, past, step):
         count = min(step, past - start)
         yield ReadBlock(shard, start - shard * form.capacity, count, slot + start - first)

@@ -38,13 +38,27 @@ def decode(spec: ArraySpec, parts: Mapping[str, np.ndarray]) -> np.ndarray:
     """The values of stored parts: float32 for bfloat16 and the dtypes of 8 bits, else the stored dtype."""
     stored = parts[spec.name]
     if spec.dtype == "bfloat16":
-        return (stored.astype(np.uint32) << 16).view(np.float32)
+        bits = stored.astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
     if spec.dtype in SCALED:
-        scale = _of_channels(spec.dtype, parts[spec.parts[1].name], spec.channels)
-        steps = _E4M3[stored] if spec.dtype == "float8_e4m3" else stored
-        values: np.ndarray = np.multiply(steps, scale, dtype=np.float32)
-        return values
+        return _scaled(spec.dtype, stored, parts[spec.parts[1].name])
     return stored
+
+
+def _scaled(dtype: str, stored: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """float32 products of steps and scales; beside them no other array of their size is made."""
+    if dtype == "float8_e4m3":
+        values: np.ndarray = _E4M3[stored]
+        values *= scale[..., None]
+        return values
+    if dtype == "int8":
+        return np.asarray(np.multiply(stored, scale[..., None], dtype=np.float32))
+    values = np.empty(stored.shape, np.float32)
+    for group, start in enumerate(range(0, stored.shape[-1], GROUP_CHANNELS)):
+        channels = slice(start, start + GROUP_CHANNELS)
+        np.multiply(stored[..., channels], scale[..., group, None], out=values[..., channels], dtype=np.float32)
+    return values
 
 
 @dataclass(frozen=True)

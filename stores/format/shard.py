@@ -158,9 +158,13 @@ class ShardFormat:
         row, view = divmod(record, self.views)
         return f"row {row} of the shard, view {view}"
 
+    def bodies(self, records: np.ndarray) -> np.ndarray:
+        """(n, stride) uint8 -> (n, record_bytes) uint8, the same memory without the checksums."""
+        return records[:, :-CHECKSUM_BYTES]
+
     def values(self, records: np.ndarray) -> np.ndarray:
         """(n, stride) uint8 -> (n, *record_shape) values, copied out from between the checksums."""
-        data = np.ascontiguousarray(records[:, :-CHECKSUM_BYTES])
+        data = np.ascontiguousarray(self.bodies(records))
         return data.view(self.part.numpy_dtype).reshape(len(records), *self.part.record_shape)
 
 
