@@ -17,7 +17,7 @@ def test_waiting_ends_when_the_rows_are_there(writer_at, commit):
         with writer.lease():
             for shard, event in enumerate(seen):
                 commit(writer, shard)
-                event.wait(10)
+                event.wait(600)
 
     def report(done, total, facts):
         told.append((done, total))
@@ -27,7 +27,7 @@ def test_waiting_ends_when_the_rows_are_there(writer_at, commit):
 
     thread = threading.Thread(target=fill)
     thread.start()
-    view = wait_for_rows(StoreFollower(writer.url), 12, 30, report, look_seconds=0.005)
+    view = wait_for_rows(StoreFollower(writer.url), 12, 600, report, look_seconds=0.005)
     seen[2].set()
     thread.join()
     assert len(view.rows("train")) == 12

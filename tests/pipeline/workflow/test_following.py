@@ -26,7 +26,7 @@ from stores import IncompleteStoreError, StoreWriter, open_store
 from stores.core.bucket_set import BUCKETS
 from stores.format.layout import MANIFEST, commit_key
 
-FOLLOW = FollowConfig(min_rows=8, snapshot_statistics=True, patience_seconds=30)
+FOLLOW = FollowConfig(min_rows=8, snapshot_statistics=True, patience_seconds=600)
 
 
 @contextmanager
