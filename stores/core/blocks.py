@@ -15,6 +15,8 @@ BLOCK_BYTES, LEAST_BLOCK_BYTES = 4 << 20, 1 << 20
 # Reading over a gap is cheaper than a second request up to about this size.
 GAP_BYTES = 64 << 10
 READ_THREADS = 4
+# Records that are between two places at a time.
+MOVED_BYTES = 1 << 20
 
 
 # A number of bytes -> an array uint8 (num_bytes,) that nobody else uses.
@@ -60,6 +62,14 @@ def record_groups(records: np.ndarray, form: ShardFormat, num_bytes: int) -> Ite
     group = np.cumsum(np.concatenate([[form.stride], costs])) // num_bytes
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(records)]
     yield from (slice(*edge) for edge in itertools.pairwise(edges))
+
+
+def copy_records(source: np.ndarray, slots: np.ndarray, target: np.ndarray, positions: np.ndarray) -> None:
+    """target[positions] = source[slots] of records, uint8 (any number, bytes of one), with little memory beside."""
+    step = max(1, MOVED_BYTES // source.shape[1])
+    for start in range(0, len(slots), step):
+        moved = slice(start, start + step)
+        target[positions[moved]] = source[slots[moved]]
 
 
 def _begins_run(records: np.ndarray, form: ShardFormat) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stores.backends import ByteStore, DiskCache, Location, inside, local_folder, open_bytestore
-from stores.core.blocks import Memory, new_memory, read_blocks, record_groups
+from stores.core.blocks import Memory, copy_records, new_memory, read_blocks, record_groups
 from stores.core.cached_shards import CachedShards, uncached
 from stores.core.finish import read_record
 from stores.core.listing import read_manifest
@@ -35,8 +35,8 @@ from stores.format import (
 )
 
 DEFAULT_CACHE_BYTES = 100 << 30
-# What is held beside a result: records that are read at a time with the gaps between them, and those on their way.
-GROUP_BYTES, MOVED_BYTES = 8 << 20, 1 << 20
+# What is held beside a result: records that are read at a time, with the gaps between them.
+GROUP_BYTES = 8 << 20
 
 
 class Store(StoreRows):
@@ -226,15 +226,11 @@ class Store(StoreRows):
         """(n, *record_shape): records of a part as stored, in any order; little is held beside the result."""
         form, order = self.format(part), np.argsort(records, kind="stable")
         found = np.empty((len(records), *part.record_shape), part.numpy_dtype)
-        memory, step = form.records(found), max(1, MOVED_BYTES // form.stride)
         for group in record_groups(records[order], form, GROUP_BYTES):
             chosen = order[group]
             distinct, back = np.unique(records[chosen], return_inverse=True)
             buffer, slots = self.read_buffer(part, distinct, verify)
-            slots = slots[back]
-            for start in range(0, len(chosen), step):
-                moved = slice(start, start + step)
-                memory[chosen[moved]] = form.bodies(buffer)[slots[moved]]
+            copy_records(form.bodies(buffer), slots[back], form.records(found), chosen)
             del buffer  # before the next one is read
         return found
 

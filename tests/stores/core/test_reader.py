@@ -49,7 +49,7 @@ def test_scattered_rows_take_the_memory_of_their_values(
     fill(writer)
     store = writer.finalize()
     monkeypatch.setattr("stores.core.reader.GROUP_BYTES", 128 << 10)
-    monkeypatch.setattr("stores.core.reader.MOVED_BYTES", 16 << 10)
+    monkeypatch.setattr("stores.core.blocks.MOVED_BYTES", 16 << 10)
     rows = np.random.default_rng(0).permutation(200)[:150]
     store.read("features", rows[:1])  # what is kept of the index and of imports is no part of it
     tracemalloc.start()
