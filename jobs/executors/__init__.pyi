@@ -1,7 +1,6 @@
 from .batch_size import batch_on_cpu as batch_on_cpu
 from .batch_size import batch_on_gpu as batch_on_gpu
 from .batch_size import settle_batch_size as settle_batch_size
-from .cluster import check_address as check_address
 from .compilation import compiles as compiles
 from .compilation import missing_compiler as missing_compiler
 from .device_stages import Arrival as Arrival
@@ -21,13 +20,6 @@ from .devices import uses_tf32 as uses_tf32
 from .inference_pool import InferencePool as InferencePool
 from .peaks import peak_tflops as peak_tflops
 from .pool import call_on_worker as call_on_worker
-from .ray_compat import EMBEDDED_TRAIN_ENVIRONMENT as EMBEDDED_TRAIN_ENVIRONMENT
-from .ray_compat import TRAIN_ENVIRONMENT as TRAIN_ENVIRONMENT
-from .ray_compat import data_parallel_trainer as data_parallel_trainer
-from .ray_compat import environment_defaults as environment_defaults
-from .ray_compat import shared_gpus_config as shared_gpus_config
-from .ray_compat import worker_failures as worker_failures
-from .ray_compat import worker_loss as worker_loss
 from .ray_pool import cluster_address as cluster_address
 from .ray_pool import ray_session as ray_session
 from .ray_pool import worker_threads as worker_threads

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-from jobs.executors.host_facts import HOST, difference, host_facts
-from jobs.executors.ray_compat import worker_loss
+from jobs.cluster import HOST, difference, host_facts, worker_loss
 from jobs.executors.shard_queue import LOSSES, ShardQueue
 from jobs.executors.worker import TRIES, HostError, ShardResult, WorkerStartError
 

@@ -9,20 +9,20 @@ from functools import partial
 from typing import Any, TypeVar
 
 import ray
-from ray import cloudpickle
 
-from jobs.config import RuntimeConfig
-from jobs.executors import host_facts
-from jobs.executors.cluster import join_cluster
-from jobs.executors.dispatch import dispatch_shards
-from jobs.executors.host_facts import RayActor
-from jobs.executors.ray_compat import (
+from jobs.cluster import (
     SESSION_ENVIRONMENT,
+    by_value,
     check_ray_version,
     environment_defaults,
+    join_cluster,
     loopback_only,
     own_token,
 )
+from jobs.config import RuntimeConfig
+from jobs.executors import ray_actor
+from jobs.executors.dispatch import dispatch_shards
+from jobs.executors.ray_actor import RayActor
 from jobs.executors.worker import IN_FLIGHT, ShardResult, WorkerFactory
 
 Result = TypeVar("Result")
@@ -101,7 +101,7 @@ def run_on_ray(
 
     `actors` is their number, by default the workers', as far as there are shards.
     """
-    with ray_session(runtime), _by_value():
+    with ray_session(runtime), by_value(ray_actor):
         # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
         maker = ray.remote(
             num_cpus=runtime.cpus_per_worker,
@@ -129,16 +129,6 @@ def call_on_ray(function: Callable[..., Result], arguments: tuple[Any, ...], run
     (result,) = run_on_ray(partial(_Call, function, arguments), [0], runtime, runtime.workers)
     answer: Result = result["answer"]
     return answer
-
-
-@contextmanager
-def _by_value() -> Iterator[None]:
-    """Let the actor's module be sent to hosts, which may lack it."""
-    cloudpickle.register_pickle_by_value(host_facts)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(host_facts)
 
 
 def worker_threads(runtime: RuntimeConfig, workers: int) -> int:

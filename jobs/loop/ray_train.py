@@ -14,21 +14,17 @@ from typing import Any
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-from jobs.config import RuntimeConfig, TrainConfig
-from jobs.executors import (
+from jobs.cluster import (
     EMBEDDED_TRAIN_ENVIRONMENT,
     TRAIN_ENVIRONMENT,
-    HostError,
-    OnProgress,
-    cluster_address,
     data_parallel_trainer,
     environment_defaults,
-    ray_session,
     shared_gpus_config,
     worker_failures,
     worker_loss,
-    worker_threads,
 )
+from jobs.config import RuntimeConfig, TrainConfig
+from jobs.executors import HostError, OnProgress, cluster_address, ray_session, worker_threads
 from jobs.loop.parallel import Training
 from jobs.loop.ray_worker import USER_ERRORS, train_worker
 from jobs.loop.stopping import StopSignals, TrainingStopped, stop_signals

@@ -53,7 +53,7 @@ def check_cluster(runtime: RuntimeConfig) -> None:
     """
     address = runtime.address or os.environ.get("RAY_ADDRESS")
     if address and (runtime.executor == "ray" or runtime.train_workers):
-        from jobs.executors import check_address  # loads Ray
+        from jobs.cluster import check_address  # loads Ray
 
         check_address(address)
 

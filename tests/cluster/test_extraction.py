@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cluster_hosts import PROJECT
-from jobs.executors.host_facts import PACKAGES
+from jobs.cluster.facts import PACKAGES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CUT_SECONDS = 40.0

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import ray
 
+from jobs.cluster.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults, worker_loss
 from jobs.config.stages import RuntimeConfig
 from jobs.executors.dispatch import dispatch_shards
-from jobs.executors.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults, worker_loss
 from jobs.executors.ray_pool import ray_session
 
 
@@ -120,7 +120,7 @@ def test_the_environment_is_as_it_was(monkeypatch):
 
 @pytest.mark.parametrize("received", ["2.54.1", "2.61.0", "3.0.0rc1"])
 def test_a_ray_that_was_not_tested_is_refused(no_ray, monkeypatch, received):
-    monkeypatch.setattr("jobs.executors.ray_compat.version", lambda name: received)
+    monkeypatch.setattr("jobs.cluster.ray_compat.version", lambda name: received)
     with pytest.raises(ValueError, match=rf"expected version >=2.55,<2.61; received {received}; run pip install"):
         enter(RuntimeConfig())
 
@@ -181,7 +181,7 @@ def test_where_nothing_listens_the_address_is_refused_at_once(no_ray):
 
 
 def test_a_host_without_a_node_is_refused_at_once_and_told_what_to_start(no_ray, monkeypatch):
-    monkeypatch.setattr("jobs.executors.cluster.has_local_node", lambda: False)
+    monkeypatch.setattr("jobs.cluster.joining.has_local_node", lambda: False)
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
         with pytest.raises(ValueError, match=rf"on this host, .*run here: ray start --address={address}"):
@@ -189,8 +189,8 @@ def test_a_host_without_a_node_is_refused_at_once_and_told_what_to_start(no_ray,
 
 
 def test_the_port_of_another_service_is_refused_at_once(no_ray, monkeypatch):
-    monkeypatch.setattr("jobs.executors.cluster.has_local_node", lambda: True)
-    monkeypatch.setattr("jobs.executors.cluster.cluster_addresses", lambda: {"10.0.0.7:1"})
+    monkeypatch.setattr("jobs.cluster.joining.has_local_node", lambda: True)
+    monkeypatch.setattr("jobs.cluster.joining.cluster_addresses", lambda: {"10.0.0.7:1"})
     with socket.create_server(("127.0.0.1", 0)) as service:
         address = f"127.0.0.1:{service.getsockname()[1]}"
         with pytest.raises(ValueError, match=rf"node, at 10.0.0.7:1; received {address}, where another service"):

@@ -2,18 +2,21 @@
 
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ray
 from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.cluster import facts as facts_module
+from jobs.cluster.facts import CODE, HOST, PACKAGES, difference, host_facts
+from jobs.cluster.ray_compat import cluster_addresses, has_local_node
 from jobs.config import check_address_form
-from jobs.executors import host_facts
-from jobs.executors.host_facts import CODE, HOST, PACKAGES, difference
-from jobs.executors.ray_compat import cluster_addresses, has_local_node
 
 LOG = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
@@ -40,7 +43,7 @@ def join_cluster(address: str, **settings: Any) -> dict[str, str]:
         ray.init(address=address, **settings)
     except ConnectionError as error:
         raise ValueError(_no_cluster(address, error)) from error
-    expected, hosts = host_facts.host_facts(), facts_of_hosts()
+    expected, hosts = host_facts(), facts_of_hosts()
     lacking = sorted({str(facts[HOST]) for facts in hosts if facts[CODE] != expected[CODE]})
     if lacking:
         LOG.warning("%s: the code of fae-pipe there is another or absent; this command's is sent", ", ".join(lacking))
@@ -92,11 +95,8 @@ def _no_cluster(address: str, error: Exception) -> str:
 def facts_of_hosts() -> list[Facts]:
     """`host_facts()` of every node that has processors and answers within ANSWER_SECONDS; a silent one is named."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    cloudpickle.register_pickle_by_value(host_facts)
-    try:
+    with by_value():
         asked = {_on(node["NodeID"]).remote(): node["NodeManagerHostname"] for node in nodes}
-    finally:
-        cloudpickle.unregister_pickle_by_value(host_facts)
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
     if silent:
         names = ", ".join(sorted(asked[call] for call in silent))
@@ -110,6 +110,19 @@ def facts_of_hosts() -> list[Facts]:
     return facts
 
 
+@contextmanager
+def by_value(*modules: ModuleType) -> Iterator[None]:
+    """Let `host_facts`, and what is in further modules, be sent to hosts that may lack this project."""
+    sent = (facts_module, *modules)
+    for module in sent:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in sent:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
 def package_folders() -> list[str]:
     """The folders of the packages that workers import."""
     specs = [find_spec(name) for name in PACKAGES]
@@ -118,4 +131,4 @@ def package_folders() -> list[str]:
 
 def _on(node: str) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(host_facts.host_facts)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(host_facts)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.executors import host_facts as facts_of
-from jobs.executors.host_facts import CODE, DISTRIBUTIONS, HOST, PYTHON, code_digest, difference, host_facts
+from jobs.cluster import facts as facts_of
+from jobs.cluster.facts import CODE, DISTRIBUTIONS, HOST, PYTHON, code_digest, difference, host_facts
 
 HERE = {HOST: "a", PYTHON: "3.11.7", "ray": "2.60.0", "torch": "2.9.0", CODE: "0123456789ab"}
 
