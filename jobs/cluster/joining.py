@@ -110,6 +110,11 @@ def facts_of_hosts() -> list[Facts]:
     return facts
 
 
+def alive_hosts() -> set[str]:
+    """The names of the cluster's hosts."""
+    return {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+
+
 @contextmanager
 def by_value(*modules: ModuleType) -> Iterator[None]:
     """Let `host_facts`, and what is in further modules, be sent to hosts that may lack this project."""

@@ -1,15 +1,17 @@
 """All that this project uses of Ray beyond its public API, and the versions that it was tested with."""
 
 import functools
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants, services
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 # The same bounds as in pyproject.toml: first version that works, first one that was not tested.
 FIRST, UNTESTED = (2, 55), (2, 61)
@@ -31,6 +33,10 @@ EMBEDDED_TRAIN_ENVIRONMENT = TRAIN_ENVIRONMENT | {
 # Each starts an actor for every training: one shares out Ray Data's sets, of which there are none, the other tidies up
 # a cluster after a controller that died, but an embedded Ray ends with the command.
 UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+# Attributes of Ray's exceptions that hold the one within.
+WRAPPED = ("_base_exc", "cause", "health_check_failure")
+FAILURES_FILE = "failures.jsonl"
+NODE, PROCESS = "node", "process"
 
 
 class WorkerOutOfMemory(RuntimeError):
@@ -145,19 +151,48 @@ def shared_gpus_config() -> Any:
     return SharedGpusConfig()
 
 
-def worker_failures(error: Exception) -> list[Exception] | None:
+def failures_callback(folder: Path) -> Any:
+    """What makes Ray Train's controller, which runs on the driver's node, `note_failures` in this folder."""
+    from ray.train import UserCallback
+
+    class FailuresCallback(UserCallback):  # type: ignore[misc, unused-ignore]
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            note_failures(folder, worker_exceptions)
+
+    return FailuresCallback()
+
+
+def note_failures(folder: Path, worker_exceptions: Mapping[int, Exception]) -> None:
+    """Add a line to FAILURES_FILE: a JSON list of the failed workers' `rank` and what `describe_failure` says."""
+    failed = [{"rank": rank, **describe_failure(error)} for rank, error in sorted(worker_exceptions.items())]
+    with (folder / FAILURES_FILE).open("a") as file:
+        print(json.dumps(failed), file=file)
+
+
+def describe_failure(error: Exception) -> dict[str, str | None]:
+    """What became of a worker: `lost` is NODE or PROCESS, or None when it raised an exception; `text` says it."""
+    inner = _unwrapped(error)
+    if is_out_of_memory(inner):
+        return {"lost": PROCESS, "text": str(worker_loss(error))}
+    if "its node has died" in str(inner):
+        return {"lost": NODE, "text": "its node was lost"}
+    if isinstance(inner, RayActorError):
+        return {"lost": PROCESS, "text": "its process ended"}
+    return {"lost": None, "text": f"{type(inner).__name__}: {str(inner).strip().partition(chr(10))[0]}"}
+
+
+def worker_failures(error: Exception) -> dict[int, Exception] | None:
     """The exceptions of the workers, by rank, that ended a Ray Train group; None for any other error."""
     from ray.train.v2.api.exceptions import WorkerGroupError
 
     if not isinstance(error, WorkerGroupError):
         return None
-    return [_unwrapped(failure) for _, failure in sorted(error.worker_failures.items())]
+    return {rank: _unwrapped(failure) for rank, failure in sorted(error.worker_failures.items())}
 
 
 def worker_loss(error: Exception) -> Exception:
     """How a worker was lost, in a sentence where Ray takes forty lines: it ends those whose node runs out of memory."""
-    inner = _unwrapped(error)
-    if not (isinstance(inner, OutOfMemoryError) or "OutOfMemoryError" in str(inner)):
+    if not is_out_of_memory(_unwrapped(error)):
         return error
     return WorkerOutOfMemory(
         "Ray ended a worker because its node ran out of memory; take fewer workers on a node, a smaller batch_size, or "
@@ -165,7 +200,12 @@ def worker_loss(error: Exception) -> Exception:
     )
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Ray ended a worker because its node ran out of memory."""
+    return isinstance(error, OutOfMemoryError) or "OutOfMemoryError" in str(error)
+
+
 def _unwrapped(failure: Exception) -> Exception:
     """The worker's own exception within what Ray wraps around it."""
-    inner = getattr(failure, "_base_exc", None) or getattr(failure, "cause", None)
+    inner = next((found for name in WRAPPED if (found := getattr(failure, name, None))), None)
     return _unwrapped(inner) if isinstance(inner, Exception) else failure

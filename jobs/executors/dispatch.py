@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-from jobs.cluster import HOST, difference, host_facts, worker_loss
+from jobs.cluster import HOST, NODE, HeadLostError, describe_failure, difference, host_facts, worker_loss
 from jobs.executors.shard_queue import LOSSES, ShardQueue
 from jobs.executors.worker import TRIES, HostError, ShardResult, WorkerStartError
 
@@ -20,7 +20,9 @@ PATIENCE_SECONDS = 30.0
 STOP_SECONDS = 20.0
 
 
-def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterator[ShardResult]:
+def dispatch_shards(
+    start: StartActor, count: int, shards: list[int], check_head: Callable[[], None] = lambda: None
+) -> Iterator[ShardResult]:
     """Yield each shard's result once.
 
     Work begins with the actors that live; others wait for a node with room. A lost actor is replaced; a host where
@@ -30,8 +32,10 @@ def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterato
         start: starts a `RayActor`.
         count: actors to have.
         shards: what they do.
+        check_head: called at least once a second, see `RaySession`.
 
     Raises:
+        HeadLostError: by `check_head`.
         ShardFailed: a shard failed on every try.
         HostError: no host can begin: it runs other versions, or does not see the data, the root or the weights.
         ValueError: a worker met a user's mistake.
@@ -40,9 +44,13 @@ def dispatch_shards(start: StartActor, count: int, shards: list[int]) -> Iterato
     pool = _ActorPool(start, count, queue)
     try:
         while not queue.finished:
+            check_head()
             for slot, shard in queue.assign(sorted(pool.alive)):
                 pool.give(slot, shard)
             yield from pool.results()
+    except HeadLostError:
+        pool.abandon()
+        raise
     finally:
         pool.stop()
 
@@ -58,6 +66,7 @@ class _ActorPool:
         self.calls: dict[ray.ObjectRef, tuple[int, ray.actor.ActorHandle, int | None]] = {}
         self.failed_starts = 0
         self.failures_in_a_row: Counter[str] = Counter()  # of each host
+        self.lost_hosts: set[str] = set()
         self.began, self.warned = time.monotonic(), False
         for slot in range(count):
             self._fill(slot)
@@ -79,6 +88,7 @@ class _ActorPool:
                 self._failed(slot, actor, shard, error.cause)
             except (RayActorError, OutOfMemoryError) as error:
                 loss = worker_loss(error)
+                self._say_lost(slot, actor, error)
                 self._lost(slot, actor, born=shard is not None, error=loss)
                 if shard is not None:
                     self.queue.lose(shard, slot, loss)
@@ -89,6 +99,10 @@ class _ActorPool:
                 self.failures_in_a_row[self.queue.hosts[slot]] = 0
                 if self.queue.finish(shard, slot):
                     yield {**result, "worker": str(slot)}
+
+    def abandon(self) -> None:
+        """Leave the actors alone, which nobody can end without the cluster's head; Ray ends them in a minute."""
+        self.actors, self.calls = [], {}
 
     def stop(self) -> None:
         """End every actor at once and wait until it is gone, so that nobody writes any more."""
@@ -110,6 +124,7 @@ class _ActorPool:
             self._retire(slot, actor, WorkerStartError(HostError(reason, host), host))
             return
         self.queue.hosts[slot] = host
+        self.lost_hosts.discard(host)
         self.alive.add(slot)
 
     def _failed(self, slot: int, actor: ray.actor.ActorHandle, shard: int | None, error: Exception) -> None:
@@ -134,6 +149,17 @@ class _ActorPool:
             return
         for slot in here:
             self._retire(slot, self.actors[slot], WorkerStartError(error, host))
+
+    def _say_lost(self, slot: int, actor: ray.actor.ActorHandle, error: Exception) -> None:
+        """Name the host of an actor that had begun and was lost; of several on a lost host the first is enough."""
+        if self.actors[slot] is not actor or slot not in self.alive:
+            return
+        host, failure = self.queue.hosts[slot], describe_failure(error)
+        if failure["lost"] != NODE:
+            LOG.warning("host %s: a worker was lost: %s; its shards are done again", host, failure["text"])
+        elif host not in self.lost_hosts:
+            LOG.warning("host %s was lost; its shards go to other workers", host)
+            self.lost_hosts.add(host)
 
     def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: Exception) -> None:
         self.failed_starts = 0 if born else self.failed_starts + 1

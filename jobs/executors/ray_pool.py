@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,9 +13,11 @@ import ray
 
 from jobs.cluster import (
     SESSION_ENVIRONMENT,
+    HeadWatch,
     by_value,
     check_ray_version,
     environment_defaults,
+    head_address,
     join_cluster,
     loopback_only,
     own_token,
@@ -29,18 +32,29 @@ Result = TypeVar("Result")
 QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
-@contextmanager
-def ray_session(runtime: RuntimeConfig) -> Iterator[dict[str, str]]:
-    """Ray for the length of a command: an embedded one is shut down again, a cluster or the caller's own is left.
+@dataclass(frozen=True)
+class RaySession:
+    """Ray for the length of a command.
 
-    Yields what is different on hosts of a cluster (versions), by host.
+    Attributes:
+        other_versions: What is different on hosts of a cluster, by host.
+        check_head: Raises HeadLostError once the cluster's head no longer answers; call it while waiting.
+    """
+
+    other_versions: dict[str, str] = field(default_factory=dict)
+    check_head: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def ray_session(runtime: RuntimeConfig) -> Iterator[RaySession]:
+    """Start an embedded Ray, which is shut down again, or join a cluster; the caller's own Ray is left as it is.
 
     Raises:
         ValueError: more GPUs than this machine has, without a cluster; a dashboard that cannot be had; no cluster at
             the address.
     """
     if ray.is_initialized():
-        yield {}
+        yield RaySession()
         return
     check_ray_version()
     address = cluster_address(runtime)
@@ -49,10 +63,12 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[dict[str, str]]:
     with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else _alone():
         try:
             if address:
-                yield join_cluster(address, **QUIET)
+                other_versions = join_cluster(address, **QUIET)
+                with HeadWatch(head_address(address)) as head:
+                    yield RaySession(other_versions, head.check)
             else:
                 _start(runtime)
-                yield {}
+                yield RaySession()
         finally:
             ray.shutdown()
 
@@ -101,7 +117,7 @@ def run_on_ray(
 
     `actors` is their number, by default the workers', as far as there are shards.
     """
-    with ray_session(runtime), by_value(ray_actor):
+    with ray_session(runtime) as session, by_value(ray_actor):
         # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
         maker = ray.remote(
             num_cpus=runtime.cpus_per_worker,
@@ -110,7 +126,7 @@ def run_on_ray(
             scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
         )(RayActor)
         start = partial(maker.remote, [ray.put(factory)], worker_threads(runtime, runtime.workers))
-        yield from dispatch_shards(start, actors or min(runtime.workers, len(shards)), shards)
+        yield from dispatch_shards(start, actors or min(runtime.workers, len(shards)), shards, session.check_head)
 
 
 class _Call:

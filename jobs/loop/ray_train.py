@@ -5,10 +5,11 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,11 +18,14 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from jobs.cluster import (
     EMBEDDED_TRAIN_ENVIRONMENT,
     TRAIN_ENVIRONMENT,
+    TrainingGroup,
+    alive_hosts,
     data_parallel_trainer,
+    describe_failure,
     environment_defaults,
+    failures_callback,
     shared_gpus_config,
     worker_failures,
-    worker_loss,
 )
 from jobs.config import RuntimeConfig, TrainConfig
 from jobs.executors import HostError, OnProgress, cluster_address, ray_session, worker_threads
@@ -43,6 +47,7 @@ def train_on_ray(
     Raises:
         ValueError, TrainingDiverged: what a worker met, as it would be raised in this process.
         HostError: a host of the cluster runs another Python or torch.
+        HeadLostError: the cluster's head no longer answers.
         TrainingStopped: on SIGINT or SIGTERM; the workers end at once, and the newest checkpoint is kept.
         RuntimeError: workers were lost, or failed, more often than `max_failures`.
     """
@@ -55,10 +60,10 @@ def train_on_ray(
     with (
         stop_signals() as stopped,
         environment_defaults(environment),
-        ray_session(replace(runtime, workers=most)) as other_versions,
+        ray_session(replace(runtime, workers=most)) as session,
         _ray_folder(run) as folder,
     ):
-        for host, reason in other_versions.items():
+        for host, reason in session.other_versions.items():
             raise HostError(reason, host)  # a worker may be put there
         trainer = data_parallel_trainer(on_cluster)(
             train_worker,
@@ -67,18 +72,23 @@ def train_on_ray(
                 "runtime": runtime,
                 "threads": worker_threads(runtime, most),
                 "folder": os.getcwd(),
+                "group_folder": folder,
             },
             backend_config=shared_gpus_config(),
             scaling_config=_scaling(runtime),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,  # never Ray's own state of an earlier run: the run's folder has the checkpoints
-                storage_path=folder,
+                storage_path=str(folder),
+                callbacks=[failures_callback(folder)],
                 failure_config=FailureConfig(max_failures=runtime.max_failures),
             ),
         )
         fitting = _in_thread(trainer.fit)
-        _watch(fitting, run, config.steps, stopped, on_progress)
-        mistake = _outcome(fitting, run)
+        group = TrainingGroup(
+            folder, runtime.train_workers, runtime.max_failures, lambda: _saved_step(run), alive_hosts
+        )
+        _watch(fitting, run, config.steps, stopped, on_progress, group, session.check_head)
+        mistake = _outcome(fitting, run, group)
     if mistake is not None:
         raise mistake
 
@@ -115,11 +125,13 @@ def _scaling(runtime: RuntimeConfig) -> ScalingConfig:
 
 
 @contextmanager
-def _ray_folder(run: RunFolder) -> Iterator[str]:
-    """Where Ray Train keeps what it must; nothing in it outlives the command."""
+def _ray_folder(run: RunFolder) -> Iterator[Path]:
+    """Where Ray Train keeps what it must, and the group says who it is; nothing in it outlives the command."""
     folder = run.path / "ray"
+    shutil.rmtree(folder, ignore_errors=True)  # of a command that was killed
+    folder.mkdir()
     try:
-        yield str(folder)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -138,15 +150,25 @@ def _in_thread(fit: Any) -> "Future[Any]":
     return future
 
 
-def _watch(fitting: "Future[Any]", run: RunFolder, steps: int, stopped: StopSignals, on_progress: OnProgress) -> None:
-    """Tell what the leading rank writes until the group has ended."""
+def _watch(
+    fitting: "Future[Any]",
+    run: RunFolder,
+    steps: int,
+    stopped: StopSignals,
+    on_progress: OnProgress,
+    group: TrainingGroup,
+    check_head: Callable[[], None],
+) -> None:
+    """Tell what the leading rank writes and what becomes of the group until it has ended."""
     reported = _saved_step(run)
     on_progress(reported, steps, {})
     while not fitting.done() and not stopped.wait(POLL_SECONDS):
-        line = newest_metrics(run.path / METRICS_FILE)
+        check_head()
+        facts, line = group.look(), newest_metrics(run.path / METRICS_FILE)
         if line is not None and line["step"] != reported:
             reported = int(line["step"])
-            facts = {name: value for name, value in line.items() if name not in ("step", "learning_rate")}
+            facts |= {name: value for name, value in line.items() if name not in ("step", "learning_rate")}
+        if facts:
             on_progress(reported, steps, facts)
     if not fitting.done():
         raise TrainingStopped(_saved_step(run), run.path)
@@ -156,7 +178,7 @@ def _saved_step(run: RunFolder) -> int:
     return newest_step(run.path / "checkpoints")
 
 
-def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
+def _outcome(fitting: "Future[Any]", run: RunFolder, group: TrainingGroup) -> Exception | None:
     """A user's error that the workers met, or None; raises what else ended them."""
     try:
         returned: Exception | None = fitting.result().return_value
@@ -164,10 +186,12 @@ def _outcome(fitting: "Future[Any]", run: RunFolder) -> Exception | None:
         failures = worker_failures(error)
         if failures is None:
             raise
-        for failure in failures:
+        for failure in failures.values():
             if isinstance(failure, USER_ERRORS):
                 return failure
-        last = "; ".join(f"{type(loss).__name__}: {loss}" for loss in map(worker_loss, failures))
+        last = "; ".join(
+            f"{group.named(rank)}: {describe_failure(failure)['text']}" for rank, failure in failures.items()
+        )
         raise RuntimeError(
             f"{run.path}: workers failed more often than runtime.max_failures allows; the last time: {last}. "
             f"The same command goes on from step {_saved_step(run)}"

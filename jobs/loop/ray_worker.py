@@ -3,6 +3,7 @@
 import fcntl
 import ipaddress
 import os
+import platform
 import socket
 import struct
 import sys
@@ -16,6 +17,7 @@ import torch
 from ray.train.collective import broadcast_from_rank_zero
 from torch import distributed
 
+from jobs.cluster import write_group
 from jobs.config import RuntimeConfig
 from jobs.executors import training_device
 from jobs.loop.finite import TrainingDiverged
@@ -39,8 +41,9 @@ def train_worker(settings: dict[str, Any]) -> Exception | None:
     try:
         training = ray.get(settings["training"])
         device = _device(runtime, settings["threads"])
-        if not ranks.is_single_process:
-            _init_process_group(ranks, device)
+        hosts = [platform.node()] if ranks.is_single_process else _init_process_group(ranks, device)
+        if ranks.is_main:
+            write_group(settings["group_folder"], hosts)
         training(device, ranks, lambda *_: begun.set())
     except USER_ERRORS as error:
         # All ranks meet the same mistake before the first step, and divergence always; anything else one of them alone.
@@ -61,8 +64,11 @@ def _device(runtime: RuntimeConfig, threads: int) -> torch.device:
     return device
 
 
-def _init_process_group(ranks: Ranks, device: torch.device) -> None:
-    """Form torch's process group around a store of the leading rank, which listens on its node's address alone."""
+def _init_process_group(ranks: Ranks, device: torch.device) -> list[str]:
+    """Form torch's process group around a store of the leading rank, which listens on its node's address alone.
+
+    Returns the hosts of the ranks, on the leading one.
+    """
     listener = _listen() if ranks.is_main else None
     host, port = broadcast_from_rank_zero(listener.getsockname()[:2] if listener else None)
     _meet_at(ray.util.get_node_ip_address())
@@ -74,7 +80,9 @@ def _init_process_group(ranks: Ranks, device: torch.device) -> None:
         master_listen_fd=listener.detach() if listener else None,
     )
     backend = "nccl" if device.type == "cuda" else "gloo"
+    store.set(f"host{ranks.rank}", platform.node())
     distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.world_size)
+    return [store.get(f"host{rank}").decode() for rank in range(ranks.world_size)] if ranks.is_main else []
 
 
 def _listen() -> socket.socket:
