@@ -38,14 +38,16 @@ def write_missing_shards(
                 writer.reuse_shards()
             coarsest = max(writers, key=lambda writer: writer.manifest.rows_per_shard)
             missing = _missing_units(unfinished, coarsest.manifest.rows_per_shard)
-            count = _counter(coarsest, missing, on_progress)
+            counters = ShardCounters(coarsest.num_shards, len(missing))
+            count = _counter(coarsest, missing, counters, on_progress)
             try:
                 run_shards(factory, missing, runtime, _judged(count, unfinished, max_rejected))
             finally:
                 for writer in unfinished:
                     writer.blobs.sweep()  # what lost workers left half written
+            made_on = {"hosts": hosts} if len(hosts := counters.rows_and_rates()) > 1 else {}
             for writer in unfinished:
-                writer.finalize(max_rejected=max_rejected)
+                writer.finalize(max_rejected, made_on)
     return [writer.finalize() for writer in writers]
 
 
@@ -71,10 +73,11 @@ def _judged(
     return judge
 
 
-def _counter(writer: StoreWriter, missing: list[int], on_progress: OnProgress) -> Callable[[ShardResult], None]:
+def _counter(
+    writer: StoreWriter, missing: list[int], counters: "ShardCounters", on_progress: OnProgress
+) -> Callable[[ShardResult], None]:
     """A function of shard results that reports rows done out of all, and what they amount to."""
     done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
-    counters = ShardCounters(writer.num_shards, len(missing))
     on_progress(done, writer.num_rows, counters.facts())
 
     def count(result: ShardResult) -> None:
@@ -121,6 +124,14 @@ class ShardCounters:
         if self.seconds_by_part:
             facts["seconds_by_part"] = {part: round(seconds, 3) for part, seconds in self.seconds_by_part.items()}
         return facts
+
+    def rows_and_rates(self) -> dict[str, dict[str, float | None]]:
+        """`rows` of each host, and `rows_per_second` after its first result; None of a host that had one alone."""
+        now = self.clock()
+        return {
+            host: {"rows": one.rows, "rows_per_second": round(one.per_second(now), 3) if one.later_rows else None}
+            for host, one in sorted(self.hosts.items())
+        }
 
     def _rates(self) -> dict[str, str]:
         """Rows a second of each host since its first result, as text, and the slowest; {} before there are two."""

@@ -91,6 +91,7 @@ def train_on_ray(
         mistake = _outcome(fitting, run, group)
     if mistake is not None:
         raise mistake
+    _record_hosts(run, group.hosts)
 
 
 def check_workers(batch_size: int, accumulate: int, runtime: RuntimeConfig) -> None:
@@ -122,6 +123,14 @@ def _scaling(runtime: RuntimeConfig) -> ScalingConfig:
         resources_per_worker={"CPU": runtime.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
         placement_strategy=runtime.placement.upper(),
     )
+
+
+def _record_hosts(run: RunFolder, hosts: list[str]) -> None:
+    """Put into the record of a finished run on which hosts it was trained, where they were several."""
+    finished = RunFolder.open(run.path)
+    if finished.complete and len(set(hosts)) > 1:
+        finished.record = replace(finished.record, hosts=hosts)
+        finished.save()
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class RunRecord:
         followed: Of a training that followed a store while it was written: the rows of its epochs, the training rows
             that were planned, whose statistics it took, and the digest of epochs.json; empty for others.
         class_ids: Ids of the classes that a generator had training rows of, such as 0-3,7; None where not recorded.
+        hosts: The host of each worker that finished the training, where they were several; else empty.
         buckets: Sizes in pixels, `HEIGHTxWIDTH`, of the bucket set that it was trained on; None of one store.
     """
 
@@ -71,6 +72,7 @@ class RunRecord:
     buckets: list[str] | None = None
     arithmetic: dict[str, Any] = field(default_factory=dict)
     followed: dict[str, Any] = field(default_factory=dict)
+    hosts: list[str] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:
         """The file's content, with its own digest; fields that are None are left out."""

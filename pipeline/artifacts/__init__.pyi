@@ -23,6 +23,8 @@ from .digits import as_record as as_record
 from .digits import digit_pixels as digit_pixels
 from .digits import measure_digits as measure_digits
 from .followed_store import find_followed as find_followed
+from .hosts import hosts_of_run as hosts_of_run
+from .hosts import hosts_of_store as hosts_of_store
 from .lineage import autoencoder_of as autoencoder_of
 from .lineage import decoder_for as decoder_for
 from .lineage import find_models as find_models

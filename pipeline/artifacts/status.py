@@ -10,6 +10,7 @@ from typing import Any
 from jobs.following import epochs_so_far, epochs_text
 from jobs.runs import KINDS, RunFolder, newest_step
 from pipeline.artifacts.bucket_sets import is_bucket_set, newest_set, set_folders
+from pipeline.artifacts.hosts import hosts_of_run, hosts_of_store, hosts_text
 from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, STORE_KINDS, find_location, stores_named
 from pipeline.console import (
     FAILED,
@@ -55,6 +56,8 @@ class Status:
     holder: dict[str, Any] | None = None
     last_error: str | None = None
     facts: dict[str, Any] | None = None
+    hosts: list[dict[str, Any]] | None = None
+    """The hosts that made it, once it is complete and where they were several."""
     epochs: str | None = None
     """Which rows the epochs of a training saw that followed a store."""
 
@@ -81,6 +84,7 @@ class Status:
                 rows[name.replace("_", " ")] = format_shares(value)
         rest = {name: value for name, value in (self.facts or {}).items() if name not in ("shards_done", "shards")}
         rows["facts"] = "  ".join(format_facts(rest))
+        rows["hosts"] = hosts_text(self.hosts or [])
         rows["epochs"] = self.epochs or ""
         rows["last error"] = self.last_error or ""
         return [{"status": name, "value": text} for name, text in rows.items() if text]
@@ -163,6 +167,7 @@ def _store_status(location: Path | str) -> Status:
         shards_done=writer.num_shards - len(missing),
         shards=writer.num_shards,
         holder=_holder(lease),
+        hosts=hosts_of_store(writer.manifest) if writer.complete else None,
         **_pace(record, state),
     )
 
@@ -180,7 +185,8 @@ def _run_status(path: Path) -> Status:
     kind = f"run of {run.record.kind}" if run.record.kind in KINDS else "run"
     holder = None if run.complete or record is None else _holder(record)
     epochs = _epochs(run)
-    return Status(str(path), kind, state, done, total, "steps", holder=holder, epochs=epochs, **_pace(record, state))
+    known = {"holder": holder, "epochs": epochs, "hosts": hosts_of_run(run), **_pace(record, state)}
+    return Status(str(path), kind, state, done, total, "steps", **known)
 
 
 def _epochs(run: RunFolder) -> str | None:

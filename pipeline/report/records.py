@@ -8,7 +8,7 @@ from typing import Any
 from jobs.following import epochs_text
 from jobs.runs import RUN_FILE, RunFolder
 from pipeline.artifacts import SAMPLES_FILE as SAMPLES
-from pipeline.artifacts import read_records
+from pipeline.artifacts import hosts_of_run, hosts_of_store, read_records
 from pipeline.evaluation import EVALUATION_FILE, PROBE_FILE
 from pipeline.report.subjects import Subject, short_name
 from stores import Store
@@ -53,6 +53,26 @@ def probe_folders(subject: Subject) -> list[Path]:
     """Folders of `fae-pipe probe` about the subject's autoencoder."""
     folders = [run.path / "probe" for run in subject.runs]
     return [folder for folder in folders if (folder / PROBE_FILE).exists()]
+
+
+def hosts_of(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """The hosts of each store and training that several made; the slowest of a store is marked."""
+    made: dict[Path, list[dict[str, Any]]] = {}
+    for subject in subjects:
+        made |= {Path(store.path): hosts_of_store(store.manifest) for store in subject.stores}
+        made |= {run.path: hosts_of_run(run) for run in subject.runs}
+    return [
+        {
+            "of": titled(path),
+            "host": one["host"],
+            "rows": one.get("rows"),
+            "rows/s": one.get("rows_per_second"),
+            "workers": one.get("workers"),
+            "note": "slowest" if one.get("slowest") else "",
+        }
+        for path, hosts in made.items()
+        for one in hosts
+    ]
 
 
 def recipe_text(run: RunFolder) -> str:

@@ -47,7 +47,7 @@ class Sections:
         for subject in self.subjects:
             gallery = Gallery(self.root, subject, self.options, self.device, self.runtime, self.say)
             made += [self._named(subject, section) for section in gallery.sections()]
-        return [*made, *self._comparison(), self._settings()]
+        return [*made, *self._comparison(), *self._hosts(), self._settings()]
 
     def _first(self, subject: Subject) -> list[Section]:
         """What a reader sees first, and the way of some images through all models."""
@@ -163,6 +163,15 @@ class Sections:
                 "Differences", page_table(rows, "changed ingredients"), "What decided the weights and is not the same."
             )
         ]
+
+    def _hosts(self) -> list[Section]:
+        """What several hosts made."""
+        rows = records.hosts_of(self.subjects)
+        note = (
+            "Rows and rates are of the command that finished a store, the rate from a host's first shard on; workers "
+            "are those of the last group of a training."
+        )
+        return [Section("Hosts", page_table(rows, "hosts"), note)] if rows else []
 
     def _settings(self) -> Section:
         parts = {run.path: records.recipe_text(run) for subject in self.subjects for run in subject.runs}

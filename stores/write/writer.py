@@ -220,8 +220,10 @@ class StoreWriter:
         """Raise `TooManyRejectedError` when the shards done so far rejected more than that share of all rows."""
         check_done(self.blobs, self.manifest, self.index, max_rejected)
 
-    def finalize(self, max_rejected: float = 0.01) -> Store:
+    def finalize(self, max_rejected: float = 0.01, attributes: Mapping[str, Any] | None = None) -> Store:
         """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.
+
+        `attributes` are added to the manifest's.
 
         Raises:
             IncompleteStoreError: shards are missing.
@@ -230,7 +232,8 @@ class StoreWriter:
         """
         if not self.complete:
             check = self._lease.check if self._lease is not None and self._lease.is_entered else None
-            self.manifest = write_finished(self.blobs, self.manifest, self.index, max_rejected, check)
+            described = replace(self.manifest, attributes={**self.manifest.attributes, **(attributes or {})})
+            self.manifest = write_finished(self.blobs, described, self.index, max_rejected, check)
             self.__dict__.pop("index", None)
         self.blobs.delete(REUSE)
         self._tidy()

@@ -21,38 +21,47 @@ def test_four_hosts_make_the_store_of_one_process_and_are_named(cluster, extract
 
 
 class Events:
-    """What befalls a cluster while an extraction that was begun on h2 runs; h1 is the head."""
+    """What befalls a cluster while an extraction that was begun on h2 runs; h1 is the head.
+
+    Each returns what the command has to say.
+    """
 
     @staticmethod
     def power_off(cluster):
         cluster.hosts[3].power_off()
+        return ["host h4 was lost"]
 
     @staticmethod
     def two_power_offs(cluster):
         cluster.hosts[2].power_off()
         cluster.hosts[3].power_off()
+        return ["host h3 was lost", "host h4 was lost"]
 
     @staticmethod
     def power_off_and_on_again(cluster):
         cluster.hosts[3].power_off()
         cluster.renew(4)
+        return ["host h4 was lost"]
 
     @staticmethod
     def cable_cut_for_a_moment(cluster):
         cluster.hosts[2].cut_cable()
         time.sleep(2)
         cluster.hosts[2].mend_cable()
+        return []
 
     @staticmethod
     def cable_cut_for_40_seconds(cluster):
         cluster.hosts[2].cut_cable()
         time.sleep(CUT_SECONDS)
         cluster.hosts[2].mend_cable()
+        return ["host h3 was lost"]
 
     @staticmethod
     def workers_killed(cluster):
         for host in cluster.hosts[2:]:  # the brackets keep the shell itself from being meant
             host.shell("pkill -9 -f ray::[R]ayActor || true")
+        return ["host h3: a worker was lost: its process ended", "host h4: a worker was lost: its process ended"]
 
 
 @pytest.mark.parametrize("event", [name for name in vars(Events) if not name.startswith("_")])
@@ -61,11 +70,12 @@ def test_what_befalls_hosts_loses_nothing_and_changes_nothing(event, cluster, ex
     process = extraction.start(cluster.hosts[1], tmp_path)
     extraction.wait_for(process, tmp_path, 4)
     extraction.slow_down()
-    getattr(Events, event)(cluster)
+    said = getattr(Events, event)(cluster)
     assert not process.ended(), process.text
     extraction.pace(0.1)
     assert process.wait() == 0, process.text
     is_equal(tmp_path)
+    assert all(words in process.text for words in said), process.text
 
 
 def test_a_host_that_joins_takes_part(cluster, extraction, is_equal, tmp_path):

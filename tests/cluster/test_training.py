@@ -9,6 +9,7 @@ import torch
 from cluster_hosts import wait_for
 from jobs.runs.checkpoint import load_newest
 from jobs.runs.metrics_log import read_metrics
+from jobs.runs.run_folder import RunFolder
 from stores import ArraySpec, StoreWriter, new_index
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -82,4 +83,25 @@ def test_a_training_goes_on_when_a_host_of_it_is_powered_off(cluster, latents, a
     trainers = [host for host in cluster.hosts[2:] if host.runs("RayTrainWorker")]
     trainers[0].power_off()
     assert process.wait() == 0, process.text
+    assert_close(tmp_path, alone)
+    assert f"host {trainers[0].name} was lost" in process.text
+    assert "the training goes on from the checkpoint of step" in process.text
+    assert trainers[0].name not in RunFolder.open(run_of(tmp_path)).record.hosts
+
+
+def test_a_training_whose_clusters_head_is_powered_off_ends_with_a_message_and_goes_on_in_a_new_cluster(
+    cluster, latents, alone, tmp_path
+):
+    process = train(cluster.hosts[1], latents, tmp_path, *on_hosts(cluster, 2))
+    wait_for(lambda: process.ended() or list(tmp_path.glob("generators/*/checkpoints/*")))
+    assert not process.ended(), process.text
+    for host in cluster.hosts:  # the training does not end meanwhile
+        host.shell("pkill -STOP -f ray::[R]ayTrainWorker || true")
+    cluster.hosts[0].power_off()
+    assert process.wait() == 1, process.text
+    assert "HeadLostError: expected an answer of the cluster's head at 10.77.0.1:6379" in process.text
+    for number in range(1, len(cluster.hosts) + 1):
+        cluster.renew(number)
+    again = train(cluster.hosts[2], latents, tmp_path, *on_hosts(cluster, 2))
+    assert again.wait() == 0, again.text
     assert_close(tmp_path, alone)

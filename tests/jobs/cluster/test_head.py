@@ -19,9 +19,7 @@ def test_a_silence_is_said_once_and_ends_in_an_error_that_says_what_to_type(capl
         f"{LOST_SECONDS - WARN_SECONDS:.0f} seconds, this command ends"
     ]
     watch.look(100.0 + LOST_SECONDS, answers=False)
-    with pytest.raises(
-        HeadLostError, match=r"head at 10.0.0.7:6379; received none for 30 s; .*ray start --head"
-    ):
+    with pytest.raises(HeadLostError, match=r"head at 10.0.0.7:6379; received none for 30 s; .*ray start --head"):
         watch.check()
 
 

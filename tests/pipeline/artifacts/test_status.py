@@ -100,6 +100,17 @@ def test_a_store_at_work(writer):
     assert rows["rows/s"] == "now 3.00, average 2.00"
 
 
+def test_a_store_that_several_hosts_made_names_them_and_the_slowest(writer):
+    for shard in writer.missing_shards():
+        write(writer, shard)
+    hosts = {"h1": {"rows": 8, "rows_per_second": 3.2}, "h2": {"rows": 2, "rows_per_second": None}}
+    writer.finalize(attributes={"hosts": hosts | {"h3": {"rows": 4, "rows_per_second": 12.5}, "h4": "damaged"}})
+    status = status_of(str(writer.path), writer.path.parents[1])
+    rows = {row["status"]: row["value"] for row in status.as_rows()}
+    assert rows["hosts"] == "h1: 8 rows, 3.20/s, slowest; h2: 2 rows; h3: 4 rows, 12.5/s"
+    assert status.as_record()["hosts"][0] == {"host": "h1", "rows": 8, "rows_per_second": 3.2, "slowest": True}
+
+
 def test_a_stopped_store_tells_its_last_error_and_no_rate(writer):
     StatusFile([writer.path])({**RECORD, "state": "failed", "error": "ShardFailed: shard 2"})
     status = status_of(writer.path.name, writer.path.parents[1])

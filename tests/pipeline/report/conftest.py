@@ -35,13 +35,17 @@ def page(world, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def both(world, tmp_path_factory):
-    """(file, record) of a report on the tiny run's generator and on another one, whose held-out error is -1."""
+    """(file, record) of a report on the tiny run's generator and on another one, whose held-out error is -1.
+
+    Three workers on two hosts trained the other one.
+    """
     folder = tmp_path_factory.mktemp("both")
     other = folder / "generators" / "other-000000000000"
     shutil.copytree(world.made.models.generator.path, other)
     record = json.loads((other / "run.json").read_text())
     record["ingredients"]["generator"]["seed"] = 7
     record["metrics"]["val_velocity_mse"] = -1.0
+    record["hosts"] = ["h1", "h2", "h2"]
     record["inputs"] = {role: str(world.root / reference) for role, reference in record["inputs"].items()}
     del record["record_sha256"]
     (other / "run.json").write_text(json.dumps(record))

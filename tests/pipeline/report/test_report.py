@@ -99,6 +99,13 @@ def test_two_runs_stand_side_by_side(both, world):
     assert text.count('class="asked"') == 2
 
 
+def test_the_hosts_of_what_several_made_stand_in_a_table(both, page):
+    assert "Hosts" in both[1]["sections"]
+    assert "Hosts" not in page[1]["sections"]
+    table = both[0].read_text().partition('aria-label="hosts"')[2].partition("</table>")[0]
+    assert re.findall(r"<td>(h\d)</td>.*?<td class=\"number\">(\d)</td>", table) == [("h1", "1"), ("h2", "2")]
+
+
 def test_the_runs_metrics_stand_in_one_table_with_the_best_of_each_column_marked(both):
     text = both[0].read_text()
     table = text[text.index('id="comparison"') :]
