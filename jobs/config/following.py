@@ -23,6 +23,10 @@ class FollowConfig:
     snapshot_statistics: bool = False
     patience_seconds: float = PATIENCE_SECONDS
 
+    def part_rows(self, batch_rows: int) -> int:
+        """New training rows of a part of an epoch that is encoded while it lasts: as many as for the first step."""
+        return self.min_rows or max(FIRST_ROWS, FIRST_BATCHES * batch_rows)
+
     def first_rows(self, batch_rows: int, planned_rows: int) -> int:
         """Training rows to wait for: four batches and at least 1,000 where not set, never more than are planned.
 
@@ -30,7 +34,7 @@ class FollowConfig:
             ValueError: fewer than a batch, or more than the store will have.
         """
         if self.min_rows is None:
-            return min(planned_rows, max(FIRST_ROWS, FIRST_BATCHES * batch_rows))
+            return min(planned_rows, self.part_rows(batch_rows))
         if not batch_rows <= self.min_rows <= planned_rows:
             raise ValueError(
                 f"min_rows: expected {batch_rows} (a batch) to {planned_rows} (the training rows of the store); "

@@ -29,8 +29,13 @@ from .decoders import Decoding as Decoding
 from .encoder_facts import encoder_spec as encoder_spec
 from .encoder_facts import token_grid as token_grid
 from .encoder_rate import measure_rate as measure_rate
+from .feature_plan import FeaturePlan as FeaturePlan
 from .feature_plan import open_images as open_images
 from .feature_plan import plan_features as plan_features
+from .image_worker import ExtractWorker as ExtractWorker
+from .image_worker import Target as Target
 from .images import extract as extract
+from .images import settle_image_batch as settle_image_batch
+from .latents import EncodeWorker as EncodeWorker
 from .latents import encode as encode
 from .latents import latent_writer as latent_writer

@@ -30,13 +30,18 @@ def extract(
     together = _in_step([writer for writer, _ in pairs])
     for group in [pairs] if together else [[pair] for pair in pairs]:
         for writer, plan in group:
-            find = partial(encoder_batch_size, plan.spec, plan.config, runtime)
-            settle_batch_size(writer, plan.config.batch_size, find, runtime.take_over)
+            settle_image_batch(writer, plan, runtime)
         targets = [Target(writer.url, plan.spec, plan.config) for writer, plan in group]
         if group:
             factory = partial(ExtractWorker, targets, plans[0].source, runtime.device)
             write_missing_shards([writer for writer, _ in group], factory, runtime, on_progress, data.max_rejected)
     return [writer.finalize() for writer in writers]
+
+
+def settle_image_batch(writer: StoreWriter, plan: FeaturePlan, runtime: RuntimeConfig) -> None:
+    """Record how many images a pass of the encoder takes, before the store's first shard, see `settle_batch_size`."""
+    find = partial(encoder_batch_size, plan.spec, plan.config, runtime)
+    settle_batch_size(writer, plan.config.batch_size, find, runtime.take_over)
 
 
 def _in_step(writers: Sequence[StoreWriter]) -> bool:

@@ -1,4 +1,4 @@
-"""Training on a store while another process fills it: waiting, statistics, the rows of each epoch and their record.
+"""Training on a store while it fills: waiting, or encoding what is missing; statistics; each epoch's rows, recorded.
 
 It imports `jobs.config`, `jobs.runs`, `jobs.executors`, `jobs.extraction` and `jobs.loop`.
 """

@@ -6,8 +6,11 @@ from .followed_store import follow_now as follow_now
 from .followed_store import follow_store as follow_store
 from .followed_store import source_ingredients as source_ingredients
 from .following_loader import FollowingLoader as FollowingLoader
-from .following_loader import epoch_counts as epoch_counts
-from .following_loader import keep_epochs as keep_epochs
-from .following_loader import rows_now as rows_now
-from .following_loader import training_batches as training_batches
+from .on_miss import encode_rows as encode_rows
+from .on_miss import follow_images as follow_images
+from .on_miss import follow_latents as follow_latents
+from .trainings import epoch_counts as epoch_counts
+from .trainings import keep_epochs as keep_epochs
+from .trainings import rows_now as rows_now
+from .trainings import training_batches as training_batches
 from .waiting import wait_for_rows as wait_for_rows

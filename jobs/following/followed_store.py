@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from jobs.config import FollowConfig
+from jobs.following.shard_encoder import ShardEncoder
 from stores import AnyStore, IncompleteStoreError, Statistics, Store
 from stores.backends import DiskCache, Location
 from stores.core import CommittedShards, StoreFollower, StoreSnapshot
@@ -20,16 +21,28 @@ class FollowedStore(StoreSnapshot):
     """
 
     def __init__(
-        self, follower: StoreFollower, view: StoreSnapshot, follow: FollowConfig, source: Store | None
+        self,
+        follower: StoreFollower,
+        view: StoreSnapshot,
+        follow: FollowConfig,
+        source: Store | None,
+        encoder: ShardEncoder | None = None,
     ) -> None:
-        """`view`: the first rows; `source`: the finished store whose statistics are taken, None for those of `view`."""
+        """What is read of the store.
+
+        Args:
+            follower: takes its snapshots.
+            view: the first rows.
+            follow: when the training begins, and whose statistics it may take.
+            source: the finished store whose statistics are taken; None for those of `view`.
+            encoder: encodes what is missing in the first epoch; None: all is waited for.
+        """
         super().__init__(follower.blobs, view.manifest, view.snapshot, view.rejected, follower.cache)
-        self.follower, self.view, self.follow, self.source = follower, view, follow, source
+        self.follower, self.view, self.follow, self.source, self.encoder = follower, view, follow, source, encoder
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """int64 rows that are planned and not rejected so far, ascending; of one split when asked."""
-        planned = np.flatnonzero(self.planned)
-        return planned if split is None else planned[self._is_split(split)[planned]]
+        return self.planned_rows(split)
 
     def statistics(self, name: str) -> Statistics:
         """Mean and std per channel of the rows that the settings name.
@@ -65,7 +78,7 @@ class FollowedStore(StoreSnapshot):
 
     def beginning_with(self, view: StoreSnapshot) -> "FollowedStore":
         """The same store, followed from these rows on."""
-        return FollowedStore(self.follower, view, self.follow, self.source)
+        return FollowedStore(self.follower, view, self.follow, self.source, self.encoder)
 
     def beginning_at(self, snapshot: CommittedShards) -> "FollowedStore":
         """The same store, followed from the rows of a recorded snapshot on."""
@@ -73,32 +86,45 @@ class FollowedStore(StoreSnapshot):
 
     def cached(self, cache: DiskCache) -> "FollowedStore":
         follower = StoreFollower(self.url, cache)
-        return FollowedStore(follower, follower.take(), self.follow, self.source)
+        return FollowedStore(follower, follower.take(), self.follow, self.source, self.encoder)
 
 
-def follow_store(location: Location, follow: FollowConfig, source: Store | None = None) -> FollowedStore:
+def follow_store(
+    location: Location, follow: FollowConfig, source: Store | None = None, encoder: ShardEncoder | None = None
+) -> FollowedStore:
     """Open a store, finished or not, for a training that follows it.
 
     Args:
         location: where it is.
         follow: when the training begins, and whether it may take statistics that are not final.
         source: a finished store whose channel statistics are taken.
+        encoder: encodes what is missing in the first epoch.
 
     Raises:
         IncompleteStoreError: it is unfinished, and nothing says whose channel statistics to take.
         ValueError: two sources of statistics.
         StoreError: there is none, or it is damaged.
     """
-    if source is not None and follow.snapshot_statistics:
-        raise ValueError("statistics_from: expected none beside snapshot_statistics; received both; give one of them")
     follower = StoreFollower(location)
     view = follower.take()
-    if source is None and not follow.snapshot_statistics and not follower.complete:
+    check_statistics(view.url, follower.complete, follow, source)
+    return FollowedStore(follower, view, follow, source, encoder)
+
+
+def check_statistics(url: str, complete: bool, follow: FollowConfig, source: Store | None) -> None:
+    """Whether it is said whose channel statistics are taken.
+
+    Raises:
+        IncompleteStoreError: the store is unfinished, and nothing says it.
+        ValueError: two sources.
+    """
+    if source is not None and follow.snapshot_statistics:
+        raise ValueError("statistics_from: expected none beside snapshot_statistics; received both; give one of them")
+    if source is None and not follow.snapshot_statistics and not complete:
         raise IncompleteStoreError(
-            f"{view.url}: expected final channel statistics; the store is unfinished; take those of a finished store "
+            f"{url}: expected final channel statistics; the store is unfinished; take those of a finished store "
             "(--statistics-from STORE) or of the rows that are there when training begins (--snapshot-statistics)"
         )
-    return FollowedStore(follower, view, follow, source)
 
 
 def follow_now(store: AnyStore) -> AnyStore:

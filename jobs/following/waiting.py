@@ -31,7 +31,7 @@ def wait_for_rows(
     Raises:
         IncompleteStoreError: no new row has come for that long.
     """
-    hope, said = _Hope(patience_seconds), ""
+    limit, said = WaitLimit(wanted, patience_seconds), ""
     while True:
         view = follower.take()
         rows, writer = len(view.rows("train")), follower.writer()
@@ -40,22 +40,32 @@ def wait_for_rows(
         words = _words(writer)
         on_progress(rows, wanted, {} if words == said else {"phase": words})  # which is written at once
         said = words
-        hope.look(view, rows, wanted, writer)
-        threading.Event().wait(look_seconds)
+        limit.check(view, writer)
+        pause(look_seconds)
 
 
-class _Hope:
-    """Remembers when rows came last and when the writer was alive last."""
+class WaitLimit:
+    """Remembers when rows came last and when the writer was alive last.
 
-    def __init__(self, patience_seconds: float) -> None:
+    Args:
+        wanted: training rows that are waited for.
+        patience_seconds: as of `wait_for_rows`.
+    """
+
+    def __init__(self, wanted: int, patience_seconds: float) -> None:
+        self.wanted = wanted
         # Before its first row a writer may have to start workers and load an encoder.
         self.patience_seconds = self.gone_seconds = patience_seconds
         self.rows = -1
         self.grown = self.alive = time.monotonic()
 
-    def look(self, view: StoreSnapshot, rows: int, wanted: int, writer: dict[str, Any] | None) -> None:
-        """Take in what is there now; raises when it is time to give up."""
-        now = time.monotonic()
+    def check(self, view: StoreSnapshot, writer: dict[str, Any] | None) -> None:
+        """Take in what is there now.
+
+        Raises:
+            IncompleteStoreError: it is time to give up.
+        """
+        now, rows = time.monotonic(), len(view.rows("train"))
         if rows > self.rows:
             self.rows, self.grown = rows, now
         if writer is not None and writer["alive"]:
@@ -67,9 +77,14 @@ class _Hope:
             return
         why = f"{_words(writer)} for {gone:.0f} s" if gone >= self.gone_seconds else f"no new row for {still:.0f} s"
         raise IncompleteStoreError(
-            f"{view.url}: expected {wanted:,} committed training rows; received {rows:,}, and {why}: run the command "
-            "that writes it again, then this one"
+            f"{view.url}: expected {self.wanted:,} committed training rows; received {rows:,}, and {why}: run the "
+            "command that writes it again, then this one"
         )
+
+
+def pause(seconds: float) -> None:
+    """Wait; a signal's handler runs meanwhile."""
+    threading.Event().wait(seconds)
 
 
 def _words(writer: dict[str, Any] | None) -> str:

@@ -13,7 +13,7 @@ from jobs.loggers import TrackedRun, open_logger
 from jobs.loop.parallel import LossFunction, with_loss
 from jobs.loop.stopping import PhaseStopped, StopSignals, TrainingStopped, end_process, stop_signals
 from jobs.loop.trainer import Evaluation, Preview, Trainer
-from jobs.loop.training_inputs import mean_batch_rows
+from jobs.loop.training_inputs import WaitingLoader, mean_batch_rows
 from jobs.runs import CheckpointWriter, MetricsLog, TrainingSpeed, newest_step
 
 METRICS_PHASE, COMPILING_PHASE = "held-out metrics", "compiling"
@@ -63,6 +63,8 @@ def train(
         closing(cast(Generator[Any, None, None], iter(trainer.loader))) as batches,
     ):
         after_step = _AfterStep(trainer, log, writer, stop, on_progress, preview, evaluation)
+        if isinstance(trainer.loader, WaitingLoader):
+            trainer.loader.phase = after_step.phase
         after_step.resume(metrics)
         while trainer.step < trainer.config.steps:
             trainer.boundary = trainer.state_between_steps(log.snapshot())
@@ -126,7 +128,7 @@ class _AfterStep:
         last = trainer.step == config.steps
         due = config.preview_every > 0 and trainer.step % config.preview_every == 0 and not last
         if self.evaluation and due:
-            with self._phase(METRICS_PHASE, unfinished=True):
+            with self.phase(METRICS_PHASE, unfinished=True):
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=True))
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=False))
         facts = self._log() if trainer.step % config.log_every == 0 or last else {}
@@ -134,7 +136,7 @@ class _AfterStep:
         if trainer.step % config.save_every == 0 or last or self.stop.is_set():
             self._save()
         if self.preview and due:
-            with self._phase("preview"):
+            with self.phase("preview"):
                 averaged = trainer.averaged()
                 if trainer.ranks.is_main:
                     self.log.write_image("preview", self.preview(averaged, trainer.step), trainer.step)
@@ -146,7 +148,7 @@ class _AfterStep:
         trainer, evaluation = self.trainer, self.evaluation
         metrics: dict[str, Any] = {}
         if evaluation:
-            with self._phase(METRICS_PHASE):
+            with self.phase(METRICS_PHASE):
                 metrics = trainer.evaluate_bank(evaluation) | trainer.evaluate(evaluation, raw=True)
                 metrics |= trainer.evaluate(evaluation, raw=False)
             self.log.write_metrics(trainer.step, metrics)
@@ -169,13 +171,15 @@ class _AfterStep:
         self.trainer.save(self.writer, self.log.state_dict() | more, self.log.loss)
 
     @contextmanager
-    def _phase(self, name: str, unfinished: bool = False) -> Iterator[None]:
+    def phase(self, name: str, unfinished: bool = False) -> Iterator[None]:
         """Say what is done meanwhile; a signal ends it at once. `unfinished`: it is done again by who goes on."""
         self._report({"phase": name})
         try:
             with self.stop.interruptible():
                 yield
         except PhaseStopped:
+            with self.trainer.lock:
+                self.trainer.boundary = None  # of a phase before a step's batch: it is saved here
             self._save(**({UNFINISHED: True} if unfinished else {}))
             self._end_stopped()
         self._report({"phase": None})

@@ -1,10 +1,11 @@
 """What the trainers share before their loops: the rows to read, the loader, and which settings decide the weights."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,6 +56,14 @@ class BatchLoader(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         ...
+
+
+@runtime_checkable
+class WaitingLoader(Protocol):
+    """A loader that may have to make what the next batch holds, which takes long."""
+
+    phase: Callable[[str], AbstractContextManager[None]]
+    """While it lasts, progress says that this is done, and a signal ends it; set by the loop."""
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
@@ -120,13 +129,14 @@ def batches(
     ranks: Ranks = SINGLE_PROCESS,
     beside: tuple[Sequence[Store], Sequence[str]] | None = None,
     same_views: bool = False,
+    rows: np.ndarray | None = None,
 ) -> AnyLoader:
     """The training rows of a store or a bucket set in the order of (seed, epoch), a random view at each visit.
 
     A rank gets its part of each batch. The batches of a set are of one size each: as few of each store as give them at
     most the rows or tokens that are set, and a row for each rank; stores of fewer rows are left out. `beside` are a
     store with the same rows for each store, and its arrays, of which a batch has a random view too, that of the first
-    store with `same_views`.
+    store with `same_views`. `rows` of a store are read in place of all its training rows.
 
     Raises:
         ValueError: the batch is larger than the training rows, or no multiple of its parts.
@@ -143,7 +153,7 @@ def batches(
         how |= {"second": beside[0], "second_arrays": beside[1], "same_views": same_views} if beside else {}
         how |= {"batch_size": config.batch_rows} if config.batch_tokens is None else {}
         return BucketLoader(data, arrays, batch_tokens=config.batch_tokens, equal_batches=True, **how)
-    rows = data.rows("train")
+    rows = data.rows("train") if rows is None else rows
     _check_batch(data, len(rows), config, ranks)
     how |= {"rows": rows, "batch_size": config.batch_rows}
     if beside is None:

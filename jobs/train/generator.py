@@ -166,7 +166,8 @@ def prepare_generator(
     grids = 1 if text else grid_count(latents)
     prepare(generator.model, config, device, innermost_blocks(generator.model) if ranks.sharded else None, grids)
     beside = (features, (FEATURES,)) if features else ([*member_stores(text)], TEXT_ARRAYS) if text else None
-    loader = training_batches(run, latents, ["latents"], config, device, ranks, beside, same_views=bool(features))
+    pairing = {"beside": beside, "same_views": bool(features)}
+    loader = training_batches(run, latents, ["latents"], config, device, ranks, **pairing)
     counts = epoch_counts(loader)
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops, counts=counts)
     sizes = SizeTable(latents, device) if config.size_conditioning and isinstance(latents, BucketSet) else None

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.console import FaeCommand, GroupedOption, Settings, WholeNumber, config_options, format_fact, option
-from pipeline.stages import follow_options, training_store
+from pipeline.stages import follow_options, refuse_settings_of_a_miss, training_store
 
 if TYPE_CHECKING:
     from jobs.config import ExtractConfig
+    from pipeline.config import Recipe
     from pipeline.console import Watch
+    from pipeline.stages import LatentsOnMiss
     from pipeline.workflow import StageRunner
+    from stores import AnyStore
 
 # What of the runtime's settings is no concern of training, and what is of it alone.
 ACTOR_KEYS = ("executor", "workers", "dashboard")
@@ -164,19 +167,39 @@ def extract_text_command(settings: Settings, features: str | None) -> None:
 
 @click.command("train-ae", cls=FaeCommand)
 @input_option("--features", "Feature store or bucket set")
-@config_options("autoencoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
-@follow_options("features")
-def train_ae_command(settings: Settings, features: str | None, **following: Any) -> None:
+@option("Following", "--data", setting=("data", "path"), metavar="PATH", help="Images, for --encode-on-miss.")
+@config_options("autoencoder", "runtime", exclude=ACTOR_KEYS, flags=FLAGS, reach=("data", "extract"))
+@follow_options("features", on_miss=True)
+def train_ae_command(settings: Settings, features: str | None, encode_on_miss: bool, **following: Any) -> None:
     """Train the feature autoencoder on a feature store.
 
     One self-attention layer compresses features to latents, a light transformer rebuilds them. No image is
-    opened and the frozen encoder is not loaded.
+    opened and the frozen encoder is not loaded, but with --encode-on-miss: then --data and `--set extract.KEY=VALUE`
+    are those of `extract`.
     """
-    from pipeline.stages import TRAIN_AE
+    from pipeline.stages import TRAIN_AE, FeaturesOnMiss
 
-    runner = runner_of(settings, "train-ae")
-    runner.do(TRAIN_AE, training_store(settings, "features", features, **following))
+    if encode_on_miss:
+        refuse_buckets_and_pca(settings.recipe)
+        runner = runner_of(settings, "extract", "train-ae")
+        runner.do(TRAIN_AE, FeaturesOnMiss(named=features, **following))
+    else:
+        refuse_settings_of_a_miss(settings, "data", "extract")
+        runner = runner_of(settings, "train-ae")
+        runner.do(TRAIN_AE, training_store(settings, "features", features, **following))
     report(runner)
+
+
+def refuse_buckets_and_pca(recipe: "Recipe") -> None:
+    """Refuse what a training cannot encode on the way, before any image is looked at.
+
+    Raises:
+        ValueError: The settings name it.
+    """
+    if recipe.extract.buckets is not None:
+        raise ValueError("--encode-on-miss: expected images of one size; received extract.buckets; extract them first")
+    if recipe.autoencoder.encoder == "pca":
+        raise ValueError("--encode-on-miss: expected an autoencoder that is trained by epochs; received pca")
 
 
 @click.command("train-decoder", cls=FaeCommand)
@@ -223,19 +246,21 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 @click.command("train-gen", cls=FaeCommand)
 @input_option("--latents", "Latent store or bucket set")
 @input_option("--text", "Text store or bucket set of the same rows, for --condition text")
-@config_options("generator", "runtime", exclude=ACTOR_KEYS, flags=FLAGS)
-@follow_options("latents")
+@option("Following", "--features", metavar="NAME|PATH", help="Feature store, for --encode-on-miss.")
+@option("Following", "--autoencoder", metavar="NAME|PATH", help="Autoencoder that encodes it, for --encode-on-miss.")
+@config_options("generator", "runtime", exclude=ACTOR_KEYS, flags=FLAGS, reach=("encode",))
+@follow_options("latents", on_miss=True)
 def train_gen_command(settings: Settings, latents: str | None, text: str | None, **following: Any) -> None:
     """Train a generator on a latent store.
 
     Nothing but the latents and their classes, or the encoded captions of a text store, is read: no autoencoder, no
-    encoder, no image.
+    encoder, no image. With --encode-on-miss the autoencoder is: then `--set encode.KEY=VALUE` are those of `encode`.
     """
     from pipeline.artifacts import find_data
     from pipeline.stages import TRAIN_GEN
 
     runner, name = runner_of(settings, "train-gen"), settings.recipe.name
-    store = training_store(settings, "latents", latents, **following)
+    store = latents_of_training(settings, latents, **following)
     captions = None
     if settings.recipe.generator.condition == "text":
         captions = find_data(settings.location, "text", text or name)
@@ -243,3 +268,25 @@ def train_gen_command(settings: Settings, latents: str | None, text: str | None,
         raise ValueError("--text: expected --condition text with it; a generator of classes reads no captions")
     runner.do(TRAIN_GEN, store, captions)
     report(runner)
+
+
+def latents_of_training(
+    settings: Settings,
+    latents: str | None,
+    encode_on_miss: bool,
+    features: str | None,
+    autoencoder: str | None,
+    **following: Any,
+) -> "AnyStore | LatentsOnMiss":
+    """The latents that a generator is trained on, or what they are encoded of on the way."""
+    from pipeline.stages import LatentsOnMiss
+
+    if encode_on_miss:
+        return LatentsOnMiss(named=latents, features=features, autoencoder=autoencoder, **following)
+    refuse_settings_of_a_miss(settings, "encode")
+    for name, value in (("--features", features), ("--autoencoder", autoencoder)):
+        if value is not None:
+            raise ValueError(
+                f"{name}: expected --encode-on-miss, which alone reads it; received none; leave {name} out"
+            )
+    return training_store(settings, "latents", latents, **following)

@@ -12,7 +12,10 @@ from .base import Stage as Stage
 from .base import StageContext as StageContext
 from .base import Work as Work
 from .following import follow_options as follow_options
+from .following import refuse_settings_of_a_miss as refuse_settings_of_a_miss
 from .following import training_store as training_store
+from .on_miss import FeaturesOnMiss as FeaturesOnMiss
+from .on_miss import LatentsOnMiss as LatentsOnMiss
 from .preflight import check_recipe as check_recipe
 from .preflight import check_writable as check_writable
 from .preflight import check_writable_file as check_writable_file

@@ -168,7 +168,9 @@ class RunStage(Stage[RunFolder]):
         return settle_for(config, data, context.recipe.runtime)
 
     def awaited(self, context: StageContext, run: Artifact, store: AnyStore, batch_rows: int) -> AnyStore:
-        """A store that is followed once it has the rows for a first epoch, which may take as long as it fills.
+        """A store that is followed once it has the rows for a first step, which may take as long as it fills.
+
+        Rows that nobody else writes are encoded here, where the store has an encoder.
 
         A run that was begun goes on from the rows that it has recorded; any other store is returned as it is.
 
@@ -176,7 +178,7 @@ class RunStage(Stage[RunFolder]):
             IncompleteStoreError: No row comes any more.
             ValueError: More rows are asked for than there will be, or fewer than a batch.
         """
-        from jobs.following import EpochRecord, FollowedStore, wait_for_rows
+        from jobs.following import EpochRecord, FollowedStore, encode_rows, wait_for_rows
 
         if not isinstance(store, FollowedStore) or context.dry_run or run.state is State.COMPLETE:
             return store
@@ -186,7 +188,10 @@ class RunStage(Stage[RunFolder]):
         planned = len(store.rows("train"))
         wanted = store.follow.first_rows(batch_rows, planned)
         with context.output.progress(f"{self.name}: waiting for {store.name}", "rows") as report:
-            view = wait_for_rows(store.follower, wanted, store.follow.patience_seconds, report)
+            if store.encoder is None:
+                view = wait_for_rows(store.follower, wanted, store.follow.patience_seconds, report)
+            else:
+                view = encode_rows(store, wanted, context.recipe.runtime, report)
         there = len(view.rows("train"))
         context.output.say(
             f"{self.name}: follows {store.url}: begins with {there:,} of {planned:,} training rows, {wanted:,} wanted, "

@@ -3,15 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobs.config import ExtractConfig
+from jobs.config import DataConfig, ExtractConfig
 from jobs.executors import OnProgress
 from pipeline.artifacts import SKLEARN_DIGITS, BucketSetArtifact, State, check_data_files, image_path
 from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work, dtype_line
-from stores import AnyStore, BucketSet, Store
+from stores import AnyStore, BucketSet, Store, StoreWriter
 from stores.backends import inside, is_url
+
+if TYPE_CHECKING:
+    from jobs.extraction import FeaturePlan
+
+
+class Extraction(NamedTuple):
+    """The stores of an extraction: their writers and plans, where the images are, and what was understood of them."""
+
+    writers: "list[StoreWriter]"
+    plans: "list[FeaturePlan]"
+    data: DataConfig
+    record: dict[str, Any]
 
 
 class Extract(StoreStage):
@@ -39,10 +52,21 @@ class Extract(StoreStage):
 
     def job(self, context: StageContext, configs: Sequence[ExtractConfig] = ()) -> Job[AnyStore]:
         """Scan the images, which decide the fingerprints."""
-        from jobs.extraction import data_record, plan_features
-
         if context.recipe.extract.buckets is not None:
             return self._into_buckets(context, configs)
+        planned = self.planned(context, configs)
+
+        def fill(report: OnProgress) -> list[Store]:
+            from jobs.extraction import extract
+
+            return extract(planned.writers, planned.plans, planned.data, context.recipe.runtime, report)
+
+        return replace(self.of(planned.writers, fill), data=planned.record)
+
+    def planned(self, context: StageContext, configs: Sequence[ExtractConfig] = ()) -> "Extraction":
+        """Scan the images and plan the stores; of unfinished ones say what was understood of the images."""
+        from jobs.extraction import data_record, plan_features
+
         recipe, scratch = context.recipe, context.scratch()
         data, runtime = image_path(recipe.data, scratch), recipe.runtime
         parent = inside(context.stores, self.spec.makes)
@@ -62,13 +86,7 @@ class Extract(StoreStage):
             lines = [f"{self.name}: {dtype_line('features', choice)}" for choice in chosen]
             for line in [*data_lines(record), *warning_lines(record), *lines]:
                 context.output.say(line)
-
-        def fill(report: OnProgress) -> list[Store]:
-            from jobs.extraction import extract
-
-            return extract(writers, plans, data, runtime, report)
-
-        return replace(self.of(writers, fill), data=record)
+        return Extraction(writers, plans, data, record)
 
     def _into_buckets(self, context: StageContext, configs: Sequence[ExtractConfig]) -> Job[AnyStore]:
         """A store for each size, and the record of their set once all are complete."""

@@ -14,13 +14,14 @@ Callback = Callable[..., Any]
 GROUP = "Following"
 
 
-def follow_options(role: str) -> Callable[[Callback], Callback]:
+def follow_options(role: str, on_miss: bool = False) -> Callable[[Callback], Callback]:
     """Add `--follow` and what belongs to it; the command's function gets `follow` and `statistics_from`.
 
     Args:
         role: Kind of the store that is followed.
+        on_miss: Add `--encode-on-miss` too; the function gets `encode_on_miss`.
     """
-    options = (
+    options = [
         option(
             GROUP,
             "--follow",
@@ -56,7 +57,18 @@ def follow_options(role: str) -> Callable[[Callback], Callback]:
             help=f"Waiting ends after so long without a new row, {PATIENCE_SECONDS:.0f} when absent, and "
             f"{GONE_SECONDS:.0f} after the process that writes has gone.",
         ),
-    )
+    ]
+
+    if on_miss:
+        options.append(
+            option(
+                GROUP,
+                "--encode-on-miss",
+                is_flag=True,
+                help=f"Encode the {role} that nobody else writes in this training's first epoch, which has all rows, "
+                "and commit them to the store, which is begun where it is not there.",
+            )
+        )
 
     def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
@@ -73,6 +85,7 @@ def follow_options(role: str) -> Callable[[Callback], Callback]:
                 "--statistics-from": parameters["statistics_from"] is not None,
                 "--snapshot-statistics": snapshot_statistics,
                 "--patience": patience is not None,
+                "--encode-on-miss": parameters.get("encode_on_miss", False),
             }
             if not follow and any(given.values()):
                 name = next(name for name, is_given in given.items() if is_given)
@@ -96,3 +109,14 @@ def training_store(
     if follow is None:
         return find_data(settings.location, kind, name)
     return find_followed(settings.location, kind, name, follow, statistics_from)
+
+
+def refuse_settings_of_a_miss(settings: Settings, *sections: str) -> None:
+    """Refuse what only `--encode-on-miss` reads, where it was not given.
+
+    Raises:
+        ValueError: A key of one of these sections was set on the command line.
+    """
+    for key in settings.given:
+        if key.partition(".")[0] in sections:
+            raise ValueError(f"{key}: expected --encode-on-miss, which alone reads it; received none; leave {key} out")

@@ -7,6 +7,7 @@ from jobs.runs import RunFolder
 from pipeline.artifacts import RunArtifact
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
+from pipeline.stages.on_miss import OnMiss, opened
 from stores import AnyStore
 
 
@@ -15,7 +16,7 @@ class TrainAutoencoder(RunStage):
 
     name = "train-ae"
 
-    def job(self, context: StageContext, features: AnyStore) -> Job[RunFolder]:
+    def job(self, context: StageContext, data: AnyStore | OnMiss) -> Job[RunFolder]:
         """Train on the features alone."""
         from jobs.loop import start_notes, training_notes
         from jobs.train import (
@@ -26,6 +27,7 @@ class TrainAutoencoder(RunStage):
         )
 
         root, recipe, name = context.root, context.recipe, context.recipe.name
+        features = opened(self, context, data)
         config = self.settled(context, recipe.autoencoder, features)
         where = (root, self.spec.makes, name, autoencoder_ingredients(features, config))
         artifact = RunArtifact(*where)

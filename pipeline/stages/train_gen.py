@@ -11,6 +11,7 @@ from pipeline.artifacts import RunArtifact
 from pipeline.config import TEXT_STAGE, Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from pipeline.stages.extract_text import TEXT_ARRAYS
+from pipeline.stages.on_miss import OnMiss, opened
 from stores import AnyStore
 
 
@@ -24,7 +25,7 @@ class TrainGenerator(RunStage):
         latents, text = results.get("latents"), results.get("text")
         return None if latents is None or (TEXT_STAGE in recipe.stages and text is None) else (latents, text)
 
-    def job(self, context: StageContext, latents: AnyStore, text: AnyStore | None = None) -> Job[RunFolder]:
+    def job(self, context: StageContext, data: AnyStore | OnMiss, text: AnyStore | None = None) -> Job[RunFolder]:
         """Train on latents with their classes or captions alone."""
         from jobs.loop import start_notes, training_notes
         from jobs.train import (
@@ -37,6 +38,7 @@ class TrainGenerator(RunStage):
         )
 
         root, recipe, name = context.root, context.recipe, context.recipe.name
+        latents = opened(self, context, data)
         config = self.settled(context, recipe.generator, latents)
         where = (root, self.spec.makes, name, generator_ingredients(latents, config, text))
         artifact = RunArtifact(*where)

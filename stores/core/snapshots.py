@@ -107,6 +107,11 @@ class StoreSnapshot(Store):
         """The rows that the store was planned with and that are not rejected so far, as a mask bool (num_rows,)."""
         return self._equals("status", indexing.OK)
 
+    def planned_rows(self, split: str | None = None) -> np.ndarray:
+        """int64 rows of `planned`, ascending; of one split when asked."""
+        planned = np.flatnonzero(self.planned)
+        return planned if split is None else planned[self._is_split(split)[planned]]
+
     def statistics(self, name: str) -> Statistics:
         """Exact per-channel mean and std of an array over the ok rows of the snapshot.
 

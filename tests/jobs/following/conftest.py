@@ -7,20 +7,24 @@ import numpy as np
 import pytest
 
 from stores import ArraySpec, StoreWriter, new_index
+from stores.backends import inside
 
 ROWS, SHARD_ROWS = 30, 5
 
 
 @pytest.fixture
 def writer_at(tmp_path: Path) -> Callable[[str], StoreWriter]:
-    """(name) -> the writer of an empty store of 30 rows in six shards below the folder of this name."""
+    """(name, parent) -> the writer of an empty store of 30 rows in six shards below the folder of this name."""
 
-    def make(name: str = "store") -> StoreWriter:
+    def make(name: str = "store", parent: Path | str = tmp_path) -> StoreWriter:
         splits = ["val" if row % 5 == 4 else "train" for row in range(ROWS)]
         index = new_index([f"{row:02d}" for row in range(ROWS)], label=[row % 2 for row in range(ROWS)], split=splits)
         spec = ArraySpec("latents", (1, 1, 3), "float32")
         return StoreWriter.create(
-            tmp_path / name, "latents", "toy", [spec], index, {}, rows_per_shard=SHARD_ROWS, permute=False
+            inside(parent, name),
+            *("latents", "toy", [spec], index, {"precision": "float32"}),
+            rows_per_shard=SHARD_ROWS,
+            permute=False,
         )
 
     return make

@@ -9,7 +9,7 @@ from toy_training import CONFIG, CPU, Crash, Toy, assert_same, crash_at, loss_fu
 from jobs.config import FollowConfig
 from jobs.following.epoch_record import EpochRecord, epochs_text, read_epochs
 from jobs.following.followed_store import FIRST_SNAPSHOT, follow_store, source_ingredients
-from jobs.following.following_loader import epoch_counts, keep_epochs, rows_now, training_batches
+from jobs.following.trainings import epoch_counts, keep_epochs, rows_now, training_batches
 from jobs.loop.train_loop import train
 from jobs.loop.trainer import Trainer
 from jobs.runs.metrics_log import read_metrics
