@@ -97,6 +97,7 @@ def photos(d: Path) -> None:
     put(d / "labels.csv", "file_name,label\n" + "".join(f"{n}.png,{'cat' if n % 2 else 'dog'}\n" for n in range(4)))
     own = "".join(f"{n}.png\t{'cat' if n % 2 else 'dog'}\tnumber {n}\n" for n in range(4))
     put(d / "own.tsv", f"picture\tspecies\twords\n{own}")
+    put(d / "list.txt", "".join(f"{n}.png {n % 2}\n" for n in range(4)))
     table = {"path": [f"{number}.png" for number in range(4)], "label": [0, 0, 1, 1]}
     pq.write_table(pa.table(table), d / "paths.parquet")
 
@@ -105,6 +106,29 @@ def lora(d: Path) -> None:
     for number in range(2):
         put(d / "lora" / f"{number}.png", png(number))
         put(d / "lora" / f"{number}.txt", f"a caption, number {number}\n")
+
+
+def tuned(d: Path) -> None:
+    for number in range(2):
+        put(d / "tuned" / "images" / f"{number}.png", png(number))
+        put(d / "tuned" / "captions" / f"{number}.txt", f"a caption, number {number}\n")
+
+
+def traps(d: Path) -> None:
+    images = [{"id": f"i{number}", "file_name": f"{number}.png"} for number in range(4)]
+    for number in range(4):
+        put(d / "traps" / "images" / f"{number}.png", png(number))
+    notes = [{"id": number, "image_id": f"i{number}", "category_id": number % 2} for number in range(4)]
+    kinds = [{"id": 0, "name": "empty"}, {"id": 1, "name": "fox"}]
+    put(d / "traps" / "train.json", {"images": images, "annotations": notes, "categories": kinds})
+
+
+def birds(d: Path) -> None:
+    names = [f"00{number // 2 + 1}.Auk/{number}.png" for number in range(4)]
+    for number, name in enumerate(names):
+        put(d / "birds" / "images" / name, png(number))
+    put(d / "birds" / "images.txt", "".join(f"{number + 1} {name}\n" for number, name in enumerate(names)))
+    put(d / "birds" / "train_test_split.txt", "1 1\n2 0\n3 1\n4 0\n")
 
 
 def shards(d: Path) -> None:
@@ -181,11 +205,12 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
         build.__name__: build
         for build in (pets, imagenet, classes, captions, prompts, photos, lora, laion, edm2, coco, flickr, numbered)
     },
+    **{build.__name__: build for build in (tuned, traps, birds)},
 }
 
 
 def test_the_table_is_there() -> None:
-    assert len(ROWS) == 20
+    assert len(ROWS) == 24
 
 
 @pytest.mark.parametrize(("command", "expected"), ROWS)

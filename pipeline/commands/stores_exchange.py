@@ -187,12 +187,12 @@ def import_command(
     from pipeline.config import check_name
     from stores.backends import inside
     from stores.exchange import LatentMeaning, import_latents, list_latents
-    from stores.sources import read_class_names
+    from stores.sources import names_by_id, read_class_names
 
     run = find_run(settings.root, "autoencoders", autoencoder) if autoencoder else None
     meaning = LatentMeaning(
         content,
-        list(read_class_names(str(class_names)).values()) if class_names else None,
+        names_by_id(read_class_names(str(class_names)), str(class_names)) if class_names else None,
         holdout,
         (reference_to(settings.root, run.path), run.weights_sha256) if run else None,
         int(run.record.config["latent_channels"]) if run else None,

@@ -1,5 +1,6 @@
 from .base import Listing as Listing
 from .base import Source as Source
+from .fields.class_names import names_by_id as names_by_id
 from .fields.class_names import read_class_names as read_class_names
 from .items import SourceItem as SourceItem
 from .layouts.choose import layout_names as layout_names

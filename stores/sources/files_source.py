@@ -16,11 +16,13 @@ from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
 from stores.sources.fields.problems import Problems
 from stores.sources.items import SourceItem
 from stores.sources.layouts.choose import choose_layout, refuse_idle_columns
+from stores.sources.layouts.class_name_files import apply_class_name_files
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
-from stores.sources.layouts.split_lists import apply_split_lists
 from stores.sources.layouts.tree import FileTree, TreeFile
 from stores.sources.layouts.wrapper import wrapper_folder
 from stores.sources.listing_cache import ListingCache
+from stores.sources.lists.id_lists import apply_id_lists
+from stores.sources.lists.split_lists import apply_split_lists
 from stores.sources.options import SourceOptions
 from stores.sources.paths import (
     TAR_SUFFIXES,
@@ -117,6 +119,9 @@ class FilesSource(Source):
         layout.problems.merge(tree.problems)
         reading = layout.list_images()
         apply_split_lists(tree, reading)
+        apply_id_lists(tree, reading)
+        if self.options.class_names is None:
+            apply_class_name_files(tree, reading)
         refuse_idle_columns(self.options, layout, reading, self.location)
         require_images(reading.rows, self.location, f"no image in the layout {layout.name}")
         raw = [row.label for row in reading.rows]

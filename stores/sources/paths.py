@@ -17,11 +17,19 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP_SUFFIXES = (".zip",)
 ROWS_SUFFIXES = (".parquet", ".arrow")
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet", ".txt")
+# Folders that archivers, network drives and file systems put among the files of others.
+BY_PRODUCTS = frozenset(
+    ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found", "System Volume Information")
+)
 
 
 class SourceError(ValueError):
     """An image source that cannot be used as it is; the message says what was expected and what to do."""
+
+
+class SeveralImagesError(SourceError):
+    """A table whose rows name several images each, and nothing says which of them is the one of the data set."""
 
 
 class DamagedArchiveError(SourceError):
@@ -48,10 +56,15 @@ def read_error(where: object, error: OSError) -> SourceError:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path has a part that is hidden (".x") or that archivers add (`__MACOSX`)."""
-    if "/." not in name and not name.startswith(".") and "__MACOSX" not in name:
+    """Whether a path has a part that is hidden (".x") or that archivers and file systems add (`__MACOSX`, `@eaDir`)."""
+    if "/." not in name and name[:1] != "." and not _may_be_by_product(name):
         return False
-    return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
+    return any(part in BY_PRODUCTS or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
+
+
+def _may_be_by_product(name: str) -> bool:
+    """A quick look, since there may be millions of names."""
+    return "@" in name or "__M" in name or "#" in name or "$" in name or "+" in name or "System " in name
 
 
 def is_image(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
 from stores.sources.paths import ROWS_SUFFIXES, DamagedArchiveError, SourceError, safe_name, strip_suffix
 from stores.sources.readers.arrow import ArrowReader
+from stores.sources.readers.card import card_features
 from stores.sources.readers.folder import check_size, read_file
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
@@ -133,7 +134,7 @@ class RowsSource(Source):
         require_images(rows, self.location, f"no row in {len(files)} {self.kind} files")
         problems.check()
         raw = [label for _, label in rows]
-        ids, names = label_ids(raw, self._class_names(files), self.options, self.location, problems)
+        ids, names = label_ids(raw, self._class_names(files, raw), self.options, self.location, problems)
         test = settle_test((label is not None or bool(item.caption), item.split) for item, label in rows)
         items = [
             replace(item, label=label, split=test if item.split == TEST else item.split)
@@ -173,8 +174,8 @@ class RowsSource(Source):
     def _roles(self, name: str, file: RowFile) -> dict[str, list[str]]:
         return roles_of(file.columns, self.options, f"{self.root}/{name}", file.image.name)
 
-    def _class_names(self, files: dict[str, RowFile]) -> list[str] | None:
-        """The names of a Hugging Face ClassLabel, or of a column of names beside the labels.
+    def _class_names(self, files: dict[str, RowFile], raw: Sequence[RawLabel]) -> list[str] | None:
+        """The names of a Hugging Face ClassLabel, in the files or their card, or of a column beside the labels.
 
         Raises:
             SourceError: files that name their classes differently.
@@ -188,11 +189,23 @@ class RowsSource(Source):
                 f"{self.root}: expected one list of class names; received another in {other} than in {first_name}; "
                 "read them apart"
             )
-        return first or self._names_beside(files)
+        return first or self._names_of_card(files, raw) or self._names_beside(files)
 
     def _declared(self, name: str, file: RowFile) -> list[str] | None:
         columns = self._roles(name, file).get("label")
         return class_names_of(file.features, columns[0] if columns else None)
+
+    def _names_of_card(self, files: dict[str, RowFile], raw: Sequence[RawLabel]) -> list[str] | None:
+        """The names that the card of a data set of the Hub declares, where each id has one.
+
+        The card lies beside the files or above their folder `data`.
+        """
+        above = os.path.dirname(os.path.realpath(self.root)) if os.path.basename(self.root) == "data" else self.root
+        features = card_features(self.root) or card_features(above)
+        columns = self._roles(*next(iter(files.items()))).get("label")
+        names = class_names_of(features, columns[0] if columns else None)
+        largest = max((int(str(label)) for label in raw if str(label).isdecimal()), default=-1)
+        return names if names and largest < len(names) else None
 
     def _names_beside(self, files: dict[str, RowFile]) -> list[str] | None:
         """Names in a column beside integer labels, where each id has one."""

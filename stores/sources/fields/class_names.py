@@ -11,6 +11,10 @@ from stores.sources.fields.labels import RawLabel
 from stores.sources.paths import SourceError
 
 MAX_BYTES = 64 * 1024 * 1024
+# Ids may be so many times as many as names: a label may be any 32-bit number.
+MAX_GAPS = 1000
+# Names found beside labels are a list when the largest id is at most so many times their number, or at most `FEW`.
+MAX_SPREAD, FEW = 10, 1000
 
 
 def apply_class_names(
@@ -28,7 +32,7 @@ def apply_class_names(
     names = read_class_names(path)
     present = {label for label in raw if label is not None}
     if all(str(label).isdecimal() for label in present):
-        return raw, list(names.values())
+        return raw, names_by_id(names, path)
     ids = {key: number for number, key in enumerate(names)} | {name: n for n, name in enumerate(names.values())}
     missing = sorted(str(label) for label in present if str(label) not in ids)
     if missing:
@@ -43,7 +47,7 @@ def read_class_names(path: str) -> dict[str, str]:
     """What the labels are called, in the order of the ids: by id, by the label in the data, or by the name itself.
 
     A JSON list, a JSON object (id to name, or name to id), or a text with one class a line, where a first word such
-    as n01440764 is the label in the data.
+    as n01440764 is the label in the data, and a number before or behind all of them is the id.
 
     Raises:
         SourceError: a file that cannot be read, or holds no names.
@@ -63,15 +67,51 @@ def read_class_names(path: str) -> dict[str, str]:
     return names
 
 
+def names_by_id(names: dict[str, str], path: str) -> list[str]:
+    """The names in a list by id; ids between others that have none are called by their number.
+
+    Raises:
+        SourceError: ids that lie too far apart for a list.
+    """
+    if not has_ids(names):
+        return list(names.values())
+    largest = max(map(int, names))
+    if largest > MAX_GAPS * len(names):
+        raise SourceError(
+            f"{path}: expected ids without large gaps; received {len(names)} names with ids up to {largest}; number "
+            "the classes anew"
+        )
+    return [names.get(str(number), str(number)) for number in range(largest + 1)]
+
+
+def has_ids(names: dict[str, str]) -> bool:
+    """Whether names are given by the ids of the classes, not by their order."""
+    return all(key.isdecimal() for key in names) and any(key != name for key, name in names.items())
+
+
 def _from_lines(text: str) -> dict[str, str]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    header = len(lines) > 2 and not re.search(r"\d", lines[0])
+    return _from_list(lines, lines[1:] if header else lines)
+
+
+def _from_list(lines: list[str], without_header: list[str]) -> dict[str, str]:
+    """Names of lines; a header is known by the numbers that all the other lines have."""
     pairs = [re.fullmatch(r"(n\d{8})\s+(.+)", line) for line in lines]
     if lines and all(pairs):
         return {pair[1]: pair[2] for pair in pairs if pair}
-    numbered = [re.fullmatch(r"(\d+)[\s,:;]+(.+)", line) for line in lines]
-    if lines and all(numbered) and sorted(int(pair[1]) for pair in numbered if pair) == list(range(len(lines))):
-        return {pair[1]: pair[2] for pair in sorted((p for p in numbered if p), key=lambda pair: int(pair[1]))}
-    return {line: line for line in lines}
+    before = [re.fullmatch(r"(?P<id>\d{1,9})[\s,:;.)]+(?P<name>.+)", line) for line in without_header]
+    behind = [re.fullmatch(r"(?P<name>.+?)[\s,:;]+(?P<id>\d{1,9})", line) for line in without_header]
+    return _numbered(before) or _numbered(behind) or {line: line for line in lines}
+
+
+def _numbered(found: Sequence[re.Match[str] | None]) -> dict[str, str]:
+    """Names by id, where every line has both and the ids rise; they begin at 0 or 1."""
+    pairs = [(int(pair["id"]), pair["name"]) for pair in found if pair]
+    ids = [number for number, _ in pairs]
+    if len(pairs) < len(found) or not pairs or ids != sorted(set(ids)) or ids[0] > 1:
+        return {}
+    return {str(number): name for number, name in pairs}
 
 
 def _from_json(text: str, path: str) -> dict[str, str]:
@@ -81,19 +121,27 @@ def _from_json(text: str, path: str) -> dict[str, str]:
         raise SourceError(f"{path}: expected JSON; received text that is not: {error}") from error
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return {name: name for name in value}
-    if isinstance(value, dict) and all(isinstance(number, int) for number in value.values()):
-        return {name: name for name in sorted(value, key=lambda name: value[name])}
-    if isinstance(value, dict) and all(key.isdecimal() for key in value):
-        ordered = sorted(value, key=int)
-        return (
-            {key: _name(value[key]) for key in ordered} if list(map(int, ordered)) == list(range(len(ordered))) else {}
-        )
-    return {str(key): _name(name) for key, name in value.items()} if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    if all(isinstance(number, int) for number in value.values()) and len(set(value.values())) == len(value):
+        return {str(value[name]): name for name in sorted(value, key=lambda name: int(value[name]))}
+    if all(key.isdecimal() for key in value):
+        return {str(int(key)): _name(value[key]) for key in sorted(value, key=int)}
+    return {str(key): _name(name) for key, name in value.items()}
 
 
 def _name(value: object) -> str:
     """A class name; of a list, as in imagenet_class_index.json, the last."""
     return str(value[-1]) if isinstance(value, list) and value else str(value)
+
+
+def one_to_one_names(pairs: set[tuple[int, str]], largest: int) -> list[str] | None:
+    """Names by id up to the largest, when each id has one name of its own; ids without images are their own names."""
+    names = dict(pairs)
+    one_to_one = len(names) == len(pairs) == len(set(names.values()))
+    if not names or not one_to_one or "" in names.values() or largest > max(FEW, MAX_SPREAD * len(names)):
+        return None
+    return [names.get(number, str(number)) for number in range(largest + 1)]
 
 
 def contiguous(ids: Sequence[int | None], names: list[str] | None) -> tuple[list[int | None], list[str]]:

@@ -16,8 +16,12 @@ RawLabel = int | str | None
 MAX_CAPTION_CHARACTERS = 64 * 1024
 MAX_LABEL = 2**31 - 1  # labels are stored as int32
 NO_VALUE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>", "?", "nil"))
+# Keys that hold the id or name where a label is an object.
+ID_KEYS = ("id", "index", "label", "class", "name", "text")
 # Keys that hold the text where a caption is an object (Karpathy's "sentences").
-TEXT_KEYS = ("raw", "caption", "text", "sentence", "value")
+TEXT_KEYS = ("raw", "caption", "text", "sentence", "value", "content")
+# Who speaks in conversations about an image, by what "from" or "role" says.
+ANSWERING = ("gpt", "assistant", "model", "bot", "chatgpt")
 NOT_A_CAPTION = re.compile(r"[\x00\ud800-\udfff]")
 # Of labels of two kinds, the rarer one is a mistake in some rows when no more than this share has it.
 ODD_SHARE = 0.1
@@ -31,7 +35,11 @@ def parse_label(value: object, where: str) -> RawLabel:
     Raises:
         SourceError: anything else, or an integer above int32.
     """
-    if isinstance(value, bool | list | dict | bytes):
+    if isinstance(value, bool):
+        value = int(value)
+    if isinstance(value, dict):
+        value = next((value[key] for key in ID_KEYS if isinstance(value.get(key), int | str)), value)
+    if isinstance(value, list | dict | bytes):
         value = one_hot(value, where)
     if isinstance(value, float):
         value = None if math.isnan(value) else int(value) if value.is_integer() else value
@@ -57,6 +65,8 @@ def _parse_text(text: str, where: str) -> RawLabel:
         raise SourceError(f"{where}: expected a class name in UTF-8 without control characters; received {text!r}")
     if re.fullmatch(r"-?[0-9]*\.[0-9]*[1-9][0-9]*", text):
         raise SourceError(f"{where}: expected a label that is an integer or a class name; received the number {text}")
+    if re.fullmatch(r"[0-9]\.[0-9]+e\+[0-9]{2}", text) and float(text).is_integer():  # numpy.savetxt
+        return str(int(float(text)))
     return text.split(".")[0] if re.fullmatch(r"[0-9]{1,10}\.0+", text) else text
 
 
@@ -82,7 +92,7 @@ def parse_captions(value: object, where: str) -> list[str] | None:
     """
     if isinstance(value, float) and math.isnan(value):
         return None
-    texts = [_caption_text(text, where) for text in _caption_values(value)]
+    texts = [_caption_text(text, where) for text in _answers(_caption_values(value), where)]
     return [text for text in texts if text] or None
 
 
@@ -94,6 +104,21 @@ def _caption_values(value: object) -> list[Any]:
             return [value]
         return parsed if isinstance(parsed, list) and all(isinstance(text, str) for text in parsed) else [value]
     return value if isinstance(value, list) else [value]
+
+
+def _answers(values: list[Any], where: str) -> list[Any]:
+    """The captions; of a conversation about the image its one answer.
+
+    Raises:
+        SourceError: a conversation of several answers, which are no captions.
+    """
+    speakers = [value.get("from", value.get("role")) for value in values if isinstance(value, dict)]
+    if not speakers or None in speakers or len(speakers) < len(values):
+        return values
+    answers = [value for value, speaker in zip(values, speakers, strict=True) if speaker in ANSWERING]
+    if len(answers) != 1:
+        raise SourceError(f"{where}: expected a conversation of one answer as caption; received {len(answers)} answers")
+    return answers
 
 
 def _caption_text(text: object, where: str) -> str | None:
@@ -110,7 +135,7 @@ def _caption_text(text: object, where: str) -> str | None:
     return text.strip()
 
 
-def parse_split(value: object, where: str, *, yes_no: bool = False) -> str | None:
+def parse_split(value: object, where: str, *, asks_of: str | None = None) -> str | None:
     """A split as written ("validation", "val_2014", "restval", …) as "train", "val", "test" or, when empty, None.
 
     Raises:
@@ -118,7 +143,7 @@ def parse_split(value: object, where: str, *, yes_no: bool = False) -> str | Non
     """
     if value is None or str(value).strip().lower() in NO_VALUE:
         return None
-    split = parse_split_word(value, yes_no=yes_no)
+    split = parse_split_word(value, asks_of=asks_of)
     if split is None:
         raise SourceError(f"{where}: expected a split such as train, validation or test; received {value!r}")
     return split

@@ -12,10 +12,15 @@ def word_list(text: str) -> tuple[str, ...]:
 
 TRAIN, VAL, TEST = "train", "val", "test"
 WORDS = {
-    **dict.fromkeys(("train", "training", "trn", "restval"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "heldout", "holdout"), VAL),
-    **dict.fromkeys(("test", "testing", "tst"), TEST),
+    **dict.fromkeys(word_list("train training trn restval trainset trainingset traindata trainval"), TRAIN),
+    **dict.fromkeys(
+        word_list("val valid validation validate dev eval evaluation heldout holdout valset validset validationset"),
+        VAL,
+    ),
+    **dict.fromkeys(word_list("test testing tst testset testingset testdata"), TEST),
 }
+# Words of parts that hold another part too: train.txt and val.txt know more than trainval.txt.
+JOINT_WORDS = frozenset(("trainval",))
 # Words that may stand beside a split in the name of its folder ("train_images", "test_set").
 FILLERS = frozenset(
     word_list(
@@ -24,7 +29,7 @@ FILLERS = frozenset(
     )
 )
 NUMBERED = {"0": TRAIN, "1": VAL, "2": TEST}
-YES_NO = {"1": TRAIN, "true": TRAIN, "0": VAL, "false": VAL}
+YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 
 
 def words_of(name: str) -> list[str]:
@@ -59,14 +64,16 @@ def name_without_split(name: str) -> str | None:
     return " ".join(left) if len(left) + 1 == len(words) else None
 
 
-def parse_split_word(value: object, *, yes_no: bool = False) -> str | None:
+def parse_split_word(value: object, *, asks_of: str | None = None) -> str | None:
     """A split as a column gives it: a word with years and separators, or a number where the column is one of numbers.
 
     Args:
         value: what the table has.
-        yes_no: whether the column asks if the row is of the training part.
+        asks_of: the part of which the column asks whether the row is of it; the others are training rows, or val
+            where it asks of these.
     """
     text = str(int(value)) if isinstance(value, bool | int | float) and value == value else str(value)
     text = re.sub(r"\.0$", "", text.strip()).lower()
-    numbers = YES_NO if yes_no else NUMBERED
-    return numbers.get(text) or split_of_folder(text) or split_in_words(text)
+    if asks_of is not None and text in (*YES, *NO):
+        return asks_of if text in YES else VAL if asks_of == TRAIN else TRAIN
+    return NUMBERED.get(text) or split_of_folder(text) or split_in_words(text)

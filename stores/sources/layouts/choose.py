@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from stores.sources.layouts.class_folders import ClassFolders
 from stores.sources.layouts.class_tars import ClassTars
-from stores.sources.layouts.json_layouts import CocoCaptions, DatasetJson, KarpathySplit
-from stores.sources.layouts.label_lists import LabelLists
+from stores.sources.layouts.json_layouts import CocoCaptions, CocoLabels, DatasetJson, KarpathySplit
 from stores.sources.layouts.layout import Layout, Reading
 from stores.sources.layouts.plain import PlainImages
 from stores.sources.layouts.siblings import Siblings, WebDataset
 from stores.sources.layouts.table import TableLayout
 from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.label_lists import LabelLists, reads_asked_list
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 
@@ -18,6 +18,7 @@ from stores.sources.paths import SourceError
 LAYOUTS: tuple[type[Layout], ...] = (
     DatasetJson,
     CocoCaptions,
+    CocoLabels,
     KarpathySplit,
     TableLayout,
     WebDataset,
@@ -42,7 +43,7 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
     if options.layout is not None:
         return _named(options.layout)(tree, options)
     if options.labels is not None:
-        return TableLayout(tree, options)
+        return LabelLists(tree, options) if reads_asked_list(tree, options) else TableLayout(tree, options)
     best: Layout = PlainImages(tree, options)
     most, rejected = 0, dict[str, str]()
     for kind in LAYOUTS[:-1]:

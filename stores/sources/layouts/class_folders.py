@@ -5,18 +5,22 @@ from __future__ import annotations
 import posixpath
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 
 from stores.sources.fields.labels import RawLabel
+from stores.sources.fields.splits import split_of_folder
 from stores.sources.layouts.folders import FolderMeaning, understand_folders
-from stores.sources.layouts.label_lists import LabelLists
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.siblings import SiblingFiles
+from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
+from stores.sources.lists.label_lists import LabelLists
 from stores.sources.summary import DataWarning
 
 HEAD_BYTES = 4096
+_PIECE = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
 class ClassFolders(Layout):
@@ -28,15 +32,40 @@ class ClassFolders(Layout):
     def recognize(self) -> int:
         labels = {name: label for name in self.tree.images if (label := self._class(name)) is not None}
         names = set(labels.values())
-        return (
-            0 if self._are_shards(names) or self._are_ranges(labels) or self._is_one_of_images(names) else len(labels)
-        )
+        parts = self._are_shards(names) or self._are_ranges(labels) or _are_pieces_of_names(labels)
+        return 0 if parts or self._is_one_of_images(names) else len(labels)
 
     def list_images(self) -> Reading:
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
         reading = Reading(rows, detail=self._detail())
         fill_unlabeled(self, reading)
+        reading.warnings += [*self._domain_warnings(), *self._list_warnings(rows)]
         return reading
+
+    def _domain_warnings(self) -> Iterator[DataWarning]:
+        """Say that the folders may be domains of the same classes (Office-31, PACS, DomainNet)."""
+        below: dict[str, set[str]] = {}
+        for name in self.tree.images:
+            path = self._path(name)
+            top = path.removeprefix(self.folders.wrapper).split("/")
+            if self.folders.of(path)[0] == top[0]:
+                below.setdefault(top[0], set()).add("/".join(top[1:-1]))
+        common = set.intersection(*below.values()) if len(below) > 1 else set[str]()
+        if len(common - {""}) > 1 and not any(map(split_of_folder, common)):
+            shown = ", ".join(sorted(common)[:2])
+            message = f"each class, such as {min(below)}, has the same folders ({shown}, …): if these are the classes"
+            yield DataWarning(f"{message}, name one of the folders", "path", f"{self.tree.where}/{min(below)}")
+
+    def _list_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
+        """Say that a list gives the images other labels than the folders do."""
+        lists = LabelLists(self.tree, self.options)
+        if self.tree.in_archives or not lists.recognize():
+            return
+        listed = {row.name: row.label for row in lists.list_images().rows if row.label is not None}
+        pairs = {(row.label, listed[row.name]) for row in rows if row.label is not None and row.name in listed}
+        if len({label for label, _ in pairs}) < len(pairs) or len({label for _, label in pairs}) < len(pairs):
+            paths = ", ".join(use.path for use in lists.list_images().tables if "label" in use.roles)
+            yield DataWarning(f"{paths} gives other labels than the folders", "layout", lists.name)
 
     def _class(self, name: str) -> str | None:
         return self.folders.of(self._path(name))[0]
@@ -61,7 +90,7 @@ class ClassFolders(Layout):
         folders = sorted(set(labels.values()))
         if len(folders) < 2 or not all(name.isdecimal() for name in folders) or not folders[0].startswith("00"):
             return False
-        if len({len(name) for name in folders}) > 1:
+        if len({len(name) for name in folders}) > 1 or _next_to_each_other(folders):
             return False
         ends = dict(zip(folders, [*map(int, folders[1:]), sys.maxsize], strict=True))
         stems = ((posixpath.splitext(posixpath.basename(name))[0], folder) for name, folder in labels.items())
@@ -73,14 +102,20 @@ class ClassFolders(Layout):
         )
 
     def _is_one_of_images(self, names: set[str]) -> bool:
-        """Whether all images lie in one folder and a text beside it names them (CelebA's lists of attributes)."""
+        """Whether all images lie in one folder, and beside it their masks or a text that names them (CelebA's)."""
         if len(names) != 1 or self.tree.in_archives:
             return False
+        if self.tree.masked:
+            return True
         images = {posixpath.basename(name) for name in self.tree.images}
         stems = {posixpath.splitext(name)[0] for name in images}
         folders = {posixpath.dirname(name) for name in self.tree.images}
         for name, file in self.tree.files.items():
-            if name.lower().endswith((".txt", ".csv")) and posixpath.dirname(name) not in folders and file.num_bytes:
+            if (
+                name.lower().endswith((".txt", ".csv", ".lst", ".json", ".jsonl"))
+                and posixpath.dirname(name) not in folders
+                and file.num_bytes
+            ):
                 with self.tree.open(name) as opened:
                     words = re.split(r"[\s,;|]+", opened.read(HEAD_BYTES).decode("utf-8", errors="replace"))
                 if len([word for word in words if word in images or word in stems]) > 1:
@@ -94,6 +129,24 @@ class ClassFolders(Layout):
 
     def _path(self, name: str) -> str:
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
+
+
+def _are_pieces_of_names(labels: dict[str, str]) -> bool:
+    """Whether each folder is called by the first digits of hashes or the last ones of numbers that name its images."""
+    folders = set(labels.values())
+    if len(folders) < 2 or len({len(folder) for folder in folders}) > 1 or not all(map(_PIECE.fullmatch, folders)):
+        return False
+    stems = [(posixpath.splitext(posixpath.basename(name))[0].lower(), one.lower()) for name, one in labels.items()]
+    hashed = any(map(str.isdecimal, folders)) and not all(map(str.isdecimal, folders))
+    if hashed and all(re.fullmatch(r"[0-9a-f]{16,}", stem) and stem.startswith(one) for stem, one in stems):
+        return True
+    ends = all(stem.isdecimal() and len(one) > 1 and stem.zfill(len(one)).endswith(one) for stem, one in stems)
+    return ends and any(stem.zfill(len(one)) != one for stem, one in stems)
+
+
+def _next_to_each_other(folders: list[str]) -> bool:
+    """Whether folders of numbers are as near to each other as ids of classes are."""
+    return any(int(second) - int(first) == 1 for first, second in pairwise(folders))
 
 
 def fill_unlabeled(layout: Layout, reading: Reading) -> None:

@@ -6,9 +6,16 @@ import posixpath
 import re
 from functools import cached_property
 
-from stores.sources.fields.splits import split_in_words, split_of_folder, split_of_folders
+from stores.sources.fields.splits import (
+    TRAIN,
+    name_without_split,
+    split_in_words,
+    split_of_folder,
+    split_of_folders,
+)
 from stores.sources.layouts.class_folders import fill_unlabeled
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.paths import TAR_SUFFIXES, ZIP_SUFFIXES, strip_suffix
 
 WNID = re.compile(r"n\d{8}")
 
@@ -32,6 +39,10 @@ class ClassTars(Layout):
 
     def _class(self, name: str) -> str | None:
         stem = posixpath.basename(self.tree.files[name].archive)
+        if self._split_and_class and stem:
+            return name_without_split(stem)
+        if self._nested and not self._is_nested(name):
+            return None
         return None if not stem or split_of_folder(stem) else stem
 
     def _split(self, name: str) -> str | None:
@@ -39,19 +50,44 @@ class ClassTars(Layout):
         folders, stem = posixpath.split(file.archive)
         named = split_of_folders(folders)
         outer = file.source if self._class(name) != posixpath.basename(file.source).split(".")[0] else ""
-        return named or split_of_folder(stem) or split_in_words(posixpath.basename(outer))
+        loose = self._split_and_class or (self._nested and not self._is_nested(name))
+        own = split_in_words(stem) if loose else split_of_folder(stem)
+        return named or own or split_in_words(posixpath.basename(outer))
+
+    @cached_property
+    def _split_and_class(self) -> bool:
+        """Whether each archive's name is a split with a class ("train_cat", "val_cat"), every class in two splits."""
+        stems = {posixpath.basename(self.tree.files[name].archive) for name in self.tree.images}
+        found = {(split_in_words(stem), name_without_split(stem)) for stem in stems}
+        classes = {word for _, word in found}
+        if None in classes or "" in classes or len(classes) < 2 or len(found) < len(stems):
+            return False
+        trained = {word for split, word in found if split == TRAIN}
+        return trained == classes and len(found) > len(classes)
 
     @cached_property
     def _are_classes(self) -> bool:
         """Whether the archives' names are those of classes: each has words of its own, and no folders inside."""
-        stems = {posixpath.basename(self.tree.files[name].archive) for name in self.tree.images}
+        images = [name for name in self.tree.images if self._is_nested(name)] if self._nested else self.tree.images
+        stems = {posixpath.basename(self.tree.files[name].archive) for name in images}
         names = {stem for stem in stems if stem and not split_of_folder(stem)}
         if len(names) < 2 or not all(map(self._is_flat, self.tree.images)):
             return False
         if all(map(WNID.fullmatch, names)) or all("class" in stem.lower() for stem in names):
             return True
+        if self._split_and_class:
+            return True
         words = {re.sub(r"[\d\W_]+", " ", stem).strip().lower() for stem in names}
         return len(words) == len(names) and "" not in words and not all(map(split_in_words, names))
+
+    @cached_property
+    def _nested(self) -> bool:
+        """Whether there are archives in an archive: others beside it are parts, not classes."""
+        return any(map(self._is_nested, self.tree.images))
+
+    def _is_nested(self, name: str) -> bool:
+        file = self.tree.files[name]
+        return file.archive != strip_suffix(file.source, TAR_SUFFIXES + ZIP_SUFFIXES) and bool(file.archive)
 
     def _is_flat(self, name: str) -> bool:
         file = self.tree.files[name]

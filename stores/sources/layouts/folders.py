@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -57,15 +58,16 @@ def folder_tree(paths: Iterable[str]) -> Folder:
 def understand_folders(paths: Iterable[str]) -> FolderMeaning:
     """Which class and split each folder of images means.
 
-    Folders around everything are looked through. Then come split folders, where there are any, and below them (or
-    above, as in `cat/test`) one folder a class; deeper folders belong to their class. Images beside class folders have
-    no class.
+    Folders around everything are looked through, and so are numbered parts (`part-1`, `fold_2`) and a folder in one of
+    the same name. Then come split folders, where there are any, and below them (or above, as in `cat/test`) one folder
+    a class; deeper folders belong to their class. Images beside class folders have no class. Where the classes lie
+    below folders of their first letters (`a/abbey`), these are not classes.
     """
     root, meanings = folder_tree(paths), dict[str, tuple[str | None, str | None]]()
     _level(root, "", None, meanings)
-    node, wrapper = root, ""
-    while (name := _wrapper(node)) is not None:
-        node, wrapper = node.folders[name], f"{wrapper}{name}/"
+    node, wrapper, own = root, "", ""
+    while (name := _wrapper(node, own)) is not None:
+        node, wrapper, own = node.folders[name], f"{wrapper}{name}/", name
     return FolderMeaning(meanings, wrapper)
 
 
@@ -74,17 +76,22 @@ Meanings = dict[str, tuple[str | None, str | None]]
 
 def _level(node: Folder, path: str, split: str | None, meanings: Meanings) -> None:
     """Give a meaning to a folder above the classes and to all below it."""
-    wrapper = _wrapper(node, part=split is not None)
-    splits = split_level(node) if split is None else None
+    wrapper = _wrapper(node, path.rpartition("/")[2], part=split is not None)
+    splits = split_level(node) if not split else None
     if wrapper is not None and not splits:
         _level(node.folders[wrapper], _join(path, wrapper), split, meanings)
     elif splits:
         for name, folder in node.folders.items():
             _part(folder, _join(path, name), splits.get(name), meanings)
-    else:
-        fused = (_split_and_class(node) if split is None else None) or {}
+    elif _are_numbered_parts(node):
         for name, folder in node.folders.items():
-            part, word = fused.get(name, (split, name))
+            _level(folder, _join(path, name), split, meanings)
+    elif _are_letters(node):
+        _classes_below_letters(node, path, split, meanings)
+    else:
+        fused = (_split_and_class(node) if not split else None) or {}
+        for name, folder in node.folders.items():
+            part, word = fused.get(name, (split, re.sub("^(label|class|category)=(?=.)", "", name)))
             _class(folder, _join(path, name), word, part, meanings)
     meanings[path] = (None, split)
 
@@ -94,7 +101,8 @@ def _part(node: Folder, path: str, split: str | None, meanings: Meanings) -> Non
     _level(node, path, split or "", meanings)
     if not split:
         for below in [known for known in meanings if known == path or known.startswith(f"{path}/")]:
-            meanings[below] = (meanings[below][0], None)
+            name, found = meanings[below]
+            meanings[below] = (name, found or None)
 
 
 def _class(node: Folder, path: str, name: str, split: str | None, meanings: Meanings) -> None:
@@ -120,7 +128,55 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
     rests = {rest if rest is None else rest.lower() for rest in map(name_without_split, names)}
     if len(loose) == len(names) and len(rests) == 1 and None not in rests and (len(names) > 1 or _is_leaf(node)):
         return dict(loose)
-    return None
+    pair = _pair_of_parts(loose)
+    return {name: pair.get(name) for name in names} if pair else None
+
+
+def _pair_of_parts(loose: dict[str, str]) -> dict[str, str] | None:
+    """The folders of one thing's parts beside others ("seg_train" and "seg_test" beside "seg_pred"), or None.
+
+    Args:
+        loose: the split that a word of each folder's name says.
+    """
+    by_rest: dict[str, dict[str, str]] = {}
+    for name, split in loose.items():
+        by_rest.setdefault((name_without_split(name) or "").lower(), {})[name] = split
+    if len(by_rest) != 1 or "" in by_rest:
+        return None
+    (found,) = by_rest.values()
+    return found if len(set(found.values())) > 1 and TRAIN in found.values() else None
+
+
+def _are_numbered_parts(node: Folder) -> bool:
+    """Whether the folders are parts of one set that numbers or dates tell apart: "part-1", "images_001", "2024-05"."""
+    if len(node.folders) > 1 and all(map(_DATE.fullmatch, node.folders)):
+        return True
+    skeletons = {re.sub(r"\d+", "0", name.lower()) for name in node.folders}
+    if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
+        return False
+    return re.search(rf"(^|[^a-z])({PARTS})[-_ ]?0$", skeleton) is not None
+
+
+def _are_letters(node: Folder) -> bool:
+    """Whether the folders are the first letters of those in them (SUN397 and Places365: "a/abbey")."""
+    if node.direct or not node.folders:
+        return False
+    return all(
+        len(letter) == 1
+        and letter.isalpha()
+        and not folder.direct
+        and all(name.lower().startswith(letter.lower()) for name in folder.folders)
+        for letter, folder in node.folders.items()
+    )
+
+
+def _classes_below_letters(node: Folder, path: str, split: str | None, meanings: Meanings) -> None:
+    """Folders with images below those of letters are classes by their whole path ("apartment_building/outdoor")."""
+    pending = [(folder, _join(path, letter), "") for letter, folder in node.folders.items()]
+    while pending:
+        folder, where, name = pending.pop()
+        meanings[where] = (name if folder.direct else None, split)
+        pending += [(below, _join(where, part), _join(name, part)) for part, below in folder.folders.items()]
 
 
 def _split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
@@ -146,16 +202,29 @@ def _is_leaf(node: Folder) -> bool:
     return all(not folder.folders for folder in node.folders.values())
 
 
-def _wrapper(node: Folder, part: bool = False) -> str | None:
-    """The one subfolder that is around everything and no class: it holds splits or several folders, or says nothing."""
+def _wrapper(node: Folder, own: str, part: bool = False) -> str | None:
+    """The one subfolder that is around everything and no class: it holds splits or several folders, or says nothing.
+
+    Args:
+        node: the folder.
+        own: its name; a folder of the same name in it is around everything ("train/train", as Kaggle unpacks).
+        part: whether it is a part of the data set.
+    """
     if len(node.folders) != 1 or node.direct:
         return None
     ((name, below),) = node.folders.items()
-    if says_nothing(name):
+    if says_nothing(name) or name.lower() == own.lower() or _only_repeats(below, name):
+        return name
+    if not part and not split_of_folder(name) and not below.direct and all(map(says_nothing, below.folders)):
         return name
     if part or split_of_folder(name):
         return None
     return name if _branches(below) else None
+
+
+def _only_repeats(node: Folder, name: str) -> bool:
+    """Whether a folder holds nothing but a folder of its own name."""
+    return not node.direct and [below.lower() for below in node.folders] == [name.lower()]
 
 
 def _branches(node: Folder) -> bool:
@@ -173,8 +242,11 @@ def says_nothing(name: str) -> bool:
     return bool(words) and all(word in FILLERS or word in EMPTY_WORDS for word in words) and not set(words) & set(WORDS)
 
 
+# Words before the numbers of parts. "s1" and "v2" may be classes.
+PARTS = "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|imgs|files|data|photos"
+_DATE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?")
 EMPTY_WORDS = frozenset(
-    ("all", "raw", "original", "originals", "photo", "picture", "sample", "jpegs", "pngs", "center")
+    ("all", "raw", "original", "originals", "photo", "picture", "sample", "jpegs", "pngs", "center", "rgb")
 )
 
 

@@ -9,6 +9,9 @@ from functools import cached_property
 
 from stores.sources.layouts.layout import ImageRow, Reading
 from stores.sources.layouts.table import TableLayout
+from stores.sources.layouts.tree import MAX_JSON_BYTES
+from stores.sources.paths import SourceError
+from stores.sources.tables.json_tables import is_coco_labels, load_json
 
 HEAD_BYTES = 2**16
 
@@ -72,6 +75,24 @@ class CocoCaptions(_JsonLayout):
     def _is_coco(self, name: str) -> bool:
         head = self._head(name)
         return b'"images"' in head or b'"annotations"' in head or b'"info"' in head
+
+
+class CocoLabels(_JsonLayout):
+    """COCO's JSON with a category for each image and neither boxes nor captions (iNaturalist, camera traps)."""
+
+    name = "coco-labels"
+    description = "a JSON file in COCO's format with the class of each image"
+
+    def _fits(self, name: str) -> bool:
+        head = self._head(name)
+        keys = b'"images"', b'"annotations"', b'"categories"', b'"info"'
+        if sum(key in head for key in keys) == 0 or self.tree.files[name].num_bytes > MAX_JSON_BYTES:
+            return False
+        with self.tree.open(name) as file:
+            try:
+                return is_coco_labels(load_json(file, name))
+            except SourceError:
+                return False
 
 
 class KarpathySplit(_JsonLayout):

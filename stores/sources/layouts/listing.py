@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from stores.sources.fields.class_names import apply_class_names, contiguous, read_class_names
+from stores.sources.fields.class_names import apply_class_names, contiguous
 from stores.sources.fields.labels import RawLabel, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import TEST, VAL, word_list
+from stores.sources.fields.splits import TEST, VAL
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
+from stores.sources.layouts.class_name_files import class_names_hint
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.tree import FileTree, is_loose
+from stores.sources.layouts.tree import FileTree
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
-
-CLASS_NAME_FILES = frozenset(
-    word_list("classnames class_names classes categories names label_names labelnames classes_names imagenet_classes")
-)
 
 
 def label_ids(
@@ -100,34 +96,18 @@ def summarize(
         problems=layout.problems.to_list(),
     )
     summary = summarize_rows(empty, items, names)
-    hints = [*_table_warnings(unused), *_class_names_hint(tree, reading, summary, names)]
+    hints = [*_table_warnings(unused), *class_names_hint(tree, reading, summary, names)]
     return replace(summary, warnings=[*reading.warnings, *hints, *label_warnings(summary)])
-
-
-def _class_names_hint(
-    tree: FileTree, reading: Reading, summary: DataSummary, names: list[str] | None
-) -> Iterator[DataWarning]:
-    """A file that may hold the names of integer labels, which the user may have meant."""
-    largest = max((entry.id for entry in summary.classes), default=-1)
-    if names is not None or largest < 0:
-        return
-    for name in sorted(tree.files):
-        stem = os.path.splitext(os.path.basename(name))[0].lower()
-        fits = name.lower().endswith((".txt", ".json")) and stem in CLASS_NAME_FILES and name not in reading.used
-        if fits and is_loose(tree.files[name]):
-            path = os.path.join(tree.root, name)
-            with contextlib.suppress(SourceError):
-                if len(read_class_names(path)) > largest:
-                    message = f"labels are numbers without names; {name} may give them"
-                    yield DataWarning(message, "class_names", path)
-                    return
 
 
 def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
     """Tables that name a few of the images, which the user may have meant."""
     for kind in unused:
-        if (kind.reason or "").startswith("a table that names") and " names 0 of " not in str(kind.reason):
-            yield DataWarning(f"{kind.example} is not used: {kind.reason}", "labels", kind.example)
+        reason = kind.reason or ""
+        if reason.startswith("a table that names") and " names 0 of " not in reason:
+            yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
+        if "which name different ones" in reason:
+            yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")
 
 
 def unused_files(tree: FileTree, reading: Reading) -> Iterator[FileKind]:

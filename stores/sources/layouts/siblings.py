@@ -3,108 +3,37 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable
 
+from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.labels import parse_captions, parse_label, parse_split
 from stores.sources.fields.problems import TEXT
 from stores.sources.layouts.folders import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.sibling_files import SiblingFiles, kind_of_text, stem_and_suffix
 from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.objects import are_objects
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning
-from stores.sources.tables.columns import CAPTION_NAMES, LABEL_NAMES, SPLIT_NAMES, first_value, lower_keys
+from stores.sources.tables.columns import (
+    CAPTION_NAMES,
+    LABEL_NAMES,
+    LABEL_TEXT_NAMES,
+    SPLIT_NAMES,
+    first_value,
+    lower_keys,
+)
 
-CAPTION_SUFFIXES = frozenset(("txt", "caption", "captions", "text", "prompt"))
-LABEL_SUFFIXES = frozenset(("cls", "class", "label"))
-SUFFIXES = CAPTION_SUFFIXES | LABEL_SUFFIXES | {"json"}
-LABEL_WORDS = frozenset(("cls", "class", "label", "category", "target"))
-# Of several images with one key, the row is the one with no word between key and suffix, or with the first of these.
-MAIN_WORDS = ("", "image", "img", "input", "rgb", "original", "source", "target")
-# Above so many different words between key and suffix these are parts of names, not names of fields.
-MAX_FIELD_WORDS = 16
+# Names of fields that count in an object inside a text's object ({"meta": {"label": 3}}), too.
+INNER_NAMES = {
+    "label": ("label", "labels", "class", "cls", "category", "classid", "labelid", "categoryid"),
+    "caption": ("caption", "captions", "text", "prompt", "description"),
+    "split": (),
+}
 SAMPLE = 64
-# An object's class and its box or outline in shares of width and height, as YOLO's label files have it.
-BOX = re.compile(r"\s*\d+(?=.*\.)(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
 BOXES = "boxes of objects, no captions"
 SECOND_IMAGE = "a further image of a sample, of which one is read"
-
-
-class SiblingFiles:
-    """Which texts stand beside which image of a tree.
-
-    A text belongs to the image with its name before the suffix or, in archives and as WebDataset has it, to all
-    images with its name up to the first dot. There, further images with one such key are fields of the first.
-    """
-
-    def __init__(self, files: Iterable[str], images: list[str], in_archives: bool) -> None:
-        self.by_stem: dict[str, dict[str, str]] = {}
-        stem_of = {name: stem_and_suffix(name)[0] for name in images}
-        stems = set(stem_of.values())
-        keys = {key_of(name) for name in images} if in_archives else set()
-        for name in files:
-            stem, suffix = stem_and_suffix(name)
-            if suffix not in SUFFIXES:
-                continue
-            if stem not in stems and stem not in keys:
-                stem = key_of(name)
-            if stem in keys or stem in stems:
-                self.by_stem.setdefault(stem, {}).setdefault(_kind(name, suffix), name)
-        several = in_archives and len(keys) < len(images)
-        self.fields = _second_images(images) if several and self.by_stem else set[str]()
-        self._texts = {name: texts for name, stem in stem_of.items() if (texts := self._of(name, stem, in_archives))}
-
-    def of(self, image: str) -> list[str]:
-        """The texts beside an image; of two of one kind the one with its whole name counts."""
-        return self._texts.get(image, [])
-
-    def _of(self, image: str, stem: str, in_archives: bool) -> list[str]:
-        found = self.by_stem.get(stem, {})
-        if in_archives and (key := key_of(image)) != stem:
-            found = self.by_stem.get(key, {}) | found
-        return [found[kind] for kind in sorted(found)]
-
-
-def stem_and_suffix(name: str) -> tuple[str, str]:
-    """A path without its suffix, and the suffix in lower case without its dot."""
-    dot = name.rfind(".")
-    return (name[:dot], name[dot + 1 :].lower()) if dot > name.rfind("/") + 1 else (name, "")
-
-
-def key_of(name: str) -> str:
-    """A file's key in WebDataset: its path up to the first dot of its name."""
-    folder, slash, file_name = name.rpartition("/")
-    return f"{folder}{slash}{file_name.split('.')[0]}"
-
-
-def _words_between(name: str) -> str:
-    """What stands between key and suffix: "seg" in "a/x.seg.png"."""
-    return ".".join(name.rpartition("/")[2].split(".")[1:-1]).lower()
-
-
-def _kind(name: str, suffix: str) -> str:
-    """One of "json", "label" and "text", which is the order in which fields of one name win."""
-    if suffix == "json":
-        return "json"
-    if suffix in LABEL_SUFFIXES:
-        return "label"
-    return "label" if name.count(".") > 1 and _words_between(name).split(".")[-1] in LABEL_WORDS else "text"
-
-
-def _second_images(images: list[str]) -> set[str]:
-    """Images that are fields of another one with their key."""
-    words = {_words_between(name) if name.count(".") > 1 else "" for name in images}
-    if len(words) > MAX_FIELD_WORDS or any(word.isdigit() for word in words):
-        return set()
-    by_key: dict[str, list[str]] = {}
-    for name in images:
-        by_key.setdefault(key_of(name), []).append(name)
-    rank = {word: place for place, word in enumerate(MAIN_WORDS)}
-    several = [group for group in by_key.values() if len(group) > 1]
-    mains = {min(group, key=lambda name: rank.get(_words_between(name), len(rank))) for group in several}
-    return {name for group in several for name in group} - mains
 
 
 class Siblings(Layout):
@@ -140,6 +69,7 @@ class Siblings(Layout):
             rows,
             used=used - self.boxes,
             unused=dict.fromkeys(self.boxes, BOXES) | dict.fromkeys(self.files.fields, SECOND_IMAGE),
+            class_names=self._class_names(rows),
             captions_per_line=self._per_line if self._lines else None,
             warnings=[*self._line_warnings(), *self._folder_warnings(rows)],
         )
@@ -148,6 +78,8 @@ class Siblings(Layout):
         super().__init__(tree, options)
         # Texts that hold boxes.
         self.boxes: set[str] = set()
+        # Numbers of labels with the names beside them.
+        self._named: set[tuple[int, str]] = set()
         self._files: SiblingFiles | None = None
         self._lines: Counter[bool] | None = None
 
@@ -178,11 +110,23 @@ class Siblings(Layout):
             "caption", parse_captions, self._asked(fields, "caption", CAPTION_NAMES), where
         )
         split = self.problems.attempt("split", parse_split, self._asked(fields, "split", SPLIT_NAMES[:1]), where)
+        self._name_label(label, fields)
         return ImageRow(name, label, captions, split)
 
     def _asked(self, fields: dict[str, object], role: str, names: tuple[str, ...]) -> object:
         wanted = getattr(self.options, f"{role}_column")
-        return first_value(fields, names if wanted is None else tuple(lower_keys({wanted: 0})))
+        value = first_value(fields, names if wanted is None else tuple(lower_keys({wanted: 0})))
+        if value is not None or wanted is not None:
+            return value
+        inner = [lower_keys(below) for below in fields.values() if isinstance(below, dict)]
+        return next((found for below in inner if (found := first_value(below, INNER_NAMES[role])) is not None), None)
+
+    def _name_label(self, label: object, fields: dict[str, object]) -> None:
+        """Keep the name that stands beside a label's number."""
+        given = fields.get("label")
+        beside = given.get("name") if isinstance(given, dict) else first_value(fields, LABEL_TEXT_NAMES[:5])
+        if str(label).isdecimal() and isinstance(beside, str) and not beside.isdecimal():
+            self._named.add((int(str(label)), beside.strip()))
 
     def _fields(self, text: str) -> dict[str, object]:
         """What one text says, {} with the problem counted where it cannot be read."""
@@ -191,18 +135,24 @@ class Siblings(Layout):
 
     def _parse(self, text: object, where: str) -> dict[str, object]:
         content = self.tree.text(where)
-        kind = _kind(where, stem_and_suffix(where)[1])
+        kind = kind_of_text(where, stem_and_suffix(where)[1])
         if kind == "json":
             return lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
         if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
-        if lines and all(map(BOX.fullmatch, lines)):
+        if are_objects(lines):
             self.boxes.add(where)
             return {}
         self._lines = Counter() if self._lines is None else self._lines
         self._lines[len(lines) > 1] += 1
         return {"captions": lines if self._per_line else [content.strip()]}
+
+    def _class_names(self, rows: list[ImageRow]) -> list[str] | None:
+        numbers = {int(str(row.label)) for row in rows if str(row.label).isdecimal()}
+        return (
+            one_to_one_names(self._named, max(numbers)) if numbers == {n for n, _ in self._named} and numbers else None
+        )
 
     def _line_warnings(self) -> list[DataWarning]:
         several = self._lines[True] if self._lines else 0

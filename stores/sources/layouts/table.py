@@ -9,22 +9,23 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import IO
 
+from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST
 from stores.sources.layouts.folders import FolderMeaning, understand_folders
 from stores.sources.layouts.headerless import refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.paths import TABLE_SUFFIXES, SourceError
+from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
+from stores.sources.tables.columns import other_captions
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
 
-MAX_TABLES = 64
+# So many files that are no tables of the images end the search.
+MAX_FAILED = 64
 # A table counts when it names more than this share of the images (those of an unlabeled test part aside).
 MOST = 0.5
-# Names are taken from folders when the largest id is at most so many times their number.
-MAX_SPREAD = 10
 
 
 class TableLayout(Layout):
@@ -37,8 +38,11 @@ class TableLayout(Layout):
         if not self.readings:
             return 0
         named = {name for reading in self.readings for name in reading.found}
-        counted = [name for name in self.tree.images if name in named or self.split_of(name) != TEST]
-        return len(named) if self.options.labels or len(named) > MOST * len(counted) else 0
+        further = {name for reading in self.readings for name in reading.further} - named
+        counted = [
+            name for name in self.tree.images if name in named or (self.split_of(name) != TEST and name not in further)
+        ]
+        return len(named | further) if self.options.labels or len(named) > MOST * len(counted) else 0
 
     def list_images(self) -> Reading:
         found, missing = self._merged()
@@ -51,14 +55,18 @@ class TableLayout(Layout):
         ]
         absent = missing if not self.tree.in_archives else {}
         rows += [ImageRow(path, fields.label, fields.captions or None, fields.split) for path, fields in absent.items()]
-        left_out = dict.fromkeys(set(self.tree.images) - {row.name for row in rows}, "not named by the table")
+        further = {name for reading in self.readings for name in reading.further}
+        left_out = {
+            name: "a further image of a row, of which one is read" if name in further else "not named by the table"
+            for name in set(self.tree.images) - {row.name for row in rows}
+        }
         return Reading(
             rows,
             used={reading.table.path for reading in self.readings} & set(self.tree.files),
             unused=left_out,
             class_names=self._class_names(found, missing),
             tables=[reading.use() for reading in self.readings],
-            warnings=[*self._coverage(left_out, missing)],
+            warnings=[*self._coverage([name for name in left_out if name not in further], missing)],
         )
 
     # Which tables there are
@@ -68,12 +76,19 @@ class TableLayout(Layout):
         """The tables that name images and say something of them, read whole."""
         if self.options.labels is not None:
             return [self._read_asked(self.options.labels)]
-        readings = [reading for name in self.candidates() if (reading := self._try(name)) is not None]
+        readings: list[TableReading] = []
+        failed = 0
+        for name in self.candidates():
+            reading = self._try(name)
+            readings += [reading] if reading is not None else []
+            failed += reading is None
+            if failed == MAX_FAILED:
+                break
         return self._without_rivals(readings)
 
     def candidates(self) -> Iterator[str]:
         """Names of the tree's files that may be tables, those at the top first."""
-        yield from sorted(self.tree.tables, key=lambda name: (name.count("/"), name))[:MAX_TABLES]
+        yield from sorted(self.tree.tables, key=lambda name: (name.count("/"), name))
 
     def _try(self, name: str) -> TableReading | None:
         """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""
@@ -86,11 +101,23 @@ class TableLayout(Layout):
                 self.rejected[name] = "none of its columns names images and gives them a label, captions or a split"
                 return None
             reading.read()
+            if reason := _says_nothing(reading) or self._outvoted(reading):
+                self.rejected[name] = reason
+                return None
+        except SeveralImagesError:
+            raise
         except SourceError as error:
             self.rejected[name] = str(error)
             return None
         self.rejected[name] = f"a table that names {len(reading.found)} of the {len(self.tree.images)} images"
         return reading if self._mostly_here(reading) else None
+
+    def _outvoted(self, reading: TableReading) -> str | None:
+        """Why a table whose column of labels is a guess gives way to folders of classes, or None."""
+        classes = {found for name in reading.found if (found := self._folder_class(name))}
+        if reading.guessed is None or len(classes) < 2:
+            return None
+        return f"the folders are classes, and no name says what {reading.guessed!r} is: label_column does"
 
     def _mostly_here(self, reading: TableReading) -> bool:
         return len(reading.found) > len(reading.missing) or len(reading.found) > MOST * len(self.tree.images)
@@ -106,8 +133,9 @@ class TableLayout(Layout):
             raise SourceError(
                 f"{path}: expected a table ({', '.join(TABLE_SUFFIXES)}); received another file; convert it"
             )
-        folder = posixpath.dirname(self._inside(path) or "")
-        table = Table(self._inside(path) or path, folder, partial(_open_binary, path), self.problems)
+        inside = self.tree.inside(path)
+        folder = posixpath.dirname(inside or "")
+        table = Table(inside or path, folder, partial(_open_binary, path), self.problems)
         refuse_without_header(table, self.images, self.tree.images)
         reading = TableReading(table, self.images, self.options, self.problems, asked=True)
         if reading.file_column is None:
@@ -118,12 +146,6 @@ class TableLayout(Layout):
                 f"{', '.join(reading.columns) or self._first_problem()}; name it with file_column"
             )
         return reading.read()
-
-    def _inside(self, path: str) -> str | None:
-        """The table's name in the tree, or None where it lies elsewhere."""
-        relative = os.path.relpath(os.path.realpath(path), os.path.realpath(self.tree.root)) if self.tree.root else ".."
-        name = Path(relative).as_posix()
-        return name if name in self.tree.files else None
 
     def _without_rivals(self, readings: list[TableReading]) -> list[TableReading]:
         """Tables that go together: of two that give the same images the same role one must be chosen.
@@ -180,31 +202,42 @@ class TableLayout(Layout):
 
     def _row(self, name: str, fields: Fields) -> ImageRow:
         split = fields.split or self.split_of(name)
-        return ImageRow(name, fields.label, fields.captions or None, split)
+        label = fields.label if self._says_fields else self._folder_class(name)
+        return ImageRow(name, label, fields.captions or None, split)
+
+    @cached_property
+    def _says_fields(self) -> bool:
+        """Whether a table gives labels or captions; beside one of splits alone, folders of classes stay classes."""
+        if any(reading.roles.keys() & {"label", "caption"} for reading in self.readings):
+            return True
+        classes = {self._folder_class(name) for reading in self.readings for name in reading.found}
+        return len(classes - {None}) < 2
 
     def _is_test(self, name: str) -> bool:
         return self.options.labels is None and self.split_of(name) == TEST
 
     def _class_names(self, found: dict[str, Fields], missing: dict[str, Fields]) -> list[str] | None:
-        """Names of integer labels: of the folders when each has one label, else from a column beside the labels."""
+        """Names of integer labels: from a column beside the labels, else of the folders when each has one label."""
         numbered = {name: fields for name, fields in found.items() if str(fields.label).isdecimal()}
         folders = {(int(str(fields.label)), self._folder_class(name) or "") for name, fields in numbered.items()}
         beside = {(int(str(fields.label)), fields.label_text or "") for fields in numbered.values()}
         others = (int(str(fields.label)) for fields in missing.values() if str(fields.label).isdecimal())
         largest = max((*others, *(number for number, _ in folders)), default=0)
-        return _one_to_one(folders, largest) or _one_to_one(beside, largest)
+        return one_to_one_names(beside, largest) or one_to_one_names(folders, largest)
 
     def _folder_class(self, name: str) -> str | None:
         """The class that an image's folder names; folders of digits are parts, not names."""
         found = self.folders.of(self._path(name))[0]
         return None if found is None or found.isdecimal() else found
 
-    def _coverage(self, left_out: dict[str, str], missing: dict[str, Fields]) -> Iterator[DataWarning]:
+    def _coverage(self, left_out: list[str], missing: dict[str, Fields]) -> Iterator[DataWarning]:
         if left_out:
             example = min(left_out)
             yield DataWarning(
                 f"{len(left_out)} images are not in the table and are left out, such as {example}", "labels"
             )
+        for reading in self.readings:
+            yield from _column_warnings(reading)
         if missing:
             message = f"{len(missing)} rows of the table name images that are not there, such as {min(missing)}"
             yield DataWarning(message, "image_root")
@@ -229,6 +262,29 @@ class TableLayout(Layout):
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
 
 
+def _says_nothing(reading: TableReading) -> str | None:
+    """Why a table that was read does not help, or None: it may be one of objects, or one of pairs of images."""
+    if reading.roles:
+        return None
+    folders = set(map(posixpath.dirname, reading.found)) & set(map(posixpath.dirname, reading.further))
+    if not reading.further:
+        return "a table of objects with boxes, several an image: no labels of images"
+    return "a table of pairs of images without labels or captions" if folders else None
+
+
+def _column_warnings(reading: TableReading) -> Iterator[DataWarning]:
+    """Say which columns were read that may not be meant, and which were not that may be."""
+    path, roles = reading.table.path, reading.roles
+    if (column := reading.guessed) is not None and reading.options.labels is None:
+        role = next(role for role, columns in roles.items() if column in columns)
+        yield DataWarning(f"{path}: the only other column {column!r} is read as the {role}", f"{role}_column", column)
+    read = roles.get("caption", [])
+    others = other_captions(reading.columns, read) if read and reading.options.caption_column is None else []
+    if others:
+        message = f"{path}: captions are read from {', '.join(read)}, not from {', '.join(others)}"
+        yield DataWarning(message, "caption_column", others[0])
+
+
 def _differ(first: TableReading, second: TableReading, common: set[str]) -> bool:
     """Whether two tables say different things of the same images."""
     return any(
@@ -239,12 +295,3 @@ def _differ(first: TableReading, second: TableReading, common: set[str]) -> bool
 
 def _open_binary(path: str) -> IO[bytes]:
     return Path(path).open("rb")
-
-
-def _one_to_one(pairs: set[tuple[int, str]], largest: int) -> list[str] | None:
-    """Names by id up to the largest, when each id has one name of its own; ids without images are their own names."""
-    names = dict(pairs)
-    one_to_one = len(names) == len(pairs) == len(set(names.values()))
-    if not names or not one_to_one or "" in names.values() or largest > MAX_SPREAD * len(names):
-        return None
-    return [names.get(number, str(number)) for number in range(largest + 1)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from stores.sources.fields.problems import Problems
@@ -50,6 +52,7 @@ class FileTree:
         open_file: the same, as an open file.
         root: the folder on disk that loose files are below.
         problems: what is damaged in the archives.
+        masked: whether masks of the images were left out.
     """
 
     where: str
@@ -61,6 +64,7 @@ class FileTree:
     wrapper: str = ""
     root: str = ""
     problems: Problems = field(default_factory=Problems)
+    masked: bool = False
 
     @cached_property
     def images(self) -> list[str]:
@@ -126,6 +130,14 @@ class FileTree:
         except UnicodeDecodeError as error:
             where = f"{self.where}, {name}"
             raise SourceError(f"{where}: expected UTF-8; received other bytes ({error.reason})") from error
+
+    def inside(self, path: str) -> str | None:
+        """The name in the tree of a file that a path of it or of the disk means, or None where it lies elsewhere."""
+        if path in self.files:
+            return path
+        relative = os.path.relpath(os.path.realpath(path), os.path.realpath(self.root)) if self.root else ".."
+        name = Path(relative).as_posix()
+        return name if name in self.files else None
 
     def open(self, name: str) -> IO[bytes]:
         """A table of the tree, opened for reading.

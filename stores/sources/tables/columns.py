@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from stores.sources.fields.splits import word_list
+from stores.sources.fields.splits import TEST, TRAIN, VAL, word_list
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 
@@ -18,16 +18,23 @@ FILE_NAMES = word_list(
 LABEL_NAMES = word_list(
     "label labels class classindex classidx classid classlabel labelid labelidx target targets finelabel "
     "finelabels category categoryid categories cls y species breed wnid synset predictionstring classname "
-    "labelname categoryname coarselabel"
+    "labelname categoryname coarselabel diagnosis dx choice"
 )
+LABEL_ENDINGS = ("label", "labels", "class", "category")
 LABEL_TEXT_NAMES = ("classname", "labelname", "categoryname", "labeltext", "labelstr", "name", "class", "label")
 CAPTION_NAMES = word_list(
     "caption captions text texts prompt prompts sentence sentences raw description descriptions imagecaption "
-    "imagedescription captiontext longcaption shortcaption blipcaption recaption alttext alt txt comment "
-    "comments utterance instruction title en teacap"
+    "imagedescription captiontext recaption alttext alt txt comment "
+    "comments utterance instruction title en teacap captionstr tagstring tags p conversations conversation messages"
 )
+CAPTION_ENDINGS = ("caption", "captions", "prompt", "description")
 SPLIT_NAMES = ("split", "splits", "subset", "partition", "set", "dataset", "phase", "fold", "usage")
-YES_NO_NAMES = ("istrain", "istraining", "istrainingimage", "intrain")
+# Columns that ask whether a row is of one part, and which.
+ASKING_NAMES = {
+    **dict.fromkeys(("istrain", "istraining", "istrainingimage", "intrain"), TRAIN),
+    **dict.fromkeys(("isvalid", "isval", "isvalidation"), VAL),
+    **dict.fromkeys(("istest", "istesting"), TEST),
+}
 
 
 def plain(column: str) -> str:
@@ -68,28 +75,42 @@ def file_columns(columns: Sequence[str]) -> list[str]:
 
 
 def caption_columns(columns: Sequence[str]) -> list[str]:
-    """The column of captions, or all numbered ones ("caption_1" … "caption_5")."""
+    """The column of captions, or all numbered ones ("caption_1" … "caption_5"), or all of a longer name."""
     found = first_named(columns, CAPTION_NAMES)
     if found is not None:
         return [found]
     numbered = [
         column for column in columns if re.fullmatch(r"(caption|text|prompt|sentence|comment)s?\d+", plain(column))
     ]
-    return numbered
+    return numbered or [column for column in columns if plain(column).endswith(CAPTION_ENDINGS)]
+
+
+def other_captions(columns: Sequence[str], read: Sequence[str]) -> list[str]:
+    """Columns of captions beside those that are read."""
+    names = ("caption", "captions", "text", "prompt", "description")
+    return [
+        column
+        for column in columns
+        if column not in read and (plain(column) in names or plain(column).endswith(CAPTION_ENDINGS))
+    ]
 
 
 def label_column(columns: Sequence[str]) -> str | None:
-    """The column of labels."""
-    return first_named(columns, LABEL_NAMES)
+    """The column of labels: the one of a usual name, or the only one whose name ends like one ("Finding Labels")."""
+    plain_names = set(map(plain, columns))
+    names = [name for name in LABEL_NAMES if name != "y" or "x" not in plain_names]  # coordinates
+    found = first_named(columns, names)
+    ending = [column for column in columns if plain(column).endswith(LABEL_ENDINGS)]
+    return found or (ending[0] if len(ending) == 1 else None)
 
 
-def split_column(columns: Sequence[str]) -> tuple[str | None, bool]:
-    """The column of splits, and whether it asks if a row is of the training part."""
+def split_column(columns: Sequence[str]) -> tuple[str | None, str | None]:
+    """The column of splits, and the part that it asks of, where it asks whether a row is of this one."""
     found = first_named(columns, SPLIT_NAMES)
     if found is not None:
-        return found, False
-    yes_no = first_named(columns, YES_NO_NAMES)
-    return yes_no, yes_no is not None
+        return found, None
+    asking = first_named(columns, tuple(ASKING_NAMES))
+    return asking, ASKING_NAMES[plain(asking)] if asking else None
 
 
 def roles_of(

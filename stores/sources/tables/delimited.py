@@ -11,11 +11,12 @@ from typing import IO, Literal
 
 from stores.sources.fields.problems import Problems
 from stores.sources.paths import IMAGE_SUFFIXES, SourceError
-from stores.sources.tables.columns import CAPTION_NAMES, plain
+from stores.sources.tables.columns import CAPTION_NAMES, FILE_NAMES, plain
 
 DELIMITERS = (",", "\t", ";", "|")
 MAX_FIELD_CHARACTERS, MAX_COLUMNS = 2**24, 25_000  # a column a class of ImageNet-21k
-HEAD_BYTES = 65536
+HEAD_BYTES, MAX_HEAD_LINES = 65536, 100
+_SEPARATOR_LINE = re.compile(r"sep=([,;|\t])")
 ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 
 
@@ -41,7 +42,10 @@ def _table_rows(
     text: io.TextIOWrapper, head: bytes, where: str, problems: Problems
 ) -> Generator[tuple[str, dict[str, object]], None, None]:
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    delimiter = delimiter_of(first_line(head))
+    skipped, header = _header_line(head)
+    delimiter = _excel_separator(head) or delimiter_of(header)
+    for _ in range(skipped):
+        text.readline(MAX_FIELD_CHARACTERS)
     # Quotes in tables with bars are those of the captions.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
     reader = csv.reader(_lines(text), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
@@ -73,15 +77,45 @@ def _as_text(file: IO[bytes], head: bytes) -> io.TextIOWrapper:
 
 
 def first_line(head: bytes) -> str:
-    """The first line of a text file that is not empty."""
+    """The first line of a text file that is not empty, and no comment."""
+    return _header_line(head)[1]
+
+
+def _header_line(head: bytes) -> tuple[int, str]:
+    """How many lines stand before the first one of a table, and this line.
+
+    These are Excel's "sep=;" and comments: lines that begin with "#" and have other columns than the line below them.
+    """
+    lines = _decoded(head).splitlines()[:MAX_HEAD_LINES]
+    for number, line in enumerate(lines):
+        below = next((other for other in lines[number + 1 :] if other.strip() and not other.startswith("#")), "")
+        comment = line.startswith("#") and len(_cells(line)) != len(_cells(below))
+        if line.strip() and not comment and not (number == 0 and _SEPARATOR_LINE.fullmatch(line)):
+            return number, line
+    return 0, lines[0] if lines else ""
+
+
+def _cells(line: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter_of(line)), [])
+
+
+def _excel_separator(head: bytes) -> str | None:
+    """The separator that Excel's first line names ("sep=;"), or None."""
+    found = _SEPARATOR_LINE.fullmatch(next(iter(_decoded(head).splitlines()), ""))
+    return found[1] if found else None
+
+
+def _decoded(head: bytes) -> str:
     encoding = next((name for bom, name in ENCODINGS.items() if head.startswith(bom)), "utf-8")
-    lines = head.decode(encoding, errors="replace").splitlines()
-    return next((line for line in lines if line.strip()), "")
+    return head.decode(encoding, errors="replace")
 
 
 def delimiter_of(header: str) -> str:
-    """The separator of a header: the one that gives the most columns."""
+    """The separator of a header: the one that gives the most columns; spaces where no other one is there."""
     counts = {delimiter: len(next(csv.reader([header], delimiter=delimiter), [])) for delimiter in DELIMITERS}
+    words = header.split()
+    if max(counts.values()) < 2 and len(words) > 1 and plain(words[0]) in FILE_NAMES:
+        return " "
     return max(counts, key=lambda delimiter: counts[delimiter])
 
 
@@ -123,7 +157,7 @@ def _header(row: list[str], where: str) -> list[str]:
         )
     names: dict[str, None] = {}
     for place, cell in enumerate(row):
-        name = cell.strip() or f"column {place + 1}"
+        name = cell.strip().lstrip("#" if place == 0 else "").strip() or f"column {place + 1}"
         names[name if name not in names else f"{name} ({place + 1})"] = None
     return list(names)
 

@@ -7,9 +7,15 @@ from collections.abc import Generator, Iterator
 from typing import IO, Any
 
 from stores.sources.fields.problems import Problems
+from stores.sources.fields.splits import split_of_folder, word_list
 from stores.sources.paths import SourceError
+from stores.sources.tables.match import names_an_image
 
 Rows = Generator[tuple[str, dict[str, object]], None, None]
+# Keys of columns of files, not of classes or parts with their files.
+FILE_KEYS = frozenset(
+    word_list("file_name filename file files image images path paths image_path source target input output mask masks")
+)
 # Keys under which a file keeps its rows.
 ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")
 
@@ -81,8 +87,14 @@ def json_rows(value: Any) -> Iterator[dict[str, object]]:
     elif isinstance(value, dict):
         if _is_coco_captions(value):
             yield from coco_rows(value)
+        elif is_coco_labels(value):
+            yield from coco_label_rows(value)
+        elif _holds_lists_of_images(value) or _holds_rows_by_part(value):
+            yield from _rows_by_key(value)
         elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
             yield from _list_rows(value[key])
+        elif (inner := _only_object(value)) is not None:
+            yield from (_named_row(name, fields) for name, fields in inner.items())
         elif value and all(isinstance(column, list) for column in value.values()) and _equal_lengths(value):
             yield from (dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True))
         else:
@@ -105,8 +117,37 @@ def _list_rows(rows: list[Any]) -> Iterator[dict[str, object]]:
     for row in rows:
         if isinstance(row, dict):
             yield row
+        elif isinstance(row, list) and len(row) == 1:
+            yield {"file_name": row[0]}
         elif isinstance(row, list) and len(row) == 2 and isinstance(row[0], str):
             yield {"file_name": row[0], "label" if not isinstance(row[1], str) or _short(row[1]) else "caption": row[1]}
+        elif isinstance(row, list) and len(row) == 3 and isinstance(row[0], str):
+            yield dict(zip(("file_name", "label", "class_name"), row, strict=True))
+
+
+def _holds_lists_of_images(value: dict[str, Any]) -> bool:
+    """Whether each key has a list of images: a class or a part with its files, or with rows of file and label."""
+    firsts = [rows[0] if isinstance(rows, list) and rows else None for rows in value.values()]
+    names = [first[0] if isinstance(first, list) and len(first) in (2, 3) else first for first in firsts]
+    groups = len(value) > 1 and not any(map(names_an_image, value)) and value.keys().isdisjoint(FILE_KEYS)
+    return groups and all(map(names_an_image, names))
+
+
+def _holds_rows_by_part(value: dict[str, Any]) -> bool:
+    return len(value) > 1 and all(map(split_of_folder, value)) and all(map(_holds_rows, value.values()))
+
+
+def _rows_by_key(value: dict[str, Any]) -> Iterator[dict[str, object]]:
+    """Rows of lists of images by class or by part."""
+    role = "split" if all(map(split_of_folder, value)) else "label"
+    for key, rows in value.items():
+        yield from ({role: key, **row} for row in _list_rows([[r] if isinstance(r, str) else r for r in rows]))
+
+
+def _only_object(value: dict[str, Any]) -> dict[str, Any] | None:
+    """The object of fields by file name that a file keeps under one key ("labels"), or None."""
+    found = [value[key] for key in ROW_KEYS if isinstance(value.get(key), dict)]
+    return found[0] if len(found) == 1 and any(map(names_an_image, list(found[0])[:10])) else None
 
 
 def _short(text: str) -> bool:
@@ -116,9 +157,44 @@ def _short(text: str) -> bool:
 def _named_row(name: str, fields: object) -> dict[str, object]:
     """A row of an object by file name: the fields themselves, captions, or a label."""
     if isinstance(fields, dict):
-        return {"file_name": name, **{key: value for key, value in fields.items() if key != "file_name"}}
+        own = names_an_image(fields.get("file_name")) and not names_an_image(name)
+        return fields if own else {"file_name": name, **{k: value for k, value in fields.items() if k != "file_name"}}
     is_caption = isinstance(fields, list) or (isinstance(fields, str) and not _short(fields))
     return {"file_name": name, "caption" if is_caption else "label": fields}
+
+
+def is_coco_labels(value: object) -> bool:
+    """Whether a COCO file gives classes of whole images: its notes have a category, no box and no outline."""
+    if not isinstance(value, dict) or not _holds_rows(value.get("images")):
+        return False
+    notes = value.get("annotations")
+    if not isinstance(notes, list) or not notes or not all(isinstance(note, dict) for note in notes):
+        return False
+    plain = (note.get("bbox") or note.get("segmentation") or note.get("keypoints") for note in notes)
+    return not any(plain) and all("category_id" in note and "image_id" in note for note in notes)
+
+
+def coco_label_rows(value: dict[str, Any]) -> Iterator[dict[str, object]]:
+    """Rows of a COCO file of classes: each note's image with its category, whose name comes from the categories."""
+    categories = value.get("categories")
+    listed = categories if isinstance(categories, list) else []
+    names = {
+        one["id"]: one.get("name") for one in listed if isinstance(one, dict) and isinstance(one.get("id"), int | str)
+    }
+    files = {
+        image["id"]: image.get("file_name")
+        for image in value["images"]
+        if isinstance(image, dict) and isinstance(image.get("id"), int | str)
+    }
+    noted: set[int | str] = set()
+    for note in value["annotations"]:
+        image, label = note["image_id"], note["category_id"]
+        if isinstance(image, int | str) and isinstance(label, int | str) and image in files:
+            noted.add(image)
+            yield {"file_name": files[image], "label": label, "class_name": names.get(label)}
+    for image, name in files.items():
+        if image not in noted:
+            yield {"file_name": name, "label": None, "class_name": None}
 
 
 def _is_coco_captions(value: dict[str, Any]) -> bool:

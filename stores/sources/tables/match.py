@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,12 +37,12 @@ class ImageIndex:
         for tried in dict.fromkeys((posixpath.normpath(posixpath.join(folder, path)), posixpath.normpath(path))):
             if tried in self._exact:
                 return tried
-            if (found := self._stems.get(tried.lower())) is not None and len(found) == 1:
+            if (found := self._stems.get(_spelled(tried))) is not None and len(found) == 1:
                 return found[0]
         return self._by_file_name(path, folder, split)
 
     def _by_file_name(self, path: str, folder: str, split: str | None) -> str | None:
-        base = posixpath.basename(path).lower()
+        base = _spelled(posixpath.basename(path))
         found = self._bases.get(base) or self._base_stems.get(base)
         if not found and base.isdecimal():
             found = self._numbers.get(base.lstrip("0"))
@@ -58,6 +59,8 @@ class ImageIndex:
         ):
             if len(found) > 1:
                 found = [name for name in found if keep(name)] or found
+        if len(found) > 1:
+            found = _longest_tail(found, path)
         return found[0] if len(found) == 1 else None
 
     @cached_property
@@ -66,21 +69,40 @@ class ImageIndex:
 
     @cached_property
     def _stems(self) -> dict[str, list[str]]:
-        return _grouped(self.names, lambda name: posixpath.splitext(name)[0].lower())
+        return _grouped(self.names, lambda name: _spelled(posixpath.splitext(name)[0]))
 
     @cached_property
     def _bases(self) -> dict[str, list[str]]:
-        return _grouped(self.names, lambda name: posixpath.basename(name).lower())
+        return _grouped(self.names, lambda name: _spelled(posixpath.basename(name)))
 
     @cached_property
     def _base_stems(self) -> dict[str, list[str]]:
-        return _grouped(self.names, lambda name: posixpath.splitext(posixpath.basename(name))[0].lower())
+        return _grouped(self.names, lambda name: _spelled(posixpath.splitext(posixpath.basename(name))[0]))
 
     @cached_property
     def _numbers(self) -> dict[str, list[str]]:
         """Images whose names end in a number ("COCO_val2014_000000000042.jpg" is 42)."""
         numbered = (name for name in self.names if re.search(r"\d+\.\w+$", name))
         return _grouped(numbered, lambda name: re.findall(r"(\d+)\.\w+$", name)[0].lstrip("0"))
+
+
+def _spelled(name: str) -> str:
+    """A name in lower case, and of two ways to write an accent in Unicode (macOS has the other one) the shorter."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).lower()
+
+
+def _longest_tail(found: list[str], path: str) -> list[str]:
+    """The images whose path has most folders in common with one of another machine, counted from its end."""
+    wanted = path.lower().split("/")[-2::-1]
+
+    def common(name: str) -> int:
+        own = name.lower().split("/")[-2::-1]
+        return next(
+            (n for n, (a, b) in enumerate(zip(own, wanted, strict=False)) if a != b), min(len(own), len(wanted))
+        )
+
+    most = max(map(common, found))
+    return [name for name in found if common(name) == most] if most else found
 
 
 def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
@@ -100,6 +122,12 @@ def clean_path(value: str) -> str:
 def names_an_image(value: object) -> bool:
     """Whether a value looks like the name of an image file."""
     return isinstance(value, str) and len(value) < 4096 and is_image(clean_path(value))
+
+
+def is_path_of(value: str, name: str) -> bool:
+    """Whether a value is the path of an image, from its name on or from a folder of another machine on."""
+    path, known = f"/{_spelled(clean_path(value))}", f"/{_spelled(name)}"
+    return known.endswith(path) or path.endswith(known)
 
 
 def as_file_value(value: object) -> str | None:

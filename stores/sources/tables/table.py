@@ -66,6 +66,7 @@ class Table:
 READERS: dict[str, Callable[[IO[bytes], str, Problems], Rows]] = {
     ".json": read_json,
     ".jsonl": read_jsonl,
+    ".jsonlines": read_jsonl,
     ".ndjson": read_jsonl,
     ".parquet": read_parquet,
 }

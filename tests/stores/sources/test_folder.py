@@ -187,7 +187,7 @@ def test_a_named_file_that_is_missing_is_listed_and_says_so_when_read(tmp_path):
         ("x.jsonl", '{"file": ', "line 1"),
         ("x.jsonl", "[1]\n", "line 1: list"),
         ("x.jsonl", '{"file": true}\n', "line 1: True"),
-        ("x.jsonl", '{"file": "a.jpg", "label": true}\n', "integer or a class name; received True"),
+        ("x.jsonl", '{"file": "a.jpg", "label": {"x": true}}\n', "integer or a class name; received"),
         ("x.jsonl", '{"file": "a.jpg", "label": 1.5}\n', "received 1.5"),
         ("x.jsonl", '{"file": "a.jpg", "label": 9999999999}\n', "label ids up to"),
         ("x.jsonl", '{"file": "a.jpg", "caption": [1]}\n', "list of captions"),

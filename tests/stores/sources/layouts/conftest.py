@@ -81,6 +81,15 @@ def read(path: object, **options: object) -> Read:
     return Read(rows, names, listing.summary)
 
 
+def lines(*rows: str) -> str:
+    return "\n".join(rows) + "\n"
+
+
+def jpgs(*names: str) -> dict[str, str]:
+    """Images of these names."""
+    return dict.fromkeys(names, "")
+
+
 @pytest.fixture
 def data(tmp_path):
     """Write a data set and read it: data({name: content}, **options)."""

@@ -3,7 +3,7 @@
 import pytest
 
 from stores.sources.layouts.folders import understand_folders
-from tests.stores.sources.layouts.conftest import read
+from tests.stores.sources.layouts.conftest import jpgs, read
 
 
 def meaning(*paths):
@@ -193,3 +193,20 @@ def test_hidden_and_foreign_files_are_named(data):
     )
     assert found.names == ["a", "b"]
     assert {kind.kind: kind.count for kind in found.summary.unused} == {"hidden": 2, ".heic": 1, ".pdf": 1}
+
+
+def test_every_split_with_every_class(data):
+    found = data(jpgs(*(f"{part}{kind}/{n}.jpg" for part in ("train", "test") for kind in "AB" for n in range(2))))
+    assert {key: row[::2] for key, row in found.rows.items() if key.endswith("0.jpg")} == {
+        f"{part}{kind}/0.jpg": (kind, split) for part, split in (("train", "train"), ("test", "val")) for kind in "AB"
+    }
+
+
+def test_classes_that_begin_like_splits_stay_classes(data):
+    names = [f"{kind}/{n}.jpg" for kind in ("train_station", "test_tube") for n in range(2)]
+    assert data(jpgs(*names)).labels() == {name: name.split("/")[0] for name in names}
+
+
+def test_a_split_without_one_of_the_classes(data):
+    partial = data(jpgs("trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg"))
+    assert [row[::2] for row in partial.rows.values()] == [("A", "val"), ("A", "train"), ("B", "train")]

@@ -2,28 +2,15 @@
 
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from stores.sources import SourceError
-from tests.stores.sources.layouts.conftest import put, read, tar
-
-
-def lines(*rows):
-    return "\n".join(rows) + "\n"
-
-
-def jpgs(*names):
-    return dict.fromkeys(names, "")
-
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read, tar
 
 CELEBA = [f"img_align_celeba/{n:06d}.jpg" for n in range(1, 7)]
 CELEBA_ATTRIBUTES = lines(
     "6", "5_o_Clock_Shadow Arched_Eyebrows Smiling", *(f"{n:06d}.jpg -1  1 -1" for n in range(1, 7))
 )
 VOC = [f"JPEGImages/2008_{n:06d}.jpg" for n in range(1, 7)]
-PETS = lines("#Image CLASS-ID SPECIES BREED ID", *(f"Abyssinian_{n} 1 1 1" for n in range(1, 5)))
 COCO = {
     "images": [{"id": n, "file_name": f"{n:012d}.jpg"} for n in range(1, 4)],
     "annotations": [{"image_id": n, "category_id": 18, "bbox": [0, 0, 1, 1], "id": n} for n in range(1, 4)],
@@ -46,10 +33,6 @@ UNLABELED = {
             )
         },
         ".csv",
-    ),
-    "oxford pets": (
-        jpgs(*(f"images/Abyssinian_{n}.jpg" for n in range(1, 5))) | {"annotations/list.txt": PETS},
-        ".txt",
     ),
     "oxford flowers": (
         jpgs(*(f"jpg/image_{n:05d}.jpg" for n in range(1, 5))) | {"imagelabels.mat": b"MATLAB", "setid.mat": b"MATLAB"},
@@ -270,13 +253,6 @@ def test_captions_of_public_sets(data, name):
     assert set(found.labels().values()) == {None}
 
 
-def test_a_partition_of_celeba_gives_splits_and_no_labels(data):
-    rows = [f"{n:06d}.jpg {n % 3}" for n in range(1, 7)]
-    found = data(jpgs(*CELEBA) | {"list_eval_partition.txt": lines(*rows), "list_attr_celeba.txt": CELEBA_ATTRIBUTES})
-    assert set(found.labels().values()) == {None}
-    assert found.splits() == {name: ("train", "val", "val")[n % 3] for n, name in enumerate(CELEBA, start=1)}
-
-
 def test_tiny_imagenet_from_its_top_folder(data):
     words = ("n01443537", "n01629819")
     files = jpgs(*(f"train/{word}/images/{word}_{n}.JPEG" for word in words for n in range(2)))
@@ -294,192 +270,6 @@ def test_tiny_imagenet_from_its_top_folder(data):
     held = {key: row for key, row in found.rows.items() if key.startswith("val")}
     assert {row[2] for row in held.values()} == {"val"}
     assert [held[f"val/images/val_{n}.JPEG"][0] for n in range(2)] == [*reversed(words)]
-
-
-def test_lists_of_labels_by_part(data):
-    files = jpgs(*(f"images/im_{n}.jpg" for n in range(4)))
-    found = data(files | {"train.txt": "im_0.jpg 3\nim_1.jpg 4\n", "val.txt": "im_2.jpg 4\nim_3.jpg 3\n"})
-    assert list(found.labels().values()) == [3, 4, 4, 3]
-    assert list(found.splits().values()) == ["train", "train", "val", "val"]
-
-
-@pytest.mark.parametrize(("folder", "listed"), [("val_256", "places365_val.txt"), ("data", "places365_val.txt")])
-def test_a_list_of_labels_of_one_part(data, folder, listed):
-    names = [f"Places365_val_{n:08d}.jpg" for n in range(1, 4)]
-    found = data(jpgs(*(f"{folder}/{name}" for name in names)) | {listed: lines(*(f"{name} 7" for name in names))})
-    assert set(found.labels().values()) == {7}
-    assert set(found.splits().values()) == {"val"}
-
-
-@pytest.mark.parametrize("suffix", ["", ".jpg"])
-def test_lists_of_names_give_splits(data, suffix):
-    files = jpgs(*(f"images/{name}.jpg" for name in FOOD))
-    files |= {
-        f"meta/{part}.txt": lines(*(name + suffix for name in FOOD[k::2])) for k, part in enumerate(("train", "test"))
-    }
-    found = data(files)
-    assert [found.splits()[f"images/{name}.jpg"] for name in FOOD] == ["train", "val"] * 2
-    assert {table.path for table in found.summary.tables} == {"meta/train.txt", "meta/test.txt"}
-
-
-def test_lists_of_names_tell_equal_names_by_their_folders(data):
-    names = [f"{kind}/{n}" for kind in ("apple_pie", "waffles") for n in (1, 2)]
-    found = data(
-        jpgs(*(f"images/{name}.jpg" for name in names))
-        | {"train.txt": lines(*names[::2]), "val.txt": lines(*names[1::2])}
-    )
-    assert [found.splits()[f"images/{name}.jpg"] for name in names] == ["train", "val"] * 2
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        ["bad"],
-        ["apple_pie/1005649", "no image", "neither"],
-        ["apple_pie/1005649\tA pie on a table.", "waffles/2\tTwo waffles."],
-        ["apple_pie/1005649 1 0 1", "waffles/2 0 0 1"],
-        ["1 0.5", "2 0.25"],
-    ],
-)
-def test_other_lists_give_no_splits(data, part):
-    found = data(jpgs(*(f"images/{name}.jpg" for name in FOOD)) | {"train.txt": lines(*part)})
-    assert set(found.splits().values()) == {None}
-    assert found.summary.unused_files == 1
-
-
-def test_lists_that_disagree_give_no_splits(data):
-    lists = {f"{part}.txt": lines(*FOOD[:2]) for part in ("train", "val")}
-    found = data(jpgs(*(f"images/{name}.jpg" for name in FOOD)) | lists)
-    assert set(found.splits().values()) == {None}
-    assert "disagree" in found.summary.unused[0].reason
-
-
-MASKED = {
-    "pascal voc": ([f"JPEGImages/{n}.jpg" for n in range(3)], [f"SegmentationClass/{n}.png" for n in range(2)]),
-    "ade20k": (
-        [f"images/{part}/A_{n}.jpg" for part in ("training", "validation") for n in range(2)],
-        [f"annotations/{part}/A_{n}.png" for part in ("training", "validation") for n in range(2)],
-    ),
-    "oxford pets": ([f"images/pug_{n}.jpg" for n in range(3)], [f"annotations/trimaps/pug_{n}.png" for n in range(3)]),
-    "carvana": ([f"train/{n}.jpg" for n in range(3)], [f"train_masks/{n}_mask.gif" for n in range(3)]),
-    "beside the images": ([f"{n}.jpg" for n in range(3)], [f"{n}_depth.png" for n in range(3)]),
-}
-
-
-@pytest.mark.parametrize("name", MASKED)
-def test_masks_are_no_images(data, name):
-    images, masks = MASKED[name]
-    found = data(jpgs(*images, *masks))
-    assert set(found.rows) == set(images)
-    assert set(found.labels().values()) == {None}
-    assert [(kind.count, "masks" in kind.reason) for kind in found.summary.unused] == [(len(masks), True)]
-
-
-@pytest.mark.parametrize(
-    "images",
-    [
-        [f"{kind}/{n}.png" for kind in ("mask", "no_mask") for n in range(3)],
-        [
-            f"{part}/{kind}/{n}.png"
-            for part in ("train", "val")
-            for kind in ("alpha", "beta", "gamma")
-            for n in range(3)
-        ],
-        [f"{kind}/{n}.png" for kind in ("hats", "masks", "shoes") for n in range(3)],
-        [f"{kind}/{n}.png" for kind in ("depth_10", "depth_20", "surface") for n in range(3)],
-        [f"{kind}.png" for kind in ("ninja", "ninja-mask", "pirate", "knight")],
-        [f"{kind}/{n}.jpg" for kind in ("depth", "color") for n in range(3)],
-        [f"{kind}/{kind}_{n}.png" for kind in ("seg", "cat") for n in range(3)],
-        [f"masks/{n}.png" for n in range(3)],
-    ],
-)
-def test_images_that_are_only_called_like_masks_stay(data, images):
-    assert set(data(jpgs(*images)).rows) == set(images)
-
-
-def test_masks_that_a_table_names_or_a_layout_asks_for_are_images(data, tmp_path):
-    files = jpgs(*(f"{kind}/{n}.png" for kind in ("images", "depth") for n in range(3)))
-    assert len(data(files, layout="images").rows) == 6
-    named = data(files | {"metadata.csv": lines("file_name,text", *(f"{name},of {name}" for name in files))})
-    assert named.captions() == {name: [f"of {name}"] for name in files}
-
-
-def test_tables_of_two_folders_of_equal_names(data):
-    files = jpgs(*(f"{kind}/{n}.png" for kind in ("matte", "glossy") for n in range(3)))
-    found = data(files | {"labels.csv": lines("file_name,label", *(f"{name},{name.split('/')[0]}" for name in files))})
-    assert found.labels() == {name: name.split("/")[0] for name in files}
-
-
-@pytest.mark.parametrize("line", ["100.jpg 200.jpg", "100.jpg 0.13", f"100.jpg {'0a' * 16}"])
-def test_lists_of_other_things_are_no_labels(data, line):
-    found = data(jpgs("100.jpg", "200.jpg") | {"list.txt": lines(line, line.replace("100", "200", 1))})
-    assert set(found.labels().values()) == {None}
-
-
-def test_lists_of_labels_of_parts_with_equal_names(data):
-    files = jpgs(*(f"{part}/{n}.png" for part in ("train", "test") for n in (1, 2)))
-    found = data(files | {"train_labels.txt": "1.png 0\n2.png 1\n", "test_labels.txt": "1.png 1\n2.png 0\n"})
-    assert found.labels() == {"train/1.png": 0, "train/2.png": 1, "test/1.png": 1, "test/2.png": 0}
-
-
-def test_boxes_are_no_captions(data):
-    boxes = "0 0.5 0.5 0.25 0.25\n1 -0.1 .2 1.002 4e-05\n"
-    found = data(jpgs("a.jpg", "b.jpg") | {"a.txt": boxes, "b.txt": boxes})
-    assert set(found.captions().values()) == {None}
-    assert [(kind.count, kind.reason) for kind in found.summary.unused] == [(2, "boxes of objects, no captions")]
-    mixed = data({"a.txt": "a dog", "b.txt": boxes})
-    assert mixed.captions() == {"a.jpg": ["a dog"], "b.jpg": None}
-    assert mixed.summary.unused_files == 1
-
-
-def test_every_split_with_every_class(data):
-    found = data(jpgs(*(f"{part}{kind}/{n}.jpg" for part in ("train", "test") for kind in "AB" for n in range(2))))
-    assert {key: row[::2] for key, row in found.rows.items() if key.endswith("0.jpg")} == {
-        f"{part}{kind}/0.jpg": (kind, split) for part, split in (("train", "train"), ("test", "val")) for kind in "AB"
-    }
-
-
-def test_classes_that_begin_like_splits_stay_classes(data):
-    names = [f"{kind}/{n}.jpg" for kind in ("train_station", "test_tube") for n in range(2)]
-    assert data(jpgs(*names)).labels() == {name: name.split("/")[0] for name in names}
-
-
-def test_a_split_without_one_of_the_classes(data):
-    partial = data(jpgs("trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg"))
-    assert [row[::2] for row in partial.rows.values()] == [("A", "val"), ("A", "train"), ("B", "train")]
-
-
-def test_a_file_of_class_names_is_pointed_out(data):
-    files = jpgs("1/a.jpg", "0/b.jpg") | {"classes.txt": "cat\ndog\n"}
-    (hint,) = [warning for warning in data(files).summary.warnings if warning.option == "class_names"]
-    named = data(files, class_names=hint.value)
-    assert named.labels() == {"0/b.jpg": "cat", "1/a.jpg": "dog"}
-    assert not [warning for warning in named.summary.warnings if warning.option == "class_names"]
-
-
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        ({"data.mdb": b"x", "lock.mdb": b"x"}, "LMDB"),
-        ({"train_32x32.mat": b"MATLAB 5.0"}, r"\.mat"),
-        ({"x.tfrecord": b"x"}, "TFRecord"),
-        ({"shard.00000.mds": b"x", "index.json": {}}, "MosaicML"),
-        ({"train.rec": b"x", "train.idx": "0"}, "RecordIO"),
-        ({"cifar-10-batches-py/data_batch_1": b"\x80\x02}q"}, "no suffix"),
-        ({"imagenet.h5": b"\x89HDF"}, "HDF5"),
-    ],
-)
-def test_formats_that_are_not_read_are_named(tmp_path, files, said):
-    put(tmp_path / "set", files)
-    with pytest.raises(SourceError, match=said):
-        read(tmp_path / "set")
-
-
-def test_parquet_files_of_addresses_name_their_columns(tmp_path):
-    (tmp_path / "set").mkdir()
-    pq.write_table(pa.table({"URL": ["http://127.0.0.1/1.jpg"], "TEXT": ["a"]}), tmp_path / "set" / "part.parquet")
-    with pytest.raises(SourceError, match=r"URL, TEXT.*not downloaded"):
-        read(tmp_path / "set")
 
 
 def test_imagenet_21k_as_a_folder_of_class_tars(tmp_path):

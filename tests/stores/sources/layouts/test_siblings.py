@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stores.sources import SourceError
-from tests.stores.sources.layouts.conftest import put, read, tar, zipped
+from tests.stores.sources.layouts.conftest import jpgs, put, read, tar, zipped
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".caption", ".TXT"])
@@ -180,3 +180,88 @@ def test_zips_are_read_like_folders(tmp_path):
 def test_what_is_not_read_is_named(data):
     with pytest.raises(SourceError, match="LMDB"):
         data({"data.mdb": "x", "lock.mdb": "x"})
+
+
+def test_boxes_are_no_captions(data):
+    boxes = "0 0.5 0.5 0.25 0.25\n1 -0.1 .2 1.002 4e-05\n"
+    found = data(jpgs("a.jpg", "b.jpg") | {"a.txt": boxes, "b.txt": boxes})
+    assert set(found.captions().values()) == {None}
+    assert [(kind.count, kind.reason) for kind in found.summary.unused] == [(2, "boxes of objects, no captions")]
+    mixed = data({"a.txt": "a dog", "b.txt": boxes})
+    assert mixed.captions() == {"a.jpg": ["a dog"], "b.jpg": None}
+    assert mixed.summary.unused_files == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64\nDontCare -1 -1 -10 503.89 169.71 590.61\n",
+        "imagesource:GoogleEarth\ngsd:0.146\n2753 2408 2861 2385 2888 2468 2805 2502 plane 0\n",
+        "377,117,463,117,465,130,378,130,Genaxis Theatre\n493,115,519,115,519,131,493,131,[06]\n",
+        "0 1 1 0 1 1\n",
+    ],
+)
+def test_objects_are_no_captions(data, text):
+    found = data(jpgs("a.jpg", "b.jpg") | {"a.txt": text, "b.txt": text})
+    assert set(found.captions().values()) == {None}
+    assert found.summary.unused_files == 2
+
+
+@pytest.mark.parametrize("text", ["4 dogs, 2 cats", "room 101", "7", "1girl, solo, 2boys", "1, 2, 3"])
+def test_captions_with_numbers_stay(data, text):
+    assert data({"a.jpg": "", "a.txt": text}).captions() == {"a.jpg": [text]}
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ("images/{}.png", "captions/{}.txt"),
+        ("train/images/{}.png", "train/texts/{}.txt"),
+        ("images/001.Auk/a_{}.jpg", "text_c10/001.Auk/a_{}.txt"),
+        ("A-HQ-img/{}.jpg", "a-caption/{}.txt"),
+    ],
+)
+def test_texts_in_a_folder_beside_that_of_the_images(data, image, text):
+    found = data({image.format(n): "" for n in range(3)} | {text.format(n): f"a dog, {n}" for n in range(3)})
+    assert found.captions() == {image.format(n): [f"a dog, {n}"] for n in range(3)}
+    assert found.summary.unused_files == 0
+
+
+def test_texts_of_two_images_of_one_name_are_given_to_none(data):
+    texts = {f"captions/{n}.txt": f"text {n}" for n in (1, 2, 3)}
+    found = data(jpgs(*(f"images/{n}.jpg" for n in (1, 2, 3)), "a/1.jpg") | texts | {"x/captions/1.txt": "whose?"})
+    assert found.captions() == {"a/1.jpg": None} | {f"images/{n}.jpg": [f"text {n}"] for n in (1, 2, 3)}
+    assert found.summary.unused[0].example == "x/captions/1.txt"
+
+
+def test_fields_in_an_object_of_a_text(tmp_path):
+    members = {
+        f"{n}.{suffix}": what
+        for n in range(2)
+        for suffix, what in (("jpg", ""), ("json", {"meta": {"label": n + 3, "caption": f"c {n}"}}))
+    }
+    found = read(put(tmp_path, {"0.tar": tar(members)}) / "0.tar")
+    assert found.labels() == {"0.jpg": 3, "1.jpg": 4}
+    assert found.captions() == {"0.jpg": ["c 0"], "1.jpg": ["c 1"]}
+
+
+def test_archives_of_a_class_and_a_part(data):
+    parts = {
+        f"{part}_{kind}.tar": tar({f"{part}{kind}.jpg": ""}) for part in ("train", "val") for kind in ("cat", "dog")
+    }
+    found = data(parts)
+    assert found.rows["val_cat/valcat.jpg"] == ("cat", None, "val")
+    assert found.names == ["cat", "dog"]
+
+
+def test_a_flat_archive_beside_one_of_class_tars_is_a_part(data):
+    inner = {f"{word}.tar": class_tar(word) for word in WORDS}
+    found = data({"ILSVRC2012_img_train.tar": tar(inner), "ILSVRC2012_img_val.tar": tar(jpgs("val_1.JPEG"))})
+    assert found.rows["ILSVRC2012_img_val/val_1.JPEG"] == (None, None, "val")
+    assert found.rows["ILSVRC2012_img_train/n01440764/n01440764_0.JPEG"] == ("n01440764", None, "train")
+
+
+@pytest.mark.parametrize(("image", "text"), [("a.b{}.jpg", "a.b{}.jpg.txt"), ("{}.png", "{}.caption.txt")])
+def test_texts_named_by_the_whole_name_of_an_image(data, image, text):
+    found = data({image.format(n): "" for n in range(3)} | {text.format(n): f"t {n}" for n in range(3)})
+    assert found.captions() == {image.format(n): [f"t {n}"] for n in range(3)}

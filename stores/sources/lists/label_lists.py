@@ -1,0 +1,260 @@
+"""Lists of labels and captions without a header, as ImageNet's tools and many others write them."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from stores.sources.fields.splits import WORDS, split_in_words, split_of_folders, words_of
+from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, split_line, stem_of
+from stores.sources.lists.values import WNID, ListValues, values_of
+from stores.sources.options import SourceOptions
+from stores.sources.paths import SourceError
+from stores.sources.summary import DataWarning, TableUse
+from stores.sources.tables.match import ImageIndex, names_an_image
+
+# A list of WordNet ids that all differ is one of classes, unless its name has one of these words.
+LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
+# Of lists that give the same images other labels, the one with such a word.
+FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant", "species", "breed"))
+# Lists count when they name more than this share of the images together.
+MOST = 0.5
+MAX_LISTS = 64
+MAX_LIST_BYTES = 2**30
+DEVKIT_REASON = (
+    "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
+)
+
+
+class LabelLists(Layout):
+    """Text files with a file name and a label or caption on each line, or with labels in the order of the file names.
+
+    The first as in Caffe's val.txt and Tiny ImageNet's val_annotations.txt, the second, WordNet ids, as in
+    imagenet_2012_validation_synset_labels.txt.
+    """
+
+    name = "label-list"
+    description = "a text file with a file name and a label or caption on each line"
+
+    def __init__(self, tree: FileTree, options: SourceOptions) -> None:
+        super().__init__(tree, options)
+        # Lists of labels alone, in the order of the file names.
+        self._ordered: set[str] = set()
+
+    def recognize(self) -> int:
+        named = sum(map(len, self._chosen.values()))  # none names an image again
+        captioned = len({name for values in self._lists.values() for name in values.captions})
+        counts = [len(values.splits) for values in self._lists.values()]
+        return max((n for n in (named, captioned, *counts) if n > MOST * len(self.tree.images)), default=0)
+
+    def list_images(self) -> Reading:
+        partition = max(self._partitions, key=lambda path: (len(self._partitions[path]), path), default=None)
+        if not self._lists:
+            raise SourceError(
+                f"{self.tree.where}: expected a text file with a file name and a label on each line; received none; "
+                "choose another layout"
+            )
+        labels = {name: label for values in self._chosen.values() for name, label in values.items()}
+        captions: dict[str, list[str]] = {}
+        for values in self._lists.values():
+            for name, texts in values.captions.items():
+                captions.setdefault(name, []).extend(texts)
+        splits = self._partitions.get(partition or "", {})
+        rows = [
+            ImageRow(name, labels.get(name), captions.get(name), splits.get(name) or self._split(name))
+            for name in self.tree.images
+        ]
+        uses = [*self._uses(partition)]
+        used = {inside for use in uses if (inside := self.tree.inside(use.path))}
+        return Reading(rows, used=used, tables=uses, warnings=self._rival_warnings())
+
+    def _uses(self, partition: str | None) -> list[TableUse]:
+        named = [(path, "label", len(values)) for path, values in self._chosen.items()]
+        named += [(path, "caption", len(values.captions)) for path, values in self._lists.items() if values.captions]
+        named += [(partition, "split", len(self._partitions[partition]))] if partition else []
+        givers = {path for path, _ in self._list_splits.values()} - {path for path, _, _ in named}
+        named += [(giver, "split", len(self._split_names[giver])) for giver in sorted(givers)]
+        return [
+            TableUse(path, ["file", role], {"file": ["file"], role: [role]}, count, count)
+            for path, role, count in named
+        ]
+
+    # Which of the lists count
+
+    @cached_property
+    def _chosen(self) -> dict[str, dict[str, str]]:
+        """The lists of labels that go together (train.txt and val.txt); none names an image again.
+
+        Lists that name their images come before those of labels alone, those of one part before those of several, and
+        of families that name the same images the one that tells most classes apart.
+        """
+        chosen: dict[str, dict[str, str]] = {}
+        known: dict[str, str] = {}
+        for path in sorted(self._labels, key=self._rank):
+            values = self._labels[path]
+            fresh = {name: label for name, label in values.items() if name not in known}
+            agree = all(known[name] == label for name, label in values.items() if name in known)
+            if fresh and (len(fresh) == len(values) or (agree and is_joint(path))):
+                chosen[path] = fresh
+                known |= fresh
+        return chosen
+
+    def _rank(self, path: str) -> tuple[object, ...]:
+        family = self._families[_family(path)]
+        labels = {label for values in family for label in values.values()}
+        images = {name for values in family for name in values}
+        fine = bool(set(words_of(stem_of(path))) & FINE_WORDS)
+        return (
+            path in self._ordered,
+            -len(images),
+            -len(labels),
+            not fine,
+            is_joint(path),
+            -len(self._labels[path]),
+            path,
+        )
+
+    @cached_property
+    def _families(self) -> dict[str, list[dict[str, str]]]:
+        """Lists of labels by what their names say beside the split."""
+        families: dict[str, list[dict[str, str]]] = {}
+        for path, values in self._labels.items():
+            families.setdefault(_family(path), []).append(values)
+        return families
+
+    def _rival_warnings(self) -> list[DataWarning]:
+        """Say which lists give other labels for the same images."""
+        chosen = {name: label for values in self._chosen.values() for name, label in values.items()}
+        families = {_family(path) for path in self._chosen}
+        rivals: dict[str, str] = {}
+        for path, values in self._labels.items():
+            other = _family(path) not in families
+            if other and any(chosen.get(name, label) != label for name, label in values.items()):
+                rivals.setdefault(_family(path), path)
+        first = next(iter(self._chosen), "")
+        return [
+            DataWarning(f"{path} gives other labels than {first} and is not used", "labels", path)
+            for path in rivals.values()
+        ]
+
+    # Splits
+
+    def _split(self, name: str) -> str | None:
+        return self._folder_split(name) or self._list_splits.get(name, ("", None))[1]
+
+    @cached_property
+    def _list_splits(self) -> dict[str, tuple[str, str | None]]:
+        """The list whose name says an image's split, and this split; lists of several parts together come last."""
+        splits: dict[str, tuple[str, str | None]] = {}
+        for path in sorted(self._split_names, key=lambda path: (is_joint(path), path not in self._chosen)):
+            for name in self._split_names[path]:
+                splits.setdefault(name, (path, split_in_words(stem_of(path))))
+        return splits
+
+    @cached_property
+    def _split_names(self) -> dict[str, set[str]]:
+        """The images of each list whose name says a split."""
+        named = {path: values for path, values in self._lists.items() if split_in_words(stem_of(path))}
+        return {path: values.labels.keys() | values.captions.keys() for path, values in named.items()}
+
+    def _folder_split(self, name: str) -> str | None:
+        return split_of_folders(posixpath.dirname(self.tree.files[name].path))
+
+    @cached_property
+    def _partitions(self) -> dict[str, dict[str, str]]:
+        """Lists that give the split of each image, as CelebA's list_eval_partition.txt does."""
+        return {path: values.splits for path, values in self._lists.items() if values.splits}
+
+    @cached_property
+    def _labels(self) -> dict[str, dict[str, str]]:
+        return {path: values.labels for path, values in self._lists.items() if values.labels}
+
+    # Reading
+
+    @cached_property
+    def refused(self) -> dict[str, str]:
+        """Lists that name labels in a way that is not read."""
+        return {name: DEVKIT_REASON for name in self.tree.files if name.endswith("validation_ground_truth.txt")}
+
+    @cached_property
+    def _lists(self) -> dict[str, ListValues]:
+        if self.options.labels is not None:
+            path = self.options.labels
+            return {path: values} if _is_read(values := self._read(path, _lines_of(path))) else {}
+        names = [name for name in self.tree.files if name.lower().endswith(LISTS) and name not in self.refused]
+        tried = [name for name in names if name.rpartition(".")[0] not in self.tree.stems][:MAX_LISTS]
+        read = {name: self.tree.lines(name) for name in tried}
+        columns = {posixpath.dirname(name): found for name in tried if (found := columns_of_lists(read[name]))}
+        lists = {
+            name: self._read(name, read[name], columns_of_lists(read[name]) or columns.get(posixpath.dirname(name), []))
+            for name in tried
+        }
+        return {name: values for name, values in lists.items() if _is_read(values)}
+
+    def _read(self, path: str, lines: list[str], columns: Sequence[str] = ()) -> ListValues:
+        if lines and all(re.fullmatch(WNID, line) for line in lines):
+            part = self._folder_of(len(lines)) if not _is_list_of_classes(path, lines) else []
+            self._ordered.add(path)
+            return ListValues(labels=dict(zip(sorted(part), lines, strict=True)) if part else {})
+        folder = posixpath.dirname(path) if path in self.tree.files else ""
+        split = split_in_words(stem_of(path))
+        lines = [line for line in lines if not line.startswith("#")]
+        fields = [pair for line in lines if (pair := _pair(line))]
+        found = [(name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
+        if len(found) <= MOST * len(lines) and len(found) <= MOST * len(self.tree.images):
+            return ListValues()
+        return values_of(path, found, columns)
+
+    def _folder_of(self, count: int) -> list[str]:
+        """The images of the one folder that has so many."""
+        folders: dict[str, list[str]] = {}
+        for name in self.tree.images:
+            folders.setdefault(posixpath.dirname(name), []).append(name)
+        fitting = [names for names in folders.values() if len(names) == count]
+        return fitting[0] if len(fitting) == 1 else []
+
+    @cached_property
+    def _images(self) -> ImageIndex:
+        return ImageIndex(self.tree.images, self._folder_split)
+
+
+def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
+    """Whether the file of labels that the user names is a list without a header."""
+    path = options.labels or ""
+    return path.lower().endswith(LISTS) and os.path.isfile(path) and LabelLists(tree, options).recognize() > 0
+
+
+def _is_read(values: ListValues) -> bool:
+    return bool(values.labels or values.captions or values.splits)
+
+
+def _lines_of(path: str) -> list[str]:
+    with Path(path).open("rb") as file:
+        text = file.read(MAX_LIST_BYTES).decode("utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _is_list_of_classes(path: str, lines: list[str]) -> bool:
+    """Whether WordNet ids are those of the classes (wnids.txt), not of images one after the other."""
+    return len(set(lines)) == len(lines) and not set(words_of(stem_of(path))) & LABEL_WORDS
+
+
+def _family(path: str) -> str:
+    """What a list's name says beside the split."""
+    words = [word for word in words_of(stem_of(path)) if word not in WORDS]
+    return f"{posixpath.dirname(path)}/{' '.join(words)}"
+
+
+def _pair(line: str) -> tuple[str, str] | None:
+    """The name of an image and what stands behind it, or None where a line has no such form."""
+    name, rest = split_line(line)
+    if rest and "\t" in rest and name.isdecimal():  # MXNet's number, label and path
+        value, _, path = rest.partition("\t")
+        return (path.strip(), re.sub(r"\.0+$", "", value.strip())) if names_an_image(path) else None
+    return (name, rest) if rest and (names_an_image(name) or len(name) >= 5) else None

@@ -1,0 +1,27 @@
+"""Lines that give the objects in an image, with a box or an outline each: YOLO, KITTI, DOTA, ICDAR."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# DOTA's first lines: "imagesource:GoogleEarth", "gsd:0.146".
+_NOTE = re.compile(r"[A-Za-z]\w*:\S*")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+# Numbers of a box; and what may stand beside them: its class, and a mark of difficulty.
+BOX_NUMBERS, MOST_WORDS = 4, 2
+
+
+def are_objects(lines: Sequence[str]) -> bool:
+    """Whether all lines but notes are objects: numbers of a box or outline, and at most two words beside them."""
+    objects = [line for line in lines if not _NOTE.fullmatch(line.strip())]
+    return bool(objects) and all(map(_is_object, objects))
+
+
+def _is_object(line: str) -> bool:
+    cells = [cell.strip() for cell in line.split(",")]
+    if len(cells) > BOX_NUMBERS and all(map(_NUMBER.fullmatch, cells[:BOX_NUMBERS])):
+        return True  # ICDAR's, whose last cells are what is written there
+    fields = [field for field in re.split(r"[\s,;]+", line.strip()) if field]
+    numbers = sum(_NUMBER.fullmatch(field) is not None for field in fields)
+    return numbers >= BOX_NUMBERS and len(fields) - numbers <= MOST_WORDS

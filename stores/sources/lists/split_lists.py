@@ -1,0 +1,68 @@
+"""Lists of names that cut a data set into parts: train.txt and test.txt of Food-101, PASCAL VOC and others."""
+
+from __future__ import annotations
+
+import posixpath
+
+from stores.sources.fields.splits import words_of
+from stores.sources.layouts.layout import Reading
+from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.lines import LISTS, is_joint, split_line, split_of_list, stem_of
+from stores.sources.lists.values import PARTITION_WORDS, values_of
+from stores.sources.summary import TableUse
+from stores.sources.tables.match import ImageIndex
+
+# A list counts when this share of its lines names an image.
+MATCHING_SHARE = 0.9
+# One with a header, when more than this share does.
+MOST = 0.5
+
+
+def apply_split_lists(tree: FileTree, reading: Reading) -> None:
+    """Give the images whose split nothing else says that of the list of names which has them.
+
+    A list is a text file named by one split word, with a name and nothing else on each line, or one of partitions, with
+    the split behind each name. Lists that disagree, as
+    those of several folds do, are not used and say so. A list of two parts together (trainval.txt) counts where no
+    other one has the image.
+    """
+    candidates = _candidates(tree, reading)
+    bare = {row.name: row for row in reading.rows if row.split is None} if candidates else {}
+    if not bare:
+        return
+    index = ImageIndex([row.name for row in reading.rows], lambda name: None)
+    lists = {path: found for path in candidates if (found := _read(tree, path, index))}
+    splits: dict[str, set[str]] = {}
+    for path in sorted(lists, key=is_joint):
+        for name, split in lists[path].items():
+            known = splits.setdefault(name, set())
+            if not (known and is_joint(path)):
+                known.add(split)
+    if any(len(parts) > 1 for parts in splits.values()):
+        reading.unused |= dict.fromkeys(lists, "lists of parts that disagree: an image is in two")
+        return
+    for name in splits.keys() & bare.keys():
+        bare[name].split = next(iter(splits[name]))
+    for path, names in lists.items():
+        reading.used.add(path)
+        reading.tables.append(
+            TableUse(path, ["file"], {"file": ["file"], "split": ["the list's name"]}, len(names), len(names))
+        )
+
+
+def _candidates(tree: FileTree, reading: Reading) -> list[str]:
+    texts = [path for path in tree.files if path.lower().endswith(LISTS) and path.rpartition(".")[0] not in tree.stems]
+    named = (path for path in texts if path not in reading.used)
+    return [path for path in named if split_of_list(path) or set(words_of(stem_of(path))) & PARTITION_WORDS]
+
+
+def _read(tree: FileTree, path: str, index: ImageIndex) -> dict[str, str]:
+    """The split of the images that a list names, one a line; {} where it is a list of other things."""
+    lines, folder = tree.lines(path), posixpath.dirname(path)
+    split = split_of_list(path)
+    if split is None:
+        pairs = [(index.find(name, folder), rest) for name, rest in map(split_line, lines) if rest]
+        found = [(name, rest) for name, rest in pairs if name]
+        return values_of(path, found, ()).splits if len(found) > MOST * len(lines) else {}
+    names = {name for line in lines if (name := index.find(line, folder)) is not None}
+    return dict.fromkeys(names, split) if len(names) >= MATCHING_SHARE * len(lines) else {}

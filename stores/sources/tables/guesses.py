@@ -1,0 +1,67 @@
+"""What columns are whose names do not say it: roles by values, boxes of objects, labels that a row denies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stores.sources.fields.splits import word_list, words_of
+from stores.sources.tables.columns import plain
+
+# Words of columns that measure or describe a file, whatever their values are.
+MEASURES = frozenset(
+    word_list(
+        "width height size age score scores rating count number num year month day time date timestamp hash phash md5 "
+        "sha seed url link aesthetic similarity quality price lat lon latitude longitude weight bytes area frame index "
+        "idx order error status reason camera user author license source confidence probability prob value box bbox"
+    )
+)
+BOXES = (
+    frozenset(("xmin", "ymin", "xmax", "ymax")),
+    frozenset(("x1", "y1", "x2", "y2")),
+    frozenset(("x", "y", "w", "h")),
+    frozenset(("x", "y", "width", "height")),
+    frozenset(("bbox",)),
+    frozenset(("box",)),
+)
+# A text of at least so many words is a caption.
+CAPTION_WORDS = 3
+
+
+def role_of_values(values: Sequence[object]) -> str | None:
+    """The role that the values of a column have: "label" where few differ, "caption" where most are sentences."""
+    texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
+    if not texts or any("." in text and _is_number(text) for text in texts):
+        return None
+    if sum(len(text.split()) >= CAPTION_WORDS for text in texts) > len(texts) / 2:
+        return "caption"
+    return "label" if len(set(texts)) <= len(texts) / 2 else None
+
+
+def says_no_role(column: str) -> bool:
+    """Whether a column's name says that it is a measure."""
+    return bool(set(words_of(column)) & MEASURES)
+
+
+def has_boxes(columns: Sequence[str]) -> bool:
+    """Whether a table gives objects in images, with a box each."""
+    names = set(map(plain, columns))
+    return any(box <= names for box in BOXES)
+
+
+def is_denied(record: Mapping[str, object]) -> bool:
+    """Whether a row says that its image does not have the label (a confidence of 0, as Open Images has it)."""
+    value = next((value for column, value in record.items() if plain(column) == "confidence"), None)
+    return str(value).strip() in ("0", "0.0")
+
+
+def has_failed(record: Mapping[str, object]) -> bool:
+    """Whether a row says that its image could not be fetched (img2dataset's "failed_to_download")."""
+    return str(record.get("status", "")).startswith("failed")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

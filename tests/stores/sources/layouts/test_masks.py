@@ -1,0 +1,102 @@
+"""Masks, maps and thumbnails of images are no images of the data set; images that are only called so stay."""
+
+import pytest
+
+from tests.stores.sources.layouts.conftest import jpgs, lines
+
+CITIES = [("train", "aachen", 1), ("train", "aachen", 2), ("val", "ulm", 3)]
+MASKED = {
+    "pascal voc": ([f"JPEGImages/{n}.jpg" for n in range(3)], [f"SegmentationClass/{n}.png" for n in range(2)]),
+    "ade20k": (
+        [f"images/{part}/A_{n}.jpg" for part in ("training", "validation") for n in range(2)],
+        [f"annotations/{part}/A_{n}.png" for part in ("training", "validation") for n in range(2)],
+    ),
+    "oxford pets": ([f"images/pug_{n}.jpg" for n in range(3)], [f"annotations/trimaps/pug_{n}.png" for n in range(3)]),
+    "carvana": ([f"train/{n}.jpg" for n in range(3)], [f"train_masks/{n}_mask.gif" for n in range(3)]),
+    "beside the images": ([f"{n}.jpg" for n in range(3)], [f"{n}_depth.png" for n in range(3)]),
+    "cityscapes": (
+        [f"leftImg8bit/{part}/{city}/{city}_{n:06d}_leftImg8bit.png" for part, city, n in CITIES],
+        [
+            f"gtFine/{part}/{city}/{city}_{n:06d}_gtFine_{kind}.png"
+            for part, city, n in CITIES
+            for kind in ("labelIds", "color")
+        ],
+    ),
+    "jpeg files": ([f"set/images/{n}.jpg" for n in range(3)], [f"set/masks/{n}.jpg" for n in range(3)]),
+    "folders of longer names": (
+        [f"ISIC2018_Training_Input/ISIC_{n}.jpg" for n in range(3)],
+        [f"ISIC2018_Training_GroundTruth/ISIC_{n}_segmentation.png" for n in range(3)],
+    ),
+    "several a number": (
+        [f"A-HQ/A-HQ-img/{n}.jpg" for n in range(3)],
+        [f"A-HQ/AMask-HQ-mask-anno/0/{n:05d}_{kind}.png" for n in range(3) for kind in ("hair", "skin")],
+    ),
+    "one word": (
+        [f"{part}/{n}.png" for part in ("train", "val") for n in range(2)],
+        [f"trainannot/{n}.png" for n in range(2)],
+    ),
+    "marked by a letter": ([f"train/T_{n}.png" for n in range(3)], [f"train_labels/T_{n}_L.png" for n in range(3)]),
+    "depths": ([f"nyu/rgb/{n}.png" for n in range(3)], [f"nyu/depth/{n}.png" for n in range(3)]),
+    "beside images of a mark": ([f"{n}_sat.jpg" for n in range(3)], [f"{n}_mask.png" for n in range(3)]),
+    "thumbnails": ([f"images/{n}.jpg" for n in range(3)], [f"thumbnails/{n}.jpg" for n in range(3)]),
+    "edges": ([f"images/{n}.png" for n in range(3)], [f"conditioning_images/{n}.png" for n in range(3)]),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_are_no_images(data, name):
+    images, masks = MASKED[name]
+    found = data(jpgs(*images, *masks))
+    assert set(found.rows) == set(images)
+    assert name == "cityscapes" or set(found.labels().values()) == {None}
+    assert [(kind.count, "masks" in kind.reason) for kind in found.summary.unused] == [(len(masks), True)]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [f"{kind}/{n}.png" for kind in ("mask", "no_mask") for n in range(3)],
+        [
+            f"{part}/{kind}/{n}.png"
+            for part in ("train", "val")
+            for kind in ("alpha", "beta", "gamma")
+            for n in range(3)
+        ],
+        [f"{kind}/{n}.png" for kind in ("hats", "masks", "shoes") for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("depth_10", "depth_20", "surface") for n in range(3)],
+        [f"{kind}.png" for kind in ("ninja", "ninja-mask", "pirate", "knight")],
+        [f"{kind}/{n}.jpg" for kind in ("depth", "color") for n in range(3)],
+        [f"{kind}/{kind}_{n}.png" for kind in ("seg", "cat") for n in range(3)],
+        [f"masks/{n}.png" for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("face", "face_mask") for n in range(3)],
+        [f"{kind}/{n}.jpg" for kind in ("with_mask", "without_mask") for n in range(3)],
+        [f"seg_{part}/{n}.png" for part in ("train", "test") for n in range(3)],
+    ],
+)
+def test_images_that_are_only_called_like_masks_stay(data, images):
+    assert set(data(jpgs(*images)).rows) == set(images)
+
+
+def test_masks_that_a_table_names_or_a_layout_asks_for_are_images(data, tmp_path):
+    files = jpgs(*(f"{kind}/{n}.png" for kind in ("images", "depth") for n in range(3)))
+    assert len(data(files, layout="images").rows) == 6
+    named = data(files | {"metadata.csv": lines("file_name,text", *(f"{name},of {name}" for name in files))})
+    assert named.captions() == {name: [f"of {name}"] for name in files}
+
+
+def test_tables_of_two_folders_of_equal_names(data):
+    files = jpgs(*(f"{kind}/{n}.png" for kind in ("matte", "glossy") for n in range(3)))
+    found = data(files | {"labels.csv": lines("file_name,label", *(f"{name},{name.split('/')[0]}" for name in files))})
+    assert found.labels() == {name: name.split("/")[0] for name in files}
+
+
+def test_the_masks_of_a_defect_set(data):
+    images = [
+        "bottle/train/good/000.png",
+        "bottle/test/broken/000.png",
+        "cable/train/good/000.png",
+        "cable/test/cut/000.png",
+    ]
+    found = data(jpgs(*images, "bottle/ground_truth/broken/000_mask.png", "cable/ground_truth/cut/000_mask.png"))
+    assert found.labels() == {name: name.split("/")[0] for name in images}
+    assert list(found.splits().values()) == ["val", "train"] * 2

@@ -1,0 +1,33 @@
+"""Formats that are not read are named, with what to do."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stores.sources import SourceError
+from tests.stores.sources.layouts.conftest import put, read
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"data.mdb": b"x", "lock.mdb": b"x"}, "LMDB"),
+        ({"train_32x32.mat": b"MATLAB 5.0"}, r"\.mat"),
+        ({"x.tfrecord": b"x"}, "TFRecord"),
+        ({"shard.00000.mds": b"x", "index.json": {}}, "MosaicML"),
+        ({"train.rec": b"x", "train.idx": "0"}, "RecordIO"),
+        ({"cifar-10-batches-py/data_batch_1": b"\x80\x02}q"}, "no suffix"),
+        ({"imagenet.h5": b"\x89HDF"}, "HDF5"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(tmp_path, files, said):
+    put(tmp_path / "set", files)
+    with pytest.raises(SourceError, match=said):
+        read(tmp_path / "set")
+
+
+def test_parquet_files_of_addresses_name_their_columns(tmp_path):
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table({"URL": ["http://127.0.0.1/1.jpg"], "TEXT": ["a"]}), tmp_path / "set" / "part.parquet")
+    with pytest.raises(SourceError, match=r"URL, TEXT.*not downloaded"):
+        read(tmp_path / "set")
