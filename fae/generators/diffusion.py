@@ -123,7 +123,8 @@ class DiffusionGenerator(Generator):
             seeds: one for each sample.
             steps: of the solver (the paper: 250).
             guidance: intervals of t with their scale; none = no guidance.
-            solver: `euler` (the paper's with guidance), `heun` (two evaluations a step) or `sde` (the paper's without).
+            solver: `euler` (the paper's with guidance), `heun` (two evaluations a step), `dpm++` (second order at one
+                evaluation a step) or `sde` (the paper's without).
             guide_model: a weaker generator of the same latents, to guide by instead of the empty condition; its
                 prediction may be another.
             internal_guidance: intervals of t with the scale of guidance by the model's own head; no evaluation more.

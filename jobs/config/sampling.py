@@ -111,8 +111,9 @@ class SampleConfig:
     )
     solver: str = setting(
         "euler",
-        "euler (the paper's with guidance), heun (two evaluations a step), or sde (the paper's without).",
-        choices=("euler", "heun", "sde"),
+        "euler (the paper's with guidance), heun (two evaluations a step), dpm++ (second order at one evaluation a "
+        "step, for few of them), or sde (the paper's without).",
+        choices=("euler", "heun", "dpm++", "sde"),
         group="How",
     )
     checkpoint: int | None = setting(

@@ -118,7 +118,7 @@ def averages(runner: StageRunner, made: RecipeResult) -> dict[str, float]:
 def run_variants(root: Path, only: Sequence[str], every: int) -> tuple[list[dict[str, Any]], dict[str, Path]]:
     """A record for each variant, and the first variant of each autoencoder by its folder."""
     settings = {"generator.save_every": str(every), "generator.keep_every": str(every)} if every else {}
-    recipe = override(load_recipe("digits-2026"), {"runtime.executor": "local", **settings})
+    recipe = override(load_recipe("digits-2026"), {"runtime.executor": "local", "runtime.threads": "1", **settings})
     floors: dict[Path, float] = {}
     records, autoencoders = [], {}
     for variant in variants_of(replace(recipe, eval=EvalConfig())):

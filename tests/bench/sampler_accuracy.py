@@ -4,7 +4,7 @@ import click
 import torch
 
 from fae.rng import noise_stream
-from fae.sampling.samplers import euler_ode, heun_ode, ode_times, solve
+from fae.sampling.samplers import SOLVERS, dpm_ode, euler_ode, heun_ode, ode_times, solve
 
 WEIGHTS, MEANS, STDS = torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 1.2]), torch.tensor([0.35, 0.5])
 
@@ -37,20 +37,19 @@ def main(shift: float, samples: int) -> None:
     click.echo(
         f"shift {shift}; trajectory = largest error of 41 paths, distribution = Kolmogorov distance of {samples:,}"
     )
-    click.echo(f"{'evaluations':>11}  {'euler path':>10}  {'heun path':>10}  {'euler':>8}  {'heun':>8}  {'sde':>8}")
+    names = ("euler path", "heun path", "dpm++ path", "euler", "heun", "dpm++", "sde")
+    click.echo(f"{'evaluations':>11}  " + "  ".join(f"{name:>10}" for name in names))
     for evaluations in (10, 20, 30, 50, 100, 250):
         heun_steps = evaluations // 2
         paths = [
             float((ode(velocity, starts, ode_times(steps, shift)) - exact).abs().max())
-            for ode, steps in ((euler_ode, evaluations), (heun_ode, heun_steps))
+            for ode, steps in ((euler_ode, evaluations), (heun_ode, heun_steps), (dpm_ode, evaluations))
         ]
         ends = [
             kolmogorov(solve(solver, velocity, noise_stream([0], (samples,)), steps, shift))
-            for solver, steps in (("euler", evaluations), ("heun", heun_steps), ("sde", evaluations))
+            for solver, steps in zip(SOLVERS, (evaluations, heun_steps, evaluations, evaluations), strict=True)
         ]
-        click.echo(
-            f"{evaluations:>11}  {paths[0]:>10.5f}  {paths[1]:>10.5f}  " + "  ".join(f"{end:>8.4f}" for end in ends)
-        )
+        click.echo(f"{evaluations:>11}  " + "  ".join(f"{error:>10.5f}" for error in (*paths, *ends)))
     click.echo(f"the Kolmogorov distance of {samples:,} exact draws is about {0.87 / samples**0.5:.4f}")
 
 

@@ -95,7 +95,7 @@ def test_losses_of_generators(monkeypatch: pytest.MonkeyPatch, generator: Any, b
         assert_on_cuda(*generator.held_out(a_batch(generator.takes_text)).values())
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "sde"])
+@pytest.mark.parametrize("solver", ["euler", "heun", "dpm++", "sde"])
 def test_solvers(monkeypatch: pytest.MonkeyPatch, solver: str) -> None:
     generator = GENERATORS["lightning-dit"]()
     with fake_cuda(monkeypatch):

@@ -66,7 +66,7 @@ def test_a_tiny_model_learns_a_distribution_of_two_classes(trained):
         torch.testing.assert_close(tokens.std(dim=0), torch.full((2,), SPREAD), atol=0.08, rtol=0)
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("heun", 20), ("sde", 100)])
+@pytest.mark.parametrize(("solver", "steps"), [("heun", 20), ("dpm++", 20), ("sde", 100)])
 def test_the_other_solvers_reach_the_classes_too(trained, solver, steps):
     y = torch.arange(400) % 2
     latents = trained.sample(trained.classes(y), range(400), steps=steps, solver=solver)

@@ -56,7 +56,7 @@ def solved(kind, solver, shift):
 
 
 @pytest.mark.parametrize("shift", [1.0, 0.4])
-@pytest.mark.parametrize("solver", ["euler", "heun", "sde"])
+@pytest.mark.parametrize("solver", ["euler", "heun", "dpm++", "sde"])
 def test_both_forms_give_equal_samples(solver, shift):
     torch.testing.assert_close(solved("x", solver, shift), solved("velocity", solver, shift), atol=1e-5, rtol=0)
 
@@ -70,7 +70,7 @@ def test_the_last_step_of_every_solver_reaches_the_predicted_data():
         return model(x, torch.full((len(x),), t, dtype=torch.float64), None)
 
     noise = torch.ones(1, 2, dtype=torch.float64)
-    for solver in ("euler", "heun"):
+    for solver in ("euler", "heun", "dpm++"):
         assert ode_times(100)[-2] < MIN_LOSS_TIME
         end = solve(solver, velocity, lambda: noise, 100, finite_at_zero=False)
         torch.testing.assert_close(end, data, atol=1e-6, rtol=0)

@@ -2,10 +2,19 @@ import math
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 from fae.rng import noise_stream
-from fae.sampling.samplers import euler_maruyama_sde, euler_ode, heun_ode, ode_times, sde_times, solve
+from fae.sampling.samplers import (
+    SOLVERS,
+    dpm_ode,
+    euler_maruyama_sde,
+    euler_ode,
+    heun_ode,
+    ode_times,
+    sde_times,
+    solve,
+)
 from fae.sampling.transport import shift_to_diffusers
 
 # Two data distributions on a line as (weights, means, deviations); the flow to the second has no simple form.
@@ -47,7 +56,7 @@ def errors(ode, data, steps):
 
 
 @pytest.mark.parametrize("data", [GAUSSIAN, MIXTURE], ids=["gaussian", "mixture"])
-@pytest.mark.parametrize(("ode", "order", "bound"), [(euler_ode, 1, 0.02), (heun_ode, 2, 3e-4)])
+@pytest.mark.parametrize(("ode", "order", "bound"), [(euler_ode, 1, 0.02), (heun_ode, 2, 3e-4), (dpm_ode, 1.8, 2e-4)])
 def test_odes_converge_with_their_order(ode, order, bound, data):
     coarse, fine = errors(ode, data, (160, 320))
     assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
@@ -166,8 +175,34 @@ def test_euler_follows_diffusers_scheduler(shift):
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shift", [1.0, 0.4])
+def test_dpm_follows_diffusers_scheduler(shift):
+    times = ode_times(20, shift)
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, final_sigmas_type="zero", euler_at_final=True
+    )
+    # It starts a little below t = 1, where λ is finite.
+    sigmas = [0.999, *times[1:]]
+    scheduler.num_inference_steps = 20
+    scheduler.sigmas, scheduler.timesteps = torch.tensor(sigmas), 1000 * torch.tensor(sigmas[:-1])
+    velocity, x = exact_velocity(MIXTURE), STARTS
+    for timestep, sigma in zip(scheduler.timesteps, sigmas, strict=False):
+        x = scheduler.step(velocity(x, sigma), timestep, x).prev_sample
+    torch.testing.assert_close(dpm_ode(velocity, STARTS, sigmas), x, atol=1e-5, rtol=1e-5)
+
+
+def test_few_steps_of_second_order_keep_the_spread():
+    """Euler's method pulls narrow directions together; at as many evaluations DPM-Solver++ keeps their deviation."""
+    narrow = (torch.ones(1), torch.zeros(1), torch.tensor([0.2]))
+    kept = [
+        float(ode(exact_velocity(narrow), STARTS, ode_times(20)).std() / (0.2 * STARTS.std()))
+        for ode in (euler_ode, dpm_ode)
+    ]
+    assert kept == pytest.approx([0.88, 0.988], abs=0.01)
+
+
 def test_every_step_is_reported_and_the_state_stays_float32():
-    for solver in ("euler", "heun", "sde"):
+    for solver in SOLVERS:
         seen, draw = [], noise_stream([1], (2,))
         x = solve(
             solver,
@@ -183,7 +218,7 @@ def test_every_step_is_reported_and_the_state_stays_float32():
 
 
 def test_solvers_start_from_the_streams_first_draw():
-    for solver in ("euler", "heun"):
+    for solver in ("euler", "heun", "dpm++"):
         x = solve(solver, lambda x, t: torch.zeros_like(x), noise_stream([3], (5,)), 2)
         torch.testing.assert_close(x, noise_stream([3], (5,))())
 
@@ -194,7 +229,7 @@ def test_solvers_start_from_the_streams_first_draw():
         (lambda: ode_times(0), "steps: expected at least 1; received 0"),
         (lambda: sde_times(0), "steps: expected at least 1; received 0"),
         (lambda: sde_times(5, last_step=0.0), "last_step: expected a length"),
-        (lambda: solve("dopri5", lambda x, t: x, lambda: STARTS, 3), "solver: expected one of euler, heun, sde"),
+        (lambda: solve("dopri5", lambda x, t: x, lambda: STARTS, 3), "solver: expected one of euler, heun, dpm"),
         (
             lambda: euler_maruyama_sde(lambda x, t: x, STARTS, [1, 0], lambda: STARTS, last_step="none"),
             "last_step: expected one of mean, euler",
