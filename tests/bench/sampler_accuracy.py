@@ -14,7 +14,8 @@ def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
     center, variance = (1 - t) * MEANS, (1 - t) ** 2 * STDS**2 + t**2
     z = x[..., None] - center
     shares = torch.softmax(WEIGHTS.log() - 0.5 * variance.log() - 0.5 * z**2 / variance, dim=-1)
-    return (shares * ((t - (1 - t) * STDS**2) / variance * z - MEANS)).sum(dim=-1)
+    mean: torch.Tensor = (shares * ((t - (1 - t) * STDS**2) / variance * z - MEANS)).sum(dim=-1)
+    return mean
 
 
 def cdf(x: torch.Tensor) -> torch.Tensor:
