@@ -21,8 +21,8 @@ from stores.sources.readers.card import card_features
 from stores.sources.readers.folder import check_size, read_file
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
-from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
-from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of
+from stores.sources.summary import DataSummary, DataWarning, FileKind, TableUse, summarize_rows
+from stores.sources.tables.columns import LABEL_TEXT_NAMES, other_captions, plain, roles_of
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,20 @@ class RowsSource(Source):
             problems=problems.to_list(),
         )
         summary = summarize_rows(empty, items, names)
-        return replace(summary, warnings=list(label_warnings(summary)))
+        return replace(summary, warnings=[*_column_warnings(use), *label_warnings(summary)])
+
+
+def _column_warnings(use: TableUse) -> Iterator[DataWarning]:
+    """Say which columns are not read that may be meant."""
+    read = use.roles.get("caption", [])
+    if others := other_captions(use.columns, read) if read else []:
+        message = f"captions are read from {', '.join(read)}, not from {', '.join(others)}"
+        yield DataWarning(message, "caption_column", others[0])
+    rest = [column for column in use.columns if column not in use.roles["image"]]
+    if rest and not use.roles.keys() & {"label", "caption"}:
+        yield DataWarning(
+            f"no column of labels or captions is known among {', '.join(rest[:8])}", "label_column", rest[0]
+        )
 
 
 def _row(values: dict[str, list[object]], where: str, problems: Problems) -> tuple[SourceItem, RawLabel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 from stores.sources.fields.class_names import has_ids, names_by_id, read_class_names
@@ -60,8 +61,13 @@ def _named(tree: FileTree, reading: Reading) -> Iterator[tuple[str, dict[str, st
         with contextlib.suppress(SourceError):
             names = card_class_names(path) if os.path.basename(name) in CARDS else read_class_names(path)
             listed = has_ids(names) or not name.lower().endswith((".csv", ".tsv"))
-            if names and listed and len(set(names.values())) == len(names):
+            if names and listed and len(set(names.values())) == len(names) and not all(map(_is_number, names.values())):
                 yield name, names
+
+
+def _is_number(name: str) -> bool:
+    """Whether a name is none but a weight or a count ("class_weights.json")."""
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", name) is not None
 
 
 def _is_called_so(name: str) -> bool:

@@ -18,6 +18,9 @@ from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
 
+COMPRESSED_TABLES = (".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".txt.gz")
+UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
+
 
 def label_ids(
     raw: Sequence[RawLabel], declared: list[str] | None, options: SourceOptions, where: str, problems: Problems
@@ -97,6 +100,8 @@ def summarize(
     )
     summary = summarize_rows(empty, items, names)
     hints = [*_table_warnings(unused), *class_names_hint(tree, reading, summary, names)]
+    if not summary.labeled and not summary.captioned:
+        hints += _unread_warnings(unused)
     return replace(summary, warnings=[*reading.warnings, *hints, *label_warnings(summary)])
 
 
@@ -108,6 +113,15 @@ def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if "which name different ones" in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")
+
+
+def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
+    """Files of formats that are not read which may hold the labels or captions of images that have none."""
+    for kind in unused:
+        compressed = kind.example.lower().endswith(COMPRESSED_TABLES)
+        if compressed or kind.kind in UNREAD_TABLES:
+            what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"
+            yield DataWarning(f"{kind.example} may have labels or captions and is not read; {what}", "labels")
 
 
 def unused_files(tree: FileTree, reading: Reading) -> Iterator[FileKind]:

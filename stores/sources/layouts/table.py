@@ -17,7 +17,7 @@ from stores.sources.layouts.headerless import refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
-from stores.sources.tables.columns import other_captions
+from stores.sources.tables.checks import column_warnings, differ, says_nothing
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
@@ -101,7 +101,7 @@ class TableLayout(Layout):
                 self.rejected[name] = "none of its columns names images and gives them a label, captions or a split"
                 return None
             reading.read()
-            if reason := _says_nothing(reading) or self._outvoted(reading):
+            if reason := says_nothing(reading) or self._outvoted(reading):
                 self.rejected[name] = reason
                 return None
         except SeveralImagesError:
@@ -160,7 +160,7 @@ class TableLayout(Layout):
                 if (
                     roles
                     and len(common) > 0.1 * min(len(first.found), len(second.found))
-                    and _differ(first, second, common)
+                    and differ(first, second, common)
                 ):
                     raise SourceError(
                         f"{self.tree.where}: expected one table with the {sorted(roles)[0]} of each image; received "
@@ -237,7 +237,7 @@ class TableLayout(Layout):
                 f"{len(left_out)} images are not in the table and are left out, such as {example}", "labels"
             )
         for reading in self.readings:
-            yield from _column_warnings(reading)
+            yield from column_warnings(reading)
         if missing:
             message = f"{len(missing)} rows of the table name images that are not there, such as {min(missing)}"
             yield DataWarning(message, "image_root")
@@ -260,37 +260,6 @@ class TableLayout(Layout):
 
     def _path(self, name: str) -> str:
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
-
-
-def _says_nothing(reading: TableReading) -> str | None:
-    """Why a table that was read does not help, or None: it may be one of objects, or one of pairs of images."""
-    if reading.roles:
-        return None
-    folders = set(map(posixpath.dirname, reading.found)) & set(map(posixpath.dirname, reading.further))
-    if not reading.further:
-        return "a table of objects with boxes, several an image: no labels of images"
-    return "a table of pairs of images without labels or captions" if folders else None
-
-
-def _column_warnings(reading: TableReading) -> Iterator[DataWarning]:
-    """Say which columns were read that may not be meant, and which were not that may be."""
-    path, roles = reading.table.path, reading.roles
-    if (column := reading.guessed) is not None and reading.options.labels is None:
-        role = next(role for role, columns in roles.items() if column in columns)
-        yield DataWarning(f"{path}: the only other column {column!r} is read as the {role}", f"{role}_column", column)
-    read = roles.get("caption", [])
-    others = other_captions(reading.columns, read) if read and reading.options.caption_column is None else []
-    if others:
-        message = f"{path}: captions are read from {', '.join(read)}, not from {', '.join(others)}"
-        yield DataWarning(message, "caption_column", others[0])
-
-
-def _differ(first: TableReading, second: TableReading, common: set[str]) -> bool:
-    """Whether two tables say different things of the same images."""
-    return any(
-        (a.label, a.captions) != (b.label, b.captions)
-        for a, b in ((first.found[name], second.found[name]) for name in common)
-    )
 
 
 def _open_binary(path: str) -> IO[bytes]:

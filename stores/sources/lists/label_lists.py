@@ -227,7 +227,12 @@ class LabelLists(Layout):
 def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
     """Whether the file of labels that the user names is a list without a header."""
     path = options.labels or ""
-    return path.lower().endswith(LISTS) and os.path.isfile(path) and LabelLists(tree, options).recognize() > 0
+    asked = (options.file_column, options.label_column, options.caption_column, options.split_column)
+    if any(asked) or not path.lower().endswith(LISTS) or not os.path.isfile(path):
+        return False
+    first = next((pair for line in _lines_of(path) if not line.startswith("#") and (pair := _pair(line))), None)
+    index = ImageIndex(tree.images, lambda name: None)
+    return first is not None and bool(index.find(first[0])) and LabelLists(tree, options).recognize() > 0
 
 
 def _is_read(values: ListValues) -> bool:

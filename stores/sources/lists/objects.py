@@ -8,12 +8,12 @@ from collections.abc import Sequence
 # DOTA's first lines: "imagesource:GoogleEarth", "gsd:0.146".
 _NOTE = re.compile(r"[A-Za-z]\w*:\S*")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
-# Numbers of a box; and what may stand beside them: its class, and a mark of difficulty.
-BOX_NUMBERS, MOST_WORDS = 4, 2
+# Numbers of a box; and the words that may stand beside them: its class.
+BOX_NUMBERS, MOST_WORDS = 4, 1
 
 
 def are_objects(lines: Sequence[str]) -> bool:
-    """Whether all lines but notes are objects: numbers of a box or outline, and at most two words beside them."""
+    """Whether all lines but notes are objects: numbers of a box or outline, and at most one word beside them."""
     objects = [line for line in lines if not _NOTE.fullmatch(line.strip())]
     return bool(objects) and all(map(_is_object, objects))
 

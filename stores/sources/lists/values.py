@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from stores.sources.fields.splits import NUMBERED, split_of_folder, word_list, words_of
 from stores.sources.lists.lines import fields_of, stem_of
 from stores.sources.tables.columns import label_column
+from stores.sources.tables.guesses import says_no_role
 from stores.sources.tables.match import names_an_image
 
 WNID = r"n\d{8}"
@@ -39,6 +40,8 @@ def values_of(path: str, pairs: Sequence[tuple[str, str]], columns: Sequence[str
         columns: names of the columns, where the list has them.
     """
     rests = dict(pairs)
+    if says_no_role(stem_of(path)):  # sizes.txt, scores.txt
+        return ListValues()
     if columns and (labels := _column(rests, columns)):
         return ListValues(labels=labels)
     if all(len(fields_of(rest)) == 1 for rest in rests.values()):

@@ -12,7 +12,8 @@ MEASURES = frozenset(
     word_list(
         "width height size age score scores rating count number num year month day time date timestamp hash phash md5 "
         "sha seed url link aesthetic similarity quality price lat lon latitude longitude weight bytes area frame index "
-        "idx order error status reason camera user author license source confidence probability prob value box bbox"
+        "idx order error status reason camera user author license source confidence probability prob value box bbox "
+        "credit copyright attribution photographer"
     )
 )
 BOXES = (
@@ -39,7 +40,8 @@ def role_of_values(values: Sequence[object]) -> str | None:
 
 def says_no_role(column: str) -> bool:
     """Whether a column's name says that it is a measure."""
-    return bool(set(words_of(column)) & MEASURES)
+    words = words_of(column)
+    return bool({*words, *(word.removesuffix("s") for word in words)} & MEASURES)
 
 
 def has_boxes(columns: Sequence[str]) -> bool:

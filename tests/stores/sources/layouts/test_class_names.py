@@ -46,6 +46,7 @@ def test_names_that_fit_exactly_are_applied(data, images, file, content, names):
         ("classes.txt", "cat\n", False),
         ("notes.txt", "cat\ndog\n", False),
         ("classes.txt", "cat\ncat\n", False),
+        ("class_weights.json", {"0": 0.5, "1": 2}, False),
     ],
 )
 def test_other_names_are_pointed_out_or_left(data, file, content, hinted):

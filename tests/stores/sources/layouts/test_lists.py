@@ -154,6 +154,7 @@ IMAGES = [f"im{n}.jpg" for n in range(4)]
         ("labels.txt", "{}.jpg\tthe {}", ["the cat", "the dog"] * 2),
         ("labels.txt", "{} {}", [None] * 4),
         ("names.txt", "{}.jpg 0.5 {}", [None] * 4),
+        ("sizes.txt", "{}.jpg 640", [None] * 4),
     ],
 )
 def test_separators_of_lists(data, name, line, labels):
@@ -208,3 +209,11 @@ def test_a_list_that_is_asked_for(data, tmp_path):
     (tmp_path / "labels.txt").write_text(lines(*(f"{name} {n * 3}" for n, name in enumerate(IMAGES))))
     found = data(jpgs(*IMAGES), labels=str(tmp_path / "labels.txt"))
     assert list(found.labels().values()) == [0, 3, 6, 9]
+
+
+def test_a_text_with_a_header_that_is_asked_for_is_a_table(data, tmp_path):
+    rows = (f"{name},640,{kind}" for name, kind in zip(IMAGES, ("cat", "dog") * 2, strict=True))
+    (tmp_path / "labels.txt").write_text(lines("image,width,label", *rows))
+    found = data(jpgs(*IMAGES), labels=str(tmp_path / "labels.txt"))
+    assert list(found.labels().values()) == ["cat", "dog"] * 2
+    assert found.summary.layout == "table"

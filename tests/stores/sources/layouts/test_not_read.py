@@ -26,6 +26,16 @@ def test_formats_that_are_not_read_are_named(tmp_path, files, said):
         read(tmp_path / "set")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("imagelabels.mat", "save its labels"), ("labels.xlsx", "save its labels"), ("metadata.csv.gz", "unpack it")],
+)
+def test_tables_of_other_formats_are_pointed_out(data, name, said):
+    (warning,) = [w for w in data({"a.jpg": "", "b.jpg": "", name: b"x"}).summary.warnings if w.option == "labels"]
+    assert warning.message.startswith(f"{name} may have labels")
+    assert said in warning.message
+
+
 def test_parquet_files_of_addresses_name_their_columns(tmp_path):
     (tmp_path / "set").mkdir()
     pq.write_table(pa.table({"URL": ["http://127.0.0.1/1.jpg"], "TEXT": ["a"]}), tmp_path / "set" / "part.parquet")

@@ -29,6 +29,17 @@ COLUMNS = {
 }
 
 
+def test_columns_that_are_not_read_are_named(tmp_path):
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"image": BLOBS, "caption": ["a"] * 3, "llava_caption": ["b"] * 3}), path)
+    (said,) = read(path).summary.warnings
+    assert (said.option, said.value) == ("caption_column", "llava_caption")
+    pq.write_table(pa.table({"image": BLOBS, "mood": ["a"] * 3}), path)
+    assert "no column of labels or captions is known among mood" in read(path).summary.warnings[0].message
+    pq.write_table(pa.table({"image": BLOBS, "a_caption": ["a"] * 3, "b_caption": ["b"] * 3}), path)
+    assert set(map(str, read(path).captions().values())) == {"['a', 'b']"}
+
+
 @pytest.mark.parametrize("kind", COLUMNS)
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_every_type_of_bytes(tmp_path, kind, suffix):

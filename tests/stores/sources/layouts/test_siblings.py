@@ -207,7 +207,9 @@ def test_objects_are_no_captions(data, text):
     assert found.summary.unused_files == 2
 
 
-@pytest.mark.parametrize("text", ["4 dogs, 2 cats", "room 101", "7", "1girl, solo, 2boys", "1, 2, 3"])
+@pytest.mark.parametrize(
+    "text", ["4 dogs, 2 cats", "room 101", "7", "1girl, solo, 2boys", "1, 2, 3", "0 4 8 15 cats, 16 dogs"]
+)
 def test_captions_with_numbers_stay(data, text):
     assert data({"a.jpg": "", "a.txt": text}).captions() == {"a.jpg": [text]}
 
