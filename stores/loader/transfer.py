@@ -14,6 +14,8 @@ Batch = dict[str, torch.Tensor]
 _Item = TypeVar("_Item")
 _END: Any = object()
 _CUDA: Any = torch.cuda  # whose streams and events have no types
+# Who keeps more batches than these keeps them for good: theirs is the memory, and no search goes through it.
+MOST_SLABS = 32
 
 
 class SlabPool:
@@ -21,7 +23,8 @@ class SlabPool:
 
     What was handed out is a view, which keeps the array alive through every view and tensor made of it; so the array's
     reference count says whether it is still in use. One serves a smaller request too; a free one that is too small for
-    a request is dropped. `make` gives an array of so many entries along its first axis, by default of bytes.
+    a request is dropped, and of more than `MOST_SLABS` in use the oldest is forgotten. `make` gives an array of so many
+    entries along its first axis, by default of bytes.
     """
 
     def __init__(self, make: Callable[[int], np.ndarray] | None = None) -> None:
@@ -39,6 +42,8 @@ class SlabPool:
                         return self._slabs[slot][:count]
                     del self._slabs[slot]
                     break
+            if len(self._slabs) == MOST_SLABS:
+                del self._slabs[0]
             self._slabs.append(self._make(count))
             self._free_count = sys.getrefcount(self._slabs[-1])
             return self._slabs[-1][:]

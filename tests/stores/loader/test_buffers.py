@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stores.loader.transfer import BufferPool, SlabPool
+from stores.loader.transfer import MOST_SLABS, BufferPool, SlabPool
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8])
@@ -46,3 +46,12 @@ def test_slabs_come_again_and_views_hold_them() -> None:
     again = {pool.take(size).ctypes.data for size in (100, 60, 1)}
     assert len(again) == 1
     assert len(pool.take(300)) == 300
+
+
+def test_a_pool_forgets_what_is_kept_for_long() -> None:
+    pool = SlabPool()
+    kept = [pool.take(8) for _ in range(3 * MOST_SLABS)]
+    assert len({one.ctypes.data for one in kept}) == len(kept)
+    assert len(pool._slabs) == MOST_SLABS
+    place = kept.pop().ctypes.data
+    assert pool.take(8).ctypes.data == place
