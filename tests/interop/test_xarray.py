@@ -22,11 +22,24 @@ def test_reads_as_tree(case: Case) -> None:
             check(case, part, tree[part].to_numpy())
 
 
-def test_reads_by_shard(case: Case) -> None:
-    """Chunks of dask are the shards, as encoding says."""
+def test_reads_through_dask(case: Case) -> None:
+    """Chunks of dask are the inner chunks, a record each."""
     with xarray.open_zarr(case.folder, chunks={}) as found:
         for part in case.arrays:
             check(case, part, found[part].to_numpy())
+
+
+def test_reads_by_shard(cases: dict[str, Case]) -> None:
+    """A task a shard with the rows of one as `chunks`; the mean is that of the store's statistics."""
+    case = cases["latents"]
+    with xarray.open_zarr(case.folder, chunks={"row": case.store.manifest.rows_per_shard, "view": -1}) as found:
+        latents = found.latents
+        assert latents.data.npartitions == case.store.manifest.num_shards
+        check(case, "latents", latents.to_numpy())
+        mean = latents.isel(row=case.store.rows()).mean(
+            ["row", "view", "height", "width"], dtype="float32", skipna=False
+        )
+        np.testing.assert_allclose(mean, case.store.statistics("latents").mean, rtol=1e-4, atol=1e-5)
 
 
 def test_axes_are_joined_by_their_names(cases: dict[str, Case]) -> None:
