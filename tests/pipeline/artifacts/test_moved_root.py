@@ -14,6 +14,7 @@ from pipeline.artifacts.lineage import find_models, latents_of
 from pipeline.cli import main
 from stores.format.manifest import Manifest
 
+QUICK_REPORT = ["--images", "1", "--scales", "1", "--grid-steps", "1"]
 RUNS, STORES = ("autoencoders", "decoders", "generators"), ("features", "latents")
 
 
@@ -81,7 +82,7 @@ def test_models_and_stores_are_those_of_the_new_root(moved: Path) -> None:
         ["sample", "--generator", "tiny", "--num", "1", "--steps", "1", "--threads", "1"],
         ["eval", "{root}/decoders/{decoders}", "--count", "8", "--lpips", "none", "--threads", "1"],
         ["probe", "tiny", "--pairs", "2", "--shown", "1", "--threads", "1"],
-        ["report", "tiny", "--out", "{root}/report.html", "--images", "1", "--threads", "1"],
+        ["report", "tiny", "--out", "{root}/report.html", *QUICK_REPORT, "--threads", "1"],
         ["export", "--name", "tiny", "--out", "{root}/exported"],
         ["encode", "--name", "tiny", "--dry-run"],
         ["train-gen", "--name", "tiny", "--dry-run"],

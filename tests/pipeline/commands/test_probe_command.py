@@ -92,6 +92,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("probe") / "runs")
 
 
+@pytest.fixture
+def drawn() -> None:
+    """For tests that look at figures."""
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of a probe's time: all other tests have files with the title alone."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(probing, "figure_bytes", lambda figure, kind, title: f"{kind}: {title}".encode())
+
+
+@pytest.fixture(scope="module")
+def figures(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a probe, drawn once."""
+    folder = tmp_path_factory.mktemp("drawn") / "figures"
+    answer(made.root, "tiny", "--out", folder)
+    return folder
+
+
 def run(root: Path, *words: object) -> Result:
     fixed = ("--root", root, "--threads", 1, "--device", "cpu", "--pairs", 6, "--shown", 2, "--patches", 3)
     return CliRunner().invoke(main, ["probe", *map(str, (*words, *fixed))], prog_name="fae-pipe")
@@ -130,17 +150,13 @@ def _outcome(folder: Path, up_to_date: bool) -> dict[str, Any]:
     return {"stage": "probe", "path": str(folder), "up_to_date": up_to_date}
 
 
-def test_the_same_command_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        answer(made.root, "tiny", "--out", tmp_path / name)
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
-
-
-@pytest.fixture
-def figures(made: Made, tmp_path: Path) -> Path:
-    answer(made.root, "tiny", "--out", tmp_path / "figures")
-    return tmp_path / "figures"
+@pytest.mark.usefixtures("drawn")
+def test_the_same_command_gives_the_same_bytes(made: Made, tmp_path: Path, figures: Path) -> None:
+    answer(made.root, "tiny", "--out", tmp_path / "again")
+    names = {file.name for file in figures.iterdir()}
+    assert {file.name for file in (tmp_path / "again").iterdir()} == names
+    for name in names:
+        assert (figures / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(("name", "images", "lines"), [("matching", 12, 18), ("similarity", 8, 0), ("colors", 16, 0)])
@@ -218,6 +234,7 @@ def test_images_come_from_the_named_set(made: Made, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_without_images_figures_have_the_colors_of_tokens(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
