@@ -56,8 +56,22 @@ def read_class_names(path: str) -> dict[str, str]:
         if not os.path.isfile(path):
             raise OSError("no regular file is there")
         with open(path, "rb") as file:
-            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+            return parse_class_names(file.read(MAX_BYTES + 1), path)
+    except OSError as error:
+        raise SourceError(
+            f"{path}: expected a file of class names in UTF-8; received: {error}; check the path"
+        ) from error
+
+
+def parse_class_names(content: bytes, path: str) -> dict[str, str]:
+    """The names in the content of a file, as `read_class_names` gives them.
+
+    Raises:
+        SourceError: it holds no names.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise SourceError(
             f"{path}: expected a file of class names in UTF-8; received: {error}; check the path"
         ) from error

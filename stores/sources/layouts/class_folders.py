@@ -17,9 +17,9 @@ from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
 from stores.sources.lists.label_lists import LabelLists
+from stores.sources.lists.values import WNID
 from stores.sources.summary import DataWarning
 
-HEAD_BYTES = 4096
 _PIECE = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
@@ -33,7 +33,7 @@ class ClassFolders(Layout):
         labels = {name: label for name in self.tree.images if (label := self._class(name)) is not None}
         names = set(labels.values())
         parts = self._are_shards(names) or self._are_ranges(labels) or _are_pieces_of_names(labels)
-        return 0 if parts or self._is_one_of_images(names) else len(labels)
+        return 0 if parts or self._is_around_all(names) else len(labels)
 
     def list_images(self) -> Reading:
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
@@ -59,7 +59,7 @@ class ClassFolders(Layout):
     def _list_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a list gives the images other labels than the folders do."""
         lists = LabelLists(self.tree, self.options)
-        if self.tree.in_archives or not lists.recognize():
+        if not lists.recognize():
             return
         listed = {row.name: row.label for row in lists.list_images().rows if row.label is not None}
         pairs = {(row.label, listed[row.name]) for row in rows if row.label is not None and row.name in listed}
@@ -101,26 +101,12 @@ class ClassFolders(Layout):
             for stem, folder in stems
         )
 
-    def _is_one_of_images(self, names: set[str]) -> bool:
-        """Whether all images lie in one folder, and beside it their masks or a text that names them (CelebA's)."""
-        if len(names) != 1 or self.tree.in_archives:
+    def _is_around_all(self, names: set[str]) -> bool:
+        """Whether the one folder of all images is no class: nothing says that it is, neither its name nor splits."""
+        if len(names) != 1 or self.options.class_names is not None:
             return False
-        if self.tree.masked:
-            return True
-        images = {posixpath.basename(name) for name in self.tree.images}
-        stems = {posixpath.splitext(name)[0] for name in images}
-        folders = {posixpath.dirname(name) for name in self.tree.images}
-        for name, file in self.tree.files.items():
-            if (
-                name.lower().endswith((".txt", ".csv", ".lst", ".json", ".jsonl"))
-                and posixpath.dirname(name) not in folders
-                and file.num_bytes
-            ):
-                with self.tree.open(name) as opened:
-                    words = re.split(r"[\s,;|]+", opened.read(HEAD_BYTES).decode("utf-8", errors="replace"))
-                if len([word for word in words if word in images or word in stems]) > 1:
-                    return True
-        return False
+        split = any(self._split(name) for name in self.tree.images)
+        return self.tree.masked or not (split or re.fullmatch(WNID, next(iter(names))))
 
     @cached_property
     def folders(self) -> FolderMeaning:

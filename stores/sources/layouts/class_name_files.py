@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from stores.sources.fields.class_names import has_ids, names_by_id, read_class_names
+from stores.sources.fields.class_names import MAX_BYTES, has_ids, names_by_id, parse_class_names
 from stores.sources.fields.splits import word_list, words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree, is_loose
@@ -47,7 +47,7 @@ def class_names_hint(
     if names is not None or largest < 0:
         return
     for path, found in _named(tree, reading):
-        if path.lower().endswith((".txt", ".json")) and _largest(found) >= largest:
+        if is_loose(tree.files[path]) and path.lower().endswith((".txt", ".json")) and _largest(found) >= largest:
             message = f"labels are numbers without names; {path} may give them"
             yield DataWarning(message, "class_names", os.path.join(tree.root, path))
             return
@@ -56,10 +56,11 @@ def class_names_hint(
 def _named(tree: FileTree, reading: Reading) -> Iterator[tuple[str, dict[str, str]]]:
     """The files that are called like one of class names and hold names, one for each class."""
     candidates = (name for name in sorted(tree.files) if name not in reading.used and _is_called_so(name))
-    for _, name in zip(range(MAX_FILES), (name for name in candidates if is_loose(tree.files[name])), strict=False):
-        path = os.path.join(tree.root, name)
-        with contextlib.suppress(SourceError):
-            names = card_class_names(path) if os.path.basename(name) in CARDS else read_class_names(path)
+    for _, name in zip(range(MAX_FILES), candidates, strict=False):
+        with contextlib.suppress(SourceError), tree.open(name) as file:
+            content = file.read(MAX_BYTES)
+            is_card = os.path.basename(name) in CARDS
+            names = card_class_names(content, name) if is_card else parse_class_names(content, name)
             listed = has_ids(names) or not name.lower().endswith((".csv", ".tsv"))
             if names and listed and len(set(names.values())) == len(names) and not all(map(_is_number, names.values())):
                 yield name, names

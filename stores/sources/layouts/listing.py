@@ -168,4 +168,4 @@ def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:
 def require_images(items: Sequence[object], where: str, summary: str) -> None:
     """Raise `SourceError` when there is no image, saying what is there."""
     if not items:
-        raise SourceError(f"{where}: expected images; received {summary}; check the path")
+        raise SourceError(f"{where}: expected images; received {summary}; check the path, or give another")

@@ -45,7 +45,10 @@ class SiblingFiles:
             if stem:
                 self.by_stem.setdefault(stem, {}).setdefault(kind_of_text(name, suffix), name)
         several = in_archives and len(keys) < len(images)
-        self.fields = _second_images(images) if several and self.by_stem else set[str]()
+        own = sum(stem in self.by_stem and stem not in keys for stem in stem_of.values()) if several else 0
+        # Where each image has a text of its whole name, what stands between dots is part of the names.
+        parts = several and self.by_stem and own <= len(images) / 2
+        self.fields = _second_images(images) if parts else set[str]()
         self._texts = {name: texts for name, stem in stem_of.items() if (texts := self._of(name, stem, in_archives))}
 
     def _image_beside(self, stem: str, stems: set[str]) -> str:

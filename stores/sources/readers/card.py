@@ -19,26 +19,27 @@ def card_features(folder: str) -> dict[str, Any]:
 
     {} where there is no card, or where two configurations of the data set name the classes of a column differently.
     """
-    return next((found for card in CARDS if (found := _features(os.path.join(folder, card)))), {})
+    contents = ((_content(os.path.join(folder, card)), card) for card in CARDS)
+    return next((found for content, card in contents if (found := _features(content, card))), {})
 
 
-def card_class_names(path: str) -> dict[str, str]:
-    """The class names by id of the one column with such names that a card declares, else {}."""
-    features = list(_features(path).values())
+def card_class_names(content: bytes, name: str) -> dict[str, str]:
+    """The class names by id of the one column with such names that the card `name` declares, else {}."""
+    features = list(_features(content, name).values())
     return {str(number): name for number, name in enumerate(features[0]["names"])} if len(features) == 1 else {}
 
 
-def _features(path: str) -> dict[str, Any]:
+def _features(content: bytes, card: str) -> dict[str, Any]:
     features: dict[str, Any] = {}
-    for name, names in _declared(path):
+    for name, names in _declared(content, card):
         if features.setdefault(name, {"names": names, "_type": "ClassLabel"})["names"] != names:
             return {}
     return features
 
 
-def _declared(path: str) -> Iterator[tuple[str, list[str]]]:
+def _declared(content: bytes, card: str) -> Iterator[tuple[str, list[str]]]:
     """Each column with class names of each configuration."""
-    for configuration in _configurations(path):
+    for configuration in _configurations(content, card):
         features = configuration.get("features") if isinstance(configuration, dict) else None
         if isinstance(features, dict):  # as the files themselves have it
             features = [{"name": name, "dtype": {"class_label": value}} for name, value in features.items()]
@@ -47,12 +48,12 @@ def _declared(path: str) -> Iterator[tuple[str, list[str]]]:
                 yield str(feature.get("name")), names
 
 
-def _configurations(path: str) -> list[Any]:
+def _configurations(content: bytes, card: str) -> list[Any]:
     """What a card says of each configuration of the data set."""
-    if path.endswith(CARDS[0]):
-        info = _front_matter(path).get("dataset_info")
+    if card.endswith(CARDS[0]):
+        info = _front_matter(content).get("dataset_info")
         return info if isinstance(info, list) else [info]
-    info = _json(path)
+    info = _json(content)
     return [info] if "features" in info else list(info.values())
 
 
@@ -69,23 +70,29 @@ def _class_names(feature: dict[str, Any]) -> list[str]:
     return [by_id[number] for number in range(len(by_id))] if by_id.keys() == set(range(len(by_id))) else []
 
 
-def _json(path: str) -> dict[str, Any]:
-    """The object of a JSON file, {} where there is none."""
+def _content(path: str) -> bytes:
+    """The beginning of a file, nothing where there is none."""
     try:
         with Path(path).open("rb") as file:
-            value = json.loads(file.read(MAX_BYTES))
-    except (OSError, ValueError, RecursionError):
+            return file.read(MAX_BYTES)
+    except OSError:
+        return b""
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    """The object of a JSON file, {} where there is none."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _front_matter(path: str) -> dict[str, Any]:
+def _front_matter(content: bytes) -> dict[str, Any]:
     """The YAML between the first two lines of dashes, {} where there is none."""
+    parts = content[:MAX_BYTES].decode("utf-8-sig", errors="replace").split("---", 2)
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(MAX_BYTES).decode("utf-8-sig", errors="replace")
-        parts = text.split("---", 2)
         value = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else {}
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -56,7 +56,7 @@ def test_folders_are_no_classes_where_siblings_are(tmp_path):
 
 def test_tables_inside_a_tar_are_no_siblings(tmp_path):
     path = write_tar(tmp_path / "x.tar", {"index.csv": b"path,label\n", "captions.jsonl": b"", "cat/1.jpg": b"x"})
-    assert listed(path) == [("cat/1.jpg", 0, None, None)]
+    assert listed(path) == [("cat/1.jpg", None, None, None)]
 
 
 def test_the_folder_around_everything_is_left_out_of_keys(tmp_path):

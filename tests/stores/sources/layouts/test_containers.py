@@ -1,0 +1,49 @@
+"""A data set reads alike in a folder around it, in a zip and in a tar."""
+
+import pytest
+
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read, tar, zipped
+
+NAMES = [f"im{n}.jpg" for n in range(4)]
+KINDS = ("cat", "dog", "cat", "dog")
+SETS = {
+    "nothing but images": jpgs(*NAMES),
+    "a list of labels": jpgs(*NAMES) | {"labels.txt": lines(*map(" ".join, zip(NAMES, KINDS, strict=True)))},
+    "a list of sizes": jpgs(*NAMES) | {"sizes.txt": lines(*(f"{name} 640" for name in NAMES))},
+    "captions": jpgs(*NAMES) | {"captions.txt": lines(*(f"{name}|a cat" for name in NAMES))},
+    "boxes": jpgs(*NAMES) | {name.replace("jpg", "txt"): "0 0.5 0.5 0.1 0.1" for name in NAMES},
+    "a table of scores": jpgs(*NAMES) | {"t.csv": lines("file,score", *(f"{name},0.5" for name in NAMES))},
+    "class names": jpgs("0/a.jpg", "1/b.jpg") | {"classes.txt": "cat\ndog\n"},
+    "masks": jpgs(*(f"{kind}/{n}.jpg" for kind in ("images", "masks") for n in range(4))),
+    "depths": jpgs(*(f"{kind}/{n}.png" for kind in ("rgb", "depth") for n in range(4))),
+    "texts in a folder": jpgs(*(f"images/{n}.jpg" for n in range(4))) | {f"captions/{n}.txt": f"{n}" for n in range(4)},
+    "names with dots": jpgs(*(f"a.b{n}.jpg" for n in range(4))) | {f"a.b{n}.jpg.txt": f"{n}" for n in range(4)},
+    "parts": jpgs(*(f"{part}/{kind}/1.jpg" for part in ("train", "test") for kind in ("cat", "dog"))),
+}
+
+
+def rows_of(found):
+    """The rows by the path of an image below the folder or archive around everything."""
+    return {key.removeprefix("set/").removeprefix("set/"): row for key, row in found.rows.items()}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_containers_change_nothing(tmp_path, name):
+    files = SETS[name]
+    expected = read(put(tmp_path / "plain", files))
+    around = {f"set/{path}": content or path for path, content in files.items()}
+    places = {
+        "folder": put(tmp_path / "folder", around),
+        "zip": put(tmp_path / "zip", {"set.zip": zipped(files)}) / "set.zip",
+        "tar": put(tmp_path / "tar", {"set.tar": tar(around)}) / "set.tar",
+        "archive in a folder": put(tmp_path / "both", {"set.zip": zipped(around), "notes.md": "x"}),
+    }
+    for kind, place in places.items():
+        found = read(place)
+        assert rows_of(found) == expected.rows, kind
+        assert found.names == expected.names, kind
+
+
+@pytest.mark.parametrize("name", ["n01440764", "train/cat"])
+def test_one_folder_of_images_is_a_class_where_something_says_so(data, name):
+    assert list(data(jpgs(f"{name}/1.jpg", f"{name}/2.jpg")).labels().values()) == [name.split("/")[-1]] * 2
