@@ -17,9 +17,12 @@ from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
 from stores.sources.lists.label_lists import LabelLists
+from stores.sources.lists.lines import LISTS
 from stores.sources.lists.values import WNID
 from stores.sources.summary import DataWarning
 
+# Lists above this are not compared with the folders: that would take longer than all else of a listing.
+MAX_COMPARED_BYTES = 16 * 1024 * 1024
 _PIECE = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
@@ -59,7 +62,8 @@ class ClassFolders(Layout):
     def _list_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a list gives the images other labels than the folders do."""
         lists = LabelLists(self.tree, self.options)
-        if not lists.recognize():
+        texts = (file.num_bytes for name, file in self.tree.files.items() if name.lower().endswith(LISTS))
+        if sum(texts) > MAX_COMPARED_BYTES or not lists.recognize():
             return
         listed = {row.name: row.label for row in lists.list_images().rows if row.label is not None}
         pairs = {(row.label, listed[row.name]) for row in rows if row.label is not None and row.name in listed}

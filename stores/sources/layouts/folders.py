@@ -148,8 +148,8 @@ def _pair_of_parts(loose: dict[str, str]) -> dict[str, str] | None:
 
 
 def _are_numbered_parts(node: Folder) -> bool:
-    """Whether the folders are parts of one set that numbers or dates tell apart: "part-1", "images_001", "2024-05"."""
-    if len(node.folders) > 1 and all(map(_DATE.fullmatch, node.folders)):
+    """Whether the folders are parts of one set that numbers, dates or sizes tell apart: "part-1", "512x768"."""
+    if len(node.folders) > 1 and all(map(_DATE_OR_SIZE.fullmatch, node.folders)):
         return True
     skeletons = {re.sub(r"\d+", "0", name.lower()) for name in node.folders}
     if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
@@ -244,7 +244,7 @@ def says_nothing(name: str) -> bool:
 
 # Words before the numbers of parts. "s1" and "v2" may be classes.
 PARTS = "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|imgs|files|data|photos"
-_DATE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?")
+_DATE_OR_SIZE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?|\d{2,5}[x×]\d{2,5}")
 EMPTY_WORDS = frozenset(
     ("all", "raw", "original", "originals", "photo", "picture", "sample", "jpegs", "pngs", "center", "rgb")
 )

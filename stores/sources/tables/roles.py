@@ -87,9 +87,18 @@ class TableColumns:
 
     def _matching(self, column: str, no_numbers: bool) -> float:
         """The share of the first values that name an image; short numbers only in columns with the name of a file."""
-        values = [as_file_value(record.get(column)) for record in self._sample]
-        texts = [value for value in values if value is not None and not (no_numbers and _is_short_number(value))]
-        return sum(self.find_image(value, {}) is not None for value in texts) / len(texts) if texts else 0.0
+        values = [(as_file_value(record.get(column)), self._split_of(record)) for record in self._sample]
+        texts = [pair for pair in values if pair[0] is not None and not (no_numbers and _is_short_number(pair[0]))]
+        found = sum(self.find_image(value or "", {}, split) is not None for value, split in texts)
+        return found / len(texts) if texts else 0.0
+
+    def _split_of(self, record: Record) -> str | None:
+        """The split of a row by the column that is called so, which tells images of one name apart."""
+        column = self.options.split_column or split_column(self.columns)[0]
+        try:
+            return self.parse_split(record.get(column or ""), "")
+        except SourceError:
+            return None
 
     @cached_property
     def roles(self) -> dict[str, list[str]]:

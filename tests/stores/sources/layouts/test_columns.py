@@ -205,3 +205,9 @@ def test_numbers_as_numpy_writes_them(data):
 def test_rows_of_images_that_could_not_be_fetched(data):
     rows = [*(f"im{n}.jpg,a,success" for n in range(4)), "im9.jpg,a,failed_to_download"]
     assert set(data(IMAGES | {"t.csv": lines("key,caption,status", *rows)}).rows) == set(IMAGES)
+
+
+def test_a_column_of_splits_tells_images_of_one_name_apart(data):
+    files = jpgs(*(f"{part}/{n}.jpg" for part in ("train", "val") for n in range(2)))
+    rows = (f"{name.split('/')[0]},{name.split('/')[1]},{n}" for n, name in enumerate(files))
+    assert list(data(files | {"t.csv": lines("split,image,label", *rows)}).labels().values()) == [0, 1, 2, 3]

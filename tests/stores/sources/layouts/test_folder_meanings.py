@@ -80,6 +80,7 @@ def test_padded_numbers_are_classes_where_they_follow_each_other(data):
     "names",
     [
         ("2023-01-05/a.jpg", "2023-01-06/b.jpg"),
+        ("256x256/a.jpg", "512x768/b.jpg"),
         (f"a3/a3{'0' * 30}.jpg", f"07/07{'1' * 30}.jpg"),
         ("0123/5000123.jpg", "0007/7.jpg"),
     ],
