@@ -11,6 +11,7 @@ from stores.sources.fields.class_names import MAX_BYTES, has_ids, names_by_id, p
 from stores.sources.fields.splits import word_list, words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree, is_loose
+from stores.sources.lists.lines import stem_of
 from stores.sources.paths import SourceError
 from stores.sources.readers.card import CARDS, card_class_names
 from stores.sources.summary import DataSummary, DataWarning
@@ -22,6 +23,7 @@ NAME_WORDS = frozenset(
         "synsets words"
     )
 )
+SUFFIXES = (".txt", ".json", ".csv", ".tsv")
 MAX_FILES = 16
 
 
@@ -55,8 +57,8 @@ def class_names_hint(
 
 def _named(tree: FileTree, reading: Reading) -> Iterator[tuple[str, dict[str, str]]]:
     """The files that are called like one of class names and hold names, one for each class."""
-    candidates = (name for name in sorted(tree.files) if name not in reading.used and _is_called_so(name))
-    for _, name in zip(range(MAX_FILES), candidates, strict=False):
+    candidates = sorted(name for name in tree.files if name not in reading.used and _is_called_so(name))
+    for name in candidates[:MAX_FILES]:
         with contextlib.suppress(SourceError), tree.open(name) as file:
             content = file.read(MAX_BYTES)
             is_card = os.path.basename(name) in CARDS
@@ -72,10 +74,11 @@ def _is_number(name: str) -> bool:
 
 
 def _is_called_so(name: str) -> bool:
-    base = os.path.basename(name)
-    stem, suffix = os.path.splitext(base)
-    named = any(word in NAME_WORDS or word.endswith("names") for word in words_of(stem))
-    return base in CARDS or (named and suffix.lower() in (".txt", ".json", ".csv", ".tsv"))
+    if name.endswith(CARDS) and os.path.basename(name) in CARDS:
+        return True
+    if not name.lower().endswith(SUFFIXES):  # nearly all, and there may be millions
+        return False
+    return any(word in NAME_WORDS or word.endswith("names") for word in words_of(stem_of(name)))
 
 
 def _all_numbers(reading: Reading) -> bool:

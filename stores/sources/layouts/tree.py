@@ -126,7 +126,7 @@ class FileTree:
             where = f"{self.where}, {name}"
             raise SourceError(f"{where}: expected at most {MAX_TEXT_BYTES} bytes of text; received {file.num_bytes}")
         try:
-            return self.read(file, MAX_TEXT_BYTES).decode("utf-8-sig")
+            return self.read(file, MAX_TEXT_BYTES).decode().removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             where = f"{self.where}, {name}"
             raise SourceError(f"{where}: expected UTF-8; received other bytes ({error.reason})") from error

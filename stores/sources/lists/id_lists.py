@@ -12,6 +12,8 @@ from stores.sources.lists.lines import LISTS, fields_of, stem_of
 from stores.sources.summary import TableUse
 from stores.sources.tables.match import ImageIndex, names_an_image
 
+# The list of images; nearly no path ends so, and there may be millions.
+IMAGES = tuple(f"images{suffix}" for suffix in LISTS)
 # A list counts when this share of its lines fits.
 MATCHING_SHARE = 0.9
 
@@ -56,7 +58,7 @@ def _image_numbers(tree: FileTree, rows: dict[str, ImageRow]) -> _ImageNumbers |
     """The list whose lines are a number (or another id) and the path of an image."""
     index: ImageIndex | None = None
     for path in tree.files:
-        if stem_of(path).lower() != "images" or not path.lower().endswith(LISTS):
+        if not path.lower().endswith(IMAGES) or stem_of(path).lower() != "images":
             continue
         index = index or ImageIndex(list(rows), lambda name: None)
         lines = [line.split(maxsplit=1) for line in tree.lines(path)]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 # DOTA's first lines: "imagesource:GoogleEarth", "gsd:0.146".
 _NOTE = re.compile(r"[A-Za-z]\w*:\S*")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_FOUR = re.compile(r"(?<!\d)\d++\D++\d++\D++\d++\D++\d")
 # Numbers of a box; and the words that may stand beside them: its class.
 BOX_NUMBERS, MOST_WORDS = 4, 1
 
@@ -19,6 +20,8 @@ def are_objects(lines: Sequence[str]) -> bool:
 
 
 def _is_object(line: str) -> bool:
+    if not _FOUR.search(line):  # nearly all captions
+        return False
     cells = [cell.strip() for cell in line.split(",")]
     if len(cells) > BOX_NUMBERS and all(map(_NUMBER.fullmatch, cells[:BOX_NUMBERS])):
         return True  # ICDAR's, whose last cells are what is written there

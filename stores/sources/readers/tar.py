@@ -33,6 +33,8 @@ class TarReader:
     def __init__(self, root: str, cache: str | None, follow_links: bool) -> None:
         self._root, self._cache, self._follow_links = root, cache, follow_links
         self._open = Recent(self._descriptor, MAX_OPEN_TARS)
+        # Texts beside images are read by the million, one tar after the other.
+        self._last: tuple[str, _Descriptor] | None = None
 
     def contents(self, source: str) -> Contents:
         """Every member of a tar that is whole."""
@@ -52,10 +54,16 @@ class TarReader:
             where = self._where(source, offset)
             raise SourceError(f"{where}: expected an offset ≥ 0 and a size up to {most}; received {num_bytes}")
         try:
-            data = pread(self._open.get(source).number, num_bytes, offset)
+            data = pread(self._opened(source).number, num_bytes, offset)
         except OSError as error:
             raise read_error(self._where(source, offset), error) from error
         return data if len(data) == num_bytes else check_size(data, num_bytes, self._where(source, offset))
+
+    def _opened(self, source: str) -> _Descriptor:
+        last = self._last
+        if last is None or last[0] != source:
+            last = self._last = source, self._open.get(source)
+        return last[1]
 
     def _where(self, source: str, offset: int) -> str:
         return f"{self._root}/{source}, byte {offset}"
