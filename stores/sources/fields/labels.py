@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,12 +100,23 @@ def parse_captions(value: object, where: str) -> list[str] | None:
 
 def _caption_values(value: object) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            parsed = json.loads(value)
-        except (ValueError, RecursionError):
-            return [value]
+        parsed = _parsed_list(value)
         return parsed if isinstance(parsed, list) and all(isinstance(text, str) for text in parsed) else [value]
     return value if isinstance(value, list) else [value]
+
+
+def _parsed_list(text: str) -> object:
+    """The list that a text is in JSON or, as pandas writes it, in Python; None for another text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes that Python would write twice
+            return ast.literal_eval(text) if len(text) <= MAX_CAPTION_CHARACTERS else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
 
 
 def _answers(values: list[Any], where: str) -> list[Any]:

@@ -26,6 +26,8 @@ FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant"
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
 MAX_LISTS = 64
+# Names below this length may be numbers of other things.
+SHORT = 5
 MAX_LIST_BYTES = 2**30
 DEVKIT_REASON = (
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
@@ -205,11 +207,14 @@ class LabelLists(Layout):
         folder = posixpath.dirname(path) if path in self.tree.files else ""
         split = split_in_words(stem_of(path))
         lines = [line for line in lines if not line.startswith("#")]
-        fields = [pair for line in lines if (pair := _pair(line))]
-        found = [(name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
-        if len(found) <= MOST * len(lines) and len(found) <= MOST * len(self.tree.images):
-            return ListValues()
-        return values_of(path, found, columns)
+        for turned in (False, True):
+            fields = [pair for line in lines if (pair := _turned(line) if turned else _pair(line))]
+            fields = fields if _name_images(fields, len(lines)) else []
+            found = [(name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
+            if len(found) > MOST * len(lines) or len(found) > MOST * len(self.tree.images):
+                values = values_of(path, found, columns)
+                return ListValues() if turned and _are_numbers_of_images(values) else values
+        return ListValues()
 
     def _folder_of(self, count: int) -> list[str]:
         """The images of the one folder that has so many."""
@@ -256,10 +261,27 @@ def _family(path: str) -> str:
     return f"{posixpath.dirname(path)}/{' '.join(words)}"
 
 
+def _name_images(pairs: list[tuple[str, str]], lines: int) -> bool:
+    """Whether the first fields may be names: of short ones ("7") every line has one, and fewer different labels."""
+    short = sum(len(name) < SHORT and not names_an_image(name) for name, _ in pairs)
+    return short <= MOST * len(pairs) or (len(pairs) == lines and len({rest for _, rest in pairs}) < lines)
+
+
+def _turned(line: str) -> tuple[str, str] | None:
+    """The image at the end of a line and the label or caption before it."""
+    first, _, name = line.rpartition("\t") if "\t" in line else line.rpartition(" ")
+    return (name.strip(), first.strip()) if first.strip() and names_an_image(name) and "\t" not in first else None
+
+
+def _are_numbers_of_images(values: ListValues) -> bool:
+    """Whether labels before the names of images are ids of these, each of which has its own."""
+    return len(set(values.labels.values())) > MOST * len(values.labels)
+
+
 def _pair(line: str) -> tuple[str, str] | None:
     """The name of an image and what stands behind it, or None where a line has no such form."""
     name, rest = split_line(line)
     if rest and "\t" in rest and name.isdecimal():  # MXNet's number, label and path
         value, _, path = rest.partition("\t")
         return (path.strip(), re.sub(r"\.0+$", "", value.strip())) if names_an_image(path) else None
-    return (name, rest) if rest and (names_an_image(name) or len(name) >= 5) else None
+    return (name, rest) if rest else None

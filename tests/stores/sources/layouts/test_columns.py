@@ -211,3 +211,15 @@ def test_a_column_of_splits_tells_images_of_one_name_apart(data):
     files = jpgs(*(f"{part}/{n}.jpg" for part in ("train", "val") for n in range(2)))
     rows = (f"{name.split('/')[0]},{name.split('/')[1]},{n}" for n, name in enumerate(files))
     assert list(data(files | {"t.csv": lines("split,image,label", *rows)}).labels().values()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("text", ["['a dog', \"a cat's\"]", '[""a dog"", ""a cat\'s""]'])
+def test_lists_of_captions_in_a_cell(data, text):
+    rows = (f'{name},"{text.replace(chr(34), chr(34) * 2) if chr(39) == text[1] else text}"' for name in IMAGES)
+    assert data(IMAGES | {"t.csv": lines("file_name,raw", *rows)}).captions()["im0.jpg"] == ["a dog", "a cat's"]
+
+
+@pytest.mark.parametrize("text", ["[a dog", "[1, 2]", "[sic] a dog", "['\\d'", "[" * 5000])
+def test_texts_in_brackets_are_captions(data, text):
+    found = data(IMAGES | {"t.jsonl": lines(*(json.dumps({"file": name, "text": text}) for name in IMAGES))})
+    assert found.captions()["im0.jpg"] == [text]

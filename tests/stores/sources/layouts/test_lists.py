@@ -152,7 +152,7 @@ IMAGES = [f"im{n}.jpg" for n in range(4)]
         ("labels.txt", "{}.jpg,{}", ["cat", "dog"] * 2),
         ("labels.txt", "{}.jpg: {}", ["cat", "dog"] * 2),
         ("labels.txt", "{}.jpg\tthe {}", ["the cat", "the dog"] * 2),
-        ("labels.txt", "{} {}", [None] * 4),
+        ("labels.txt", "{} {}", ["cat", "dog"] * 2),
         ("names.txt", "{}.jpg 0.5 {}", [None] * 4),
         ("sizes.txt", "{}.jpg 640", [None] * 4),
     ],
@@ -217,3 +217,21 @@ def test_a_text_with_a_header_that_is_asked_for_is_a_table(data, tmp_path):
     found = data(jpgs(*IMAGES), labels=str(tmp_path / "labels.txt"))
     assert list(found.labels().values()) == ["cat", "dog"] * 2
     assert found.summary.layout == "table"
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ("{1} {0}", ("dog", None)),
+        ("a {1} sits on number {2}\t{0}", (None, ["a dog sits on number 3"])),
+        ("{2} {0}", (None, None)),
+    ],
+)
+def test_lists_whose_images_come_last(data, line, row):
+    rows = [line.format(name, ("cat", "dog")[n % 2], n) for n, name in enumerate(IMAGES)]
+    assert data(jpgs(*IMAGES) | {"list.txt": lines(*rows)}).rows["im3.jpg"][:2] == row
+
+
+def test_a_list_of_classes_by_number_names_no_images(data):
+    found = data(jpgs("0/0.jpg", "1/1.jpg") | {"list.txt": "0 cat\n1 dog\n"})
+    assert list(found.labels().values()) == [0, 1]
