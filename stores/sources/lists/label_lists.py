@@ -12,12 +12,13 @@ from pathlib import Path
 from stores.sources.fields.splits import WORDS, split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, split_line, stem_of
+from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, stem_of
+from stores.sources.lists.pairs import name_images, pair_of, turned_pair
 from stores.sources.lists.values import WNID, ListValues, values_of
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning, TableUse
-from stores.sources.tables.match import ImageIndex, names_an_image
+from stores.sources.tables.match import ImageIndex
 
 # A list of WordNet ids that all differ is one of classes, unless its name has one of these words.
 LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
@@ -26,8 +27,6 @@ FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant"
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
 MAX_LISTS = 64
-# Names below this length may be numbers of other things.
-SHORT = 5
 MAX_LIST_BYTES = 2**30
 DEVKIT_REASON = (
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
@@ -207,13 +206,13 @@ class LabelLists(Layout):
         folder = posixpath.dirname(path) if path in self.tree.files else ""
         split = split_in_words(stem_of(path))
         lines = [line for line in lines if not line.startswith("#")]
-        for turned in (False, True):
-            fields = [pair for line in lines if (pair := _turned(line) if turned else _pair(line))]
-            fields = fields if _name_images(fields, len(lines)) else []
+        for parse in (pair_of, turned_pair):
+            fields = [pair for line in lines if (pair := parse(line))]
+            fields = fields if name_images(fields, len(lines)) else []
             found = [(name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
             if len(found) > MOST * len(lines) or len(found) > MOST * len(self.tree.images):
                 values = values_of(path, found, columns)
-                return ListValues() if turned and _are_numbers_of_images(values) else values
+                return ListValues() if parse is turned_pair and _are_numbers_of_images(values) else values
         return ListValues()
 
     def _folder_of(self, count: int) -> list[str]:
@@ -235,9 +234,10 @@ def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
     asked = (options.file_column, options.label_column, options.caption_column, options.split_column)
     if any(asked) or not path.lower().endswith(LISTS) or not os.path.isfile(path):
         return False
-    first = next((pair for line in _lines_of(path) if not line.startswith("#") and (pair := _pair(line))), None)
+    first = next((line for line in _lines_of(path) if not line.startswith("#")), "")
     index = ImageIndex(tree.images, lambda name: None)
-    return first is not None and bool(index.find(first[0])) and LabelLists(tree, options).recognize() > 0
+    named = any(pair and index.find(pair[0]) for pair in (pair_of(first), turned_pair(first)))
+    return named and LabelLists(tree, options).recognize() > 0
 
 
 def _is_read(values: ListValues) -> bool:
@@ -261,27 +261,6 @@ def _family(path: str) -> str:
     return f"{posixpath.dirname(path)}/{' '.join(words)}"
 
 
-def _name_images(pairs: list[tuple[str, str]], lines: int) -> bool:
-    """Whether the first fields may be names: of short ones ("7") every line has one, and fewer different labels."""
-    short = sum(len(name) < SHORT and not names_an_image(name) for name, _ in pairs)
-    return short <= MOST * len(pairs) or (len(pairs) == lines and len({rest for _, rest in pairs}) < lines)
-
-
-def _turned(line: str) -> tuple[str, str] | None:
-    """The image at the end of a line and the label or caption before it."""
-    first, _, name = line.rpartition("\t") if "\t" in line else line.rpartition(" ")
-    return (name.strip(), first.strip()) if first.strip() and names_an_image(name) and "\t" not in first else None
-
-
 def _are_numbers_of_images(values: ListValues) -> bool:
     """Whether labels before the names of images are ids of these, each of which has its own."""
     return len(set(values.labels.values())) > MOST * len(values.labels)
-
-
-def _pair(line: str) -> tuple[str, str] | None:
-    """The name of an image and what stands behind it, or None where a line has no such form."""
-    name, rest = split_line(line)
-    if rest and "\t" in rest and name.isdecimal():  # MXNet's number, label and path
-        value, _, path = rest.partition("\t")
-        return (path.strip(), re.sub(r"\.0+$", "", value.strip())) if names_an_image(path) else None
-    return (name, rest) if rest else None
