@@ -1,14 +1,18 @@
 """Which rows make which batch: a pure function of (seed, epoch, step, global batch), whatever the number of ranks."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stores.format import explain_difference
+from stores.format import combine_seeds, explain_difference, mix64
 from stores.loader.epoch_orders import EpochOrder
 from stores.loader.options import check_integer
+
+# Separates the order of batches from the orders of rows, which have the same seed.
+_BATCH_ORDER = 11
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,62 @@ class BatchSampler:
         lower, upper = (length * part // self.world_size for part in (self.rank, self.rank + 1))
         mask: np.ndarray = (step < self.steps_per_epoch) & (lower <= in_batch) & (in_batch < upper)
         return mask
+
+
+class ScheduledBatch(NamedTuple):
+    """A batch of an epoch of several stores: its step, the number of its store, and which of the store's it is."""
+
+    epoch: int
+    step: int
+    store: int
+    number: int
+
+
+@dataclass(frozen=True)
+class BatchSchedule:
+    """The order in which batches of several stores come: a pure function of (seed, epoch), drawn anew in each epoch.
+
+    Attributes:
+        counts: batches of an epoch, by the number of their store.
+        seed: of the order.
+        shuffle: False lets the stores come one after the other.
+    """
+
+    counts: Mapping[int, int]
+    seed: int
+    shuffle: bool
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, of all stores."""
+        return sum(self.counts.values())
+
+    def stores(self, epoch: int) -> np.ndarray:
+        """The number of the store of each batch, int64 (steps_per_epoch,)."""
+        in_order = np.repeat(np.array(list(self.counts)), list(self.counts.values()))
+        if not self.shuffle:
+            return in_order
+        keys = mix64(np.arange(len(in_order)), combine_seeds(self.seed, _BATCH_ORDER, epoch))
+        shuffled: np.ndarray = in_order[np.argsort(keys, kind="stable")]
+        return shuffled
+
+    def batches(self, epoch: int, step: int, endless: bool, stride: int = 1) -> Iterator[ScheduledBatch]:
+        """The batches from there on: each `stride`-th to the end of the epoch, or all without end."""
+        for current in itertools.count(epoch) if endless else [epoch]:
+            stores = self.stores(current)
+            numbers, first = _occurrences(stores).tolist(), step if current == epoch else 0
+            for at, store in enumerate(stores.tolist()[first::stride]):
+                where = first + at * stride
+                yield ScheduledBatch(current, where, store, numbers[where])
+
+
+def _occurrences(values: np.ndarray) -> np.ndarray:
+    """How often each value came before, int64 (N,)."""
+    order = np.argsort(values, kind="stable")
+    starts = np.searchsorted(values[order], values[order])
+    found = np.empty(len(values), np.int64)
+    found[order] = np.arange(len(values)) - starts
+    return found
 
 
 def check_position(epoch: int, step: int, stride: int, steps_per_epoch: int) -> None:

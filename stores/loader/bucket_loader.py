@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +11,20 @@ import numpy as np
 import torch
 
 from stores.core import BucketSet, Store
-from stores.format import combine_seeds, mix64
+from stores.loader.batch_sampler import BatchSchedule, ScheduledBatch
 from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.joint import JointLoader
-from stores.loader.loader import Loader, resident_bytes
+from stores.loader.loader import PREFETCHED_GROUP_BYTES, Loader, resident_bytes
 from stores.loader.options import LoaderOptions, LoaderRank, check_integer, choose_residency
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores, split_rows
-from stores.loader.transfer import Batch, EpochBatches
+from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
+from stores.loader.windows import LoaderCursor
 
-# Separates the order of batches from the orders of rows, which have the same seed.
-_BATCH_ORDER = 11
 Stores = BucketSet | Mapping[str, Store] | Sequence[Store]
+# Batches that a thread hands over at once, however small: the first one waits for the others.
+MOST_AT_ONCE = 16
+# What the loaders of stores have sent, each with its place.
+SentBatches = list[tuple[ScheduledBatch, Any]]
 
 
 class BucketLoader(EpochLoader):
@@ -96,7 +100,10 @@ class BucketLoader(EpochLoader):
                 number, replace(options, rows=rows, batch_size=count, residency=residency)
             )
             self._check_rest(number)
-        self._last_rows = 0
+        self._share()
+        self._batch_bytes = {number: loader.batch_bytes for number, loader in self.loaders.items()}
+        counts = {number: loader.steps_per_epoch for number, loader in self.loaders.items()}
+        self._schedule, self._last_rows = BatchSchedule(counts, options.seed, options.shuffle), 0
 
     @property
     def device(self) -> torch.device:
@@ -106,7 +113,7 @@ class BucketLoader(EpochLoader):
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch, of all stores."""
-        return sum(loader.steps_per_epoch for loader in self.loaders.values())
+        return self._schedule.steps_per_epoch
 
     @property
     def batch_rows(self) -> dict[int, int]:
@@ -125,13 +132,7 @@ class BucketLoader(EpochLoader):
 
     def schedule(self, epoch: int) -> np.ndarray:
         """The number of the store of each batch of an epoch, int64 (steps_per_epoch,)."""
-        counts = [loader.steps_per_epoch for loader in self.loaders.values()]
-        in_order = np.repeat(np.array(list(self.loaders)), counts)
-        if not self.options.shuffle:
-            return in_order
-        keys = mix64(np.arange(len(in_order)), combine_seeds(self.options.seed, _BATCH_ORDER, epoch))
-        shuffled: np.ndarray = in_order[np.argsort(keys, kind="stable")]
-        return shuffled
+        return self._schedule.stores(epoch)
 
     def mean_std(self, array: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an array's channels over all stores, each float32 (C,) on `device`."""
@@ -141,6 +142,7 @@ class BucketLoader(EpochLoader):
         """Drop buffers and locks, which a forked process cannot share with its parent."""
         for loader in self.loaders.values():
             loader.renew()
+        self._share()
 
     def order_facts(self) -> dict[str, Any]:
         """What the order of batches depends on; JSON values."""
@@ -150,32 +152,48 @@ class BucketLoader(EpochLoader):
         }
 
     def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
-        yield from self._of_epoch(epoch, step, stride)
-        while endless:
-            epoch += 1
-            yield from self._of_epoch(epoch, 0, stride)
+        self._rank.check()
+        with closing(prefetched(self._sent(epoch, step, endless, stride), self.options.prefetch)) as made:
+            for some in made:
+                while some:
+                    yield self._received(*some.pop())
 
-    def _of_epoch(self, epoch: int, step: int, stride: int) -> Generator[Batch, None, None]:
-        schedule = self.schedule(epoch)
-        numbers = _occurrences(schedule)
-        opened: dict[int, tuple[EpochBatches, int]] = {}  # and which of the store's batches comes next
-        try:
-            for at in range(step, len(schedule), stride):
-                store, number = int(schedule[at]), int(numbers[at])
-                batches, following = opened.get(store, (None, -1))
-                if batches is None or following != number:
-                    if batches is not None:
-                        batches.close()
-                    batches = self.loaders[store].epoch(epoch, number)
-                opened[store] = batches, number + 1
-                batch = next(batches)
-                is_last = at + 1 == len(schedule)
-                self._position = (epoch + 1, 0) if is_last else (epoch, at + 1)
-                self._last_rows = _plain(self.loaders[store]).sampler.rows_of(number)
-                yield {**batch, "store": torch.full_like(batch["row"], store)}
-        finally:
-            for batches, _ in opened.values():
-                batches.close()
+    def _received(self, at: ScheduledBatch, sent: Any) -> Batch:
+        """A batch that is handed out now."""
+        loader = self.loaders[at.store]
+        (batch,) = loader.received(sent)
+        is_last = at.step + 1 == self.steps_per_epoch
+        self._position = (at.epoch + 1, 0) if is_last else (at.epoch, at.step + 1)
+        self._last_rows = _plain(loader).sampler.rows_of(at.number)
+        batch["store"] = torch.full_like(batch["row"], at.store)
+        return batch
+
+    def _sent(self, epoch: int, step: int, endless: bool, stride: int) -> Iterator[SentBatches]:
+        """Batches on their way to the device, several at once where a thread makes them; the first one last."""
+        streams: dict[int, tuple[tuple[int, int], Iterator[Any]]] = {}  # of a store, and the batch that comes next
+        made: list[SentBatches] = [[]]
+        num_bytes = 0
+        for at in self._schedule.batches(epoch, step, endless, stride):
+            loader = self.loaders[at.store]
+            following, stream = streams.pop(at.store, ((-1, -1), iter(())))
+            if following != (at.epoch, at.number):
+                stream = loader.sent(LoaderCursor(at.epoch, at.number, endless, max_batches=1))
+            is_last = at.number + 1 == loader.steps_per_epoch
+            streams[at.store] = (at.epoch + 1, 0) if is_last else (at.epoch, at.number + 1), stream
+            made[0].insert(0, (at, next(stream)))
+            num_bytes += self._batch_bytes[at.store]
+            enough = num_bytes >= PREFETCHED_GROUP_BYTES or len(made[0]) == MOST_AT_ONCE
+            if enough or not self.options.prefetch:
+                num_bytes, made = 0, [made[0], []]
+                yield made.pop(0)  # no name keeps it: a batch that is dropped frees its buffers at once
+        if made[0]:
+            yield made.pop(0)
+
+    def _share(self) -> None:
+        """Let each batch be gathered where the one before was, of whatever store: that is in the processor's cache."""
+        buffers, transfer = BufferPools(pinned=self.device.type == "cuda"), Transfer(self.device)
+        for loader in self.loaders.values():
+            loader.share(buffers, transfer)
 
     def _loader(self, number: int, options: LoaderOptions) -> Loader | JointLoader:
         if self._second is None:
@@ -280,12 +298,3 @@ def _check_budget(batch_tokens: int, options: LoaderOptions | None, settings: Ma
     is_set = options is not None and options.batch_size != LoaderOptions.batch_size
     if "batch_size" in settings or is_set:
         raise ValueError(f"batch_size: expected none beside batch_tokens {batch_tokens}; received both; give one")
-
-
-def _occurrences(values: np.ndarray) -> np.ndarray:
-    """How often each value came before, int64 (N,)."""
-    order = np.argsort(values, kind="stable")
-    starts = np.searchsorted(values[order], values[order])
-    found = np.empty(len(values), np.int64)
-    found[order] = np.arange(len(values)) - starts
-    return found

@@ -1,14 +1,12 @@
 """Rows of some batches, gathered from where they reside into buffers, and cut into batches."""
 
-from typing import Any
-
 import torch
 
 from stores.format import GROUP_CHANNELS, SCALED, ArraySpec, Part
 from stores.loader.options import LoaderOptions
 from stores.loader.ragged import TokenLayout, lay_out
 from stores.loader.row_sources import regular_parts, span_slots
-from stores.loader.transfer import Batch, BufferPool
+from stores.loader.transfer import Batch, BufferPools
 from stores.loader.windows import BatchGroup, Segment
 
 Layouts = dict[str, TokenLayout]
@@ -29,14 +27,7 @@ class BatchGatherer:
         self._ragged = [spec for spec in specs if spec.is_ragged]
         self._is_scaled = any(spec.dtype in SCALED for spec in specs)
         self._stored = {part.name for spec in specs for part in spec.parts}
-        self._pools: dict[str, BufferPool] = {}
-
-    def renew(self) -> None:
-        """Drop buffers and their locks, which a forked process cannot share with its parent."""
-        self._pools = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pools": {}}
+        self.buffers = BufferPools(pinned=device.type == "cuda")
 
     def layouts(self, group: BatchGroup) -> Layouts:
         """How the ragged arrays of a group are laid out, by name."""
@@ -118,6 +109,4 @@ class BatchGatherer:
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         if device.type != "cpu":
             return torch.empty(shape, dtype=dtype, device=device)
-        if name not in self._pools:
-            self._pools[name] = BufferPool(shape[1:], dtype, pinned=self.device.type == "cuda")
-        return self._pools[name].take(shape[0])
+        return self.buffers.take(name, shape, dtype)

@@ -1,6 +1,6 @@
 """Batches of two stores with the same rows, such as latents and captions: one order, views drawn alone or together."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -11,10 +11,11 @@ import torch
 from stores.core import Store
 from stores.format import combine_seeds
 from stores.loader.epoch_dataset import EpochLoader
-from stores.loader.loader import Loader, resident_bytes
+from stores.loader.loader import Loader, SentGroup, resident_bytes
 from stores.loader.options import RANDOM_VIEW, TRAIN, LoaderOptions, LoaderRank, choose_residency
 from stores.loader.selection import array_names, checked_stores, selected_rows
-from stores.loader.transfer import Batch
+from stores.loader.transfer import Batch, BufferPools, Transfer
+from stores.loader.windows import LoaderCursor
 
 # Separates the random views of the second store from those of the first.
 _SECOND = 2
@@ -150,6 +151,31 @@ class JointLoader(EpochLoader):
     def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
         first = self.first._batches(epoch, step, endless, stride)
         return _zip_batches(first, self.second._batches(epoch, step, endless, stride))
+
+    def sent(self, cursor: LoaderCursor) -> Iterator[tuple[SentGroup, SentGroup]]:
+        """Batches of both from there on, as `Loader.sent`; the cursor's groups are of one batch."""
+        first, second = self.first.sent(cursor), self.second.sent(cursor)
+        try:
+            while True:
+                # Kept by no name, so that a batch that is dropped frees its buffers at once.
+                yield next(first), next(second)
+        except StopIteration:
+            return
+
+    def received(self, sent: tuple[SentGroup, SentGroup]) -> list[Batch]:
+        """The batch, as `Loader.received`."""
+        (ours,), (theirs,) = self.first.received(sent[0]), self.second.received(sent[1])
+        return [theirs | ours]
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes of this rank's part of a batch of both."""
+        return self.first.batch_bytes + self.second.batch_bytes
+
+    def share(self, buffers: BufferPools, transfer: Transfer) -> None:
+        """Share buffers and transfer, see `Loader.share`."""
+        self.first.share(buffers, transfer)
+        self.second.share(buffers, transfer)
 
 
 def _zip_batches(first: Batches, second: Batches) -> Generator[Batch, None, None]:

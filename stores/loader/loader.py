@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,7 +16,7 @@ from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRu
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores
-from stores.loader.transfer import Batch, Transfer, prefetched
+from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
 # What a streaming loader reads at once when its order is not made of whole shards.
@@ -26,6 +26,15 @@ WINDOW_BYTES = 512 << 20
 GROUP_BYTES = 4 << 20
 # A thread that prefetches gathers more at once: each time it hands something over costs more than what the cache saves.
 PREFETCHED_GROUP_BYTES = 16 << 20
+
+
+class SentGroup(NamedTuple):
+    """Consecutive batches on their way to the device, with the layouts of their ragged arrays."""
+
+    group: BatchGroup
+    layouts: Layouts
+    values: Batch
+    arrived: Any
 
 
 class Loader(EpochLoader):
@@ -103,7 +112,7 @@ class Loader(EpochLoader):
     def renew(self) -> None:
         """Drop buffers and locks, which a forked process cannot share with its parent."""
         self._transfer = Transfer(self.device)
-        self._gatherer.renew()
+        self._gatherer.buffers.renew()
         self._source.renew()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,21 +162,33 @@ class Loader(EpochLoader):
         max_batches = max(1, group_bytes * self.sampler.world_size // (self._row_bytes * self.options.batch_size))
         steps_per_epoch = self.steps_per_epoch
         cursor = LoaderCursor(epoch, step, endless, max_batches if stride == 1 else 1, stride)
-        groups = batch_groups(self._source, self.sampler, self._columns, cursor)
-        for group, layouts, values, arrived in prefetched(self._sent(groups), self.options.prefetch):
-            batches = self._gatherer.split(self._transfer.receive(values, arrived), group, layouts)
-            del values
+        for sent in prefetched(self.sent(cursor), self.options.prefetch):
+            group, batches = sent.group, self.received(sent)
+            del sent
             for number in range(group.num_batches):
                 after = group.step + number + 1
                 self._position = (group.epoch, after) if after < steps_per_epoch else (group.epoch + 1, 0)
                 yield batches.pop()
 
-    def _sent(self, groups: Iterator[BatchGroup]) -> Iterator[tuple[BatchGroup, Layouts, Batch, Any]]:
-        """Each group with the layouts of its ragged arrays, gathered and on its way to the device."""
-        for group in groups:
+    def sent(self, cursor: LoaderCursor) -> Iterator[SentGroup]:
+        """Groups of batches from there on, gathered and on their way to the device; any thread may run this."""
+        for group in batch_groups(self._source, self.sampler, self._columns, cursor):
             layouts = self._gatherer.layouts(group)
             gather = partial(self._gatherer.gather, group.segments, layouts)
-            yield group, layouts, *self._transfer.send(gather, self._gatherer.finish)
+            yield SentGroup(group, layouts, *self._transfer.send(gather, self._gatherer.finish))
+
+    def received(self, sent: SentGroup) -> list[Batch]:
+        """The batches of a group, the first one last, safe to use on the caller's current stream."""
+        return self._gatherer.split(self._transfer.receive(sent.values, sent.arrived), sent.group, sent.layouts)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes of this rank's part of a batch; of ragged arrays the mean."""
+        return self._row_bytes * self.options.batch_size // self.sampler.world_size
+
+    def share(self, buffers: BufferPools, transfer: Transfer) -> None:
+        """Gather into the buffers of several loaders, and send by one way, so that none waits with a sent batch."""
+        self._gatherer.buffers, self._transfer = buffers, transfer
 
 
 def resident_bytes(store: Store, arrays: Sequence[str], num_rows: int, view: str | int = RANDOM_VIEW) -> int:

@@ -1,10 +1,11 @@
 """The way of a batch: buffers that are used again, a thread that prefetches, a stream that copies to the device."""
 
+import math
 import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,25 +51,47 @@ class SlabPool:
 
 
 class BufferPool:
-    """Host buffers of rows of one shape and dtype; pinned when a CUDA device will copy from them.
+    """Host buffers of any shape and dtype; pinned when a CUDA device will copy from them.
 
     A batch that the caller keeps is never overwritten; the buffer of one that was dropped is used again.
     """
 
-    def __init__(self, row_shape: tuple[int, ...], dtype: torch.dtype, pinned: bool = False) -> None:
-        self.row_shape, self.dtype, self.pinned = row_shape, dtype, pinned
+    def __init__(self, pinned: bool = False) -> None:
+        self.pinned = pinned
         self._slabs = SlabPool(self._new)
 
-    def take(self, rows: int) -> torch.Tensor:
-        """A buffer (rows, *row_shape) that is not in use: a free one, or a new one."""
-        buffer = torch.from_numpy(self._slabs.take(rows))
-        return buffer.view(torch.bfloat16) if self.dtype == torch.bfloat16 else buffer
+    def take(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """A buffer that is not in use: a free one, or a new one."""
+        if not (num_bytes := math.prod(shape) * dtype.itemsize):
+            return torch.empty(tuple(shape), dtype=dtype)
+        slab = self._slabs.take(num_bytes)
+        return torch.from_numpy(slab).view(dtype).view(tuple(shape))
 
-    def _new(self, rows: int) -> np.ndarray:
-        # numpy has no bfloat16: its bits are stored as those of another type.
-        stored = torch.int16 if self.dtype == torch.bfloat16 else self.dtype
-        values: np.ndarray = torch.empty((rows, *self.row_shape), dtype=stored, pin_memory=self.pinned).numpy()
+    def _new(self, num_bytes: int) -> np.ndarray:
+        # torch's memory begins at a cache line, unlike numpy's.
+        values: np.ndarray = torch.empty(num_bytes, dtype=torch.uint8, pin_memory=self.pinned).numpy()
         return values
+
+
+class BufferPools:
+    """A `BufferPool` for each name, such as that of an array; several loaders may share them."""
+
+    def __init__(self, pinned: bool = False) -> None:
+        self.pinned = pinned
+        self._pools: dict[str, BufferPool] = {}
+
+    def take(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """A buffer of that name which is not in use."""
+        if name not in self._pools:
+            self._pools[name] = BufferPool(self.pinned)
+        return self._pools[name].take(shape, dtype)
+
+    def renew(self) -> None:
+        """Drop buffers and their locks, which a forked process cannot share with its parent."""
+        self._pools = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pools": {}}
 
 
 def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, None]:

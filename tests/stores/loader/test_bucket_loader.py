@@ -1,5 +1,8 @@
 """Batches of a bucket set: of one store each, every row once an epoch, whatever the ranks, resumed at any step."""
 
+import hashlib
+import json
+import threading
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -15,6 +18,14 @@ SHAPES = {"4x4": (4, 4), "2x6": (2, 6), "6x2": (6, 2)}
 ROWS = {"4x4": 21, "2x6": 10, "6x2": 7}
 # Held-out rows, the last ones of their store; that of 4x4 has none.
 HELD_OUT = {"4x4": 0, "2x6": 3, "6x2": 2}
+
+# Settings, and the digest of the rows of two epochs and a batch.
+ORDERS: list[tuple[dict[str, Any], str]] = [
+    ({"batch_size": 4}, "cfcb0b9ba0c5"),
+    ({"batch_tokens": 64}, "6a02c4f9562a"),
+    ({"batch_size": 8, "equal_batches": True}, "774c2379da44"),
+    ({"batch_size": 4, "shuffle": False}, "8fa9bbdffaad"),
+]
 
 
 def make_buckets(root: Path, held_out: dict[str, int]) -> dict[str, Store]:
@@ -185,3 +196,54 @@ def test_what_does_not_fit_is_refused(buckets: dict[str, Store], tmp_path: Path)
         BucketLoader(buckets, batch_size=4, rank=0, world_size=2)
     chosen = BucketLoader(buckets, rows=[np.arange(3), np.arange(2), np.arange(1)], batch_size=2)
     assert sum(len(batch["row"]) for batch in chosen.epoch(0)) == 6
+
+
+def bytes_of(batches: Any) -> str:
+    digest = hashlib.sha256()
+    for batch in batches:
+        for name in sorted(batch):
+            digest.update(f"{name} {tuple(batch[name].shape)} {batch[name].dtype}".encode())
+            digest.update(batch[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 4}, {"batch_tokens": 64}, {"batch_size": 8, "equal_batches": True}])
+def test_neither_a_thread_nor_the_place_of_the_rows_changes_a_batch(
+    buckets: dict[str, Store], how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.loader.bucket_loader.PREFETCHED_GROUP_BYTES", 1000)  # some batches at once
+    settings = [{"prefetch": count, "residency": place} for count in (0, 1, 2) for place in ("ram", "stream")]
+    for order in ("full", "shards"):
+        loaders = [BucketLoader(buckets, seed=3, order=order, **how, **some) for some in settings]
+        found = {bytes_of(islice(loader, 2 * loader.steps_per_epoch + 3)) for loader in loaders}
+        assert len(found) == 1
+        assert len({loader.position for loader in loaders}) == 1
+        assert len({loader.last_batch_rows for loader in loaders}) == 1
+
+
+def test_all_stores_have_one_thread_and_one_set_of_buffers(buckets: dict[str, Store]) -> None:
+    def threads() -> int:
+        return sum(thread.name == "loader-prefetch" for thread in threading.enumerate())
+
+    batches = iter(BucketLoader(buckets, batch_size=4, prefetch=2))
+    assert {int(next(batches)["store"][0]) for _ in range(11)} == {0, 1, 2}
+    assert threads() == 1
+    batches.close()
+    assert threads() == 0
+    loader = BucketLoader(buckets, batch_size=4, prefetch=0)
+    for batch in loader.epoch(0):  # until the buffer is as large as the largest batch
+        assert len(batch["row"])
+        del batch
+    places = set()
+    for batch in loader.epoch(1):
+        places.add(batch["latents"].data_ptr())
+        del batch
+    assert len(places) == 1
+
+
+def test_the_order_is_that_of_earlier_releases(buckets: dict[str, Store]) -> None:
+    """A training that goes on sees the rows that it would have seen."""
+    for how, expected in ORDERS:
+        loader = BucketLoader(buckets, seed=3, **how)
+        rows = [rows_of(batch) for batch in islice(loader, 2 * loader.steps_per_epoch + 1)]
+        assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12] == expected, how

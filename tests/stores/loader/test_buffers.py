@@ -8,25 +8,26 @@ from stores.loader.transfer import MOST_SLABS, BufferPool, SlabPool
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8])
 def test_a_dropped_buffer_comes_again_and_a_kept_view_holds_it(dtype: torch.dtype) -> None:
-    pool = BufferPool((4, 5), dtype)
-    first = pool.take(3)
+    pool = BufferPool()
+    first = pool.take((3, 4, 5), dtype)
     assert (first.shape, first.dtype) == ((3, 4, 5), dtype)
     place = first.data_ptr()
     corner = first[1:, 2].unflatten(0, (2, 1))
     del first
-    other = pool.take(3)
+    other = pool.take((3, 4, 5), dtype)
     assert other.data_ptr() != place
     del corner
-    assert pool.take(3).data_ptr() == place
+    assert pool.take((3, 4, 5), dtype).data_ptr() == place
+    assert pool.take((2, 3), torch.float16).data_ptr() == place, "for values of another shape, too"
 
 
 def test_every_kind_of_user_holds_a_buffer() -> None:
-    pool = BufferPool((), torch.float32)
+    pool = BufferPool()
     places = set()
     kept = []
     for use in (torch.Tensor.numpy, torch.Tensor.detach, torch.Tensor.t, memoryview_of, torch.Tensor.untyped_storage):
-        kept.append(use(pool.take(8)))
-        again = pool.take(8)
+        kept.append(use(pool.take((8,), torch.float32)))
+        again = pool.take((8,), torch.float32)
         places.add(again.data_ptr())
         kept.append(again)
     assert len(places) == 5
