@@ -23,6 +23,7 @@ from .settings import ingredient_settings as ingredient_settings
 from .sizes import AUTO_GRID as AUTO_GRID
 from .sizes import TOKEN_PIXELS as TOKEN_PIXELS
 from .sizes import Size as Size
+from .sizes import crop_offsets as crop_offsets
 from .sizes import height_width as height_width
 from .sizes import parse_size as parse_size
 from .stages import EncodeConfig as EncodeConfig

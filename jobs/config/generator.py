@@ -7,6 +7,13 @@ from jobs.config.settings import setting
 from jobs.config.training import AUTO, TrainConfig
 
 PREDICTIONS = ("velocity", "x")
+# The conditions that each family's models take; one of no condition is of classes, with the null class alone.
+CONDITIONS = {
+    "lightning-dit": ("class", "text"),
+    "dit": ("class",),
+    "mmdit": ("text",),
+    "starflow": ("class", "text"),
+}
 
 
 @dataclass(frozen=True)

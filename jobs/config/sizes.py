@@ -7,6 +7,7 @@ Size: TypeAlias = int | str
 """A side, or `HEIGHTxWIDTH`; squares are always written as a side."""
 
 AUTO_GRID, TOKEN_PIXELS = "auto", 16  # the paper: 256 pixels, 16×16 tokens; 384 pixels, 24×24
+_OFFSETS = re.compile(r"([0-9]{1,5})[x×]([0-9]{1,5})")
 _FORM = re.compile(r"([1-9][0-9]{0,4})(?:[x×]([1-9][0-9]{0,4}))?")
 
 
@@ -31,3 +32,17 @@ def height_width(size: Size) -> tuple[int, int]:
         raise ValueError(f"expected a number, or HEIGHTxWIDTH such as 320x192; received {size!r}")
     height, width = found.groups(default=found[1])
     return int(height), int(width)
+
+
+def crop_offsets(crop: str | None) -> tuple[int, int]:
+    """What is said to have been cut off above and on the left, in pixels; nothing when None.
+
+    Raises:
+        ValueError: no TOPxLEFT.
+    """
+    if crop is None:
+        return 0, 0
+    found = _OFFSETS.fullmatch(crop)
+    if found is None:
+        raise ValueError(f"sample.crop: expected TOPxLEFT in pixels, such as 0x64; received {crop!r}")
+    return int(found[1]), int(found[2])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jobs.config.data import DataConfig
 from jobs.config.evaluation import EvalConfig
-from jobs.config.generator import GeneratorConfig
+from jobs.config.generator import CONDITIONS, GeneratorConfig
 from jobs.config.models import AutoencoderConfig, DecoderConfig
 from jobs.config.runtime import RuntimeConfig
 from jobs.config.sampling import SampleConfig
@@ -205,11 +205,25 @@ def check_adversary(config: DecoderConfig, runtime: RuntimeConfig) -> None:
 
 
 def check_generator(config: GeneratorConfig) -> None:
-    """Check that a family of generators takes its conditions.
+    """Check that a family of generators takes its conditions, whatever the latents are.
 
     Raises:
-        ValueError: sizes of images for one that has no embedding of time.
+        ValueError: classes for a model of captions or the other way round, sizes of images for one that has no
+            embedding of time, or captions beside the features of an alignment.
     """
+    conditions = CONDITIONS[config.model]
+    wanted = "text" if config.condition == "text" else "class"  # auto is class or none
+    if wanted not in conditions:
+        raise ValueError(
+            f"generator.condition: expected {conditions[0]} with generator.model {config.model}; received "
+            f"{config.condition}; set generator.condition {conditions[0]}, or generator.model "
+            f"{' or '.join(model for model, taken in CONDITIONS.items() if wanted in taken)}"
+        )
+    if config.alignment != "none" and config.condition == "text" and config.model != "starflow":  # which ignores it
+        raise ValueError(
+            f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
+            "of captions, whose batches have two stores already; set generator.alignment none"
+        )
     if config.size_conditioning and config.model == "starflow":
         raise ValueError(
             "generator.size_conditioning: expected a diffusion generator (lightning-dit, dit, mmdit), to whose "

@@ -1,13 +1,11 @@
 """From the pixels that samples are to have to the grid of the latents that are drawn for them."""
 
-import re
 from dataclasses import replace
 
 from fae.nn import Grid
-from jobs.config import SampleConfig, Size, height_width
+from jobs.config import SampleConfig, Size, crop_offsets, height_width
 from jobs.runs import Models, RunFolder
 
-_OFFSETS = re.compile(r"([0-9]{1,5})[x×]([0-9]{1,5})")
 MAX_TOKENS = 2**16  # 4096×4096 pixels with the paper's tokens; attention over more fits no device
 
 
@@ -58,27 +56,13 @@ def check_size_condition(config: SampleConfig, generator: RunFolder) -> None:
     Raises:
         ValueError: which setting does not fit.
     """
-    crop_offsets(config)
+    crop_offsets(config.crop)
     given = [name for name in ("original_size", "crop") if getattr(config, name) is not None]
     if given and not generator.model_config().get("size_conditioning"):
         raise ValueError(
             f"sample.{given[0]}: expected none, since {generator.path} is not conditioned on size; train one with "
             "generator.size_conditioning, or leave it out"
         )
-
-
-def crop_offsets(config: SampleConfig) -> tuple[int, int]:
-    """What is said to have been cut off above and on the left, in pixels.
-
-    Raises:
-        ValueError: no TOPxLEFT.
-    """
-    if config.crop is None:
-        return 0, 0
-    found = _OFFSETS.fullmatch(config.crop)
-    if found is None:
-        raise ValueError(f"sample.crop: expected TOPxLEFT in pixels, such as 0x64; received {config.crop!r}")
-    return int(found[1]), int(found[2])
 
 
 def image_shape(config: SampleConfig, models: Models) -> Grid:

@@ -11,14 +11,14 @@ from fae.images import to_uint8
 from fae.models import PixelDecoder
 from fae.nn import Grid, set_position_scaling
 from fae.sampling import Conditions, Sized, parse_guidance, size_numbers
-from jobs.config import SampleConfig, height_width
+from jobs.config import SampleConfig, crop_offsets, height_width
 from jobs.executors import OnProgress, autocast, compiles, pick_dtype
 from jobs.loop import innermost_blocks
 from jobs.runs import Autoencoder, Models, RunFolder, load_autoencoder, load_model
 from jobs.sampling.conditioning import takes_text
 from jobs.sampling.prompts import PromptEncoder, numbered
 from jobs.sampling.sample_plan import SamplePlan
-from jobs.sampling.sample_size import crop_offsets, image_shape, latent_grid
+from jobs.sampling.sample_size import image_shape, latent_grid
 from jobs.train import load_generator
 
 
@@ -149,7 +149,7 @@ def _sizes(generator: Generator, config: SampleConfig, models: Models) -> torch.
     if not generator.takes_sizes:
         return None
     original = None if config.original_size is None else height_width(config.original_size)
-    return size_numbers(1, image_shape(config, models), original, crop_offsets(config))
+    return size_numbers(1, image_shape(config, models), original, crop_offsets(config.crop))
 
 
 def sample(sampler: Sampler, plan: SamplePlan, config: SampleConfig, on_progress: OnProgress) -> Iterator[SampledBatch]:

@@ -95,10 +95,11 @@ def _shortened(ids: str) -> str:
 def check_condition(latents: AnyStore, text: AnyStore | None, config: GeneratorConfig) -> None:
     """Raise ValueError unless a text store is there exactly when it is needed, with the rows of the latents.
 
-    So it is where size and crop of images are a condition that is not recorded, or that the model does not take.
+    So it is where size and crop of images are a condition that is not recorded, and what `check_generator` refuses.
     """
+    check_generator(config)
     if config.size_conditioning:
-        _check_sizes(latents, config)
+        _check_sizes(latents)
     if (text is not None) != (config.condition == "text"):
         expected = "a text store; run `fae-pipe extract-text` first" if text is None else "no text store"
         received = "none" if text is None else text.url
@@ -115,8 +116,7 @@ def check_condition(latents: AnyStore, text: AnyStore | None, config: GeneratorC
         check_same_rows(latents, text)
 
 
-def _check_sizes(latents: AnyStore, config: GeneratorConfig) -> None:
-    check_generator(config)
+def _check_sizes(latents: AnyStore) -> None:
     if not isinstance(latents, BucketSet):
         raise ValueError(
             f"{latents.url}: generator.size_conditioning: expected a bucket set, whose index has size and crop of each "

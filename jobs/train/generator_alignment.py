@@ -29,15 +29,10 @@ def aligned_features(latents: AnyStore, config: GeneratorConfig) -> list[Store]:
     """The feature store that each store of latents was encoded from; none where the settings align no generator.
 
     Raises:
-        ValueError: latents of no feature store, one that is not there any more or has changed, or captions beside.
+        ValueError: latents of no feature store, or one that is not there any more or has changed.
     """
     if not aligns(config):
         return []
-    if config.condition == "text":
-        raise ValueError(
-            f"generator.alignment {config.alignment}: expected a generator of classes or of no condition; received one "
-            "of captions, whose batches have two stores already; set generator.alignment none"
-        )
     return [_features_of(store) for store in member_stores(latents)]
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.config import RuntimeConfig, check_training
+from jobs.config import RuntimeConfig, TrainConfig, check_training, crop_offsets
 from pipeline.config import Recipe, RecipeError
 from pipeline.stages.all_stages import STAGES
 from stores.backends import Location, is_url, open_bytestore
@@ -40,9 +40,40 @@ def check_recipe(
     ):
         if name in stages:
             check_training(config, recipe.runtime)
+            _check_batch(name, config)
+    _check_sizes(recipe, stages)
     for stage in STAGES:
         if stage.name in stages:
             stage.check(root, recipe)
+
+
+def _check_batch(stage: str, config: TrainConfig) -> None:
+    """Tokens of a batch take the place of its rows."""
+    if config.batch_tokens is not None and config.batch_size is not None:
+        raise RecipeError(
+            f"{stage}: batch_tokens: expected no batch_size beside it; received {config.batch_tokens} and "
+            f"{config.batch_size}; set one of them"
+        )
+
+
+def _check_sizes(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Sizes of images as a condition need a bucket set's records, and samples of such sizes a model that learned them.
+
+    Of stores that these stages do not make nothing is known yet.
+    """
+    learns = recipe.generator.size_conditioning
+    if learns and recipe.extract.buckets is None and {"extract", "train-gen"} <= set(stages):
+        raise RecipeError(
+            "generator.size_conditioning: expected extract.buckets beside it, whose bucket set has size and crop of "
+            "each image; received none; set extract.buckets, or leave size_conditioning out"
+        )
+    crop_offsets(recipe.sample.crop)
+    given = [name for name in ("original_size", "crop") if getattr(recipe.sample, name) is not None]
+    if given and not learns and {"train-gen", "sample"} <= set(stages):
+        raise RecipeError(
+            f"sample.{given[0]}: expected generator.size_conditioning beside it; received none; set it, or leave "
+            f"sample.{given[0]} out"
+        )
 
 
 def check_cluster(runtime: RuntimeConfig) -> None:

@@ -59,6 +59,19 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_up
         ({"generator.size_conditioning": "true", "generator.model": "starflow"}, "received starflow"),
         ({"generator.optimizer": "muon", "runtime.parallel": "fsdp"}, "optimizer: expected adamw"),
         ({"decoder.discriminator": "patchgan", "decoder.accumulate": "2"}, "decoder.accumulate: expected 1"),
+        ({"generator.model": "mmdit"}, "generator.condition: expected text with generator.model mmdit; received auto"),
+        (
+            {"generator.model": "dit", "generator.condition": "text"},
+            "expected class with generator.model dit; received",
+        ),
+        ({"generator.alignment": "repa", "generator.condition": "text"}, "generator.alignment repa: expected a"),
+        ({"generator.size_conditioning": "true"}, "generator.size_conditioning: expected extract.buckets beside it"),
+        (
+            {"generator.batch_tokens": "512", "generator.batch_size": "4"},
+            "train-gen: batch_tokens: expected no batch_s",
+        ),
+        ({"sample.crop": "0x8"}, "sample.crop: expected generator.size_conditioning beside it; received none"),
+        ({"sample.original_size": "64"}, "sample.original_size: expected generator.size_conditioning beside it"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused_before_the_first_stage(tmp_path, values, message):

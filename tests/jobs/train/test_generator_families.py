@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.config.generator import CONDITIONS
 from jobs.config.stages import GeneratorConfig, RuntimeConfig, SampleConfig
 from jobs.runs.metrics_log import read_metrics
 from jobs.runs.run_folder import Models
@@ -101,3 +102,7 @@ def test_a_generator_with_a_head_is_guided_by_it_and_one_without_is_refused(late
     assert len(plan_samples(guided, Models(runs["headed"], runs["headed"], None, None)).seeds) == 2
     with pytest.raises(ValueError, match="internal_guidance_scale: expected a generator with a head for it"):
         plan_samples(guided, Models(runs["plain"], runs["plain"], None, None))
+
+
+def test_settings_name_the_conditions_that_each_family_takes():
+    assert {name: tuple(family.model_classes) for name, family in FAMILIES.items()} == CONDITIONS
