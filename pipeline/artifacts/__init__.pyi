@@ -6,12 +6,16 @@ from .artifact import StoreArtifact as StoreArtifact
 from .artifact import read_records as read_records
 from .bucket_sets import FOLDER_OF_SETS as FOLDER_OF_SETS
 from .bucket_sets import BucketSetArtifact as BucketSetArtifact
+from .bucket_sets import features_for as features_for
 from .bucket_sets import find_bucket_set as find_bucket_set
 from .bucket_sets import find_data as find_data
 from .bucket_sets import is_bucket_set as is_bucket_set
 from .bucket_sets import newest_set as newest_set
+from .bucket_sets import one_store as one_store
 from .bucket_sets import set_at_url as set_at_url
 from .bucket_sets import set_folders as set_folders
+from .bucket_sets import set_meant as set_meant
+from .bucket_sets import sets_with as sets_with
 from .data_paths import SKLEARN_DIGITS as SKLEARN_DIGITS
 from .data_paths import check_data_files as check_data_files
 from .data_paths import image_path as image_path

@@ -6,12 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.config import Size, height_width
+from jobs.runs import RunFolder
 from pipeline.artifacts.artifact import State, StoreArtifact
 from pipeline.artifacts.lineage import find_store
 from pipeline.artifacts.resolver import FOLDER, ArtifactError, entries_named, is_artifact
-from stores import AnyStore, BucketSet, StoreError, StoreWriter, fingerprint, open_bucket_set
+from stores import (
+    AnyStore,
+    BucketSet,
+    Store,
+    StoreError,
+    StoreWriter,
+    explain_difference,
+    fingerprint,
+    open_bucket_set,
+)
 from stores.backends import Location, inside, is_url, name_of, open_bytestore
-from stores.core import BUCKETS, bucket_set_ingredients, read_manifest, set_locations, store_locations
+from stores.core import (
+    BUCKETS,
+    bucket_set_ingredients,
+    member_stores,
+    open_any,
+    read_manifest,
+    reference_store,
+    set_locations,
+    store_locations,
+)
 
 FOLDER_OF_SETS = "buckets"
 
@@ -71,12 +91,24 @@ def find_data(root: Location, kind: str, text: str) -> AnyStore:
     if is_url(root) or is_url(text):
         _refuse_set_at_url(root, kind, text)
         return find_store(root, kind, text)
+    folder = set_meant(root, kind, text)
+    return find_store(root, kind, text) if folder is None else _checked(open_bucket_set(folder), kind)
+
+
+def set_meant(root: Location, kind: str, text: str) -> Path | None:
+    """The folder of the bucket set that a name, prefix or path means, as of `find_data`; None where a store is meant.
+
+    Raises:
+        ArtifactError: it is the beginning of several folders' names.
+    """
+    if is_url(root) or is_url(text):
+        return None
     if is_bucket_set(Path(text)):
-        return _checked(open_bucket_set(Path(text)), kind)
+        return Path(text)
     folders = [] if is_artifact(Path(text)) else set_folders(Path(root), kind, text)
     if not folders or _is_store(Path(root), kind, text, folders[-1]):
-        return find_store(root, kind, text)
-    return open_bucket_set(newest_set(folders, text))
+        return None
+    return newest_set(folders, text)
 
 
 def _is_store(root: Path, kind: str, text: str, newest: Path) -> bool:
@@ -128,6 +160,52 @@ def _refuse_set_at_url(root: Location, kind: str, text: str) -> None:
         )
 
 
+def one_store(data: AnyStore, size: Size | None = None) -> Store:
+    """The store itself; of a bucket set the one for images of this size, by default that of most rows.
+
+    Raises:
+        ArtifactError: the set has no images of this size.
+    """
+    if size is None or not isinstance(data, BucketSet):
+        return reference_store(data)
+    found = {height_width(name): store for name, store in data.stores.items()}.get(height_width(size))
+    if found is None:
+        raise ArtifactError(
+            f"{data.url}: expected a bucket set with images of {size} pixels; received one of "
+            f"{', '.join(data.stores)}; make samples of one of these (sample --size), or compare with files, which are "
+            "cropped"
+        )
+    return found
+
+
+def features_for(root: Path, run: RunFolder, features: str | None = None) -> Store:
+    """The features that an autoencoder or decoder rebuilds: those that it was trained on, or others of its encoder.
+
+    Of a bucket set the store of most rows.
+
+    Raises:
+        ValueError: features of another encoder.
+    """
+    own = run.input("features")
+    if features is None:
+        return one_store(open_any(own))
+    store = one_store(find_data(root, "features", features))
+    try:
+        trained = open_any(own)
+    except StoreError:
+        return store  # nothing to compare with; the decoder refuses features of another shape
+    encoder = store.manifest.ingredients["encoder"]
+    if any(one.manifest.ingredients["encoder"] == encoder for one in member_stores(trained)):
+        return store
+    lines = explain_difference(one_store(trained).manifest.ingredients["encoder"], encoder)
+    if lines:
+        raise ValueError(
+            f"--features {features}: expected features of the encoder that {run.path} was trained on; they differ: "
+            f"{'; '.join(lines)}"
+        )
+    return store
+
+
 def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet:
     """The set at a path, or that a name or the beginning of a folder's name means, see `newest_set`.
 
@@ -166,6 +244,18 @@ def set_folders(root: Path, kind: str | None = None, text: str | None = None) ->
     named = [path for path in folders if path.name[:-13] == name]
     begun = [path for path in folders if path.name.startswith(name) and len(name) >= len(path.name) - 12]
     return named or begun
+
+
+def sets_with(root: Path, store: Store) -> list[BucketSet]:
+    """The bucket sets below a root that a store is of, the newest first; those that cannot be read are left out."""
+    found = []
+    for folder in reversed(set_folders(root, store.kind)):
+        try:
+            one = open_bucket_set(folder)
+        except StoreError:
+            continue
+        found += [one] if store.content_id in {member.content_id for member in one.members} else []
+    return found
 
 
 def newest_set(folders: Sequence[Path], text: str) -> Path:

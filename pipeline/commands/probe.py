@@ -61,12 +61,15 @@ def probe_command(
     in another; with a joint vision-text model captions are found by images and images by captions. No image is
     opened but for the figures. Writes probe.json and figures as PNG and SVG.
     """
-    from pipeline.artifacts import find_run, find_store
+    from pipeline.artifacts import find_data, find_run, one_store
 
     output, config, runtime = settings.output, settings.recipe.probe, settings.recipe.runtime
-    store = find_store(settings.root, "features", features)
-    run = find_run(settings.root, "autoencoders", autoencoder or store.name)
-    stored = None if latents is None else find_store(settings.root, "latents", latents)
+    data = find_data(settings.root, "features", features)
+    store = one_store(data)
+    if store is not data:
+        output.say(f"probe: {data.url} is a bucket set: its store of most rows is probed, {store.url}")
+    run = find_run(settings.root, "autoencoders", autoencoder or data.name)
+    stored = None if latents is None else one_store(find_data(settings.root, "latents", latents))
     from jobs.executors import use_threads  # torch is loaded once the inputs are there
     from pipeline.evaluation import ProbeInputs, match_rows, probe, probe_artifact, retrieval_rows, score_rows
 

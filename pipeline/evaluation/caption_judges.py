@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from jobs.config import EvalConfig, SampleConfig
+from jobs.config import EvalConfig, SampleConfig, height_width
 from jobs.evaluation import Captioned, HeadJudge, StoreImages, TowerJudge
 from jobs.runs import RunFolder
 from jobs.sampling import guidance_notes, text_of
-from pipeline.artifacts import LATENTS_FILE, SAMPLES_FILE, find_store, latents_of, runs_of
+from pipeline.artifacts import LATENTS_FILE, SAMPLES_FILE, find_data, latents_of, runs_of
 from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import BucketSet, Store
 
@@ -45,14 +45,23 @@ def caption_judge(
         return TowerJudge(Path(config.text_tower), samples, device, config.seed)
     run = None if latents and text else _generator_of(root, made)
     has_text = run is not None and "text" in run.record.inputs
-    real = find_store(root, "latents", latents) if latents else latents_of(run) if run else None
-    captions = find_store(root, "text", text) if text else text_of(run) if run and has_text else None
+    real = find_data(root, "latents", latents) if latents else latents_of(run) if run else None
+    captions = find_data(root, "text", text) if text else text_of(run) if run and has_text else None
     if real is None or captions is None:
         say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
         return None
+    size = None if made.size is None else "{}x{}".format(*height_width(made.size))
+    if isinstance(real, BucketSet) and isinstance(captions, BucketSet):
+        if size not in real.stores or size not in captions.stores:
+            say(f"captions: not judged: {real.url} has no latents of images of {made.size} pixels")
+            return None
+        say(f"captions: judged by the {size} images of {real.url}")
+        real, captions = real.stores[size], captions.stores[size]
     if isinstance(real, BucketSet) or isinstance(captions, BucketSet):
-        say("captions: not judged: they are of a bucket set; pass --latents and --text with two stores of one size")
-        return None
+        raise ValueError(
+            f"--latents, --text: expected two stores, or two bucket sets; received {real.url} and {captions.url}; "
+            "name two stores of one size"
+        )
     return HeadJudge(real, captions, samples, device, config.seed)
 
 

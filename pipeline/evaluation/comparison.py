@@ -14,7 +14,7 @@ from jobs.evaluation import decoded_predictors, generatability, read_latents
 from jobs.executors import OnProgress
 from jobs.runs import RunError, RunFolder
 from jobs.sampling import LatentDecoder
-from pipeline.artifacts import decoder_for, find_run
+from pipeline.artifacts import decoder_for, features_for, find_run, one_store, sets_with, trained_on
 from pipeline.evaluation.generated import GENERATED, generated_metrics, predictor_ranks
 from pipeline.evaluation.predictors import spaced_rows
 from stores import Store, StoreError, open_store
@@ -141,12 +141,13 @@ def _value(metric: Any) -> float:
 
 
 def _paired(root: Path, name: str) -> tuple[RunFolder, Store]:
-    """An autoencoder and the newest latents that it made, of any name."""
+    """An autoencoder and the newest latents that it made, of any name; of a bucket set the store of most rows."""
     run = find_run(root, "autoencoders", name)
     for location, manifest in reversed(list_manifests(root / "latents")):
         made = manifest is not None and manifest.status == COMPLETE
         if made and manifest is not None and manifest.ingredients.get("autoencoder_sha256") == run.weights_sha256:
-            return run, open_store(location)
+            latents = open_store(location)
+            return run, next((one_store(found) for found in sets_with(root, latents)), latents)
     raise RunError(
         f"{run.path}: expected its latents in {root / 'latents'}; received none that it made; run `fae-pipe encode "
         f"--name {run.record.name}`"
@@ -157,14 +158,15 @@ def _decoder_of(root: Path, run: RunFolder, latents: Store, device: torch.device
     """What turns an autoencoder's latents to images."""
     decoder = None
     if not run.decodes_to_pixels:
-        decoder = decoder_for(root, run, latents.manifest.ingredients["features_content_id"])
+        ids = [latents.manifest.ingredients["features_content_id"], trained_on(run, "features")]
+        decoder = decoder_for(root, run, *ids)
     return LatentDecoder.load(run, decoder, device)
 
 
 def open_features(root: Path, run: RunFolder) -> Store | None:
-    """The feature store that an autoencoder was trained on; None where it is gone."""
+    """The feature store that an autoencoder was trained on, see `features_for`; None where it is gone."""
     try:
-        return open_store(run.input("features"))
+        return features_for(root, run)
     except (StoreError, RunError, OSError, KeyError):
         return None
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fae.probes import rank_correlation
-from pipeline.artifacts import is_trained_on, runs_of
+from pipeline.artifacts import is_trained_on, runs_of, sets_with
 from pipeline.evaluation.averages import AverageMetrics, best_average, distance_name, epochs_to, measured_averages
 from stores import Store, fingerprint
 
@@ -38,8 +38,9 @@ def generated_metrics(root: Path, latents: Sequence[Store], distance: float | No
     by_settings: list[dict[str, dict[str, float]]] = []
     for store in latents:
         found = {}
+        ids = [store.content_id, *(one.content_id for one in sets_with(root, store))]
         for run in runs_of(root, "generators"):
-            if is_trained_on(run, "latents", store.content_id):
+            if is_trained_on(run, "latents", *ids):
                 metrics = _metrics(measured_averages(root, run), run.record.config["steps"], distance)
                 if metrics:
                     found[fingerprint(run.record.ingredients["generator"])] = metrics

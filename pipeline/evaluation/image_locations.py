@@ -2,14 +2,15 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fae.images import upright_size
 from fae.metrics import ExtractorFacts
-from jobs.config import DataConfig, EvalConfig, Size
+from jobs.config import DataConfig, EvalConfig, Size, parse_size
 from jobs.evaluation import (
     FileImages,
     ImageSet,
@@ -25,13 +26,17 @@ from pipeline.artifacts import (
     SAMPLES_FILE,
     decoder_for,
     entries_named,
+    features_for,
+    find_data,
     find_run,
-    find_store,
     image_path,
+    is_bucket_set,
+    one_store,
     resolve,
+    set_meant,
     trained_on,
 )
-from stores import Store, StoreError, explain_difference, fingerprint, open_store
+from stores import Store, StoreError, fingerprint, open_store
 from stores.backends import is_url, name_of
 from stores.exchange import npz_arrays
 from stores.format import MANIFEST
@@ -156,6 +161,8 @@ def open_validation(
 def open_set(root: Path, text: str, kind: str, selection: ImageSelection) -> EvaluatedSet:
     """What a name (of the newest store of this kind below `root`) or a path means.
 
+    Of a bucket set the store of the selection's size is meant, or that of most rows.
+
     Raises:
         ValueError, FileNotFoundError: nothing that holds images is there.
     """
@@ -171,6 +178,9 @@ def open_set(root: Path, text: str, kind: str, selection: ImageSelection) -> Eva
             f"{path}: expected images; a model has none: evaluate what `fae-pipe sample` makes with it, "
             "or a decoder's or autoencoder's reconstructions"
         )
+    if is_bucket_set(path) or (not path.exists() and set_meant(root, kind, text)):
+        store = one_store(find_data(root, kind, text), selection.size)
+        return _of_store(store.url, store, selection)
     if not path.exists() and entries_named(root, kind, text):
         return open_set(root, str(resolve(root, kind, text)), kind, selection)
     return _of_files(root, text, selection)
@@ -204,7 +214,7 @@ def open_reconstructions(
     else:
         decoder_run, tuned = run, "autoencoder" in run.record.inputs
         autoencoder = RunFolder.open(Path(run.input("autoencoder"))) if tuned else None
-    store = _features_of(root, run, features)
+    store = features_for(root, run, features)
     originals = StoreImages(store, selection.split or "val", selection.count)
     made_by = {
         "decoder": str(decoder_run.path) if decoder_run else None,
@@ -228,24 +238,6 @@ def originals_of(side: EvaluatedSet) -> EvaluatedSet:
     return EvaluatedSet(originals.store.url, name_of(originals.store.url), originals)
 
 
-def _features_of(root: Path, run: RunFolder, features: str | None) -> Store:
-    own = run.input("features")
-    if features is None:
-        return open_store(own)
-    store = find_store(root, "features", features)
-    try:
-        expected = open_store(own).manifest.ingredients["encoder"]
-    except StoreError:
-        return store  # nothing to compare with; the decoder refuses features of another shape
-    lines = explain_difference(expected, store.manifest.ingredients["encoder"])
-    if lines:
-        raise ValueError(
-            f"--features {features}: expected features of the encoder that {run.path} was trained on; they differ: "
-            f"{'; '.join(lines)}"
-        )
-    return store
-
-
 def _of_store(text: str, store: Store, selection: ImageSelection) -> EvaluatedSet:
     made_by = {name: value for name, value in store.manifest.ingredients.items() if name != "store"}
     made_by |= {"labels": store.attributes["labels"]} if "labels" in store.attributes else {}
@@ -262,6 +254,10 @@ def _of_samples(root: Path, folder: Path, selection: ImageSelection) -> Evaluate
             raise StoreError(f"{store.url}: expected the store that {folder} was written from; it has changed since")
         side = _of_store(store.url, store, selection)
         return EvaluatedSet(str(folder), side.name, side.images, None, folder, side.made_by)
+    # All have one size, which files of other images are cropped to where they are compared.
+    first = min((folder / "images").glob("*.png"), default=None)
+    if selection.size is None and first is not None:
+        selection = replace(selection, size=parse_size("{}x{}".format(*upright_size(first.read_bytes()))))
     images = _read_files(root, folder / "images", selection)
     return EvaluatedSet(str(folder), folder.name, images, None, folder, record["ingredients"])
 

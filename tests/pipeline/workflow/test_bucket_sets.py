@@ -12,8 +12,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fae.models.presets import LIGHTNING_DIT, PIXEL_DECODER
+from pipeline.artifacts.bucket_sets import features_for, sets_with
+from pipeline.artifacts.lineage import find_run
+from pipeline.artifacts.resolver import ArtifactError
 from pipeline.cli import main
+from pipeline.evaluation import comparison
+from pipeline.evaluation.image_locations import ImageSelection, open_set
 from stores import open_bucket_set
+from stores.backends import name_of
 
 RULE = "area=32x48, step=16, max_aspect=3"
 TRAINING = ["--batch-size", "4", "--precision", "fp32", "--warmup-steps", "0"]
@@ -112,6 +118,29 @@ def test_listings_name_a_set_as_one_thing_with_its_stores(made, command):
 def test_commands_for_one_store_name_those_of_a_set(made, command):
     message = command("view", "mixed", code=2)["error"]["message"]
     assert "it is a bucket set: name one of its stores" in message
+
+
+def test_what_was_trained_on_a_set_is_judged_by_a_store_of_it(made, command):
+    root, features = Path(made["extract"][1]["path"]).parents[1], open_bucket_set(Path(made["extract"][1]["path"]))
+    most, least = (store.name for store in sorted(features.members, key=lambda store: -store.num_rows))
+    samples = command("sample", "--name", "mixed", "--size", "48x32", "--num", "2", "--steps", "2")["path"]
+    made_size = open_set(root, samples, "samples", ImageSelection(None, None, None, 1)).size
+    assert made_size == "48x32", "of all of an image, not of a square in its middle"
+    for size in ("32x48", "48x32"):
+        for text in ("mixed", features.url):
+            side = open_set(root, text, "features", ImageSelection(None, None, size, 1))
+            assert (side.size, name_of(side.location)[:-13]) == (size, f"mixed-{size}")
+    with pytest.raises(ArtifactError, match=r"images of 64 pixels; received one of 32x48, 48x32; make samples of one"):
+        open_set(root, "mixed", "features", ImageSelection(None, None, 64, 1))
+    decoder = find_run(root, "decoders", "mixed")
+    assert features_for(root, decoder).name == most
+    assert features_for(root, decoder, least).name == least
+    _, latents = comparison._paired(root, "mixed")
+    assert latents.name == most
+    (found,) = sets_with(root, latents)
+    assert found.kind == "latents"
+    assert command("eval", samples, "--reference", "mixed", "--dry-run")["path"] == samples
+    assert command("probe", "--features", "mixed", "--dry-run")["path"].startswith(str(root / "autoencoders"))
 
 
 def test_a_copy_of_a_set_is_one_in_another_root(made, command, tmp_path):
