@@ -10,6 +10,7 @@ import click
 from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
 
 if TYPE_CHECKING:
+    from jobs.executors import OnProgress
     from jobs.runs import RunReport
     from stores.backends import Location
     from stores.care import Repair, Report
@@ -59,7 +60,7 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     What is verified is a path (of a bucket set or an archive, too), a store's URL, or the name of a store or run. Exit
     code 0 when all is sound, 1 when damage is left. With the option for it, metadata, indexes and records of a store
     are restored from what else it holds; a shard whose values are lost is made missing, and the command that writes
-    the store then writes exactly these again; of a bucket set the stores to repair are named. Of a run the record, the
+    the store then writes exactly these again; of a bucket set each store is repaired. Of a run the record, the
     finished model, the metrics and the checkpoints are read.
     """
     from jobs.runs import RUN_FILE
@@ -108,9 +109,7 @@ def _verify_archive(settings: Settings, path: Path, repair: bool) -> int:
 
 
 def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
-    """Compare a bucket set's record and index with their digests, then verify each of its stores."""
-    from stores import StoreNotFoundError, open_store
-    from stores.care import verify
+    """Compare a bucket set's record and index with their digests, then verify, or repair, each of its stores."""
     from stores.core import member_locations, read_set_index, read_set_record
 
     record, say = read_set_record(path), settings.output.say
@@ -118,30 +117,44 @@ def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
     expected = {one["size"]: one["content_id"] for one in record["buckets"]}
     with settings.output.progress("verify", "shards") as progress:
         for size, location in member_locations(path, record).items():
-            try:
-                report = verify(location, lambda done, total: progress(done, total, {}))
-            except StoreNotFoundError as error:
-                say(f"{location}: {error}")
+            if not _is_sound(settings, location, expected[size], repair, progress):
                 damaged.append(Path(location))
-                continue
-            _say_report(settings, report)
-            other = report.sound and (not report.complete or open_store(location).content_id != expected[size])
-            if other:
-                say(f"{location}: expected content_id {expected[size][:12]} of the set; it is another store now")
-            damaged += [Path(location)] if other or not report.sound else []
     if damaged:
         names = ", ".join(f"{one.parent.name}/{one.name}" for one in damaged)
         say(f"{path}: {len(damaged)} of {len(expected)} stores damaged: {names}", style="bold red")
-        say("a set's stores are repaired one by one:" if repair else "repair them:")
-        for one in damaged:
-            say(f"  fae-pipe verify {shlex.quote(str(one))} --repair")
+        if not repair:
+            say(f"repair them: fae-pipe verify {shlex.quote(str(path))} --repair")
         say("then give the command that made the set (`fae-pipe extract`, `encode`, `extract-text`) again")
     else:
-        nothing = "; nothing to repair" if repair else ""
-        say(f"{path}: {rows:,} images in {len(expected)} stores, all sound{nothing}", style="green")
+        say(f"{path}: {rows:,} images in {len(expected)} stores, all sound", style="green")
     found = {"location": str(path), "rows": rows, "stores": [*expected], "sound": not damaged}
     settings.output.result({**found, "damaged": [str(one) for one in damaged]})
     return 1 if damaged else 0
+
+
+def _is_sound(settings: Settings, location: "Location", content_id: str, repair: bool, progress: "OnProgress") -> bool:
+    """Whether a store of a set is sound, or is so after its repair, and still the one with this content id."""
+    from stores import StoreNotFoundError, open_store
+    from stores.care import repair as repair_store
+    from stores.care import verify
+
+    try:
+        report = verify(location, lambda done, total: progress(done, total, {}))
+    except StoreNotFoundError as error:
+        settings.output.say(f"{location}: {error}")
+        return False
+    done = repair_store(location, report) if repair and not report.sound else None
+    _say_report(settings, report)
+    if done is not None:
+        _say_repair(settings, done)
+    if not (report.sound if done is None else not done.unfinished):
+        return False
+    if done is None and not report.complete:
+        return False
+    other = open_store(location).content_id != content_id
+    if other:
+        settings.output.say(f"{location}: expected content_id {content_id[:12]} of the set; it is another store now")
+    return not other
 
 
 def _verify_store(settings: Settings, location: Path | str, repair: bool) -> int:

@@ -16,7 +16,7 @@ from PIL import Image
 from jobs.runs.run_folder import RunFolder
 from pipeline.cli import main
 from pipeline.commands import stores_exchange
-from stores import ArraySpec, BucketSet, Store, StoreWriter, new_index, open_store
+from stores import ArraySpec, BucketSet, Store, StoreWriter, new_index, open_bucket_set, open_store
 from stores.care import codecs
 from stores.core.bucket_set import bucket_set_ingredients, write_bucket_set
 from stores.exchange.exports import EXPORT_FORMATS
@@ -255,14 +255,31 @@ def test_verifying_a_bucket_set_names_the_damaged_stores(bucket_set: BucketSet) 
     folder, store = bucket_set.blobs.local_path(), bucket_set.stores["2x2"]
     assert "1 images in 3 stores, all sound" in run("verify", folder).stdout
     damage(store, "data.zarr/features/c/0/0/0/0/0")
-    for words in ((folder,), (folder, "--repair")):
-        outcome = run("verify", *words)
-        assert outcome.exit_code == 1
-        end = outcome.stdout.replace("\n", "").partition(f"{folder}: ")[2]
-        assert end.startswith(f"1 of 3 stores damaged: features/{store.path.name}")
-        assert f"fae-pipe verify {store.path} --repair" in end
-        assert "all sound" not in end
+    outcome = run("verify", folder)
+    assert outcome.exit_code == 1
+    end = outcome.stdout.replace("\n", "").partition(f"{folder}: ")[2]
+    assert end.startswith(f"1 of 3 stores damaged: features/{store.path.name}")
+    assert f"repair them: fae-pipe verify {folder} --repair" in end
+    assert "all sound" not in end
     assert answer("verify", folder, code=1)["damaged"] == [str(store.path)]
+
+
+def test_a_sets_stores_are_repaired_together(bucket_set: BucketSet) -> None:
+    folder, (first, second, _) = bucket_set.blobs.local_path(), bucket_set.members
+    damage(first, "manifest.json")
+    damage(second, "commits/0.json")
+    assert len(answer("verify", folder, code=1)["damaged"]) == 2
+    repaired = run("verify", folder, "--repair")
+    assert repaired.exit_code == 0, repaired.stdout
+    assert "1 images in 3 stores, all sound" in repaired.stdout
+    assert open_bucket_set(folder).content_id == bucket_set.content_id
+    damage(second, "data.zarr/features/c/0/0/0/0/0")
+    for _ in range(2):
+        lost = run("verify", folder, "--repair")
+        assert lost.exit_code == 1, "its values are lost"
+        assert "then give the command that made the set" in lost.stdout.replace("\n", "")
+    assert fill(plan(second.path.parents[1], layer=2)).content_id == second.content_id
+    assert answer("verify", folder)["sound"]
 
 
 def test_a_bucket_set_is_shown_with_its_classes_and_measured_by_size(

@@ -1,5 +1,6 @@
 """kill -9 at random moments of every command that writes: given again, it ends with what an undisturbed one makes."""
 
+import os
 import random
 import shutil
 import signal
@@ -11,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from jobs.runs.run_folder import RunFolder
+from pipeline.artifacts.bucket_sets import kind_of_set
+from pipeline.cli import main
 from pipeline.config.recipe import dump, override
 from processes import ProcessServer
 from stores import open_bucket_set, open_store
@@ -22,12 +26,14 @@ from stores.backends.fileio import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-KILLS = 14  # of each of 10 commands: 220 with the 50 of the store writer and the 30 of trainings in tests of their own
+KILLS = 14  # of each of 17 commands: 318 with the 50 of the store writer and the 30 of trainings in tests of their own
 TRIES = 10 * KILLS  # those that were at their end before the kill among them
 STEPS = {"runtime.executor": "local", "autoencoder.save_every": "1", "decoder.save_every": "1"}
 STEPS |= {"generator.save_every": "1", "generator.log_every": "1", "extract.batch_size": "2", "encode.batch_size": "2"}
 RUNS = ("autoencoders", "decoders", "generators")
 STORES = ("features", "latents")
+# A file of each of a set's two stores.
+DAMAGED = ("commits/0.json", "manifest.json")
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,18 @@ class Case:
     name: str
     words: tuple[str, ...]
     kinds: tuple[str, ...] = ()
+    of_set: str | None = None
+    """A folder of `set_roots`, whose artifacts lie there in place of the world's."""
 
     def __str__(self) -> str:
         return self.name
 
 
 WITH_RECIPE = ("--config", "RECIPE")
-IN_BUCKETS = ("--buckets", "area=32x48, step=16, max_aspect=3", "--holdout", "0.2", "--limit", "24")
+# Batches of three sizes' few rows.
+FEW = ("--batch-size", "4")
+SET = ("features", "buckets")
+IN_BUCKETS: tuple[str, ...] = ("--buckets", "area=32x48, step=16, max_aspect=3", "--holdout", "0.2")
 IN_BUCKETS += (
     "--set",
     "extract.image_size=256",
@@ -53,7 +64,14 @@ IN_BUCKETS += (
     "extract.rows_per_shard=2",
 )
 CASES = [
-    Case("extract in buckets", ("extract", *WITH_RECIPE, "--data", "IMAGES", *IN_BUCKETS)),
+    Case("extract in buckets", ("extract", *WITH_RECIPE, "--data", "IMAGES", *IN_BUCKETS, "--limit", "24")),
+    Case("grow a set", ("extract", *WITH_RECIPE, "--data", "IMAGES", *IN_BUCKETS, "--limit", "24"), SET, "small"),
+    Case("train-ae on a set", ("train-ae", *WITH_RECIPE, *FEW), SET, "small"),
+    Case("encode a set", ("encode", *WITH_RECIPE), (*SET, "autoencoders"), "small"),
+    Case("train-gen on a set", ("train-gen", *WITH_RECIPE, *FEW), (*SET, "latents"), "small"),
+    Case("copy a set", ("stores", "copy", "ROOT/buckets/*", "ROOT/copy"), SET, "small"),
+    Case("repair a set", ("verify", "ROOT/buckets/*", "--repair"), SET, "small"),
+    Case("gc of sets", ("stores", "gc", "--delete"), SET, "grown"),
     Case("extract", ("extract", *WITH_RECIPE)),
     Case("append", ("extract", *WITH_RECIPE, "--limit", "120"), ("features",)),
     Case("train-ae", ("train-ae", *WITH_RECIPE), ("features",)),
@@ -75,14 +93,19 @@ class Trials:
     root: Path
     recipe: Path
     processes: ProcessServer
+    sets: Path
 
     def begin(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True)
+        source = self.sets / self.case.of_set if self.case.of_set else self.world.root
         for kind in self.case.kinds:
-            shutil.copytree(self.world.root / kind, self.root / kind, ignore=shutil.ignore_patterns("tensorboard"))
+            shutil.copytree(source / kind, self.root / kind, ignore=shutil.ignore_patterns("tensorboard"))
         if self.case.name == "gc":
             self._leave_garbage()
+        if self.case.name == "repair a set":
+            for store, key in zip(sorted((self.root / "features").iterdir()), DAMAGED, strict=True):
+                (store / key).write_bytes(b"damaged")
 
     def _leave_garbage(self) -> None:
         """Older stores of which nothing was made, and what writers that were killed left behind."""
@@ -114,11 +137,12 @@ class Trials:
         return dict(self._found())
 
     def _found(self) -> Iterator[tuple[str, Any]]:
-        for kind in STORES:
-            for path in (self.root / kind).glob("*"):
-                yield f"{kind}/{path.name}", open_store(path).content_id
-        for path in (self.root / "buckets").glob("*"):
-            yield f"buckets/{path.name}", open_bucket_set(path).content_id
+        for root in (self.root, self.root / "copy"):
+            for kind in STORES:
+                for path in (root / kind).glob("*"):
+                    yield str(path.relative_to(self.root)), open_store(path).content_id
+            for path in (root / "buckets").glob("*"):
+                yield str(path.relative_to(self.root)), open_bucket_set(path).content_id
         for kind in RUNS:
             for path in (self.root / kind).glob("*"):
                 yield f"{kind}/{path.name}", RunFolder.open(path).weights_sha256
@@ -131,16 +155,45 @@ class Trials:
         return [path for path in self.root.rglob("*") if is_temporary(path.name) or path.name == "lease.json"]
 
 
-@pytest.fixture
-def trials(case: Case, world: Any, tmp_path: Path, processes: ProcessServer) -> Trials:
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(dump(override(world.recipe, STEPS)))
-    (tmp_path / "images").mkdir()
+@pytest.fixture(scope="module")
+def recipe(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny recipe with many checkpoints, and beside it a folder of 24 images of two aspects."""
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "tiny.yaml").write_text(dump(override(world.recipe, STEPS)))
+    (folder / "images").mkdir()
     for number in range(24):
         width, height = (60, 40) if number % 3 else (40, 60)
         pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-    return Trials(case, world, tmp_path / "runs", recipe, processes)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def set_roots(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small`: a bucket set of 16 of the images, an autoencoder trained on it and its latents; `grown`: of all, too."""
+    folder = tmp_path_factory.mktemp("sets")
+    extract = ("extract", "--data", recipe.parent / "images", *IN_BUCKETS, "--limit")
+    for words in ((*extract, "16"), ("train-ae", *FEW), ("encode",)):
+        done = CliRunner().invoke(main, [*map(str, words), "--config", str(recipe), "--root", str(folder / "small")])
+        assert done.exit_code == 0, done.output
+    shutil.copytree(folder / "small", folder / "grown")
+    words = (*extract, "24", "--config", recipe, "--root", folder / "grown")
+    done = CliRunner().invoke(main, [*map(str, words)])
+    assert done.exit_code == 0, done.output
+    for kind in ("latents", "autoencoders"):  # which would keep the older set
+        shutil.rmtree(folder / "grown" / kind)
+    for path in (folder / "grown" / "buckets").iterdir():
+        if kind_of_set(path) == "latents":
+            shutil.rmtree(path)
+    for path in (folder / "grown").glob("*/*"):
+        for one in (path, *path.iterdir()):
+            os.utime(one, (1, 1))  # gc keeps what is new
+    return folder
+
+
+@pytest.fixture
+def trials(case: Case, world: Any, recipe: Path, set_roots: Path, tmp_path: Path, processes: ProcessServer) -> Trials:
+    return Trials(case, world, tmp_path / "runs", recipe, processes, set_roots)
 
 
 def killed(process: Any, after_seconds: float) -> bool:
