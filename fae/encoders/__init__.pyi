@@ -7,6 +7,7 @@ from .hooks import load_encoder as load_encoder
 from .hooks import token_shape as token_shape
 from .image_encoder import FrozenEncoder as FrozenEncoder
 from .image_encoder import build_encoder as build_encoder
+from .image_encoder import build_encoders as build_encoders
 from .image_encoder import describe as describe
 from .image_encoder import encoder_shape as encoder_shape
 from .image_encoder import resize as resize

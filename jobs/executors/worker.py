@@ -2,7 +2,8 @@
 
 import platform
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 # shard, rows, rejected; seconds by part of the work when the worker measures them; worker when there are several.
@@ -22,6 +23,23 @@ class ShardWorker(Protocol):
 
 
 WorkerFactory = Callable[[], ShardWorker]
+
+
+class SetWorker:
+    """Does the shards of several stores, numbered one store after the other, each by a worker of its store.
+
+    Args:
+        workers: one for each store, as far as any of its shards is missing.
+        firsts: the number of the first shard of each one's store.
+    """
+
+    def __init__(self, workers: Sequence[ShardWorker], firsts: Sequence[int]) -> None:
+        self.workers, self.firsts = workers, firsts
+
+    def run(self, shard: int) -> ShardResult:
+        """Make and commit one shard of one of the stores."""
+        number = bisect_right(self.firsts, shard) - 1
+        return {**self.workers[number].run(shard - self.firsts[number]), "shard": shard}
 
 
 class HostError(RuntimeError):

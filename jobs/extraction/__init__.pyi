@@ -5,7 +5,6 @@ from .arrays import feature_arrays as feature_arrays
 from .arrays import holds_moments as holds_moments
 from .arrays import latent_array as latent_array
 from .arrays import text_arrays as text_arrays
-from .bucket_plan import each_store as each_store
 from .bucket_plan import encode_buckets as encode_buckets
 from .bucket_plan import extract_buckets as extract_buckets
 from .bucket_plan import plan_buckets as plan_buckets
@@ -17,6 +16,7 @@ from .caption_files import import_captions as import_captions
 from .caption_files import imported_encoder as imported_encoder
 from .captions import empty_caption as empty_caption
 from .captions import extract_text as extract_text
+from .captions import extract_text_set as extract_text_set
 from .captions import plan_text as plan_text
 from .captions import refuse_no_captions as refuse_no_captions
 from .captions import row_captions as row_captions
@@ -28,14 +28,14 @@ from .decoders import Decoders as Decoders
 from .decoders import Decoding as Decoding
 from .encoder_facts import encoder_spec as encoder_spec
 from .encoder_facts import token_grid as token_grid
-from .encoder_rate import measure_rate as measure_rate
+from .encoder_trials import measure_rate as measure_rate
+from .encoding_tools import Target as Target
 from .feature_plan import FeaturePlan as FeaturePlan
 from .feature_plan import open_images as open_images
 from .feature_plan import plan_features as plan_features
-from .image_worker import ExtractWorker as ExtractWorker
-from .image_worker import Target as Target
+from .image_worker import extract_worker as extract_worker
 from .images import extract as extract
-from .images import settle_image_batch as settle_image_batch
-from .latents import EncodeWorker as EncodeWorker
+from .images import settle_image_batches as settle_image_batches
 from .latents import encode as encode
+from .latents import encode_worker as encode_worker
 from .latents import latent_writer as latent_writer

@@ -13,10 +13,10 @@ from jobs.executors import OnProgress
 from jobs.extraction.buckets import Shape, assign, bucket_rule, crop_box, image_shapes
 from jobs.extraction.encoder_facts import encoder_facts
 from jobs.extraction.feature_plan import FeaturePlan, open_images, plan_of
-from jobs.extraction.images import extract
-from jobs.extraction.latents import encode
+from jobs.extraction.images import extract_set
+from jobs.extraction.latents import encode_set
 from jobs.runs import RunFolder
-from stores import Store, StoreWriter, TooManyRejectedError, fingerprint
+from stores import Store, StoreWriter, fingerprint
 from stores.core import BucketSet, bucket_set_ingredients, write_bucket_set
 from stores.sources import scan
 
@@ -88,6 +88,8 @@ def plan_buckets(
     source = open_images(data, cache)
     buckets = rule.shapes()
     configs = {f"{height}x{width}": _config_of(config, (height, width)) for height, width in buckets}
+    # The images come last: reading them all may take an hour, and a mistake in the settings is said before.
+    encoder_facts(next(iter(configs.values())), runtime.device, cache)
     scanned = scan(
         *(source,),
         holdout=data.holdout,
@@ -138,23 +140,9 @@ def encode_buckets(
     runtime: RuntimeConfig,
     on_progress: OnProgress,
 ) -> list[Store]:
-    """Fill the latent store of each size, one after the other, by one autoencoder, which takes any grid."""
-
-    def fill(size: str, writer: StoreWriter, report: OnProgress) -> Store:
-        return encode(writer, features.stores[size], autoencoder, config, runtime, report)
-
-    return each_store(writers, on_progress, fill)
-
-
-def each_store(
-    writers: Mapping[str, StoreWriter], on_progress: OnProgress, fill: Callable[[str, StoreWriter, OnProgress], Store]
-) -> list[Store]:
-    """Fill the store of each size, one after the other, with the progress of all their rows."""
-    total, done, stores = sum(writer.num_rows for writer in writers.values()), 0, list[Store]()
-    for size, writer in writers.items():
-        stores.append(fill(size, writer, _offset(on_progress, done, total, size)))
-        done += writer.num_rows
-    return stores
+    """Fill the latent store of each size by one autoencoder, which takes any grid."""
+    members = [features.stores[size] for size in writers]
+    return encode_set([*writers.values()], members, autoencoder, config, runtime, on_progress)
 
 
 def extract_buckets(
@@ -164,34 +152,12 @@ def extract_buckets(
     runtime: RuntimeConfig,
     on_progress: OnProgress,
 ) -> list[Store]:
-    """Fill the store of each size, one after the other; the share of images that may be rejected is that of all.
+    """Fill the store of each size by one encoder; the share of images that may be rejected is that of all.
 
     Raises:
         StoreError: more than `data.max_rejected` of the images could not be read (the stores are kept).
     """
-    total = sum(writer.num_rows for writer in writers.values())
-
-    def fill(size: str, writer: StoreWriter, report: OnProgress) -> Store:
-        allowed = min(1.0, data.max_rejected * total / writer.num_rows)
-        return extract([writer], [plan.plans[size]], replace(data, max_rejected=allowed), runtime, report)[0]
-
-    stores = each_store(writers, on_progress, fill)
-    rejected = total - sum(len(store.rows()) for store in stores)
-    if rejected > data.max_rejected * total:
-        raise TooManyRejectedError(
-            f"{rejected} of {total} images were rejected, more than the allowed share {data.max_rejected:g}; repair or "
-            "remove them, or allow a larger share; the stores are kept"
-        )
-    return stores
-
-
-def _offset(on_progress: OnProgress, before: int, total: int, size: str) -> OnProgress:
-    """The progress of a bucket's images as that of all images."""
-
-    def report(rows: int, _: int | None, facts: dict[str, Any]) -> None:
-        on_progress(before + rows, total, {**facts, "bucket": size})
-
-    return report
+    return extract_set([*writers.values()], [plan.plans[size] for size in writers], data, runtime, on_progress)
 
 
 def _config_of(config: ExtractConfig, shape: Shape) -> ExtractConfig:

@@ -18,14 +18,16 @@ from jobs.config import RuntimeConfig, TextConfig
 from jobs.executors import (
     InferencePool,
     OnProgress,
+    SetWorker,
     ShardResult,
     StageTimer,
     autocast,
     dtype_name,
+    first_units,
     pick_device,
     pick_dtype,
     use_threads,
-    write_missing_shards,
+    write_missing_of_set,
 )
 from jobs.extraction.arrays import LENGTH, POOLED, STATES, text_arrays
 from jobs.extraction.data_summary import spread
@@ -183,12 +185,13 @@ def text_writer(
 class TextWorker:
     """Encodes a shard's different captions, short ones first, in batches that begin with the shard, and writes them."""
 
-    def __init__(self, store: str, folder: Path, config: TextConfig, device: str) -> None:
-        self.writer, self.config, self.device = StoreWriter.open(store), config, pick_device(device)
-        self.encoder = TextEncoder.load(folder, self.device)
-        self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
+    def __init__(self, store: str, config: TextConfig, encoder: TextEncoder, inference_pool: InferencePool) -> None:
+        self.writer, self.config, self.encoder, self.inference_pool = (
+            *(StoreWriter.open(store), config),
+            *(encoder, inference_pool),
+        )
+        self.autocast = autocast(encoder.device, pick_dtype(config.precision, encoder.device))
         self.captions = self.writer.index["caption"]
-        self.inference_pool = InferencePool(self.device, torch.get_num_threads())
 
     def run(self, shard: int) -> ShardResult:
         """Encode and commit one shard; `seconds` in the result is the time this call waited, by part."""
@@ -235,9 +238,26 @@ def extract_text(
     writer: StoreWriter, plan: TextPlan, config: TextConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> Store:
     """Encode every caption once; does nothing when the store is complete."""
+    return extract_text_set([writer], plan, config, runtime, on_progress)[0]
+
+
+def extract_text_set(
+    writers: Sequence[StoreWriter], plan: TextPlan, config: TextConfig, runtime: RuntimeConfig, on_progress: OnProgress
+) -> list[Store]:
+    """`extract_text` for several text stores as one job, whose workers load the text encoder once."""
     use_threads(runtime.threads)
-    factory = partial(TextWorker, writer.url, plan.folder, config, runtime.device)
-    return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=1.0)[0]
+    members = [[writer] for writer in writers]
+    pairs = zip(first_units(members), writers, strict=True)
+    stores = [(first, writer.url) for first, writer in pairs if not writer.complete]
+    factory = partial(text_worker, stores, plan.folder, config, runtime.device)
+    return [store for (store,) in write_missing_of_set(members, factory, runtime, on_progress, max_rejected=1.0)]
+
+
+def text_worker(stores: Sequence[tuple[int, str]], folder: Path, config: TextConfig, device: str) -> SetWorker:
+    """A worker for the shards of several text stores: each one's first number, and where it is."""
+    place = pick_device(device)
+    encoder, pool = TextEncoder.load(folder, place), InferencePool(place, torch.get_num_threads())
+    return SetWorker([TextWorker(store, config, encoder, pool) for _, store in stores], [first for first, _ in stores])
 
 
 def empty_caption(text: Store) -> dict[str, torch.Tensor]:

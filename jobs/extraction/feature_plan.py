@@ -129,7 +129,7 @@ def plan_of(
     check_aspect(config, facts.shape)
     choice = None
     if config.dtype == "auto":
-        from jobs.extraction.encoder_batch import chosen_dtype  # with torch
+        from jobs.extraction.encoder_trials import chosen_dtype  # with torch
 
         choice = chosen_dtype(source, config, facts, _locations(scanned.table), cache)
         config = replace(config, dtype=choice["dtype"])

@@ -3,50 +3,22 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from fae.encoders import (
-    CompiledEncoder,
-    EncoderSpec,
-    FrozenEncoder,
-    HookEncoder,
-    build_encoder,
-    is_hook,
-    resize,
-    resolve_weights,
-)
+from fae.encoders import CompiledEncoder, FrozenEncoder, HookEncoder, resize
 from fae.images import ImageError, decode_image
-from jobs.config import ExtractConfig, height_width
-from jobs.executors import (
-    Arrival,
-    DeviceStages,
-    HostError,
-    InferencePool,
-    ShardResult,
-    StageTimer,
-    host_buffer,
-    pick_device,
-    pick_dtype,
-)
+from jobs.config import height_width
+from jobs.executors import Arrival, SetWorker, ShardResult, StageTimer, host_buffer
 from jobs.extraction.decoders import Decoders, DecodeTimeout, Decoding
+from jobs.extraction.encoding_tools import Encoder, EncodingTools, Target
 from jobs.extraction.indexed_images import COLUMNS, IndexRow, check_data, decode_as_scanned, open_on_host, read_image
 from stores.sources import Source
 from stores.write import ReusedRows
 
 Size = tuple[int, ...]
 Pixels = dict[Size, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A store to fill (path or URL), its encoder, and settings, which all targets share but for encoder and block."""
-
-    store: str
-    spec: EncoderSpec
-    config: ExtractConfig
 
 
 @dataclass(frozen=True)
@@ -71,16 +43,10 @@ class ExtractWorker:
     overlap: while the batches of one are in the encoder, the other decodes or writes.
     """
 
-    def __init__(self, targets: Sequence[Target], source: Source, device: str) -> None:
-        self.source, self.config = source, targets[0].config
-        check_data(source, open_on_host(targets[0].store))
-        place = pick_device(device)
-        # As many as the process has threads: the share of the processors that belongs to this worker.
-        threads = torch.get_num_threads()
-        self.decoders = Decoders(max(2, threads), self.config.decode_seconds)
-        inference_pool, stages = InferencePool(place, threads), DeviceStages(place)
-        self.builders = [_StoreBuilder(target, place, inference_pool, stages) for target in targets]
-        self.device, self.sizes = place, {builder.input_size for builder in self.builders}
+    def __init__(self, targets: Sequence[Target], source: Source, tools: EncodingTools) -> None:
+        self.source, self.config, self.decoders, self.device = source, targets[0].config, tools.decoders, tools.device
+        self.builders = [_StoreBuilder(target, tools) for target in targets]
+        self.sizes = {builder.input_size for builder in self.builders}
         self.coarsest = max(
             (builder.writer for builder in self.builders), key=lambda writer: writer.manifest.rows_per_shard
         )
@@ -161,21 +127,20 @@ class _Images:
 class _StoreBuilder:
     """One encoder and the store that it fills."""
 
-    encoder: FrozenEncoder | HookEncoder | CompiledEncoder
+    encoder: Encoder | CompiledEncoder
 
-    def __init__(
-        self, target: Target, device: torch.device, inference_pool: InferencePool, stages: DeviceStages
-    ) -> None:
-        self.writer, self.config, self.inference_pool = open_on_host(target.store), target.config, inference_pool
-        self.device, self.stages, self.stored_size = device, stages, height_width(self.config.image_size)
+    def __init__(self, target: Target, tools: EncodingTools) -> None:
+        self.writer, self.config = open_on_host(target.store), target.config
+        self.device, self.stages, self.inference_pool = tools.device, tools.stages, tools.inference_pool
+        self.stored_size = height_width(self.config.image_size)
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes["batch_size"])
-        self.encoder = encoder = _encoder_as_planned(target, self.writer.manifest.ingredients["encoder"], device)
+        self.encoder = encoder = tools.encoders[target]
         self.input_size: Size = self.stored_size if isinstance(encoder, HookEncoder) else encoder.input_size
         if self.config.compile and isinstance(encoder, FrozenEncoder):
             rows = self.batch_size * self.writer.manifest.views
             # Where the passes run: the code is for that thread's number of threads.
-            self.encoder = inference_pool.submit(CompiledEncoder, encoder, rows).result()
+            self.encoder = self.inference_pool.submit(CompiledEncoder, encoder, rows).result()
 
     def missing(self, span: range) -> list[_PendingShard]:
         """What is missing of the shards of these rows."""
@@ -227,27 +192,23 @@ class _StoreBuilder:
         return self.stages.run(torch.from_numpy(pixels), forward, outputs)
 
 
-def _encoder_as_planned(target: Target, planned: dict[str, Any], device: torch.device) -> FrozenEncoder | HookEncoder:
-    """The encoder of a target, when what is on this host is what the driver planned with.
+def extract_worker(
+    members: Sequence[Sequence[Target]], firsts: Sequence[int], source: Source, device: str
+) -> SetWorker:
+    """A worker for the units of several members, each one store or several whose images are decoded once.
+
+    Args:
+        members: the targets of each.
+        firsts: the number of each one's first unit.
+        source: where the images are.
+        device: where the encoders run.
 
     Raises:
-        HostError: other weights, or another source of a hook.
+        HostError: this host sees other data, another root or other weights than the driver.
     """
-    dtype = pick_dtype(target.config.precision, device)
-    if is_hook(target.spec.name):
-        hook = HookEncoder(target.spec, device, dtype)
-        if hook.describe() != planned:
-            raise HostError(
-                f"{target.spec.name}: expected {planned}; received {hook.describe()}; copy the driver's files"
-            )
-        return hook
-    weights = resolve_weights(target.spec)
-    if weights.sha256 != planned["weights_sha256"]:
-        raise HostError(
-            f"{weights.path}: expected weights of sha256 {planned['weights_sha256']}; received {weights.sha256}; "
-            "copy the driver's"
-        )
-    return build_encoder(target.spec, device, dtype, weights)
+    check_data(source, open_on_host(members[0][0].store))
+    tools = EncodingTools.load([target for targets in members for target in targets], device)
+    return SetWorker([ExtractWorker(targets, source, tools) for targets in members], firsts)
 
 
 def _check_range(largest: torch.Tensor, dtype: torch.dtype) -> None:

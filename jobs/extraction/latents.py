@@ -1,7 +1,9 @@
 """Features (or images) to latents: the autoencoder's encoder over a feature store, shard by shard."""
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +19,17 @@ from jobs.executors import (
     DeviceStages,
     InferencePool,
     OnProgress,
+    SetWorker,
     ShardResult,
     StageTimer,
     autocast,
     dtype_name,
+    first_units,
     host_buffer,
     pick_device,
     pick_dtype,
     settle_batch_size,
-    write_missing_shards,
+    write_missing_of_set,
 )
 from jobs.extraction.arrays import latent_array
 from jobs.runs import RunFolder, load_autoencoder, reference_to
@@ -100,23 +104,37 @@ class _PendingLatents:
         latents[self.places, self.view] = self.values.numpy()
 
 
+@dataclass(frozen=True)
+class LatentEncoder:
+    """An autoencoder on a worker's device, for the stores of a set."""
+
+    device: torch.device
+    model: Any
+    autocast: Callable[[], AbstractContextManager[object]]
+    inference_pool: InferencePool
+    stages: DeviceStages
+
+    @classmethod
+    def load(cls, model: Path, config: EncodeConfig, device: str) -> "LatentEncoder":
+        """The autoencoder in the folder `model`."""
+        place = pick_device(device)
+        numbers = autocast(place, pick_dtype(config.precision, place))
+        pool = InferencePool(place, torch.get_num_threads())
+        return cls(place, load_autoencoder(model, place), numbers, pool, DeviceStages(place))
+
+
 class EncodeWorker:
     """Reads a shard's rows of features, compresses them and writes the latents.
 
     Two `run` calls may overlap: while the batches of one are in the model, the other reads or writes.
     """
 
-    def __init__(self, store: str, features: str, model: Path, config: EncodeConfig, device: str) -> None:
+    def __init__(self, store: str, features: str, config: EncodeConfig, encoder: "LatentEncoder") -> None:
         self.writer, self.features, self.config = StoreWriter.open(store), open_store(features), config
-        self.device = pick_device(device)
-        self.autocast = autocast(self.device, pick_dtype(config.precision, self.device))
-        self.model = load_autoencoder(model, self.device)
+        self.device, self.model, self.autocast = encoder.device, encoder.model, encoder.autocast
+        self.inference_pool, self.stages = encoder.inference_pool, encoder.stages
         # What was recorded when the store was begun counts: batches of another size may round differently.
         self.batch_size = int(self.writer.manifest.attributes.get("batch_size", config.batch_size))
-        self.inference_pool, self.stages = (
-            InferencePool(self.device, torch.get_num_threads()),
-            DeviceStages(self.device),
-        )
 
     def run(self, shard: int) -> ShardResult:
         """Encode and commit one shard; `seconds` in the result is the time this call waited, by part."""
@@ -197,7 +215,29 @@ def encode(
     on_progress: OnProgress,
 ) -> Store:
     """Materialise the latents of a feature store; does nothing when they are complete."""
-    if not writer.complete:
-        settle_batch_size(writer, config.batch_size, lambda: config.batch_size, runtime.take_over)
-    factory = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config, runtime.device)
-    return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=1.0)[0]
+    return encode_set([writer], [features], autoencoder, config, runtime, on_progress)[0]
+
+
+def encode_set(
+    writers: Sequence[StoreWriter],
+    features: Sequence[Store],
+    autoencoder: RunFolder,
+    config: EncodeConfig,
+    runtime: RuntimeConfig,
+    on_progress: OnProgress,
+) -> list[Store]:
+    """`encode` for several feature stores as one job, whose workers load the autoencoder once."""
+    members, stores = [[writer] for writer in writers], []
+    for writer, first, store in zip(writers, first_units(members), features, strict=True):
+        if not writer.complete:
+            settle_batch_size(writer, config.batch_size, lambda: config.batch_size, runtime.take_over)
+            stores.append((first, writer.url, store.url))
+    factory = partial(encode_worker, stores, autoencoder.model_path, config, runtime.device)
+    return [store for (store,) in write_missing_of_set(members, factory, runtime, on_progress, max_rejected=1.0)]
+
+
+def encode_worker(stores: Sequence[tuple[int, str, str]], model: Path, config: EncodeConfig, device: str) -> SetWorker:
+    """A worker for the shards of several latent stores: each one's first number, its location and its features'."""
+    encoder = LatentEncoder.load(model, config, device)
+    workers = [EncodeWorker(store, features, config, encoder) for _, store, features in stores]
+    return SetWorker(workers, [first for first, _, _ in stores])

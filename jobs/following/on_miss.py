@@ -4,7 +4,7 @@ from functools import partial
 
 from jobs.config import EncodeConfig, FollowConfig, RuntimeConfig
 from jobs.executors import OnProgress, pick_device, settle_batch_size
-from jobs.extraction import EncodeWorker, ExtractWorker, FeaturePlan, Target, settle_image_batch
+from jobs.extraction import FeaturePlan, Target, encode_worker, extract_worker, settle_image_batches
 from jobs.following.followed_store import FollowedStore, check_statistics, follow_store
 from jobs.following.shard_encoder import ENCODING, ShardEncoder
 from jobs.following.waiting import WaitLimit
@@ -36,9 +36,9 @@ def follow_images(
     """
     check_statistics(writer.url, writer.complete, follow, source)
     if not writer.begun:
-        settle_image_batch(writer, plan, runtime)
+        settle_image_batches([(writer, plan)], runtime)
     writer.begin()
-    make = partial(ExtractWorker, [Target(writer.url, plan.spec, plan.config)], plan.source)
+    make = partial(extract_worker, [[Target(writer.url, plan.spec, plan.config)]], [0], plan.source)
     encoder = ShardEncoder(writer.url, make, plan.config.precision, max_rejected, runtime.take_over)
     return follow_store(writer.url, follow, source, encoder)
 
@@ -70,7 +70,7 @@ def follow_latents(
     if not writer.begun:
         settle_batch_size(writer, config.batch_size, lambda: config.batch_size, runtime.take_over)
     writer.begin()
-    make = partial(EncodeWorker, writer.url, features.url, autoencoder.model_path, config)
+    make = partial(encode_worker, [(0, writer.url, features.url)], autoencoder.model_path, config)
     encoder = ShardEncoder(writer.url, make, config.precision, 1.0, runtime.take_over)
     return follow_store(writer.url, follow, source, encoder)
 

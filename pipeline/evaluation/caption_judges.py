@@ -50,7 +50,7 @@ def caption_judge(
     if real is None or captions is None:
         say("captions: not judged: the stores of the samples' generator are not here; pass --latents and --text")
         return None
-    size = None if made.size is None else "{}x{}".format(*height_width(made.size))
+    size = "" if made.size is None else "{}x{}".format(*height_width(made.size))
     if isinstance(real, BucketSet) and isinstance(captions, BucketSet):
         if size not in real.stores or size not in captions.stores:
             say(f"captions: not judged: {real.url} has no latents of images of {made.size} pixels")

@@ -19,7 +19,7 @@ class ExtractText(StoreStage):
     def job(self, context: StageContext, features: AnyStore) -> Job[AnyStore]:
         """Tokenize the captions, which decide the records' length."""
         from jobs.executors import pick_device
-        from jobs.extraction import each_store, extract_text, plan_text, set_location, text_writer, write_set
+        from jobs.extraction import extract_text, extract_text_set, plan_text, set_location, text_writer, write_set
 
         config, runtime, name = context.recipe.text, context.recipe.runtime, context.recipe.name
         cache, parent = context.scratch() / "cache" / "captions", inside(context.stores, "text")
@@ -40,7 +40,7 @@ class ExtractText(StoreStage):
         location = set_location(context.root, name, rule, writers)
 
         def fill(report: OnProgress) -> BucketSet:
-            stores = each_store(writers, report, lambda _, writer, on: extract_text(writer, plan, config, runtime, on))
+            stores = extract_text_set([*writers.values()], plan, config, runtime, report)
             return write_set(location, name, rule, writers, stores, index)
 
         return self.of_set(BucketSetArtifact(location, rule, writers), fill)

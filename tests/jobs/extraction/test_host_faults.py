@@ -6,6 +6,7 @@ import platform
 import pytest
 
 from jobs.executors.worker import TRIES, HostError, ShardFailed
+from jobs.extraction import encoding_tools
 from jobs.extraction import image_worker as working
 from stores import TooManyRejectedError, find_manifests
 from stores.sources.files_source import FilesSource
@@ -91,20 +92,20 @@ def test_a_worker_that_does_not_see_the_data_does_not_begin(folder, extract_from
     def refuse(*arguments, **settings):
         raise AssertionError("the encoder was built")
 
-    monkeypatch.setattr(working, "build_encoder", refuse)
+    monkeypatch.setattr(encoding_tools, "build_encoders", refuse)
     with pytest.raises(HostError, match=rf"host {platform.node()}: .*images"):
         extract_from(folder, between=lambda: folder.rename(folder.with_name("moved")))
     assert not commits()
 
 
 def test_a_worker_with_other_weights_does_not_begin(folder, extract_from, monkeypatch):
-    whole = working.resolve_weights
+    whole = encoding_tools.resolve_weights
 
     def other(spec):
         weights = whole(spec)
         return type(weights)(weights.path, "0" * 64)
 
-    monkeypatch.setattr(working, "resolve_weights", other)
+    monkeypatch.setattr(encoding_tools, "resolve_weights", other)
     with pytest.raises(HostError, match=r"expected weights of sha256 [0-9a-f]{64}; received 0{64}"):
         extract_from(folder)
 

@@ -13,6 +13,7 @@ import torch
 
 from fae.encoders.image_encoder import EncoderSpec, build_encoder
 from jobs.config import DataConfig, ExtractConfig, RuntimeConfig
+from jobs.extraction import encoding_tools
 from jobs.extraction import image_worker as working
 from jobs.extraction.feature_plan import check_compiler, plan_features
 from pipeline.config.recipe import override
@@ -153,7 +154,7 @@ def test_a_finished_store_needs_neither_work_nor_an_encoder(folder, extract_from
     def refuse(*arguments, **settings):
         raise AssertionError("the encoder was built")
 
-    monkeypatch.setattr(working, "build_encoder", refuse)
+    monkeypatch.setattr(encoding_tools, "build_encoders", refuse)
     assert extract_from(folder).content_id == first.content_id
     with pytest.raises(AssertionError, match="the encoder was built"):
         extract_from(folder, layer=3)  # the watch works

@@ -140,7 +140,7 @@ def test_what_was_trained_on_a_set_is_judged_by_a_store_of_it(made, command):
     (found,) = sets_with(root, latents)
     assert found.kind == "latents"
     assert command("eval", samples, "--reference", "mixed", "--dry-run")["path"] == samples
-    assert command("probe", "--features", "mixed", "--dry-run")["path"].startswith(str(root / "autoencoders"))
+    assert command("probe", "mixed", "--dry-run")["path"].startswith(str(root / "autoencoders"))
 
 
 def test_a_copy_of_a_set_is_one_in_another_root(made, command, tmp_path):
