@@ -2,6 +2,7 @@ from .epoch_record import EpochRecord as EpochRecord
 from .epoch_record import epochs_so_far as epochs_so_far
 from .epoch_record import epochs_text as epochs_text
 from .followed_store import FollowedStore as FollowedStore
+from .followed_store import check_statistics as check_statistics
 from .followed_store import follow_now as follow_now
 from .followed_store import follow_store as follow_store
 from .followed_store import source_ingredients as source_ingredients

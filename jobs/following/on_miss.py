@@ -1,5 +1,6 @@
 """Stores whose missing rows are encoded by the training that reads them: begun where they are not, then followed."""
 
+from dataclasses import replace
 from functools import partial
 
 from jobs.config import EncodeConfig, FollowConfig, RuntimeConfig
@@ -36,7 +37,7 @@ def follow_images(
     """
     check_statistics(writer.url, writer.complete, follow, source)
     if not writer.begun:
-        settle_image_batches([(writer, plan)], runtime)
+        settle_image_batches([(writer, plan)], runtime if runtime.train_workers else replace(runtime, executor="local"))
     writer.begin()
     make = partial(extract_worker, [[Target(writer.url, plan.spec, plan.config)]], [0], plan.source)
     encoder = ShardEncoder(writer.url, make, plan.config.precision, max_rejected, runtime.take_over)

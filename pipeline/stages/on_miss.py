@@ -1,7 +1,9 @@
 """Stores that a training fills on the way (`--encode-on-miss`): planned as their own stage does, then followed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from jobs.config import FollowConfig
@@ -42,19 +44,31 @@ class OnMiss(ABC):
             IncompleteStoreError, ValueError: Whose channel statistics to take is not said, or twice.
         """
 
-    def parent(self, context: StageContext, writer: StoreWriter) -> Location:
-        """Where the store is to be begun; in a dry run a temporary folder."""
-        return context.scratch() if context.dry_run and not writer.begun else inside(context.stores, self.kind)
-
     def source(self, context: StageContext) -> Store | None:
-        """The finished store whose channel statistics are taken."""
-        return None if self.statistics_from is None else find_store(context.stores, self.kind, self.statistics_from)
+        """The finished store whose channel statistics are taken.
 
-    def check_same(self, context: StageContext, writer: StoreWriter) -> None:
-        """Whether the settings make the store that is meant."""
+        Raises:
+            IncompleteStoreError, ValueError: Whose to take is not said, and no finished store of this name is there, or
+                it is said twice; so nothing is looked at for long.
+        """
+        from jobs.following import check_statistics
+
+        parent = inside(context.stores, self.kind)
+        found = None if self.statistics_from is None else find_store(context.stores, self.kind, self.statistics_from)
+        complete = [one for one in find_manifests(parent, context.recipe.name) if one[1].status == COMPLETE]
+        check_statistics(str(inside(parent, context.recipe.name)), bool(complete), self.follow, found)
+        return found
+
+    def placed(
+        self, context: StageContext, writer: StoreWriter, writer_at: Callable[[Location], StoreWriter]
+    ) -> StoreWriter:
+        """The writer of the store that the settings make, where that is the one that is meant.
+
+        A dry run that would begin the store has a temporary folder instead, where `writer_at` puts it.
+        """
         meant = self._meant(context, writer)
         if meant is None or meant[1].fingerprint == writer.manifest.fingerprint:
-            return
+            return writer_at(context.scratch()) if context.dry_run and not writer.begun else writer
         differences = "; ".join(explain_difference(meant[1].ingredients, writer.manifest.ingredients))
         raise ArtifactError(
             f"--encode-on-miss: expected the settings that make {meant[0]}; received others ({differences}); give "
@@ -88,11 +102,11 @@ class FeaturesOnMiss(OnMiss):
     def open(self, context: StageContext) -> "FollowedStore":
         from jobs.following import follow_images
 
-        extraction, runtime = Extract().planned(context), context.recipe.runtime
+        source, runtime = self.source(context), context.recipe.runtime
+        extraction = Extract().planned(context)
         (plan,), (writer,) = extraction.plans, extraction.writers
-        self.check_same(context, writer)
-        writer = plan.writer(self.parent(context, writer), context.recipe.name)
-        return follow_images(writer, plan, extraction.data.max_rejected, runtime, self.follow, self.source(context))
+        writer = self.placed(context, writer, partial(plan.writer, name=context.recipe.name))
+        return follow_images(writer, plan, extraction.data.max_rejected, runtime, self.follow, source)
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,5 @@ class LatentsOnMiss(OnMiss):
         def writer_at(parent: Location) -> StoreWriter:
             return latent_writer(features, run, parent, recipe.name, config, runtime)
 
-        writer = writer_at(inside(context.stores, self.kind))
-        self.check_same(context, writer)
-        writer = writer_at(self.parent(context, writer))
+        writer = self.placed(context, writer_at(inside(context.stores, self.kind)), writer_at)
         return follow_latents(writer, features, run, config, runtime, self.follow, self.source(context))
