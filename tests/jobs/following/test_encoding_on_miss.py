@@ -126,7 +126,7 @@ def test_a_training_that_ends_within_the_first_epoch_says_what_is_missing(writer
     assert not StoreWriter.open(writer.url).complete
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 6, 8], ids=["first", "second", "mid", "third", "epoch 1", "later"])
+@pytest.mark.parametrize("step", [2, 3, 8], ids=["at the end of a part", "within a part", "later"])
 def test_stopped_and_gone_on_it_equals_an_undisturbed_run(writer_at, commit, trainer_at, step):
     growing, alone = writer_at("growing"), writer_at("alone")
     commit(growing, 0, 3)
