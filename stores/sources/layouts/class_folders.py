@@ -109,7 +109,7 @@ class ClassFolders(Layout):
         """Whether the one folder of all images is no class: nothing says that it is, neither its name nor splits."""
         if len(names) != 1 or self.options.class_names is not None:
             return False
-        split = any(self._split(name) for name in self.tree.images)
+        split = any(self.folders.of(self._path(name))[1] for name in self.tree.images)
         return self.tree.masked or not (split or re.fullmatch(WNID, next(iter(names))))
 
     @cached_property
@@ -131,7 +131,7 @@ def _are_pieces_of_names(labels: dict[str, str]) -> bool:
     if hashed and all(re.fullmatch(r"[0-9a-f]{16,}", stem) and stem.startswith(one) for stem, one in stems):
         return True
     ends = all(stem.isdecimal() and len(one) > 1 and stem.zfill(len(one)).endswith(one) for stem, one in stems)
-    return ends and any(stem.zfill(len(one)) != one for stem, one in stems)
+    return ends and any(int(stem) != int(one) for stem, one in stems)
 
 
 def _next_to_each_other(folders: list[str]) -> bool:

@@ -93,6 +93,10 @@ def test_digits_before_names_are_classes(data):
     assert list(data(jpgs("0/0_1.jpg", "1/1_1.jpg")).labels().values()) == [0, 1]
 
 
+def test_padded_numbers_of_classes_and_images(data):
+    assert list(data(jpgs("03/0003.jpg", "05/0005.jpg")).labels().values()) == [3, 5]
+
+
 def test_folders_as_columns():
     paths = [f"split={part}/label={kind}/1.jpg" for part in ("train", "test") for kind in ("cat", "dog")]
     assert meaning(*paths) == [(kind, part) for part in ("train", "test") for kind in ("cat", "dog")]
