@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.runs import KINDS, RunFolder, resolve_reference
+from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.artifact import read_records
 from pipeline.artifacts.resolver import SAMPLES_FILE, runs_of
 from pipeline.console import format_bytes
@@ -23,6 +23,7 @@ from stores.write import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
 NAMES = ("path", "kind", "made_from", "num_bytes", "status", "created_unix_seconds")
+DAMAGED = "damaged"
 INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
 
 
@@ -93,7 +94,7 @@ def _stores(root: Location, kind: str) -> list[ArtifactRow]:
     for location, manifest in list_manifests(inside(root, kind)):
         size = location_bytes(location)
         if manifest is None:
-            artifacts.append(ArtifactRow(location, kind, [], size, "damaged"))
+            artifacts.append(ArtifactRow(location, kind, [], size, DAMAGED))
             continue
         named = [manifest.attributes[key] for key in INPUTS if manifest.attributes.get(key)]
         parents = [str(resolve_reference(location, reference)) for reference in named]
@@ -116,7 +117,7 @@ def _sets(root: Location, rows: list[ArtifactRow]) -> tuple[list[ArtifactRow], d
         try:
             record = read_set_record(path)
         except StoreError:
-            found.append(ArtifactRow(path, "bucket set", [], folder_bytes(path), "damaged", written))
+            found.append(ArtifactRow(path, "bucket set", [], folder_bytes(path), DAMAGED, written))
             continue
         members = [one["store"].split("/") for one in record["buckets"]]
         set_of |= {name: path.name for _, name in members}
@@ -145,7 +146,11 @@ def _runs(root: Path) -> list[ArtifactRow]:
     artifacts = []
     for kind in KINDS:
         for file in sorted((root / kind).glob("*/run.json")):
-            run = RunFolder.open(file.parent)
+            try:
+                run = RunFolder.open(file.parent)
+            except RunError:
+                artifacts.append(ArtifactRow(file.parent, kind, [], folder_bytes(file.parent), DAMAGED))
+                continue
             # The nearest last: a generator belongs to its latents, whatever its conditions.
             inputs = [str(run.input(role)) for role in sorted(run.record.inputs, key=lambda role: role != "text")]
             facts = (folder_bytes(run.path), run.record.status, run.record.created_unix_seconds)

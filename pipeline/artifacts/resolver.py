@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from jobs.runs import KINDS, RUN_FILE, RunFolder
+from jobs.runs import KINDS, RUN_FILE, RunError, RunFolder
 from pipeline.config import MADE_BY, suggest
 from stores.backends import Location, inside, is_url, name_of, open_bytestore
 from stores.core import is_archive, read_manifest, store_locations
@@ -84,8 +85,11 @@ def entries_named(root: Path, kind: str, text: str) -> list[Entry]:
 
 
 def runs_of(root: Path, kind: str) -> list[RunFolder]:
-    """Every finished run of a kind, the oldest first."""
-    runs = [RunFolder.open(file.parent) for file in (root / kind).glob(f"*/{RUN_FILE}")]
+    """Every finished run of a kind, the oldest first; one whose record is damaged is none (`stores ls` shows it)."""
+    runs = []
+    for file in (root / kind).glob(f"*/{RUN_FILE}"):
+        with suppress(RunError):
+            runs.append(RunFolder.open(file.parent))
     return sorted((run for run in runs if run.complete), key=lambda run: (run.record.created_unix_seconds, run.path))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.following import epochs_so_far, epochs_text
-from jobs.runs import KINDS, RunFolder, newest_step
+from jobs.runs import KINDS, RunError, RunFolder, newest_step
 from pipeline.artifacts.bucket_sets import is_bucket_set, newest_set, set_folders
 from pipeline.artifacts.hosts import hosts_of_run, hosts_of_store, hosts_text
 from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, STORE_KINDS, find_location, stores_named
@@ -24,16 +24,17 @@ from pipeline.console import (
 )
 from stores.backends import inside, is_url
 from stores.core import list_manifests, member_locations, read_set_record
-from stores.format import MANIFEST
+from stores.format import MANIFEST, StoreError
 from stores.write import StoreWriter
 
-COMPLETE, STALE = "complete", "stale"
+COMPLETE, STALE, DAMAGED = "complete", "stale", "damaged"
 MEANINGS = {
     COMPLETE: "complete",
     RUNNING: "running",
     STALE: "stale: the process that made it is gone; the same command goes on",
     FAILED: "failed; the same command goes on",
     STOPPED: "stopped; the same command goes on",
+    DAMAGED: "damaged; fae-pipe verify says where",
 }
 
 
@@ -108,13 +109,26 @@ def status_of(name: str, root: Path) -> Status:
 
 
 def unfinished(root: Path) -> list[Status]:
-    """The status of every store and run below `root` that is not complete; damaged ones are left to `stores ls`."""
+    """The status of every store and run below `root` that is not complete, damaged ones too.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise ValueError(f"--root: expected a folder of stores and models; received {root}, which is not there")
     folders = [
-        *(location for kind in STORE_KINDS for location, manifest in list_manifests(inside(root, kind)) if manifest),
+        *(location for kind in STORE_KINDS for location, _ in list_manifests(inside(root, kind))),
         *(file.parent for kind in KINDS for file in sorted((root / kind).glob("*/run.json"))),
     ]
-    found = [status_of(str(folder), root) for folder in folders]
+    found = [_status_or_damage(Path(folder), root) for folder in folders]
     return [status for status in found if status.state != COMPLETE]
+
+
+def _status_or_damage(folder: Path, root: Path) -> Status:
+    try:
+        return status_of(str(folder), root)
+    except (StoreError, RunError) as error:
+        return Status(str(folder), folder.parent.name, DAMAGED, 0, 0, "", last_error=str(error))
 
 
 def overview(statuses: list[Status]) -> list[dict[str, str]]:
@@ -124,7 +138,7 @@ def overview(statuses: list[Status]) -> list[dict[str, str]]:
             "what": status.kind,
             "name": Path(status.path).name,
             "state": status.state,
-            "done": f"{status.done:,}/{status.total:,} {status.unit}",
+            "done": f"{status.done:,}/{status.total:,} {status.unit}" if status.total else "",
             "time left": "" if status.seconds_left is None else format_seconds(status.seconds_left),
             "last error": status.last_error or "",
         }

@@ -69,7 +69,11 @@ def _show_all(settings: Settings, watch: bool, every: float) -> None:
     settings.output.table(overview(found))
     if not found:
         settings.output.say(f"status: nothing unfinished below {settings.root}; fae-pipe stores ls lists what there is")
-    settings.output.result({"unfinished": [status.as_record() for status in found]})
+    record = {"unfinished": [status.as_record() for status in found]}
+    if watch:
+        settings.output.line(record)
+    else:
+        settings.output.result(record)
 
 
 def _show(settings: Settings, status: "Status") -> None:

@@ -78,10 +78,34 @@ def test_without_a_name_all_that_is_unfinished(writer):
     (found,) = json.loads(answer("status", "--root", str(root), "--json"))["unfinished"]
     assert (found["path"], found["done"], found["total"]) == (str(writer.path), 4, 10)
     assert "4/10 rows" in answer("status", "--root", str(root), "--watch")  # nobody works on it: one look
+    assert len(answer("status", "--root", str(root), "--watch", "--json").splitlines()) == 1
     for shard in (1, 2):
         write(writer, shard)
     writer.finalize()
     assert "nothing unfinished" in answer("status", "--root", str(root))
+
+
+def test_what_is_damaged_hides_nothing_else(writer):
+    root = writer.path.parents[1]
+    half = root / "generators" / "half-0123456789ab"
+    half.mkdir(parents=True)
+    (half / "run.json").write_text("{")
+    (root / "features" / "torn-0123456789ab").mkdir(parents=True)
+    (root / "features" / "torn-0123456789ab" / "manifest.json").write_text("{")
+    found = json.loads(answer("status", "--root", str(root), "--json"))["unfinished"]
+    assert {Path(one["path"]).name: one["state"] for one in found} == {
+        writer.path.name: "stopped",
+        half.name: "damaged",
+        "torn-0123456789ab": "damaged",
+    }
+    listed = answer("stores", "ls", "--root", str(root))
+    assert all(name in listed for name in (half.name, writer.path.name, "torn-0123456789ab"))
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path):
+    done = CliRunner().invoke(main, ["status", "--root", str(tmp_path / "typo")])
+    assert done.exit_code == 2
+    assert "typo, which is not there" in done.output
 
 
 def test_a_store_at_work(writer):
