@@ -25,7 +25,7 @@ LABEL_TEXT_NAMES = ("classname", "labelname", "categoryname", "labeltext", "labe
 CAPTION_NAMES = word_list(
     "caption captions text texts prompt prompts sentence sentences raw description descriptions imagecaption "
     "imagedescription captiontext recaption alttext alt txt comment "
-    "comments utterance instruction title en teacap captionstr tagstring tags p conversations conversation messages"
+    "comments utterance instruction title en teacap captionstr tagstring tags conversations conversation messages"
 )
 CAPTION_ENDINGS = ("caption", "captions", "prompt", "description")
 SPLIT_NAMES = ("split", "splits", "subset", "partition", "set", "dataset", "phase", "fold", "usage")

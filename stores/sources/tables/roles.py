@@ -106,6 +106,9 @@ class TableColumns:
         roles = self._named_roles()
         if "label" not in roles and (columns := self._one_hot_columns()):
             roles["label"] = columns
+        prompts = "p" in self.columns and not self._is_of_numbers("p")  # DiffusionDB's
+        if prompts and not roles.keys() & {"label", "caption"}:
+            roles["caption"] = ["p"]
         if "label" not in roles and "caption" not in roles and (guess := self._only_other_column(roles)):
             role, column = guess
             roles[role] = [column]
@@ -177,7 +180,18 @@ class TableColumns:
             and not any(self._is_split(record.get(split[0])) for record in self._sample)
         ):
             del roles["split"]
+        if options.caption_column is None and (
+            texts := [c for c in roles.get("caption", []) if not self._is_of_numbers(c)]
+        ):
+            roles["caption"] = texts
+        elif options.caption_column is None:
+            roles.pop("caption", None)
         return roles
+
+    def _is_of_numbers(self, column: str) -> bool:
+        """Whether a column has numbers and nothing else, which are no captions."""
+        values = [record.get(column) for record in self._sample if record.get(column) not in (None, "")]
+        return bool(values) and all(map(_is_number, values))
 
     def _columns_of_values(self, options: SourceOptions) -> list[str]:
         """The columns but those that name further images, such as masks, which are no labels."""

@@ -223,3 +223,15 @@ def test_lists_of_captions_in_a_cell(data, text):
 def test_texts_in_brackets_are_captions(data, text):
     found = data(IMAGES | {"t.jsonl": lines(*(json.dumps({"file": name, "text": text}) for name in IMAGES))})
     assert found.captions()["im0.jpg"] == [text]
+
+
+@pytest.mark.parametrize("column", ["p", "comment", "raw", "title"])
+def test_numbers_are_no_captions(data, column):
+    found = data(IMAGES | {"t.csv": table(f"image,label,{column}", KINDS, (0.5, 1, 0.25, 3))})
+    assert list(found.labels().values()) == list(KINDS)
+    assert not any(found.captions().values())
+
+
+def test_the_prompts_of_diffusiondb(data):
+    rows = {name: {"p": f"a castle in the sky {n}", "se": n, "c": 7.0, "sa": "k_lms"} for n, name in enumerate(IMAGES)}
+    assert data(IMAGES | {"part-000001.json": rows}).captions()["im2.jpg"] == ["a castle in the sky 2"]
