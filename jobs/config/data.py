@@ -22,7 +22,8 @@ class DataConfig:
     )
     holdout: float = setting(
         0.0,
-        "Share of images held out for evaluation, chosen by content.",
+        "Share of images held out for evaluation, chosen by content; where the data itself holds images out, a share "
+        "of those without a split.",
         metavar="SHARE",
         low=0.0,
         high=0.9,

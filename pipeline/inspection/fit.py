@@ -41,12 +41,12 @@ class Dataset:
     def training_rows(self) -> int:
         """Rows that are trained on, about."""
         splits = self.summary.splits
-        return max(1, splits.get("train", 0) + int(splits.get("", 0) * (1 - self.data.holdout)))
+        return max(1, splits.get("train", 0) + splits.get("", 0) - int(self.summary.dividable * self.data.holdout))
 
     @property
     def held_out_rows(self) -> int:
         """Rows that are held out, about."""
-        return self.summary.splits.get("val", 0) + int(self.summary.splits.get("", 0) * self.data.holdout)
+        return self.summary.splits.get("val", 0) + int(self.summary.dividable * self.data.holdout)
 
     @property
     def num_classes(self) -> int:

@@ -17,7 +17,7 @@ from stores.sources.base import Progress, Source
 from stores.sources.digests import Digest, Identity, Known, identify, load_digests, save_digests
 from stores.sources.items import SourceItem
 from stores.sources.paths import SourceError, SourceUnavailableError
-from stores.sources.summary import DataSummary, summarize_rows
+from stores.sources.summary import DataSummary, DataWarning, splits_to_divide, summarize_rows
 
 # Images handed to the threads at a time: enough to keep them busy, few enough to report progress often.
 WINDOW = 256
@@ -65,10 +65,10 @@ def scan(
 ) -> ScanResult:
     """Hash every image's bytes and lay out the index columns.
 
-    An image without a split of its own is "val" for the share `holdout` of contents, "train" otherwise. `limit` keeps
-    the images with the smallest sha256. `progress(done, total)` counts images, `listing_progress` the archives before
-    them. `cache` names a file that remembers the digests of unchanged files. The images in memory at once are at most
-    `threads`, whatever their number.
+    An image without a split of its own (or of "train" where none is "val") is "val" for the share `holdout` of
+    contents, "train" otherwise. `limit` keeps the images with the smallest sha256. `progress(done, total)` counts
+    images, `listing_progress` the archives before them. `cache` names a file that remembers the digests of unchanged
+    files. The images in memory at once are at most `threads`, whatever their number.
     Raises `ValueError` for settings out of range, `SourceError` for a source that cannot be listed, and
     `SourceUnavailableError` for a host that cannot read an image (what was read is remembered in `cache`).
     """
@@ -79,8 +79,15 @@ def scan(
     if limit is not None:
         found = sorted(found, key=lambda pair: (pair[1].sha256, pair[0].key))[:limit]
     found.sort(key=lambda pair: pair[0].key)
-    found = [(replace(item, split=item.split or split_of(digest.sha256, holdout)), digest) for item, digest in found]
+    divided = splits_to_divide({item.split for item in listing.items})
+    found = [
+        (replace(item, split=split_of(digest.sha256, holdout)) if item.split in divided else item, digest)
+        for item, digest in found
+    ]
     summary = summarize_rows(listing.summary, (item for item, _ in found), listing.class_names)
+    if holdout and not any(item.split in divided for item in listing.items):
+        text = f"a holdout of {holdout:g} holds out none: every image has a split of its own"
+        summary = replace(summary, warnings=[*summary.warnings, DataWarning(text, "holdout", "0")])
     return ScanResult(_to_table(found), listing.class_names, unreadable, summary)
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stores.sources.items import SourceItem
 
-__all__ = ["ClassCount", "DataSummary", "DataWarning", "FileKind", "Problem", "TableUse", "summarize_rows"]
+__all__ = [
+    "ClassCount",
+    "DataSummary",
+    "DataWarning",
+    "FileKind",
+    "Problem",
+    "TableUse",
+    "splits_to_divide",
+    "summarize_rows",
+]
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,11 @@ class DataSummary:
         """The summary as JSON values."""
         return asdict(self)
 
+    @property
+    def dividable(self) -> int:
+        """Images of which a holdout takes a share."""
+        return sum(count for split, count in self.splits.items() if split in splits_to_divide(self.splits))
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DataSummary:
         """The summary that `to_json` gave; fields that this version does not know are left out.
@@ -194,3 +208,11 @@ def _missing_ids(labels: Counter[int], named: int) -> list[int]:
 
 
 MAX_MISSING_IDS = 10_000
+
+
+def splits_to_divide(splits: Collection[str | None]) -> frozenset[str | None]:
+    """The splits of which a holdout takes a share: images without one; where none is held out, those of "train", too.
+
+    Many data sets have nothing but a folder `train`, which then says no more than no folder at all.
+    """
+    return frozenset({None, ""} if "val" in splits else {None, "", "train"})

@@ -221,9 +221,7 @@ class StoreWriter:
         check_done(self.blobs, self.manifest, self.index, max_rejected)
 
     def finalize(self, max_rejected: float = 0.01, attributes: Mapping[str, Any] | None = None) -> Store:
-        """Check all records, write row statuses, statistics and content id, and mark the store complete in one replace.
-
-        `attributes` are added to the manifest's.
+        """Check all records, write statuses, statistics, content id and further `attributes`; complete in one replace.
 
         Raises:
             IncompleteStoreError: shards are missing.

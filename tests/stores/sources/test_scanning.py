@@ -45,6 +45,19 @@ def reads(monkeypatch):
     return names
 
 
+def test_of_a_folder_train_alone_a_share_is_held_out(tmp_path):
+    for number in range(40):
+        write(tmp_path / "set", f"train/cat/{number:02d}.jpg", f"image {number}".encode())
+    result = scan(open_source(str(tmp_path / "set")), holdout=0.5)
+    rows = result.table.to_pylist()
+    assert {row["split"] for row in rows} == {"train", "val"}
+    assert all(row["split"] == split_of(bytes.fromhex(row["sha256"]), 0.5) for row in rows)
+    write(tmp_path / "set", "val/cat/v.jpg", b"held out")
+    result = scan(open_source(str(tmp_path / "set")), holdout=0.5)
+    assert [row["key"] for row in result.table.to_pylist() if row["split"] == "val"] == ["val/cat/v.jpg"]
+    assert "a holdout of 0.5 holds out none" in result.summary.warnings[-1].message
+
+
 def test_rows_are_sorted_by_key_and_hold_the_digest(folder):
     seen = []
     result = scan(open_source(str(folder)), progress=lambda *counts: seen.append(counts))
