@@ -9,7 +9,7 @@ import numpy as np
 
 from stores.format import combine_seeds, explain_difference, mix64
 from stores.loader.epoch_orders import EpochOrder
-from stores.loader.options import check_integer
+from stores.loader.options import LoaderOptions, check_integer
 
 # Separates the order of batches from the orders of rows, which have the same seed.
 _BATCH_ORDER = 11
@@ -132,6 +132,19 @@ def _occurrences(values: np.ndarray) -> np.ndarray:
     found = np.empty(len(values), np.int64)
     found[order] = np.arange(len(values)) - starts
     return found
+
+
+def equal_batch_rows(rows: int, most: int, least: int) -> int:
+    """Rows of each of the fewest equal batches of at most `most`; of fewer ones where these had less than `least`."""
+    return min(most, rows // min(-(-rows // most), rows // least))
+
+
+def check_budget(batch_tokens: int, options: LoaderOptions | None, settings: Mapping[str, Any]) -> None:
+    """Raise TypeError where it is no number, ValueError where `batch_size` is given, too."""
+    check_integer("batch_tokens", batch_tokens, 1)
+    is_set = options is not None and options.batch_size != LoaderOptions.batch_size
+    if "batch_size" in settings or is_set:
+        raise ValueError(f"batch_size: expected none beside batch_tokens {batch_tokens}; received both; give one")
 
 
 def check_position(epoch: int, step: int, stride: int, steps_per_epoch: int) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from stores.core import BucketSet, Store
-from stores.loader.batch_sampler import BatchSchedule, ScheduledBatch
+from stores.loader.batch_sampler import BatchSchedule, ScheduledBatch, check_budget, equal_batch_rows
 from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.joint import JointLoader
 from stores.loader.loader import PREFETCHED_GROUP_BYTES, Loader, resident_bytes
-from stores.loader.options import LoaderOptions, LoaderRank, check_integer, choose_residency
+from stores.loader.options import LoaderOptions, LoaderRank, choose_residency
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores, split_rows
 from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
 from stores.loader.windows import LoaderCursor
@@ -74,7 +74,7 @@ class BucketLoader(EpochLoader):
             raise ValueError("stores: expected one store or more; received none")
         self.arrays = array_names(arrays)
         if batch_tokens is not None:
-            _check_budget(batch_tokens, options, settings)
+            check_budget(batch_tokens, options, settings)
         usual = {"drop_last": equal_batches, "uneven_ranks": True}
         self.options = options = LoaderOptions.of(options, usual | settings)
         if options.weights is not None:
@@ -95,7 +95,7 @@ class BucketLoader(EpochLoader):
         for number, rows in rows_of.items():
             count = self._batch_rows(self.stores[number], batch_tokens)
             if equal_batches:
-                count = _equal_part(self._count(number, rows), count, self._rank.world_size)
+                count = equal_batch_rows(self._count(number, rows), count, self._rank.world_size)
             self.loaders[number] = self._loader(
                 number, replace(options, rows=rows, batch_size=count, residency=residency)
             )
@@ -153,18 +153,25 @@ class BucketLoader(EpochLoader):
 
     def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
         self._rank.check()
+        if len(self.loaders) == 1:
+            (loader,) = self.loaders.values()
+            with closing(loader._batches(epoch, step, endless, stride)) as batches:
+                for at in self._schedule.batches(epoch, step, endless, stride):
+                    yield self._handed_out(at, next(batches))
+            return
         with closing(prefetched(self._sent(epoch, step, endless, stride), self.options.prefetch)) as made:
             for some in made:
                 while some:
                     yield self._received(*some.pop())
 
     def _received(self, at: ScheduledBatch, sent: Any) -> Batch:
-        """A batch that is handed out now."""
-        loader = self.loaders[at.store]
-        (batch,) = loader.received(sent)
+        (batch,) = self.loaders[at.store].received(sent)
+        return self._handed_out(at, batch)
+
+    def _handed_out(self, at: ScheduledBatch, batch: Batch) -> Batch:
         is_last = at.step + 1 == self.steps_per_epoch
         self._position = (at.epoch + 1, 0) if is_last else (at.epoch, at.step + 1)
-        self._last_rows = _plain(loader).sampler.rows_of(at.number)
+        self._last_rows = _plain(self.loaders[at.store]).sampler.rows_of(at.number)
         batch["store"] = torch.full_like(batch["row"], at.store)
         return batch
 
@@ -285,16 +292,3 @@ def _stores_of(stores: Stores) -> tuple[Store, ...]:
 def _plain(loader: Loader | JointLoader) -> Loader:
     """The loader of the first store."""
     return loader.first if isinstance(loader, JointLoader) else loader
-
-
-def _equal_part(rows: int, most: int, least: int) -> int:
-    """Rows of each of the fewest equal batches of at most `most`; of fewer ones where these had less than `least`."""
-    return min(most, rows // min(-(-rows // most), rows // least))
-
-
-def _check_budget(batch_tokens: int, options: LoaderOptions | None, settings: Mapping[str, Any]) -> None:
-    """Raise TypeError where it is no number, ValueError where `batch_size` is given, too."""
-    check_integer("batch_tokens", batch_tokens, 1)
-    is_set = options is not None and options.batch_size != LoaderOptions.batch_size
-    if "batch_size" in settings or is_set:
-        raise ValueError(f"batch_size: expected none beside batch_tokens {batch_tokens}; received both; give one")

@@ -238,9 +238,8 @@ class StoreWriter:
         return Store(self.blobs, self.manifest)
 
     def _tidy(self) -> None:
-        """Remove what a process left that was killed between its last write and its end."""
+        """Remove what a process left that was killed just before its end; whoever holds the lease sweeps for itself."""
         if self.blobs.orphans() or self.blobs.exists(LEASE):
-            # Whoever holds the lease sweeps for itself.
             with suppress(LeaseHeldError), Lease(self.blobs):
                 self.blobs.sweep()
 

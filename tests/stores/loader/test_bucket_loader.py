@@ -149,6 +149,12 @@ def test_one_bucket_is_what_its_loader_gives(buckets: dict[str, Store]) -> None:
     batches = [batch["row"].tolist() for batch in BucketLoader([store], batch_size=4, seed=2).epoch(3)]
     # Which batch comes when is drawn for buckets; what is in it is not.
     assert sorted(batches) == sorted(plain)
+    one, several = BucketLoader([store], batch_size=4, seed=2), Loader(store, batch_size=4, drop_last=False, seed=2)
+    for ours, theirs in zip(islice(one, 8), several, strict=False):
+        assert ours.pop("store").tolist() == [0] * len(ours["row"])
+        assert bytes_of([ours]) == bytes_of([theirs])
+    assert one.position == (1, 2)
+    assert one.last_batch_rows == 4
 
 
 def test_statistics_are_those_of_all_tokens(buckets: dict[str, Store]) -> None:
