@@ -144,6 +144,11 @@ def bucket_rule(config: ExtractConfig) -> BucketRule:
         )
     if config.grid not in (None, AUTO_GRID):
         raise ValueError(f"extract.grid: expected {AUTO_GRID} with buckets; received {config.grid}")
+    if config.dtype == "auto":
+        raise ValueError(
+            "extract.dtype: expected a number format with buckets, whose stores have one; received auto, which is for "
+            "one store; choose one of the others"
+        )
     if rule.step % TOKEN_PIXELS:
         raise ValueError(
             f"extract.buckets: expected a step that is a multiple of {TOKEN_PIXELS}, the pixels of a token; received "

@@ -77,10 +77,8 @@ def chosen_dtype(
     """The number format for features, by those of some images; kept in `cache`, so that it is found once.
 
     Raises:
-        ValueError: none of the images can be decoded, or the sizes are those of buckets, which have one format.
+        ValueError: none of the images can be decoded.
     """
-    if config.buckets is not None:
-        raise ValueError("extract.dtype: expected a number format for buckets; received auto; choose one of the others")
     some = [images[number] for number in spread(len(images), DTYPE_IMAGES)]
     where = [[item.source, item.offset, item.num_bytes] for item in some]
     made_from = {"encoder": facts.encoder, "shape": list(facts.shape), "precision": facts.precision, "images": where}

@@ -333,6 +333,7 @@ def test_the_command_makes_the_set_once_and_again_when_its_record_is_gone(folder
         ({"grid": "2x2"}, r"extract.grid: expected auto with buckets; received 2x2"),
         ({"buckets": "area=64, step=8, max_aspect=2"}, "expected a step that is a multiple of 16"),
         ({"input_size": 56}, r"extract.input_size: expected none with buckets"),
+        ({"dtype": "auto"}, r"extract.dtype: expected a number format with buckets, whose stores have one; received"),
     ],
 )
 def test_settings_that_buckets_decide_are_refused(folder, tmp_path, change, message):
