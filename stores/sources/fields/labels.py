@@ -130,7 +130,10 @@ def _answers(values: list[Any], where: str) -> list[Any]:
         return values
     answers = [value for value, speaker in zip(values, speakers, strict=True) if speaker in ANSWERING]
     if len(answers) != 1:
-        raise SourceError(f"{where}: expected a conversation of one answer as caption; received {len(answers)} answers")
+        raise SourceError(
+            f"{where}: expected a conversation of one answer as caption; received {len(answers)} answers; "
+            "name another column, or another layout"
+        )
     return answers
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+import posixpath
+from collections.abc import Generator, Iterable, Iterator
 from typing import IO, Any
 
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import split_of_folder, word_list
+from stores.sources.fields.splits import split_of_folder, word_list, words_of
 from stores.sources.paths import SourceError
+from stores.sources.tables.columns import CAPTION_ENDINGS, LABEL_ENDINGS
 from stores.sources.tables.match import names_an_image
 
 Rows = Generator[tuple[str, dict[str, object]], None, None]
@@ -69,7 +71,7 @@ def read_json(file: IO[bytes], where: str, problems: Problems) -> Rows:
         file.seek(0)
         yield from read_jsonl(file, where, problems)
         return
-    for number, record in enumerate(json_rows(value)):
+    for number, record in enumerate(json_rows(value, where)):
         yield f"{where}, row {number}", record
 
 
@@ -80,10 +82,10 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def json_rows(value: Any) -> Iterator[dict[str, object]]:
-    """The rows of a JSON value, none where it holds none."""
+def json_rows(value: Any, name: str = "") -> Iterator[dict[str, object]]:
+    """The rows of a JSON value, none where it holds none; the name of its file may say what its texts are."""
     if isinstance(value, list):
-        yield from _list_rows(value)
+        yield from _list_rows(value, name)
     elif isinstance(value, dict):
         if _is_coco_captions(value):
             yield from coco_rows(value)
@@ -92,13 +94,13 @@ def json_rows(value: Any) -> Iterator[dict[str, object]]:
         elif _holds_lists_of_images(value) or _holds_rows_by_part(value):
             yield from _rows_by_key(value)
         elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
-            yield from _list_rows(value[key])
-        elif (inner := _only_object(value)) is not None:
-            yield from (_named_row(name, fields) for name, fields in inner.items())
+            yield from _list_rows(value[key], f"{name} {key}")
+        elif (inner := _key_of_object(value)) is not None:
+            yield from _named_rows(value[inner], f"{name} {inner}")
         elif value and all(isinstance(column, list) for column in value.values()) and _equal_lengths(value):
             yield from (dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True))
         else:
-            yield from (_named_row(name, fields) for name, fields in value.items())
+            yield from _named_rows(value, name)
 
 
 def _equal_lengths(value: dict[str, list[Any]]) -> bool:
@@ -113,14 +115,15 @@ def _holds_rows(value: object) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict | list)
 
 
-def _list_rows(rows: list[Any]) -> Iterator[dict[str, object]]:
+def _list_rows(rows: list[Any], name: str = "") -> Iterator[dict[str, object]]:
+    role = _role_of_texts(name, (row[1] for row in rows if isinstance(row, list) and len(row) == 2))
     for row in rows:
         if isinstance(row, dict):
             yield row
         elif isinstance(row, list) and len(row) == 1:
             yield {"file_name": row[0]}
         elif isinstance(row, list) and len(row) == 2 and isinstance(row[0], str):
-            yield {"file_name": row[0], "label" if not isinstance(row[1], str) or _short(row[1]) else "caption": row[1]}
+            yield {"file_name": row[0], role if isinstance(row[1], str) else "label": row[1]}
         elif isinstance(row, list) and len(row) == 3 and isinstance(row[0], str):
             yield dict(zip(("file_name", "label", "class_name"), row, strict=True))
 
@@ -144,23 +147,33 @@ def _rows_by_key(value: dict[str, Any]) -> Iterator[dict[str, object]]:
         yield from ({role: key, **row} for row in _list_rows([[r] if isinstance(r, str) else r for r in rows]))
 
 
-def _only_object(value: dict[str, Any]) -> dict[str, Any] | None:
-    """The object of fields by file name that a file keeps under one key ("labels"), or None."""
-    found = [value[key] for key in ROW_KEYS if isinstance(value.get(key), dict)]
-    return found[0] if len(found) == 1 and any(map(names_an_image, list(found[0])[:10])) else None
+def _key_of_object(value: dict[str, Any]) -> str | None:
+    """The one key ("labels") under which a file keeps an object of fields by file name, or None."""
+    found = [key for key in ROW_KEYS if isinstance(value.get(key), dict)]
+    return found[0] if len(found) == 1 and any(map(names_an_image, list(value[found[0]])[:10])) else None
 
 
-def _short(text: str) -> bool:
-    return " " not in text.strip()
+def _role_of_texts(name: str, values: Iterable[object]) -> str:
+    """What texts beside file names are, "label" or "caption", by the name of their file or key, else by themselves."""
+    words = set(words_of(posixpath.basename(name)))
+    if words & {*CAPTION_ENDINGS, "text", "texts", "prompts", "descriptions", "sentences"}:
+        return "caption"
+    texts = [value for value in values if isinstance(value, str)]
+    long = sum(" " in text.strip() for text in texts)
+    sure = bool(words & {*LABEL_ENDINGS, "classes", "categories"}) or len(set(texts)) <= len(texts) / 2
+    return "label" if sure or long <= len(texts) / 2 else "caption"
 
 
-def _named_row(name: str, fields: object) -> dict[str, object]:
-    """A row of an object by file name: the fields themselves, captions, or a label."""
-    if isinstance(fields, dict):
-        own = names_an_image(fields.get("file_name")) and not names_an_image(name)
-        return fields if own else {"file_name": name, **{k: value for k, value in fields.items() if k != "file_name"}}
-    is_caption = isinstance(fields, list) or (isinstance(fields, str) and not _short(fields))
-    return {"file_name": name, "caption" if is_caption else "label": fields}
+def _named_rows(value: dict[str, Any], name: str) -> Iterator[dict[str, object]]:
+    """Rows of an object by file name: the fields themselves, captions, or labels."""
+    role = _role_of_texts(name, value.values())
+    for file, fields in value.items():
+        if isinstance(fields, dict):
+            own = names_an_image(fields.get("file_name")) and not names_an_image(file)
+            yield fields if own else {"file_name": file} | {k: v for k, v in fields.items() if k != "file_name"}
+        else:
+            found = "caption" if isinstance(fields, list) else role if isinstance(fields, str) else "label"
+            yield {"file_name": file, found: fields}
 
 
 def is_coco_labels(value: object) -> bool:

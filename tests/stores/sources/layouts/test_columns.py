@@ -235,3 +235,20 @@ def test_numbers_are_no_captions(data, column):
 def test_the_prompts_of_diffusiondb(data):
     rows = {name: {"p": f"a castle in the sky {n}", "se": n, "c": 7.0, "sa": "k_lms"} for n, name in enumerate(IMAGES)}
     assert data(IMAGES | {"part-000001.json": rows}).captions()["im2.jpg"] == ["a castle in the sky 2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "role"),
+    [
+        ("captions.json", ("cat", "dog", "cat", "a dog sits"), "caption"),
+        ("notes.json", ("cat", "a dog runs", "an emu sits", "two gnus"), "caption"),
+        ("labels.json", ("tabby cat", "pug", "tabby cat", "pug"), "label"),
+        ("notes.json", ("tabby cat", "guide dog", "tabby cat", "guide dog"), "label"),
+        ("notes.json", KINDS, "label"),
+    ],
+)
+@pytest.mark.parametrize("form", [dict, lambda pairs: [list(pair) for pair in pairs]])
+def test_texts_by_file_name_are_all_of_one_role(data, name, texts, role, form):
+    found = data(IMAGES | {name: form(zip(IMAGES, texts, strict=True))})
+    rows = found.labels() if role == "label" else {key: one[0] for key, one in found.captions().items()}
+    assert list(rows.values()) == list(texts)
