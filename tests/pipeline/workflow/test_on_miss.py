@@ -123,6 +123,7 @@ def test_the_commands_refuse_what_does_not_belong_together(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 def test_two_workers_encode_together_what_one_process_does(world, world_copy, runner_at, ray_cluster):
     root = world_copy("features", "autoencoders")
     run = runner_at(root, generator__steps=8, runtime__train_workers=2).do(TRAIN_GEN, LATENTS, None)
