@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from stores.sources.layouts.layout import ImageRow, Reading
-from stores.sources.layouts.table import TableLayout
+from stores.sources.layouts.table import MAX_FAILED, TableLayout
 from stores.sources.layouts.tree import MAX_JSON_BYTES
 from stores.sources.paths import SourceError
 from stores.sources.tables.json_tables import is_coco_labels, load_json
@@ -20,7 +20,14 @@ class _JsonLayout(TableLayout):
     """A table layout whose tables are JSON files of one format."""
 
     def candidates(self) -> Iterator[str]:
-        return (name for name in super().candidates() if name.lower().endswith(".json") and self._fits(name))
+        others = 0
+        for name in super().candidates():
+            if name.lower().endswith(".json") and self._fits(name):
+                yield name
+            else:
+                others += 1
+            if others == MAX_FAILED:
+                return
 
     def recognize(self) -> int:
         return 0 if self.options.labels is not None else super().recognize()

@@ -2,6 +2,8 @@
 
 import pytest
 
+from stores.sources.layouts.table import MAX_FAILED
+from stores.sources.layouts.tree import FileTree
 from tests.stores.sources.layouts.conftest import put, read, zipped
 
 NAMES = [f"{n // 3:05d}/img{n:08d}.png" for n in range(6)]
@@ -76,3 +78,11 @@ def test_karpathy(data):
     assert found.summary.layout == "karpathy"
     assert list(found.captions().values()) == [[f"caption {n}"] for n in range(4)]
     assert list(found.splits().values()) == ["train", "train", "val", "val"]
+
+
+def test_many_files_of_other_things_are_not_all_opened(data, monkeypatch):
+    opened, original = set(), FileTree.open
+    monkeypatch.setattr(FileTree, "open", lambda tree, name: opened.add(name) or original(tree, name))
+    found = data({"a.jpg": "", "b.jpg": ""} | {f"notes/{n:03d}.json": {"x": n} for n in range(200)})
+    assert found.summary.unused_files == 200
+    assert 0 < len(opened) <= MAX_FAILED
