@@ -10,7 +10,7 @@ import torch
 
 from jobs.following.epoch_record import EpochEntry, EpochRecord
 from jobs.following.followed_store import FollowedStore
-from jobs.following.shard_encoder import ENCODING
+from jobs.following.shard_encoder import ENCODING, WAITING
 from jobs.following.waiting import WaitLimit
 from jobs.loop import SINGLE_PROCESS, Ranks
 from jobs.runs import RunFolder
@@ -184,19 +184,21 @@ class FollowingLoader:
         The leading rank decides and tells the others what to encode, and at last the entries.
         """
         orders = self._orders() if self.ranks.is_main else None
-        with ExitStack() as phase:
+        with ExitStack() as stack:
             if orders is not None:
-                phase.enter_context(closing(orders))
-            said = False
+                stack.enter_context(closing(orders))
+            phase, said = stack.enter_context(ExitStack()), ""
             while True:
                 text = json.dumps(next(orders)) if orders is not None else ""
                 order = json.loads(self.ranks.broadcast(text, self.device))
                 if "entries" in order:
                     found: list[dict[str, Any]] = order["entries"]
                     return found
-                if not said:
-                    phase.enter_context(self.phase(ENCODING))
-                    said = True
+                doing = ENCODING if order["encode"] else WAITING
+                if doing != said:
+                    phase.close()
+                    phase.enter_context(self.phase(doing))
+                    said = doing
                 self._encode(order["encode"])
 
     def _encode(self, shards: list[int]) -> None:
@@ -215,17 +217,16 @@ class FollowingLoader:
         yield {"entries": [one.to_json() for one in entries]}
 
     def _new_entry(self) -> Generator[dict[str, Any], None, EpochEntry]:
-        """What begins now: a snapshot; of the first epoch of a store that has an encoder its next part."""
+        """What begins now: a snapshot; of a first epoch in parts, as of a store that has an encoder, its next part."""
         (epoch, step), store, before = self._position, self.store, self.record.entries
-        if store.encoder is None:
-            view = store.follower.take() if before else store.view
-            return EpochEntry(epoch, len(view.rows("train")), view.snapshot)
         is_part = epoch == 0 and all(entry.is_part for entry in before)
         view = store.view
-        if before or len(view.rows("train")) < self.batch_rows:
+        if store.encoder is None:  # of a first epoch in parts the store is whole by now: the rest is the last one
+            view = store.follower.take() if before else view
+        elif before or len(view.rows("train")) < self.batch_rows:
             there = before[-1].rows if is_part and before else 0 if is_part else len(store.rows("train"))
             view = yield from self._encoded(there + store.follow.part_rows(self.batch_rows))
-        is_part &= bool(before) or not view.is_whole
+        is_part &= bool(before) or (store.encoder is not None and not view.is_whole)
         rows = len(view.rows("train"))
         if is_part and rows // self.batch_rows > step:
             return EpochEntry(epoch, rows, view.snapshot, step)

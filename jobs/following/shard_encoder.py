@@ -14,6 +14,7 @@ from stores import LeaseHeldError, StoreWriter
 from stores.core import StoreFollower, StoreSnapshot
 
 ENCODING = "encoding rows that are missing"
+WAITING = "waiting for rows that another process writes"
 
 
 class ShardEncoder:

@@ -182,11 +182,17 @@ class RunStage(Stage[RunFolder]):
 
         if not isinstance(store, FollowedStore) or context.dry_run or run.state is State.COMPLETE:
             return store
-        recorded = EpochRecord.open(Path(run.path), store.fingerprint).covering(0)
-        if recorded is not None:
-            return store.beginning_at(recorded.snapshot)
         planned = len(store.rows("train"))
         wanted = store.follow.first_rows(batch_rows, planned)
+        recorded = EpochRecord.open(Path(run.path), store.fingerprint).covering(0)
+        if recorded is not None:
+            if recorded.is_part and store.encoder is None and not store.follower.complete:
+                raise ValueError(
+                    f"{run.path}: expected --encode-on-miss, with which this run was begun, since {store.url} is not "
+                    "finished and the first epoch has every row; received --follow alone; give it again, or finish the "
+                    "store first"
+                )
+            return store.beginning_at(recorded.snapshot)
         with context.output.progress(f"{self.name}: waiting for {store.name}", "rows") as report:
             if store.encoder is None:
                 view = wait_for_rows(store.follower, wanted, store.follow.patience_seconds, report)

@@ -67,6 +67,8 @@ class OnMiss(ABC):
         A dry run that would begin the store has a temporary folder instead, where `writer_at` puts it.
         """
         meant = self._meant(context, writer)
+        if meant is None and not writer.begun:
+            self._say_others(context, writer)
         if meant is None or meant[1].fingerprint == writer.manifest.fingerprint:
             return writer_at(context.scratch()) if context.dry_run and not writer.begun else writer
         differences = "; ".join(explain_difference(meant[1].ingredients, writer.manifest.ingredients))
@@ -74,6 +76,16 @@ class OnMiss(ABC):
             f"--encode-on-miss: expected the settings that make {meant[0]}; received others ({differences}); give "
             "those, or another --name"
         )
+
+    def _say_others(self, context: StageContext, writer: StoreWriter) -> None:
+        """Name the newest finished store of this name beside which another one is begun, and what is different."""
+        found = find_manifests(inside(context.stores, self.kind), writer.manifest.name)
+        if found:
+            location, manifest = found[-1]
+            differences = "; ".join(explain_difference(manifest.ingredients, writer.manifest.ingredients))
+            context.output.say(
+                f"--encode-on-miss: {location} was made with other settings ({differences}): begins anew"
+            )
 
     def _meant(self, context: StageContext, writer: StoreWriter) -> tuple[Location, Manifest] | None:
         """The store that is named, else an unfinished one of this name, which the settings must make."""

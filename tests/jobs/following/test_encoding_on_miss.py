@@ -233,6 +233,31 @@ def test_more_rejected_rows_than_a_store_may_have_end_the_training(writer_at, co
     assert not Lease(writer.blobs).is_held()
 
 
+def test_once_the_store_is_finished_a_run_in_parts_goes_on_without_encoding(writer_at, commit, tmp_path, encoder_of):
+    writer = writer_at()
+    commit(writer, 0, 3)
+    run = RunFolder.create(tmp_path, "generators", "run", {"toy": 1}, {}, {})
+    loader = training_batches(
+        run, follow_store(writer.url, FOLLOW, encoder=encoder_of(writer)), ["latents"], CONFIG, CPU
+    )
+    batches = iter(loader)
+    seen = [next(batches)["row"].numpy() for _ in range(3)]
+    state = loader.state_dict()
+    batches.close()
+    commit(writer)
+    writer.finalize()
+    store = follow_store(writer.url, FOLLOW)
+    store = store.beginning_at(EpochRecord.open(run.path, store.fingerprint).covering(0).snapshot)
+    loader = training_batches(run, store, ["latents"], CONFIG, CPU)
+    loader.load_state_dict(state)
+    batches = iter(loader)
+    seen += [next(batches)["row"].numpy() for _ in range(3)]
+    assert sorted(np.concatenate(seen)) == TRAIN_ROWS
+    entries = read_epochs(run.path / EPOCHS_FILE).entries
+    assert [(entry.first_epoch, entry.first_step) for entry in entries] == [(0, 0), (0, 2), (0, 4)]
+    assert len(np.unique(np.concatenate([next(batches)["row"].numpy() for _ in range(6)]))) == len(TRAIN_ROWS)
+
+
 def test_rejected_rows_are_in_no_batch(writer_at, commit, tmp_path, encoder_of):
     writer = writer_at()
     commit(writer, 0, 3)

@@ -102,6 +102,14 @@ def test_settings_of_another_store_than_the_one_that_is_meant_are_refused(world_
     assert [one.name for one in (root / "latents").iterdir()] == [path.name]
 
 
+def test_a_finished_store_of_other_settings_is_named_before_another_is_begun(world_copy, runner_at, capsys):
+    root = world_copy("features", "autoencoders", "latents")
+    (path,) = (root / "latents").iterdir()
+    runner = runner_at(root, encode__latents="moments", generator__steps=2)
+    runner.do(TRAIN_GEN, LATENTS, None)
+    assert f"{path} was made with other settings (latents: " in capsys.readouterr().err
+
+
 def test_the_commands_refuse_what_does_not_belong_together(tmp_path):
     words = ("--name", "tiny", "--root", str(tmp_path), "--json")
     on_miss = ("--follow", "--encode-on-miss", "--snapshot-statistics")
