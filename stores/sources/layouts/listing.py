@@ -102,7 +102,7 @@ def summarize(
     hints = [*_table_warnings(unused), *class_names_hint(tree, reading, summary, names)]
     if not summary.labeled and not summary.captioned:
         hints += _unread_warnings(unused)
-    return replace(summary, warnings=[*reading.warnings, *hints, *label_warnings(summary)])
+    return replace(summary, warnings=[*tree.warnings, *reading.warnings, *hints, *label_warnings(summary)])
 
 
 def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:

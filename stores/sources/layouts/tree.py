@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import split_in_words
 from stores.sources.paths import IMAGE_SUFFIXES, TABLE_SUFFIXES, SourceError
+from stores.sources.summary import DataWarning
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TABLE_BYTES = 2**31
@@ -53,6 +54,7 @@ class FileTree:
         root: the folder on disk that loose files are below.
         problems: what is damaged in the archives.
         masked: whether masks of the images were left out.
+        warnings: what looks wrong before a layout is chosen.
     """
 
     where: str
@@ -65,6 +67,7 @@ class FileTree:
     root: str = ""
     problems: Problems = field(default_factory=Problems)
     masked: bool = False
+    warnings: list[DataWarning] = field(default_factory=list)
 
     @cached_property
     def images(self) -> list[str]:

@@ -86,6 +86,11 @@ class LabelLists(Layout):
             for path, role, count in named
         ]
 
+    @property
+    def named(self) -> set[str]:
+        """The images to which a list gives a label or captions."""
+        return {name for values in self._lists.values() for name in (*values.labels, *values.captions)}
+
     # Which of the lists count
 
     @cached_property

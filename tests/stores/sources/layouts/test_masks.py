@@ -2,6 +2,7 @@
 
 import pytest
 
+from stores.sources.second_images import second_images
 from tests.stores.sources.layouts.conftest import jpgs, lines
 
 CITIES = [("train", "aachen", 1), ("train", "aachen", 2), ("val", "ulm", 3)]
@@ -40,6 +41,23 @@ MASKED = {
     "beside images of a mark": ([f"{n}_sat.jpg" for n in range(3)], [f"{n}_mask.png" for n in range(3)]),
     "thumbnails": ([f"images/{n}.jpg" for n in range(3)], [f"thumbnails/{n}.jpg" for n in range(3)]),
     "edges": ([f"images/{n}.png" for n in range(3)], [f"conditioning_images/{n}.png" for n in range(3)]),
+    "several an image": (
+        [f"benign ({n}).png" for n in range(3)],
+        ["benign (0)_mask.png", *(f"benign ({n})_mask_1.png" for n in range(3))],
+    ),
+    "parts": (
+        [f"{n}.jpg" for n in range(2)],
+        [f"{n}_{kind}.png" for n in range(2) for kind in ("seg", "parts_1", "parts_2")],
+    ),
+    "crops": (
+        [f"apple_{n}_crop.png" for n in range(3)],
+        [f"apple_{n}_{kind}.png" for n in range(3) for kind in ("depthcrop", "maskcrop")],
+    ),
+    "stuff": (
+        [f"train2017/{n}.jpg" for n in range(3)],
+        [f"stuffthingmaps_trainval2017/train2017/{n}.png" for n in range(3)],
+    ),
+    "disparities": ([f"image_2/{n}.png" for n in range(3)], [f"disp_occ_0/{n}.png" for n in range(3)]),
 }
 
 
@@ -71,6 +89,18 @@ def test_masks_are_no_images(data, name):
         [f"{kind}/{n}.png" for kind in ("face", "face_mask") for n in range(3)],
         [f"{kind}/{n}.jpg" for kind in ("with_mask", "without_mask") for n in range(3)],
         [f"seg_{part}/{n}.png" for part in ("train", "test") for n in range(3)],
+        [f"{kind}/{n}.jpg" for kind in ("live", "photo", "mask", "video") for n in range(3)],
+        [
+            f"{part}/{kind}/{n}.png"
+            for part in ("train", "test")
+            for kind in ("live", "photo", "mask")
+            for n in range(3)
+        ],
+        [f"{kind}/{n}.png" for kind in ("1", "2", "3", "thumb") for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("labels", "a", "1", "cat") for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("photos", "labels", "boxes") for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("无口罩", "mask") for n in range(3)],
+        [f"{kind}/{n}.png" for kind in ("rgb", "depth", "thermal") for n in range(3)],
     ],
 )
 def test_images_that_are_only_called_like_masks_stay(data, images):
@@ -100,3 +130,40 @@ def test_the_masks_of_a_defect_set(data):
     found = data(jpgs(*images, "bottle/ground_truth/broken/000_mask.png", "cable/ground_truth/cut/000_mask.png"))
     assert found.labels() == {name: name.split("/")[0] for name in images}
     assert list(found.splits().values()) == ["val", "train"] * 2
+
+
+def test_images_that_lists_or_texts_of_their_own_name_are_no_masks(data):
+    files = jpgs(*(f"{kind}/{n}.jpg" for kind in ("photos", "masks") for n in range(3)))
+    listed = data(files | {"labels.txt": lines(*(f"{name} {name.split('/')[0]}" for name in files))})
+    assert listed.labels() == {name: name.split("/")[0] for name in files}
+
+
+def test_masks_with_captions_are_images(data):
+    files = jpgs(*(f"{kind}/{n}.jpg" for kind in ("photos", "masks") for n in range(3)))
+    texts = {name.replace("jpg", "txt"): f"this is {name}" for name in files}
+    assert data(files | texts).captions() == {name: [f"this is {name}"] for name in files}
+
+
+def test_marked_images_that_a_list_names(data):
+    files = jpgs(*(f"{n}{mark}.jpg" for mark in ("", "_mask") for n in range(3)))
+    label = {name: "mask" if "mask" in name else "none" for name in files}
+    assert data(files | {"l.txt": lines(*(f"{name} {label[name]}" for name in files))}).labels() == label
+
+
+@pytest.mark.parametrize(
+    ("kinds", "suffix", "message"),
+    [
+        (("photo", "mask"), "jpg", "mask (3 images) is taken for masks"),
+        (("photo", "mask", "live"), "jpg", "mask may be masks"),
+        (("with_mask", "without_mask"), "jpg", None),
+    ],
+)
+def test_what_could_be_classes_or_masks_is_said(data, kinds, suffix, message):
+    found = data(jpgs(*(f"{kind}/{n}.{suffix}" for kind in kinds for n in range(3))))
+    said = [warning.message for warning in found.summary.warnings if "masks" in warning.message]
+    assert len(said) == (message is not None) and all(one.startswith(message) for one in said)
+
+
+def test_many_folders_of_masks_are_compared_with_their_own_images_alone():
+    names = [f"p{n}/{kind}/{n}.png" for n in range(3000) for kind in ("images", "masks")]
+    assert second_images(names).names == {name for name in names if "masks" in name}
