@@ -42,7 +42,7 @@ class ClassFolders(Layout):
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
         reading = Reading(rows, detail=self._detail())
         fill_unlabeled(self, reading)
-        reading.warnings += [*self._domain_warnings(), *self._list_warnings(rows)]
+        reading.warnings += [*self._domain_warnings(), *self._split_warnings(rows), *self._list_warnings(rows)]
         return reading
 
     def _domain_warnings(self) -> Iterator[DataWarning]:
@@ -58,6 +58,14 @@ class ClassFolders(Layout):
             shown = ", ".join(sorted(common)[:2])
             message = f"each class, such as {min(below)}, has the same folders ({shown}, …): if these are the classes"
             yield DataWarning(f"{message}, name one of the folders", "path", f"{self.tree.where}/{min(below)}")
+
+    def _split_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
+        """Say that a folder named like a split is read as a class."""
+        classes = {str(row.label) for row in rows if row.label is not None}
+        for name in sorted(name for name in classes if split_of_folder(name)):
+            if not any(row.split for row in rows):
+                message = f"the folder {name} is read as a class, as those beside it are: if it is a split"
+                yield DataWarning(f"{message}, choose the layout", "layout", "images")
 
     def _list_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a list gives the images other labels than the folders do."""

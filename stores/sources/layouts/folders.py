@@ -13,6 +13,7 @@ from stores.sources.fields.splits import (
     name_without_split,
     split_in_words,
     split_of_folder,
+    word_list,
     words_of,
 )
 
@@ -122,7 +123,7 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
     exact = {name: split for name in names if (split := split_of_folder(name))}
     if exact and (len(exact) == len(names) or len(set(exact.values())) > 1):
         return {name: exact.get(name) for name in names}
-    if len(exact) == 1 and not _may_be_class(node, next(iter(exact))):
+    if len(exact) == 1 and not may_be_class(node, next(iter(exact))):
         return {name: exact.get(name) for name in names}
     loose = {name: split for name in names if (split := split_in_words(name))}
     rests = {rest if rest is None else rest.lower() for rest in map(name_without_split, names)}
@@ -193,9 +194,18 @@ def _split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
     return {name: (split, word or "") for name, (split, word) in found.items()}
 
 
-def _may_be_class(node: Folder, name: str) -> bool:
-    """Whether the one folder named like a split is a class: "train" beside "bus" and "car", none with subfolders."""
-    return name.lower() == "train" and len(node.folders) > 2 and _is_leaf(node)
+def may_be_class(node: Folder, name: str) -> bool:
+    """Whether the one folder named like a split is a class: "valid" beside "invalid", none with subfolders.
+
+    It is none where one beside it says nothing ("images") or "unlabeled", or where all of them say splits.
+    """
+    others = [other for other in node.folders if other != name]
+    parts = {split_in_words(other) for other in others}
+    if (None not in parts and parts - {split_of_folder(name)}) or any(
+        says_nothing(other) or set(words_of(other)) & NO_CLASSES for other in others
+    ):
+        return False
+    return bool(others) and _is_leaf(node)
 
 
 def _is_leaf(node: Folder) -> bool:
@@ -244,6 +254,8 @@ def says_nothing(name: str) -> bool:
 
 # Words before the numbers of parts. "s1" and "v2" may be classes.
 PARTS = "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|imgs|files|data|photos"
+# Words of folders beside that of a split whose images are of no class.
+NO_CLASSES = frozenset(word_list("extra extras unlabeled unlabelled unlabel unsup unsupervised additional distractors"))
 _DATE_OR_SIZE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?|\d{2,5}[x×]\d{2,5}")
 EMPTY_WORDS = frozenset(
     ("all", "raw", "original", "originals", "photo", "picture", "sample", "jpegs", "pngs", "center", "rgb")

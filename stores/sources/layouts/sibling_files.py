@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from stores.sources.fields.splits import word_list, words_of
+from stores.sources.fields.splits import split_of_folders, word_list, words_of
 from stores.sources.layouts.folders import says_nothing
 
 CAPTION_SUFFIXES = frozenset(("txt", "caption", "captions", "text", "prompt"))
@@ -33,6 +33,7 @@ class SiblingFiles:
         stem_of = {name: stem_and_suffix(name)[0] for name in images}
         stems = set(stem_of.values())
         keys = {key_of(name) for name in images} if in_archives else set()
+        named_alike: list[tuple[str, str]] = []
         for name in files:
             stem, suffix = stem_and_suffix(name)
             if suffix not in SUFFIXES:
@@ -41,9 +42,12 @@ class SiblingFiles:
                 whole = stem_and_suffix(stem)[0]  # "a.b" of "a.b.jpg.txt"
                 stem = whole if whole in stems and whole not in keys else key_of(name)
             if stem not in keys and stem not in stems:
-                stem = self._image_beside(stem_and_suffix(name)[0], stems)
+                stem, alike = self._image_beside(stem_and_suffix(name)[0], stems)
+                named_alike += [(alike, name)] if alike else []
             if stem:
-                self.by_stem.setdefault(stem, {}).setdefault(kind_of_text(name, suffix), name)
+                self._add(stem, name)
+        for stem, name in named_alike:  # those in a folder of their image's path come first
+            self._add(stem, name)
         several = in_archives and len(keys) < len(images)
         own = sum(stem in self.by_stem and stem not in keys for stem in stem_of.values()) if several else 0
         # Where each image has a text of its whole name, what stands between dots is part of the names.
@@ -51,15 +55,23 @@ class SiblingFiles:
         self.fields = _second_images(images) if parts else set[str]()
         self._texts = {name: texts for name, stem in stem_of.items() if (texts := self._of(name, stem, in_archives))}
 
-    def _image_beside(self, stem: str, stems: set[str]) -> str:
-        """The image, without its suffix, of a text in a folder of texts beside that of the images; "" for none."""
+    def _add(self, stem: str, name: str) -> None:
+        self.by_stem.setdefault(stem, {}).setdefault(kind_of_text(name, stem_and_suffix(name)[1]), name)
+
+    def _image_beside(self, stem: str, stems: set[str]) -> tuple[str, str]:
+        """The image of a text in a folder of texts beside that of the images: by its path, or by its name alone.
+
+        Images are named without suffix, "" is none. One of another split has a name of its own.
+        """
         folder, slash, base = stem.rpartition("/")
         path = path_beside_texts(folder) if slash else None
         if path is None:
-            return ""
+            return "", ""
         if self._beside is None:
             self._beside = _by_path_and_name(stems)
-        return self._beside.get(f"{path}/{base}") or self._beside.get(base, "")
+        by_path, by_name = self._beside.get(f"{path}/{base}", ""), self._beside.get(base, "")
+        splits = {split_of_folders(folder), split_of_folders(by_name.rpartition("/")[0])} - {None}
+        return by_path, "" if by_path or len(splits) > 1 else by_name
 
     def of(self, image: str) -> list[str]:
         """The texts beside an image; of two of one kind the one with its whole name counts."""

@@ -118,3 +118,17 @@ def test_classes_stay_beside_a_column_that_has_no_role(data):
     found = data(jpgs(*names) | {"shapes.csv": f"file,shape\n{rows}"})
     assert found.labels() == {name: name[0] for name in names}
     assert "label_column" in found.summary.unused[0].reason
+
+
+@pytest.mark.parametrize("classes", [("valid", "invalid"), ("train", "car"), ("blood", "test", "tube")])
+def test_one_folder_named_like_a_split_beside_others_is_a_class(data, classes):
+    found = data(jpgs(*(f"{name}/{name}{n}.jpg" for name in classes for n in range(3))))
+    assert set(found.labels().values()) == set(classes)
+    assert any("if it is a split" in warning.message for warning in found.summary.warnings)
+
+
+@pytest.mark.parametrize("other", ["images", "unlabeled", "test_hard"])
+def test_one_split_beside_folders_of_no_class_is_a_split(data, other):
+    found = data(jpgs(*(f"{name}/{name}{n}.jpg" for name in ("train", other) for n in range(3))))
+    assert set(found.labels().values()) == {None}
+    assert {split for name, split in found.splits().items() if name.startswith("train/")} == {"train"}

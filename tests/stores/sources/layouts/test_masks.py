@@ -161,7 +161,8 @@ def test_marked_images_that_a_list_names(data):
 def test_what_could_be_classes_or_masks_is_said(data, kinds, suffix, message):
     found = data(jpgs(*(f"{kind}/{n}.{suffix}" for kind in kinds for n in range(3))))
     said = [warning.message for warning in found.summary.warnings if "masks" in warning.message]
-    assert len(said) == (message is not None) and all(one.startswith(message) for one in said)
+    assert len(said) == (message is not None)
+    assert all(one.startswith(message) for one in said)
 
 
 def test_many_folders_of_masks_are_compared_with_their_own_images_alone():

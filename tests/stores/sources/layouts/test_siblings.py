@@ -267,3 +267,10 @@ def test_a_flat_archive_beside_one_of_class_tars_is_a_part(data):
 def test_texts_named_by_the_whole_name_of_an_image(data, image, text):
     found = data({image.format(n): "" for n in range(3)} | {text.format(n): f"t {n}" for n in range(3)})
     assert found.captions() == {image.format(n): [f"t {n}"] for n in range(3)}
+
+
+def test_texts_of_one_split_are_none_of_images_of_another(data):
+    files = jpgs(*(f"train/images/{n}.jpg" for n in range(3)))
+    files |= {f"test/captions/{n}.txt": f"test {n}" for n in range(4)}
+    files |= {f"train/captions/{n}.txt": f"train {n}" for n in range(2)}
+    assert data(files).captions() == {f"train/images/{n}.jpg": [f"train {n}"] if n < 2 else None for n in range(3)}
