@@ -2,13 +2,16 @@ from .facts import CODE as CODE
 from .facts import HOST as HOST
 from .facts import difference as difference
 from .facts import host_facts as host_facts
+from .facts import lacks_code as lacks_code
 from .head import HeadLostError as HeadLostError
 from .head import HeadWatch as HeadWatch
 from .head import head_address as head_address
 from .joining import alive_hosts as alive_hosts
 from .joining import by_value as by_value
 from .joining import check_address as check_address
+from .joining import compare_hosts as compare_hosts
 from .joining import join_cluster as join_cluster
+from .joining import send_code as send_code
 from .ray_compat import EMBEDDED_TRAIN_ENVIRONMENT as EMBEDDED_TRAIN_ENVIRONMENT
 from .ray_compat import NODE as NODE
 from .ray_compat import SESSION_ENVIRONMENT as SESSION_ENVIRONMENT
@@ -18,6 +21,7 @@ from .ray_compat import data_parallel_trainer as data_parallel_trainer
 from .ray_compat import describe_failure as describe_failure
 from .ray_compat import environment_defaults as environment_defaults
 from .ray_compat import failures_callback as failures_callback
+from .ray_compat import leave_lost_cluster as leave_lost_cluster
 from .ray_compat import loopback_only as loopback_only
 from .ray_compat import own_token as own_token
 from .ray_compat import shared_gpus_config as shared_gpus_config

@@ -50,6 +50,11 @@ def difference(expected: Mapping[str, str | None], received: Mapping[str, str | 
     return f"expected {wanted}, as on {expected[HOST]}; received {there}; {_advice(expected, other)}"
 
 
+def lacks_code(expected: Mapping[str, str | None], received: Mapping[str, str | None]) -> bool:
+    """Whether another host has other code of this project than the driver, or none."""
+    return received[HOST] != expected[HOST] and received[CODE] != expected[CODE]
+
+
 def _advice(expected: Mapping[str, str | None], other: list[str]) -> str:
     if PYTHON in other:
         return "start its Ray with the same Python"

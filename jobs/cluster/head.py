@@ -56,6 +56,11 @@ class HeadWatch:
                 f"--address={self.address} on the other hosts) and give the same command again"
             )
 
+    @property
+    def answers(self) -> bool:
+        """Whether it answered when it was last asked."""
+        return self._silent_since is None
+
     def look(self, now: float, answers: bool) -> None:
         """Note whether the head answered; a silence that begins or ends is said."""
         if answers:

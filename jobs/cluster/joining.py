@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster import facts as facts_module
-from jobs.cluster.facts import CODE, HOST, PACKAGES, difference, host_facts
+from jobs.cluster.facts import CODE, HOST, PACKAGES, difference, host_facts, lacks_code
 from jobs.cluster.ray_compat import cluster_addresses, has_local_node
 from jobs.config import check_address_form
 
@@ -25,15 +25,12 @@ ANSWER_SECONDS = 10.0
 Facts = dict[str, str | None]
 
 
-def join_cluster(address: str, **settings: Any) -> dict[str, str]:
-    """Connect to a cluster; hosts with other code of this project, or none, are sent this process's.
+def join_cluster(address: str, **settings: Any) -> None:
+    """Connect to a cluster.
 
     Args:
         address: as `ray.init` takes it.
         settings: more arguments of `ray.init`.
-
-    Returns:
-        What else is different on a host, by its name.
 
     Raises:
         ValueError: no cluster is there, or this host has no node of it.
@@ -43,14 +40,23 @@ def join_cluster(address: str, **settings: Any) -> dict[str, str]:
         ray.init(address=address, **settings)
     except ConnectionError as error:
         raise ValueError(_no_cluster(address, error)) from error
+
+
+def compare_hosts(send_code: Callable[[str], None]) -> dict[str, str]:
+    """What is different on a host, by its name; hosts with other code of this project, or none, are sent this one's."""
     expected, hosts = host_facts(), facts_of_hosts()
-    lacking = sorted({str(facts[HOST]) for facts in hosts if facts[CODE] != expected[CODE]})
+    lacking = sorted({str(facts[HOST]) for facts in hosts if lacks_code(expected, facts)})
     if lacking:
-        LOG.warning("%s: the code of fae-pipe there is another or absent; this command's is sent", ", ".join(lacking))
-        ray.shutdown()
-        ray.init(address=address, runtime_env={"py_modules": package_folders()}, **settings)
+        send_code(", ".join(lacking))
     other = {str(facts[HOST]): difference(expected, {**facts, CODE: expected[CODE]}) for facts in hosts}
     return {host: reason for host, reason in other.items() if reason is not None}
+
+
+def send_code(hosts: str, address: str, **settings: Any) -> None:
+    """Connect anew, so that every host gets this process's code; what ran in the cluster until now is lost."""
+    LOG.warning("%s: the code of fae-pipe there is another or absent; this command's is sent", hosts)
+    ray.shutdown()
+    ray.init(address=address, runtime_env={"py_modules": package_folders()}, **settings)
 
 
 def check_address(address: str) -> None:

@@ -1,16 +1,19 @@
 """All that this project uses of Ray beyond its public API, and the versions that it was tested with."""
 
+import atexit
 import functools
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants, services
+import ray
+from ray._private import ray_constants, services, worker
 from ray.exceptions import OutOfMemoryError, RayActorError
 
 # The same bounds as in pyproject.toml: first version that works, first one that was not tested.
@@ -35,6 +38,7 @@ EMBEDDED_TRAIN_ENVIRONMENT = TRAIN_ENVIRONMENT | {
 UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 # Attributes of Ray's exceptions that hold the one within.
 WRAPPED = ("_base_exc", "cause", "health_check_failure")
+LEAVE_SECONDS = 5.0
 FAILURES_FILE = "failures.jsonl"
 NODE, PROCESS = "node", "process"
 
@@ -115,6 +119,15 @@ def own_token() -> Iterator[None]:
 @functools.cache  # Ray keeps the first one that it has read for as long as the process lives
 def _process_token() -> str:
     return secrets.token_hex(32)
+
+
+def leave_lost_cluster() -> None:
+    """Disconnect from a cluster whose head is gone: `ray.shutdown` waits for its answer, and once more at the end."""
+    leaving = threading.Thread(target=ray.shutdown, name="leave-cluster", daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_SECONDS)
+    if leaving.is_alive():
+        atexit.unregister(worker.shutdown)
 
 
 def data_parallel_trainer(on_cluster: bool) -> Any:

@@ -18,7 +18,7 @@ from stores.backends import replace_file
 LOG = logging.getLogger(__name__)
 GROUP_FILE = "group.json"
 WAITING = "waiting for workers"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0  # imports of a busy machine take half of it
 
 
 def write_group(folder: Path, hosts: Sequence[str]) -> None:
@@ -114,8 +114,8 @@ class TrainingGroup:
             return
         self._warned = True
         LOG.warning(
-            "no room for %d workers for %d seconds: the cluster may lack the processors or GPUs that they need; the "
-            "training begins as soon as there is room; or stop this and give the same command with fewer (--workers)",
+            "no group of %d workers has formed for %d seconds: the cluster may lack the processors or GPUs that they "
+            "need; it trains as soon as there is room, or stop it and give the same command with fewer (--workers)",
             self.workers,
             PATIENCE_SECONDS,
         )

@@ -8,9 +8,29 @@ from collections.abc import Callable, Iterator
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-from jobs.cluster import HOST, NODE, HeadLostError, describe_failure, difference, host_facts, worker_loss
+from jobs.cluster import (
+    HOST,
+    NODE,
+    HeadLostError,
+    HeadWatch,
+    alive_hosts,
+    describe_failure,
+    difference,
+    host_facts,
+    lacks_code,
+    worker_loss,
+)
 from jobs.executors.shard_queue import LOSSES, ShardQueue
 from jobs.executors.worker import TRIES, HostError, ShardResult, WorkerStartError
+
+
+class OtherCodeError(RuntimeError):
+    """A host has other code of this project than this process, or none."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
 
 StartActor = Callable[[], ray.actor.ActorHandle]
 
@@ -18,10 +38,15 @@ LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # how often stragglers are looked for while nothing comes
 PATIENCE_SECONDS = 30.0
 STOP_SECONDS = 20.0
+SUSPECT_SECONDS = 60.0  # Ray needs up to so long to know that a host is gone
 
 
 def dispatch_shards(
-    start: StartActor, count: int, shards: list[int], check_head: Callable[[], None] = lambda: None
+    start: StartActor,
+    count: int,
+    shards: list[int],
+    head: HeadWatch | None = None,
+    sends_code: bool = False,
 ) -> Iterator[ShardResult]:
     """Yield each shard's result once.
 
@@ -32,22 +57,26 @@ def dispatch_shards(
         start: starts a `RayActor`.
         count: actors to have.
         shards: what they do.
-        check_head: called at least once a second, see `RaySession`.
+        head: of a cluster.
+        sends_code: whether hosts that lack this process's code can be sent it; else they are left out.
 
     Raises:
-        HeadLostError: by `check_head`.
+        HeadLostError: the cluster's head no longer answers.
+        OtherCodeError: a host lacks this process's code, and can be sent it.
         ShardFailed: a shard failed on every try.
         HostError: no host can begin: it runs other versions, or does not see the data, the root or the weights.
         ValueError: a worker met a user's mistake.
     """
     queue = ShardQueue(shards)
-    pool = _ActorPool(start, count, queue)
+    pool = _ActorPool(start, count, queue, head, sends_code)
     try:
         while not queue.finished:
-            check_head()
+            if head is not None:
+                head.check()
             for slot, shard in queue.assign(sorted(pool.alive)):
                 pool.give(slot, shard)
             yield from pool.results()
+            pool.name_lost_hosts()
     except HeadLostError:
         pool.abandon()
         raise
@@ -58,8 +87,10 @@ def dispatch_shards(
 class _ActorPool:
     """Actors by slot; `calls` are their pending calls: a shard, or None for the call that shows that they live."""
 
-    def __init__(self, start: StartActor, count: int, queue: ShardQueue) -> None:
-        self.start, self.queue = start, queue
+    def __init__(
+        self, start: StartActor, count: int, queue: ShardQueue, head: HeadWatch | None, sends_code: bool
+    ) -> None:
+        self.start, self.queue, self.head, self.sends_code = start, queue, head, sends_code
         self.expected = host_facts()
         self.actors: list[ray.actor.ActorHandle] = [None] * count
         self.alive: set[int] = set()
@@ -67,6 +98,8 @@ class _ActorPool:
         self.failed_starts = 0
         self.failures_in_a_row: Counter[str] = Counter()  # of each host
         self.lost_hosts: set[str] = set()
+        self.suspects: dict[str, float] = {}  # hosts whose worker was lost, and until when they are looked at
+        self.next_look = 0.0
         self.began, self.warned = time.monotonic(), False
         for slot in range(count):
             self._fill(slot)
@@ -119,12 +152,15 @@ class _ActorPool:
     def _admit(self, slot: int, actor: ray.actor.ActorHandle, facts: dict[str, str | None]) -> None:
         """Give an actor work from now on, when its host runs what the driver runs."""
         host = str(facts[HOST])
+        if self.sends_code and lacks_code(self.expected, facts):
+            raise OtherCodeError(host)
         reason = difference(self.expected, facts)
         if reason is not None:
             self._retire(slot, actor, WorkerStartError(HostError(reason, host), host))
             return
         self.queue.hosts[slot] = host
         self.lost_hosts.discard(host)
+        self.suspects.pop(host, None)
         self.alive.add(slot)
 
     def _failed(self, slot: int, actor: ray.actor.ActorHandle, shard: int | None, error: Exception) -> None:
@@ -157,9 +193,21 @@ class _ActorPool:
         host, failure = self.queue.hosts[slot], describe_failure(error)
         if failure["lost"] != NODE:
             LOG.warning("host %s: a worker was lost: %s; its shards are done again", host, failure["text"])
+            self.suspects[host] = time.monotonic() + SUSPECT_SECONDS
         elif host not in self.lost_hosts:
             LOG.warning("host %s was lost; its shards go to other workers", host)
             self.lost_hosts.add(host)
+
+    def name_lost_hosts(self) -> None:
+        """Say which hosts have left the cluster after a worker of theirs was lost, which Ray notices later."""
+        now = time.monotonic()
+        if not self.suspects or now < self.next_look or self.head is None or not self.head.answers:
+            return
+        self.next_look = now + LOOK_SECONDS
+        for host in self.suspects.keys() - alive_hosts() - self.lost_hosts:
+            LOG.warning("host %s was lost; its shards go to other workers", host)
+            self.lost_hosts.add(host)
+        self.suspects = {h: until for h, until in self.suspects.items() if now < until and h not in self.lost_hosts}
 
     def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: Exception) -> None:
         self.failed_starts = 0 if born else self.failed_starts + 1

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,23 +13,26 @@ import ray
 
 from jobs.cluster import (
     SESSION_ENVIRONMENT,
+    HeadLostError,
     HeadWatch,
     by_value,
     check_ray_version,
     environment_defaults,
     head_address,
     join_cluster,
+    leave_lost_cluster,
     loopback_only,
     own_token,
+    send_code,
 )
 from jobs.config import RuntimeConfig
 from jobs.executors import ray_actor
-from jobs.executors.dispatch import dispatch_shards
+from jobs.executors.dispatch import OtherCodeError, dispatch_shards
 from jobs.executors.ray_actor import RayActor
 from jobs.executors.worker import IN_FLIGHT, ShardResult, WorkerFactory
 
 Result = TypeVar("Result")
-QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
+QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,13 @@ class RaySession:
     """Ray for the length of a command.
 
     Attributes:
-        other_versions: What is different on hosts of a cluster, by host.
-        check_head: Raises HeadLostError once the cluster's head no longer answers; call it while waiting.
+        head: Of a cluster; None of an embedded Ray.
+        send_code: Connects anew to a cluster whose hosts, named by the argument, lack this process's code; None where
+            there is no cluster.
     """
 
-    other_versions: dict[str, str] = field(default_factory=dict)
-    check_head: Callable[[], None] = lambda: None
+    head: HeadWatch | None = None
+    send_code: Callable[[str], None] | None = None
 
 
 @contextmanager
@@ -60,17 +64,21 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[RaySession]:
     address = cluster_address(runtime)
     if runtime.dashboard:
         _check_dashboard(address)
+    leave: Callable[[], object] = ray.shutdown
     with environment_defaults(SESSION_ENVIRONMENT), nullcontext() if address else _alone():
         try:
             if address:
-                other_versions = join_cluster(address, **QUIET)
+                join_cluster(address, **QUIET)
                 with HeadWatch(head_address(address)) as head:
-                    yield RaySession(other_versions, head.check)
+                    yield RaySession(head, partial(send_code, address=address, **QUIET))
             else:
                 _start(runtime)
                 yield RaySession()
+        except HeadLostError:
+            leave = leave_lost_cluster
+            raise
         finally:
-            ray.shutdown()
+            leave()
 
 
 @contextmanager
@@ -118,15 +126,37 @@ def run_on_ray(
     `actors` is their number, by default the workers', as far as there are shards.
     """
     with ray_session(runtime) as session, by_value(ray_actor):
-        # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
-        maker = ray.remote(
-            num_cpus=runtime.cpus_per_worker,
-            num_gpus=runtime.gpus_per_worker,
-            max_concurrency=IN_FLIGHT,
-            scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
-        )(RayActor)
-        start = partial(maker.remote, [ray.put(factory)], worker_threads(runtime, runtime.workers))
-        yield from dispatch_shards(start, actors or min(runtime.workers, len(shards)), shards, session.check_head)
+        yield from _run(session, factory, shards, runtime, actors or min(runtime.workers, len(shards)))
+
+
+def _run(
+    session: RaySession, factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig, actors: int
+) -> Iterator[ShardResult]:
+    """The same in a session; what hosts run is compared by the actors that then do the work, so it costs no process."""
+    done = set()
+    try:
+        for result in _dispatch(session, factory, shards, runtime, actors):
+            done.add(result["shard"])
+            yield result
+    except OtherCodeError as error:
+        assert session.send_code is not None
+        session.send_code(error.host)
+        left = [shard for shard in shards if shard not in done]
+        yield from _dispatch(replace(session, send_code=None), factory, left, runtime, actors)
+
+
+def _dispatch(
+    session: RaySession, factory: WorkerFactory, shards: list[int], runtime: RuntimeConfig, actors: int
+) -> Iterator[ShardResult]:
+    # No max_restarts: what is sent to an actor while Ray restarts it fails at once, a new actor takes it.
+    maker = ray.remote(
+        num_cpus=runtime.cpus_per_worker,
+        num_gpus=runtime.gpus_per_worker,
+        max_concurrency=IN_FLIGHT,
+        scheduling_strategy={"pack": "DEFAULT", "spread": "SPREAD"}[runtime.placement],
+    )(RayActor)
+    start = partial(maker.remote, [ray.put(factory)], worker_threads(runtime, runtime.workers))
+    yield from dispatch_shards(start, actors, shards, session.head, session.send_code is not None)
 
 
 class _Call:

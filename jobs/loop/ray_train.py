@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,8 +18,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from jobs.cluster import (
     EMBEDDED_TRAIN_ENVIRONMENT,
     TRAIN_ENVIRONMENT,
+    HeadWatch,
     TrainingGroup,
     alive_hosts,
+    compare_hosts,
     data_parallel_trainer,
     describe_failure,
     environment_defaults,
@@ -63,7 +65,8 @@ def train_on_ray(
         ray_session(replace(runtime, workers=most)) as session,
         _ray_folder(run) as folder,
     ):
-        for host, reason in session.other_versions.items():
+        other_versions = compare_hosts(session.send_code) if session.send_code is not None else {}
+        for host, reason in other_versions.items():
             raise HostError(reason, host)  # a worker may be put there
         trainer = data_parallel_trainer(on_cluster)(
             train_worker,
@@ -87,7 +90,7 @@ def train_on_ray(
         group = TrainingGroup(
             folder, runtime.train_workers, runtime.max_failures, lambda: _saved_step(run), alive_hosts
         )
-        _watch(fitting, run, config.steps, stopped, on_progress, group, session.check_head)
+        _watch(fitting, run, config.steps, stopped, on_progress, group, session.head)
         mistake = _outcome(fitting, run, group)
     if mistake is not None:
         raise mistake
@@ -166,13 +169,14 @@ def _watch(
     stopped: StopSignals,
     on_progress: OnProgress,
     group: TrainingGroup,
-    check_head: Callable[[], None],
+    head: HeadWatch | None,
 ) -> None:
     """Tell what the leading rank writes and what becomes of the group until it has ended."""
     reported = _saved_step(run)
     on_progress(reported, steps, {})
     while not fitting.done() and not stopped.wait(POLL_SECONDS):
-        check_head()
+        if head is not None:
+            head.check()
         facts, line = group.look(), newest_metrics(run.path / METRICS_FILE)
         if line is not None and line["step"] != reported:
             reported = int(line["step"])

@@ -74,7 +74,7 @@ def test_a_group_that_finds_no_room_is_told_once_what_to_do(watched, caplog):
     for _ in range(2):
         assert watched.group.look() == {}
     assert len(caplog.messages) == 1
-    assert "no room for 3 workers for 30 seconds" in caplog.messages[0]
+    assert "no group of 3 workers has formed for 60 seconds" in caplog.messages[0]
     assert "--workers" in caplog.messages[0]
 
 

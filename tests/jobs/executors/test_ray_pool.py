@@ -5,12 +5,15 @@ import ipaddress
 import os
 import re
 import socket
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
 import ray
 
+from jobs.cluster import ray_compat
+from jobs.cluster.head import HeadLostError
 from jobs.cluster.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults, worker_loss
 from jobs.config.stages import RuntimeConfig
 from jobs.executors.dispatch import dispatch_shards
@@ -226,3 +229,25 @@ def test_an_embedded_ray_has_a_token_of_this_process_unless_one_is_given(no_ray,
     assert (len(seen[0] or "") == 64) == (not theirs)
     if not theirs:
         assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & os.environ.keys()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_cluster_without_a_head_is_not_waited_for_when_it_is_left(no_ray, monkeypatch, answers):
+    """`ray.shutdown` waits for the head, and is called again as the process ends."""
+    left, kept, unregistered = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(ray_compat, "LEAVE_SECONDS", 60.0 if answers else 0.01)
+    monkeypatch.setattr(ray_compat.atexit, "unregister", unregistered.append)
+    monkeypatch.setattr("ray.init", lambda **given: None)
+    monkeypatch.setattr("jobs.executors.ray_pool.head_address", lambda address: "127.0.0.1:1")
+
+    def shutdown():
+        assert answers or kept.wait(60)
+        left.set()
+
+    monkeypatch.setattr("ray.shutdown", shutdown)
+    with pytest.raises(HeadLostError), ray_session(RuntimeConfig(address="auto")):
+        raise HeadLostError
+    assert left.is_set() == answers
+    assert len(unregistered) == (not answers)
+    kept.set()
+    assert left.wait(60)

@@ -1,0 +1,115 @@
+"""What the dispatcher of shards says of lost hosts and workers, and what it does when the cluster's head is lost."""
+
+import itertools
+
+import pytest
+import ray
+
+from jobs.cluster.facts import CODE, HOST, host_facts
+from jobs.cluster.head import LOST_SECONDS, HeadLostError, HeadWatch
+from jobs.config.stages import RuntimeConfig
+from jobs.executors import ray_pool
+from jobs.executors.dispatch import OtherCodeError, dispatch_shards
+
+NODE_DIED = "The actor died unexpectedly.\nThe actor died because its node has died. Node Id: 12"
+
+
+class FakeActors:
+    """Actors on hosts; those whose number is in `losses` are lost with this error at their first shard.
+
+    `facts` are what actors say besides what this host runs.
+    """
+
+    def __init__(self, monkeypatch, hosts, losses, facts=()):
+        self.hosts, self.losses, self.killed = hosts, losses, []
+        self.other_facts = dict(facts)
+        self.numbers = itertools.count()
+        monkeypatch.setattr(ray, "wait", lambda calls, **settings: (calls[:1], calls[1:]))
+        monkeypatch.setattr(ray, "get", self.get)
+        monkeypatch.setattr(ray, "kill", self.killed.append)
+
+    def start(self):
+        return FakeActor(next(self.numbers))
+
+    def get(self, call):
+        number, shard = call
+        if shard is None:
+            return {**host_facts(), **self.other_facts.get(number, {}), HOST: self.hosts[number]}
+        if number in self.losses:
+            raise ray.exceptions.RayActorError(error_msg=self.losses[number])
+        return {"shard": shard, "rows": 1, "rejected": 0, HOST: self.hosts[number]}
+
+
+class FakeActor:
+    """Its calls are what `ray.get` is to answer: its number, and the shard."""
+
+    def __init__(self, number):
+        self.number, self.facts, self.run = number, self, self
+
+    def remote(self, shard=None):
+        return (self.number, shard)
+
+
+def test_a_lost_host_is_named_once_for_all_its_workers_and_a_lost_worker_with_its_host(monkeypatch, caplog):
+    # The actors 0 and 1 are on a host that is lost, actor 2 is killed on another; 3 to 5 take their places.
+    fakes = FakeActors(
+        monkeypatch,
+        hosts=["h1", "h1", "h2", "h2", "h2", "h2"],
+        losses={0: NODE_DIED, 1: NODE_DIED, 2: "The actor is dead because its worker process has died."},
+    )
+    results = list(dispatch_shards(fakes.start, 3, [0, 1, 2]))
+    assert sorted(result["shard"] for result in results) == [0, 1, 2]
+    assert sorted(caplog.messages) == [
+        "host h1 was lost; its shards go to other workers",
+        "host h2: a worker was lost: its process ended; its shards are done again",
+    ]
+
+
+def test_a_lost_head_ends_the_work_at_once_and_nobody_is_asked_to_end(monkeypatch):
+    fakes, head = FakeActors(monkeypatch, ["h1"], {}), HeadWatch("10.0.0.7:6379")
+    for now in (0.0, LOST_SECONDS):
+        head.look(now, answers=False)
+    with pytest.raises(HeadLostError):
+        list(dispatch_shards(fakes.start, 1, [0], head))
+    assert fakes.killed == []
+
+
+def test_what_was_done_before_a_host_was_sent_the_code_is_not_done_again(monkeypatch):
+    sent, asked = [], []
+
+    def dispatch(session, factory, shards, runtime, actors):
+        asked.append(list(shards))
+        yield {"shard": shards[0]}
+        if session.send_code is not None:
+            raise OtherCodeError("h2")
+        yield from ({"shard": shard} for shard in shards[1:])
+
+    monkeypatch.setattr(ray_pool, "_dispatch", dispatch)
+    results = list(ray_pool._run(ray_pool.RaySession(send_code=sent.append), None, [0, 1, 2], RuntimeConfig(), 2))
+    assert [result["shard"] for result in results] == [0, 1, 2]
+    assert asked == [[0, 1, 2], [1, 2]]
+    assert sent == ["h2"]
+
+
+def test_a_host_that_lacks_the_code_is_named_so_that_it_can_be_sent_it(monkeypatch):
+    fakes = FakeActors(monkeypatch, ["h1", "h2"], {}, {1: {CODE: None}})
+    with pytest.raises(OtherCodeError, match="h2"):
+        list(dispatch_shards(fakes.start, 2, [0, 1], sends_code=True))
+
+
+def test_a_host_that_lacks_the_code_after_it_was_sent_is_done_without(monkeypatch, caplog):
+    fakes = FakeActors(monkeypatch, ["h1", "h2"], {}, {1: {CODE: None}})
+    results = list(dispatch_shards(fakes.start, 2, [0, 1]))
+    assert {result[HOST] for result in results} == {"h1"}
+    assert "host h2: expected fae-pipe's code" in caplog.text
+
+
+def test_a_host_that_ray_misses_later_than_its_worker_is_named_then(monkeypatch, caplog):
+    fakes = FakeActors(monkeypatch, ["h1", "h2", "h2"], {0: "The actor is dead because its worker process has died."})
+    nodes = [{"NodeManagerHostname": "h1", "Alive": False}, {"NodeManagerHostname": "h2", "Alive": True}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    list(dispatch_shards(fakes.start, 2, [0, 1], HeadWatch("10.0.0.7:6379")))
+    assert caplog.messages == [
+        "host h1: a worker was lost: its process ended; its shards are done again",
+        "host h1 was lost; its shards go to other workers",
+    ]
