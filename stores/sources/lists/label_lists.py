@@ -18,7 +18,7 @@ from stores.sources.lists.values import WNID, ListValues, values_of
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning, TableUse
-from stores.sources.tables.match import ImageIndex
+from stores.sources.tables.match import ImageIndex, is_path_of
 
 # A list of WordNet ids that all differ is one of classes, unless its name has one of these words.
 LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
@@ -47,6 +47,8 @@ class LabelLists(Layout):
         super().__init__(tree, options)
         # Lists of labels alone, in the order of the file names.
         self._ordered: set[str] = set()
+        # Images that a list calls by their whole name.
+        self._whole: set[str] = set()
 
     def recognize(self) -> int:
         named = sum(map(len, self._chosen.values()))  # none names an image again
@@ -88,8 +90,9 @@ class LabelLists(Layout):
 
     @property
     def named(self) -> set[str]:
-        """The images to which a list gives a label or captions."""
-        return {name for values in self._lists.values() for name in (*values.labels, *values.captions)}
+        """The images to which a list gives a label or captions, by their whole name with the suffix."""
+        named = {name for values in self._lists.values() for name in (*values.labels, *values.captions)}
+        return named & self._whole
 
     # Which of the lists count
 
@@ -216,6 +219,11 @@ class LabelLists(Layout):
             fields = fields if name_images(fields, len(lines)) else []
             found = [(name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
             if len(found) > MOST * len(lines) or len(found) > MOST * len(self.tree.images):
+                self._whole |= {
+                    name
+                    for word, _ in fields
+                    if (name := self._images.find(word, folder, split)) and is_path_of(word, name)
+                }
                 values = values_of(path, found, columns)
                 return ListValues() if parse is turned_pair and _are_numbers_of_images(values) else values
         return ListValues()

@@ -168,3 +168,12 @@ def test_what_could_be_classes_or_masks_is_said(data, kinds, suffix, message):
 def test_many_folders_of_masks_are_compared_with_their_own_images_alone():
     names = [f"p{n}/{kind}/{n}.png" for n in range(3000) for kind in ("images", "masks")]
     assert second_images(names).names == {name for name in names if "masks" in name}
+
+
+def test_lists_of_names_without_suffix_name_the_images_not_their_masks(data):
+    rows = [f"pug_{n} {n % 2}" for n in range(4)]
+    found = data(
+        jpgs(*(f"images/pug_{n}.jpg" for n in range(4)), *(f"annotations/trimaps/pug_{n}.png" for n in range(4)))
+        | {"annotations/list.txt": lines(*rows)}
+    )
+    assert found.labels() == {f"images/pug_{n}.jpg": n % 2 for n in range(4)}
