@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import re
 from collections.abc import Iterator
 
 from stores.sources.fields.class_names import MAX_BYTES, has_ids, names_by_id, parse_class_names
-from stores.sources.fields.splits import word_list, words_of
+from stores.sources.fields.splits import split_of_folder, word_list, words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree, is_loose
 from stores.sources.lists.lines import stem_of
+from stores.sources.lists.values import WNID
 from stores.sources.paths import SourceError
 from stores.sources.readers.card import CARDS, card_class_names
 from stores.sources.summary import DataSummary, DataWarning
+from stores.sources.tables.columns import LABEL_TEXT_NAMES, first_named, plain
+from stores.sources.tables.delimited import delimiter_of, first_line
+from stores.sources.tables.match import names_an_image
 
 # Words by which such files are called: "classes.txt", "cat_to_name.json", "label_num_to_disease_map.json".
 NAME_WORDS = frozenset(
@@ -23,8 +28,19 @@ NAME_WORDS = frozenset(
         "synsets words"
     )
 )
+# Words of files that say other things of the classes, or of the images: "class_weights.json", "filenames.txt".
+OTHER_WORDS = frozenset(
+    word_list(
+        "weight count stat statistic info readme note report threshold filename file color colour colormap palette "
+        "frequency frequencies distribution histogram score license version submission"
+    )
+)
 SUFFIXES = (".txt", ".json", ".csv", ".tsv")
+# Names of more words than these, which end like sentences, are a text about the classes.
+NAME_WORDS_MOST = 4
 MAX_FILES = 16
+# Columns of ids in a table of classes.
+ID_COLUMNS = word_list("id classid labelid categoryid classindex index label class")
 
 
 def apply_class_name_files(tree: FileTree, reading: Reading) -> None:
@@ -32,7 +48,7 @@ def apply_class_name_files(tree: FileTree, reading: Reading) -> None:
     used = {int(str(row.label)) for row in reading.rows if str(row.label).isdecimal()}
     if reading.class_names is not None or not used or not _all_numbers(reading):
         return
-    fitting = {path: names for path, names in _named(tree, reading) if _fits_exactly(names, used)}
+    fitting = {path: names for path, names in _named(tree, reading) if _is_sure(path) and _fits_exactly(names, used)}
     lists = {path: _by_id(names, used, path) for path, names in fitting.items()}
     if not lists or len({tuple(names) for names in lists.values()}) > 1:
         return
@@ -62,15 +78,60 @@ def _named(tree: FileTree, reading: Reading) -> Iterator[tuple[str, dict[str, st
         with contextlib.suppress(SourceError), tree.open(name) as file:
             content = file.read(MAX_BYTES)
             is_card = os.path.basename(name) in CARDS
-            names = card_class_names(content, name) if is_card else parse_class_names(content, name)
-            listed = has_ids(names) or not name.lower().endswith((".csv", ".tsv"))
-            if names and listed and len(set(names.values())) == len(names) and not all(map(_is_number, names.values())):
+            names = card_class_names(content, name) if is_card else _parsed(content, name)
+            if names and _are_names(names):
                 yield name, names
 
 
-def _is_number(name: str) -> bool:
-    """Whether a name is none but a weight or a count ("class_weights.json")."""
-    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", name) is not None
+def _parsed(content: bytes, name: str) -> dict[str, str]:
+    """The names by id or in their order; {} for a table without ids, or an object whose keys are none."""
+    if not name.lower().endswith((".csv", ".tsv")):
+        names = parse_class_names(content, name)
+        by_key = name.lower().endswith(".json") and not has_ids(names) and not all(map(_WNID.fullmatch, names))
+        return {} if by_key and any(key != value for key, value in names.items()) else names
+    names = parse_class_names(_named_columns(content), name)
+    return names if has_ids(names) else {}
+
+
+def _named_columns(content: bytes) -> bytes:
+    """Of a table with a header and more than two columns, the lines of the id and the name alone, else the content.
+
+    No line at all where no column is known as that of the ids, or of the names.
+    """
+    text = content.decode("utf-8-sig", errors="replace")
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter_of(first_line(content))) if row]
+    header = rows[0] if rows else []
+    number = first_named(header, ID_COLUMNS)
+    text_columns = [column for column in header if plain(column) in LABEL_TEXT_NAMES and column != number]
+    if len(header) < 3 or any(cell.strip().isdecimal() for cell in header):
+        return content
+    if number is None or not text_columns:
+        return b""
+    places = header.index(number), header.index(text_columns[0])
+    lines = (",".join(row[place].strip() for place in places) for row in rows[1:] if len(row) > max(places))
+    return "\n".join(lines).encode()
+
+
+def _are_names(names: dict[str, str]) -> bool:
+    """Whether texts are names of classes, all different, and not numbers, colors, splits, files or sentences."""
+    texts = list(names.values())
+    if len(set(texts)) < len(texts) or all(map(split_of_folder, texts)):
+        return False
+    return not (all(map(_NUMBER.fullmatch, texts)) or any(map(_is_no_name, texts)) or sum(map(_is_sentence, texts)) > 1)
+
+
+_WNID = re.compile(WNID)
+# Weights and counts.
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?%?")
+_COLOR = re.compile(r"#[0-9a-fA-F]{3,8}|(rgb\()?[\[(]?\d{1,3}\s*[,;]\s*\d{1,3}\s*[,;]\s*\d{1,3}[\])]?")
+
+
+def _is_no_name(text: str) -> bool:
+    return _COLOR.fullmatch(text) is not None or names_an_image(text)
+
+
+def _is_sentence(text: str) -> bool:
+    return len(text.split()) > NAME_WORDS_MOST and text.endswith((".", "!", "?", ":"))
 
 
 def _is_called_so(name: str) -> bool:
@@ -79,6 +140,14 @@ def _is_called_so(name: str) -> bool:
     if not name.lower().endswith(SUFFIXES):  # nearly all, and there may be millions
         return False
     return any(word in NAME_WORDS or word.endswith("names") for word in words_of(stem_of(name)))
+
+
+def _is_sure(name: str) -> bool:
+    """Whether nothing in a file's name says that it holds something else than names."""
+    if os.path.basename(name) in CARDS:
+        return True
+    words = words_of(stem_of(name))
+    return not {*words, *(word.removesuffix("s") for word in words)} & OTHER_WORDS and "filenames" not in words
 
 
 def _all_numbers(reading: Reading) -> bool:

@@ -55,12 +55,17 @@ def stem_of(path: str) -> str:
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def split_of_list(path: str) -> str | None:
-    """The split that the whole name of a list says ("train.txt", "test_list.txt"), not one of folds ("train1.txt")."""
+def split_of_list(path: str, beside: frozenset[str] = frozenset()) -> str | None:
+    """The split that the whole name of a list says ("train.txt", "test_list.txt"), not one of folds ("train1.txt").
+
+    Args:
+        path: the list.
+        beside: further words that may stand beside the split.
+    """
     stem = stem_of(path)
     if any(len(number) != 4 for number in re.findall(r"\d+", stem)):  # a year says nothing
         return None
-    words = [word for word in words_of(stem) if word not in LIST_WORDS]
+    words = [word for word in words_of(stem) if word not in LIST_WORDS | beside]
     if len(words) == 2 and {WORDS.get(word) for word in words} == {TRAIN, VAL}:
         return TRAIN
     return WORDS.get(words[0]) if len(words) == 1 else None

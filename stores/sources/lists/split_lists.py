@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 
 from stores.sources.fields.splits import words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.lines import LISTS, is_joint, split_line, split_of_list, stem_of
+from stores.sources.lists.lines import LISTS, fields_of, is_joint, split_line, split_of_list, stem_of
 from stores.sources.lists.values import PARTITION_WORDS, values_of
 from stores.sources.summary import TableUse
 from stores.sources.tables.match import ImageIndex
 
+# Words that may stand beside the split in the name of a list with labels ("train_labels.txt").
+LABEL_LIST_WORDS = frozenset(("label", "labels", "annotation", "annotations"))
 # A list counts when this share of its lines names an image.
 MATCHING_SHARE = 0.9
 # One with a header, when more than this share does.
@@ -21,17 +24,18 @@ MOST = 0.5
 def apply_split_lists(tree: FileTree, reading: Reading) -> None:
     """Give the images whose split nothing else says that of the list of names which has them.
 
-    A list is a text file named by one split word, with a name and nothing else on each line, or one of partitions, with
-    the split behind each name. Lists that disagree, as
-    those of several folds do, are not used and say so. A list of two parts together (trainval.txt) counts where no
-    other one has the image.
+    A list is a text file named by one split word, with a name on each line, or one of partitions, with the split behind
+    each name. Behind the names of the first may stand the labels that the images have (mmpretrain, Caffe). Lists that
+    disagree, as those of several folds do, are not used and say so. A list of two parts together (trainval.txt) counts
+    where no other one has the image.
     """
     candidates = _candidates(tree, reading)
     bare = {row.name: row for row in reading.rows if row.split is None} if candidates else {}
     if not bare:
         return
     index = ImageIndex([row.name for row in reading.rows], lambda name: None)
-    lists = {path: found for path in candidates if (found := _read(tree, path, index))}
+    labels = {row.name: str(row.label) for row in reading.rows if row.label is not None}
+    lists = {path: found for path in candidates if (found := _read(tree, path, index, labels))}
     splits: dict[str, set[str]] = {}
     for path in sorted(lists, key=is_joint):
         for name, split in lists[path].items():
@@ -53,16 +57,32 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
 def _candidates(tree: FileTree, reading: Reading) -> list[str]:
     texts = [path for path in tree.files if path.lower().endswith(LISTS) and path.rpartition(".")[0] not in tree.stems]
     named = (path for path in texts if path not in reading.used)
-    return [path for path in named if split_of_list(path) or set(words_of(stem_of(path))) & PARTITION_WORDS]
+    return [
+        path
+        for path in named
+        if split_of_list(path, LABEL_LIST_WORDS) or set(words_of(stem_of(path))) & PARTITION_WORDS
+    ]
 
 
-def _read(tree: FileTree, path: str, index: ImageIndex) -> dict[str, str]:
+def _read(tree: FileTree, path: str, index: ImageIndex, labels: Mapping[str, str]) -> dict[str, str]:
     """The split of the images that a list names, one a line; {} where it is a list of other things."""
     lines, folder = tree.lines(path), posixpath.dirname(path)
-    split = split_of_list(path)
+    split = split_of_list(path, LABEL_LIST_WORDS)
     if split is None:
         pairs = [(index.find(name, folder), rest) for name, rest in map(split_line, lines) if rest]
         found = [(name, rest) for name, rest in pairs if name]
         return values_of(path, found, ()).splits if len(found) > MOST * len(lines) else {}
     names = {name for line in lines if (name := index.find(line, folder)) is not None}
+    if len(names) < MATCHING_SHARE * len(lines):
+        labeled = [(name, rest) for word, rest in map(split_line, lines) if (name := index.find(word, folder))]
+        names = {name for name, _ in labeled} if _are_of_labels(labeled, labels) else set()
     return dict.fromkeys(names, split) if len(names) >= MATCHING_SHARE * len(lines) else {}
+
+
+def _are_of_labels(listed: list[tuple[str, str]], labels: Mapping[str, str]) -> bool:
+    """Whether what a list has behind the names of images are the labels that they have, in numbers or other words."""
+    pairs = {(labels.get(name), rest) for name, rest in listed}
+    own, theirs = {label for label, _ in pairs}, {rest for _, rest in pairs}
+    told_apart = len(pairs) < len(listed) or all(map(str.isdecimal, theirs))
+    are_labels = told_apart and all(len(fields_of(rest)) == 1 for rest in theirs)
+    return are_labels and None not in own and len(own) == len(theirs) == len(pairs)

@@ -28,6 +28,7 @@ FROM_ONE = jpgs("1/a.jpg", "2/b.jpg")
             "Id,Name\n0,Stop\n1,Yield\n2,No entry\n",
             ["Stop", "Yield", "No entry"],
         ),
+        (NUMBERED, "labels.csv", "ClassId,Name,Count\n0,cat,12\n1,dog,13\n", ["cat", "dog"]),
         (FROM_ONE, "classes.txt", "1 lily\n2 rose\n", ["0", "lily", "rose"]),
         (FROM_ONE, "classes.txt", "lily\nrose\n", ["0", "lily", "rose"]),
     ],
@@ -47,6 +48,15 @@ def test_names_that_fit_exactly_are_applied(data, images, file, content, names):
         ("notes.txt", "cat\ndog\n", False),
         ("classes.txt", "cat\ncat\n", False),
         ("class_weights.json", {"0": 0.5, "1": 2}, False),
+        ("labels.json", {"0": "#ff0000", "1": "#00ff00"}, False),
+        ("class_map.txt", "0 255,0,0\n1 0,255,0\n", False),
+        ("labels.json", {"0": "train", "1": "test"}, False),
+        ("labels.json", {"version": "1.0", "creator": "me"}, False),
+        ("labels.txt", "Labels were given by two experts.\nIn doubt a third one decided.\n", False),
+        ("labels.csv", "Kind,Name,Count\n0,cat,12\n1,dog,13\n", False),
+        ("names.txt", "a.jpg\nb.jpg\n", False),
+        ("class_indices.json", {"10": 0, "2": 1}, False),
+        ("label_info.json", {"0": "cat", "1": "dog"}, True),
     ],
 )
 def test_other_names_are_pointed_out_or_left(data, file, content, hinted):

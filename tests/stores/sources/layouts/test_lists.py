@@ -44,6 +44,28 @@ def test_lists_of_names_give_splits(data, suffix):
     assert {table.path for table in found.summary.tables} == {"meta/train.txt", "meta/test.txt"}
 
 
+@pytest.mark.parametrize("form", ["{}/{}.jpg {}", "{}/{}.jpg\t{}", "{}/{} {}"])
+@pytest.mark.parametrize("ending", ["", "_labels"])
+def test_lists_with_the_labels_of_class_folders_give_splits(data, form, ending):
+    pairs = [(kind, f"{kind}{n}", k) for k, kind in enumerate(("cat", "dog")) for n in range(4)]
+    files = jpgs(*(f"{kind}/{name}.jpg" for kind, name, _ in pairs))
+    files |= {
+        f"{part}{ending}.txt": lines(*(form.format(*pair) for pair in pairs if (pair[1][-1] == "3") == held))
+        for part, held in (("train", False), ("val", True))
+    }
+    found = data(files)
+    assert found.labels() == {f"{kind}/{name}.jpg": kind for kind, name, _ in pairs}
+    assert found.splits() == {f"{kind}/{name}.jpg": "val" if name[-1] == "3" else "train" for kind, name, _ in pairs}
+    assert not found.summary.unused_files
+
+
+def test_lists_with_other_labels_than_the_folders_give_no_splits_and_say_so(data):
+    names = [f"{kind}/{kind}{n}.jpg" for kind in ("cat", "dog") for n in range(4)]
+    found = data(jpgs(*names) | {"train.txt": lines(*(f"{name} {n % 3}" for n, name in enumerate(names)))})
+    assert set(found.splits().values()) == {None}
+    assert any("other labels" in warning.message for warning in found.summary.warnings)
+
+
 def test_lists_of_names_tell_equal_names_by_their_folders(data):
     names = [f"{kind}/{n}" for kind in ("apple_pie", "waffles") for n in (1, 2)]
     found = data(
