@@ -49,7 +49,7 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
     for kind in LAYOUTS[:-1]:
         layout = kind(tree, options)
         count = layout.recognize()
-        rejected = layout.rejected | rejected
+        rejected = layout.rejected | rejected if kind is not LabelLists else rejected | layout.rejected
         if count > most:
             best, most = layout, count
         if count > MOST * len(tree.images):

@@ -155,7 +155,7 @@ def fill_unlabeled(layout: Layout, reading: Reading) -> None:
     part = replace(layout.tree)
     part.images = list(bare)
     classes = sorted({str(row.label) for row in reading.rows if row.label is not None})
-    for other in (TableLayout(part, layout.options), LabelLists(part, layout.options)):
+    for other in (TableLayout(part, layout.options), LabelLists(part, layout.options, own_labels=True)):
         if not other.recognize():
             continue
         found = other.list_images()

@@ -14,6 +14,7 @@ from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.label_lists import OWN_VALUES
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
@@ -110,6 +111,8 @@ def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
     for kind in unused:
         reason = kind.reason or ""
         if reason.startswith("a table that names") and " names 0 of " not in reason:
+            yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
+        if reason == OWN_VALUES:
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if "which name different ones" in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -26,11 +26,15 @@ LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
 FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant", "species", "breed"))
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
+# A list of at least so many images of which more than this share has a value of its own is none of labels.
+OWN_FEW, OWN_SHARE = 8, 0.9
 MAX_LISTS = 64
 MAX_LIST_BYTES = 2**30
 DEVKIT_REASON = (
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
 )
+
+OWN_VALUES = "a list with a value of its own for each image, which says no class; if these are labels, name the list"
 
 
 class LabelLists(Layout):
@@ -43,8 +47,10 @@ class LabelLists(Layout):
     name = "label-list"
     description = "a text file with a file name and a label or caption on each line"
 
-    def __init__(self, tree: FileTree, options: SourceOptions) -> None:
+    def __init__(self, tree: FileTree, options: SourceOptions, own_labels: bool = False) -> None:
+        """`own_labels`: each image may have a label of its own, since the classes are known from other images."""
         super().__init__(tree, options)
+        self._own_labels = own_labels
         # Lists of labels alone, in the order of the file names.
         self._ordered: set[str] = set()
         # Images that a list calls by their whole name.
@@ -204,6 +210,10 @@ class LabelLists(Layout):
             name: self._read(name, read[name], columns_of_lists(read[name]) or columns.get(posixpath.dirname(name), []))
             for name in tried
         }
+        if not self._own_labels:
+            for name in _with_own_values({n: values.labels for n, values in lists.items() if n not in self._ordered}):
+                lists[name].labels.clear()
+                self.rejected[name] = OWN_VALUES
         return {name: values for name, values in lists.items() if _is_read(values)}
 
     def _read(self, path: str, lines: list[str], columns: Sequence[str] = ()) -> ListValues:
@@ -266,6 +276,21 @@ def _lines_of(path: str) -> list[str]:
 def _is_list_of_classes(path: str, lines: list[str]) -> bool:
     """Whether WordNet ids are those of the classes (wnids.txt), not of images one after the other."""
     return len(set(lines)) == len(lines) and not set(words_of(stem_of(path))) & LABEL_WORDS
+
+
+def _with_own_values(labels: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The lists that give (nearly) every image a value that no other one has, those of one family together."""
+    families: dict[str, list[str]] = {}
+    for path, values in labels.items():
+        if values:
+            families.setdefault(_family(path), []).append(path)
+    found: list[str] = []
+    for paths in families.values():
+        known = {name: label for path in paths for name, label in labels[path].items()}
+        wnids = all(re.fullmatch(WNID, label) for label in known.values())
+        if len(known) >= OWN_FEW and len(set(known.values())) > OWN_SHARE * len(known) and not wnids:
+            found += paths
+    return found
 
 
 def _family(path: str) -> str:

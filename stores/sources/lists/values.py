@@ -17,8 +17,11 @@ CAPTION_WORDS = frozenset(word_list("caption captions sentence sentences text te
 PARTITION_WORDS = frozenset(("partition", "split", "splits"))
 # Labels have at most so many words, captions more, where the name of the list does not say which they are.
 LABEL_WORDS_MOST = 3
-# Scores and checksums.
-_NO_LABEL = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[0-9a-fA-F]{32,}")
+# Scores, checksums, addresses, dates and times, sizes in pixels or bytes, and places on Earth.
+_NO_LABEL = re.compile(
+    r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[0-9a-fA-F]{32,}|\d{11,}|(https?|ftp|s3|gs)://\S+|www\.\S+"
+    r"|\d{4}[-/.]\d\d?[-/.]\d\d?(T\S+)?|\d\d?:\d\d(:\d\d\S*)?|\d{2,5}[x×]\d{2,5}|\d+(\.\d+)?[kKMG]i?B|[NSEW]\d+\.\d+"
+)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 
 

@@ -257,3 +257,34 @@ def test_lists_whose_images_come_last(data, line, row):
 def test_a_list_of_classes_by_number_names_no_images(data):
     found = data(jpgs("0/0.jpg", "1/1.jpg") | {"list.txt": "0 cat\n1 dog\n"})
     assert list(found.labels().values()) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "640x480",
+        "2021-03-0{}",
+        "2021-03-01T10:0{}:00",
+        "14036365797635555{}4",
+        "https://a.b/{}",
+        "2{}KB",
+        "N48.1{},E11.1",
+    ],
+)
+def test_values_that_measure_or_describe_are_no_labels(data, form):
+    names = [f"photo{n}.jpg" for n in range(4)]
+    found = data(jpgs(*names) | {"list.txt": lines(*(f"{name} {form.format(n % 2)}" for n, name in enumerate(names)))})
+    assert set(found.labels().values()) == {None}
+
+
+@pytest.mark.parametrize("form", ["{}", "w{}", "Jane Doe{}"])
+def test_a_value_of_its_own_for_each_image_is_no_label_unless_asked(data, tmp_path, form):
+    names = [f"photo{n}.jpg" for n in range(9)]
+    files = jpgs(*names) | {"list.txt": lines(*(f"{name} {form.format(n)}" for n, name in enumerate(names)))}
+    found = data(files)
+    assert set(found.labels().values()) == {None}
+    (warning,) = found.summary.warnings
+    assert warning.message.startswith("list.txt is not used: a list with a value of its own")
+    assert warning.option == "labels"
+    if form in ("{}", "w{}"):
+        assert len(set(data(files, labels=str(tmp_path / "set" / "list.txt")).labels().values())) == 9
