@@ -185,7 +185,7 @@ def set_roots(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (folder / "grown" / "buckets").iterdir():
         if kind_of_set(path) == "latents":
             shutil.rmtree(path)
-    for path in (folder / "grown").glob("*/*"):
+    for path in [path for kind in SET for path in (folder / "grown" / kind).iterdir()]:
         for one in (path, *path.iterdir()):
             os.utime(one, (1, 1))  # gc keeps what is new
     return folder
