@@ -118,8 +118,8 @@ class FilesSource(Source):
         layout = choose_layout(tree, self.options)
         layout.problems.merge(tree.problems)
         reading = layout.list_images()
-        apply_split_lists(tree, reading)
         apply_id_lists(tree, reading)
+        apply_split_lists(tree, reading)
         if self.options.class_names is None:
             apply_class_name_files(tree, reading)
         refuse_idle_columns(self.options, layout, reading, self.location)

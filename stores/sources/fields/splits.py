@@ -37,6 +37,11 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in _words(name)]
 
 
+def without_size(name: str) -> str:
+    """A name without the size of images behind a word of it ("images1024x1024")."""
+    return re.sub(r"(?<=[A-Za-z])[-_]?\d+x\d+", "", name)
+
+
 def _words(name: str) -> list[str]:
     return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
 

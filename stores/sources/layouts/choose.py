@@ -13,6 +13,7 @@ from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.label_lists import LabelLists, reads_asked_list
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
+from stores.sources.summary import DataWarning
 
 # The more a layout says of its own, the earlier it stands.
 LAYOUTS: tuple[type[Layout], ...] = (
@@ -46,15 +47,21 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
         return LabelLists(tree, options) if reads_asked_list(tree, options) else TableLayout(tree, options)
     best: Layout = PlainImages(tree, options)
     most, rejected = 0, dict[str, str]()
+    with_texts = 0
     for kind in LAYOUTS[:-1]:
         layout = kind(tree, options)
         count = layout.recognize()
         rejected = layout.rejected | rejected if kind is not LabelLists else rejected | layout.rejected
+        with_texts = max(with_texts, count if isinstance(layout, Siblings) else 0)
         if count > most:
             best, most = layout, count
         if count > MOST * len(tree.images):
             break
     best.rejected = rejected
+    if with_texts and not isinstance(best, Siblings):
+        message = f"{with_texts} of {len(tree.images)} images have texts beside them, which the layout {best.name}"
+        name = WebDataset.name if tree.in_archives else Siblings.name
+        tree.warnings.append(DataWarning(f"{message} does not read: if these are captions", "layout", name))
     return best
 
 

@@ -13,6 +13,7 @@ from stores.sources.fields.splits import (
     name_without_split,
     split_in_words,
     split_of_folder,
+    without_size,
     word_list,
     words_of,
 )
@@ -149,13 +150,20 @@ def _pair_of_parts(loose: dict[str, str]) -> dict[str, str] | None:
 
 
 def _are_numbered_parts(node: Folder) -> bool:
-    """Whether the folders are parts of one set that numbers, dates or sizes tell apart: "part-1", "512x768"."""
+    """Whether the folders are parts of a set, told apart by numbers, dates or sizes: "part-1", "512x768", "VOC2007"."""
     if len(node.folders) > 1 and all(map(_DATE_OR_SIZE.fullmatch, node.folders)):
         return True
+    if len(node.folders) > 1 and all(map(_YEARLY.fullmatch, node.folders)):
+        return len({name.rstrip("0123456789") for name in node.folders}) == 1 and _are_around_images(node)
     skeletons = {re.sub(r"\d+", "0", name.lower()) for name in node.folders}
     if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
         return False
     return re.search(rf"(^|[^a-z])({PARTS})[-_ ]?0$", skeleton) is not None
+
+
+def _are_around_images(node: Folder) -> bool:
+    """Whether all folders hold nothing but folders that say nothing ("VOC2007/JPEGImages")."""
+    return all(not one.direct and all(map(says_nothing, one.folders)) for one in node.folders.values())
 
 
 def _are_letters(node: Folder) -> bool:
@@ -248,7 +256,7 @@ def _branches(node: Folder) -> bool:
 
 def says_nothing(name: str) -> bool:
     """Whether a folder's name is one of those that hold any images ("images", "img_256", "JPEGImages")."""
-    words = words_of(name)
+    words = words_of(without_size(name))
     return bool(words) and all(word in FILLERS or word in EMPTY_WORDS for word in words) and not set(words) & set(WORDS)
 
 
@@ -257,6 +265,7 @@ PARTS = "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|img
 # Words of folders beside that of a split whose images are of no class.
 NO_CLASSES = frozenset(word_list("extra extras unlabeled unlabelled unlabel unsup unsupervised additional distractors"))
 _DATE_OR_SIZE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?|\d{2,5}[x×]\d{2,5}")
+_YEARLY = re.compile(r"[A-Za-z]+[-_]?(19|20)\d\d")
 EMPTY_WORDS = frozenset(
     ("all", "raw", "original", "originals", "photo", "picture", "sample", "jpegs", "pngs", "center", "rgb")
 )

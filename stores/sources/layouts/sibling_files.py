@@ -29,6 +29,8 @@ class SiblingFiles:
 
     def __init__(self, files: Iterable[str], images: list[str], in_archives: bool) -> None:
         self.by_stem: dict[str, dict[str, str]] = {}
+        # Texts of images that have another one of the same kind.
+        self.rivals: list[str] = []
         self._beside: dict[str, str] | None = None
         stem_of = {name: stem_and_suffix(name)[0] for name in images}
         stems = set(stem_of.values())
@@ -56,7 +58,9 @@ class SiblingFiles:
         self._texts = {name: texts for name, stem in stem_of.items() if (texts := self._of(name, stem, in_archives))}
 
     def _add(self, stem: str, name: str) -> None:
-        self.by_stem.setdefault(stem, {}).setdefault(kind_of_text(name, stem_and_suffix(name)[1]), name)
+        known = self.by_stem.setdefault(stem, {}).setdefault(kind_of_text(name, stem_and_suffix(name)[1]), name)
+        if known != name:
+            self.rivals.append(name)
 
     def _image_beside(self, stem: str, stems: set[str]) -> tuple[str, str]:
         """The image of a text in a folder of texts beside that of the images: by its path, or by its name alone.

@@ -10,7 +10,7 @@ from stores.sources.fields.labels import parse_captions, parse_label, parse_spli
 from stores.sources.fields.problems import TEXT
 from stores.sources.layouts.folders import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.sibling_files import SiblingFiles, kind_of_text, stem_and_suffix
+from stores.sources.layouts.sibling_files import SiblingFiles, kind_of_text, path_beside_texts, stem_and_suffix
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.objects import are_objects
 from stores.sources.options import SourceOptions
@@ -33,6 +33,7 @@ INNER_NAMES = {
 }
 SAMPLE = 64
 BOXES = "boxes of objects, no captions"
+SECOND_TEXT = "a second text of an image, of which one is read"
 SECOND_IMAGE = "a further image of a sample, of which one is read"
 
 
@@ -68,10 +69,12 @@ class Siblings(Layout):
         return Reading(
             rows,
             used=used - self.boxes,
-            unused=dict.fromkeys(self.boxes, BOXES) | dict.fromkeys(self.files.fields, SECOND_IMAGE),
+            unused=dict.fromkeys(self.files.rivals, SECOND_TEXT)
+            | dict.fromkeys(self.boxes, BOXES)
+            | dict.fromkeys(self.files.fields, SECOND_IMAGE),
             class_names=self._class_names(rows),
             captions_per_line=self._per_line if self._lines else None,
-            warnings=[*self._line_warnings(), *self._folder_warnings(rows)],
+            warnings=[*self._line_warnings(), *self._rival_warnings(), *self._folder_warnings(rows)],
         )
 
     def __init__(self, tree: FileTree, options: SourceOptions) -> None:
@@ -161,6 +164,14 @@ class Siblings(Layout):
         total = sum((self._lines or Counter()).values())
         message = f"{several} of {total} texts have several lines: each line is read as a caption of its own"
         return [DataWarning(message, "captions_per_line", "false")]
+
+    def _rival_warnings(self) -> list[DataWarning]:
+        """Say which folder's texts are not read, where two have some of the same images ("captions_de", "_en")."""
+        unread = [name for name in self.files.rivals if path_beside_texts(name.rpartition("/")[0]) is not None]
+        if not unread:
+            return []
+        message = f"{len(unread)} texts such as {unread[0]} are not read: another text of the same image is"
+        return [DataWarning(f"{message}; take away the folder of texts that is not wanted")]
 
     def _folder_warnings(self, rows: list[ImageRow]) -> list[DataWarning]:
         """Say that folders are no classes where texts give the captions."""

@@ -64,13 +64,15 @@ class MaskFolder:
             return False
         words = set(folder_words(self.folder.rpartition("/")[2]))
         own = words - MASK_WORDS - MASK_FILLERS - WORDS.keys()
-        meaning = set(words_of(beside)) - FILLERS
         if _is_empty(beside) or self._is_color(beside):
             return not own or self._marked
-        if not own:
-            return self._marked or (meaning == words - MASK_WORDS - FILLERS and bool(meaning))
         differ = self._lossless and not any(name.lower().endswith(LOSSLESS) for name in names)
-        return (self._marked or differ) and own <= set(words_of(beside))
+        if own:
+            return (self._marked or differ) and own <= set(words_of(beside))
+        meaning = set(words_of(beside)) - FILLERS
+        alike = bool(meaning) and meaning == words - MASK_WORDS - FILLERS
+        sure = differ and bool(words & SURE_WORDS) and _lie_in_image_folder(self.folder, beside, names)
+        return self._marked or alike or sure  # CUB-200's segmentations lie beside CUB_200_2011/images
 
     def _is_color(self, beside: str) -> bool:
         """Whether a folder is one of the colors of which these are the depths."""
@@ -96,6 +98,13 @@ def _share(names: list[str], endings: tuple[str, ...]) -> float:
 def _may_hold_masks(folder: str, names: list[str]) -> bool:
     """Whether images in a folder of this name can be masks: files without loss, or ones that are called so for sure."""
     return bool(set(folder_words(folder)) & SURE_WORDS) or _share(names, LOSSLESS) >= MATCHING_SHARE
+
+
+def _lie_in_image_folder(folder: str, beside: str, names: list[str]) -> bool:
+    """Whether all lie in one folder that says nothing in the folder beside that of the masks ("set/images")."""
+    start = f"{folder.rpartition('/')[0]}/{beside}/".removeprefix("/")
+    inside = {name.removeprefix(start).partition("/")[0] for name in names}
+    return len(inside) == 1 and all("/" in name.removeprefix(start) for name in names) and says_nothing(inside.pop())
 
 
 def _is_empty(folder: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stores.sources.fields.splits import FILLERS, word_list, words_of
+from stores.sources.fields.splits import FILLERS, without_size, word_list, words_of
 
 # Words of folders and names by which public sets call the second image of each image, JPEG files or not.
 SURE_WORDS = frozenset(
@@ -32,9 +32,9 @@ _FUSED = re.compile(r"(?:train|val|valid|test|trainval)(annot|annots|masks?|labe
 
 
 def folder_words(name: str) -> list[str]:
-    """The words of a folder's name; "trainannot" is two."""
+    """The words of a folder's name without a size; "trainannot" is two."""
     words: list[str] = []
-    for word in words_of(name):
+    for word in words_of(without_size(name)):
         fused = _FUSED.fullmatch(word)
         words += [word.removesuffix(fused[1]), fused[1]] if fused else [word]
     return words

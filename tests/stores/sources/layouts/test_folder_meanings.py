@@ -132,3 +132,10 @@ def test_one_split_beside_folders_of_no_class_is_a_split(data, other):
     found = data(jpgs(*(f"{name}/{name}{n}.jpg" for name in ("train", other) for n in range(3))))
     assert set(found.labels().values()) == {None}
     assert {split for name, split in found.splits().items() if name.startswith("train/")} == {"train"}
+
+
+def test_years_of_one_set_are_no_classes(data):
+    found = data(jpgs(*(f"VOCdevkit/VOC{year}/JPEGImages/{year}_{n}.jpg" for year in (2007, 2012) for n in range(2))))
+    assert set(found.labels().values()) == {None}
+    films = data(jpgs(*(f"films/film{year}/{year}_{n}.jpg" for year in (2007, 2012) for n in range(2))), below="films")
+    assert set(films.labels().values()) == {"film2007", "film2012"}

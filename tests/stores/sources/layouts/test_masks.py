@@ -41,6 +41,10 @@ MASKED = {
     "beside images of a mark": ([f"{n}_sat.jpg" for n in range(3)], [f"{n}_mask.png" for n in range(3)]),
     "thumbnails": ([f"images/{n}.jpg" for n in range(3)], [f"thumbnails/{n}.jpg" for n in range(3)]),
     "edges": ([f"images/{n}.png" for n in range(3)], [f"conditioning_images/{n}.png" for n in range(3)]),
+    "thumbnails of a size": (
+        [f"images1024x1024/00000/{n:05d}.png" for n in range(3)],
+        [f"thumbnails128x128/00000/{n:05d}.png" for n in range(3)],
+    ),
     "several an image": (
         [f"benign ({n}).png" for n in range(3)],
         ["benign (0)_mask.png", *(f"benign ({n})_mask_1.png" for n in range(3))],
@@ -177,3 +181,15 @@ def test_lists_of_names_without_suffix_name_the_images_not_their_masks(data):
         | {"annotations/list.txt": lines(*rows)}
     )
     assert found.labels() == {f"images/pug_{n}.jpg": n % 2 for n in range(4)}
+
+
+def test_segmentations_beside_the_folder_of_the_set(data):
+    images = [f"CUB/images/{kind}/{kind}_{n}.jpg" for kind in ("auk", "jay") for n in range(1, 3)]
+    masks = [name.replace("CUB/images", "segmentations").replace("jpg", "png") for name in images]
+    ids = {
+        "CUB/images.txt": lines(*(f"{n} {name.removeprefix('CUB/images/')}" for n, name in enumerate(images, 1))),
+        "CUB/train_test_split.txt": "1 1\n2 0\n3 1\n4 0\n",
+    }
+    found = data(jpgs(*images, *masks) | ids)
+    assert found.labels() == {name: name.split("/")[2] for name in images}
+    assert list(found.splits().values()) == ["train", "val"] * 2

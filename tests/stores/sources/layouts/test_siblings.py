@@ -274,3 +274,20 @@ def test_texts_of_one_split_are_none_of_images_of_another(data):
     files |= {f"test/captions/{n}.txt": f"test {n}" for n in range(4)}
     files |= {f"train/captions/{n}.txt": f"train {n}" for n in range(2)}
     assert data(files).captions() == {f"train/images/{n}.jpg": [f"train {n}"] if n < 2 else None for n in range(3)}
+
+
+def test_texts_beside_a_few_images_of_class_folders_are_said(data):
+    files = jpgs(*(f"{kind}/{kind}{n}.png" for kind in ("target", "control") for n in range(3)))
+    found = data(files | {f"target/target{n}.txt": f"make it {n}" for n in range(3)})
+    assert set(found.labels().values()) == {"target", "control"}
+    hints = [warning for warning in found.summary.warnings if "texts beside them" in warning.message]
+    assert [(one.option, one.value) for one in hints] == [("layout", "siblings")]
+
+
+def test_second_folders_of_texts_are_said(data):
+    files = jpgs(*(f"images/{n}.jpg" for n in range(3)))
+    files |= {f"captions_{word}/{n}.txt": f"{word} {n}" for word in ("de", "en") for n in range(3)}
+    found = data(files)
+    assert found.captions() == {f"images/{n}.jpg": [f"de {n}"] for n in range(3)}
+    assert any("captions_en/0.txt are not read" in warning.message for warning in found.summary.warnings)
+    assert [kind.reason for kind in found.summary.unused] == ["a second text of an image, of which one is read"]
