@@ -205,15 +205,19 @@ def _split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
 def may_be_class(node: Folder, name: str) -> bool:
     """Whether the one folder named like a split is a class: "valid" beside "invalid", none with subfolders.
 
-    It is none where one beside it says nothing ("images") or "unlabeled", or where all of them say splits.
+    It is none where one beside it says nothing ("images"), is a number or "unlabeled", where all of them say splits, or
+    where images lie beside them.
     """
     others = [other for other in node.folders if other != name]
     parts = {split_in_words(other) for other in others}
-    if (None not in parts and parts - {split_of_folder(name)}) or any(
-        says_nothing(other) or set(words_of(other)) & NO_CLASSES for other in others
-    ):
+    if node.direct or (None not in parts and parts - {split_of_folder(name)}):
         return False
-    return bool(others) and _is_leaf(node)
+    return bool(others) and _is_leaf(node) and all(map(_may_name_class, others))
+
+
+def _may_name_class(name: str) -> bool:
+    """Whether a folder's name may be that of a class beside one named like a split: no number, no "unlabeled"."""
+    return not (name.isdecimal() or says_nothing(name) or set(words_of(name)) & NO_CLASSES)
 
 
 def _is_leaf(node: Folder) -> bool:

@@ -7,12 +7,11 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from stores.sources.fields.splits import WORDS, split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, stem_of
+from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, lines_of_file, stem_of
 from stores.sources.lists.pairs import name_images, pair_of, turned_pair
 from stores.sources.lists.values import WNID, ListValues, values_of
 from stores.sources.options import SourceOptions
@@ -29,7 +28,6 @@ MOST = 0.5
 # A list of at least so many images of which more than this share has a value of its own is none of labels.
 OWN_FEW, OWN_SHARE = 8, 0.9
 MAX_LISTS = 64
-MAX_LIST_BYTES = 2**30
 DEVKIT_REASON = (
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
 )
@@ -201,7 +199,7 @@ class LabelLists(Layout):
     def _lists(self) -> dict[str, ListValues]:
         if self.options.labels is not None:
             path = self.options.labels
-            return {path: values} if _is_read(values := self._read(path, _lines_of(path))) else {}
+            return {path: values} if _is_read(values := self._read(path, lines_of_file(path))) else {}
         names = [name for name in self.tree.files if name.lower().endswith(LISTS) and name not in self.refused]
         tried = [name for name in names if name.rpartition(".")[0] not in self.tree.stems][:MAX_LISTS]
         read = {name: self.tree.lines(name) for name in tried}
@@ -257,7 +255,7 @@ def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
     asked = (options.file_column, options.label_column, options.caption_column, options.split_column)
     if any(asked) or not path.lower().endswith(LISTS) or not os.path.isfile(path):
         return False
-    first = next((line for line in _lines_of(path) if not line.startswith("#")), "")
+    first = next((line for line in lines_of_file(path) if not line.startswith("#")), "")
     index = ImageIndex(tree.images, lambda name: None)
     named = any(pair and index.find(pair[0]) for pair in (pair_of(first), turned_pair(first)))
     return named and LabelLists(tree, options).recognize() > 0
@@ -265,12 +263,6 @@ def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
 
 def _is_read(values: ListValues) -> bool:
     return bool(values.labels or values.captions or values.splits)
-
-
-def _lines_of(path: str) -> list[str]:
-    with Path(path).open("rb") as file:
-        text = file.read(MAX_LIST_BYTES).decode("utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _is_list_of_classes(path: str, lines: list[str]) -> bool:

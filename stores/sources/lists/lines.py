@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from stores.sources.fields.splits import JOINT_WORDS, TRAIN, VAL, WORDS, word_list, words_of
 from stores.sources.paths import IMAGE_SUFFIXES
@@ -12,8 +13,16 @@ from stores.sources.paths import IMAGE_SUFFIXES
 # Words that may stand beside a split in the name of a list ("train_list.txt").
 LIST_WORDS = frozenset(word_list("list lists file files name names id ids image images img set split data index"))
 LISTS = (".txt", ".lst")
+MAX_LIST_BYTES = 2**30
 _SUFFIXES = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 _NAMED = re.compile(rf"(.+?\.(?:{_SUFFIXES}))(?:\s*[,;|]\s*|:\s+|\s+)(.+)", re.IGNORECASE)
+
+
+def lines_of_file(path: str) -> list[str]:
+    """The lines of a list on disk that are not empty, without space around them."""
+    with Path(path).open("rb") as file:
+        text = file.read(MAX_LIST_BYTES).decode("utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def split_line(line: str) -> tuple[str, str]:
