@@ -66,12 +66,14 @@ class Ranks:
         """The leading rank's text, on every rank; all must call it."""
         if self.is_single_process:
             return text
-        data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(device)
-        length = torch.tensor(len(data), device=device)
+        encoded = text.encode() if self.is_main else b""
+        length = torch.tensor(len(encoded), device=device)
         distributed.broadcast(length, 0)
-        received = data if self.is_main else torch.empty(int(length), dtype=torch.uint8, device=device)
-        distributed.broadcast(received, 0)
-        return bytes(received.tolist()).decode()
+        data = torch.zeros(int(length), dtype=torch.uint8, device=device)
+        if self.is_main:
+            data.copy_(torch.tensor(list(encoded), dtype=torch.uint8))
+        distributed.broadcast(data, 0)
+        return bytes(data.tolist()).decode()
 
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""

@@ -48,7 +48,7 @@ def test_kills_of_both_leave_no_trace(processes, recipe, tmp_path):
     extract = ("extract", "--config", recipe, "--root", root)
     train = ("train-ae", "--config", recipe, "--root", root, *FOLLOW)
     extraction = processes.fae_pipe(*extract)
-    extraction.wait_until(lambda: any(root.glob("features/*/commits/2.json")))
+    extraction.wait_until(lambda: any(root.glob("features/*/commits/7.json")))
     extraction.send_signal(signal.SIGKILL)
     extraction.wait()
     follower = processes.fae_pipe(*train)
