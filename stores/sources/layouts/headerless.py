@@ -13,6 +13,10 @@ from stores.sources.tables.table import Table
 DELIMITED = (".csv", ".tsv")
 # A list of a few files (damaged ones, say) is no table of the data set.
 MOST = 0.5
+WITHOUT_HEADER = (
+    "a table without a header beside folders of classes; if it gives the labels, put a line such as file_name,label "
+    "above it"
+)
 
 
 def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) -> None:
@@ -31,7 +35,7 @@ def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) ->
         return
     raise SourceError(
         f"{table.path}: expected a header with the names of the columns; received the first line {line[:200]!r}; "
-        "add a line such as file_name,label above it"
+        "add a line such as file_name,label above it, or choose the layout class-folders or images to read without it"
     )
 
 

@@ -12,9 +12,10 @@ from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST, VAL
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
+from stores.sources.layouts.headerless import WITHOUT_HEADER
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.label_lists import OWN_VALUES
+from stores.sources.lists.own_values import OWN_VALUES
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
@@ -112,7 +113,7 @@ def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
         reason = kind.reason or ""
         if reason.startswith("a table that names") and " names 0 of " not in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
-        if reason == OWN_VALUES:
+        if reason in (OWN_VALUES, WITHOUT_HEADER):
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if "which name different ones" in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")

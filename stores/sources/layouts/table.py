@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO
@@ -13,7 +13,7 @@ from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST
 from stores.sources.layouts.folders import FolderMeaning, understand_folders
-from stores.sources.layouts.headerless import refuse_without_header
+from stores.sources.layouts.headerless import WITHOUT_HEADER, refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
@@ -66,7 +66,10 @@ class TableLayout(Layout):
             unused=left_out,
             class_names=self._class_names(found, missing),
             tables=[reading.use() for reading in self.readings],
-            warnings=[*self._coverage([name for name in left_out if name not in further], missing)],
+            warnings=[
+                *self._coverage([name for name in left_out if name not in further], missing),
+                *self._folder_warnings(found),
+            ],
         )
 
     # Which tables there are
@@ -94,7 +97,13 @@ class TableLayout(Layout):
         """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""
         problems = Problems()
         table = Table(name, posixpath.dirname(name), partial(self._open, name), problems)
-        refuse_without_header(table, self.images, self.tree.images)
+        try:
+            refuse_without_header(table, self.images, self.tree.images)
+        except SourceError:
+            if len(self._folder_classes(self.tree.images)) < 2:
+                raise
+            self.rejected[name] = WITHOUT_HEADER
+            return None
         try:
             reading = TableReading(table, self.images, self.options, problems, asked=False)
             if not reading.says_something:
@@ -114,7 +123,7 @@ class TableLayout(Layout):
 
     def _outvoted(self, reading: TableReading) -> str | None:
         """Why a table whose column of labels is a guess gives way to folders of classes, or None."""
-        classes = {found for name in reading.found if (found := self._folder_class(name))}
+        classes = self._folder_classes(reading.found)
         if reading.guessed is None or len(classes) < 2:
             return None
         return f"the folders are classes, and no name says what {reading.guessed!r} is: label_column does"
@@ -210,8 +219,7 @@ class TableLayout(Layout):
         """Whether a table gives labels or captions; beside one of splits alone, folders of classes stay classes."""
         if any(reading.roles.keys() & {"label", "caption"} for reading in self.readings):
             return True
-        classes = {self._folder_class(name) for reading in self.readings for name in reading.found}
-        return len(classes - {None}) < 2
+        return len(self._folder_classes(name for reading in self.readings for name in reading.found)) < 2
 
     def _is_test(self, name: str) -> bool:
         return self.options.labels is None and self.split_of(name) == TEST
@@ -229,6 +237,18 @@ class TableLayout(Layout):
         """The class that an image's folder names; folders of digits are parts, not names."""
         found = self.folders.of(self._path(name))[0]
         return None if found is None or found.isdecimal() else found
+
+    def _folder_classes(self, names: Iterable[str]) -> set[str]:
+        """The classes that the folders of some images name."""
+        return {found for name in names if (found := self._folder_class(name)) is not None}
+
+    def _folder_warnings(self, found: dict[str, Fields]) -> Iterator[DataWarning]:
+        """Say that folders are no classes where tables give captions and no labels."""
+        classes = sorted(self._folder_classes(found))
+        captioned = any("caption" in reading.roles for reading in self.readings)
+        if captioned and len(classes) > 1 and all(fields.label is None for fields in found.values()):
+            message = f"the {len(classes)} folders ({classes[0]}, …) are not read as classes, since a table gives"
+            yield DataWarning(f"{message} the captions", "layout", "class-folders")
 
     def _coverage(self, left_out: list[str], missing: dict[str, Fields]) -> Iterator[DataWarning]:
         if left_out:

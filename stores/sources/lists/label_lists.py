@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
-from stores.sources.fields.splits import WORDS, split_in_words, split_of_folders, words_of
+from stores.sources.fields.splits import split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, lines_of_file, stem_of
+from stores.sources.lists.own_values import OWN_VALUES, family_of, with_own_values
 from stores.sources.lists.pairs import name_images, pair_of, turned_pair
 from stores.sources.lists.values import WNID, ListValues, values_of
 from stores.sources.options import SourceOptions
@@ -25,14 +26,10 @@ LABEL_WORDS = frozenset(("label", "labels", "val", "validation", "annotations"))
 FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant", "species", "breed"))
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
-# A list of at least so many images of which more than this share has a value of its own is none of labels.
-OWN_FEW, OWN_SHARE = 8, 0.9
 MAX_LISTS = 64
 DEVKIT_REASON = (
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
 )
-
-OWN_VALUES = "a list with a value of its own for each image, which says no class; if these are labels, name the list"
 
 
 class LabelLists(Layout):
@@ -119,7 +116,7 @@ class LabelLists(Layout):
         return chosen
 
     def _rank(self, path: str) -> tuple[object, ...]:
-        family = self._families[_family(path)]
+        family = self._families[family_of(path)]
         labels = {label for values in family for label in values.values()}
         images = {name for values in family for name in values}
         fine = bool(set(words_of(stem_of(path))) & FINE_WORDS)
@@ -138,18 +135,18 @@ class LabelLists(Layout):
         """Lists of labels by what their names say beside the split."""
         families: dict[str, list[dict[str, str]]] = {}
         for path, values in self._labels.items():
-            families.setdefault(_family(path), []).append(values)
+            families.setdefault(family_of(path), []).append(values)
         return families
 
     def _rival_warnings(self) -> list[DataWarning]:
         """Say which lists give other labels for the same images."""
         chosen = {name: label for values in self._chosen.values() for name, label in values.items()}
-        families = {_family(path) for path in self._chosen}
+        families = {family_of(path) for path in self._chosen}
         rivals: dict[str, str] = {}
         for path, values in self._labels.items():
-            other = _family(path) not in families
+            other = family_of(path) not in families
             if other and any(chosen.get(name, label) != label for name, label in values.items()):
-                rivals.setdefault(_family(path), path)
+                rivals.setdefault(family_of(path), path)
         first = next(iter(self._chosen), "")
         return [
             DataWarning(f"{path} gives other labels than {first} and is not used", "labels", path)
@@ -209,7 +206,7 @@ class LabelLists(Layout):
             for name in tried
         }
         if not self._own_labels:
-            for name in _with_own_values({n: values.labels for n, values in lists.items() if n not in self._ordered}):
+            for name in with_own_values({n: values.labels for n, values in lists.items() if n not in self._ordered}):
                 lists[name].labels.clear()
                 self.rejected[name] = OWN_VALUES
         return {name: values for name, values in lists.items() if _is_read(values)}
@@ -268,27 +265,6 @@ def _is_read(values: ListValues) -> bool:
 def _is_list_of_classes(path: str, lines: list[str]) -> bool:
     """Whether WordNet ids are those of the classes (wnids.txt), not of images one after the other."""
     return len(set(lines)) == len(lines) and not set(words_of(stem_of(path))) & LABEL_WORDS
-
-
-def _with_own_values(labels: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """The lists that give (nearly) every image a value that no other one has, those of one family together."""
-    families: dict[str, list[str]] = {}
-    for path, values in labels.items():
-        if values:
-            families.setdefault(_family(path), []).append(path)
-    found: list[str] = []
-    for paths in families.values():
-        known = {name: label for path in paths for name, label in labels[path].items()}
-        wnids = all(re.fullmatch(WNID, label) for label in known.values())
-        if len(known) >= OWN_FEW and len(set(known.values())) > OWN_SHARE * len(known) and not wnids:
-            found += paths
-    return found
-
-
-def _family(path: str) -> str:
-    """What a list's name says beside the split."""
-    words = [word for word in words_of(stem_of(path)) if word not in WORDS]
-    return f"{posixpath.dirname(path)}/{' '.join(words)}"
 
 
 def _are_numbers_of_images(values: ListValues) -> bool:

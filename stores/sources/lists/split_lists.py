@@ -83,6 +83,6 @@ def _are_of_labels(listed: list[tuple[str, str]], labels: Mapping[str, str]) -> 
     """Whether what a list has behind the names of images are the labels that they have, in numbers or other words."""
     pairs = {(labels.get(name), rest) for name, rest in listed}
     own, theirs = {label for label, _ in pairs}, {rest for _, rest in pairs}
-    told_apart = len(pairs) < len(listed) or all(map(str.isdecimal, theirs))
-    are_labels = told_apart and all(len(fields_of(rest)) == 1 for rest in theirs)
+    are_apart = len(pairs) < len(listed) or all(map(str.isdecimal, theirs))
+    are_labels = are_apart and all(len(fields_of(rest)) == 1 for rest in theirs)
     return are_labels and None not in own and len(own) == len(theirs) == len(pairs)

@@ -7,13 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from stores.sources import SourceError
-from tests.stores.sources.layouts.conftest import put, read
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read
 
 IMAGES = {f"{n}.jpg": "" for n in range(4)}
-
-
-def lines(*rows):
-    return "\n".join(rows) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -211,3 +207,24 @@ def test_columns_without_a_table_and_unknown_layouts_are_refused(data, tmp_path)
     with pytest.raises(SourceError, match=r"expected one of dataset-json, .*received 'folders'"):
         read(tmp_path / "set", layout="folders")
     assert read(tmp_path / "set", layout="images").labels() == {"a/1.jpg": None, "b/2.jpg": None}
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "anno_train.csv", "files.csv"])
+@pytest.mark.parametrize("rest", [",1,2,30,40", ",3", ""])
+def test_a_table_without_a_header_beside_class_folders_is_pointed_out(data, name, rest):
+    names = [f"{kind}/{n}.jpg" for kind in ("cat", "dog") for n in range(4)]
+    found = data(jpgs(*names) | {name: lines(*(image + rest for image in names))})
+    assert found.labels() == {image: image[:3] for image in names}
+    (warning,) = found.summary.warnings
+    assert "without a header" in warning.message
+    assert warning.message.startswith(name)
+
+
+def test_captions_of_a_table_beside_class_folders_say_that_these_are_no_classes(data):
+    names = [f"{kind}/{n}.jpg" for kind in ("cat", "dog") for n in range(3)]
+    rows = [f"{name},a photo of it number {n}" for n, name in enumerate(names)]
+    found = data(jpgs(*names) | {"metadata.csv": lines("file_name,text", *rows)})
+    assert set(found.labels().values()) == {None}
+    (warning,) = found.summary.warnings
+    assert (warning.option, warning.value) == ("layout", "class-folders")
+    assert "2 folders (cat, …) are not read as classes" in warning.message
