@@ -96,11 +96,19 @@ def _named(tree: FileTree, options: SourceOptions) -> set[str]:
 
 def _doubts(tree: FileTree, found: SecondImages, left_out: set[str]) -> Iterator[DataWarning]:
     """Say which folders could be classes as well as masks."""
-    for folder in found.unsure:
-        count = sum(name.startswith(f"{folder}/") for name in left_out)
-        if count:
-            message = f"{folder} ({count} images) is taken for masks or maps of the images of the same names"
-            yield DataWarning(f"{message}: if it is a class, choose the layout", "layout", "class-folders")
-    for folder in found.kept:
-        message = f"{folder} may be masks or maps of the images of the same names, but lies beside folders of classes"
-        yield DataWarning(f"{message} and is read as images: if it is none, give the folder of the images", "path")
+    inside = images_beside(left_out, set(found.unsure))
+    counts = {folder: sum(map(len, below.values())) for folder, below in inside.items() if below}
+    if counts:
+        message = f"{_shown(sorted(counts))} ({sum(counts.values())} images) is taken for masks or maps"
+        yield DataWarning(
+            f"{message} of the images of the same names: if it is a class, choose the layout", "layout", "class-folders"
+        )
+    if found.kept:
+        message = f"{_shown(found.kept)} may be masks or maps of the images of the same names, but lies beside folders"
+        yield DataWarning(
+            f"{message} of classes and is read as images: if it is none, give the folder of the images", "path"
+        )
+
+
+def _shown(folders: list[str]) -> str:
+    return f"{folders[0]} and {len(folders) - 1} more folders" if folders[1:] else folders[0]

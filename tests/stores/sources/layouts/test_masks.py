@@ -193,3 +193,10 @@ def test_segmentations_beside_the_folder_of_the_set(data):
     found = data(jpgs(*images, *masks) | ids)
     assert found.labels() == {name: name.split("/")[2] for name in images}
     assert list(found.splits().values()) == ["train", "val"] * 2
+
+
+def test_doubts_of_many_folders_are_one_warning(data):
+    found = data(jpgs(*(f"p{n}/{kind}/{n}.png" for n in range(3) for kind in ("images", "masks"))))
+    said = [warning.message for warning in found.summary.warnings if "masks" in warning.message]
+    assert len(said) == 1
+    assert said[0].startswith("p0/masks and 2 more folders (3 images) is taken for masks")
