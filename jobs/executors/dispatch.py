@@ -38,6 +38,7 @@ LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # how often stragglers are looked for while nothing comes
 PATIENCE_SECONDS = 30.0
 STOP_SECONDS = 20.0
+DELAY_SECONDS = 4.0  # if it is the head that was lost, nobody must be asked; that is known by then
 SUSPECT_SECONDS = 60.0  # Ray needs up to so long to know that a host is gone
 
 
@@ -139,6 +140,8 @@ class _ActorPool:
 
     def stop(self) -> None:
         """End every actor at once and wait until it is gone, so that nobody writes any more."""
+        if self.head is not None and not self.head.answers:
+            self.abandon()
         for actor in self.actors:
             if actor is not None:
                 ray.kill(actor)
@@ -193,7 +196,8 @@ class _ActorPool:
         host, failure = self.queue.hosts[slot], describe_failure(error)
         if failure["lost"] != NODE:
             LOG.warning("host %s: a worker was lost: %s; its shards are done again", host, failure["text"])
-            self.suspects[host] = time.monotonic() + SUSPECT_SECONDS
+            now = time.monotonic()
+            self.suspects[host], self.next_look = now + SUSPECT_SECONDS, now + DELAY_SECONDS
         elif host not in self.lost_hosts:
             LOG.warning("host %s was lost; its shards go to other workers", host)
             self.lost_hosts.add(host)

@@ -71,6 +71,8 @@ def ray_session(runtime: RuntimeConfig) -> Iterator[RaySession]:
                 join_cluster(address, **QUIET)
                 with HeadWatch(head_address(address)) as head:
                     yield RaySession(head, partial(send_code, address=address, **QUIET))
+                    if not head.answers:  # and the work was done all the same
+                        leave = leave_lost_cluster
             else:
                 _start(runtime)
                 yield RaySession()

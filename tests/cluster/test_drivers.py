@@ -134,6 +134,7 @@ def test_an_embedded_ray_leaves_no_token_that_locks_hosts_out(cluster, extractio
 def test_a_head_that_is_powered_off_ends_the_command_and_a_new_cluster_goes_on(
     cluster, extraction, begun, is_equal, tmp_path
 ):
+    extraction.slow_down()
     cluster.hosts[0].power_off()
     assert begun.wait() == 1, begun.text
     assert "HeadLostError: expected an answer of the cluster's head at 10.77.0.1:6379" in begun.text

@@ -8,7 +8,7 @@ import ray
 from jobs.cluster.facts import CODE, HOST, host_facts
 from jobs.cluster.head import LOST_SECONDS, HeadLostError, HeadWatch
 from jobs.config.stages import RuntimeConfig
-from jobs.executors import ray_pool
+from jobs.executors import dispatch, ray_pool
 from jobs.executors.dispatch import OtherCodeError, dispatch_shards
 
 NODE_DIED = "The actor died unexpectedly.\nThe actor died because its node has died. Node Id: 12"
@@ -77,14 +77,14 @@ def test_a_lost_head_ends_the_work_at_once_and_nobody_is_asked_to_end(monkeypatc
 def test_what_was_done_before_a_host_was_sent_the_code_is_not_done_again(monkeypatch):
     sent, asked = [], []
 
-    def dispatch(session, factory, shards, runtime, actors):
+    def dispatch_some(session, factory, shards, runtime, actors):
         asked.append(list(shards))
         yield {"shard": shards[0]}
         if session.send_code is not None:
             raise OtherCodeError("h2")
         yield from ({"shard": shard} for shard in shards[1:])
 
-    monkeypatch.setattr(ray_pool, "_dispatch", dispatch)
+    monkeypatch.setattr(ray_pool, "_dispatch", dispatch_some)
     results = list(ray_pool._run(ray_pool.RaySession(send_code=sent.append), None, [0, 1, 2], RuntimeConfig(), 2))
     assert [result["shard"] for result in results] == [0, 1, 2]
     assert asked == [[0, 1, 2], [1, 2]]
@@ -108,6 +108,7 @@ def test_a_host_that_ray_misses_later_than_its_worker_is_named_then(monkeypatch,
     fakes = FakeActors(monkeypatch, ["h1", "h2", "h2"], {0: "The actor is dead because its worker process has died."})
     nodes = [{"NodeManagerHostname": "h1", "Alive": False}, {"NodeManagerHostname": "h2", "Alive": True}]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(dispatch, "DELAY_SECONDS", 0.0)
     list(dispatch_shards(fakes.start, 2, [0, 1], HeadWatch("10.0.0.7:6379")))
     assert caplog.messages == [
         "host h1: a worker was lost: its process ended; its shards are done again",
