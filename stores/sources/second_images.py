@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from stores.sources.layouts.sibling_files import SUFFIXES
+from stores.sources.layouts.sibling_files import CAPTION_SUFFIXES, LABEL_SUFFIXES
 from stores.sources.layouts.table import TableLayout
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.label_lists import LabelLists
@@ -17,7 +17,8 @@ from stores.sources.summary import DataWarning
 REASON = (
     "masks, maps or thumbnails of the images with the same names; any layout that is asked for takes them for images"
 )
-TEXTS = tuple(f".{suffix}" for suffix in SUFFIXES)
+# Captions and labels of single images; a .json beside a mask gives its outlines (labelme).
+TEXTS = tuple(f".{suffix}" for suffix in CAPTION_SUFFIXES | LABEL_SUFFIXES)
 
 
 @dataclass

@@ -200,3 +200,9 @@ def test_doubts_of_many_folders_are_one_warning(data):
     said = [warning.message for warning in found.summary.warnings if "masks" in warning.message]
     assert len(said) == 1
     assert said[0].startswith("p0/masks and 2 more folders (3 images) is taken for masks")
+
+
+def test_masks_with_outlines_beside_them_stay_masks(data):
+    files = jpgs(*(f"img/{n}.jpg" for n in range(3)), *(f"masks/{n}.png" for n in range(3)))
+    found = data(files | {f"masks/{n}.json": {"shapes": []} for n in range(3)})
+    assert set(found.rows) == {f"img/{n}.jpg" for n in range(3)}
