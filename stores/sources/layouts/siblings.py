@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
+from functools import cached_property
 
 from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.labels import parse_captions, parse_label, parse_split
@@ -144,12 +146,23 @@ class Siblings(Layout):
         if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
-        if are_objects(lines):
+        if are_objects(lines) and self._most_are_objects:
             self.boxes.add(where)
             return {}
         self._lines = Counter() if self._lines is None else self._lines
         self._lines[len(lines) > 1] += 1
         return {"captions": lines if self._per_line else [content.strip()]}
+
+    @cached_property
+    def _most_are_objects(self) -> bool:
+        """Whether most of the texts give objects: one such text among captions ("dog, 1, 2, 3, 4") is one too."""
+        names = [text for texts in self.files.by_stem.values() if (text := texts.get("text")) is not None]
+        found = Counter[bool]()
+        for name in names[:: max(1, len(names) // SAMPLE)]:
+            with contextlib.suppress(SourceError):
+                lines = [line for line in self.tree.text(name).splitlines() if line.strip()]
+                found[are_objects(lines)] += bool(lines)
+        return found[True] >= found[False]
 
     def _class_names(self, rows: list[ImageRow]) -> list[str] | None:
         numbers = {int(str(row.label)) for row in rows if str(row.label).isdecimal()}

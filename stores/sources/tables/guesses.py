@@ -50,9 +50,20 @@ def has_boxes(columns: Sequence[str]) -> bool:
     return any(box <= names for box in BOXES)
 
 
-def is_denied(record: Mapping[str, object]) -> bool:
-    """Whether a row says that its image does not have the label (a confidence of 0, as Open Images has it)."""
-    value = next((value for column, value in record.items() if plain(column) == "confidence"), None)
+def confidence_column(columns: Sequence[str], records: Sequence[Mapping[str, object]]) -> str | None:
+    """The column that says of each row whether its image has the label: a confidence of 0 or 1, as Open Images has it.
+
+    None where it has other values, too, which grade the labels and deny none.
+    """
+    column = next((column for column in columns if plain(column) == "confidence"), None)
+    if column is None:
+        return None
+    values = {str(record.get(column)).strip() for record in records}
+    return column if values <= {"0", "0.0", "1", "1.0"} else None
+
+
+def is_denied(value: object) -> bool:
+    """Whether a confidence says that the image does not have the label."""
     return str(value).strip() in ("0", "0.0")
 
 

@@ -11,7 +11,7 @@ from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError, safe_name
 from stores.sources.summary import TableUse
 from stores.sources.tables.columns import caption_columns, label_column, plain
-from stores.sources.tables.guesses import has_boxes, has_failed, is_denied
+from stores.sources.tables.guesses import confidence_column, has_boxes, has_failed, is_denied
 from stores.sources.tables.match import ImageIndex, as_file_value
 from stores.sources.tables.roles import TableColumns, is_one
 from stores.sources.tables.table import Record, Table
@@ -47,6 +47,7 @@ class TableReading(TableColumns):
         self.rows = 0
         # Whether an image has rows of several labels.
         self._several = False
+        self._confidence = confidence_column(self.columns, self._sample)
 
     def read(self) -> TableReading:
         """Read every row; labels of objects with a box count where no image has several of them."""
@@ -87,7 +88,7 @@ class TableReading(TableColumns):
     def _fields(self, where: str, record: Record) -> Fields:
         attempt = self.problems.attempt
         fields = Fields()
-        fields.label = attempt("label", parse_label, self._label_value(record), where)
+        fields.label = attempt("label", parse_label, self._label_value(record, where), where)
         for column in self._present(record, "caption", caption_columns):
             texts = attempt("caption", parse_captions, record.get(column), where)
             fields.captions += texts or []
@@ -104,17 +105,27 @@ class TableReading(TableColumns):
             return columns
         return named([column for column in record if column != self.file_column])
 
-    def _label_value(self, record: Record) -> object:
+    def _label_value(self, record: Record, where: str) -> object:
         columns = self._present(record, "label", lambda names: [label] if (label := label_column(names)) else [])
         if len(columns) > 1:
-            return next((column for column in columns if is_one(record.get(column))), None)
+            return self._only_one(columns, record, where)
         value = record.get(columns[0]) if columns else None
-        if columns and is_denied(record):
+        if columns and self._confidence and is_denied(record.get(self._confidence)):
             return None
         # Kaggle's ImageNet gives the class and its boxes in one cell.
         if columns and plain(columns[0]) == "predictionstring" and isinstance(value, str):
             return value.split()[0] if value.split() else None
         return value
+
+    def _only_one(self, columns: list[str], record: Record, where: str) -> str | None:
+        """The one-hot column with the 1; None, with the problem counted, where several have it."""
+        ones = [column for column in columns if is_one(record.get(column))]
+        if len(ones) > 1:
+            self.problems.add(
+                "row with several ones where the first rows have one each: it has no label",
+                f"{where}: {', '.join(ones[:5])}",
+            )
+        return ones[0] if len(ones) == 1 else None
 
     def use(self) -> TableUse:
         """What the summary says of the table."""

@@ -252,3 +252,19 @@ def test_texts_by_file_name_are_all_of_one_role(data, name, texts, role, form):
     found = data(IMAGES | {name: form(zip(IMAGES, texts, strict=True))})
     rows = found.labels() if role == "label" else {key: one[0] for key, one in found.captions().items()}
     assert list(rows.values()) == list(texts)
+
+
+def test_a_late_row_of_several_ones_has_no_label_and_is_counted(data):
+    rows = [f"{n}.jpg,{n % 2},{1 - n % 2}" if n < 201 else f"{n}.jpg,1,1" for n in range(203)]
+    found = data({f"{n}.jpg": "" for n in range(203)} | {"a.csv": "\n".join(["image_id,rust,scab", *rows])})
+    assert [found.labels()[f"{n}.jpg"] for n in (0, 1, 201, 202)] == ["scab", "rust", None, None]
+    (problem,) = found.summary.problems
+    assert problem.count == 2
+    assert "several ones" in problem.reason
+
+
+@pytest.mark.parametrize(("most", "labels"), [(2, ["cat", "dog", "cat", "dog"]), (1, [None, "dog", None, "dog"])])
+def test_a_confidence_denies_a_label_only_where_it_is_0_or_1(data, most, labels):
+    rows = [f"{n}.jpg,{('cat', 'dog')[n % 2]},{n % 2 * most}" for n in range(4)]
+    found = data({f"{n}.jpg": "" for n in range(4)} | {"a.csv": "\n".join(["file,label,confidence", *rows])})
+    assert list(found.labels().values()) == labels

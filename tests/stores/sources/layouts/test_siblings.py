@@ -291,3 +291,9 @@ def test_second_folders_of_texts_are_said(data):
     assert found.captions() == {f"images/{n}.jpg": [f"de {n}"] for n in range(3)}
     assert any("captions_en/0.txt are not read" in warning.message for warning in found.summary.warnings)
     assert [kind.reason for kind in found.summary.unused] == ["a second text of an image, of which one is read"]
+
+
+def test_one_text_of_numbers_among_captions_is_a_caption_too(data):
+    texts = {n: f"a dog number {n}" for n in range(4)} | {0: "dog, 1, 2, 3, 4"}
+    found = data({f"{n}.{suffix}": what for n in texts for suffix, what in (("jpg", ""), ("txt", texts[n]))})
+    assert found.captions() == {f"{n}.jpg": [text] for n, text in texts.items()}
