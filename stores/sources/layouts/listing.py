@@ -19,6 +19,7 @@ from stores.sources.lists.own_values import OWN_VALUES
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
+from stores.sources.tables.checks import UNREAD_COLUMNS
 
 COMPRESSED_TABLES = (".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".txt.gz")
 UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
@@ -122,6 +123,8 @@ def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
 def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
     """Files of formats that are not read which may hold the labels or captions of images that have none."""
     for kind in unused:
+        if (kind.reason or "").startswith(UNREAD_COLUMNS):
+            yield DataWarning(f"{kind.example} is not used: {kind.reason}", "label_column")
         compressed = kind.example.lower().endswith(COMPRESSED_TABLES)
         if compressed or kind.kind in UNREAD_TABLES:
             what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"

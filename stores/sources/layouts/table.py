@@ -17,7 +17,7 @@ from stores.sources.layouts.headerless import WITHOUT_HEADER, refuse_without_hea
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
-from stores.sources.tables.checks import column_warnings, differ, says_nothing
+from stores.sources.tables.checks import column_warnings, differ, says_nothing, unread_columns
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
@@ -107,7 +107,9 @@ class TableLayout(Layout):
         try:
             reading = TableReading(table, self.images, self.options, problems, asked=False)
             if not reading.says_something:
-                self.rejected[name] = "none of its columns names images and gives them a label, captions or a split"
+                self.rejected[name] = unread_columns(reading) or (
+                    "none of its columns names images and gives them a label, captions or a split"
+                )
                 return None
             reading.read()
             if reason := says_nothing(reading) or self._outvoted(reading):

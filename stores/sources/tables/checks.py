@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 from stores.sources.summary import DataWarning
 from stores.sources.tables.columns import other_captions
+from stores.sources.tables.guesses import has_boxes, says_no_role
 from stores.sources.tables.reading import TableReading
+
+UNREAD_COLUMNS = "it names images, and no column's name says what is"
 
 
 def says_nothing(reading: TableReading) -> str | None:
@@ -18,6 +21,15 @@ def says_nothing(reading: TableReading) -> str | None:
     if not reading.further:
         return "a table of objects with boxes, several an image: no labels of images"
     return "a table of pairs of images without labels or captions" if folders else None
+
+
+def unread_columns(reading: TableReading) -> str | None:
+    """Why a table that names images gives them nothing, with the columns that may be labels or captions; or None."""
+    if reading.file_column is None or has_boxes(reading.columns):
+        return None
+    others = [c for c in reading.columns if c != reading.file_column and not says_no_role(c) and reading.may_be_read(c)]
+    shown = ", ".join(map(repr, others[:6]))
+    return f"{UNREAD_COLUMNS} {shown}: label_column or caption_column does" if others else None
 
 
 def column_warnings(reading: TableReading) -> Iterator[DataWarning]:

@@ -123,6 +123,13 @@ class TableColumns:
         role = role_of_values([record.get(columns[0]) for record in self._sample]) if len(columns) == 1 else None
         return (role, columns[0]) if role and not says_no_role(columns[0]) else None
 
+    def may_be_read(self, column: str) -> bool:
+        """Whether a column of the first rows may be labels, some of which are the same, or captions."""
+        values = [str(value) for record in self._sample if (value := record.get(column)) not in (None, "")]
+        return role_of_values(values) is not None or (
+            len(set(values)) < len(values) and not any("." in value and _is_number(value) for value in values)
+        )
+
     @property
     def says_something(self) -> bool:
         """Whether it names images and gives them a label, captions, a split, or a further image, which is no row."""

@@ -268,3 +268,15 @@ def test_a_confidence_denies_a_label_only_where_it_is_0_or_1(data, most, labels)
     rows = [f"{n}.jpg,{('cat', 'dog')[n % 2]},{n % 2 * most}" for n in range(4)]
     found = data({f"{n}.jpg": "" for n in range(4)} | {"a.csv": "\n".join(["file,label,confidence", *rows])})
     assert list(found.labels().values()) == labels
+
+
+def test_columns_that_stay_unread_are_named_where_nothing_else_is_known(data):
+    files = {f"Bilder/im{n}.jpg": "" for n in range(4)}
+    rows = [f"im{n}.jpg;{('Hund', 'Katze')[n % 2]};{('Rom', 'Ulm')[n // 2]};{n}.5" for n in range(4)]
+    found = data(files | {"Labels.csv": "\n".join(["Dateiname;Art;Ort;Wert", *rows])})
+    assert set(found.labels().values()) == {None}
+    (warning,) = found.summary.warnings
+    assert "'Art', 'Ort': label_column" in warning.message
+    assert warning.option == "label_column"
+    named = data(files, label_column="Art")
+    assert set(named.labels().values()) == {"Hund", "Katze"}
