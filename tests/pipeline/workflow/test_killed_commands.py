@@ -101,6 +101,9 @@ class Trials:
         source = self.sets / self.case.of_set if self.case.of_set else self.world.root
         for kind in self.case.kinds:
             shutil.copytree(source / kind, self.root / kind, ignore=shutil.ignore_patterns("tensorboard"))
+        for path in (self.root / "buckets").glob("*"):
+            if kind_of_set(path) not in self.case.kinds:
+                shutil.rmtree(path)
         if self.case.name == "gc":
             self._leave_garbage()
         if self.case.name == "repair a set":
