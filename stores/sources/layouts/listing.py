@@ -123,7 +123,7 @@ def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
 def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
     """Files of formats that are not read which may hold the labels or captions of images that have none."""
     for kind in unused:
-        if (kind.reason or "").startswith(UNREAD_COLUMNS):
+        if (kind.reason or "").startswith((UNREAD_COLUMNS, "the folders may be classes")):
             yield DataWarning(f"{kind.example} is not used: {kind.reason}", "label_column")
         compressed = kind.example.lower().endswith(COMPRESSED_TABLES)
         if compressed or kind.kind in UNREAD_TABLES:

@@ -128,7 +128,7 @@ class TableLayout(Layout):
         classes = self._folder_classes(reading.found)
         if reading.guessed is None or len(classes) < 2:
             return None
-        return f"the folders are classes, and no name says what {reading.guessed!r} is: label_column does"
+        return f"the folders may be classes, and no name says what {reading.guessed!r} is: label_column does"
 
     def _mostly_here(self, reading: TableReading) -> bool:
         return len(reading.found) > len(reading.missing) or len(reading.found) > MOST * len(self.tree.images)

@@ -10,7 +10,7 @@ from stores.sources.tables.columns import other_captions
 from stores.sources.tables.guesses import has_boxes, says_no_role
 from stores.sources.tables.reading import TableReading
 
-UNREAD_COLUMNS = "it names images, and no column's name says what is"
+UNREAD_COLUMNS = "it names images, and no name says what these columns are:"
 
 
 def says_nothing(reading: TableReading) -> str | None:
@@ -29,7 +29,7 @@ def unread_columns(reading: TableReading) -> str | None:
         return None
     others = [c for c in reading.columns if c != reading.file_column and not says_no_role(c) and reading.may_be_read(c)]
     shown = ", ".join(map(repr, others[:6]))
-    return f"{UNREAD_COLUMNS} {shown}: label_column or caption_column does" if others else None
+    return f"{UNREAD_COLUMNS} {shown}; label_column or caption_column does" if others else None
 
 
 def column_warnings(reading: TableReading) -> Iterator[DataWarning]:

@@ -276,7 +276,17 @@ def test_columns_that_stay_unread_are_named_where_nothing_else_is_known(data):
     found = data(files | {"Labels.csv": "\n".join(["Dateiname;Art;Ort;Wert", *rows])})
     assert set(found.labels().values()) == {None}
     (warning,) = found.summary.warnings
-    assert "'Art', 'Ort': label_column" in warning.message
+    assert "'Art', 'Ort'; label_column" in warning.message
     assert warning.option == "label_column"
     named = data(files, label_column="Art")
     assert set(named.labels().values()) == {"Hund", "Katze"}
+
+
+def test_a_guess_that_gave_way_to_folders_which_are_no_classes_is_said(data):
+    names = [f"{n * 0x1234567:016x}"[::-1] for n in range(20)]
+    files = {f"train/{name[0]}/{name[1]}/{name}.jpg": "" for name in names}
+    rows = [f"{name},{n % 2 * 100}" for n, name in enumerate(names)]
+    found = data(files | {"train.csv": "\n".join(["id,landmark_id", *rows])})
+    (warning,) = found.summary.warnings
+    assert "'landmark_id'" in warning.message
+    assert warning.option == "label_column"
