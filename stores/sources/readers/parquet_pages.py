@@ -39,7 +39,8 @@ _TYPE, _UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2 = 1, 2, 3, 5, 7, 8
 _NUM_VALUES, _ENCODING = 1, 2
 _ENCODING_V2, _DEFINITION_BYTES, _REPETITION_BYTES, _IS_COMPRESSED = 4, 5, 6, 7
 # What reading bytes that are no Parquet page, or one of another kind, raises.
-_UNFIT = (ValueError, LookupError, OSError, OverflowError, RecursionError, struct.error, pa.ArrowException)
+# A damaged header may have a number or a flag where it should have fields: a TypeError.
+_UNFIT = (ValueError, LookupError, TypeError, OSError, OverflowError, RecursionError, struct.error, pa.ArrowException)
 
 
 class Body(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stores.sources import SourceError, open_source
@@ -111,6 +111,7 @@ def test_memory_is_that_of_an_image(tmp_path, monkeypatch, options):
 @given(
     flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=3), plain=st.booleans()
 )
+@example(flips=[(187, 1)], plain=False)  # a flag instead of a page's fields
 def test_flipped_bytes_are_read_or_refused_by_name(flips, plain, tmp_path_factory):
     path = tmp_path_factory.mktemp("pages") / "x.parquet"
     rows = [{"bytes": value, "path": "x"} for value in (b"a" * 50, b"b" * 70, b"a" * 50)]
