@@ -171,7 +171,7 @@ class Sections:
             "Rows and rates are of the command that finished a store, the rate from a host's first shard on; workers "
             "are those of the last group of a training."
         )
-        return [Section("Hosts", page_table(rows, "hosts"), note)] if rows else []
+        return [Section("Hosts", page_table(rows, "rows and rates of hosts"), note)] if rows else []
 
     def _settings(self) -> Section:
         parts = {run.path: records.recipe_text(run) for subject in self.subjects for run in subject.runs}
