@@ -178,7 +178,7 @@ class RunStage(Stage[RunFolder]):
             IncompleteStoreError: No row comes any more.
             ValueError: More rows are asked for than there will be, or fewer than a batch.
         """
-        from jobs.following import EpochRecord, FollowedStore, encode_rows, wait_for_rows
+        from jobs.following import EpochRecord, FollowedStore, wait_for_rows
 
         if not isinstance(store, FollowedStore) or context.dry_run or run.state is State.COMPLETE:
             return store
@@ -197,6 +197,8 @@ class RunStage(Stage[RunFolder]):
             if store.encoder is None:
                 view = wait_for_rows(store.follower, wanted, store.follow.patience_seconds, report)
             else:
+                from jobs.following import encode_rows  # which knows encoders and sources of images
+
                 view = encode_rows(store, wanted, context.recipe.runtime, report)
         there = len(view.rows("train"))
         context.output.say(

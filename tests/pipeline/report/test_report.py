@@ -102,7 +102,7 @@ def test_two_runs_stand_side_by_side(both, world):
 def test_the_hosts_of_what_several_made_stand_in_a_table(both, page):
     assert "Hosts" in both[1]["sections"]
     assert "Hosts" not in page[1]["sections"]
-    table = both[0].read_text().partition('aria-label="hosts"')[2].partition("</table>")[0]
+    table = both[0].read_text().partition('aria-label="rows and rates of hosts"')[2].partition("</table>")[0]
     assert re.findall(r"<td>(h\d)</td>.*?<td class=\"number\">(\d)</td>", table) == [("h1", "1"), ("h2", "2")]
 
 
