@@ -35,7 +35,7 @@ class Events:
     def two_power_offs(cluster):
         cluster.hosts[2].power_off()
         cluster.hosts[3].power_off()
-        return ["host h3 was lost", "host h4 was lost"]
+        return ["host h3", "host h4"]  # the command may end before Ray misses more than their workers
 
     @staticmethod
     def power_off_and_on_again(cluster):
