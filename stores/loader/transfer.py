@@ -1,5 +1,6 @@
 """The way of a batch: buffers that are used again, a thread that prefetches, a stream that copies to the device."""
 
+import atexit
 import math
 import queue
 import sys
@@ -110,6 +111,14 @@ def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, Non
         room.put(None)
     thread = threading.Thread(target=_work, args=(items, ready, room, stop), name="loader-prefetch", daemon=True)
     thread.start()
+
+    def end() -> None:
+        stop.set()
+        room.put(None)
+        thread.join()
+
+    # Of an iterator that lives on to the interpreter's end, too: there a thread within torch would abort the process.
+    atexit.register(end)
     try:
         while True:
             item, error = ready.get()
@@ -120,9 +129,8 @@ def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, Non
             room.put(None)
             yield item.pop()
     finally:
-        stop.set()
-        room.put(None)
-        thread.join()
+        atexit.unregister(end)
+        end()
 
 
 def _work(
