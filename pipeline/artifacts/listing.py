@@ -9,6 +9,7 @@ from typing import Any
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.artifact import read_records
 from pipeline.artifacts.resolver import SAMPLES_FILE, runs_of
+from pipeline.artifacts.status import DAMAGED
 from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of
 from stores.care import folder_bytes, location_bytes, texts_in
@@ -23,7 +24,6 @@ from stores.write import StoreWriter
 
 # The attributes that name what a store was made from, the nearest last.
 NAMES = ("path", "kind", "made_from", "num_bytes", "status", "created_unix_seconds")
-DAMAGED = "damaged"
 INPUTS = ("aligned_with", "features", "autoencoder", "decoder", "generator")
 
 

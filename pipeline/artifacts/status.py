@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,17 +116,17 @@ def unfinished(root: Path) -> list[Status]:
     """
     if not root.is_dir():
         raise ValueError(f"--root: expected a folder of stores and models; received {root}, which is not there")
-    folders = [
-        *(location for kind in STORE_KINDS for location, _ in list_manifests(inside(root, kind))),
-        *(file.parent for kind in KINDS for file in sorted((root / kind).glob("*/run.json"))),
+    looks: list[tuple[Callable[[Any], Status], Any]] = [
+        *((_store_status, found) for kind in STORE_KINDS for found, _ in list_manifests(inside(root, kind))),
+        *((_run_status, file.parent) for kind in KINDS for file in sorted((root / kind).glob("*/run.json"))),
     ]
-    found = [_status_or_damage(Path(folder), root) for folder in folders]
+    found = [_status_or_damage(look, Path(folder)) for look, folder in looks]
     return [status for status in found if status.state != COMPLETE]
 
 
-def _status_or_damage(folder: Path, root: Path) -> Status:
+def _status_or_damage(look: Callable[[Any], Status], folder: Path) -> Status:
     try:
-        return status_of(str(folder), root)
+        return look(folder)
     except (StoreError, RunError) as error:
         return Status(str(folder), folder.parent.name, DAMAGED, 0, 0, "", last_error=str(error))
 

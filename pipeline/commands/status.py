@@ -2,15 +2,12 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from pipeline.commands.care import STORE
 from pipeline.console import FaeCommand, FiniteNumber, Settings, config_options, option
-
-if TYPE_CHECKING:
-    from pipeline.artifacts import Status
 
 # What a name means to the viewer, in this order.
 VIEWED = ("latents", "features", "text", "samples")
@@ -35,53 +32,38 @@ def status_command(settings: Settings, location: str, watch: bool, every: float)
     STORE|RUN is a folder, a store's URL, or a folder's name below --root; without one, all that is not complete below
     --root. Watched for a program (--json), each look is a line of JSON.
     """
-    from pipeline.artifacts import status_of
+    from pipeline.artifacts import overview, status_of, unfinished
     from pipeline.console import RUNNING
 
-    if not location:
-        _show_all(settings, watch, every)
-        return
-    status = status_of(location, settings.root)
-    while watch and status.state == RUNNING:
-        _show(settings, status)
-        time.sleep(every)
-        status = status_of(location, settings.root)
-    if watch:
-        _show(settings, status)
-    else:
-        settings.output.table(status.as_rows())
-        settings.output.result(status.as_record())
-
-
-def _show_all(settings: Settings, watch: bool, every: float) -> None:
-    """All that is not complete; watched until nothing of it is worked on."""
-    from pipeline.artifacts import overview, unfinished
-    from pipeline.console import RUNNING
-
-    found = unfinished(settings.root)
-    while watch and any(status.state == RUNNING for status in found):
-        if not settings.json and sys.stdout.isatty():
-            click.clear()
-        settings.output.table(overview(found))
-        settings.output.line({"unfinished": [status.as_record() for status in found]})
-        time.sleep(every)
+    def look() -> tuple[list[dict[str, str]], dict[str, Any], bool]:
+        """Lines of a table, the record, and whether somebody works on it."""
+        if location:
+            status = status_of(location, settings.root)
+            return status.as_rows(), status.as_record(), status.state == RUNNING
         found = unfinished(settings.root)
-    settings.output.table(overview(found))
-    if not found:
-        settings.output.say(f"status: nothing unfinished below {settings.root}; fae-pipe stores ls lists what there is")
-    record = {"unfinished": [status.as_record() for status in found]}
+        record = {"unfinished": [status.as_record() for status in found]}
+        return overview(found), record, any(status.state == RUNNING for status in found)
+
+    rows, record, running = look()
+    while watch and running:
+        _show(settings, rows, record)
+        time.sleep(every)
+        rows, record, running = look()
     if watch:
-        settings.output.line(record)
+        _show(settings, rows, record)
     else:
+        settings.output.table(rows)
         settings.output.result(record)
+    if not rows:
+        settings.output.say(f"status: nothing unfinished below {settings.root}; fae-pipe stores ls lists what there is")
 
 
-def _show(settings: Settings, status: "Status") -> None:
+def _show(settings: Settings, rows: list[dict[str, str]], record: dict[str, Any]) -> None:
     """One look of several; on a terminal it takes the last one's place."""
     if not settings.json and sys.stdout.isatty():
         click.clear()
-    settings.output.table(status.as_rows())
-    settings.output.line(status.as_record())
+    settings.output.table(rows)
+    settings.output.line(record)
 
 
 @click.command("view", cls=FaeCommand)

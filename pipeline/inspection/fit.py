@@ -33,11 +33,6 @@ class Dataset:
     captions: Sequence[str] = ()
 
     @property
-    def has_splits(self) -> bool:
-        """Whether the data set itself names held-out rows."""
-        return bool(self.summary.splits.get("val"))
-
-    @property
     def training_rows(self) -> int:
         """Rows that are trained on, about."""
         splits = self.summary.splits

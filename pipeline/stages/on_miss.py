@@ -67,34 +67,30 @@ class OnMiss(ABC):
         A dry run that would begin the store has a temporary folder instead, where `writer_at` puts it.
         """
         meant = self._meant(context, writer)
-        if meant is None and not writer.begun:
-            self._say_others(context, writer)
-        if meant is None or meant[1].fingerprint == writer.manifest.fingerprint:
-            return writer_at(context.scratch()) if context.dry_run and not writer.begun else writer
-        differences = "; ".join(explain_difference(meant[1].ingredients, writer.manifest.ingredients))
-        raise ArtifactError(
-            f"--encode-on-miss: expected the settings that make {meant[0]}; received others ({differences}); give "
-            "those, or another --name"
-        )
-
-    def _say_others(self, context: StageContext, writer: StoreWriter) -> None:
-        """Name the newest finished store of this name beside which another one is begun, and what is different."""
-        found = find_manifests(inside(context.stores, self.kind), writer.manifest.name)
-        if found:
-            location, manifest = found[-1]
-            differences = "; ".join(explain_difference(manifest.ingredients, writer.manifest.ingredients))
+        if meant is not None and meant[1].fingerprint != writer.manifest.fingerprint:
+            differences = "; ".join(explain_difference(meant[1].ingredients, writer.manifest.ingredients))
+            if self.named is not None or meant[1].status != COMPLETE:
+                raise ArtifactError(
+                    f"--encode-on-miss: expected the settings that make {meant[0]}; received others ({differences}); "
+                    "give those, or another --name"
+                )
             context.output.say(
-                f"--encode-on-miss: {location} was made with other settings ({differences}): begins anew"
+                f"--encode-on-miss: {meant[0]} was made with other settings ({differences}): begins anew"
             )
+        return writer_at(context.scratch()) if context.dry_run and not writer.begun else writer
 
     def _meant(self, context: StageContext, writer: StoreWriter) -> tuple[Location, Manifest] | None:
-        """The store that is named, else an unfinished one of this name, which the settings must make."""
+        """The store that is named; else, while the planned one is not begun, the newest of this name."""
+        # An unfinished one goes before: it must be the one that the settings make.
         if self.named is not None:
             location = find_location(context.stores, self.named, (self.kind,))
             return location, read_manifest(open_bytestore(location))
+        if writer.begun:
+            return None
         found = find_manifests(inside(context.stores, self.kind), writer.manifest.name)
         unfinished = [one for one in found if one[1].status != COMPLETE]
-        return unfinished[-1] if unfinished and not writer.begun else None
+        same_name = unfinished or found
+        return same_name[-1] if same_name else None
 
 
 def opened(stage: RunStage, context: StageContext, data: AnyStore | OnMiss) -> AnyStore:

@@ -79,13 +79,14 @@ def scan(
     if limit is not None:
         found = sorted(found, key=lambda pair: (pair[1].sha256, pair[0].key))[:limit]
     found.sort(key=lambda pair: pair[0].key)
-    divided = splits_to_divide({item.split for item in listing.items})
+    splits = {item.split for item in listing.items}
+    divided = splits_to_divide(splits)
     found = [
         (replace(item, split=split_of(digest.sha256, holdout)) if item.split in divided else item, digest)
         for item, digest in found
     ]
     summary = summarize_rows(listing.summary, (item for item, _ in found), listing.class_names)
-    if holdout and not any(item.split in divided for item in listing.items):
+    if holdout and not splits & divided:
         text = f"a holdout of {holdout:g} holds out none: every image has a split of its own"
         summary = replace(summary, warnings=[*summary.warnings, DataWarning(text, "holdout", "0")])
     return ScanResult(_to_table(found), listing.class_names, unreadable, summary)

@@ -215,15 +215,16 @@ def test_a_signal_ends_the_wait_for_rows_and_the_training_goes_on_there(writer_a
     assert_same(result_of(resumed), result_of(undisturbed))
 
 
+def reject(writer, shard):
+    """Write a shard whose first row cannot be decoded."""
+    rows = writer.shard_rows(shard)
+    values = np.zeros((len(rows), 1, 1, 1, 3), np.float32)
+    writer.write_shard(shard, {"latents": values}, rejected={rows.start: "cannot be decoded"})
+
+
 def test_more_rejected_rows_than_a_store_may_have_end_the_training(writer_at, commit, tmp_path, encoder_of):
     writer = writer_at()
     commit(writer, 0, 3)
-
-    def reject(target, shard):
-        rows = target.shard_rows(shard)
-        values = np.zeros((len(rows), 1, 1, 1, 3), np.float32)
-        target.write_shard(shard, {"latents": values}, rejected={rows.start: "cannot be decoded"})
-
     run = RunFolder.create(tmp_path, "generators", "run", {"toy": 1}, {}, {})
     store = follow_store(writer.url, FOLLOW, encoder=encoder_of(writer, reject))
     batches = iter(training_batches(run, store, ["latents"], CONFIG, CPU))
@@ -261,12 +262,6 @@ def test_once_the_store_is_finished_a_run_in_parts_goes_on_without_encoding(writ
 def test_rejected_rows_are_in_no_batch(writer_at, commit, tmp_path, encoder_of):
     writer = writer_at()
     commit(writer, 0, 3)
-
-    def reject(target, shard):
-        rows = target.shard_rows(shard)
-        values = np.zeros((len(rows), 1, 1, 1, 3), np.float32)
-        target.write_shard(shard, {"latents": values}, rejected={rows.start: "cannot be decoded"})
-
     run = RunFolder.create(tmp_path, "generators", "run", {"toy": 1}, {}, {})
     store = follow_store(writer.url, FOLLOW, encoder=encoder_of(writer, reject, 1.0))
     batches = iter(training_batches(run, store, ["latents"], CONFIG, CPU))
