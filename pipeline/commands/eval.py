@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
+from pipeline.commands.stages import JUDGING_KEYS, input_option, watch_of
 from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
 
 
@@ -33,7 +33,7 @@ from pipeline.console import FaeCommand, LocalPath, Settings, config_options, op
     help="Also write the statistics of what is evaluated, as ADM's evaluation suite reads them.",
 )
 @option("Outputs", "--export-images", is_flag=True, help="Put the images into that file too.")
-@config_options("eval", "runtime", exclude=(*DISTRIBUTED_KEYS, "rebuilt"), reach=("sample",))
+@config_options("eval", "runtime", exclude=(*JUDGING_KEYS, "rebuilt"), reach=("sample",))
 def eval_command(
     settings: Settings,
     samples: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.stages import DISTRIBUTED_KEYS
+from pipeline.commands.stages import DISTRIBUTED_KEYS, WATCH_KEYS
 from pipeline.config import TEXT_STAGE
 from pipeline.console import FaeCommand, FiniteNumber, LocalPath, Settings, WholeNumber, config_options, option
 
@@ -43,7 +43,9 @@ def _number(default: float | None = None, **settings: Any) -> dict[str, Any]:
     metavar="N",
     help="Tokens of a caption on average, for generators that take captions.",
 )
-@option("Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all.")
+@option(
+    "Machines", "--gpus", type=WholeNumber(1), required=True, metavar="M", help="GPUs in all; 1 = a machine without."
+)
 @option(
     "Machines",
     "--rate",
@@ -168,7 +170,7 @@ TRAINED_ON = {"train-ae": "features", "train-decoder": "features", "train-gen": 
     metavar="FILE",
     help="Also write the trace, which Perfetto and chrome://tracing open.",
 )
-@config_options("runtime", recipe="argument", exclude=DISTRIBUTED_KEYS)
+@config_options("runtime", recipe="argument", exclude=(*DISTRIBUTED_KEYS, *WATCH_KEYS, "logger"))
 def profile_command(settings: Settings, stage: str, steps: int, trace: Path | None) -> None:
     """Run some steps of a recipe's training and say what limits them: data, host, or which operations of the device.
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from pipeline.commands.stages import DISTRIBUTED_KEYS, input_option, watch_of
+from pipeline.commands.stages import JUDGING_KEYS, input_option, watch_of
 from pipeline.console import FaeCommand, LocalPath, Settings, WholeNumber, config_options, option
 
 SHOWN_IMAGES = 6
@@ -44,7 +44,7 @@ FILE = LocalPath(exists=True, dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Folder of probe.json and the figures; `probe` in the autoencoder's folder when absent.",
 )
-@config_options("probe", "runtime", exclude=(*DISTRIBUTED_KEYS, "in_run"))
+@config_options("probe", "runtime", exclude=(*JUDGING_KEYS, "in_run"))
 def probe_command(
     settings: Settings,
     features: str,
@@ -131,7 +131,7 @@ def probe_command(
     metavar="FILE",
     help="PNG or SVG of some held-out images as each rebuilds them; below --root's `comparisons` when absent.",
 )
-@config_options("runtime", exclude=DISTRIBUTED_KEYS, recipe="none")
+@config_options("runtime", exclude=JUDGING_KEYS, recipe="none")
 def compare_command(
     settings: Settings,
     autoencoders: tuple[str, ...],

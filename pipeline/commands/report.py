@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.stages import DISTRIBUTED_KEYS
+from pipeline.commands.stages import JUDGING_KEYS, WATCH_KEYS
 from pipeline.console import Converter, FaeCommand, LocalPath, Settings, config_options, option
 
 # What a name means, in this order.
@@ -78,7 +78,7 @@ class Numbers(Converter):
     show_default=True,
     help="Held-out images to rebuild, and samples to look for copies of.",
 )
-@config_options("runtime", recipe="none", exclude=DISTRIBUTED_KEYS)
+@config_options("runtime", recipe="none", exclude=(*JUDGING_KEYS, *WATCH_KEYS))
 def report_command(
     settings: Settings,
     locations: tuple[str, ...],

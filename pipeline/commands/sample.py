@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.commands.stages import TRAIN_GROUP_KEYS, input_option, runner_of
+from pipeline.commands.stages import TRAINING_KEYS, input_option, runner_of
 from pipeline.console import FaeCommand, Settings, config_options, option
 
 
@@ -10,7 +10,7 @@ from pipeline.console import FaeCommand, Settings, config_options, option
 @input_option("--generator", "Generator")
 @input_option("--decoder", "Pixel decoder; it must fit the generator's autoencoder")
 @option("General", "--previews", is_flag=True, help="Also decode the samples that train-gen saved while training.")
-@config_options("sample", "runtime", exclude=TRAIN_GROUP_KEYS)
+@config_options("sample", "runtime", exclude=TRAINING_KEYS)
 def sample_command(settings: Settings, generator: str | None, decoder: str | None, previews: bool) -> None:
     """Make images: choose classes or prompts, seeds, solver steps and guidance; get PNG files and a grid.
 

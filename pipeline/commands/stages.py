@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # What of the runtime's settings is no concern of training, and what is of it alone.
 ACTOR_KEYS = ("executor", "workers", "dashboard")
 TRAIN_GROUP_KEYS = ("train_workers", "max_train_workers", "parallel", "max_failures", "cache_dir", "cache_gib")
-# All that a command in this process alone has no use for.
+# What a command that trains nothing has no use for.
+TRAINING_KEYS = (*TRAIN_GROUP_KEYS, "peak_tflops", "logger")
+# What a command in this process alone has no use for.
 DISTRIBUTED_KEYS = (
     *ACTOR_KEYS,
     *TRAIN_GROUP_KEYS,
@@ -32,6 +34,9 @@ DISTRIBUTED_KEYS = (
     "placement",
     "take_over",
 )
+# All that a command in this process that trains nothing has no use for, and what one without progress has none for.
+JUDGING_KEYS = (*DISTRIBUTED_KEYS, *TRAINING_KEYS)
+WATCH_KEYS = ("progress_json", "metrics_port")
 # A command that only trains needs no longer names.
 FLAGS = {"train_workers": "--workers", "max_train_workers": "--max-workers"}
 
@@ -111,7 +116,7 @@ def metric_texts(metrics: Mapping[str, Any]) -> list[str]:
     multiple=True,
     help="Block whose tokens are kept, counted from 0; given more than once, each fills a store.",
 )
-@config_options("data", "extract", "runtime", exclude=("encoder", "layer", *TRAIN_GROUP_KEYS))
+@config_options("data", "extract", "runtime", exclude=("encoder", "layer", *TRAINING_KEYS))
 def extract_command(settings: Settings, encoders: tuple[str, ...], layers: tuple[int, ...]) -> None:
     """Run the frozen encoder once over every image and keep its features.
 
@@ -150,7 +155,7 @@ def each_encoder(config: "ExtractConfig", encoders: tuple[str, ...], layers: tup
 
 @click.command("extract-text", cls=FaeCommand)
 @input_option("--features", "Feature store or bucket set whose rows have captions")
-@config_options("text", "runtime", exclude=TRAIN_GROUP_KEYS)
+@config_options("text", "runtime", exclude=TRAINING_KEYS)
 def extract_text_command(settings: Settings, features: str | None) -> None:
     """Run a frozen text encoder once over the captions of a store's rows.
 
@@ -227,7 +232,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
 @click.command("encode", cls=FaeCommand)
 @input_option("--features", "Feature store or bucket set")
 @input_option("--autoencoder", "Autoencoder that compresses the features")
-@config_options("encode", "runtime", exclude=TRAIN_GROUP_KEYS)
+@config_options("encode", "runtime", exclude=TRAINING_KEYS)
 def encode_command(settings: Settings, features: str | None, autoencoder: str | None) -> None:
     """Compress a feature store to a latent store, 16×16×32 numbers an image for the paper's models.
 

@@ -53,6 +53,24 @@ def test_help_tells_the_story_in_the_order_of_the_pipeline():
     assert "images ── extract ──▶ features" in text
 
 
+@pytest.mark.parametrize(
+    ("flag", "having"),
+    {
+        "--logger": {"train-ae", "train-decoder", "train-gen", "run", "demo"},
+        "--peak-tflops": {"train-ae", "train-decoder", "train-gen", "run", "demo", "profile"},
+    }.items(),
+)
+def test_an_option_of_trainings_alone_is_one_of_commands_that_train(flag, having):
+    assert {
+        " ".join(words) for words, command in ALL.items() if any(flag in option.opts for option in command.params)
+    } == having
+
+
+@pytest.mark.parametrize("name", ["report", "profile", "verify", "status"])
+def test_a_command_that_watchers_hear_nothing_of_takes_none(name):
+    assert not {"--progress-json", "--metrics-port"} & {flag for option in ALL[(name,)].params for flag in option.opts}
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_help_names_every_option_once(words):
     outcome = fae_pipe(*words, "--help")
