@@ -105,6 +105,11 @@ class _ActorPool:
         for slot in range(count):
             self._fill(slot)
 
+    @property
+    def active_hosts(self) -> set[str]:
+        """The hosts that have an actor with work to do: neither lost nor left out."""
+        return {self.queue.hosts[slot] for slot in self.alive}
+
     def give(self, slot: int, shard: int) -> None:
         actor = self.actors[slot]
         self.calls[actor.run.remote(shard)] = (slot, actor, shard)
@@ -132,7 +137,7 @@ class _ActorPool:
                     continue
                 self.failures_in_a_row[self.queue.hosts[slot]] = 0
                 if self.queue.finish(shard, slot):
-                    yield {**result, "worker": str(slot)}
+                    yield {**result, "worker": str(slot), "active_hosts": self.active_hosts}
 
     def abandon(self) -> None:
         """Leave the actors alone, which nobody can end without the cluster's head; Ray ends them in a minute."""

@@ -204,20 +204,27 @@ class ShardCounters:
         self.shards, self.shards_done, self.rejected = total, total - missing, 0
         self.clock = clock
         self.hosts: dict[str, _HostRows] = {}
+        self.inactive_hosts: set[str] = set()
         self.rows_by_worker: Counter[str] = Counter()
         self.seconds_by_part: Counter[str] = Counter()
 
     def add(self, result: ShardResult) -> None:
-        """Take in a shard's result; `host`, `worker` and `seconds` may be absent."""
+        """Take in a shard's result; `host`, `active_hosts`, `worker` and `seconds` may be absent."""
         self.shards_done += 1
         self.rejected += result["rejected"]
         self.rows_by_worker[str(result.get("worker", "this process"))] += result["rows"]
         self.seconds_by_part.update(result.get("seconds", {}))
         if "host" in result:
-            self.hosts.setdefault(result["host"], _HostRows(self.clock())).add(result["rows"])
+            now = self.clock()
+            self.hosts.setdefault(result["host"], _HostRows(now)).add(result["rows"], now)
+        if "active_hosts" in result:
+            self.inactive_hosts = self.hosts.keys() - result["active_hosts"]
 
     def facts(self) -> dict[str, Any]:
-        """The counts; mappings are shares of a whole. Several hosts have their rows, and the slowest its rate."""
+        """The counts; mappings are shares of a whole. None: what was said before no longer holds.
+
+        Several hosts have their rows; of those at work the rates and the slowest, the others are named.
+        """
         facts: dict[str, Any] = {"shards_done": self.shards_done, "shards": self.shards}
         if self.rejected:
             facts["rejected"] = self.rejected
@@ -226,25 +233,30 @@ class ShardCounters:
         if len(self.hosts) > 1:
             facts["rows_by_host"] = {host: rows.rows for host, rows in sorted(self.hosts.items())}
             facts |= self._rates()
+            facts["inactive_hosts"] = ", ".join(sorted(self.inactive_hosts)) or None
         if self.seconds_by_part:
             facts["seconds_by_part"] = {part: round(seconds, 3) for part, seconds in self.seconds_by_part.items()}
         return facts
 
     def rows_and_rates(self) -> dict[str, dict[str, float | None]]:
         """`rows` of each host, and `rows_per_second` after its first result; None of a host that had one alone."""
-        now = self.clock()
         return {
-            host: {"rows": one.rows, "rows_per_second": round(one.per_second(now), 3) if one.later_rows else None}
+            host: {"rows": one.rows, "rows_per_second": round(self._rate(host), 3) if one.later_rows else None}
             for host, one in sorted(self.hosts.items())
         }
 
-    def _rates(self) -> dict[str, str]:
-        """Rows a second of each host since its first result, as text, and the slowest; {} before there are two."""
-        now = self.clock()
-        rates = {host: rows.per_second(now) for host, rows in self.hosts.items() if rows.later_rows}
+    def _rate(self, host: str) -> float:
+        """Until now, so that a host that says nothing more falls behind; of an inactive one until its last result."""
+        one = self.hosts[host]
+        return one.per_second(one.last if host in self.inactive_hosts else self.clock())
+
+    def _rates(self) -> dict[str, str | None]:
+        """Rows a second of each active host since its first result, as text, and the slowest; None: fewer than two."""
+        active = sorted(self.hosts.keys() - self.inactive_hosts)
+        rates = {host: self._rate(host) for host in active if self.hosts[host].later_rows}
         if len(rates) < 2:
-            return {}
-        slowest = min(sorted(rates), key=lambda host: rates[host])
+            return {"host_rates": None, "slowest_host": None}
+        slowest = min(rates, key=lambda host: rates[host])
         texts = [f"{host} {rates[host]:.3g}/s" for host in sorted(rates, key=lambda host: -rates[host])]
         return {"host_rates": ", ".join(texts), "slowest_host": slowest}
 
@@ -256,11 +268,13 @@ class _HostRows:
     first: float
     rows: int = 0
     later_rows: int = 0
+    last: float = 0.0  # when the last result came
 
-    def add(self, rows: int) -> None:
+    def add(self, rows: int, now: float) -> None:
         self.later_rows += rows if self.rows else 0
         self.rows += rows
+        self.last = now
 
-    def per_second(self, now: float) -> float:
-        """The rate until now, so that a host that says nothing more falls behind."""
-        return self.later_rows / max(now - self.first, 1e-3)
+    def per_second(self, until: float) -> float:
+        """The rate from the first result until a time."""
+        return self.later_rows / max(until - self.first, 1e-3)

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-# shard, rows, rejected; seconds by part of the work when the worker measures them; worker when there are several.
+# shard, rows, rejected; seconds by part of the work when the worker measures them; worker, host and active_hosts (those
+# of all workers but the ones that were lost or left out) when there are several.
 ShardResult = dict[str, Any]
 OnProgress = Callable[[int, int, dict[str, Any]], None]
 

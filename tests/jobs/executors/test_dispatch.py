@@ -59,6 +59,7 @@ def test_a_lost_host_is_named_once_for_all_its_workers_and_a_lost_worker_with_it
     )
     results = list(dispatch_shards(fakes.start, 3, [0, 1, 2]))
     assert sorted(result["shard"] for result in results) == [0, 1, 2]
+    assert results[-1]["active_hosts"] == {"h2"}
     assert sorted(caplog.messages) == [
         "host h1 was lost; its shards go to other workers",
         "host h2: a worker was lost: its process ended; its shards are done again",

@@ -124,10 +124,35 @@ def test_several_hosts_have_their_rows_and_the_slowest_is_named():
     assert facts["slowest_host"] == "b"
 
 
+def test_a_host_that_works_no_more_has_no_rate_and_keeps_the_one_that_it_had():
+    now = [0.0]
+    counters = ShardCounters(total=9, missing=9, clock=lambda: now[0])
+
+    def add(second, host, *active):
+        now[0] = second
+        counters.add({"shard": 0, "rows": 4, "rejected": 0, "host": host, "active_hosts": set(active)})
+        return counters.facts()
+
+    for second in (1, 2):
+        for host in "abc":
+            facts = add(second, host, "a", "b", "c")
+    assert facts["host_rates"] == "a 4/s, b 4/s, c 4/s"
+    assert facts["inactive_hosts"] is None
+    facts = add(9, "a", "a", "b")
+    assert facts["host_rates"] == "a 1/s, b 0.5/s"
+    assert facts["inactive_hosts"] == "c"
+    assert counters.rows_and_rates()["c"] == {"rows": 8, "rows_per_second": 4.0}
+    facts = add(10, "a", "a")
+    # Progress keeps what it has been told until it is told None.
+    assert {facts[name] for name in ("host_rates", "slowest_host")} == {None}
+    assert facts["inactive_hosts"] == "b, c"
+    assert add(11, "b", "a", "b", "c")["inactive_hosts"] is None  # they are back
+
+
 def test_one_host_is_not_named():
     counters = ShardCounters(total=1, missing=1)
     counters.add({"shard": 0, "rows": 4, "rejected": 0, "host": "a"})
-    assert not {"rows_by_host", "host_rates", "slowest_host"} & counters.facts().keys()
+    assert not {"rows_by_host", "host_rates", "slowest_host", "inactive_hosts"} & counters.facts().keys()
 
 
 class WorkerOnHosts:
