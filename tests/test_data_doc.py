@@ -222,7 +222,7 @@ def test_a_row_of_the_table(command: str, expected: str, tmp_path: Path, monkeyp
     done = CliRunner().invoke(main, ["inspect", *words, "--images", "0", "--json", "--root", "runs"])
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)["data"]
-    splits = ", ".join(f"{split or 'by holdout'} {count}" for split, count in data["splits"].items())
+    splits = ", ".join(f"{split or 'none given'} {count}" for split, count in data["splits"].items())
     found = f"{data['images']} images, {len(data['classes'])} classes, {data['captioned']} captioned, {splits}"
     assert f"{data['layout']}: {found}" == expected
     if "--contiguous-labels" in words:

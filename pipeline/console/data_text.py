@@ -19,7 +19,7 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
         "classes": _classes(record),
         "labels": f"{record['labeled']:,} labeled, {record['unlabeled']:,} unlabeled",
         "captions": _captions(record),
-        "splits": ", ".join(f"{split or 'by holdout'} {count:,}" for split, count in record["splits"].items()),
+        "splits": ", ".join(f"{split or 'none given'} {count:,}" for split, count in record["splits"].items()),
         "sizes": _sizes(record.get("image_sizes")),
         "not used": _unused(record),
     }

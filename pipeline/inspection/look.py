@@ -71,7 +71,7 @@ def _sample(source: Source, listing: Listing, item: SourceItem) -> SampleImage:
         pixels = decode_image(source.read(item.source, item.offset, item.num_bytes), SIDE_PIXELS)
     except (ImageError, SourceError) as error:
         reason = str(error)
-    captions, split = tuple(item.caption or ()), item.split or "by holdout"
+    captions, split = tuple(item.caption or ()), item.split or "none given"
     return SampleImage(item.key, _label(item.label, listing.class_names), captions, split, pixels, reason)
 
 
