@@ -131,6 +131,26 @@ def birds(d: Path) -> None:
     put(d / "birds" / "train_test_split.txt", "1 1\n2 0\n3 1\n4 0\n")
 
 
+def lake(d: Path) -> None:
+    for number in range(4):
+        folder = d / "lake" / f"split={('train', 'val')[number // 2]}" / f"label={('cat', 'dog')[number % 2]}"
+        put(folder / f"{number}.png", png(number))
+
+
+def domains(d: Path) -> None:
+    for number in range(4):
+        put(
+            d / "domains" / ("photo", "sketch")[number // 2] / ("cat", "dog")[number % 2] / f"{number}.png", png(number)
+        )
+
+
+def spoken(d: Path) -> None:
+    for number in range(2):
+        put(d / "spoken" / "images" / f"{number}.png", png(number))
+        for tongue in ("de", "en"):
+            put(d / "spoken" / f"captions_{tongue}" / f"{number}.txt", f"{tongue} {number}")
+
+
 def shards(d: Path) -> None:
     for split, first in (("train-000", 0), ("val-001", 2)):
         members: dict[str, bytes | str] = {}
@@ -205,12 +225,12 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
         build.__name__: build
         for build in (pets, imagenet, classes, captions, prompts, photos, lora, laion, edm2, coco, flickr, numbered)
     },
-    **{build.__name__: build for build in (tuned, traps, birds)},
+    **{build.__name__: build for build in (tuned, traps, birds, lake, domains, spoken)},
 }
 
 
 def test_the_table_is_there() -> None:
-    assert len(ROWS) == 24
+    assert len(ROWS) == 27
 
 
 @pytest.mark.parametrize(("command", "expected"), ROWS)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
 from stores.sources.fields.labels import RawLabel, parse_captions, parse_label, parse_split
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import TEST, split_in_words
+from stores.sources.fields.several_labels import are_lists_of_labels, only_label
+from stores.sources.fields.splits import TEST, split_of_file
+from stores.sources.folders.keys import columns_of_path
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.listing import label_ids, label_warnings, require_images, settle_test
 from stores.sources.listing_cache import ListingCache
@@ -21,8 +24,10 @@ from stores.sources.readers.card import card_features
 from stores.sources.readers.folder import check_size, read_file
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
-from stores.sources.summary import DataSummary, DataWarning, FileKind, TableUse, summarize_rows
-from stores.sources.tables.columns import LABEL_TEXT_NAMES, other_captions, plain, roles_of
+from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
+from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of
+from stores.sources.tables.row_columns import column_warnings, columns_in, name_warnings
+from stores.sources.tables.table import SAMPLE
 
 
 @dataclass(frozen=True)
@@ -148,31 +153,40 @@ class RowsSource(Source):
         for number, (name, file) in enumerate(files.items(), start=1):
             prefix = "" if self.alone else f"{strip_suffix(name, ROWS_SUFFIXES)}/"
             roles = self._roles(name, file)
-            columns = list(dict.fromkeys(column for found in roles.values() for column in found))
-            container_split = split_in_words(name)
-            for row, record in enumerate(self._records(name, file.num_rows, columns, problems)):
+            container_split = split_of_file(name, self.names)
+            records = self._records(name, file, roles, problems)
+            first = list(islice(records, SAMPLE))
+            in_lists = are_lists_of_labels(
+                [record.get(column) for column in roles.get("label", ()) for record in first]
+            )
+            for row, record in enumerate(chain(first, records)):
                 where = f"{self.root}/{name}, row {row}"
                 values = {role: [record.get(column) for column in found] for role, found in roles.items()}
+                if in_lists:
+                    values["label"] = [only_label(values["label"][0], where, problems)]
                 item, label = _row(values, where, problems)
                 key = f"{prefix}{row:08d}"
                 yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
             if progress is not None:
                 progress(number, len(files))
 
-    def _records(self, name: str, num_rows: int, columns: list[str], problems: Problems) -> Iterator[dict[str, object]]:
-        """The fields of a file's rows, empty ones from damage on: the images of these rows may be whole."""
-        done = 0
+    def _records(
+        self, name: str, file: RowFile, roles: dict[str, list[str]], problems: Problems
+    ) -> Iterator[dict[str, object]]:
+        """The fields of a file's rows, from damage on those of its folders: the images of these rows may be whole."""
+        of_path, done = columns_of_path(name), 0
+        columns = {column: None for found in roles.values() for column in found if column in file.columns}
         try:
-            for record in self._reader.records(name, columns):
-                yield record
+            for record in self._reader.records(name, list(columns)):
+                yield of_path | record
                 done += 1
         except DamagedArchiveError as error:
-            for _ in range(done, num_rows):
+            for _ in range(done, file.num_rows):
                 problems.add("row whose fields cannot be read: it has none", str(error))
-                yield {}
+                yield dict(of_path)
 
     def _roles(self, name: str, file: RowFile) -> dict[str, list[str]]:
-        return roles_of(file.columns, self.options, f"{self.root}/{name}", file.image.name)
+        return roles_of(columns_in(name, file.columns), self.options, f"{self.root}/{name}", file.image.name)
 
     def _class_names(self, files: dict[str, RowFile], raw: Sequence[RawLabel]) -> list[str] | None:
         """The names of a Hugging Face ClassLabel, in the files or their card, or of a column beside the labels.
@@ -215,7 +229,7 @@ class RowsSource(Source):
             text = next(
                 (column for column in file.columns if plain(column) in LABEL_TEXT_NAMES and column != label), None
             )
-            if not label or text is None:
+            if label not in file.columns or text is None:
                 return None
             for record in self._reader.records(name, [label, text]):
                 number, named = record[label], record[text]
@@ -232,7 +246,7 @@ class RowsSource(Source):
     ) -> DataSummary:
         name, first = next(iter(files.items()))
         roles = {"image": [first.image.name], **self._roles(name, first)}
-        use = TableUse(name, first.columns, roles, len(items), len(items))
+        use = TableUse(name, columns_in(name, first.columns), roles, len(items), len(items))
         empty = DataSummary(
             path=self.location,
             container=self.kind,
@@ -245,20 +259,8 @@ class RowsSource(Source):
             problems=problems.to_list(),
         )
         summary = summarize_rows(empty, items, names)
-        return replace(summary, warnings=[*_column_warnings(use), *label_warnings(summary)])
-
-
-def _column_warnings(use: TableUse) -> Iterator[DataWarning]:
-    """Say which columns are not read that may be meant."""
-    read = use.roles.get("caption", [])
-    if others := other_captions(use.columns, read) if read else []:
-        message = f"captions are read from {', '.join(read)}, not from {', '.join(others)}"
-        yield DataWarning(message, "caption_column", others[0])
-    rest = [column for column in use.columns if column not in use.roles["image"]]
-    if rest and not use.roles.keys() & {"label", "caption"}:
-        yield DataWarning(
-            f"no column of labels or captions is known among {', '.join(rest[:8])}", "label_column", rest[0]
-        )
+        warnings = [*column_warnings(use), *name_warnings(list(files), summary), *label_warnings(summary)]
+        return replace(summary, warnings=warnings)
 
 
 def _row(values: dict[str, list[object]], where: str, problems: Problems) -> tuple[SourceItem, RawLabel]:

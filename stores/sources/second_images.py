@@ -11,6 +11,7 @@ from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.label_lists import LabelLists
 from stores.sources.masks.folders import MaskFolder, common_folder, images_beside, mask_folder
 from stores.sources.masks.names import marked_images
+from stores.sources.masks.pairs import folders_of_maps
 from stores.sources.options import SourceOptions
 from stores.sources.summary import DataWarning
 
@@ -46,7 +47,8 @@ def second_images(images: Iterable[str]) -> SecondImages:
     their other words ("ISIC_Input", "ISIC_GroundTruth"). Where as many folders beside it have a meaning of their own
     ("live", "video") as have none ("photo"), the names or the kinds of files must say so. And these are images with
     such a word, and perhaps a number, behind the name of one in the same folder ("1_mask.png" beside "1.jpg"), where
-    most images have one.
+    most images have one. At last, these are images of folders of any name all of which have the names of the images in
+    the one folder "images" beside them.
     """
     names = list(images)
     start = common_folder(names)
@@ -72,6 +74,9 @@ def second_images(images: Iterable[str]) -> SecondImages:
         found.names |= set(group)
         if not masks.are_sure:
             found.unsure.append(folder)
+    for folder, group in folders_of_maps(name for name in names if name not in found.names).items():
+        found.names |= set(group)
+        found.unsure.append(folder)
     return found
 
 

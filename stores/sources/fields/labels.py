@@ -100,12 +100,12 @@ def parse_captions(value: object, where: str) -> list[str] | None:
 
 def _caption_values(value: object) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
-        parsed = _parsed_list(value)
+        parsed = parsed_list(value)
         return parsed if isinstance(parsed, list) and all(isinstance(text, str) for text in parsed) else [value]
     return value if isinstance(value, list) else [value]
 
 
-def _parsed_list(text: str) -> object:
+def parsed_list(text: str) -> object:
     """The list that a text is in JSON or, as pandas writes it, in Python; None for another text."""
     try:
         return json.loads(text)

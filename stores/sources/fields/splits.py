@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from collections.abc import Collection
 
 
 def word_list(text: str) -> tuple[str, ...]:
@@ -60,6 +62,20 @@ def split_of_folder(name: str) -> str | None:
 def split_of_folders(path: str) -> str | None:
     """The split of the first folder of a path whose whole name says so."""
     return next((split for part in path.split("/") if (split := split_of_folder(part))), None)
+
+
+def split_of_file(path: str, all_paths: Collection[str]) -> str | None:
+    """The split that the path of a file of rows says; "valid" says none beside "invalid".
+
+    Args:
+        path: of the file.
+        all_paths: those of all files.
+    """
+    stem = posixpath.splitext(posixpath.basename(path))[0].lower()
+    others = (posixpath.splitext(posixpath.basename(other))[0].lower() for other in all_paths if other != path)
+    if stem in WORDS and any(other.endswith(stem) and split_in_words(other) is None for other in others):
+        return split_in_words(posixpath.dirname(path))
+    return split_in_words(path)
 
 
 def name_without_split(name: str) -> str | None:

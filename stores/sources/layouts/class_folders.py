@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.splits import split_of_folder
-from stores.sources.layouts.folders import FolderMeaning, understand_folders
+from stores.sources.folders.meaning import FolderMeaning, understand_folders
+from stores.sources.folders.nodes import says_nothing
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
@@ -47,14 +48,18 @@ class ClassFolders(Layout):
 
     def _domain_warnings(self) -> Iterator[DataWarning]:
         """Say that the folders may be domains of the same classes (Office-31, PACS, DomainNet)."""
+        if domains := self.folders.domains:
+            shown = f"the {len(domains)} folders {domains[0]}, … have the same folders, which are read as the classes"
+            yield DataWarning(f"{shown}: if the {len(domains)} are the classes, choose the layout", "layout", self.name)
+            return
         below: dict[str, set[str]] = {}
         for name in self.tree.images:
             path = self._path(name)
             top = path.removeprefix(self.folders.wrapper).split("/")
             if self.folders.of(path)[0] == top[0]:
-                below.setdefault(top[0], set()).add("/".join(top[1:-1]))
+                below.setdefault(top[0], set()).add("/".join(one for one in top[1:-1] if not split_of_folder(one)))
         common = set.intersection(*below.values()) if len(below) > 1 else set[str]()
-        if len(common - {""}) > 1 and not any(map(split_of_folder, common)):
+        if len(common - {""}) > 1 and not all(map(says_nothing, common)):
             shown = ", ".join(sorted(common)[:2])
             message = f"each class, such as {min(below)}, has the same folders ({shown}, …): if these are the classes"
             yield DataWarning(f"{message}, name one of the folders", "path", f"{self.tree.where}/{min(below)}")
@@ -123,7 +128,8 @@ class ClassFolders(Layout):
     @cached_property
     def folders(self) -> FolderMeaning:
         """What the folders of the images mean."""
-        return understand_folders(map(self._path, self.tree.images))
+        asked = self.options.layout == self.name
+        return understand_folders(map(self._path, self.tree.images), first_are_classes=asked)
 
     def _path(self, name: str) -> str:
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)

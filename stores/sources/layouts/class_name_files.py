@@ -15,7 +15,7 @@ from stores.sources.layouts.tree import FileTree, is_loose
 from stores.sources.lists.lines import stem_of
 from stores.sources.lists.values import WNID
 from stores.sources.paths import SourceError
-from stores.sources.readers.card import CARDS, card_class_names
+from stores.sources.readers.card import CARDS, card_class_names, settings_class_names
 from stores.sources.summary import DataSummary, DataWarning
 from stores.sources.tables.columns import LABEL_TEXT_NAMES, first_named, plain
 from stores.sources.tables.delimited import delimiter_of, first_line
@@ -35,7 +35,9 @@ OTHER_WORDS = frozenset(
         "frequency frequencies distribution histogram score license version submission"
     )
 )
-SUFFIXES = (".txt", ".json", ".csv", ".tsv")
+SUFFIXES = (".txt", ".json", ".csv", ".tsv", ".names")
+# Settings of detectors (YOLO's data.yaml), which name the classes in `names`.
+SETTINGS = (".yaml", ".yml")
 # Names of more words than these, which end like sentences, are a text about the classes.
 NAME_WORDS_MOST = 4
 MAX_FILES = 16
@@ -77,10 +79,15 @@ def _named(tree: FileTree, reading: Reading) -> Iterator[tuple[str, dict[str, st
     for name in candidates[:MAX_FILES]:
         with contextlib.suppress(SourceError), tree.open(name) as file:
             content = file.read(MAX_BYTES)
-            is_card = os.path.basename(name) in CARDS
-            names = card_class_names(content, name) if is_card else _parsed(content, name)
+            names = _names_in(content, name)
             if names and _are_names(names):
                 yield name, names
+
+
+def _names_in(content: bytes, name: str) -> dict[str, str]:
+    if os.path.basename(name) in CARDS:
+        return card_class_names(content, name)
+    return settings_class_names(content) if name.lower().endswith(SETTINGS) else _parsed(content, name)
 
 
 def _parsed(content: bytes, name: str) -> dict[str, str]:
@@ -136,6 +143,8 @@ def _is_sentence(text: str) -> bool:
 
 def _is_called_so(name: str) -> bool:
     if name.endswith(CARDS) and os.path.basename(name) in CARDS:
+        return True
+    if name.lower().endswith((*SETTINGS, ".names")):
         return True
     if not name.lower().endswith(SUFFIXES):  # nearly all, and there may be millions
         return False

@@ -14,7 +14,9 @@ from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
 from stores.sources.layouts.headerless import WITHOUT_HEADER
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.layouts.siblings import NUMBERS, Siblings, WebDataset
 from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.lines import stem_of
 from stores.sources.lists.own_values import OWN_VALUES
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
@@ -102,20 +104,23 @@ def summarize(
         problems=layout.problems.to_list(),
     )
     summary = summarize_rows(empty, items, names)
-    hints = [*_table_warnings(unused), *class_names_hint(tree, reading, summary, names)]
+    texts = WebDataset.name if tree.in_archives else Siblings.name
+    hints = [*_table_warnings(unused, texts), *class_names_hint(tree, reading, summary, names)]
     if not summary.labeled and not summary.captioned:
-        hints += _unread_warnings(unused)
+        hints += [*_unread_warnings(unused), *_annotation_warnings(tree, unused)]
     return replace(summary, warnings=[*tree.warnings, *reading.warnings, *hints, *label_warnings(summary)])
 
 
-def _table_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
-    """Tables that name a few of the images, which the user may have meant."""
+def _table_warnings(unused: list[FileKind], texts: str) -> Iterator[DataWarning]:
+    """Tables and texts that are not read and may be meant; `texts` is the layout that reads these."""
     for kind in unused:
         reason = kind.reason or ""
         if reason.startswith("a table that names") and " names 0 of " not in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if reason in (OWN_VALUES, WITHOUT_HEADER):
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
+        if reason == NUMBERS:
+            yield DataWarning(f"{kind.example} is not used: {reason}", "layout", texts)
         if "which name different ones" in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")
 
@@ -129,6 +134,14 @@ def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
         if compressed or kind.kind in UNREAD_TABLES:
             what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"
             yield DataWarning(f"{kind.example} may have labels or captions and is not read; {what}", "labels")
+
+
+def _annotation_warnings(tree: FileTree, unused: list[FileKind]) -> Iterator[DataWarning]:
+    """Files of objects in XML that are called as the images (PASCAL VOC's)."""
+    for kind in unused:
+        if kind.kind == ".xml" and stem_of(kind.example) in set(map(stem_of, tree.images)):
+            message = f"{kind.count} files such as {kind.example} give objects in the images and are not read"
+            yield DataWarning(f"{message}; if each image has one class, save it in a table (.csv)", "labels")
 
 
 def unused_files(tree: FileTree, reading: Reading) -> Iterator[FileKind]:

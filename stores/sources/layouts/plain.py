@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from stores.sources.layouts.folders import understand_folders
+from collections.abc import Iterator
+
+from stores.sources.folders.meaning import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
+from stores.sources.summary import DataWarning
 
 
 class PlainImages(Layout):
@@ -19,4 +22,12 @@ class PlainImages(Layout):
         paths = {name: self.tree.files[name].path.removeprefix(self.tree.wrapper) for name in self.tree.images}
         folders = understand_folders(paths.values())
         splits = {name: folders.of(path)[1] or self.tree.container_split(name) for name, path in paths.items()}
-        return Reading([ImageRow(name, split=split) for name, split in splits.items()])
+        rows = [ImageRow(name, split=split) for name, split in splits.items()]
+        return Reading(rows, warnings=list(_part_warnings(folders.parts)))
+
+
+def _part_warnings(parts: list[str]) -> Iterator[DataWarning]:
+    """Say which folders were taken for parts of the set."""
+    if parts:
+        message = f"the {len(parts)} folders {parts[0]}, … are read as parts of one set: if they are classes"
+        yield DataWarning(f"{message}, choose the layout", "layout", "class-folders")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from stores.sources.fields.splits import split_of_folders, word_list, words_of
-from stores.sources.layouts.folders import says_nothing
+from stores.sources.folders.nodes import says_nothing
 
 CAPTION_SUFFIXES = frozenset(("txt", "caption", "captions", "text", "prompt"))
 LABEL_SUFFIXES = frozenset(("cls", "class", "label"))

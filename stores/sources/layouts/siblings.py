@@ -10,11 +10,12 @@ from functools import cached_property
 from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.labels import parse_captions, parse_label, parse_split
 from stores.sources.fields.problems import TEXT
-from stores.sources.layouts.folders import understand_folders
+from stores.sources.fields.several_labels import is_one_hot, only_label
+from stores.sources.folders.meaning import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles, kind_of_text, path_beside_texts, stem_and_suffix
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.objects import are_objects
+from stores.sources.lists.objects import are_objects, may_be_captions
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning
@@ -35,6 +36,7 @@ INNER_NAMES = {
 }
 SAMPLE = 64
 BOXES = "boxes of objects, no captions"
+NUMBERS = "whole numbers, which may be boxes of objects: if they are captions, choose the layout"
 SECOND_TEXT = "a second text of an image, of which one is read"
 SECOND_IMAGE = "a further image of a sample, of which one is read"
 
@@ -54,7 +56,8 @@ class Siblings(Layout):
         trial.files = self.files
         says_something = any(row.label is not None or row.captions for row in map(trial._row, with_texts[::step]))
         if trial.boxes:
-            self.rejected |= dict.fromkeys((text for name in with_texts for text in self.files.of(name)), BOXES)
+            reason = NUMBERS if trial.boxes <= trial.doubtful else BOXES
+            self.rejected |= dict.fromkeys((text for name in with_texts for text in self.files.of(name)), reason)
         # Texts of which none can be read are an error of this layout, not plain images.
         return len(with_texts) + len(self.files.fields) if says_something or trial.problems.to_list() else 0
 
@@ -83,6 +86,8 @@ class Siblings(Layout):
         super().__init__(tree, options)
         # Texts that hold boxes.
         self.boxes: set[str] = set()
+        # Those of them that may be captions.
+        self.doubtful: set[str] = set()
         # Numbers of labels with the names beside them.
         self._named: set[tuple[int, str]] = set()
         self._files: SiblingFiles | None = None
@@ -91,12 +96,21 @@ class Siblings(Layout):
     @property
     def files(self) -> SiblingFiles:
         if self._files is None:
-            self._files = SiblingFiles(self.tree.files, self.tree.images, self.tree.in_archives)
+            files = list(self.tree.files)
+            if wanted := self._asked_texts:
+                files.sort(key=lambda name: not _is_called(name, wanted))
+            self._files = SiblingFiles(files, self.tree.images, self.tree.in_archives)
         return self._files
 
     @files.setter
     def files(self, value: SiblingFiles) -> None:
         self._files = value
+
+    @cached_property
+    def _asked_texts(self) -> str | None:
+        """The folder or the suffix of the texts that are asked for as the column of captions."""
+        wanted = self.options.caption_column
+        return wanted if wanted and any(_is_called(name, wanted) for name in self.tree.files) else None
 
     def _member_path(self, name: str) -> str:
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
@@ -110,7 +124,10 @@ class Siblings(Layout):
         for text in self.files.of(name):
             fields |= self._fields(text)
         where = f"{self.tree.where}, {name}"
-        label = self.problems.attempt("label", parse_label, self._asked(fields, "label", LABEL_NAMES), where)
+        given = self._asked(fields, "label", LABEL_NAMES)
+        if isinstance(given, list) and not is_one_hot(given):
+            given = only_label(given, where, self.problems)
+        label = self.problems.attempt("label", parse_label, given, where)
         captions = self.problems.attempt(
             "caption", parse_captions, self._asked(fields, "caption", CAPTION_NAMES), where
         )
@@ -120,6 +137,7 @@ class Siblings(Layout):
 
     def _asked(self, fields: dict[str, object], role: str, names: tuple[str, ...]) -> object:
         wanted = getattr(self.options, f"{role}_column")
+        wanted = None if role == "caption" and self._asked_texts else wanted
         value = first_value(fields, names if wanted is None else tuple(lower_keys({wanted: 0})))
         if value is not None or wanted is not None:
             return value
@@ -146,8 +164,9 @@ class Siblings(Layout):
         if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
-        if are_objects(lines) and self._most_are_objects:
+        if self.options.layout != self.name and are_objects(lines) and self._most_are_objects:
             self.boxes.add(where)
+            self.doubtful |= {where} if may_be_captions(lines) else set()
             return {}
         self._lines = Counter() if self._lines is None else self._lines
         self._lines[len(lines) > 1] += 1
@@ -179,12 +198,13 @@ class Siblings(Layout):
         return [DataWarning(message, "captions_per_line", "false")]
 
     def _rival_warnings(self) -> list[DataWarning]:
-        """Say which folder's texts are not read, where two have some of the same images ("captions_de", "_en")."""
-        unread = [name for name in self.files.rivals if path_beside_texts(name.rpartition("/")[0]) is not None]
-        if not unread:
+        """Say which texts are not read, where two are of one image: "captions_de/1.txt" and "captions_en/1.txt"."""
+        if not self.files.rivals or self._asked_texts:
             return []
-        message = f"{len(unread)} texts such as {unread[0]} are not read: another text of the same image is"
-        return [DataWarning(f"{message}; take away the folder of texts that is not wanted")]
+        folder, _, base = (first := self.files.rivals[0]).rpartition("/")
+        value = folder.rpartition("/")[2] if path_beside_texts(folder) is not None else base.rpartition(".")[2]
+        message = f"{len(self.files.rivals)} texts such as {first} are not read: another text of the same image is"
+        return [DataWarning(f"{message}; name the folder or the suffix that is meant", "caption_column", value)]
 
     def _folder_warnings(self, rows: list[ImageRow]) -> list[DataWarning]:
         """Say that folders are no classes where texts give the captions."""
@@ -198,6 +218,12 @@ class Siblings(Layout):
             return []
         message = f"the {len(named)} folders ({named[0]}, …) are not read as classes, since texts give the captions"
         return [DataWarning(message, "layout", "class-folders")]
+
+
+def _is_called(name: str, wanted: str) -> bool:
+    """Whether a file lies in a folder of this name, or has this suffix."""
+    *folders, base = name.split("/")
+    return wanted in folders or base.endswith(f".{wanted.lstrip('.')}")
 
 
 class WebDataset(Siblings):

@@ -12,12 +12,12 @@ from typing import IO
 from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST
-from stores.sources.layouts.folders import FolderMeaning, understand_folders
+from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.layouts.headerless import WITHOUT_HEADER, refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
-from stores.sources.tables.checks import column_warnings, differ, says_nothing, unread_columns
+from stores.sources.tables.checks import column_warnings, differ, says_nothing, shows_classes, unread_columns
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
@@ -87,7 +87,15 @@ class TableLayout(Layout):
             failed += reading is None
             if failed == MAX_FAILED:
                 break
-        return self._without_rivals(readings)
+        return self._without_rivals(self._without_examples(readings))
+
+    def _without_examples(self, readings: list[TableReading]) -> list[TableReading]:
+        """The tables but those of one image a class, which are no samples."""
+        labeled = [reading for reading in readings if "label" in reading.roles]
+        shown = [one for one in labeled if shows_classes(one, [other for other in labeled if other is not one])]
+        for reading in shown:
+            self.rejected[reading.table.path] = "a table of one image of each class, which are no images of the set"
+        return [reading for reading in readings if reading not in shown]
 
     def candidates(self) -> Iterator[str]:
         """Names of the tree's files that may be tables, those at the top first."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 # DOTA's first lines: "imagesource:GoogleEarth", "gsd:0.146".
 _NOTE = re.compile(r"[A-Za-z]\w*:\S*")
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+# No number of a box has zeros before it, as those of plates and telephones have.
+_NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 _FOUR = re.compile(r"(?<!\d)\d++\D++\d++\D++\d++\D++\d")
 # Numbers of a box; and the words that may stand beside them: its class.
 BOX_NUMBERS, MOST_WORDS = 4, 1
@@ -26,5 +27,11 @@ def _is_object(line: str) -> bool:
     if len(cells) > BOX_NUMBERS and all(map(_NUMBER.fullmatch, cells[:BOX_NUMBERS])):
         return True  # ICDAR's, whose last cells are what is written there
     fields = [field for field in re.split(r"[\s,;]+", line.strip()) if field]
-    numbers = sum(_NUMBER.fullmatch(field) is not None for field in fields)
-    return numbers >= BOX_NUMBERS and len(fields) - numbers <= MOST_WORDS
+    words = [field for field in fields if not _NUMBER.fullmatch(field)]
+    is_box = len(fields) - len(words) >= BOX_NUMBERS and len(words) <= MOST_WORDS
+    return is_box and not any(map(str.isdecimal, words))
+
+
+def may_be_captions(lines: Sequence[str]) -> bool:
+    """Whether objects may be a caption as well: one line of whole numbers and nothing else, as on a number plate."""
+    return len(lines) == 1 and re.fullmatch(r"[\d\s-]+", lines[0]) is not None

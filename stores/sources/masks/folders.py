@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from stores.sources.fields.splits import FILLERS, WORDS, split_of_folder, words_of
-from stores.sources.layouts.folders import says_nothing
+from stores.sources.folders.nodes import says_nothing
 from stores.sources.masks.names import base_of, image_of, stems_of
-from stores.sources.masks.words import COLOR_WORDS, LOSSLESS, MASK_FILLERS, MASK_WORDS, SURE_WORDS, folder_words
+from stores.sources.masks.words import (
+    COLOR_WORDS,
+    LOSSLESS,
+    MASK_FILLERS,
+    MASK_WORDS,
+    SURE_WORDS,
+    folder_words,
+    names_masks,
+)
 
 # So many of a folder's images must have the name of an image elsewhere.
 MATCHING_SHARE = 0.9
@@ -138,6 +146,6 @@ def mask_folder(folder: str, start: int) -> str | None:
     """The path of the folder of masks that a folder is or lies in, below the first `start` ones, or None."""
     parts = folder.split("/")
     for place in range(start, len(parts)):
-        if set(folder_words(parts[place])) & MASK_WORDS:
+        if names_masks(parts[place]):
             return "/".join(parts[: place + 1])
     return None

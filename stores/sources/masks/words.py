@@ -16,19 +16,26 @@ SURE_WORDS = frozenset(
 MASK_WORDS = SURE_WORDS | frozenset(
     word_list(
         "seg label labels depth depths matte mattes alpha parsing contour contours saliency semantic depthcrop "
-        "maskcrop stuffthingmaps stuffthing pixelmaps disparity disparities disp flow"
+        "maskcrop stuffthingmaps stuffthing pixelmaps disparity disparities disp flow normals canny edges openpose "
+        "densepose lineart scribble scribbles softedge mlsd hed heatmap heatmaps skeleton skeletons keypoints landmarks"
     )
 )
 # Words that say this behind the name of an image, but alone are classes: ADE20K's "_parts_1.png".
 NAME_WORDS = MASK_WORDS | {"parts"}
 LONGEST_WORD = max(map(len, NAME_WORDS))
 MASK_FILLERS = FILLERS | frozenset(
-    word_list("class object instance semantic ground fine coarse map maps raw ids id rgb occ noc")
+    word_list("class object instance semantic ground fine coarse map maps raw ids id rgb occ noc obj")
 )
 # Folders of images beside those of their depths.
 COLOR_WORDS = frozenset(("rgb", "color", "colour"))
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 _FUSED = re.compile(r"(?:train|val|valid|test|trainval)(annot|annots|masks?|labels?|gt|seg)")
+
+
+def names_masks(folder: str) -> bool:
+    """Whether a folder is called like one of masks, or of maps of a kind ("obj_map")."""
+    words = folder_words(folder)
+    return bool(set(words) & MASK_WORDS) or (len(words) > 1 and words[-1] in ("map", "maps"))
 
 
 def folder_words(name: str) -> list[str]:

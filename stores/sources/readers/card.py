@@ -29,6 +29,15 @@ def card_class_names(content: bytes, name: str) -> dict[str, str]:
     return {str(number): name for number, name in enumerate(features[0]["names"])} if len(features) == 1 else {}
 
 
+def settings_class_names(content: bytes) -> dict[str, str]:
+    """The class names by id in `names` of settings in YAML, such as YOLO's data.yaml, else {}."""
+    names = _yaml(content[:MAX_BYTES].decode("utf-8-sig", errors="replace")).get("names")
+    named = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(named, dict) or not all(str(key).isdecimal() for key in named):
+        return {}
+    return {str(key): str(name) for key, name in named.items()}
+
+
 def _features(content: bytes, card: str) -> dict[str, Any]:
     features: dict[str, Any] = {}
     for name, names in _declared(content, card):
@@ -91,8 +100,13 @@ def _json(content: bytes) -> dict[str, Any]:
 def _front_matter(content: bytes) -> dict[str, Any]:
     """The YAML between the first two lines of dashes, {} where there is none."""
     parts = content[:MAX_BYTES].decode("utf-8-sig", errors="replace").split("---", 2)
+    return _yaml(parts[1]) if len(parts) == 3 and not parts[0].strip() else {}
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    """The mapping that a text is in YAML, {} where it is none."""
     try:
-        value = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else {}
+        value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

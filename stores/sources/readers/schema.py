@@ -90,7 +90,11 @@ def hugging_face_features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]
 
 
 def class_names_of(features: dict[str, Any], column: str | None) -> list[str] | None:
-    """The names of a ClassLabel."""
+    """The names of a ClassLabel, or of the ones in a list of them."""
     feature = features.get(column or "")
+    while isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    if isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+        feature = feature["feature"]
     names = feature.get("names") if isinstance(feature, dict) else None
     return [str(value) for value in names] if isinstance(names, list) and names else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from stores.sources.summary import DataWarning
 from stores.sources.tables.columns import other_captions
@@ -27,7 +27,9 @@ def unread_columns(reading: TableReading) -> str | None:
     """Why a table that names images gives them nothing, with the columns that may be labels or captions; or None."""
     if reading.file_column is None or has_boxes(reading.columns):
         return None
-    others = [c for c in reading.columns if c != reading.file_column and not says_no_role(c) and reading.may_be_read(c)]
+    rest = [column for column in reading.columns if column != reading.file_column]
+    others = [column for column in rest if not says_no_role(column) and reading.may_be_read(column)]
+    others = others or [column for column in rest if says_no_role(column) and reading.is_of_words(column)]
     shown = ", ".join(map(repr, others[:6]))
     return f"{UNREAD_COLUMNS} {shown}; label_column or caption_column does" if others else None
 
@@ -43,6 +45,19 @@ def column_warnings(reading: TableReading) -> Iterator[DataWarning]:
     if others:
         message = f"{path}: captions are read from {', '.join(read)}, not from {', '.join(others)}"
         yield DataWarning(message, "caption_column", others[0])
+
+
+def shows_classes(reading: TableReading, others: Sequence[TableReading]) -> bool:
+    """Whether a table names one image of each class of other tables, in folders of their own: GTSRB's Meta.csv."""
+    labels = [str(fields.label) for fields in reading.found.values()]
+    known = [str(fields.label) for other in others for fields in other.found.values() if fields.label is not None]
+    folders = {posixpath.dirname(name) for other in others for name in other.found}
+    return (
+        1 < len(labels) == len(set(labels))
+        and set(known) <= set(labels)
+        and len(known) > len(set(known))
+        and folders.isdisjoint(map(posixpath.dirname, reading.found))
+    )
 
 
 def differ(first: TableReading, second: TableReading, common: set[str]) -> bool:

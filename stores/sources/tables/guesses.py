@@ -12,8 +12,8 @@ MEASURES = frozenset(
     word_list(
         "width height size age score scores rating count number num year month day time date timestamp hash phash md5 "
         "sha seed url link aesthetic similarity quality price lat lon latitude longitude weight bytes area frame index "
-        "idx order error status reason camera user author license source confidence probability prob value box bbox "
-        "credit copyright attribution photographer"
+        "idx order error reason camera user author license source confidence probability prob value box bbox "
+        "credit copyright rights attribution photographer"
     )
 )
 BOXES = (
@@ -31,7 +31,7 @@ CAPTION_WORDS = 3
 def role_of_values(values: Sequence[object]) -> str | None:
     """The role that the values of a column have: "label" where few differ, "caption" where most are sentences."""
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
-    if not texts or any("." in text and _is_number(text) for text in texts):
+    if not texts or any("." in text and _is_number(text) for text in texts) or all(map(_tells_of_fetching, texts)):
         return None
     if sum(len(text.split()) >= CAPTION_WORDS for text in texts) > len(texts) / 2:
         return "caption"
@@ -69,7 +69,17 @@ def is_denied(value: object) -> bool:
 
 def has_failed(record: Mapping[str, object]) -> bool:
     """Whether a row says that its image could not be fetched (img2dataset's "failed_to_download")."""
-    return str(record.get("status", "")).startswith("failed")
+    return str(record.get("status", "")).startswith("failed_to_")
+
+
+def _tells_of_fetching(text: str) -> bool:
+    return text == "success" or text.startswith("failed_to_")
+
+
+def are_words(values: Sequence[object]) -> bool:
+    """Whether the values of a column are texts, not numbers, some of which are the same."""
+    texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
+    return 1 < len(set(texts)) < len(texts) and not any(map(_is_number, texts))
 
 
 def _is_number(text: str) -> bool:

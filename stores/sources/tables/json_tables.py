@@ -16,7 +16,10 @@ from stores.sources.tables.match import names_an_image
 Rows = Generator[tuple[str, dict[str, object]], None, None]
 # Keys of columns of files, not of classes or parts with their files.
 FILE_KEYS = frozenset(
-    word_list("file_name filename file files image images path paths image_path source target input output mask masks")
+    word_list(
+        "file_name filename file files image images path paths image_path source target input output mask masks before "
+        "after original edited reference anchor lr hr"
+    )
 )
 # Keys under which a file keeps its rows.
 ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from stores.sources.fields.labels import RawLabel, parse_captions, parse_label
 from stores.sources.fields.problems import Problems
+from stores.sources.fields.several_labels import are_lists_of_labels, only_label
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError, safe_name
 from stores.sources.summary import TableUse
@@ -48,6 +49,8 @@ class TableReading(TableColumns):
         # Whether an image has rows of several labels.
         self._several = False
         self._confidence = confidence_column(self.columns, self._sample)
+        label = self.roles.get("label", [])
+        self._in_lists = len(label) == 1 and are_lists_of_labels([record.get(label[0]) for record in self._sample])
 
     def read(self) -> TableReading:
         """Read every row; labels of objects with a box count where no image has several of them."""
@@ -115,7 +118,7 @@ class TableReading(TableColumns):
         # Kaggle's ImageNet gives the class and its boxes in one cell.
         if columns and plain(columns[0]) == "predictionstring" and isinstance(value, str):
             return value.split()[0] if value.split() else None
-        return value
+        return only_label(value, where, self.problems) if self._in_lists else value
 
     def _only_one(self, columns: list[str], record: Record, where: str) -> str | None:
         """The one-hot column with the 1; None, with the problem counted, where several have it."""

@@ -20,7 +20,7 @@ from stores.sources.tables.columns import (
     roles_of,
     split_column,
 )
-from stores.sources.tables.guesses import role_of_values, says_no_role
+from stores.sources.tables.guesses import are_words, role_of_values, says_no_role
 from stores.sources.tables.match import ImageIndex, as_file_value, clean_path, is_path_of, names_an_image
 from stores.sources.tables.table import Record, Table, columns_of
 
@@ -129,6 +129,10 @@ class TableColumns:
         return role_of_values(values) is not None or (
             len(set(values)) < len(values) and not any("." in value and _is_number(value) for value in values)
         )
+
+    def is_of_words(self, column: str) -> bool:
+        """Whether a column of the first rows has words, some of which are the same."""
+        return are_words([record.get(column) for record in self._sample])
 
     @property
     def says_something(self) -> bool:

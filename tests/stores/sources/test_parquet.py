@@ -167,3 +167,68 @@ def test_a_listing_loads_each_footer_once_however_many_files_there_are(tmp_path,
     assert listing.class_names == ["ant", "bee"]
     assert len(listing.items) == 10
     assert loaded == [f"{name}.parquet" for name in "abcde"]
+
+
+def rows_of(folder: Path) -> dict[str, tuple]:
+    listing = open_source(str(folder)).list_items()
+    names = listing.class_names
+    return {
+        item.key: (names[item.label] if names and item.label is not None else item.label, item.caption, item.split)
+        for item in listing.items
+    }
+
+
+def test_folders_called_by_columns_are_columns(tmp_path):
+    for split in ("train", "test"):
+        for kind in ("great%20tit", "wren"):
+            folder = tmp_path / f"split={split}" / f"label={kind}"
+            write(folder / "0.parquet", {"image": images(b"a", b"b"), "text": ["one", "two"]})
+    rows = rows_of(tmp_path)
+    assert rows["split=train/label=wren/0/00000001"] == ("wren", ["two"], "train")
+    assert rows["split=test/label=great%20tit/0/00000000"] == ("great tit", ["one"], "val")
+
+
+def test_a_column_of_the_file_comes_before_one_of_its_folders(tmp_path):
+    write(tmp_path / "label=wren" / "0.parquet", {"image": images(b"a", b"b"), "label": [3, 4]})
+    assert [row[0] for row in rows_of(tmp_path).values()] == [3, 4]
+
+
+def test_valid_beside_invalid_is_no_split(tmp_path):
+    for number, name in enumerate(("invalid", "valid")):
+        write(tmp_path / f"{name}.parquet", {"image": images(b"a", b"b"), "label": [number, number]})
+    assert {row[2] for row in rows_of(tmp_path).values()} == {None}
+    write(tmp_path / "parts" / "train.parquet", {"image": images(b"a")})
+    write(tmp_path / "parts" / "valid.parquet", {"image": images(b"a")})
+    assert [row[2] for row in rows_of(tmp_path / "parts").values()] == ["train", "val"]
+
+
+def test_files_that_may_be_of_a_class_each_are_pointed_out(tmp_path):
+    for name in ("cat", "dog"):
+        write(tmp_path / "named" / f"{name}.parquet", {"image": images(b"a")})
+        write(tmp_path / "labeled" / f"{name}.parquet", {"image": images(b"a"), "label": [0]})
+    said = open_source(str(tmp_path / "named")).list_items().summary.warnings
+    assert any("label=cat" in warning.message for warning in said)
+    assert not any(
+        "label=cat" in w.message for w in open_source(str(tmp_path / "labeled")).list_items().summary.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([[3], [3, 7], []], [3, None, None]),
+        ([[0, 1], [1, 0], [1]], [None, None, 1]),
+        ([[0, 1], [1, 0], [0, 1]], [1, 0, 1]),
+        ([["cat"], ["cat", "dog"], ["dog"]], ["cat", None, "dog"]),
+    ],
+)
+def test_lists_of_labels(tmp_path, labels, expected):
+    write(tmp_path / "a.parquet", {"image": images(b"a", b"b", b"c"), "labels": labels})
+    assert [row[0] for row in rows_of(tmp_path).values()] == expected
+
+
+@pytest.mark.parametrize("several", [{"feature": {"names": ["x", "y"]}, "_type": "Sequence"}, [{"names": ["x", "y"]}]])
+def test_names_of_labels_in_lists(tmp_path, several):
+    features = {"image": {"_type": "Image"}, "labels": several}
+    write(tmp_path / "a.parquet", {"image": images(b"a", b"b"), "labels": [[1], [0, 1]]}, features=features)
+    assert [row[0] for row in rows_of(tmp_path).values()] == ["y", None]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.sources.layouts.folders import understand_folders
+from stores.sources.folders.meaning import understand_folders
 from tests.stores.sources.layouts.conftest import jpgs, read
 
 

@@ -1,0 +1,41 @@
+"""Labels in lists: of one class, which is the label, or of several, which are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from stores.sources.fields.labels import parsed_list
+from stores.sources.fields.problems import Problems
+
+
+def are_lists_of_labels(values: Sequence[object]) -> bool:
+    """Whether the values of a column are lists of labels: not all of one length with a single 1 among zeros."""
+    present = [value for value in values if value not in (None, "")]
+    lists = [found for value in present if (found := as_list(value)) is not None]
+    if not lists or len(lists) < len(present):
+        return False
+    return not all(is_one_hot(value) for value in lists) or len(set(map(len, lists))) > 1
+
+
+def only_label(value: object, where: str, problems: Problems) -> object:
+    """The label in a list of one; None, with the image counted, where there are several, which no row can have."""
+    found = as_list(value)
+    if found is None:
+        return value
+    labels = {json.dumps(one, sort_keys=True, default=str): one for one in found if one not in (None, "")}
+    if len(labels) > 1:
+        problems.add("image of several classes: it has no label", f"{where}: {', '.join(map(str, found[:5]))}")
+    return next(iter(labels.values())) if len(labels) == 1 else None
+
+
+def as_list(value: object) -> list[object] | None:
+    """A list, also one that is written as text ("['cat', 'dog']"), or None."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        value = parsed_list(value)
+    return value if isinstance(value, list) else None
+
+
+def is_one_hot(value: Sequence[object]) -> bool:
+    """Whether a list is zeros with a single 1."""
+    return len(value) > 1 and value.count(1) == 1 and value.count(0) == len(value) - 1

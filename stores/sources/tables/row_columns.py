@@ -1,0 +1,42 @@
+"""The columns of files of rows, with those of their folders, and what is said of columns that are not read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from stores.sources.fields.splits import split_in_words
+from stores.sources.folders.keys import columns_of_path
+from stores.sources.summary import DataSummary, DataWarning, TableUse
+from stores.sources.tables.columns import other_captions
+
+
+def columns_in(name: str, columns: Sequence[str]) -> list[str]:
+    """The columns of a file, and those that its folders are called by."""
+    return list(dict.fromkeys([*columns, *columns_of_path(name)]))
+
+
+def name_warnings(files: Sequence[str], summary: DataSummary) -> Iterator[DataWarning]:
+    """Say that files without labels may be those of a class each."""
+    words = sorted(os.path.splitext(os.path.basename(name))[0] for name in files)
+    if len(words) > 1 and not summary.labeled and not summary.captioned and not any(map(_is_part, words)):
+        shown = f"the {len(words)} files ({words[0]}, …) may be of a class each, which is not read"
+        yield DataWarning(f"{shown}: if they are, put each into a folder such as label={words[0]}")
+
+
+def _is_part(stem: str) -> bool:
+    """Whether a file's name says a split or has a number, as those of parts have."""
+    return split_in_words(stem) is not None or any(map(str.isdigit, stem))
+
+
+def column_warnings(use: TableUse) -> Iterator[DataWarning]:
+    """Say which columns are not read that may be meant."""
+    read = use.roles.get("caption", [])
+    if others := other_captions(use.columns, read) if read else []:
+        message = f"captions are read from {', '.join(read)}, not from {', '.join(others)}"
+        yield DataWarning(message, "caption_column", others[0])
+    rest = [column for column in use.columns if column not in use.roles["image"]]
+    if rest and not use.roles.keys() & {"label", "caption"}:
+        yield DataWarning(
+            f"no column of labels or captions is known among {', '.join(rest[:8])}", "label_column", rest[0]
+        )

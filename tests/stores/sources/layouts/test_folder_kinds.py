@@ -1,0 +1,88 @@
+"""Folders of cameras, of columns and of domains; those that are taken for parts or domains are said."""
+
+import pytest
+
+from stores.sources.folders.meaning import understand_folders
+from tests.stores.sources.layouts.conftest import jpgs
+
+KINDS = ("dog", "elephant", "giraffe", "horse", "house", "person")
+
+
+def meaning(*paths):
+    found = understand_folders(paths)
+    return [found.of(path) for path in paths]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("training/image_2", "training/image_3", "testing/image_2"),
+        ("2011_09_26/drive_0001_sync/image_02/data", "2011_09_26/drive_0001_sync/image_03/data"),
+        ("sequences/00/image_0", "sequences/00/image_1", "sequences/01/image_0", "sequences/01/image_1"),
+    ],
+)
+def test_cameras_are_no_classes(folders):
+    assert {name for name, _ in meaning(*(f"{folder}/{n}.png" for folder in folders for n in range(2)))} == {None}
+
+
+def test_numbered_classes_of_several_folders_that_say_something_stay():
+    paths = [f"{number}/{kind}/1.png" for number in ("00", "01") for kind in ("left", "right")]
+    assert meaning(*paths) == [(path[:2], None) for path in paths]
+
+
+@pytest.mark.parametrize("column", ["label", "class", "species", "category_id"])
+def test_folders_called_by_a_column_of_labels(column):
+    paths = [f"year={year}/{column}={kind}/1.jpg" for year in (2019, 2020) for kind in ("great%20tit", "wren")]
+    assert meaning(*paths) == [("great tit", None), ("wren", None)] * 2
+    assert meaning(f"{column}=wren/1.jpg", f"{column}=__HIVE_DEFAULT_PARTITION__/2.jpg") == [
+        ("wren", None),
+        (None, None),
+    ]
+
+
+def test_folders_called_by_another_column_are_parts():
+    assert meaning("year=2019/1.jpg", "year=2020/2.jpg") == [(None, None)] * 2
+
+
+def test_takes_of_a_class_of_one_letter():
+    paths = [f"{letter}/{letter}{n}/{n}.png" for letter in "AB" for n in (1, 2)]
+    assert meaning(*paths) == [(path[0], None) for path in paths]
+
+
+@pytest.mark.parametrize("domains", [("art_painting", "cartoon", "photo", "sketch"), ("amazon", "dslr", "webcam")])
+@pytest.mark.parametrize("between", ["", "images/"])
+def test_domains_of_the_same_classes(data, domains, between):
+    files = jpgs(*(f"{domain}/{between}{kind}/pic_1.jpg" for domain in domains for kind in KINDS))
+    found = data(files)
+    assert found.labels() == {name: name.split("/")[-2] for name in files}
+    (said,) = [warning for warning in found.summary.warnings if warning.option == "layout"]
+    assert f"the {len(domains)} folders" in said.message
+    asked = data(files, layout=said.value)
+    assert asked.labels() == {name: name.split("/")[0] for name in files}
+
+
+@pytest.mark.parametrize(
+    ("classes", "below"),
+    [
+        (("ann", "bob", "eve", "joe", "kim", "max"), ("happy", "sad")),
+        (("cat", "dog"), ("pose1", "pose2", "pose3", "pose4", "pose5", "pose6")),
+        (("bottle", "cable"), ("good", "broken")),
+    ],
+)
+def test_few_or_numbered_folders_in_classes_are_no_classes(data, classes, below):
+    files = jpgs(*(f"{name}/{kind}/1.jpg" for name in classes for kind in below))
+    assert data(files).labels() == {name: name.split("/")[0] for name in files}
+
+
+@pytest.mark.parametrize("names", [("part_1", "part_2"), ("2019-04", "2019-05"), ("64x64", "128x128")])
+def test_parts_that_could_be_classes_are_said(data, names):
+    files = jpgs(*(f"{name}/{name}_{n}.png" for name in names for n in range(2)))
+    found = data(files)
+    assert set(found.labels().values()) == {None}
+    (said,) = [warning for warning in found.summary.warnings if "parts of one set" in warning.message]
+    assert data(files, layout=said.value).labels() == {name: name.split("/")[0] for name in files}
+
+
+def test_numbered_folders_of_images_are_parts_without_a_word(data):
+    found = data(jpgs(*(f"images_{n:03d}/images/{n}.png" for n in range(3))))
+    assert found.summary.warnings == []
