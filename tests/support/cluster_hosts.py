@@ -21,6 +21,9 @@ RAY = "from ray.scripts.scripts import main; main()"
 INIT = 'echo "$0" > /proc/sys/kernel/hostname; echo; while :; do sleep 1000; done'
 PATIENCE = 600.0  # seconds; a busy machine is no failure
 RAY_PORT = 6379
+# Ray gives a node 30 s to come up, which a busy machine may not have for it.
+STARTS = 3
+TOO_SLOW = "The current node timed out during startup"
 # Ray's defaults take a minute to miss a host.
 QUICK_HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -181,17 +184,18 @@ class Cluster:
         subprocess.run(["nsenter", "-t", str(self._switch.pid), "-n", "sh", "-ec", bridge], check=True)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.environment = {"OMP_NUM_THREADS": "1", **token, **QUICK_HEALTH_CHECKS, **environment}
+        self._number = number
         self.hosts: list[Host] = []
-        for number_of_host in range(1, number + 1):
-            self.hosts.append(self._host(number_of_host))
 
-    def _host(self, number: int, cpus: int = 1, **environment: str) -> Host:
+    def _host(self, number: int, cpus: int = 1, starts: int = STARTS, **environment: str) -> Host:
         host = Host(self.switch, number, self.folder, {**self.environment, **environment})
         try:
             host.start_ray(self.hosts[0].address if number > 1 else None, cpus)
-        except BaseException:  # Ctrl-C, too: nobody else knows of this host yet
+        except BaseException as error:  # Ctrl-C, too: nobody else knows of this host yet
             host.power_off()
-            raise
+            if starts == 1 or TOO_SLOW not in str(error):
+                raise
+            return self._host(number, cpus, starts - 1, **environment)
         return host
 
     @property
@@ -219,6 +223,12 @@ class Cluster:
                 self.renew(number)
 
     def __enter__(self) -> Self:
+        try:
+            for number in range(1, self._number + 1):
+                self.hosts.append(self._host(number))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,10 @@
 """What hosts run, compared: what is missing or other is named with what to install."""
 
 import importlib.util
+import json
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,28 @@ def test_this_host_has_all_of_it():
     assert facts[HOST] == platform.node()
     assert facts[PYTHON] == platform.python_version()
     assert all(facts[name] for name in (*DISTRIBUTIONS, CODE))
+
+
+def test_a_host_says_so_without_importing_anything_and_reads_each_module_once():
+    # The check costs a host what is counted here; as Ray runs it, in a process that has imported nothing of ours.
+    code = f"""
+import json, sys
+from pathlib import Path
+sys.path.append({str(facts_of.__file__.partition("/jobs/")[0])!r})
+read, read_bytes = [], Path.read_bytes
+Path.read_bytes = lambda path: read.append(str(path)) or read_bytes(path)
+facts = {{}}
+exec(Path({facts_of.__file__!r}).read_text(), facts)
+facts["host_facts"]()
+ours = {{*facts["PACKAGES"], *facts["DISTRIBUTIONS"]}}
+print(json.dumps([read, sorted(ours & {{name.partition(".")[0] for name in sys.modules}})]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    read, imported = json.loads(ended.stdout)
+    assert imported == []
+    assert len(read) == len(set(read))
+    assert {Path(file).suffix for file in read} == {".py"}
+    assert sum(Path(file).stat().st_size for file in read) < 10e6
 
 
 def test_equal_hosts_and_the_drivers_own_differ_in_nothing():

@@ -21,7 +21,7 @@ class FakeActors:
     """
 
     def __init__(self, monkeypatch, hosts, losses, facts=()):
-        self.hosts, self.losses, self.killed = hosts, losses, []
+        self.hosts, self.losses, self.killed, self.asked = hosts, losses, [], []
         self.other_facts = dict(facts)
         self.numbers = itertools.count()
         monkeypatch.setattr(ray, "wait", lambda calls, **settings: (calls[:1], calls[1:]))
@@ -34,6 +34,7 @@ class FakeActors:
     def get(self, call):
         number, shard = call
         if shard is None:
+            self.asked.append(number)
             return {**host_facts(), **self.other_facts.get(number, {}), HOST: self.hosts[number]}
         if number in self.losses:
             raise ray.exceptions.RayActorError(error_msg=self.losses[number])
@@ -64,6 +65,13 @@ def test_a_lost_host_is_named_once_for_all_its_workers_and_a_lost_worker_with_it
         "host h1 was lost; its shards go to other workers",
         "host h2: a worker was lost: its process ended; its shards are done again",
     ]
+
+
+def test_what_hosts_run_costs_a_call_of_each_actor_that_works_there_and_no_process_beside(monkeypatch):
+    fakes = FakeActors(monkeypatch, hosts=["h1", "h2"], losses={})
+    monkeypatch.setattr(ray, "remote", lambda *_, **__: pytest.fail("another process was started"))
+    assert len(list(dispatch_shards(fakes.start, 2, list(range(6)), sends_code=True))) == 6
+    assert sorted(fakes.asked) == [0, 1]
 
 
 def test_a_lost_head_ends_the_work_at_once_and_nobody_is_asked_to_end(monkeypatch):
