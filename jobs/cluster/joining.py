@@ -20,7 +20,8 @@ from jobs.config import check_address_form
 
 LOG = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 10.0
+# The first process of Ray on a host reads its Python from a disk that may be shared by many.
+NOTICE_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 
 Facts = dict[str, str | None]
 
@@ -103,10 +104,12 @@ def facts_of_hosts() -> list[Facts]:
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     with by_value():
         asked = {_on(node["NodeID"]).remote(): node["NodeManagerHostname"] for node in nodes}
-    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+    answered, silent = _wait(list(asked), NOTICE_SECONDS)
     if silent:
-        names = ", ".join(sorted(asked[call] for call in silent))
-        LOG.warning("%s: no answer within %d seconds; work begins without", names, ANSWER_SECONDS)
+        LOG.warning("%s: no answer yet; waiting for up to %d seconds", _names(asked, silent), ANSWER_SECONDS)
+        answered, silent = _wait(list(asked), ANSWER_SECONDS - NOTICE_SECONDS)
+    if silent:
+        LOG.warning("%s: no answer within %d seconds; work begins without", _names(asked, silent), ANSWER_SECONDS)
     facts = []
     for call in answered:
         try:
@@ -114,6 +117,14 @@ def facts_of_hosts() -> list[Facts]:
         except ray.exceptions.RayError as error:
             LOG.warning("%s: %s", asked[call], error)
     return facts
+
+
+def _wait(calls: list[Any], seconds: float) -> tuple[list[Any], list[Any]]:
+    return ray.wait(calls, num_returns=len(calls), timeout=seconds) if calls else ([], [])
+
+
+def _names(hosts: dict[Any, str], calls: list[Any]) -> str:
+    return ", ".join(sorted(hosts[call] for call in calls))
 
 
 def alive_hosts() -> set[str]:

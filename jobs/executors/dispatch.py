@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, RuntimeEnvSetupError
 
 from jobs.cluster import (
     HOST,
@@ -65,6 +65,7 @@ def dispatch_shards(
         HeadLostError: the cluster's head no longer answers.
         OtherCodeError: a host lacks this process's code, and can be sent it.
         ShardFailed: a shard failed on every try.
+        RuntimeError: workers end before they begin, and no other works.
         HostError: no host can begin: it runs other versions, or does not see the data, the root or the weights.
         ValueError: a worker met a user's mistake.
     """
@@ -125,7 +126,7 @@ class _ActorPool:
                 result = ray.get(call)
             except RayTaskError as error:
                 self._failed(slot, actor, shard, error.cause)
-            except (RayActorError, OutOfMemoryError) as error:
+            except (RayActorError, OutOfMemoryError, RuntimeEnvSetupError) as error:
                 loss = worker_loss(error)
                 self._say_lost(slot, actor, error)
                 self._lost(slot, actor, born=shard is not None, error=loss)
@@ -166,6 +167,7 @@ class _ActorPool:
         if reason is not None:
             self._retire(slot, actor, WorkerStartError(HostError(reason, host), host))
             return
+        self.failed_starts = 0
         self.queue.hosts[slot] = host
         self.lost_hosts.discard(host)
         self.suspects.pop(host, None)
@@ -219,12 +221,19 @@ class _ActorPool:
         self.suspects = {h: until for h, until in self.suspects.items() if now < until and h not in self.lost_hosts}
 
     def _lost(self, slot: int, actor: ray.actor.ActorHandle, born: bool, error: Exception) -> None:
+        """Put another actor in the place of one that was lost, unless none begins there."""
         self.failed_starts = 0 if born else self.failed_starts + 1
-        if self.failed_starts >= LOSSES:
-            raise RuntimeError(f"{LOSSES} workers in a row ended before they began: {error}") from error
-        if self.actors[slot] is actor:
-            self.alive.discard(slot)
+        if self.actors[slot] is not actor:
+            return
+        self.alive.discard(slot)
+        if self.failed_starts < LOSSES:
             self._fill(slot)
+            return
+        self.actors[slot] = None
+        reason = f"{self.failed_starts} workers in a row ended before they began: {' '.join(str(error).split())}"
+        if not any(self.actors):
+            raise RuntimeError(reason) from error
+        LOG.warning("%s; the other workers do without them", reason)
 
     def _retire(self, slot: int, actor: ray.actor.ActorHandle, error: WorkerStartError) -> None:
         """Do without an actor whose host cannot do the work; the others take its shards.

@@ -17,12 +17,12 @@ NODE_DIED = "The actor died unexpectedly.\nThe actor died because its node has d
 class FakeActors:
     """Actors on hosts; those whose number is in `losses` are lost with this error at their first shard.
 
-    `facts` are what actors say besides what this host runs.
+    Those whose number is in `failed_starts` never begin; `facts` are what actors say besides what this host runs.
     """
 
-    def __init__(self, monkeypatch, hosts, losses, facts=()):
+    def __init__(self, monkeypatch, hosts, losses, facts=(), failed_starts=()):
         self.hosts, self.losses, self.killed, self.asked = hosts, losses, [], []
-        self.other_facts = dict(facts)
+        self.other_facts, self.failed_starts = dict(facts), failed_starts
         self.numbers = itertools.count()
         monkeypatch.setattr(ray, "wait", lambda calls, **settings: (calls[:1], calls[1:]))
         monkeypatch.setattr(ray, "get", self.get)
@@ -33,6 +33,8 @@ class FakeActors:
 
     def get(self, call):
         number, shard = call
+        if number in self.failed_starts:
+            raise ray.exceptions.RuntimeEnvSetupError("No space left on device")
         if shard is None:
             self.asked.append(number)
             return {**host_facts(), **self.other_facts.get(number, {}), HOST: self.hosts[number]}
@@ -72,6 +74,23 @@ def test_what_hosts_run_costs_a_call_of_each_actor_that_works_there_and_no_proce
     monkeypatch.setattr(ray, "remote", lambda *_, **__: pytest.fail("another process was started"))
     assert len(list(dispatch_shards(fakes.start, 2, list(range(6)), sends_code=True))) == 6
     assert sorted(fakes.asked) == [0, 1]
+
+
+def test_where_no_worker_begins_the_others_do_the_shards(monkeypatch, caplog):
+    # Actor 0 works; whatever takes the second place is given up by its host, which lacks the disk to be sent the code.
+    fakes = FakeActors(monkeypatch, ["h1"] * 20, {}, failed_starts=range(1, 20))
+    results = list(dispatch_shards(fakes.start, 2, list(range(30))))
+    assert sorted(result["shard"] for result in results) == list(range(30))
+    assert caplog.messages == [
+        "10 workers in a row ended before they began: Failed to set up runtime environment. No space left on device; "
+        "the other workers do without them"
+    ]
+
+
+def test_where_no_worker_begins_at_all_the_command_ends(monkeypatch):
+    fakes = FakeActors(monkeypatch, [], {}, failed_starts=range(50))
+    with pytest.raises(RuntimeError, match=r"11 workers in a row ended before they began: .* No space left"):
+        list(dispatch_shards(fakes.start, 2, [0, 1]))
 
 
 def test_a_lost_head_ends_the_work_at_once_and_nobody_is_asked_to_end(monkeypatch):
