@@ -12,7 +12,8 @@ from typing import Any
 from jobs.config import RuntimeConfig
 from jobs.executors.pool import run_shards
 from jobs.executors.worker import OnProgress, ShardResult, WorkerFactory
-from stores import Store, StoreWriter, TooManyRejectedError
+from stores import Store, StoreWriter
+from stores.core import check_rejected
 
 
 def write_missing_shards(
@@ -71,9 +72,10 @@ def write_missing_of_set(
             for member, counters in zip(members, of_member, strict=True):
                 made_on = {"hosts": hosts} if len(hosts := counters.rows_and_rates()) > 1 else {}
                 for writer in member:
-                    writer.finalize(units.allowed_share(writer, max_rejected), made_on)
+                    writer.finalize(units.allowed_share(writer, max_rejected), made_on, may_be_empty=units.is_set)
     stores = [[writer.finalize() for writer in member] for member in members]
-    _check_rejected_of_set([member[0] for member in stores], max_rejected)
+    if sum(len(store.rows()) for member in stores for store in member[:1]) < units.num_rows:
+        units.check_rejected(max_rejected)
     return stores
 
 
@@ -131,9 +133,23 @@ class _Units:
         """The number of the member that a unit is of."""
         return bisect_right(self.firsts, unit) - 1
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there are several members, of which one may have no row that is not rejected."""
+        return len(self.members) > 1
+
     def allowed_share(self, writer: StoreWriter, max_rejected: float) -> float:
         """The share of a store's rows that may be rejected, where those of all members count together."""
-        return max_rejected if len(self.members) == 1 else min(1.0, max_rejected * self.num_rows / writer.num_rows)
+        return min(1.0, max_rejected * self.num_rows / writer.num_rows) if self.is_set else max_rejected
+
+    def check_rejected(self, max_rejected: float) -> None:
+        """Raise `TooManyRejectedError` when more than that share of all members' rows, or all, are rejected so far."""
+        if self.is_set:
+            rejected = [row for writer in self.coarsest for row in writer.rejected()]
+            check_rejected(f"{len(self.members)} stores of a set", rejected, self.num_rows, max_rejected)
+        else:
+            for writer in self.unfinished:
+                writer.check_rejected(max_rejected)
 
 
 def _missing_units(writers: Sequence[StoreWriter], unit_rows: int) -> list[int]:
@@ -151,28 +167,9 @@ def _judged(units: _Units, count: Callable[[ShardResult], None], max_rejected: f
         count(result)
         rejected += result["rejected"]
         if result["rejected"] and rejected > max_rejected * units.num_rows:
-            for writer in units.unfinished:
-                writer.check_rejected(units.allowed_share(writer, max_rejected))
-            if len(units.members) > 1:
-                _refuse_rejected(rejected, units.num_rows, max_rejected)
+            units.check_rejected(max_rejected)
 
     return judge
-
-
-def _check_rejected_of_set(stores: Sequence[Store], max_rejected: float) -> None:
-    """Raise `TooManyRejectedError` when several stores together rejected more than that share of their rows."""
-    if len(stores) > 1 and max_rejected < 1:
-        total = sum(store.num_rows for store in stores)
-        rejected = total - sum(len(store.rows()) for store in stores)
-        if rejected > max_rejected * total:
-            _refuse_rejected(rejected, total, max_rejected)
-
-
-def _refuse_rejected(rejected: int, total: int, max_rejected: float) -> None:
-    raise TooManyRejectedError(
-        f"{rejected} of {total} images were rejected, more than the allowed share {max_rejected:g}; repair or remove "
-        "them, or allow a larger share; the stores are kept"
-    )
 
 
 def _counter(

@@ -59,6 +59,7 @@ class FollowingLoader:
         self.device, self.ranks = device, ranks
         self.record = EpochRecord.open(run.path, store.fingerprint)  # the other ranks' one is only what they are told
         self.phase: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+        self.say: Callable[[dict[str, Any]], object] = lambda facts: None
         self._position = (0, 0)
         self._entry: EpochEntry | None = None
         self._loader: StoreLoader | None = None  # of the entry
@@ -110,7 +111,7 @@ class FollowingLoader:
 
     def summary(self) -> dict[str, Any]:
         """What run.json keeps of the epochs, see `EpochRecord.summary`."""
-        return self.record.summary(*self._last, len(self.store.rows("train")), self.store.whose_statistics)
+        return self.record.summary(*self._last, self._planned, self.store.whose_statistics)
 
     @property
     def _last(self) -> tuple[int, int]:
@@ -151,6 +152,7 @@ class FollowingLoader:
         """What the position's epoch has, and its loader; every rank must ask."""
         entries = [EpochEntry.from_json(one) for one in self._decide()]
         entry = entries[-1]
+        self._say_missing(entry.rows if entry.is_part else self._planned)
         if self._position[1] and not entry.is_part and entry.first_epoch > self._position[0]:
             self._position = (entry.first_epoch, 0)  # nothing of the first epoch was left that fills a batch
         if self.store.encoder is not None and not entry.is_part:
@@ -161,6 +163,18 @@ class FollowingLoader:
             self._loader = self.build(self.store.follower.at(entry.snapshot), rows)
         self._entry = entry
         return entry, self._loader
+
+    @property
+    def _planned(self) -> int:
+        """Training rows that the store will have."""
+        return len(self.store.rows("train"))
+
+    def _say_missing(self, rows: int) -> None:
+        """Say how many rows of the first epoch are still to be encoded, of which so many are there; None once all are.
+
+        How long they take is not known from the steps.
+        """
+        self.say({"rows_missing": (self._planned - rows) or None})
 
     def _differs(self, entry: EpochEntry) -> bool:
         assert self._entry is not None
@@ -224,7 +238,7 @@ class FollowingLoader:
         if store.encoder is None:  # of a first epoch in parts the store is whole by now: the rest is the last one
             view = store.follower.take() if before else view
         elif before or len(view.rows("train")) < self.batch_rows:
-            there = before[-1].rows if is_part and before else 0 if is_part else len(store.rows("train"))
+            there = before[-1].rows if is_part and before else 0 if is_part else self._planned
             view = yield from self._encoded(there + store.follow.part_rows(self.batch_rows))
         is_part &= bool(before) or (store.encoder is not None and not view.is_whole)
         rows = len(view.rows("train"))
@@ -237,7 +251,7 @@ class FollowingLoader:
         encoder = self.store.encoder
         assert encoder is not None
         limit = WaitLimit(wanted, self.store.follow.patience_seconds)
-        orders = encoder.orders(self.store.follower, limit, self.ranks.world_size)
+        orders = encoder.orders(self.store.follower, limit, self.ranks.world_size, self._say_missing)
         with closing(orders):
             while True:
                 try:

@@ -64,7 +64,7 @@ def train(
     ):
         after_step = _AfterStep(trainer, log, writer, stop, on_progress, preview, evaluation)
         if isinstance(trainer.loader, WaitingLoader):
-            trainer.loader.phase = after_step.phase
+            trainer.loader.phase, trainer.loader.say = after_step.phase, after_step.report
         after_step.resume(metrics)
         while trainer.step < trainer.config.steps:
             trainer.boundary = trainer.state_between_steps(log.snapshot())
@@ -117,11 +117,11 @@ class _AfterStep:
         """Go on with a checkpoint's log, and with the metrics that a signal kept from being measured at its step."""
         if metrics is not None:
             self.log.load_state_dict(metrics, self.trainer.device)
-        self._report({"phase": None})
+        self.report({"phase": None})
         if metrics is not None and metrics.get(UNFINISHED):
             self()
         if self.trainer.compiled and self.trainer.step < self.trainer.config.steps:
-            self._report({"phase": COMPILING_PHASE})  # until the first step is done, a minute or more
+            self.report({"phase": COMPILING_PHASE})  # until the first step is done, a minute or more
 
     def __call__(self) -> None:
         trainer, config = self.trainer, self.trainer.config
@@ -132,7 +132,7 @@ class _AfterStep:
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=True))
                 self.log.add_metrics(trainer.evaluate(self.evaluation, raw=False))
         facts = self._log() if trainer.step % config.log_every == 0 or last else {}
-        self._report({"phase": None} | facts if trainer.compiled else facts)
+        self.report({"phase": None} | facts if trainer.compiled else facts)
         if trainer.step % config.save_every == 0 or last or self.stop.is_set():
             self._save()
         if self.preview and due:
@@ -153,10 +153,11 @@ class _AfterStep:
                 metrics |= trainer.evaluate(evaluation, raw=False)
             self.log.write_metrics(trainer.step, metrics)
         self.log.write_settings(asdict(trainer.config), metrics)
-        self._report({"phase": "saving the model"})
+        self.report({"phase": "saving the model"})
         return Trained(trainer.averaged(), metrics)
 
-    def _report(self, facts: dict[str, Any]) -> None:
+    def report(self, facts: dict[str, Any]) -> None:
+        """Say at which step the training is, and further facts."""
         self.on_progress(self.trainer.step, self.trainer.config.steps, facts)
 
     def _log(self) -> dict[str, float]:
@@ -173,7 +174,7 @@ class _AfterStep:
     @contextmanager
     def phase(self, name: str, unfinished: bool = False) -> Iterator[None]:
         """Say what is done meanwhile; a signal ends it at once. `unfinished`: it is done again by who goes on."""
-        self._report({"phase": name})
+        self.report({"phase": name})
         try:
             with self.stop.interruptible():
                 yield
@@ -182,7 +183,7 @@ class _AfterStep:
                 self.trainer.boundary = None  # of a phase before a step's batch: it is saved here
             self._save(**({UNFINISHED: True} if unfinished else {}))
             self._end_stopped()
-        self._report({"phase": None})
+        self.report({"phase": None})
 
     def _end_stopped(self) -> NoReturn:
         self.writer.wait()

@@ -65,6 +65,9 @@ class WaitingLoader(Protocol):
     phase: Callable[[str], AbstractContextManager[None]]
     """While it lasts, progress says that this is done, and a signal ends it; set by the loop."""
 
+    say: Callable[[dict[str, Any]], object]
+    """Gives facts to progress, such as `rows_missing`; set by the loop."""
+
 
 def decisive(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the trained weights, with the rules of an optimizer that has some.

@@ -134,17 +134,25 @@ def find_location(
 
 def _advice(root: Location, kinds: Sequence[str], name: str, found: Mapping[str, Sequence[Location]]) -> str:
     """What to give in place of a name that means nothing, or several."""
-    from stores.core import read_set_record, set_locations  # loads pyarrow
+    from stores.core import set_locations  # loads pyarrow
 
     sets = [one for one in set_locations(root) if name in (name_of(one), _name_of(one))]
-    if sets:
-        stores = ", ".join(one["store"] for one in read_set_record(sets[-1])["buckets"])
-        return f"it is a bucket set: name one of its stores, {stores}"
+    takes_runs = bool(set(kinds) & set(KINDS))  # and whole sets, as `verify` does
+    if sets and not (takes_runs and len(found) > 1):
+        return name_its_stores(sets[-1])
     if len(found) > 1:
         return f"say which by KIND/NAME: {' or '.join(f'{kind}/{name}' for kind in found)}"
     if found:
         return "give one of these"
     return near_names(root, kinds, name) or "`fae-pipe stores ls` lists them"
+
+
+def name_its_stores(bucket_set: Location) -> str:
+    """What to give in place of a bucket set where one store is meant."""
+    from stores.core import read_set_record  # loads pyarrow
+
+    stores = ", ".join(one["store"] for one in read_set_record(bucket_set)["buckets"])
+    return f"it is a bucket set: name one of its stores, {stores}"
 
 
 def stores_named(root: Path, kind: str, text: str) -> list[Location]:

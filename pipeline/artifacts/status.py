@@ -1,9 +1,10 @@
 """How far a store or a run is, who works on it and how fast, read from its folder by another process."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from pipeline.console import (
     format_shares,
     read_status_file,
 )
-from stores.backends import inside, is_url
-from stores.core import list_manifests, member_locations, read_set_record
+from stores.backends import Location, inside, is_url, open_bytestore
+from stores.core import list_manifests, member_locations, read_manifest, read_set_record, store_locations
 from stores.format import MANIFEST, StoreError
 from stores.write import StoreWriter
 
@@ -98,9 +99,13 @@ def status_of(name: str, root: Path) -> Status:
         StoreError, RunError: what lies there is damaged.
         ValueError: there is neither a store nor a run.
     """
-    folders = [Path(name)] if is_bucket_set(Path(name)) else set_folders(root, text=name)
-    if folders and not any(stores_named(root, kind, name) for kind in KINDS_OF_ARTIFACTS):
-        return _set_status(folders[0] if is_bucket_set(Path(name)) else newest_set(folders, name))
+    if is_bucket_set(Path(name)):
+        return _set_status(Path(name))
+    if not any(stores_named(root, kind, name) for kind in KINDS_OF_ARTIFACTS):
+        if growing := _growing_set(root, name):
+            return growing
+        if folders := set_folders(root, text=name):
+            return _set_status(newest_set(folders, name))
     location = find_location(root, name)
     if is_url(location) or (Path(location) / MANIFEST).exists():
         return _store_status(location)
@@ -155,6 +160,47 @@ def _set_status(folder: Path) -> Status:
     state = STALE if missing else COMPLETE
     kind = record["buckets"][0]["store"].split("/")[0]
     return Status(str(folder), f"bucket set of {kind}", state, total - sum(missing), total, "rows")
+
+
+def _growing_set(root: Path, text: str) -> Status | None:
+    """Of the stores `NAME-HEIGHTxWIDTH` of a bucket set whose record is not written yet; None where there are none."""
+    kind, _, rest = text.partition("/")
+    kinds, name = ((kind,), rest) if rest and kind in STORE_KINDS else (STORE_KINDS, text)
+    found = {one: [_store_status(path) for path in _unrecorded(root, one, name)] for one in kinds}
+    growing = {one: statuses for one, statuses in found.items() if any(s.state != COMPLETE for s in statuses)}
+    if len(growing) != 1:
+        return None
+    ((kind, statuses),) = growing.items()
+    leading = min(statuses, key=lambda one: (one.state != RUNNING, one.state == COMPLETE))
+    return replace(
+        leading,
+        path=", ".join(Path(one.path).name for one in statuses),
+        kind=f"bucket set of {kind}, recorded once its stores are complete",
+        done=sum(one.done for one in statuses),
+        total=sum(one.total for one in statuses),
+        shards_done=sum(one.shards_done or 0 for one in statuses),
+        shards=sum(one.shards or 0 for one in statuses),
+    )
+
+
+def _unrecorded(root: Path, kind: str, name: str) -> list[Path]:
+    """The newest store of each size of a set that is newer than the stores of this name's recorded sets."""
+    recorded = {Path(one) for folder in set_folders(root, kind, name) for one in _members(folder)}
+    since, sizes = 0.0, dict[str, tuple[float, Path]]()
+    for path in map(Path, store_locations(inside(root, kind))):
+        found = re.fullmatch(rf"{re.escape(name)}-(\d+x\d+)-[0-9a-f]{{12}}", path.name)
+        if found is None or not (path / MANIFEST).is_file():
+            continue
+        created = read_manifest(open_bytestore(path)).created_unix_seconds
+        if path.absolute() in recorded:
+            since = max(since, created)
+        else:
+            sizes[found[1]] = max(sizes.get(found[1], (0.0, path)), (created, path))
+    return [path for created, path in sizes.values() if created > since]
+
+
+def _members(folder: Path) -> list[Location]:
+    return [*member_locations(folder, read_set_record(folder)).values()]
 
 
 def _samples_status(file: Path) -> Status:

@@ -1,6 +1,7 @@
 """The commands that keep stores and runs whole and tidy: verify, diff and gc."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,24 @@ _SHOWN = 20
 STORE = "NAME|PATH|URL"
 
 
-def store_at(settings: Settings, text: str) -> "Location":
-    """Where the store lies that a name, the beginning of a folder's name, `KIND/NAME`, a path or a URL means."""
-    from pipeline.artifacts import STORE_KINDS, find_location
+def store_at(settings: Settings, text: str, kinds: Sequence[str] | None = None, first: bool = False) -> "Location":
+    """Where the store lies that a name, the beginning of a folder's name, `KIND/NAME`, a path or a URL means.
 
-    return find_location(settings.location, text, STORE_KINDS, complete=True)
+    Args:
+        settings: Have the root.
+        text: What a person gave.
+        kinds: Of stores; all when absent.
+        first: Of several kinds that have such a store the first of `kinds` is meant.
+
+    Raises:
+        ArtifactError: There is none; several are meant, or a bucket set.
+    """
+    from pipeline.artifacts import STORE_KINDS, ArtifactError, find_location, name_its_stores
+
+    found = set_at(settings, text)
+    if found is not None:
+        raise ArtifactError(f"{text}: expected one store; received {found}; {name_its_stores(found)}")
+    return find_location(settings.location, text, kinds or STORE_KINDS, complete=True, first=first)
 
 
 def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:

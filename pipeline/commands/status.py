@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.care import STORE
+from pipeline.commands.care import STORE, store_at
 from pipeline.console import FaeCommand, FiniteNumber, Settings, config_options, option
 
 # What a name means to the viewer, in this order.
@@ -87,11 +87,10 @@ def view_command(settings: Settings, store: str, port: int, rows_per_page: int) 
     principal components; rows can be chosen by class, caption, split, status and reason of rejection. Of several stores
     of a name the latents are meant, whose rows stand beside images and features; else KIND/NAME says which.
     """
-    from pipeline.artifacts import find_location
     from pipeline.view import Viewer, ViewServer
     from stores import open_store
 
-    location = find_location(settings.location, store, VIEWED, complete=True, first=True)
+    location = store_at(settings, store, VIEWED, first=True)
     with ViewServer(Viewer(open_store(location), rows_per_page), port) as server:
         settings.output.say(f"view: {server.url} (Ctrl-C ends it)", "bold")
         settings.output.result({"url": server.url})

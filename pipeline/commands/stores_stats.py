@@ -45,6 +45,8 @@ def stats_command(settings: Settings, store: str, names: tuple[str, ...], rows: 
     unknown = sorted(set(names) - arrays.keys())
     if unknown:
         raise click.BadParameter(f"expected one of {', '.join(arrays)}; received {unknown[0]!r}.")
+    for size in [size for size, one in opened.items() if size and not len(one.rows())]:
+        settings.output.say(f"{size}: all {opened.pop(size).num_rows} rows are rejected")
     records = [
         _of_size(size, _measure(settings, one, name, rows)) for size, one in opened.items() for name in names or arrays
     ]

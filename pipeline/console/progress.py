@@ -72,7 +72,10 @@ class Progress:
             else:
                 self.throughput.add(now, done)
             self.done, self.total = done, total
+            misses = self._misses
             self.facts = {name: value for name, value in {**self.facts, **facts}.items() if value is not None}
+            if misses and not self._misses:  # what comes now is faster
+                self.throughput.start(now, done)
             if self._live is None and (facts.get("phase") or now - self._written >= LINE_SECONDS):
                 self._write_line()
             if self._notified is None or now - self._notified >= NOTIFY_SECONDS:
@@ -95,8 +98,13 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at that rate; None while there is no rate or no total."""
-        return self.throughput.seconds_left(self.clock(), self.total)
+        """Time left at that rate; None while there is no rate or no total, or rows are to be encoded on the way."""
+        return None if self._misses else self.throughput.seconds_left(self.clock(), self.total)
+
+    @property
+    def _misses(self) -> bool:
+        """Whether a training encodes rows on the way, which its steps wait for."""
+        return bool(self.facts.get("rows_missing"))
 
     def line(self) -> str:
         """`extract  1,200/1,797 images  143/s  4 s left`, then the facts."""

@@ -66,7 +66,8 @@ def follow_options(role: str, on_miss: bool = False) -> Callable[[Callback], Cal
                 "--encode-on-miss",
                 is_flag=True,
                 help=f"Encode the {role} that nobody else writes in this training's first epoch, which has all rows, "
-                "and commit them to the store, which is begun where it is not there.",
+                "and commit them to the store, which is begun where it is not there. A recipe has no key for it: `run` "
+                "does one stage after another.",
             )
         )
 

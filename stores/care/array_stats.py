@@ -91,6 +91,8 @@ def compute_stats(store: Store, name: str, config: StatsConfig | None = None) ->
 
     config = config or StatsConfig()
     rows = _spaced(store.rows(), config.rows)
+    if not len(rows):
+        raise ValueError(f"{store.url}: expected a row that is not rejected; received none of {store.num_rows}")
     exact = store.statistics(name)
     if store.arrays[name].is_ragged:
         values, places = dask_tokens(store, name, rows, config.block_rows)

@@ -15,9 +15,10 @@ from .bucket_set import read_set_record as read_set_record
 from .bucket_set import reference_store as reference_store
 from .bucket_set import set_locations as set_locations
 from .bucket_set import write_bucket_set as write_bucket_set
-from .finish import check_done as check_done
+from .finish import check_rejected as check_rejected
 from .finish import done_record as done_record
 from .finish import read_record as read_record
+from .finish import rejected_rows as rejected_rows
 from .finish import write_finished as write_finished
 from .lease import STALE_SECONDS as STALE_SECONDS
 from .lease import Lease as Lease

@@ -117,8 +117,17 @@ def member_stores(data: AnyStore) -> tuple[Store, ...]:
 
 
 def reference_store(data: AnyStore) -> Store:
-    """The store whose row shape a model of all of them is built for: the one of most rows, of equal ones the first."""
-    return max(member_stores(data), key=lambda store: store.num_rows)
+    """The store whose row shape a model of all of them is built for: the one of most rows, of equal ones the first.
+
+    A store of a set whose rows were all rejected is passed over.
+    """
+    members = member_stores(data)
+    return members[0] if len(members) == 1 else max(members, key=lambda store: (_has_values(store), store.num_rows))
+
+
+def _has_values(store: Store) -> bool:
+    """Whether a row is not rejected, as the statistics say, which are read with the manifest."""
+    return any(store.statistics(name).count for name in store.arrays)
 
 
 def count_rows(data: AnyStore, split: str) -> int:

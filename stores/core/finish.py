@@ -1,7 +1,7 @@
 """Finishing a store: which shards are done, and the one replacement that makes them a complete store."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -59,6 +59,7 @@ def write_finished(
     index: pa.Table,
     max_rejected: float,
     check_lease: Callable[[], object] | None = None,
+    may_be_empty: bool = False,
 ) -> Manifest:
     """Write row statuses, statistics and content id of a store whose shards are done; returns its complete manifest.
 
@@ -68,10 +69,11 @@ def write_finished(
         index: its rows in stored order.
         max_rejected: the share of rows that may be rejected.
         check_lease: called right before each file appears; what it raises stops the finish.
+        may_be_empty: whether all rows may be rejected, as those of one store of a bucket set.
 
     Raises:
         IncompleteStoreError: shards are missing.
-        TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
+        TooManyRejectedError: more than the share `max_rejected` of rows were rejected, or all; nothing is lost.
     """
     found = [done_record(blobs, manifest, shard) for shard in range(manifest.num_shards)]
     missing = [shard for shard, record in enumerate(found) if record is None]
@@ -82,7 +84,7 @@ def write_finished(
         )
     records = [record for record in found if record is not None]
     rejected = {row: reason for record in records for row, reason in record.rejected.items()}
-    _check_rejected(blobs.url, index, rejected, max_rejected)
+    check_rejected(blobs.url, _with_keys(index, rejected), index.num_rows, max_rejected, may_be_empty)
     table = indexing.index_to_bytes(indexing.with_rejected(index, rejected))
     statistics = {
         spec.name: combine([record.sums[spec.name] for record in records]).to_json() for spec in manifest.arrays
@@ -96,20 +98,41 @@ def write_finished(
     return finished
 
 
-def check_done(blobs: ByteStore, manifest: Manifest, index: pa.Table, max_rejected: float) -> None:
-    """Raise `TooManyRejectedError` when the shards that are done rejected more than that share of all rows."""
+def rejected_rows(blobs: ByteStore, manifest: Manifest, index: pa.Table) -> list[tuple[str, str]]:
+    """Key and reason of each row that the shards done so far rejected, in stored order."""
     done = (done_record(blobs, manifest, shard) for shard in range(manifest.num_shards))
     rejected = {row: reason for record in done if record for row, reason in record.rejected.items()}
-    _check_rejected(blobs.url, index, rejected, max_rejected)
+    return _with_keys(index, rejected)
 
 
-def _check_rejected(url: str, index: pa.Table, rejected: dict[int, str], max_rejected: float) -> None:
-    """Raise `TooManyRejectedError` when more than the share `max_rejected` of all rows, or all, were rejected."""
-    if len(rejected) <= max_rejected * index.num_rows and len(rejected) < index.num_rows:
+def check_rejected(
+    where: str, rejected: Sequence[tuple[str, str]], num_rows: int, max_rejected: float, may_be_empty: bool = False
+) -> None:
+    """Judge how many rows were rejected.
+
+    Args:
+        where: names the store, or the set of stores.
+        rejected: keys and reasons.
+        num_rows: rows in all.
+        max_rejected: the share of them that may be rejected.
+        may_be_empty: whether all of them may.
+
+    Raises:
+        TooManyRejectedError: more were; the message names the first ones.
+    """
+    if not rejected or (len(rejected) <= max_rejected * num_rows and (may_be_empty or len(rejected) < num_rows)):
         return
-    keys = index["key"]
-    first = "; ".join(f"{keys[row].as_py()}: {reason}" for row, reason in sorted(rejected.items())[:5])
+    first = "; ".join(f"{key}: {reason}" for key, reason in rejected[:5])
+    is_all = len(rejected) <= max_rejected * num_rows
+    limit = "and a store needs one that is not" if is_all else f"more than the allowed share {max_rejected:g}"
+    remedy = "repair or remove them" + ("" if is_all else ", or allow a larger share")
     raise TooManyRejectedError(
-        f"{url}: {len(rejected)} of {index.num_rows} images were rejected, more than the allowed share "
-        f"{max_rejected:g}: {first}; repair or remove them, or allow a larger share; the others are kept"
+        f"{where}: {len(rejected)} of {num_rows} images were rejected, {limit}: {first}; {remedy}; the others are kept"
     )
+
+
+def _with_keys(index: pa.Table, rejected: Mapping[int, str]) -> list[tuple[str, str]]:
+    """Each row's key, and its reason."""
+    rows = sorted(rejected)
+    keys = index["key"].take(pa.array(rows, pa.int64())).to_pylist()
+    return [(key, rejected[row]) for key, row in zip(keys, rows, strict=True)]

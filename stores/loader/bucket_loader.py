@@ -89,16 +89,16 @@ class BucketLoader(EpochLoader):
         rows_of = self._rows_of_each()
         if equal_batches:
             rows_of = self._without_small(rows_of, stores)
-        residency = self._residency(rows_of)
+        own: dict[str, Any] = {"residency": self._residency(rows_of)}
+        for name in ("stream_shards", "window_bytes"):  # all stores together take the memory of one
+            own[name] = max(1, getattr(options, name) // len(rows_of))
         # By the number of the store.
         self.loaders: dict[int, Loader | JointLoader] = {}
         for number, rows in rows_of.items():
             count = self._batch_rows(self.stores[number], batch_tokens)
             if equal_batches:
                 count = equal_batch_rows(self._count(number, rows), count, self._rank.world_size)
-            self.loaders[number] = self._loader(
-                number, replace(options, rows=rows, batch_size=count, residency=residency)
-            )
+            self.loaders[number] = self._loader(number, replace(options, rows=rows, batch_size=count, **own))
             self._check_rest(number)
         self._share()
         self._batch_bytes = {number: loader.batch_bytes for number, loader in self.loaders.items()}

@@ -12,15 +12,13 @@ from stores.format import ArraySpec
 from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.gathering import BatchGatherer, Layouts
-from stores.loader.options import RANDOM_VIEW, LoaderOptions, LoaderRank, ViewRule, choose_residency
+from stores.loader.options import RANDOM_VIEW, STREAM_SHARDS, LoaderOptions, LoaderRank, ViewRule, choose_residency
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores
 from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
 from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
-# What a streaming loader reads at once when its order is not made of whole shards.
-WINDOW_BYTES = 512 << 20
 # Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
 # More bytes than these leave the cache that all cores share before they are read.
 GROUP_BYTES = 4 << 20
@@ -74,7 +72,7 @@ class Loader(EpochLoader):
         self._rank = rank = LoaderRank.of(options)
         self.residency = choose_residency(options.residency, num_bytes, self.device, rank.world_size)
         self.order = choose_order(options, self.residency)
-        order = make_order(selection, self.order, options, max(1, WINDOW_BYTES // self._row_bytes))
+        order = make_order(selection, self.order, options, max(1, options.window_bytes // self._row_bytes))
         self.sampler = BatchSampler(
             order, options.batch_size, options.drop_last, rank.rank, rank.world_size, options.uneven_ranks
         )
@@ -130,6 +128,7 @@ class Loader(EpochLoader):
             "view_seed": (options.random_view_seed, options.seed),
             "shard_rows": (options.shard_rows or self._own_shard_rows, self._own_shard_rows),
             "weights": (options.weights and [float(weight) for weight in options.weights], None),
+            "stream_shards": (options.stream_shards if self.order == "shards" else STREAM_SHARDS, STREAM_SHARDS),
             "labels_crc32c": (selection.labels_crc32c if self.order == "class-balanced" else None, None),
         }
         return {

@@ -24,6 +24,7 @@ TRAIN, ALL_SPLITS = "train", "all"
 # The rest stays for the model, its optimizer, other processes and the page cache.
 DEVICE_SHARE = 0.4
 RAM_SHARE = 0.5
+STREAM_SHARDS = 4
 # The least value of each setting that is a number.
 _LEAST = {
     "batch_size": 1,
@@ -32,6 +33,7 @@ _LEAST = {
     "world_size": 1,
     "prefetch": 0,
     "stream_shards": 1,
+    "window_bytes": 1,
     "view_seed": None,
     "shard_rows": 1,
     "pad_to_multiple_of": 1,
@@ -66,7 +68,10 @@ class LoaderOptions:
             0 uses no thread.
         labels: deliver "label".
         verify: compare the checksum of each record when it is read from disk.
-        stream_shards: shards whose rows are shuffled together, at least.
+        stream_shards: shards whose rows are shuffled together, at least; of a bucket set those of all stores, and of
+            each store one at least.
+        window_bytes: what is read from disk at once in an order that is not made of whole shards; the next as many are
+            read meanwhile.
         view_seed: seed of the random views.
         shard_rows: rows of a shard for the order "shards", by default the store's own.
         padding: of ragged arrays: "longest" fills sequences up with zeros to the batch's longest, "max_length" to the
@@ -94,7 +99,8 @@ class LoaderOptions:
     prefetch: int = 2
     labels: bool = True
     verify: bool = True
-    stream_shards: int = 4
+    stream_shards: int = STREAM_SHARDS
+    window_bytes: int = 512 << 20
     view_seed: int | None = None
     shard_rows: int | None = None
     padding: str = LONGEST

@@ -11,7 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from stores.backends import ByteStore, Location, local_folder, open_bytestore
-from stores.core import Lease, Store, check_done, done_record, read_manifest, write_finished
+from stores.core import (
+    Lease,
+    Store,
+    check_rejected,
+    done_record,
+    read_manifest,
+    rejected_rows,
+    write_finished,
+)
 from stores.format import (
     COMPLETE,
     INDEX,
@@ -216,22 +224,36 @@ class StoreWriter:
         self.blobs.write(commit_key(shard), record.to_bytes())
         return record
 
+    def rejected(self) -> list[tuple[str, str]]:
+        """Key and reason of each row that the shards done so far rejected."""
+        return rejected_rows(self.blobs, self.manifest, self.index)
+
     def check_rejected(self, max_rejected: float) -> None:
         """Raise `TooManyRejectedError` when the shards done so far rejected more than that share of all rows."""
-        check_done(self.blobs, self.manifest, self.index, max_rejected)
+        check_rejected(self.blobs.url, self.rejected(), self.num_rows, max_rejected)
 
-    def finalize(self, max_rejected: float = 0.01, attributes: Mapping[str, Any] | None = None) -> Store:
-        """Check all records, write statuses, statistics, content id and further `attributes`; complete in one replace.
+    def finalize(
+        self,
+        max_rejected: float = 0.01,
+        attributes: Mapping[str, Any] | None = None,
+        may_be_empty: bool = False,
+    ) -> Store:
+        """Check all records, write statuses, statistics and content id; complete in one replace.
+
+        Args:
+            max_rejected: the share of rows that may be rejected.
+            attributes: further ones of the manifest.
+            may_be_empty: whether all rows may be rejected, as those of one store of a bucket set.
 
         Raises:
             IncompleteStoreError: shards are missing.
-            TooManyRejectedError: more than the share `max_rejected` of rows, or all, were rejected; nothing is lost.
+            TooManyRejectedError: more rows were rejected; nothing is lost.
             LeaseHeldError: another process took over the lease of this writer while it was paused.
         """
         if not self.complete:
             check = self._lease.check if self._lease is not None and self._lease.is_entered else None
             described = replace(self.manifest, attributes={**self.manifest.attributes, **(attributes or {})})
-            self.manifest = write_finished(self.blobs, described, self.index, max_rejected, check)
+            self.manifest = write_finished(self.blobs, described, self.index, max_rejected, check, may_be_empty)
             self.__dict__.pop("index", None)
         self.blobs.delete(REUSE)
         self._tidy()

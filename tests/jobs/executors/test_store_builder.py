@@ -88,6 +88,13 @@ def test_the_share_that_may_be_rejected_is_that_of_all_rows(tmp_path):
         filled(tmp_path / "many", rejected=(3,), max_rejected=0.15)
 
 
+def test_a_store_of_a_set_may_have_no_row_but_not_all_of_them(tmp_path):
+    stores, _ = filled(tmp_path / "one", rejected=(0,), max_rejected=0.3)  # the only row of b, and of a and c one each
+    assert [len(store.rows()) for store in stores] == [6, 0, 4]
+    with pytest.raises(TooManyRejectedError, match=r"13 of 13 images were rejected, and a store needs one that is not"):
+        filled(tmp_path / "all", rejected=range(8), max_rejected=1.0)
+
+
 def test_nothing_is_told_of_what_has_not_happened():
     assert ShardCounters(total=12, missing=9).facts() == {"shards_done": 3, "shards": 12}
 

@@ -99,11 +99,14 @@ def test_the_first_epoch_has_every_row_once_and_leaves_the_store_that_its_stage_
 
 
 def test_the_record_and_the_metrics_say_what_the_parts_had(writer_at, commit, trainer_at):
-    writer, phases = writer_at(), []
+    writer, said = writer_at(), []
     commit(writer, 0, 3)
     trainer = trainer_at("run", writer)
-    train(trainer, loss_function, lambda done, total, facts: phases.append(facts.get("phase")))
-    assert phases.count(ENCODING) == 2  # of the second part and of the third
+    train(trainer, loss_function, lambda done, total, facts: said.append(facts))
+    assert [facts.get("phase") for facts in said].count(ENCODING) == 2  # of the second part and of the third
+    missing = [facts["rows_missing"] or 0 for facts in said if "rows_missing" in facts]
+    assert missing == sorted(missing, reverse=True)
+    assert {16, 8, 0} <= {*missing}
     lines = read_metrics(trainer.run.path / "metrics.jsonl")
     assert [(line["step"], line["epoch_rows"]) for line in lines] == [(4, 16), (8, 24), (12, 24)]
     assert [line["epoch"] for line in lines] == [0, 1, 1]

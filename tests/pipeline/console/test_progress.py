@@ -69,6 +69,17 @@ def test_a_second_round_counts_anew(clock):
         assert progress.seconds_left == pytest.approx(50)
 
 
+def test_no_time_left_is_said_while_rows_are_encoded_on_the_way(clock):
+    with Progress("train-ae", "steps", clock=clock) as progress:
+        work(progress, clock, 0, 0, 200, rows_missing=900)
+        work(progress, clock, 100, 50, 200, rows_missing=300)
+        assert progress.seconds_left is None
+        assert "left" not in progress.line()
+        work(progress, clock, 0, 50, 200, rows_missing=None)
+        work(progress, clock, 10, 100, 200)
+        assert progress.seconds_left == pytest.approx(20), "of the steps alone, which wait for no encoder any more"
+
+
 def test_nothing_done_writes_nothing(clock, capsys):
     with Progress("extract", clock=clock) as progress:
         work(progress, clock, 1, 1797, 1797)

@@ -227,6 +227,20 @@ def test_neither_a_thread_nor_the_place_of_the_rows_changes_a_batch(
         assert len({loader.last_batch_rows for loader in loaders}) == 1
 
 
+@pytest.mark.parametrize(("sizes", "shards"), [(1, 4), (2, 2), (3, 1)])
+def test_what_is_read_at_once_is_shared_by_the_stores(buckets: dict[str, Store], sizes: int, shards: int) -> None:
+    some = dict(list(buckets.items())[:sizes])
+    loader: Any = BucketLoader(some, batch_size=4, residency="stream", window_bytes=600)
+    assert [one.options.stream_shards for one in loader.loaders.values()] == [shards] * sizes
+    full: Any = BucketLoader(some, batch_size=4, residency="stream", window_bytes=6000, order="full").loaders[0]
+    assert np.diff(full.sampler.order.windows(0)).max() * full.batch_bytes // 4 <= 6000 // sizes
+    state = loader.state_dict()
+    if shards < 4:  # what was saved when each store took the memory of one alone
+        del state["order"]["buckets"]["0"]["stream_shards"]
+        with pytest.raises(ValueError, match="expected the order it was saved with"):
+            loader.load_state_dict(state)
+
+
 def test_all_stores_have_one_thread_and_one_set_of_buffers(buckets: dict[str, Store]) -> None:
     def threads() -> int:
         return sum(thread.name == "loader-prefetch" for thread in threading.enumerate())
