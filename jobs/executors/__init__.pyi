@@ -7,7 +7,6 @@ from .device_stages import Arrival as Arrival
 from .device_stages import DeviceStages as DeviceStages
 from .device_stages import host_buffer as host_buffer
 from .devices import autocast as autocast
-from .devices import available_processors as available_processors
 from .devices import device_name as device_name
 from .devices import dtype_name as dtype_name
 from .devices import has_fast_bf16 as has_fast_bf16

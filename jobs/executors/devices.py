@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from fae.nn import has_bf16_units
+from stores.backends import available_processors
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -76,11 +77,6 @@ def tf32_matmuls(enabled: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def available_processors() -> int:
-    """Processors that this process may use; all of the machine's where the system does not tell (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_threads(threads: int, workers: int = 1) -> int:

@@ -30,6 +30,7 @@ from jobs.executors import ray_actor
 from jobs.executors.dispatch import OtherCodeError, dispatch_shards
 from jobs.executors.ray_actor import RayActor
 from jobs.executors.worker import IN_FLIGHT, ShardResult, WorkerFactory
+from stores.backends import available_processors
 
 Result = TypeVar("Result")
 QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -95,7 +96,7 @@ def _start(runtime: RuntimeConfig) -> None:
         address="local",
         include_dashboard=runtime.dashboard,
         _node_ip_address="127.0.0.1",
-        num_cpus=max(os.cpu_count() or 1, int(runtime.workers * runtime.cpus_per_worker)),
+        num_cpus=max(available_processors(), int(runtime.workers * runtime.cpus_per_worker)),
         **QUIET,
     )
     _check_gpus(runtime)
@@ -185,7 +186,7 @@ def worker_threads(runtime: RuntimeConfig, workers: int) -> int:
         return runtime.threads
     if cluster_address(runtime):
         return max(1, int(runtime.cpus_per_worker))
-    return max(1, (os.cpu_count() or 1) // workers)
+    return max(1, available_processors() // workers)
 
 
 def cluster_address(runtime: RuntimeConfig) -> str | None:

@@ -9,7 +9,8 @@ def machine_facts() -> str:
     """Processor, threads, bf16, versions, and the load that other programs put on the machine just now."""
     import torch
 
-    from jobs.executors import available_processors, has_fast_bf16
+    from jobs.executors import has_fast_bf16
+    from stores.backends import available_processors
 
     bf16 = "fast bf16" if has_fast_bf16(torch.device("cpu")) else "no fast bf16"
     load = os.getloadavg()[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.console import format_bytes
-from stores.backends import machine_memory_bytes
+from stores.backends import available_processors, machine_memory_bytes
 
 PACKAGES = ("pipeline", "fae", "stores", "jobs")
 LIBRARIES = ("torch", "timm", "diffusers", "zarr", "ray", "pyarrow")
@@ -71,8 +71,9 @@ def _hardware() -> Iterator[Finding]:
     """What the system says of processor and GPUs, without torch."""
     from pipeline.console import processor_name
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("processor", f"{processor_name()}, {usable} processors, load {os.getloadavg()[0]:.1f}")
+    yield Finding(
+        "processor", f"{processor_name()}, {available_processors()} processors, load {os.getloadavg()[0]:.1f}"
+    )
     names = [_gpu_name(file) for file in sorted(GPU_FACTS.glob("*/information"))]
     for number, name in enumerate(names):
         yield Finding(f"GPU {number}", name, advice="`fae-pipe doctor --full` says whether torch sees it")

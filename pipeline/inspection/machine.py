@@ -60,8 +60,8 @@ def look_at_machine(root: Path) -> Machine:
 
     from fae.encoders import find_text_encoder
     from fae.weights import LITE0_FILE, packaged_lpips
-    from jobs.executors import available_processors, pick_device
-    from stores.backends import machine_memory_bytes
+    from jobs.executors import pick_device
+    from stores.backends import available_processors, machine_memory_bytes
 
     processors, device = available_processors(), pick_device("auto")
     name, memory = f"{processors} processors, no GPU", machine_memory_bytes()

@@ -20,4 +20,5 @@ from .locations import name_of as name_of
 from .locations import open_bytestore as open_bytestore
 from .locations import parent_of as parent_of
 from .locations import sibling as sibling
+from .machine import available_processors as available_processors
 from .machine import machine_memory_bytes as machine_memory_bytes

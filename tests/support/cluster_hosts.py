@@ -187,15 +187,22 @@ class Cluster:
         self._number = number
         self.hosts: list[Host] = []
 
-    def _host(self, number: int, cpus: int = 1, starts: int = STARTS, **environment: str) -> Host:
+    def _host(self, number: int, cpus: int = 1, **environment: str) -> Host:
+        for _ in range(STARTS - 1):
+            try:
+                return self._started_host(number, cpus, environment)
+            except AssertionError as error:
+                if TOO_SLOW not in str(error):
+                    raise
+        return self._started_host(number, cpus, environment)
+
+    def _started_host(self, number: int, cpus: int, environment: Mapping[str, str]) -> Host:
         host = Host(self.switch, number, self.folder, {**self.environment, **environment})
         try:
             host.start_ray(self.hosts[0].address if number > 1 else None, cpus)
-        except BaseException as error:  # Ctrl-C, too: nobody else knows of this host yet
+        except BaseException:  # Ctrl-C, too: nobody else knows of this host yet
             host.power_off()
-            if starts == 1 or TOO_SLOW not in str(error):
-                raise
-            return self._host(number, cpus, starts - 1, **environment)
+            raise
         return host
 
     @property

@@ -16,8 +16,9 @@ from jobs.cluster import ray_compat
 from jobs.cluster.head import HeadLostError
 from jobs.cluster.ray_compat import FIRST, UNTESTED, check_ray_version, environment_defaults, worker_loss
 from jobs.config.stages import RuntimeConfig
+from jobs.executors import ray_pool
 from jobs.executors.dispatch import dispatch_shards
-from jobs.executors.ray_pool import ray_session
+from jobs.executors.ray_pool import ray_session, worker_threads
 
 
 @pytest.fixture
@@ -251,3 +252,12 @@ def test_a_cluster_without_a_head_is_not_waited_for_when_it_is_left(no_ray, monk
     assert len(unregistered) == (not answers)
     kept.set()
     assert left.wait(60)
+
+
+def test_workers_share_the_processors_that_this_process_may_use(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_pool, "available_processors", lambda: 12)  # of a machine that may have more
+    assert worker_threads(RuntimeConfig(), 3) == 4
+    assert worker_threads(RuntimeConfig(), 100) == 1
+    assert worker_threads(RuntimeConfig(threads=7), 3) == 7
+    assert worker_threads(RuntimeConfig(address="10.0.0.7:6379", cpus_per_worker=2), 3) == 2
