@@ -10,6 +10,7 @@ from .joining import alive_hosts as alive_hosts
 from .joining import by_value as by_value
 from .joining import check_address as check_address
 from .joining import compare_hosts as compare_hosts
+from .joining import connect as connect
 from .joining import join_cluster as join_cluster
 from .joining import send_code as send_code
 from .ray_compat import EMBEDDED_TRAIN_ENVIRONMENT as EMBEDDED_TRAIN_ENVIRONMENT

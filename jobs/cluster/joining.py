@@ -1,7 +1,9 @@
 """Joining a cluster of Ray: is it there, what do its hosts run, and this command's code for those that lack it."""
 
 import logging
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,6 +28,14 @@ NOTICE_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 Facts = dict[str, str | None]
 
 
+def connect(**settings: Any) -> None:
+    """`ray.init`, which puts a handler of SIGTERM in the place of a command's own."""
+    kept = signal.getsignal(signal.SIGTERM)
+    ray.init(**settings)
+    if callable(kept) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, kept)
+
+
 def join_cluster(address: str, **settings: Any) -> None:
     """Connect to a cluster.
 
@@ -38,7 +48,7 @@ def join_cluster(address: str, **settings: Any) -> None:
     """
     check_address(address)
     try:
-        ray.init(address=address, **settings)
+        connect(address=address, **settings)
     except ConnectionError as error:
         raise ValueError(_no_cluster(address, error)) from error
 
@@ -57,7 +67,7 @@ def send_code(hosts: str, address: str, **settings: Any) -> None:
     """Connect anew, so that every host gets this process's code; what ran in the cluster until now is lost."""
     LOG.warning("%s: the code of fae-pipe there is another or absent; this command's is sent", hosts)
     ray.shutdown()
-    ray.init(address=address, runtime_env={"py_modules": package_folders()}, **settings)
+    connect(address=address, runtime_env={"py_modules": package_folders()}, **settings)
 
 
 def check_address(address: str) -> None:

@@ -17,6 +17,7 @@ from jobs.cluster import (
     HeadWatch,
     by_value,
     check_ray_version,
+    connect,
     environment_defaults,
     head_address,
     join_cluster,
@@ -91,7 +92,7 @@ def _alone() -> Iterator[None]:
 
 
 def _start(runtime: RuntimeConfig) -> None:
-    ray.init(
+    connect(
         # Without an address Ray would join whatever cluster somebody started on this machine.
         address="local",
         include_dashboard=runtime.dashboard,

@@ -89,6 +89,31 @@ def stop_signals(overdue: Overdue | None = None) -> Iterator[StopSignals]:
 
 
 @contextmanager
+def termination_as_interrupt(overdue: Overdue) -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, so that a scheduler's end of a command is that of Ctrl-C.
+
+    A second SIGTERM acts at once, and so does the first where somebody else takes it in already.
+
+    Args:
+        overdue: Called in a thread when this context was not left some seconds after a SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    with _watch(overdue):
+        signal.signal(signal.SIGTERM, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
 def _watch(overdue: Overdue | None) -> Iterator[None]:
     """Call `overdue` some seconds after a SIGTERM unless this context was left before."""
     if overdue is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from jobs.loop import termination_as_interrupt
 from pipeline.console.option_types import GENERAL
 from pipeline.console.printable import json_text, printable
 
@@ -26,6 +27,7 @@ USER_ERRORS = (
 )
 MAX_MESSAGE_CHARACTERS = 10_000
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+GOES_ON = "nothing that is done is lost; the same command goes on"
 
 
 class FaeCommand(click.Command):
@@ -79,6 +81,8 @@ class FaeGroup(click.Group):
     def __call__(self, *args: Any, **extra: Any) -> Any:
         """The command of a process, which ends with it, whatever its threads still do; after Ctrl-C it ends at once.
 
+        SIGTERM is Ctrl-C, and ends it within the few seconds after which a scheduler kills.
+
         Python ends a daemon thread at the moment at which it wants to go on, and where this is inside of torch the
         process aborts (`terminate called without an active exception`, exit code 134), all work done. So the process
         ends after the exit functions of the libraries, and before Python takes its threads apart.
@@ -86,7 +90,8 @@ class FaeGroup(click.Group):
         last = _LastExit()
         atexit.register(last)  # the first that is registered is the last that is called
         try:
-            return self.main(*args, **extra)
+            with termination_as_interrupt(_end_overdue):
+                return self.main(*args, **extra)
         except SystemExit as end:
             last.code = end.code if isinstance(end.code, int) else None
             if end.code == INTERRUPTED:
@@ -134,6 +139,12 @@ class FaeGroup(click.Group):
         words = sys.argv[1:] if args is None else list(args)
         flags = words[: words.index("--")] if "--" in words else words
         sys.exit(guarded(run, as_json="--json" in flags, debug="--debug" in flags))
+
+
+def _end_overdue() -> None:
+    """End this process from another thread than the main one, which a long operation keeps from answering a signal."""
+    os.write(2, f"stopped: {GOES_ON}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = False) -> int:
@@ -205,5 +216,5 @@ def explain(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     text = " ".join(str(error).split())
     if not text and isinstance(error, (click.Abort, KeyboardInterrupt)):
-        return "nothing that is done is lost; the same command goes on"
+        return GOES_ON
     return text or "no message"

@@ -11,15 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from stores.backends import ByteStore, Location, local_folder, open_bytestore
-from stores.core import (
-    Lease,
-    Store,
-    check_rejected,
-    done_record,
-    read_manifest,
-    rejected_rows,
-    write_finished,
-)
+from stores.core import Lease, Store, check_rejected, done_record, read_manifest, rejected_rows, write_finished
 from stores.format import (
     COMPLETE,
     INDEX,
@@ -80,17 +72,8 @@ class StoreWriter:
             ForeignStoreError: the folder holds another store.
         """
         spec = StoreSpec(
-            parent=parent,
-            kind=kind,
-            name=name,
-            arrays=tuple(arrays),
-            ingredients=ingredients,
-            views=views,
-            attributes=attributes or {},
-            rows_per_shard=rows_per_shard,
-            seed=seed,
-            permute=permute,
-            row_ingredients=row_ingredients,
+            *(parent, kind, name, tuple(arrays), ingredients, views, attributes or {}),
+            *(rows_per_shard, seed, permute, row_ingredients),
         )
         plan = plan_store(spec, index)
         writer = cls(open_bytestore(plan.location), plan.manifest)
@@ -233,10 +216,7 @@ class StoreWriter:
         check_rejected(self.blobs.url, self.rejected(), self.num_rows, max_rejected)
 
     def finalize(
-        self,
-        max_rejected: float = 0.01,
-        attributes: Mapping[str, Any] | None = None,
-        may_be_empty: bool = False,
+        self, max_rejected: float = 0.01, attributes: Mapping[str, Any] | None = None, may_be_empty: bool = False
     ) -> Store:
         """Check all records, write statuses, statistics and content id; complete in one replace.
 

@@ -7,7 +7,7 @@ import pytest
 from toy_training import CONFIG, Crash, assert_same, loss_function, result_of
 
 from jobs.loop import stopping, train_loop
-from jobs.loop.stopping import TrainingStopped, stop_signals
+from jobs.loop.stopping import TrainingStopped, stop_signals, termination_as_interrupt
 from jobs.loop.train_loop import train
 from jobs.runs.metrics_log import read_metrics
 
@@ -128,3 +128,29 @@ def test_who_does_not_end_in_time_after_a_termination_signal_is_overdue(monkeypa
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 60.0)
     with stop_signals(lambda: pytest.fail("it ended in time")):
         signal.raise_signal(signal.SIGTERM)
+
+
+def terminated(overdue, going_on=lambda: None):
+    """Receives SIGTERM, and then goes on with something."""
+    with termination_as_interrupt(overdue):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            going_on()
+
+
+def test_a_termination_signal_is_an_interrupt_and_who_does_not_answer_it_is_overdue(monkeypatch):
+    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.01)
+    before, overdue, after = signal.getsignal(signal.SIGTERM), threading.Event(), []
+
+    def wait():
+        after.append(signal.getsignal(signal.SIGTERM))
+        assert overdue.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        terminated(overdue.set, wait)
+    assert after == [signal.SIG_DFL], "a second one acts at once"
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 60.0)
+    with pytest.raises(KeyboardInterrupt):
+        terminated(lambda: pytest.fail("it ended in time"))

@@ -22,13 +22,18 @@ def recipe_file(world: Any, tmp_path: Path) -> Path:
     return file
 
 
-def test_extract_killed_in_the_middle(world: Any, tmp_path: Path, recipe_file: Path, processes: ProcessServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_extract_stopped_in_the_middle(
+    world: Any, tmp_path: Path, recipe_file: Path, processes: ProcessServer, number: signal.Signals
+) -> None:
     words = ("extract", "--config", recipe_file, "--root", tmp_path / "runs")
     process = processes.fae_pipe(*words)
     records = tmp_path / "runs" / "features"
     process.wait_until(lambda: any(records.glob("*/commits/*.json")))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(number)
+    assert process.wait() == (130 if number == signal.SIGTERM else -number)
+    if number == signal.SIGTERM:
+        assert "stopped: nothing that is done is lost; the same command goes on" in process.stderr
     first = {file: file.stat().st_mtime_ns for file in records.glob("*/commits/*.json")}
     again = processes.run(*words)
     assert again.returncode == 0, again.stderr

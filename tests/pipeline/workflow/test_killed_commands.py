@@ -26,14 +26,17 @@ from stores.backends.fileio import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-KILLS = 14  # of each of 17 commands: 318 with the 50 of the store writer and the 30 of trainings in tests of their own
+KILLS = 14  # of each of 22 commands: 388 with the 50 of the store writer and the 30 of trainings in tests of their own
 TRIES = 10 * KILLS  # those that were at their end before the kill among them
 STEPS = {"runtime.executor": "local", "autoencoder.save_every": "1", "decoder.save_every": "1"}
 STEPS |= {"generator.save_every": "1", "generator.log_every": "1", "extract.batch_size": "2", "encode.batch_size": "2"}
+STEPS |= {"text.rows_per_shard": "2", "text.batch_size": "2"}
 RUNS = ("autoencoders", "decoders", "generators")
-STORES = ("features", "latents")
+STORES = ("features", "latents", "text")
 # A file of each of a set's two stores.
 DAMAGED = ("commits/0.json", "manifest.json")
+# Of a ragged text store.
+DAMAGED_TEXT = ("commits/1.json", "data.zarr/states/zarr.json", "data.zarr/states_span/zarr.json", "index.parquet")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Case:
     words: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     of_set: str | None = None
-    """A folder of `set_roots`, whose artifacts lie there in place of the world's."""
+    """A folder of `set_roots` or `text_roots`, whose artifacts lie there in place of the world's."""
 
     def __str__(self) -> str:
         return self.name
@@ -72,6 +75,11 @@ CASES = [
     Case("copy a set", ("stores", "copy", "ROOT/buckets/*", "ROOT/copy"), SET, "small"),
     Case("repair a set", ("verify", "ROOT/buckets/*", "--repair"), SET, "small"),
     Case("gc of sets", ("stores", "gc", "--delete"), SET, "grown"),
+    Case("extract-text", ("extract-text", *WITH_RECIPE), ("features",), "captions"),
+    Case("grow a text store", ("extract-text", *WITH_RECIPE), ("features", "text"), "more captions"),
+    Case("copy a text store", ("stores", "copy", "ROOT/text/*", "ROOT/copy/text"), ("text",), "captions"),
+    Case("repair a text store", ("verify", "ROOT/text/*", "--repair"), ("text",), "captions"),
+    Case("pack a text store", ("stores", "pack", "ROOT/text/*", "--out", "ROOT/archive"), ("text",), "captions"),
     Case("extract", ("extract", *WITH_RECIPE)),
     Case("append", ("extract", *WITH_RECIPE, "--limit", "120"), ("features",)),
     Case("train-ae", ("train-ae", *WITH_RECIPE), ("features",)),
@@ -104,6 +112,10 @@ class Trials:
         for path in (self.root / "buckets").glob("*"):
             if kind_of_set(path) not in self.case.kinds:
                 shutil.rmtree(path)
+        if self.case.name == "repair a text store":
+            (store,) = (self.root / "text").iterdir()
+            for key in DAMAGED_TEXT:
+                (store / key).write_bytes(b"damaged")
         if self.case.name == "gc":
             self._leave_garbage()
         if self.case.name == "repair a set":
@@ -194,9 +206,33 @@ def set_roots(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def text_roots(world: Any, recipe: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`captions`: features of 8 images with captions, and their ragged text store; `more captions`: of 12 images."""
+    folder = tmp_path_factory.mktemp("captions")
+    for number in range(12):
+        shutil.copy(recipe.parent / "images" / f"{number}.png", folder)
+        (folder / f"{number}.txt").write_text("noise of one color " + "and of another one " * (number % 5))
+    for root, limit, commands in (
+        ("captions", "8", ("extract", "extract-text")),
+        ("more captions", "12", ("extract",)),
+    ):
+        if limit == "12":
+            shutil.copytree(folder / "captions", folder / root)
+        for name in commands:
+            data = ["--data", folder, "--limit", limit] if name == "extract" else []
+            words = [name, *data, "--config", recipe, "--root", folder / root]
+            done = CliRunner().invoke(main, [*map(str, words)])
+            assert done.exit_code == 0, done.output
+    return folder
+
+
 @pytest.fixture
-def trials(case: Case, world: Any, recipe: Path, set_roots: Path, tmp_path: Path, processes: ProcessServer) -> Trials:
-    return Trials(case, world, tmp_path / "runs", recipe, processes, set_roots)
+def trials(
+    case: Case, world: Any, recipe: Path, tmp_path: Path, processes: ProcessServer, request: pytest.FixtureRequest
+) -> Trials:
+    roots = request.getfixturevalue("text_roots" if "caption" in (case.of_set or "") else "set_roots")
+    return Trials(case, world, tmp_path / "runs", recipe, processes, roots)
 
 
 def killed(process: Any, after_seconds: float) -> bool:

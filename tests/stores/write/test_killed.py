@@ -151,11 +151,13 @@ def test_sequences_killed_once_and_run_again(phase, tmp_path, ragged_undisturbed
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_killed_at_fifty_moments(tmp_path, undisturbed):
+@pytest.mark.parametrize("kind", ["regular", RAGGED])
+def test_killed_at_fifty_moments(tmp_path, kind, request):
+    undisturbed = request.getfixturevalue("undisturbed" if kind == "regular" else "ragged_undisturbed")
     met = dict.fromkeys(PHASES, 0)
     for seed in range(50):
         phase = PHASES[seed % len(PHASES)]
-        folder = tmp_path / str(seed)
+        folder = tmp_path / kind / str(seed)
         met[phase] += run_trial(phase, folder, 100 + seed, undisturbed)
         shutil.rmtree(folder)
     print(met)
