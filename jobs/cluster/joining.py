@@ -134,7 +134,7 @@ def _wait(calls: list[Any], seconds: float) -> tuple[list[Any], list[Any]]:
 
 
 def _names(hosts: dict[Any, str], calls: list[Any]) -> str:
-    return ", ".join(sorted(hosts[call] for call in calls))
+    return ", ".join(sorted({hosts[call] for call in calls}))
 
 
 def alive_hosts() -> set[str]:
