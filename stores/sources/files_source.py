@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -33,7 +34,7 @@ from stores.sources.paths import (
     strip_suffix,
 )
 from stores.sources.readers.folder import FolderListing, list_folder, read_file
-from stores.sources.readers.members import DAMAGED, Contents
+from stores.sources.readers.members import DAMAGED, Contents, Member
 from stores.sources.readers.tar import TarReader
 from stores.sources.readers.zip import ZipReader
 from stores.sources.second_images import leave_out_second_images
@@ -144,9 +145,10 @@ class FilesSource(Source):
         for source, contents in self._list_archives(progress):
             problems.merge(contents.problems)
             stem = "" if self.alone else strip_suffix(source, TAR_SUFFIXES + ZIP_SUFFIXES)
-            for file in _members(source, stem, contents):
-                files[file.name] = file
-                members.append(file.path)
+            for archive, inside in _parts(stem, contents):
+                start = f"{archive}/" if archive else ""
+                files.update((start + path, TreeFile(archive, path, source, *one)) for path, one in inside.items())
+                members += inside
             skipped |= {f"{stem}/{name}" if stem else name: reason for name, reason in contents.skipped.items()}
         archives = set(self.archives)
         for name, entry in loose.files.items():
@@ -184,10 +186,10 @@ class FilesSource(Source):
             return nothing
 
     def _read(self, source: str, offset: int, num_bytes: int, most: int) -> bytes:
-        lower = source.lower()
-        if lower.endswith(TAR_SUFFIXES):
+        kind = _archive_kind(source)
+        if kind == "tar":
             return self._tars.read(source, offset, num_bytes, most)
-        if lower.endswith(ZIP_SUFFIXES):
+        if kind == "zip":
             return self._zips.read(source, offset, num_bytes, most)
         return read_file(self.root, source, num_bytes, self.options.follow_links, most)
 
@@ -198,6 +200,13 @@ class FilesSource(Source):
         if file.source == file.path and not file.archive:
             return below_root(self.root, file.source, self.options.follow_links).open("rb")
         return io.BytesIO(self._read_tree(file, most))
+
+
+@lru_cache(maxsize=1024)  # of each text in an archive the archive is asked
+def _archive_kind(source: str) -> str | None:
+    """What a file is by its name: "tar", "zip" or None."""
+    lower = source.lower()
+    return "tar" if lower.endswith(TAR_SUFFIXES) else "zip" if lower.endswith(ZIP_SUFFIXES) else None
 
 
 @contextmanager
@@ -212,12 +221,11 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _members(source: str, stem: str, contents: Contents) -> list[TreeFile]:
-    files = [TreeFile(stem, path, source, *member) for path, member in contents.members.items()]
+def _parts(stem: str, contents: Contents) -> Iterator[tuple[str, dict[str, Member]]]:
+    """The members of an archive and of those in it, each with the archive's name in the tree."""
+    yield stem, contents.members
     for inner, members in contents.inner.items():
-        archive = f"{stem}/{inner}" if stem else inner
-        files += [TreeFile(archive, path, source, *member) for path, member in members.items()]
-    return files
+        yield f"{stem}/{inner}" if stem else inner, members
 
 
 def refuse_equal_keys(items: list[SourceItem]) -> None:

@@ -42,6 +42,8 @@ def describe_foreign(folder: str, listing: FolderListing) -> str | None:
         return known[0]
     if not kinds:
         return f"none of them ({len(listing.skipped)} hidden files or links)" if listing.skipped else None
+    if ".zip" in kinds:
+        return f"{kinds['.zip']} zip files without images; unpack zip files that lie in zip files"
     if set(kinds) == {".parquet"}:
         columns = columns_at(os.path.join(folder, min(listing.files)))
         return (

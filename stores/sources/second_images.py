@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -47,8 +48,9 @@ def second_images(images: Iterable[str]) -> SecondImages:
     their other words ("ISIC_Input", "ISIC_GroundTruth"). Where as many folders beside it have a meaning of their own
     ("live", "video") as have none ("photo"), the names or the kinds of files must say so. And these are images with
     such a word, and perhaps a number, behind the name of one in the same folder ("1_mask.png" beside "1.jpg"), where
-    most images have one. At last, these are images of folders of any name all of which have the names of the images in
-    the one folder "images" beside them.
+    most images have one. So are images of any name in a folder of masks beside the folder of a single image, where
+    there are several of both ("4f2a/masks", "4f2a/images"). At last, these are images of folders of any name all of
+    which have the names of the images in the one folder "images" beside them.
     """
     names = list(images)
     start = common_folder(names)
@@ -63,10 +65,12 @@ def second_images(images: Iterable[str]) -> SecondImages:
     parents = {folder.rpartition("/")[0] for folder in groups}
     beside = images_beside(plain, parents)
     others = images_beside((name for group in groups.values() for name in group), parents)
+    repeated = Counter(folder.rpartition("/")[2] for folder in groups)
     for folder, group in groups.items():
-        parent = folder.rpartition("/")[0]
+        parent, _, own = folder.rpartition("/")
         masks = MaskFolder(folder, group, beside[parent], others[parent])
         if not masks.belong_to_images():
+            found.names |= set(group) if repeated[own] > 1 and masks.lie_beside_one_image else set()
             continue
         if masks.lie_among_classes:
             found.kept.append(folder)

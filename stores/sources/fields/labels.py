@@ -27,6 +27,8 @@ ANSWERING = ("gpt", "assistant", "model", "bot", "chatgpt")
 NOT_A_CAPTION = re.compile(r"[\x00\ud800-\udfff]")
 # Of labels of two kinds, the rarer one is a mistake in some rows when no more than this share has it.
 ODD_SHARE = 0.1
+# Texts of so many digits with a zero before them, and with gaps of so many times their number between them, are names.
+LONG_DIGITS, MAX_GAPS = 5, 1000
 
 
 def parse_label(value: object, where: str) -> RawLabel:
@@ -94,6 +96,9 @@ def parse_captions(value: object, where: str) -> list[str] | None:
     """
     if isinstance(value, float) and math.isnan(value):
         return None
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):  # nearly all
+        text = _caption_text(value[0], where)
+        return [text] if text else None
     texts = [_caption_text(text, where) for text in _answers(_caption_values(value), where)]
     return [text for text in texts if text] or None
 
@@ -144,7 +149,7 @@ def _caption_text(text: object, where: str) -> str | None:
         return None
     if not isinstance(text, str):
         raise SourceError(f"{where}: expected a caption or a list of captions; received {text!r}")
-    if NOT_A_CAPTION.search(text):
+    if (not text.isascii() or "\0" in text) and NOT_A_CAPTION.search(text):
         raise SourceError(f"{where}: expected a caption in UTF-8; received {text[:200]!r}")
     if len(text) > MAX_CAPTION_CHARACTERS:
         raise SourceError(f"{where}: expected at most {MAX_CAPTION_CHARACTERS} characters; received {len(text)}")
@@ -213,8 +218,10 @@ def _as_integers(present: set[int | str]) -> dict[int | str, int] | None:
     texts = [label for label in present if isinstance(label, str)]
     all_texts = len(texts) == len(present)
     fits = all(number <= MAX_LABEL for number in ids.values())
-    # Folders named 19990101123 or "1" beside "01" are names that happen to be digits.
-    return None if all_texts and (len(set(ids.values())) < len(texts) or not fits) else ids
+    # Folders named 19990101123, 02691156 or "1" beside "01" are names that happen to be digits.
+    padded = any(text[0] == "0" and len(text) >= LONG_DIGITS for text in texts)
+    far = padded and max(ids.values()) > MAX_GAPS * len(ids)
+    return None if all_texts and (len(set(ids.values())) < len(texts) or not fits or far) else ids
 
 
 def _check_range(ids: Mapping[int | str, int], declared: list[str] | None, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from stores.sources.fields.splits import split_of_folder
 from stores.sources.folders.domains import are_domains
 from stores.sources.folders.keys import KeyedFolders, keyed_folders
 from stores.sources.folders.nodes import Folder, folder_tree, join, says_images
-from stores.sources.folders.parts import are_letters, are_numbered_parts, are_sequences, are_views
+from stores.sources.folders.parts import are_letters, are_numbered_parts, are_patients, are_sequences, are_views
 from stores.sources.folders.splits import split_and_class, split_level
 from stores.sources.folders.wrappers import wrapper_of
 
@@ -80,6 +81,8 @@ class _FolderReader:
                 self._part(folder, join(path, name), splits.get(name))
         elif keyed is not None:
             self._keyed(node, path, split, keyed)
+        elif are_patients(node) and not self.first_are_classes:
+            self._patients(node, path, split)
         elif self._are_parts(node, path):
             for name, folder in node.folders.items():
                 self.read(folder, join(path, name), split)
@@ -117,6 +120,19 @@ class _FolderReader:
                 self._part(folder, join(path, name), split_of_folder(value or ""))
             else:
                 self.read(folder, join(path, name), split)
+
+    def _patients(self, node: Folder, path: str, split: str | None) -> None:
+        """Folders of patients, whose own folders are classes where several patients have the same ones."""
+        found = {name: _FolderReader(self.first_are_classes) for name in node.folders}
+        for name, reader in found.items():
+            reader.read(node.folders[name], join(path, name), split)
+        counts = Counter(word for reader in found.values() for word in _classes_of(reader.meanings))
+        shared = len(counts) > 1 and all(count > 1 for count in counts.values())
+        for reader in found.values():
+            self.meanings |= {
+                where: (word if shared else None, part) for where, (word, part) in reader.meanings.items()
+            }
+        self.parts += [] if shared else [join(path, name) for name in found]
 
     def _classes(self, node: Folder, path: str, split: str | None) -> None:
         """One folder a class, below folders of domains where there are these."""

@@ -9,6 +9,8 @@ from stores.sources.folders.nodes import Folder, says_nothing
 
 # Words before the numbers of parts. "s1" and "v2" may be classes.
 PARTS = "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|imgs|files|data|photos"
+# Words before the numbers of patients and their recordings, whose folders are no classes of images.
+PATIENTS = "patients?|study|studies|case|cases|series|scans?|visits?|exams?"
 # Letters that say nothing, alone with a number ("s1"), may name a class.
 LEAST_LETTERS = 3
 _DATE_OR_SIZE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?|\d{2,5}[x×]\d{2,5}")
@@ -25,6 +27,11 @@ def are_numbered_parts(node: Folder) -> bool:
     if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
         return False
     return re.search(rf"(^|[^a-z])({PARTS})[-_ ]?0$", skeleton) is not None
+
+
+def are_patients(node: Folder) -> bool:
+    """Whether the folders are numbered patients, or what was recorded of one ("patient00001/study1")."""
+    return bool(node.folders) and all(re.fullmatch(rf"({PATIENTS})[-_ ]?\d+", name.lower()) for name in node.folders)
 
 
 def _are_around_images(node: Folder) -> bool:

@@ -14,6 +14,7 @@ from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.splits import split_of_folder
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.nodes import says_nothing
+from stores.sources.folders.same_names import are_called_like_images, are_pairs
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
@@ -37,7 +38,15 @@ class ClassFolders(Layout):
         labels = {name: label for name in self.tree.images if (label := self._class(name)) is not None}
         names = set(labels.values())
         parts = self._are_shards(names) or self._are_ranges(labels) or _are_pieces_of_names(labels)
-        return 0 if parts or self._is_around_all(names) else len(labels)
+        if parts or self._is_around_all(names) or are_called_like_images(labels):
+            return 0
+        if are_pairs(labels):
+            message = f"the folders {', '.join(sorted(names))} hold images of the same names and are read as pairs"
+            self.tree.warnings.append(
+                DataWarning(f"{message}: if they are classes, choose the layout", "layout", self.name)
+            )
+            return 0
+        return len(labels)
 
     def list_images(self) -> Reading:
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
@@ -55,9 +64,10 @@ class ClassFolders(Layout):
         below: dict[str, set[str]] = {}
         for name in self.tree.images:
             path = self._path(name)
-            top = path.removeprefix(self.folders.wrapper).split("/")
-            if self.folders.of(path)[0] == top[0]:
-                below.setdefault(top[0], set()).add("/".join(one for one in top[1:-1] if not split_of_folder(one)))
+            folders = path.removeprefix(self.folders.wrapper).split("/")[:-1]
+            top = [folder for folder in folders if not split_of_folder(folder)]
+            if top and self.folders.of(path)[0] == top[0]:
+                below.setdefault(top[0], set()).add("/".join(top[1:]))
         common = set.intersection(*below.values()) if len(below) > 1 else set[str]()
         if len(common - {""}) > 1 and not all(map(says_nothing, common)):
             shown = ", ".join(sorted(common)[:2])

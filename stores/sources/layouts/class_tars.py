@@ -13,6 +13,8 @@ from stores.sources.fields.splits import (
     split_of_folder,
     split_of_folders,
 )
+from stores.sources.folders.nodes import Folder
+from stores.sources.folders.splits import may_be_class
 from stores.sources.layouts.class_folders import fill_unlabeled
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TAR_SUFFIXES, ZIP_SUFFIXES, strip_suffix
@@ -43,16 +45,26 @@ class ClassTars(Layout):
             return name_without_split(stem)
         if self._nested and not self._is_nested(name):
             return None
-        return None if not stem or split_of_folder(stem) else stem
+        return None if not stem or (split_of_folder(stem) and stem != self._lone) else stem
 
     def _split(self, name: str) -> str | None:
         file = self.tree.files[name]
         folders, stem = posixpath.split(file.archive)
+        if stem == self._lone:
+            return split_of_folders(folders)
         named = split_of_folders(folders)
         outer = file.source if self._class(name) != posixpath.basename(file.source).split(".")[0] else ""
         loose = self._split_and_class or (self._nested and not self._is_nested(name))
         own = split_in_words(stem) if loose else split_of_folder(stem)
         return named or own or split_in_words(posixpath.basename(outer))
+
+    @cached_property
+    def _lone(self) -> str | None:
+        """The one archive that is called like a split beside others that are not, "valid" beside "invalid"."""
+        stems = {posixpath.basename(self.tree.files[name].archive) for name in self.tree.images} - {""}
+        named = [stem for stem in stems if split_of_folder(stem)]
+        beside = Folder({stem: Folder() for stem in stems})
+        return named[0] if len(named) == 1 and may_be_class(beside, named[0]) else None
 
     @cached_property
     def _split_and_class(self) -> bool:
@@ -70,7 +82,7 @@ class ClassTars(Layout):
         """Whether the archives' names are those of classes: each has words of its own, and no folders inside."""
         images = [name for name in self.tree.images if self._is_nested(name)] if self._nested else self.tree.images
         stems = {posixpath.basename(self.tree.files[name].archive) for name in images}
-        names = {stem for stem in stems if stem and not split_of_folder(stem)}
+        names = {stem for stem in stems if stem and (not split_of_folder(stem) or stem == self._lone)}
         if len(names) < 2 or not all(map(self._is_flat, self.tree.images)):
             return False
         if all(map(WNID.fullmatch, names)) or all("class" in stem.lower() for stem in names):

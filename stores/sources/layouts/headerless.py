@@ -6,6 +6,7 @@ import csv
 import os
 
 from stores.sources.paths import SourceError
+from stores.sources.tables.compressed import without_gz
 from stores.sources.tables.delimited import HEAD_BYTES, delimiter_of, first_line
 from stores.sources.tables.match import ImageIndex, names_an_image
 from stores.sources.tables.table import Table
@@ -19,11 +20,15 @@ WITHOUT_HEADER = (
 )
 
 
+class WithoutHeaderError(SourceError):
+    """A table whose first line is a row."""
+
+
 def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) -> None:
-    """Raise `SourceError` for a table whose first line names an image and whose rows name most of them."""
-    if not table.path.lower().endswith(DELIMITED):
+    """Raise `WithoutHeaderError` for a table whose first line names an image and whose rows name most of them."""
+    if not without_gz(table.path).lower().endswith(DELIMITED):
         return
-    with table.open() as file:
+    with table.content() as file:
         head = file.read(HEAD_BYTES)
         lines = head.count(b"\n")
     line = first_line(head)
@@ -33,7 +38,7 @@ def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) ->
         len(head) < HEAD_BYTES and lines < MOST * len(names)
     ):
         return
-    raise SourceError(
+    raise WithoutHeaderError(
         f"{table.path}: expected a header with the names of the columns; received the first line {line[:200]!r}; "
         "add a line such as file_name,label above it, or choose the layout class-folders or images to read without it"
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stores.sources.fields.class_names import apply_class_names, contiguous
 from stores.sources.fields.labels import RawLabel, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import TEST, VAL
+from stores.sources.fields.splits import TEST, VAL, words_of
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
 from stores.sources.layouts.headerless import WITHOUT_HEADER
@@ -23,7 +24,8 @@ from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
 from stores.sources.tables.checks import UNREAD_COLUMNS
 
-COMPRESSED_TABLES = (".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".txt.gz")
+_SEPARATOR = re.compile(r"\s*[|;,+ ]\s*")
+GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
 UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
 
 
@@ -130,10 +132,15 @@ def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
     for kind in unused:
         if (kind.reason or "").startswith((UNREAD_COLUMNS, "the folders may be classes")):
             yield DataWarning(f"{kind.example} is not used: {kind.reason}", "label_column")
-        compressed = kind.example.lower().endswith(COMPRESSED_TABLES)
-        if compressed or kind.kind in UNREAD_TABLES:
+        compressed = kind.example.lower().endswith(".txt.gz")
+        if compressed or kind.kind in UNREAD_TABLES or _may_give_labels(kind):
             what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"
             yield DataWarning(f"{kind.example} may have labels or captions and is not read; {what}", "labels")
+
+
+def _may_give_labels(kind: FileKind) -> bool:
+    """Whether a YAML file is called like one of labels, not of settings."""
+    return kind.kind in (".yaml", ".yml") and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
 
 
 def _annotation_warnings(tree: FileTree, unused: list[FileKind]) -> Iterator[DataWarning]:
@@ -179,10 +186,20 @@ def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:
             "contiguous_labels",
             "true",
         )
+    if joined := _joined_classes(summary):
+        message = f"{len(joined)} classes such as {joined[0]!r} are several classes in one text, read as one of its own"
+        yield DataWarning(message)
     if len(used) == 1 and summary.images > 1 and summary.labeled == summary.images:
         yield DataWarning("all images are of one class", "layout", "images")
     if summary.labeled and summary.unlabeled and summary.splits.get(TEST, 0) < summary.unlabeled:
         yield DataWarning(f"{summary.unlabeled} of {summary.images} images have no label", "labels")
+
+
+def _joined_classes(summary: DataSummary) -> list[str]:
+    """Names of classes that are names of other classes with a separator between them ("cat|dog")."""
+    names = {entry.name for entry in summary.classes if entry.name and entry.images}
+    parts = {name: [part.strip() for part in _SEPARATOR.split(name)] for name in names if _SEPARATOR.search(name)}
+    return sorted(name for name, words in parts.items() if names.issuperset(words))
 
 
 def require_images(items: Sequence[object], where: str, summary: str) -> None:

@@ -34,7 +34,8 @@ class SiblingFiles:
         self._beside: dict[str, str] | None = None
         stem_of = {name: stem_and_suffix(name)[0] for name in images}
         stems = set(stem_of.values())
-        keys = {key_of(name) for name in images} if in_archives else set()
+        key_of_image = {name: key_of(name) for name in images} if in_archives else {}
+        keys = set(key_of_image.values())
         named_alike: list[tuple[str, str]] = []
         for name in files:
             stem, suffix = stem_and_suffix(name)
@@ -47,19 +48,23 @@ class SiblingFiles:
                 stem, alike = self._image_beside(stem_and_suffix(name)[0], stems)
                 named_alike += [(alike, name)] if alike else []
             if stem:
-                self._add(stem, name)
+                self._add(stem, name, suffix)
         for stem, name in named_alike:  # those in a folder of their image's path come first
-            self._add(stem, name)
+            self._add(stem, name, stem_and_suffix(name)[1])
         several = in_archives and len(keys) < len(images)
         own = sum(stem in self.by_stem and stem not in keys for stem in stem_of.values()) if several else 0
         # Where each image has a text of its whole name, what stands between dots is part of the names.
         parts = several and self.by_stem and own <= len(images) / 2
         self.fields = _second_images(images) if parts else set[str]()
-        self._texts = {name: texts for name, stem in stem_of.items() if (texts := self._of(name, stem, in_archives))}
+        self._texts = {
+            name: texts for name, stem in stem_of.items() if (texts := self._of(stem, key_of_image.get(name, stem)))
+        }
 
-    def _add(self, stem: str, name: str) -> None:
-        known = self.by_stem.setdefault(stem, {}).setdefault(kind_of_text(name, stem_and_suffix(name)[1]), name)
-        if known != name:
+    def _add(self, stem: str, name: str, suffix: str) -> None:
+        kind, known = kind_of_text(name, suffix), self.by_stem.get(stem)
+        if known is None:
+            self.by_stem[stem] = {kind: name}
+        elif known.setdefault(kind, name) != name:
             self.rivals.append(name)
 
     def _image_beside(self, stem: str, stems: set[str]) -> tuple[str, str]:
@@ -79,13 +84,17 @@ class SiblingFiles:
 
     def of(self, image: str) -> list[str]:
         """The texts beside an image; of two of one kind the one with its whole name counts."""
-        return self._texts.get(image, [])
+        return list(self._texts.get(image, {}).values())
 
-    def _of(self, image: str, stem: str, in_archives: bool) -> list[str]:
+    def kinds_of(self, image: str) -> dict[str, str]:
+        """The texts beside an image by their kind ("json", "label" or "text")."""
+        return self._texts.get(image, {})
+
+    def _of(self, stem: str, key: str) -> dict[str, str]:
         found = self.by_stem.get(stem, {})
-        if in_archives and (key := key_of(image)) != stem:
+        if key != stem:
             found = self.by_stem.get(key, {}) | found
-        return [found[kind] for kind in sorted(found)]
+        return dict(sorted(found.items())) if len(found) > 1 else found
 
 
 @lru_cache(maxsize=1024)  # of each text the folder is asked

@@ -13,7 +13,7 @@ from stores.sources.fields.problems import TEXT
 from stores.sources.fields.several_labels import is_one_hot, only_label
 from stores.sources.folders.meaning import understand_folders
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.sibling_files import SiblingFiles, kind_of_text, path_beside_texts, stem_and_suffix
+from stores.sources.layouts.sibling_files import SiblingFiles, path_beside_texts
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.objects import are_objects, may_be_captions
 from stores.sources.options import SourceOptions
@@ -33,6 +33,11 @@ INNER_NAMES = {
     "label": ("label", "labels", "class", "cls", "category", "classid", "labelid", "categoryid"),
     "caption": ("caption", "captions", "text", "prompt", "description"),
     "split": (),
+}
+KNOWN_NAMES = {
+    "label": frozenset(LABEL_NAMES),
+    "caption": frozenset(CAPTION_NAMES),
+    "split": frozenset(SPLIT_NAMES[:1]),
 }
 SAMPLE = 64
 BOXES = "boxes of objects, no captions"
@@ -66,7 +71,7 @@ class Siblings(Layout):
 
     def list_images(self) -> Reading:
         rows = [self._row(name) for name in self.tree.images if name not in self.files.fields]
-        used = {text for row in rows for text in self.files.of(row.name)}
+        used = {text for row in rows for text in self.files.kinds_of(row.name).values()}
         splits = understand_folders(self._member_path(row.name) for row in rows)
         for row in rows:
             row.split = row.split or splits.of(self._member_path(row.name))[1] or self.tree.container_split(row.name)
@@ -121,50 +126,58 @@ class Siblings(Layout):
 
     def _row(self, name: str) -> ImageRow:
         fields: dict[str, object] = {}
-        for text in self.files.of(name):
-            fields |= self._fields(text)
+        for kind, text in self.files.kinds_of(name).items():
+            fields |= self.problems.attempt(TEXT, self._parse, kind, text) or {}
         where = f"{self.tree.where}, {name}"
-        given = self._asked(fields, "label", LABEL_NAMES)
+        if len(fields) == 1 and isinstance(fields.get("captions"), list) and not self._asks_for_columns:
+            return ImageRow(name, None, self.problems.attempt("caption", parse_captions, fields["captions"], where))
+        inner = [lower_keys(below) for below in fields.values() if isinstance(below, dict)]
+        given = self._asked(fields, inner, "label", LABEL_NAMES)
         if isinstance(given, list) and not is_one_hot(given):
             given = only_label(given, where, self.problems)
         label = self.problems.attempt("label", parse_label, given, where)
-        captions = self.problems.attempt(
-            "caption", parse_captions, self._asked(fields, "caption", CAPTION_NAMES), where
-        )
-        split = self.problems.attempt("split", parse_split, self._asked(fields, "split", SPLIT_NAMES[:1]), where)
+        texts = self._asked(fields, inner, "caption", CAPTION_NAMES)
+        captions = self.problems.attempt("caption", parse_captions, texts, where)
+        part = self._asked(fields, inner, "split", SPLIT_NAMES[:1])
+        split = self.problems.attempt("split", parse_split, part, where)
         self._name_label(label, fields)
         return ImageRow(name, label, captions, split)
 
-    def _asked(self, fields: dict[str, object], role: str, names: tuple[str, ...]) -> object:
+    @cached_property
+    def _asks_for_columns(self) -> bool:
+        options = self.options
+        return any((options.label_column, options.split_column, options.caption_column and not self._asked_texts))
+
+    def _asked(
+        self, fields: dict[str, object], inner: list[dict[str, object]], role: str, names: tuple[str, ...]
+    ) -> object:
+        """The value of a role: of the column asked for, else of the first name in the fields, or in objects in them."""
         wanted = getattr(self.options, f"{role}_column")
         wanted = None if role == "caption" and self._asked_texts else wanted
-        value = first_value(fields, names if wanted is None else tuple(lower_keys({wanted: 0})))
-        if value is not None or wanted is not None:
+        if wanted is not None:
+            return first_value(fields, tuple(lower_keys({wanted: 0})))
+        if not KNOWN_NAMES[role].isdisjoint(fields) and (value := first_value(fields, names)) is not None:
             return value
-        inner = [lower_keys(below) for below in fields.values() if isinstance(below, dict)]
         return next((found for below in inner if (found := first_value(below, INNER_NAMES[role])) is not None), None)
 
     def _name_label(self, label: object, fields: dict[str, object]) -> None:
         """Keep the name that stands beside a label's number."""
+        if label is None:
+            return
         given = fields.get("label")
         beside = given.get("name") if isinstance(given, dict) else first_value(fields, LABEL_TEXT_NAMES[:5])
         if str(label).isdecimal() and isinstance(beside, str) and not beside.isdecimal():
             self._named.add((int(str(label)), beside.strip()))
 
-    def _fields(self, text: str) -> dict[str, object]:
-        """What one text says, {} with the problem counted where it cannot be read."""
-        fields = self.problems.attempt(TEXT, self._parse, text, text)
-        return fields or {}
-
-    def _parse(self, text: object, where: str) -> dict[str, object]:
+    def _parse(self, kind: object, where: str) -> dict[str, object]:
+        """What the text at a path says, as one of its kind: "json", "label" or "text"."""
         content = self.tree.text(where)
-        kind = kind_of_text(where, stem_and_suffix(where)[1])
         if kind == "json":
             return lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
         if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
-        if self.options.layout != self.name and are_objects(lines) and self._most_are_objects:
+        if self.options.layout != self.name and are_objects(lines) and self._objects_are_meant(lines):
             self.boxes.add(where)
             self.doubtful |= {where} if may_be_captions(lines) else set()
             return {}
@@ -172,16 +185,24 @@ class Siblings(Layout):
         self._lines[len(lines) > 1] += 1
         return {"captions": lines if self._per_line else [content.strip()]}
 
+    def _objects_are_meant(self, lines: list[str]) -> bool:
+        """Whether most of the texts give objects: one such text among captions ("dog, 1, 2, 3, 4") is one too.
+
+        Where the text may be a caption as well, all of them must give objects.
+        """
+        objects = self._count_of_objects
+        return objects[True] >= objects[False] and not (objects[False] and may_be_captions(lines))
+
     @cached_property
-    def _most_are_objects(self) -> bool:
-        """Whether most of the texts give objects: one such text among captions ("dog, 1, 2, 3, 4") is one too."""
+    def _count_of_objects(self) -> Counter[bool]:
+        """How many of the texts, or of some of them, give objects, and how many do not."""
         names = [text for texts in self.files.by_stem.values() if (text := texts.get("text")) is not None]
         found = Counter[bool]()
         for name in names[:: max(1, len(names) // SAMPLE)]:
             with contextlib.suppress(SourceError):
                 lines = [line for line in self.tree.text(name).splitlines() if line.strip()]
                 found[are_objects(lines)] += bool(lines)
-        return found[True] >= found[False]
+        return found
 
     def _class_names(self, rows: list[ImageRow]) -> list[str] | None:
         numbers = {int(str(row.label)) for row in rows if str(row.label).isdecimal()}

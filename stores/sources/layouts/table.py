@@ -13,7 +13,7 @@ from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
-from stores.sources.layouts.headerless import WITHOUT_HEADER, refuse_without_header
+from stores.sources.layouts.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
@@ -107,12 +107,6 @@ class TableLayout(Layout):
         table = Table(name, posixpath.dirname(name), partial(self._open, name), problems)
         try:
             refuse_without_header(table, self.images, self.tree.images)
-        except SourceError:
-            if len(self._folder_classes(self.tree.images)) < 2:
-                raise
-            self.rejected[name] = WITHOUT_HEADER
-            return None
-        try:
             reading = TableReading(table, self.images, self.options, problems, asked=False)
             if not reading.says_something:
                 self.rejected[name] = unread_columns(reading) or (
@@ -125,6 +119,11 @@ class TableLayout(Layout):
                 return None
         except SeveralImagesError:
             raise
+        except WithoutHeaderError:
+            if len(self._folder_classes(self.tree.images)) < 2:
+                raise
+            self.rejected[name] = WITHOUT_HEADER
+            return None
         except SourceError as error:
             self.rejected[name] = str(error)
             return None

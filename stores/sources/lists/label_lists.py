@@ -11,7 +11,7 @@ from functools import cached_property
 from stores.sources.fields.splits import split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, lines_of_file, stem_of
+from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, lines_of_file, stem_of, without_comments
 from stores.sources.lists.own_values import OWN_VALUES, family_of, with_own_values
 from stores.sources.lists.pairs import name_images, pair_of, turned_pair
 from stores.sources.lists.values import WNID, ListValues, values_of
@@ -218,7 +218,7 @@ class LabelLists(Layout):
             return ListValues(labels=dict(zip(sorted(part), lines, strict=True)) if part else {})
         folder = posixpath.dirname(path) if path in self.tree.files else ""
         split = split_in_words(stem_of(path))
-        lines = [line for line in lines if not line.startswith("#")]
+        lines = without_comments(lines)
         for parse in (pair_of, turned_pair):
             fields = [pair for line in lines if (pair := parse(line))]
             fields = fields if name_images(fields, len(lines)) else []

@@ -14,6 +14,7 @@ from stores.sources.paths import IMAGE_SUFFIXES
 LIST_WORDS = frozenset(word_list("list lists file files name names id ids image images img set split data index"))
 LISTS = (".txt", ".lst")
 MAX_LIST_BYTES = 2**30
+_COMMENT = re.compile(r"\s+#\s.*$")
 _SUFFIXES = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 _NAMED = re.compile(rf"(.+?\.(?:{_SUFFIXES}))(?:\s*[,;|]\s*|:\s+|\s+)(.+)", re.IGNORECASE)
 
@@ -38,6 +39,15 @@ def split_line(line: str) -> tuple[str, str]:
         return named[1].strip(), named[2].strip()
     fields = re.split(r"[\s,;|]+", line, maxsplit=1)
     return fields[0], fields[1].strip() if len(fields) > 1 else ""
+
+
+def without_comments(lines: Sequence[str]) -> list[str]:
+    """The lines without those that are comments, and without comments behind two spaces or on every line."""
+    kept = [line for line in lines if not line.startswith("#")]
+    cut = [re.sub(r"(?:\t| {2,})#\s.*$", "", line) for line in kept]
+    if cut and all(_COMMENT.search(line) for line in kept):
+        cut = [_COMMENT.sub("", line) for line in kept]
+    return cut
 
 
 def fields_of(rest: str) -> list[str]:

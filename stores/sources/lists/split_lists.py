@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 
-from stores.sources.fields.splits import words_of
+from stores.sources.fields.splits import WORDS, split_in_words, words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import LISTS, fields_of, is_joint, split_line, split_of_list, stem_of
@@ -15,6 +16,8 @@ from stores.sources.tables.match import ImageIndex
 
 # Words that may stand beside the split in the name of a list with labels ("train_labels.txt").
 LABEL_LIST_WORDS = frozenset(("label", "labels", "annotation", "annotations"))
+# Tables that are lists where they have one column.
+COLUMNS = (".csv", ".tsv")
 # A list counts when this share of its lines names an image.
 MATCHING_SHARE = 0.9
 # One with a header, when more than this share does.
@@ -35,7 +38,8 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
         return
     index = ImageIndex([row.name for row in reading.rows], lambda name: None)
     labels = {row.name: str(row.label) for row in reading.rows if row.label is not None}
-    lists = {path: found for path in candidates if (found := _read(tree, path, index, labels))}
+    pairs = _paired(candidates)
+    lists = {path: found for path in candidates if (found := _read(tree, path, pairs.get(path), index, labels))}
     splits: dict[str, set[str]] = {}
     for path in sorted(lists, key=is_joint):
         for name, split in lists[path].items():
@@ -55,19 +59,43 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
 
 
 def _candidates(tree: FileTree, reading: Reading) -> list[str]:
-    texts = [path for path in tree.files if path.lower().endswith(LISTS) and path.rpartition(".")[0] not in tree.stems]
-    named = (path for path in texts if path not in reading.used)
+    suffixes = (*LISTS, *COLUMNS)
+    texts = [
+        path for path in tree.files if path.lower().endswith(suffixes) and path.rpartition(".")[0] not in tree.stems
+    ]
+    named = [path for path in texts if path not in reading.used]
+    pairs = _paired(named)
     return [
         path
         for path in named
-        if split_of_list(path, LABEL_LIST_WORDS) or set(words_of(stem_of(path))) & PARTITION_WORDS
+        if path in pairs or split_of_list(path, LABEL_LIST_WORDS) or set(words_of(stem_of(path))) & PARTITION_WORDS
     ]
 
 
-def _read(tree: FileTree, path: str, index: ImageIndex, labels: Mapping[str, str]) -> dict[str, str]:
+def _paired(paths: list[str]) -> dict[str, str]:
+    """The split of lists that only the word of the split tells apart ("resisc45-train.txt", "resisc45-test.txt")."""
+    families: dict[str, dict[str, str]] = {}
+    for path in paths:
+        if (split := split_in_words(stem_of(path))) is not None:
+            families.setdefault(_without_split(path), {})[path] = split
+    pairs = (family for family in families.values() if 1 < len(family) == len(set(family.values())))
+    return {path: split for family in pairs for path, split in family.items()}
+
+
+def _without_split(path: str) -> str:
+    """A path with a mark in place of the words of splits in its name."""
+    words = "|".join(sorted(WORDS, key=len, reverse=True))
+    return posixpath.join(posixpath.dirname(path), re.sub(rf"(?<![a-z])({words})(?![a-z])", "*", stem_of(path).lower()))
+
+
+def _read(
+    tree: FileTree, path: str, paired: str | None, index: ImageIndex, labels: Mapping[str, str]
+) -> dict[str, str]:
     """The split of the images that a list names, one a line; {} where it is a list of other things."""
     lines, folder = tree.lines(path), posixpath.dirname(path)
-    split = split_of_list(path, LABEL_LIST_WORDS)
+    if path.lower().endswith(COLUMNS):
+        lines = [line.strip('"') for line in lines[1:]] if lines and not re.search(r"[,;\t|]", lines[0]) else []
+    split = split_of_list(path, LABEL_LIST_WORDS) or paired
     if split is None:
         pairs = [(index.find(name, folder), rest) for name, rest in map(split_line, lines) if rest]
         found = [(name, rest) for name, rest in pairs if name]
@@ -76,7 +104,7 @@ def _read(tree: FileTree, path: str, index: ImageIndex, labels: Mapping[str, str
     if len(names) < MATCHING_SHARE * len(lines):
         labeled = [(name, rest) for word, rest in map(split_line, lines) if (name := index.find(word, folder))]
         names = {name for name, _ in labeled} if _are_of_labels(labeled, labels) else set()
-    return dict.fromkeys(names, split) if len(names) >= MATCHING_SHARE * len(lines) else {}
+    return dict.fromkeys(names, split) if names and len(names) >= MATCHING_SHARE * len(lines) else {}
 
 
 def _are_of_labels(listed: list[tuple[str, str]], labels: Mapping[str, str]) -> bool:

@@ -22,6 +22,7 @@ _NO_LABEL = re.compile(
     r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?|[0-9a-fA-F]{32,}|\d{11,}|(https?|ftp|s3|gs)://\S+|www\.\S+"
     r"|\d{4}[-/.]\d\d?[-/.]\d\d?(T\S+)?|\d\d?:\d\d(:\d\d\S*)?|\d{2,5}[x×]\d{2,5}|\d+(\.\d+)?[kKMG]i?B|[NSEW]\d+\.\d+"
 )
+_SCORE = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 
 
@@ -42,6 +43,7 @@ def values_of(path: str, pairs: Sequence[tuple[str, str]], columns: Sequence[str
         pairs: image and the rest of its line.
         columns: names of the columns, where the list has them.
     """
+    pairs = _columns_that_say(pairs)
     rests = dict(pairs)
     if says_no_role(stem_of(path)):  # sizes.txt, scores.txt
         return ListValues()
@@ -59,6 +61,18 @@ def values_of(path: str, pairs: Sequence[tuple[str, str]], columns: Sequence[str
             captions.setdefault(name, []).append(rest)
         return ListValues(captions=captions)
     return ListValues(labels=rests)
+
+
+def _columns_that_say(pairs: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """The pairs without further columns of scores between tabs ("0.92<tab>a red dress"), which say nothing."""
+    rows = [rest.split("\t") for _, rest in pairs]
+    width = len(rows[0]) if rows else 0
+    if width < 2 or any(len(row) != width for row in rows):
+        return pairs
+    kept = [place for place in range(width) if not all(_SCORE.fullmatch(row[place].strip()) for row in rows)]
+    return (
+        [(name, row[kept[0]].strip()) for (name, _), row in zip(pairs, rows, strict=True)] if len(kept) == 1 else pairs
+    )
 
 
 def _column(rests: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:

@@ -50,6 +50,12 @@ class MaskFolder:
         masked = sum(image_of(base_of(name), stems) is not None for name in self.names)
         return masked >= MATCHING_SHARE * len(self.names)
 
+    @property
+    def lie_beside_one_image(self) -> bool:
+        """Whether they are surely called masks and lie beside one folder, which says nothing and has one image."""
+        sure = bool(set(folder_words(self.folder.rpartition("/")[2])) & SURE_WORDS)
+        return sure and [says_nothing(part) and len(names) == 1 for part, names in self.beside.items()] == [True]
+
     @functools.cached_property
     def are_sure(self) -> bool:
         """Whether more than the folder's name says so: the names of the masks, or files without loss beside JPEGs."""
@@ -125,7 +131,7 @@ def _is_empty(folder: str) -> bool:
 def images_beside(names: Iterable[str], parents: Set[str]) -> dict[str, dict[str, list[str]]]:
     """The images below some folders: by the folder, and by the name of the folder there; "" for those in it."""
     found: dict[str, dict[str, list[str]]] = {parent: {} for parent in parents}
-    for name in names:
+    for name in names if parents else ():
         parts = name.split("/")
         for depth in range(len(parts)):
             if (parent := "/".join(parts[:depth])) in found:

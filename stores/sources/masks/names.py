@@ -64,6 +64,8 @@ def _unmarked(name: str) -> str | None:
     """
     stem, _, suffix = name.rpartition(".")
     stem = stem.rstrip("0123456789")  # "1_mask_0"; most end so, and there may be millions
+    if stem[-1:] == "/" or not stem:
+        return None
     stem = stem[:-1] if stem[-1:] in "_-" else stem
     tail = stem[-LONGEST_WORD - 1 :]
     end = max(tail.rfind("_"), tail.rfind("-"), tail.rfind("."), tail.rfind(" "))

@@ -22,7 +22,7 @@ def folders_of_maps(names: Iterable[str]) -> dict[str, list[str]]:
     """
     inside: dict[str, list[str]] = {}
     for name in names:
-        inside.setdefault(posixpath.dirname(name), []).append(name)
+        inside.setdefault(name.rpartition("/")[0], []).append(name)
     beside: dict[str, list[str]] = {}
     for folder in inside:
         beside.setdefault(posixpath.dirname(folder), []).append(folder)

@@ -7,53 +7,66 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+Blocks = NDArray[np.uint8]
+Sums = NDArray[np.int64]
 
 BLOCK = 512
 SPACES = sum(b" " * 8)
 # Records that say nothing of a member's name, size or kind.
 IDLE_RECORDS = frozenset((b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"))
+# Kinds of members: regular files, folders, and records (of pax and GNU tar) before a header.
+FILES, FOLDER, LONG_NAMES = b"0\0", ord("5"), b"xL"
+# From so many blocks on it is quicker to look at them all at once.
+MANY_BLOCKS = 64
+EVEN_BYTES = np.uint64(0x00FF00FF00FF00FF)
+USTAR = np.frombuffer(b"ustar", np.uint8)
+# Where an ordinary header has octal digits: six of the checksum, eleven of the size.
+ORDINARY_DIGITS = np.r_[148:154, 124:135]
+OCTAL = 8 ** np.arange(10, -1, -1)
 MAX_EXTRA_BYTES = 64 * 1024
 SEARCH_BYTES = 1024 * 1024
 MIN_READ_BYTES, MAX_READ_BYTES = 4 * 1024, 256 * 1024
-
-
-class Header(NamedTuple):
-    """One regular file of a tar: its name, and where its bytes lie in the whole file."""
-
-    name: str
-    offset: int
-    num_bytes: int
 
 
 class UnusualTar(Exception):
     """A header that only tarfile should judge: damaged, sparse, a link, a global record, a size that is no octal."""
 
 
-def plain_headers(descriptor: int, start: int, size: int) -> Iterator[Header]:
+def plain_headers(descriptor: int, start: int, size: int) -> Iterator[tuple[str, int, int]]:
     """Yield the regular files of the tar that lies at `start` and is `size` bytes long; folders are left out.
+
+    Yields:
+        A file's name, and the offset and the number of its bytes in the whole file.
 
     Raises:
         UnusualTar: there is anything but regular files, folders, and records of times or long names.
     """
     position, name, blocks = 0, None, _HeaderBlocks(descriptor, start, size)
     while position != size:
-        block, byte_sum = blocks.at(position)
-        if byte_sum == 0:
-            return
-        num_bytes, kind = _checked(block, byte_sum), block[156:157]
+        offset = position - blocks.first
+        if not 0 <= offset <= blocks.last:
+            offset = blocks.read(position)
+        num_bytes = blocks.sizes[offset // BLOCK]
+        if num_bytes < 0:
+            block = blocks.data[offset : offset + BLOCK]
+            if not any(block):
+                return
+            num_bytes = _checked(block, sum(block))
         body, position = position + BLOCK, position + BLOCK + (num_bytes + BLOCK - 1) // BLOCK * BLOCK
         if body + num_bytes > size:
             raise UnusualTar
-        if kind in (b"x", b"L"):
+        kind = blocks.data[offset + 156]
+        if kind in LONG_NAMES:
             name = _long_name(os.pread(descriptor, num_bytes, start + body), kind, name)
             position = min(position, size)
             continue
-        if kind in (b"0", b"\0"):
-            yield Header(_name(block) if name is None else name, start + body, num_bytes)
-        elif kind != b"5":
+        if kind in FILES:
+            yield _name(blocks.data, offset) if name is None else name, start + body, num_bytes
+        elif kind != FOLDER:
             raise UnusualTar
         name, position = None, min(position, size)
 
@@ -81,30 +94,68 @@ def _is_header(block: bytes) -> bool:
 
 
 class _HeaderBlocks:
-    """Blocks of a tar by their positions, which rise; where members are small, many come with one read."""
+    """Blocks of a tar by their positions, which rise; where members are small, many come with one read.
+
+    Attributes:
+        data: the bytes of the last read.
+        first: the position of their first block.
+        last: where in `data` the last whole block begins.
+        sizes: the size that each block gives if it is an ordinary header with the right checksum, else -1; where a read
+            has few blocks they are all -1.
+    """
 
     def __init__(self, descriptor: int, start: int, size: int) -> None:
         self._descriptor, self._start, self._size = descriptor, start, size
-        self._first, self._data, self._ahead = 0, b"", MIN_READ_BYTES
-        self._byte_sums: list[int] = []
+        self._ahead = MIN_READ_BYTES
+        self.data = b""
+        self.first, self.last = 0, -1
+        self.sizes: list[int] = []
 
-    def at(self, position: int) -> tuple[bytes, int]:
-        """The block that begins there, and the sum of its bytes."""
-        offset = position - self._first
-        if not 0 <= offset <= len(self._data) - BLOCK:
-            self._read(position, near=offset < len(self._data) + self._ahead)
-            offset = 0
-        return self._data[offset : offset + BLOCK], self._byte_sums[offset // BLOCK]
-
-    def _read(self, position: int, near: bool) -> None:
+    def read(self, position: int) -> int:
+        """Read the block at a position of the tar, and more where the last one was near; where in `data` it begins."""
+        near = position - self.first < len(self.data) + self._ahead
         self._ahead = min(2 * self._ahead, MAX_READ_BYTES) if near else MIN_READ_BYTES
-        data = os.pread(self._descriptor, min(self._ahead, self._size - position), self._start + position)
-        if len(data) < BLOCK:
+        self.data = os.pread(self._descriptor, min(self._ahead, self._size - position), self._start + position)
+        count = len(self.data) // BLOCK
+        if count == 0:
             raise UnusualTar
-        # All sums at once: one by one they took a fifth of the time of a listing.
-        whole = np.frombuffer(data, np.uint8, len(data) // BLOCK * BLOCK).reshape(-1, BLOCK)
-        self._byte_sums = whole.sum(axis=1, dtype=np.int64).tolist()
-        self._first, self._data = position, data
+        self.first, self.last = position, (count - 1) * BLOCK
+        self.sizes = _ordinary_sizes(self.data, count).tolist() if count >= MANY_BLOCKS else [-1] * count
+        return 0
+
+
+def _byte_sums(blocks: Blocks) -> Sums:
+    """The sum of the bytes of each of (n, 512) blocks: of eight bytes at once, in lanes of 16 bits.
+
+    A lane holds at most 64 times two bytes, 32,640.
+    """
+    words = blocks.view(np.uint64)
+    lanes = ((words & EVEN_BYTES) + ((words >> 8) & EVEN_BYTES)).sum(axis=1)
+    sums: Sums = lanes.view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int64)
+    return sums
+
+
+def _ordinary_sizes(data: bytes, count: int) -> Sums:
+    """The size that each of the first blocks gives, where it is a header as most programs write it, else -1.
+
+    One by one, their checksums took a fifth of the time of a listing.
+
+    These have "ustar", a checksum of six octal digits, a zero byte and a space, and a size of eleven digits before a
+    zero byte or a space.
+    """
+    blocks = np.frombuffer(data, np.uint8, count * BLOCK).reshape(-1, BLOCK)
+    checksum, size = blocks[:, 148:156], blocks[:, 124:136]
+    digits = blocks[:, ORDINARY_DIGITS] - ord("0")  # of unsigned bytes: what is below "0" becomes large
+    is_ordinary = (
+        (blocks[:, 257:262] == USTAR).all(axis=1)
+        & (digits < 8).all(axis=1)
+        & (checksum[:, 6] == 0)
+        & (checksum[:, 7] == ord(" "))
+        & ((size[:, 11] == 0) | (size[:, 11] == ord(" ")))
+    )
+    given = digits[:, :6] @ OCTAL[-6:]
+    is_ordinary &= given == _byte_sums(blocks) - checksum.sum(axis=1, dtype=np.int64) + SPACES
+    return np.where(is_ordinary, digits[:, 6:] @ OCTAL, -1)
 
 
 def _checked(block: bytes, byte_sum: int) -> int:
@@ -124,21 +175,22 @@ def _octal(field: bytes) -> int:
         raise UnusualTar from error
 
 
-def _name(block: bytes) -> str:
-    name = block[:100].split(b"\0", 1)[0]
+def _name(data: bytes, offset: int) -> str:
+    """The name in the header at an offset."""
+    name = data[offset : offset + 100].split(b"\0", 1)[0]
     # GNU's older format keeps times where POSIX has the beginning of a long name.
-    prefix = block[345:500].split(b"\0", 1)[0] if block[257:263] == b"ustar\0" else b""
-    text = (prefix + b"/" + name if prefix else name).decode("utf-8", "surrogateescape")
-    if text.endswith("/"):
+    if data[offset + 345] and data[offset + 257 : offset + 263] == b"ustar\0":
+        name = data[offset + 345 : offset + 500].split(b"\0", 1)[0] + b"/" + name
+    if name.endswith(b"/"):
         raise UnusualTar
-    return text
+    return name.decode("utf-8", "surrogateescape")
 
 
-def _long_name(data: bytes, kind: bytes, name: str | None) -> str | None:
+def _long_name(data: bytes, kind: int, name: str | None) -> str | None:
     """The name that a record before a header gives to it, or the one known so far."""
     if len(data) > MAX_EXTRA_BYTES:
         raise UnusualTar
-    if kind == b"L":
+    if kind == ord("L"):
         return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
     while data.strip(b"\0"):
         length, space, _ = data.partition(b" ")

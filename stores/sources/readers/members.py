@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from stores.sources.fields.problems import Problems
-from stores.sources.paths import is_image, refused_name, safe_name
+from stores.sources.paths import PLAIN_NAME, is_image, refused_name, safe_name
 from stores.sources.readers.headers import UnusualTar, next_header, plain_headers
 
 DAMAGED = "damaged archive: what is whole in it is used"
@@ -97,8 +97,13 @@ class _Slice:
 def _read_tar(file: IO[bytes], where: str, start: int, size: int) -> Contents:
     contents = Contents()
     try:
+        members = contents.members
         for name, offset, num_bytes in plain_headers(file.fileno(), start, size):
-            contents.put(name, Member(offset, num_bytes))
+            # Nearly all, and there may be millions.
+            if PLAIN_NAME.fullmatch(name) and "__M" not in name and name not in members:
+                members[name] = Member(offset, num_bytes)
+            else:
+                contents.put(name, Member(offset, num_bytes))
         return contents
     except UnusualTar:
         return _TarPieces(file, where, start, size).read()

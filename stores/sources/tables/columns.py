@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from stores.sources.fields.splits import TEST, TRAIN, VAL, word_list
 from stores.sources.options import SourceOptions
@@ -37,6 +38,7 @@ ASKING_NAMES = {
 }
 
 
+@lru_cache(maxsize=4096)  # of each text beside an image the same keys are asked
 def plain(column: str) -> str:
     """A column's name without case and separators."""
     return re.sub(r"[^a-z0-9]", "", column.lower())

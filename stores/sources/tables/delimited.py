@@ -133,6 +133,8 @@ def _rows(
         if header is None:
             header = _header(row, line)
             continue
+        if row[0].startswith("#") and len(row) == 1 < len(header):
+            continue  # a comment between rows
         if len(row) > len(header):
             if plain(header[-1]) not in CAPTION_NAMES and any(cell.strip() for cell in row[len(header) :]):
                 problems.add(

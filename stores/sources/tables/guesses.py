@@ -31,6 +31,8 @@ CAPTION_WORDS = 3
 def role_of_values(values: Sequence[object]) -> str | None:
     """The role that the values of a column have: "label" where few differ, "caption" where most are sentences."""
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
+    if any(isinstance(value, dict | list) for value in values):
+        return None
     if not texts or any("." in text and _is_number(text) for text in texts) or all(map(_tells_of_fetching, texts)):
         return None
     if sum(len(text.split()) >= CAPTION_WORDS for text in texts) > len(texts) / 2:

@@ -133,14 +133,18 @@ def _list_rows(rows: list[Any], name: str = "") -> Iterator[dict[str, object]]:
 
 def _holds_lists_of_images(value: dict[str, Any]) -> bool:
     """Whether each key has a list of images: a class or a part with its files, or with rows of file and label."""
-    firsts = [rows[0] if isinstance(rows, list) and rows else None for rows in value.values()]
+    if not all(isinstance(rows, list) for rows in value.values()) or not any(value.values()):
+        return False
+    firsts = [rows[0] for rows in value.values() if rows]
     names = [first[0] if isinstance(first, list) and len(first) in (2, 3) else first for first in firsts]
     groups = len(value) > 1 and not any(map(names_an_image, value)) and value.keys().isdisjoint(FILE_KEYS)
-    return groups and all(map(names_an_image, names))
+    are_parts = all(map(split_of_folder, value)) and all(isinstance(name, str) for name in names)
+    return groups and (are_parts or all(map(names_an_image, names)))
 
 
 def _holds_rows_by_part(value: dict[str, Any]) -> bool:
-    return len(value) > 1 and all(map(split_of_folder, value)) and all(map(_holds_rows, value.values()))
+    lists = [rows for rows in value.values() if rows != []]
+    return len(value) > 1 and bool(lists) and all(map(split_of_folder, value)) and all(map(_holds_rows, lists))
 
 
 def _rows_by_key(value: dict[str, Any]) -> Iterator[dict[str, object]]:

@@ -11,6 +11,7 @@ from typing import IO
 
 from stores.sources.fields.problems import Problems
 from stores.sources.paths import SourceError
+from stores.sources.tables.compressed import unpacked, without_gz
 from stores.sources.tables.delimited import read_delimited
 from stores.sources.tables.json_tables import read_json, read_jsonl
 from stores.sources.tables.parquet_tables import read_parquet
@@ -29,7 +30,7 @@ class Table:
     Attributes:
         path: where it lies, as errors and summaries name it.
         folder: the folder of the tree that it lies in, "" for the top or a table elsewhere.
-        open: gives the file anew.
+        open: gives the file anew, compressed where its name says so.
         problems: counts rows that cannot be read.
     """
 
@@ -44,13 +45,17 @@ class Table:
         Raises:
             SourceError: the file is no table of its format.
         """
-        suffix = os.path.splitext(self.path)[1].lower()
+        suffix = os.path.splitext(without_gz(self.path))[1].lower()
         reader = READERS.get(suffix, read_delimited)
         try:
-            with self.open() as file:
+            with self.content() as file:
                 yield from reader(file, self.path, self.problems)
         except OSError as error:
             raise SourceError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+
+    def content(self) -> IO[bytes]:
+        """The file, unpacked where it is compressed."""
+        return unpacked(self.open(), self.path)
 
     def sample(self) -> list[Record]:
         """The first rows."""
@@ -60,7 +65,7 @@ class Table:
     @property
     def name(self) -> str:
         """The file's name without folder and suffix."""
-        return os.path.splitext(os.path.basename(self.path))[0]
+        return os.path.splitext(os.path.basename(without_gz(self.path)))[0]
 
 
 READERS: dict[str, Callable[[IO[bytes], str, Problems], Rows]] = {

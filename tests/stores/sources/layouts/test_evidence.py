@@ -155,3 +155,18 @@ def test_names_of_numbered_folders_in_the_settings_of_a_detector(data, name, tex
 def test_settings_that_do_not_fit_name_no_class(data, text):
     found = data(jpgs(*(f"{n % 2}/{n}.jpg" for n in range(4))) | {"data.yaml": text})
     assert set(found.labels().values()) == {0, 1}
+
+
+def test_plates_of_numbers_among_others_are_captions(data):
+    texts = [("12 34 50 78", "AB 123 CD")[n % 2] for n in range(6)]
+    found = data(FLAT | {f"{n}.txt": text for n, text in enumerate(texts)})
+    assert found.captions() == {f"{n}.jpg": [text] for n, text in enumerate(texts)}
+
+
+@pytest.mark.parametrize("mark", ["|", " ", ", "])
+def test_several_classes_in_one_text_are_pointed_out(data, mark):
+    labels = ["scab", "rust", f"scab{mark}rust", "scab", "rust", "scab"]
+    rows = [f'{n}.jpg,"{label}"' for n, label in enumerate(labels)]
+    found = data(FLAT | {"labels.csv": lines("file,label", *rows)})
+    (said,) = found.summary.warnings
+    assert f"'scab{mark}rust'" in said.message

@@ -32,3 +32,44 @@ def test_captions_of_the_images_are_read_beside_maps(data):
 def test_folders_that_are_not_all_of_the_same_names_stay(data, folders):
     names = [f"{folder}/{n}.png" for folder, numbers in folders.items() for n in numbers]
     assert set(data(jpgs(*names)).rows) == set(names)
+
+
+IDS = (2, 5, 9, 23, 41, 44, 79, 111)
+
+
+def test_folders_of_the_same_names_are_pairs(data):
+    files = jpgs(*(f"{part}/{kind}/{n}.png" for part in ("train", "val") for kind in ("low", "high") for n in IDS))
+    found = data(files)
+    assert set(found.labels().values()) == {None}
+    assert set(found.splits().values()) == {"train", "val"}
+    (said,) = [warning for warning in found.summary.warnings if "pairs" in warning.message]
+    assert data(files, layout=said.value).labels() == {name: name.split("/")[1] for name in files}
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {"cat": range(10), "dog": range(10)},
+        {"mug": range(0, 60, 5), "car": range(0, 60, 5)},
+        {"cat": IDS, "dog": [n + 1 for n in IDS]},
+        {"cat": IDS[:4], "dog": IDS[:4]},
+        dict.fromkeys("abcd", IDS),
+    ],
+)
+def test_classes_of_numbered_images_are_no_pairs(data, folders):
+    files = jpgs(*(f"{folder}/{n}.png" for folder, numbers in folders.items() for n in numbers))
+    assert data(files).labels() == {name: name.split("/")[0] for name in files}
+
+
+def test_folders_of_one_image_with_its_masks(data):
+    images = [f"stage1_{part}/{n}a0ae/images/{n}a0ae.png" for part in ("train", "test") for n in range(3)]
+    masks = [f"stage1_train/{n}a0ae/masks/{k}ff{n}.png" for n in range(3) for k in range(2)]
+    found = data(jpgs(*images, *masks))
+    assert found.labels() == dict.fromkeys(images)
+    assert {kind.count for kind in found.summary.unused} == {len(masks)}
+
+
+def test_classes_with_folders_of_masks(data):
+    names = [f"{kind}/{part}/{kind}{n}.png" for kind in "ab" for part in ("images", "masks") for n in range(3)]
+    found = data(jpgs(*names))
+    assert found.labels() == {name: name[0] for name in names if "images" in name}

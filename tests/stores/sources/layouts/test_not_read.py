@@ -28,7 +28,7 @@ def test_formats_that_are_not_read_are_named(tmp_path, files, said):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("imagelabels.mat", "save its labels"), ("labels.xlsx", "save its labels"), ("metadata.csv.gz", "unpack it")],
+    [("imagelabels.mat", "save its labels"), ("labels.xlsx", "save its labels"), ("metadata.txt.gz", "unpack it")],
 )
 def test_tables_of_other_formats_are_pointed_out(data, name, said):
     (warning,) = [w for w in data({"a.jpg": "", "b.jpg": "", name: b"x"}).summary.warnings if w.option == "labels"]
