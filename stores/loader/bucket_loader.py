@@ -15,7 +15,7 @@ from stores.loader.batch_sampler import BatchSchedule, ScheduledBatch, check_bud
 from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.joint import JointLoader
 from stores.loader.loader import PREFETCHED_GROUP_BYTES, Loader, resident_bytes
-from stores.loader.options import LoaderOptions, LoaderRank, choose_residency
+from stores.loader.options import LoaderOptions, LoaderRank, choose_prefetch, choose_residency
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores, split_rows
 from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
 from stores.loader.windows import LoaderCursor
@@ -89,7 +89,9 @@ class BucketLoader(EpochLoader):
         rows_of = self._rows_of_each()
         if equal_batches:
             rows_of = self._without_small(rows_of, stores)
-        own: dict[str, Any] = {"residency": self._residency(rows_of)}
+        residency = self._residency(rows_of)
+        self._prefetch = choose_prefetch(options, residency)
+        own: dict[str, Any] = {"residency": residency}
         for name in ("stream_shards", "window_bytes"):  # all stores together take the memory of one
             own[name] = max(1, getattr(options, name) // len(rows_of))
         # By the number of the store.
@@ -159,7 +161,7 @@ class BucketLoader(EpochLoader):
                 for at in self._schedule.batches(epoch, step, endless, stride):
                     yield self._handed_out(at, next(batches))
             return
-        with closing(prefetched(self._sent(epoch, step, endless, stride), self.options.prefetch)) as made:
+        with closing(prefetched(self._sent(epoch, step, endless, stride), self._prefetch)) as made:
             for some in made:
                 while some:
                     yield self._received(*some.pop())
@@ -190,7 +192,7 @@ class BucketLoader(EpochLoader):
             made[0].insert(0, (at, next(stream)))
             num_bytes += self._batch_bytes[at.store]
             enough = num_bytes >= PREFETCHED_GROUP_BYTES or len(made[0]) == MOST_AT_ONCE
-            if enough or not self.options.prefetch:
+            if enough or not self._prefetch:
                 num_bytes, made = 0, [made[0], []]
                 yield made.pop(0)  # no name keeps it: a batch that is dropped frees its buffers at once
         if made[0]:

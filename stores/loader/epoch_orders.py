@@ -30,6 +30,8 @@ class Draws:
 
     def where(self, mask: np.ndarray) -> "Draws":
         """Some of them: a mask, bool (n,)."""
+        if mask.all():
+            return self
         return Draws(self.positions[mask], self.visits if isinstance(self.visits, int) else self.visits[mask])
 
 

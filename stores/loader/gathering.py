@@ -2,7 +2,7 @@
 
 import torch
 
-from stores.format import GROUP_CHANNELS, SCALED, ArraySpec, Part
+from stores.format import GROUP_CHANNELS, SCALED, ArraySpec
 from stores.loader.options import LoaderOptions
 from stores.loader.ragged import TokenLayout, lay_out
 from stores.loader.row_sources import regular_parts, span_slots
@@ -23,7 +23,7 @@ class BatchGatherer:
 
     def __init__(self, specs: list[ArraySpec], options: LoaderOptions, device: torch.device) -> None:
         self.specs, self.options, self.device = specs, options, device
-        self._parts = regular_parts(specs)
+        self._regular = [part.name for part in regular_parts(specs)]
         self._ragged = [spec for spec in specs if spec.is_ragged]
         self._is_scaled = any(spec.dtype in SCALED for spec in specs)
         self._stored = {part.name for spec in specs for part in spec.parts}
@@ -40,8 +40,9 @@ class BatchGatherer:
         options = self.options
         return lay_out(spans, zeros, group.num_batches, options.padding, spec.row_shape[0], options.pad_to_multiple_of)
 
-    def split(self, values: Batch, group: BatchGroup, layouts: Layouts) -> list[Batch]:
-        """The batches of a group, the first one last."""
+    def cut(self, group: BatchGroup, layouts: Layouts, stored: Batch) -> list[Batch]:
+        """The batches of a group out of its stored parts, on the device, the first one last."""
+        values = self.finish(stored)
         regular = {name: tensor for name, tensor in values.items() if name not in layouts}
         batches = [regular]
         if group.num_batches > 1:
@@ -55,35 +56,25 @@ class BatchGatherer:
 
     def gather(self, segments: list[Segment], layouts: Layouts) -> Batch:
         """The stored parts of some batches, still where their rows reside."""
-        batch = {part.name: self._gather_part(part, segments) for part in self._parts}
+        places = {name: [segment.slots.slots[name] for segment in segments] for name in self._regular}
+        batch = {name: self._gather(name, segments, some) for name, some in places.items()}
         for spec in self._ragged:
             for part in spec.token_parts:
-                batch[part.name] = self._gather_tokens(part, segments, layouts[spec.name])
+                index = [some.to(segments[0].slots.values[part.name].device) for some in layouts[spec.name].index]
+                batch[part.name] = self._gather(part.name, segments, index)
         if len(segments) == 1:
             return batch | segments[0].columns
         columns = {name: [segment.columns[name] for segment in segments] for name in segments[0].columns}
         return batch | {name: torch.cat(parts) for name, parts in columns.items()}
 
-    def _gather_tokens(self, part: Part, segments: list[Segment], layout: TokenLayout) -> torch.Tensor:
-        """The tokens (total, ...) of some batches, in the order of the layout."""
-        data, start = segments[0].slots.values[part.name], 0
-        out = self._buffer(part.name, (sum(layout.sizes), *part.row_shape[1:]), data.dtype, data.device)
-        flat = out.view(len(out), data.shape[1])  # (total, ...) -> (total, values of a token)
-        for segment, index in zip(segments, layout.index, strict=True):
-            target = flat[start : start + len(index)]
-            torch.index_select(segment.slots.values[part.name], 0, index.to(data.device), out=target)
-            start += len(index)
-        return out
-
-    def _gather_part(self, part: Part, segments: list[Segment]) -> torch.Tensor:
-        counts = [segment.num_rows for segment in segments]
-        data = segments[0].slots.values[part.name]
-        count = sum(counts)
-        out = self._buffer(part.name, (count, *part.row_shape), data.dtype, data.device)
-        flat = out.view(count, data.shape[1])  # (B, h, w, C) -> (B, h*w*C)
-        targets = [flat] if len(segments) == 1 else torch.split(flat, counts)
-        for segment, target in zip(segments, targets, strict=True):
-            torch.index_select(segment.slots.values[part.name], 0, segment.slots.slots[part.name], out=target)
+    def _gather(self, name: str, segments: list[Segment], index: list[torch.Tensor]) -> torch.Tensor:
+        """The rows, or tokens, of a part at these places in each segment's memory, one after the other."""
+        values = segments[0].slots.values[name]
+        counts = [len(places) for places in index]
+        out = self._buffer(name, (sum(counts), *values.shape[1:]), values.dtype, values.device)
+        targets = [out] if len(segments) == 1 else torch.split(out, counts)
+        for segment, places, target in zip(segments, index, targets, strict=True):
+            torch.index_select(segment.slots.values[name], 0, places, out=target)
         return out
 
     def finish(self, batch: Batch) -> Batch:

@@ -11,13 +11,21 @@ from stores.core import Store, with_cache
 from stores.format import ArraySpec
 from stores.loader.batch_sampler import BatchSampler
 from stores.loader.epoch_dataset import EpochLoader
-from stores.loader.gathering import BatchGatherer, Layouts
-from stores.loader.options import RANDOM_VIEW, STREAM_SHARDS, LoaderOptions, LoaderRank, ViewRule, choose_residency
+from stores.loader.gathering import BatchGatherer
+from stores.loader.options import (
+    RANDOM_VIEW,
+    STREAM_SHARDS,
+    LoaderOptions,
+    LoaderRank,
+    ViewRule,
+    choose_prefetch,
+    choose_residency,
+)
 from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores
 from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
-from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
+from stores.loader.windows import LoaderCursor, RowSource, batch_groups
 
 # Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
 # More bytes than these leave the cache that all cores share before they are read.
@@ -28,11 +36,11 @@ PREFETCHED_GROUP_BYTES = 8 << 20
 
 
 class SentGroup(NamedTuple):
-    """Consecutive batches on their way to the device, with the layouts of their ragged arrays."""
+    """Consecutive batches from (epoch, step) on, the first one last, on their way to the device."""
 
-    group: BatchGroup
-    layouts: Layouts
-    values: Batch
+    epoch: int
+    step: int
+    batches: list[Batch]
     arrived: Any
 
 
@@ -76,7 +84,7 @@ class Loader(EpochLoader):
         self.sampler = BatchSampler(
             order, options.batch_size, options.drop_last, rank.rank, rank.world_size, options.uneven_ranks
         )
-        self._source = self._open_source()
+        self._source, self._prefetch = self._open_source(), choose_prefetch(options, self.residency)
         self._columns = {"row": torch.from_numpy(selection.rows)}
         if not selection.is_single:
             self._columns["store"] = torch.from_numpy(selection.store_numbers)
@@ -158,16 +166,15 @@ class Loader(EpochLoader):
 
     def _batches(self, epoch: int, step: int, endless: bool = True, stride: int = 1) -> Generator[Batch, None, None]:
         self._rank.check()
-        group_bytes = PREFETCHED_GROUP_BYTES if self.options.prefetch else GROUP_BYTES
+        group_bytes = PREFETCHED_GROUP_BYTES if self._prefetch else GROUP_BYTES
         max_batches = max(1, group_bytes * self.sampler.world_size // (self._row_bytes * self.options.batch_size))
         steps_per_epoch = self.steps_per_epoch
         cursor = LoaderCursor(epoch, step, endless, max_batches if stride == 1 else 1, stride)
-        for sent in prefetched(self.sent(cursor), self.options.prefetch):
-            group, batches = sent.group, self.received(sent)
+        for sent in prefetched(self.sent(cursor), self._prefetch):
+            (epoch, step), batches = sent[:2], self.received(sent)
             del sent
-            for number in range(group.num_batches):
-                after = group.step + number + 1
-                self._position = (group.epoch, after) if after < steps_per_epoch else (group.epoch + 1, 0)
+            for after in range(step + 1, step + 1 + len(batches)):
+                self._position = (epoch, after) if after < steps_per_epoch else (epoch + 1, 0)
                 yield batches.pop()
 
     def sent(self, cursor: LoaderCursor) -> Iterator[SentGroup]:
@@ -175,11 +182,13 @@ class Loader(EpochLoader):
         for group in batch_groups(self._source, self.sampler, self._columns, cursor):
             layouts = self._gatherer.layouts(group)
             gather = partial(self._gatherer.gather, group.segments, layouts)
-            yield SentGroup(group, layouts, *self._transfer.send(gather, self._gatherer.finish))
+            # Cut here: a thread that only hands batches out does not compete for the interpreter's lock.
+            cut = partial(self._gatherer.cut, group, layouts)
+            yield SentGroup(group.epoch, group.step, *self._transfer.send(gather, cut))
 
     def received(self, sent: SentGroup) -> list[Batch]:
         """The batches of a group, the first one last, safe to use on the caller's current stream."""
-        return self._gatherer.split(self._transfer.receive(sent.values, sent.arrived), sent.group, sent.layouts)
+        return self._transfer.receive(sent.batches, sent.arrived)
 
     @property
     def batch_bytes(self) -> int:

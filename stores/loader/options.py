@@ -20,6 +20,8 @@ ORDERS = ("auto", "full", "shards", "class-balanced")
 RESIDENCIES = ("auto", "device", "ram", "stream")
 # Each so many rows of a blend hold exactly the shares of its stores.
 BLEND_ROWS = 10_000
+# Gathers that a thread makes ahead of reads from disk and copies to a GPU.
+PREFETCH_DEPTH = 2
 TRAIN, ALL_SPLITS = "train", "all"
 # The rest stays for the model, its optimizer, other processes and the page cache.
 DEVICE_SHARE = 0.4
@@ -64,8 +66,8 @@ class LoaderOptions:
             `ClassBalanced`.
         shuffle: False delivers the rows as they are stored.
         drop_last: leave out the batch at the end of an epoch that is not full.
-        prefetch: gathers that a thread makes before they are asked for, each of a batch or of 16 MiB of smaller ones;
-            0 uses no thread.
+        prefetch: gathers that a thread makes before they are asked for, each of a batch or of 8 MiB of smaller ones;
+            0 uses no thread. By default 2, and 0 where rows in memory are delivered there, see `choose_prefetch`.
         labels: deliver "label".
         verify: compare the checksum of each record when it is read from disk.
         stream_shards: shards whose rows are shuffled together, at least; of a bucket set those of all stores, and of
@@ -96,7 +98,7 @@ class LoaderOptions:
     order: str = "auto"
     shuffle: bool = True
     drop_last: bool = True
-    prefetch: int = 2
+    prefetch: int | None = None
     labels: bool = True
     verify: bool = True
     stream_shards: int = STREAM_SHARDS
@@ -247,6 +249,16 @@ def choose_residency(residency: str, num_bytes: int, device: torch.device, world
         return "device"
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     return "ram" if num_bytes <= RAM_SHARE * machine_memory_bytes() / ranks_here else "stream"
+
+
+def choose_prefetch(options: LoaderOptions, residency: str) -> int:
+    """How many gathers a thread makes ahead: what the options say, else none from this machine's memory to itself.
+
+    There a batch is one copy, and the thread would compete with the model's step for cores, cache and lock.
+    """
+    if options.prefetch is not None:
+        return options.prefetch
+    return 0 if residency != "stream" and torch.device(options.device).type == "cpu" else PREFETCH_DEPTH
 
 
 @dataclass(frozen=True)

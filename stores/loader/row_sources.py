@@ -157,8 +157,9 @@ def regular_parts(specs: list[ArraySpec]) -> list[Part]:
 
 
 def _token_tensors(spec: ArraySpec, found: ReadTokens) -> dict[str, torch.Tensor]:
-    """(tokens + 1, values of one) of each part, sharing their memory."""
-    return {part.name: _to_tensor(part, found.tokens[part.name].view(part.numpy_dtype)) for part in spec.token_parts}
+    """(tokens + 1, *token_shape) of each part, sharing their memory."""
+    stored = {part: found.tokens[part.name].view(part.numpy_dtype) for part in spec.token_parts}
+    return {part.name: _to_tensor(part, some.reshape(-1, *part.row_shape[1:])) for part, some in stored.items()}
 
 
 def _host_spans(spans: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -193,7 +194,7 @@ def joined(pieces: list[StoreRecords], count: int) -> tuple[torch.Tensor, np.nda
 def read_part(
     store: Store, part: Part, records: np.ndarray, verify: bool, dense: bool = False, memory: Memory = new_memory
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Read records (row * views + view, any order): values (m, values of a record), and the slot of each.
+    """Read records (row * views + view, any order): values (m, *row_shape), and the slot of each.
 
     `dense` closes the gaps that the checksums leave, once; rows are then gathered 7 % faster.
     """
@@ -206,21 +207,21 @@ def read_part(
 
 
 def _record_values(form: ShardFormat, buffer: np.ndarray) -> torch.Tensor:
-    """(m, stride) uint8 records -> (m, values of a record), sharing their memory: the checksums are stepped over."""
+    """(m, stride) uint8 records -> (m, *row_shape), sharing their memory: the checksums are stepped over."""
     part = form.part
     flat = _to_tensor(part, buffer.view(part.numpy_dtype))  # (m, stride) bytes -> (m, stride / item) values
-    return flat[:, : part.record_bytes // part.numpy_dtype.itemsize]
+    return flat[:, : part.record_bytes // part.numpy_dtype.itemsize].view(len(buffer), *part.row_shape)
 
 
 def _dense_values(form: ShardFormat, buffer: np.ndarray) -> torch.Tensor:
-    """(m, stride) uint8 records -> (m, values of a record) side by side, moved within their memory."""
+    """(m, stride) uint8 records -> (m, *row_shape) side by side, moved within their memory."""
     part, num_bytes = form.part, form.part.record_bytes
     memory = buffer.reshape(-1)
     for start in range(0, len(buffer), _MOVED_RECORDS):
         block = buffer[start : start + _MOVED_RECORDS, :num_bytes].reshape(-1)  # a copy: what is moved may overlap
         memory[start * num_bytes : start * num_bytes + len(block)] = block
-    # (m * record_bytes,) -> (m, values of a record)
-    return _to_tensor(part, memory[: len(buffer) * num_bytes].view(part.numpy_dtype).reshape(len(buffer), -1))
+    # (m * record_bytes,) -> (m, *row_shape)
+    return _to_tensor(part, memory[: len(buffer) * num_bytes].view(part.numpy_dtype).reshape(-1, *part.row_shape))
 
 
 def _to_tensor(part: Part, values: np.ndarray) -> torch.Tensor:

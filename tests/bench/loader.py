@@ -19,6 +19,7 @@ from results import write_results
 from torch.utils.data import DataLoader
 
 from stores import ArraySpec, Loader, Store, StoreWriter, new_index
+from stores.core import new_memory
 
 SHAPE = (16, 16, 32)
 BATCH = 256
@@ -35,14 +36,14 @@ def make_store(folder: Path, rows: int) -> tuple[Store, np.ndarray]:
     return writer.finalize(), values
 
 
-def ours(store: Store, prefetch: int) -> Iterator[object]:
+def ours(store: Store, prefetch: int | None) -> Iterator[object]:
     loader = Loader(store, batch_size=BATCH, residency="ram", prefetch=prefetch, verify=False)
     return iter(loader)
 
 
 def under_dataloader(store: Store) -> Iterator[object]:
     """The same as torch's DataLoader hands it out."""
-    dataset = Loader(store, batch_size=BATCH, residency="ram", prefetch=2, verify=False).as_iterable_dataset()
+    dataset = Loader(store, batch_size=BATCH, residency="ram", verify=False).as_iterable_dataset()
     batches = DataLoader(dataset, batch_size=None)
     while True:
         yield from batches
@@ -61,6 +62,13 @@ def index_select(values: np.ndarray) -> Iterator[object]:
         order = torch.from_numpy(generator.permutation(len(values)))
         for start in range(0, len(values) - BATCH + 1, BATCH):
             yield torch.index_select(table, 0, order[start : start + BATCH], out=out)
+
+
+def at_cache_line(values: np.ndarray) -> np.ndarray:
+    """A copy that begins at a cache line, as our loader's memory does; numpy's own begins 16 bytes into a page."""
+    copy = new_memory(values.nbytes).view(values.dtype).reshape(values.shape)
+    copy[:] = values
+    return copy
 
 
 def rate(batches: Iterator[object], seconds: float, clock: Callable[[], float]) -> float:
@@ -95,7 +103,8 @@ def main(
         store, values = make_store(Path(scratch), rows)
         readers: dict[str, Iterator[object]] = {
             "index_select": index_select(values),
-            "fae-pipe": ours(store, 0),
+            "index_select, aligned": index_select(at_cache_line(values)),
+            "fae-pipe": ours(store, None),
             "fae-pipe, prefetch": ours(store, 2),
             "fae-pipe, DataLoader": under_dataloader(store),
             "fae-pipe, balanced": balanced(store),

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from stores import ArraySpec, CorruptStoreError, Loader, Store
-from stores.loader.row_sources import StreamedRows
+from stores.core import new_memory
+from stores.loader.options import LoaderOptions, choose_prefetch
+from stores.loader.row_sources import ResidentRows, StreamedRows
 
 
 def rows_of(batches: Any) -> list[list[int]]:
@@ -278,17 +280,47 @@ def test_what_is_no_store_is_named(store: Store) -> None:
             Loader(wrong)  # type: ignore[arg-type]
 
 
-def test_the_prefetch_thread_ends_with_its_iterator(loader_of: Any) -> None:
-    batches = iter(loader_of())
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"residency": "ram"}, 0), ({"residency": "ram", "prefetch": 2}, 1), ({"residency": "stream"}, 2)],
+)
+def test_a_thread_prefetches_where_a_batch_is_more_than_a_copy_and_ends_with_its_iterator(
+    loader_of: Any, options: dict[str, Any], expected: int
+) -> None:
+    def threads() -> int:
+        return sum(thread.name == "loader-prefetch" for thread in threading.enumerate())
+
+    batches = iter(loader_of(**options))
     next(batches)
-    assert any(thread.name == "loader-prefetch" for thread in threading.enumerate())
+    assert threads() == expected  # a stream reads its windows in a second one
     batches.close()
-    assert not any(thread.name == "loader-prefetch" for thread in threading.enumerate())
+    assert threads() == 0
+
+
+def test_copies_to_a_gpu_are_prefetched() -> None:
+    assert [choose_prefetch(LoaderOptions(device="cuda"), residency) for residency in ("device", "ram")] == [2, 2]
+    assert choose_prefetch(LoaderOptions(device="cuda", prefetch=0), "ram") == 0
+
+
+def test_memory_for_rows_begins_at_a_cache_line() -> None:
+    made = [new_memory(num_bytes) for num_bytes in range(1, 100)]
+    assert [len(memory) for memory in made] == list(range(1, 100))
+    assert {memory.__array_interface__["data"][0] % 64 for memory in made} == {0}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rows_in_memory_begin_at_a_cache_line(make_writer: Any, fill: Any, dtype: str) -> None:
+    writer = make_writer(arrays=[ArraySpec("features", (2, 2, 16), dtype)])
+    fill(writer)
+    source = Loader(writer.finalize(), ("features",), residency="ram", batch_size=4)._source
+    assert isinstance(source, ResidentRows)
+    values = source._values["features"]
+    assert (values.shape[1:], values.data_ptr() % 64) == ((2, 2, 16), 0)
 
 
 def test_an_error_in_the_thread_reaches_the_trainer(loader_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stores.loader.loader.PREFETCHED_GROUP_BYTES", 1)
-    loader = loader_of()
+    loader = loader_of(prefetch=2)
     batches = iter(loader)
     next(batches)
     monkeypatch.setattr(loader._gatherer, "gather", lambda segments, layouts: 1 / 0)
