@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from stores.backends import ByteStore
-from stores.core import record_problems, shard_records, values_digest
+from stores.core import record_problems, shard_records
 from stores.format import (
     COMPLETE,
     DATA,
@@ -182,8 +180,8 @@ def _check_file(
     records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), commit)
     if records is None:
         return [StoreProblem(key, problem, RECOMPUTE, shard)], len(data)
-    damaged = form.damaged(records, np.arange(len(records)))
-    good_values = commit.values_digest == values_digest(form, records) if commit else not len(damaged)
+    damaged, digest = form.damaged_and_digest(records)
+    good_values = commit.values_digest == digest if commit else not len(damaged)
     wrong = list(record_problems(form, data, len(records), damaged, good_values))
     repair = RESTORE if good_values else RECOMPUTE
     return ([StoreProblem(key, "; ".join(wrong), repair, shard)] if wrong else []), len(data)

@@ -41,7 +41,6 @@ from .sequences import spans_in_chunks as spans_in_chunks
 from .shard_files import file_problems as file_problems
 from .shard_files import record_problems as record_problems
 from .shard_files import shard_records as shard_records
-from .shard_files import values_digest as values_digest
 from .snapshots import CommittedShards as CommittedShards
 from .snapshots import StoreFollower as StoreFollower
 from .snapshots import StoreSnapshot as StoreSnapshot

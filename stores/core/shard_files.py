@@ -13,10 +13,8 @@ def file_problems(manifest: Manifest, part: Part, shard: int, commit: FileCommit
     records, problem = shard_records(form, data, len(manifest.shard_rows(shard)), commit)
     if records is None:
         return [problem]
-    damaged = form.damaged(records, np.arange(len(records)))
-    return list(
-        record_problems(form, data, len(records), damaged, commit.values_digest == values_digest(form, records))
-    )
+    damaged, digest = form.damaged_and_digest(records)
+    return list(record_problems(form, data, len(records), damaged, commit.values_digest == digest))
 
 
 def record_problems(
@@ -43,8 +41,3 @@ def shard_records(
     if count is None or expected != len(data):
         return None, f"expected {expected} bytes; received {len(data)}"
     return np.frombuffer(data, np.uint8, count * form.stride).reshape(count, form.stride), ""
-
-
-def values_digest(form: ShardFormat, records: np.ndarray) -> str:
-    """The digest of the values of records, as commit records hold it."""
-    return form.digest(form.values(records))

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,7 +121,7 @@ class ShardFormat:
         that differs has one chance in 2^32 to pass). It is no proof against somebody who forges records.
         """
         records = self.records(values)
-        return _digest(np.fromiter((google_crc32c.value(record) for record in records), "<u4", len(records)))
+        return _digest(_checksums(records, len(records)))
 
     def encode_index(self, used: int) -> np.ndarray:
         """Offsets and lengths of the `used` records; those that a short shard lacks are empty."""
@@ -133,10 +133,14 @@ class ShardFormat:
 
     def damaged(self, records: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """Which of the records `wanted` (positions in `records`, (n, stride) uint8) do not fit their checksum."""
-        bodies = records[:, :-CHECKSUM_BYTES]
-        found = np.fromiter((google_crc32c.value(bodies[i]) for i in wanted), "<u4", len(wanted))
-        written = np.ascontiguousarray(records[wanted, -CHECKSUM_BYTES:]).view("<u4").reshape(-1)
-        return np.asarray(wanted[found != written])
+        bodies = self.bodies(records)
+        found = _checksums((bodies[i] for i in wanted), len(wanted))
+        return np.asarray(wanted[found != _stored_checksums(records, wanted)])
+
+    def damaged_and_digest(self, records: np.ndarray) -> tuple[np.ndarray, str]:
+        """`damaged` of all records, and the digest of their values, of one computation of each checksum."""
+        found = _checksums(self.bodies(records), len(records))
+        return np.flatnonzero(found != _stored_checksums(records, slice(None))), _digest(found)
 
     def check_records(self, records: np.ndarray, wanted: np.ndarray, location: str, first: int) -> None:
         """Compare the checksums of some records, (n, stride) uint8 from number `first` of a shard on.
@@ -166,6 +170,14 @@ class ShardFormat:
         """(n, stride) uint8 -> (n, *record_shape) values, copied out from between the checksums."""
         data = np.ascontiguousarray(self.bodies(records))
         return data.view(self.part.numpy_dtype).reshape(len(records), *self.part.record_shape)
+
+
+def _checksums(bodies: Iterable[np.ndarray], count: int) -> np.ndarray:
+    return np.fromiter((google_crc32c.value(body) for body in bodies), "<u4", count)
+
+
+def _stored_checksums(records: np.ndarray, wanted: np.ndarray | slice) -> np.ndarray:
+    return np.ascontiguousarray(records[wanted, -CHECKSUM_BYTES:]).view("<u4").reshape(-1)
 
 
 def _digest(checksums: np.ndarray) -> str:
