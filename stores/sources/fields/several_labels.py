@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from stores.sources.fields.labels import parsed_list
 from stores.sources.fields.problems import Problems
 
+# Parts of the keys of objects with a place in the image ("box2d", "polygon", "segmentation").
+BOX_MARKS = ("box", "poly", "points", "segment", "mask", "rle")
+
 
 def are_lists_of_labels(values: Sequence[object]) -> bool:
     """Whether the values of a column are lists of labels: not all of one length with a single 1 among zeros."""
@@ -23,10 +26,16 @@ def only_label(value: object, where: str, problems: Problems) -> object:
     found = as_list(value)
     if found is None:
         return value
+    found = [one for one in found if not _is_object(one)]
     labels = {json.dumps(one, sort_keys=True, default=str): one for one in found if one not in (None, "")}
     if len(labels) > 1:
         problems.add("image of several classes: it has no label", f"{where}: {', '.join(map(str, found[:5]))}")
     return next(iter(labels.values())) if len(labels) == 1 else None
+
+
+def _is_object(value: object) -> bool:
+    """Whether a value is an object in the image, with a box or an outline."""
+    return isinstance(value, dict) and any(mark in str(key).lower() for key in value for mark in BOX_MARKS)
 
 
 def as_list(value: object) -> list[object] | None:

@@ -16,7 +16,8 @@ DOMAIN_WORDS = frozenset(
     )
 )
 # Without such words so many classes, and more than domains, must be the same.
-LEAST_CLASSES = 5
+# Two folders may be two classes (good and bad) of the same things.
+LEAST_CLASSES, LEAST_DOMAINS = 5, 3
 # Share of all classes that each domain must have.
 COMMON_SHARE = 0.8
 
@@ -36,4 +37,5 @@ def are_domains(names: Sequence[str], classes: Sequence[Collection[str]]) -> boo
     if len({re.sub(r"\d+", "0", name) for name in common}) == 1 or any(map(says_nothing, common)):
         return False
     called_so = sum(bool(set(words_of(name)) & DOMAIN_WORDS) for name in names)
-    return called_so > len(names) / 2 or (len(common) >= LEAST_CLASSES and len(common) > len(names))
+    are_many = LEAST_DOMAINS <= len(names) < len(common) and len(common) >= LEAST_CLASSES
+    return called_so > len(names) / 2 or are_many

@@ -127,7 +127,7 @@ class _FolderReader:
         for name, reader in found.items():
             reader.read(node.folders[name], join(path, name), split)
         counts = Counter(word for reader in found.values() for word in _classes_of(reader.meanings))
-        shared = len(counts) > 1 and all(count > 1 for count in counts.values())
+        shared = len(counts) > 1 and sum(count > 1 for count in counts.values()) >= len(counts) / 2
         for reader in found.values():
             self.meanings |= {
                 where: (word if shared else None, part) for where, (word, part) in reader.meanings.items()

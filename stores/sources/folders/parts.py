@@ -40,8 +40,11 @@ def _are_around_images(node: Folder) -> bool:
 
 
 def are_views(node: Folder) -> bool:
-    """Whether all of several folders say nothing of their images: KITTI's cameras ("image_2", "image_3")."""
-    return len(node.folders) > 1 and all(map(_is_view, node.folders))
+    """Whether all of several folders say nothing of their images or are cameras: "image_2", "image_3", "CAM_FRONT"."""
+    if len(node.folders) < 2:
+        return False
+    cameras = all(words_of(name)[:1] in (["cam"], ["camera"]) for name in node.folders)
+    return cameras or all(map(_is_view, node.folders))
 
 
 def _is_view(name: str) -> bool:

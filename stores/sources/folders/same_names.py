@@ -1,4 +1,4 @@
-"""Folders with images of the same names, which are pairs (low and high light) and no classes, or with one image."""
+"""Folders with images of the same names: pairs (low and high light), which are no classes; and folders of one image."""
 
 from __future__ import annotations
 
@@ -7,25 +7,53 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
+from stores.sources.fields.splits import FILLERS, word_list, words_of
+
+# Words of the folders of pairs, as sets of images to be restored or edited call them.
+PAIR_WORDS = frozenset(
+    word_list(
+        "low high light lowlight dark bright blur blurred blurry sharp noisy noise clean hazy haze clear rain rainy "
+        "norain input inputs target targets source output outputs before after lr hr lq hq gt ground truth degraded "
+        "restored edited original"
+    )
+)
 # More folders of the same names, as of objects seen from the same sides, are classes.
 MOST_FOLDERS = 3
-# So many names, not all at one distance from each other, are no chance.
+LEAST_PAIRS = 3
+# So many names that do not just count up are no chance.
 LEAST_NAMES = 8
 
 
 def are_pairs(labels: Mapping[str, str]) -> bool:
-    """Whether a few folders hold images of exactly the same names, which are no plain numbers one after the other.
+    """Whether two or three folders are called like those of pairs and hold images of exactly the same names.
 
     Args:
         labels: the folder of each image.
     """
+    names = _common_names(labels)
+    return len(names) >= LEAST_PAIRS and all(map(_is_of_pairs, set(labels.values())))
+
+
+def may_be_pairs(labels: Mapping[str, str]) -> bool:
+    """Whether two or three folders hold images of exactly the same names, which do not just count up."""
+    names = _common_names(labels)
+    return len(names) >= LEAST_NAMES and not _follow_each_other(names)
+
+
+def _is_of_pairs(folder: str) -> bool:
+    words = set(words_of(folder)) - FILLERS
+    return bool(words) and words <= PAIR_WORDS
+
+
+def _common_names(labels: Mapping[str, str]) -> set[str]:
+    """The names that images in all folders have, nothing where the folders are many or differ."""
     stems: dict[str, set[str]] = {}
     for name, folder in labels.items():
         stems.setdefault(folder, set()).add(_stem(name))
     if not 1 < len(stems) <= MOST_FOLDERS:
-        return False
+        return set()
     first, *others = stems.values()
-    return len(first) >= LEAST_NAMES and all(names == first for names in others) and not _follow_each_other(first)
+    return first if all(names == first for names in others) else set()
 
 
 def _follow_each_other(names: set[str]) -> bool:

@@ -14,7 +14,7 @@ from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.splits import split_of_folder
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.nodes import says_nothing
-from stores.sources.folders.same_names import are_called_like_images, are_pairs
+from stores.sources.folders.same_names import are_called_like_images, are_pairs, may_be_pairs
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
@@ -53,6 +53,9 @@ class ClassFolders(Layout):
         reading = Reading(rows, detail=self._detail())
         fill_unlabeled(self, reading)
         reading.warnings += [*self._domain_warnings(), *self._split_warnings(rows), *self._list_warnings(rows)]
+        if may_be_pairs({row.name: str(row.label) for row in rows if row.label is not None}):
+            message = "the folders hold images of the same names: if they are pairs and no classes, choose the layout"
+            reading.warnings.append(DataWarning(message, "layout", "images"))
         return reading
 
     def _domain_warnings(self) -> Iterator[DataWarning]:

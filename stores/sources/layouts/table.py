@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -11,13 +12,14 @@ from typing import IO
 
 from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import TEST
+from stores.sources.fields.splits import TEST, split_in_words
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.layouts.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
-from stores.sources.tables.checks import column_warnings, differ, says_nothing, shows_classes, unread_columns
+from stores.sources.tables.checks import column_warnings, says_nothing, unread_columns
+from stores.sources.tables.choice import refuse_rivals, tables_of_examples
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
@@ -87,15 +89,31 @@ class TableLayout(Layout):
             failed += reading is None
             if failed == MAX_FAILED:
                 break
-        return self._without_rivals(self._without_examples(readings))
+        return self._chosen(readings)
 
-    def _without_examples(self, readings: list[TableReading]) -> list[TableReading]:
-        """The tables but those of one image a class, which are no samples."""
-        labeled = [reading for reading in readings if "label" in reading.roles]
-        shown = [one for one in labeled if shows_classes(one, [other for other in labeled if other is not one])]
+    def _chosen(self, readings: list[TableReading]) -> list[TableReading]:
+        """The tables that go together, with those that only name the images of a part (test.csv)."""
+        shown = tables_of_examples(readings)
         for reading in shown:
             self.rejected[reading.table.path] = "a table of one image of each class, which are no images of the set"
-        return [reading for reading in readings if reading not in shown]
+        kept = [reading for reading in readings if reading not in shown]
+        parts = list(self._parts(kept)) if kept else []
+        for part in parts:
+            del self.rejected[part.table.path]
+        refuse_rivals(kept, self.tree.where)
+        return kept + parts
+
+    def _parts(self, readings: list[TableReading]) -> Iterator[TableReading]:
+        """Tables without fields, named by a split, that name images which no other table names."""
+        known = {name for reading in readings for name in reading.found}
+        for path in [path for path in self.rejected if path in self.tree.files]:
+            table = Table(path, posixpath.dirname(path), partial(self._open, path), Problems())
+            if split_in_words(table.name) is None or path not in self.tree.tables:
+                continue
+            with contextlib.suppress(SourceError):
+                part = TableReading(table, self.images, self.options, table.problems, asked=False)
+                if part.file_column is not None and not part.roles and known.isdisjoint(part.read().found):
+                    yield from [part] if part.found else []
 
     def candidates(self) -> Iterator[str]:
         """Names of the tree's files that may be tables, those at the top first."""
@@ -164,27 +182,6 @@ class TableLayout(Layout):
                 f"{', '.join(reading.columns) or self._first_problem()}; name it with file_column"
             )
         return reading.read()
-
-    def _without_rivals(self, readings: list[TableReading]) -> list[TableReading]:
-        """Tables that go together: of two that give the same images the same role one must be chosen.
-
-        Raises:
-            SourceError: naming both.
-        """
-        for place, first in enumerate(readings):
-            for second in readings[place + 1 :]:
-                common = first.found.keys() & second.found.keys()
-                roles = (first.roles.keys() & second.roles.keys()) - {"split"}
-                if (
-                    roles
-                    and len(common) > 0.1 * min(len(first.found), len(second.found))
-                    and differ(first, second, common)
-                ):
-                    raise SourceError(
-                        f"{self.tree.where}: expected one table with the {sorted(roles)[0]} of each image; received "
-                        f"{first.table.path} and {second.table.path}; choose one with labels"
-                    )
-        return readings
 
     # What the tables say
 

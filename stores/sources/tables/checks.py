@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from stores.sources.summary import DataWarning
 from stores.sources.tables.columns import other_captions
@@ -45,24 +45,3 @@ def column_warnings(reading: TableReading) -> Iterator[DataWarning]:
     if others:
         message = f"{path}: captions are read from {', '.join(read)}, not from {', '.join(others)}"
         yield DataWarning(message, "caption_column", others[0])
-
-
-def shows_classes(reading: TableReading, others: Sequence[TableReading]) -> bool:
-    """Whether a table names one image of each class of other tables, in folders of their own: GTSRB's Meta.csv."""
-    labels = [str(fields.label) for fields in reading.found.values()]
-    known = [str(fields.label) for other in others for fields in other.found.values() if fields.label is not None]
-    folders = {posixpath.dirname(name) for other in others for name in other.found}
-    return (
-        1 < len(labels) == len(set(labels))
-        and set(known) <= set(labels)
-        and len(known) > len(set(known))
-        and folders.isdisjoint(map(posixpath.dirname, reading.found))
-    )
-
-
-def differ(first: TableReading, second: TableReading, common: set[str]) -> bool:
-    """Whether two tables say different things of the same images."""
-    return any(
-        (a.label, a.captions) != (b.label, b.captions)
-        for a, b in ((first.found[name], second.found[name]) for name in common)
-    )

@@ -46,6 +46,11 @@ def says_no_role(column: str) -> bool:
     return bool({*words, *(word.removesuffix("s") for word in words)} & MEASURES)
 
 
+def is_status(column: str) -> bool:
+    """Whether a column is one of statuses: "passed" and "failed" may be labels, 200 and 404 are none."""
+    return "status" in words_of(column)
+
+
 def has_boxes(columns: Sequence[str]) -> bool:
     """Whether a table gives objects in images, with a box each."""
     names = set(map(plain, columns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from stores.sources.fields.problems import Problems
@@ -21,6 +21,11 @@ FILE_KEYS = frozenset(
         "after original edited reference anchor lr hr"
     )
 )
+# Keys of COCO's format and those that others have for them (iMaterialist): of a note its class and its image, of an
+# image its id and its file.
+CATEGORY_KEYS, NOTED_KEYS = ("category_id", "label_id", "labelId"), ("image_id", "imageId")
+IMAGE_KEYS = ("id", "image_id", "imageId")
+FILE_NAME_KEYS = ("file_name", *IMAGE_KEYS)
 # Keys under which a file keeps its rows.
 ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")
 
@@ -191,27 +196,36 @@ def is_coco_labels(value: object) -> bool:
     if not isinstance(notes, list) or not notes or not all(isinstance(note, dict) for note in notes):
         return False
     plain = (note.get("bbox") or note.get("segmentation") or note.get("keypoints") for note in notes)
-    return not any(plain) and all("category_id" in note and "image_id" in note for note in notes)
+    return not any(plain) and all(
+        _of(note, CATEGORY_KEYS) is not None and _of(note, NOTED_KEYS) is not None for note in notes
+    )
+
+
+def _of(record: dict[str, Any], keys: Sequence[str]) -> Any:
+    """The value of the first of some keys that an object has; a number as the text that ids of others may be."""
+    value = next((record[key] for key in keys if record.get(key) is not None), None)
+    return str(value) if isinstance(value, int) and keys is not CATEGORY_KEYS else value
 
 
 def coco_label_rows(value: dict[str, Any]) -> Iterator[dict[str, object]]:
-    """Rows of a COCO file of classes: each note's image with its category, whose name comes from the categories."""
+    """Rows of a COCO file of classes: each note's image with its category, whose name comes from the categories.
+
+    Images without a file's name are called by their id.
+    """
     categories = value.get("categories")
     listed = categories if isinstance(categories, list) else []
     names = {
         one["id"]: one.get("name") for one in listed if isinstance(one, dict) and isinstance(one.get("id"), int | str)
     }
-    files = {
-        image["id"]: image.get("file_name")
-        for image in value["images"]
-        if isinstance(image, dict) and isinstance(image.get("id"), int | str)
-    }
-    noted: set[int | str] = set()
+    images = [image for image in value["images"] if isinstance(image, dict)]
+    files = {key: _of(image, FILE_NAME_KEYS) for image in images if isinstance(key := _of(image, IMAGE_KEYS), str)}
+    noted: set[str] = set()
     for note in value["annotations"]:
-        image, label = note["image_id"], note["category_id"]
-        if isinstance(image, int | str) and isinstance(label, int | str) and image in files:
+        image, label = _of(note, NOTED_KEYS), _of(note, CATEGORY_KEYS)
+        if isinstance(image, str) and image in files:
             noted.add(image)
-            yield {"file_name": files[image], "label": label, "class_name": names.get(label)}
+            name = names.get(label) if isinstance(label, int | str) else None
+            yield {"file_name": files[image], "label": label, "class_name": name}
     for image, name in files.items():
         if image not in noted:
             yield {"file_name": name, "label": None, "class_name": None}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 
 from stores.sources.fields.labels import parse_split
-from stores.sources.fields.splits import split_in_words
+from stores.sources.fields.splits import split_in_words, split_of_folder
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SeveralImagesError, SourceError
 from stores.sources.tables.columns import (
@@ -20,7 +20,7 @@ from stores.sources.tables.columns import (
     roles_of,
     split_column,
 )
-from stores.sources.tables.guesses import are_words, role_of_values, says_no_role
+from stores.sources.tables.guesses import are_words, is_status, role_of_values, says_no_role
 from stores.sources.tables.match import ImageIndex, as_file_value, clean_path, is_path_of, names_an_image
 from stores.sources.tables.table import Record, Table, columns_of
 
@@ -121,7 +121,9 @@ class TableColumns:
         unnamed = ("column ", "Unnamed: ")  # such as pandas writes
         columns = [column for column in self.columns if column not in taken and not column.startswith(unnamed)]
         role = role_of_values([record.get(columns[0]) for record in self._sample]) if len(columns) == 1 else None
-        return (role, columns[0]) if role and not says_no_role(columns[0]) else None
+        if role is None or says_no_role(columns[0]) or (is_status(columns[0]) and not self.is_of_words(columns[0])):
+            return None
+        return role, columns[0]
 
     def may_be_read(self, column: str) -> bool:
         """Whether a column of the first rows may be labels, some of which are the same, or captions."""
@@ -191,6 +193,9 @@ class TableColumns:
             and not any(self._is_split(record.get(split[0])) for record in self._sample)
         ):
             del roles["split"]
+        label = roles.get("label", [])
+        if label and "split" not in roles and options.label_column is None and self._are_splits(label[0]):
+            roles["split"] = roles.pop("label")
         if options.caption_column is None and (
             texts := [c for c in roles.get("caption", []) if not self._is_of_numbers(c)]
         ):
@@ -214,6 +219,11 @@ class TableColumns:
             or column in asked
             or len(self._images_of(column)) < max(1, MATCHING_SHARE * len(self._sample))
         ]
+
+    def _are_splits(self, column: str) -> bool:
+        """Whether all values of a column are names of splits, of two and more: FFHQ's "category"."""
+        splits = {split_of_folder(str(value)) for record in self._sample if (value := record.get(column)) is not None}
+        return len(splits) > 1 and None not in splits
 
     def _is_split(self, value: object) -> bool:
         try:

@@ -1,7 +1,9 @@
 """Tar files: WebDataset siblings, folders as classes, damage, malice and compression."""
 
+import io
 import json
 import os
+import tarfile
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from stores.sources import SourceError, SourceOptions, open_source
 from stores.sources.layouts.wrapper import wrapper_folder
+from stores.sources.readers.members import list_members
 from stores.sources.readers.tar import TarReader
 from tar_files import listed, write_tar
 
@@ -174,3 +177,48 @@ def test_any_member_name_is_a_contained_key_or_refused(members, tmp_path_factory
         assert not os.path.isabs(key)
         assert ".." not in key.split("/")
         assert (path.parent / key).resolve().is_relative_to(path.parent)
+
+
+def many_members(form: int) -> tuple[bytes, dict[str, bytes]]:
+    """A tar of so many small members that their headers are looked at together, some of them with long names."""
+    files = {f"{'deep/' * (30 if n % 7 == 0 else 1)}{n:03d}.jpg": b"x" * (n * 37 % 1500) for n in range(150)}
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=form) as file:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return sink.getvalue(), files
+
+
+def test_headers_looked_at_together_are_those_of_tarfile(tmp_path):
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        content, files = many_members(form)
+        path = tmp_path / f"{form}.tar"
+        path.write_bytes(content)
+        members = list_members(path, path).members
+        assert {name: content[one.offset : one.offset + one.num_bytes] for name, one in members.items()} == files
+
+
+@pytest.mark.parametrize(
+    "digits", [lambda total: b"%07o\0" % total, lambda total: b" %5o\0 " % total, lambda total: b"%06o \0" % total]
+)
+def test_checksums_of_other_programs(tmp_path, digits):
+    content, files = many_members(tarfile.USTAR_FORMAT)
+    block = bytearray(content)
+    at = content.index(b"deep/100.jpg")
+    total = int(content[at + 148 : at + 154], 8)
+    block[at + 148 : at + 156] = digits(total)
+    (tmp_path / "a.tar").write_bytes(block)
+    assert list_members(tmp_path / "a.tar", tmp_path / "a.tar").members.keys() == files.keys()
+
+
+def test_a_wrong_checksum_among_many_is_damage(tmp_path):
+    content, files = many_members(tarfile.USTAR_FORMAT)
+    block = bytearray(content)
+    at = content.index(b"deep/100.jpg")
+    block[at + 5 : at + 8] = b"999"
+    (tmp_path / "a.tar").write_bytes(block)
+    contents = list_members(tmp_path / "a.tar", tmp_path / "a.tar")
+    assert contents.problems.to_list()
+    assert contents.members.keys() == files.keys() - {"deep/100.jpg"}

@@ -54,6 +54,11 @@ def test_the_status_of_fetching_is_no_label(data):
     assert fetched.labels() == dict.fromkeys(FLAT)
 
 
+def test_a_status_of_numbers_is_no_label(data):
+    found = data(FLAT | {"a.csv": table(200, 404, 200, 200, 404, 200)})
+    assert found.labels() == dict.fromkeys(FLAT)
+
+
 def test_a_column_of_words_that_stays_unread_is_pointed_out(data):
     found = data(FLAT | {"a.csv": table(*(("nikon", "canon")[n % 2] for n in range(6)), column="camera")})
     assert set(found.labels().values()) == {None}

@@ -18,6 +18,7 @@ def meaning(*paths):
     [
         ("training/image_2", "training/image_3", "testing/image_2"),
         ("2011_09_26/drive_0001_sync/image_02/data", "2011_09_26/drive_0001_sync/image_03/data"),
+        ("samples/CAM_FRONT", "samples/CAM_BACK"),
         ("sequences/00/image_0", "sequences/00/image_1", "sequences/01/image_0", "sequences/01/image_1"),
     ],
 )
@@ -67,6 +68,7 @@ def test_domains_of_the_same_classes(data, domains, between):
         (("ann", "bob", "eve", "joe", "kim", "max"), ("happy", "sad")),
         (("cat", "dog"), ("pose1", "pose2", "pose3", "pose4", "pose5", "pose6")),
         (("bottle", "cable"), ("good", "broken")),
+        (("normal", "abnormal"), KINDS),
     ],
 )
 def test_few_or_numbered_folders_in_classes_are_no_classes(data, classes, below):

@@ -58,7 +58,18 @@ def test_folders_of_the_same_names_are_pairs(data):
 )
 def test_classes_of_numbered_images_are_no_pairs(data, folders):
     files = jpgs(*(f"{folder}/{n}.png" for folder, numbers in folders.items() for n in numbers))
-    assert data(files).labels() == {name: name.split("/")[0] for name in files}
+    found = data(files)
+    assert found.labels() == {name: name.split("/")[0] for name in files}
+    assert found.summary.warnings == []
+
+
+def test_classes_that_may_be_pairs_are_pointed_out(data):
+    files = jpgs(*(f"{folder}/{n}.png" for folder in ("real", "fake") for n in IDS))
+    found = data(files)
+    assert found.labels() == {name: name.split("/")[0] for name in files}
+    (said,) = found.summary.warnings
+    assert "pairs" in said.message
+    assert set(data(files, layout=said.value).labels().values()) == {None}
 
 
 def test_folders_of_one_image_with_its_masks(data):

@@ -161,3 +161,37 @@ def test_tables_of_one_column_are_lists_of_splits(data, quote):
     found = data(jpgs(*names) | tables)
     assert found.rows == {name: (name[0], None, "train" if n < 4 else "val") for n, name in enumerate(names)}
     assert found.summary.unused == []
+
+
+def test_a_table_of_the_images_of_a_part(data):
+    files = jpgs(*(f"images/{n}.jpg" for n in range(1, 7)))
+    train = lines("id,species,margin", *(f"{n},{'ab'[n % 2]},0.5" for n in range(1, 5)))
+    found = data(files | {"train.csv": train, "test.csv": lines("id,margin", "5,0.5", "6,0.25")})
+    rows = {f"images/{n}.jpg": ("ab"[n % 2], None, "train") for n in range(1, 5)}
+    assert found.rows == rows | {f"images/{n}.jpg": (None, None, "test") for n in (5, 6)}
+    assert found.summary.unused == []
+
+
+def test_a_column_of_splits_that_is_called_category(data):
+    rows = {
+        str(n): {"category": "training" if n < 4 else "validation", "image": {"file_path": f"{n}.jpg"}}
+        for n in range(6)
+    }
+    found = data(FLAT | {"set-v2.json": rows})
+    assert found.rows == {f"{n}.jpg": (None, None, "train" if n < 4 else "val") for n in range(6)}
+
+
+@pytest.mark.parametrize("where", ["table", "beside"])
+def test_objects_with_boxes_are_no_labels(data, where):
+    objects = [[{"id": n, "category": "car", "box2d": {"x1": 1}}] for n in range(6)]
+    files = {f"{n}.json": {"labels": one} for n, one in enumerate(objects)}
+    table = {"labels.json": [{"name": f"{n}.jpg", "labels": one} for n, one in enumerate(objects)]}
+    assert data(FLAT | (table if where == "table" else files)).labels() == dict.fromkeys(FLAT)
+
+
+def test_classes_of_images_that_are_called_by_their_ids(data):
+    listed = {
+        "images": [{"url": "u", "image_id": n} for n in range(6)],
+        "annotations": [{"image_id": n, "label_id": n % 2} for n in range(6)],
+    }
+    assert data(FLAT | {"train.json": listed}).labels() == {f"{n}.jpg": n % 2 for n in range(6)}

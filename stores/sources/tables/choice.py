@@ -1,0 +1,56 @@
+"""Which of several tables count: those that contradict each other, and those of images that are none of the set."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from stores.sources.paths import SourceError
+from stores.sources.tables.reading import TableReading
+
+# Tables are rivals when they have more than this share of the images of one in common.
+COMMON_SHARE = 0.1
+
+
+def refuse_rivals(readings: Sequence[TableReading], where: str) -> None:
+    """Raise `SourceError`, naming both, where two tables give the same images different values of one role."""
+    for place, first in enumerate(readings):
+        for second in readings[place + 1 :]:
+            common = first.found.keys() & second.found.keys()
+            roles = (first.roles.keys() & second.roles.keys()) - {"split"}
+            if (
+                roles
+                and len(common) > COMMON_SHARE * min(len(first.found), len(second.found))
+                and _differ(first, second, common)
+            ):
+                raise SourceError(
+                    f"{where}: expected one table with the {sorted(roles)[0]} of each image; received "
+                    f"{first.table.path} and {second.table.path}; choose one with labels"
+                )
+
+
+def tables_of_examples(readings: Sequence[TableReading]) -> list[TableReading]:
+    """Tables of one image a class beside others of more."""
+    labeled = [reading for reading in readings if "label" in reading.roles]
+    return [one for one in labeled if _shows_classes(one, [other for other in labeled if other is not one])]
+
+
+def _shows_classes(reading: TableReading, others: Sequence[TableReading]) -> bool:
+    """Whether a table names one image of each class of other tables, in folders of their own: GTSRB's Meta.csv."""
+    labels = [str(fields.label) for fields in reading.found.values()]
+    known = [str(fields.label) for other in others for fields in other.found.values() if fields.label is not None]
+    folders = {posixpath.dirname(name) for other in others for name in other.found}
+    return (
+        1 < len(labels) == len(set(labels))
+        and set(known) <= set(labels)
+        and len(known) > len(set(known))
+        and folders.isdisjoint(map(posixpath.dirname, reading.found))
+    )
+
+
+def _differ(first: TableReading, second: TableReading, common: set[str]) -> bool:
+    """Whether two tables say different things of the same images."""
+    return any(
+        (a.label, a.captions) != (b.label, b.captions)
+        for a, b in ((first.found[name], second.found[name]) for name in common)
+    )
