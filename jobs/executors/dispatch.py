@@ -102,7 +102,8 @@ class _ActorPool:
         self.lost_hosts: set[str] = set()
         self.suspects: dict[str, float] = {}  # hosts whose worker was lost, and until when they are looked at
         self.next_look = 0.0
-        self.began, self.warned = time.monotonic(), False
+        self.started: dict[int, float] = {}  # when the actor of each slot was asked for
+        self.warned = False
         for slot in range(count):
             self._fill(slot)
 
@@ -118,8 +119,7 @@ class _ActorPool:
     def results(self) -> Iterator[ShardResult]:
         """Wait a little for any call to end and note what became of it."""
         ended, _ = ray.wait(list(self.calls), num_returns=1, timeout=LOOK_SECONDS)
-        if not self.alive:
-            self._warn()
+        self._warn()
         for call in ended:
             slot, actor, shard = self.calls.pop(call)
             try:
@@ -156,6 +156,7 @@ class _ActorPool:
 
     def _fill(self, slot: int) -> None:
         actor = self.actors[slot] = self.start()
+        self.started[slot] = time.monotonic()
         self.calls[actor.facts.remote()] = (slot, actor, None)
 
     def _admit(self, slot: int, actor: ray.actor.ActorHandle, facts: dict[str, str | None]) -> None:
@@ -251,10 +252,17 @@ class _ActorPool:
         LOG.warning("%s; its shards go to other workers", error)
 
     def _warn(self) -> None:
-        if not self.warned and time.monotonic() - self.began > PATIENCE_SECONDS:
-            self.warned = True
-            LOG.warning(
-                "no worker has started for %d seconds: the cluster may lack the processors or GPUs that one needs "
-                "(--cpus-per-worker, --gpus-per-worker); work begins as soon as there is room",
-                PATIENCE_SECONDS,
-            )
+        """Say once that actors have been waited for too long, and how many there are without them."""
+        late = time.monotonic() - PATIENCE_SECONDS
+        waiting = [slot for slot, actor in enumerate(self.actors) if actor is not None and slot not in self.alive]
+        if self.warned or not any(self.started[slot] < late for slot in waiting):
+            return
+        self.warned = True
+        LOG.warning(
+            "%s of %d workers started within %d seconds: the cluster may lack the processors or GPUs that one needs "
+            "(--cpus-per-worker, --gpus-per-worker); work %s as soon as there is room",
+            len(self.alive) or "none",
+            len(self.actors),
+            PATIENCE_SECONDS,
+            "is shared with the others" if self.alive else "begins",
+        )

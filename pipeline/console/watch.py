@@ -12,7 +12,7 @@ from jobs.loggers import check_logger
 from pipeline.console.progress import DONE, RUNNING, Record, Watcher
 from stores.backends import temporary_beside
 from stores.core import is_alive, this_process
-from stores.format import PROGRESS
+from stores.format import LEASE, PROGRESS
 
 if TYPE_CHECKING:
     from pipeline.console.metrics_page import MetricsPage
@@ -95,16 +95,27 @@ class StatusFile:
 
 def read_status_file(folder: Path) -> dict[str, Any] | None:
     """What a driver wrote last, with `alive`: whether it still works on it; None when there is nothing to read."""
-    try:
-        record = json.loads((folder / PROGRESS).read_text())
-    except (OSError, ValueError):
-        return None
-    return (
-        {**record, "alive": record.get("state") == RUNNING and is_alive(record)} if isinstance(record, dict) else None
-    )
+    record = _read(folder / PROGRESS)
+    return None if record is None else {**record, "alive": record.get("state") == RUNNING and is_alive(record)}
 
 
 def _is_anothers(folder: Path) -> bool:
-    """Whether another driver is at work there; this one will be refused, and must not say that the work failed."""
-    found, mine = read_status_file(folder), this_process()
-    return found is not None and found["alive"] and any(found.get(name) != mine[name] for name in mine)
+    """Whether another driver is at work there; this one will be refused, and must not say that the work failed.
+
+    One whose lease this process has taken over is not, however fresh its last sign of life.
+    """
+    found, lease = read_status_file(folder), _read(folder / LEASE)
+    return found is not None and found["alive"] and not _is_mine(found) and (lease is None or not _is_mine(lease))
+
+
+def _is_mine(record: dict[str, Any]) -> bool:
+    return all(record.get(name) == value for name, value in this_process().items())
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is none that can be read."""
+    try:
+        record = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None

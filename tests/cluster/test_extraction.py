@@ -35,13 +35,13 @@ class Events:
     def two_power_offs(cluster):
         cluster.hosts[2].power_off()
         cluster.hosts[3].power_off()
-        return ["host h3", "host h4"]  # the command may end before Ray misses more than their workers
+        return ["host h3 was lost", "host h4 was lost"]
 
     @staticmethod
     def power_off_and_on_again(cluster):
         cluster.hosts[3].power_off()
         cluster.renew(4)
-        return ["host h4 was lost"]
+        return ["host h4"]  # Ray may miss no more than its worker before it is there again
 
     @staticmethod
     def cable_cut_for_a_moment(cluster):
@@ -71,11 +71,11 @@ def test_what_befalls_hosts_loses_nothing_and_changes_nothing(event, cluster, ex
     extraction.wait_for(process, tmp_path, 4)
     extraction.slow_down()
     said = getattr(Events, event)(cluster)
-    assert not process.ended(), process.text
+    for words in said:  # Ray may take a while
+        extraction.wait_for_words(process, words)
     extraction.pace(0.1)
     assert process.wait() == 0, process.text
     is_equal(tmp_path)
-    assert all(words in process.text for words in said), process.text
 
 
 def test_a_host_that_joins_takes_part(cluster, extraction, is_equal, tmp_path):

@@ -1,6 +1,7 @@
 """What the dispatcher of shards says of lost hosts and workers, and what it does when the cluster's head is lost."""
 
 import itertools
+import re
 
 import pytest
 import ray
@@ -91,6 +92,25 @@ def test_where_no_worker_begins_at_all_the_command_ends(monkeypatch):
     fakes = FakeActors(monkeypatch, [], {}, failed_starts=range(50))
     with pytest.raises(RuntimeError, match=r"11 workers in a row ended before they began: .* No space left"):
         list(dispatch_shards(fakes.start, 2, [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("room", "words"), [(2, "2 of 3 workers .* is shared with the others as soon"), (0, "none of 3 .* begins as soon")]
+)
+def test_workers_for_which_there_is_no_room_are_said_once(monkeypatch, caplog, room, words):
+    fakes = FakeActors(monkeypatch, ["h1"] * 3, {})
+    calls_seen = itertools.count()
+
+    def wait(calls, **settings):
+        """The others get room after a while."""
+        ready = [call for call in calls if call[0] < room or next(calls_seen) > 30]
+        return ready[:1], [call for call in calls if call not in ready[:1]]
+
+    monkeypatch.setattr(ray, "wait", wait)
+    now = itertools.count(0, 5)
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: next(now))
+    assert len(list(dispatch_shards(fakes.start, 3, list(range(50))))) == 50
+    assert [bool(re.search(words, message)) for message in caplog.messages] == [True]
 
 
 def test_a_lost_head_ends_the_work_at_once_and_nobody_is_asked_to_end(monkeypatch):

@@ -11,6 +11,8 @@ import pytest
 from jobs.config.stages import RuntimeConfig
 from pipeline.console.progress import Progress
 from pipeline.console.watch import StatusFile, Watch, read_status_file
+from stores.backends.local import LocalByteStore
+from stores.core.lease import Lease
 from stores.format.layout import PROGRESS
 
 SHARES = {"rows_by_worker": {"0": 3, "1": 1}, "seconds_by_part": {"decode": 1.5}}
@@ -56,6 +58,17 @@ def test_another_driver_at_work_is_not_talked_over(tmp_path):
     for state in ("running", "failed", "done"):
         StatusFile([tmp_path])(record(state))
         assert json.loads((tmp_path / PROGRESS).read_text()) == theirs
+
+
+def test_one_whose_lease_was_taken_over_is_however_fresh_its_heartbeat(tmp_path):
+    theirs = {**record(), "host": "elsewhere", "boot": "b", "process": 1, "heartbeat_unix_seconds": 4e9}
+    (tmp_path / PROGRESS).write_text(json.dumps(theirs))
+    watcher = StatusFile([tmp_path])
+    with Lease(LocalByteStore(tmp_path)):
+        watcher(record())
+        assert read_status_file(tmp_path)["process"] == os.getpid()
+    watcher(record("done"))
+    assert not (tmp_path / PROGRESS).exists()
 
 
 def test_one_that_has_died_is(tmp_path):
