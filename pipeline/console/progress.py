@@ -71,6 +71,8 @@ class Progress:
                 self.throughput.start(now, done)
             else:
                 self.throughput.add(now, done)
+            if done == 0 < self.done:  # what was said of the round before holds no longer
+                self.facts = {}
             self.done, self.total = done, total
             misses = self._misses
             self.facts = {name: value for name, value in {**self.facts, **facts}.items() if value is not None}

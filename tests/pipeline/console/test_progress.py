@@ -69,6 +69,14 @@ def test_a_second_round_counts_anew(clock):
         assert progress.seconds_left == pytest.approx(50)
 
 
+def test_a_second_round_says_nothing_of_the_first(clock):
+    with Progress("train-decoder", "steps", clock=clock) as progress:
+        work(progress, clock, 0, 0, 200)
+        work(progress, clock, 10, 200, 200, loss=0.5)
+        work(progress, clock, 5, 0, 300)
+        assert progress.facts == {}
+
+
 def test_no_time_left_is_said_while_rows_are_encoded_on_the_way(clock):
     with Progress("train-ae", "steps", clock=clock) as progress:
         work(progress, clock, 0, 0, 200, rows_missing=900)
