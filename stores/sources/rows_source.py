@@ -26,6 +26,7 @@ from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unrea
 from stores.sources.readers.schema import class_names_of
 from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
 from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of
+from stores.sources.tables.guesses import are_splits_of
 from stores.sources.tables.row_columns import column_warnings, columns_in, name_warnings
 from stores.sources.tables.table import SAMPLE
 
@@ -159,6 +160,7 @@ class RowsSource(Source):
             in_lists = are_lists_of_labels(
                 [record.get(column) for column in roles.get("label", ()) for record in first]
             )
+            self._check_split(roles, first)
             for row, record in enumerate(chain(first, records)):
                 where = f"{self.root}/{name}, row {row}"
                 values = {role: [record.get(column) for column in found] for role, found in roles.items()}
@@ -169,6 +171,12 @@ class RowsSource(Source):
                 yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
             if progress is not None:
                 progress(number, len(files))
+
+    def _check_split(self, roles: dict[str, list[str]], first: list[dict[str, object]]) -> None:
+        """Take the role of the split from a column, such as one of folds, whose first values say none."""
+        column = roles.get("split", [""])[0] if self.options.split_column is None else ""
+        if column and not are_splits_of(column, [record.get(column) for record in first]):
+            del roles["split"]
 
     def _records(
         self, name: str, file: RowFile, roles: dict[str, list[str]], problems: Problems

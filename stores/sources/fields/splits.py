@@ -31,6 +31,7 @@ FILLERS = frozenset(
     )
 )
 NUMBERED = {"0": TRAIN, "1": VAL, "2": TEST}
+_WORD, _MARKS = r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", "-_. "
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -45,7 +46,7 @@ def without_size(name: str) -> str:
 
 
 def _words(name: str) -> list[str]:
-    return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return re.findall(_WORD, name)
 
 
 def split_in_words(name: str) -> str | None:
@@ -56,7 +57,9 @@ def split_in_words(name: str) -> str | None:
 def split_of_folder(name: str) -> str | None:
     """The split of a folder whose whole name says so: "train", "val_2014", "test-images", not "train_station"."""
     words = [word for word in words_of(name) if word not in FILLERS]
-    return WORDS.get(words[0]) if len(words) == 1 else None
+    if len(words) != 1 or (not name.isascii() and any(one.isalpha() and not one.isascii() for one in name)):
+        return None
+    return WORDS.get(words[0])
 
 
 def split_of_folders(path: str) -> str | None:
@@ -78,6 +81,19 @@ def split_of_file(path: str, all_paths: Collection[str]) -> str | None:
     return split_in_words(path)
 
 
+def class_without_split(name: str) -> str | None:
+    """The class in a name of class and split ("audi_2015_train", "trainA"), None where there is not one split word.
+
+    A number behind the split is that of a part ("imagenet-train-00").
+    """
+    found = [match for match in re.finditer(_WORD, name) if match[0].lower() in WORDS]
+    if len(found) != 1:
+        return None
+    before, behind = name[: found[0].start()], re.sub(r"^[-_. ]*\d+$", "", name[found[0].end() :])
+    rest = f"{before}{behind}" if not before or not behind else f"{before.rstrip(_MARKS)}_{behind.lstrip(_MARKS)}"
+    return rest.strip(_MARKS)
+
+
 def name_without_split(name: str) -> str | None:
     """What is left of a name once its one split word is taken out, or None where there is no such word."""
     words = _words(name)
@@ -94,7 +110,8 @@ def parse_split_word(value: object, *, asks_of: str | None = None) -> str | None
             where it asks of these.
     """
     text = str(int(value)) if isinstance(value, bool | int | float) and value == value else str(value)
-    text = re.sub(r"\.0$", "", text.strip()).lower()
+    written = re.sub(r"\.0$", "", text.strip())
+    text = written.lower()
     if asks_of is not None and text in (*YES, *NO):
         return asks_of if text in YES else VAL if asks_of == TRAIN else TRAIN
-    return NUMBERED.get(text) or split_of_folder(text) or split_in_words(text)
+    return NUMBERED.get(text) or split_of_folder(text) or split_in_words(text) or split_in_words(written)

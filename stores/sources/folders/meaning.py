@@ -10,7 +10,14 @@ from stores.sources.fields.splits import split_of_folder
 from stores.sources.folders.domains import are_domains
 from stores.sources.folders.keys import KeyedFolders, keyed_folders
 from stores.sources.folders.nodes import Folder, folder_tree, join, says_images
-from stores.sources.folders.parts import are_letters, are_numbered_parts, are_patients, are_sequences, are_views
+from stores.sources.folders.parts import (
+    are_letters,
+    are_numbered_parts,
+    are_patients,
+    are_sequences,
+    are_views,
+    are_years,
+)
 from stores.sources.folders.splits import split_and_class, split_level
 from stores.sources.folders.wrappers import wrapper_of
 
@@ -83,6 +90,10 @@ class _FolderReader:
             self._keyed(node, path, split, keyed)
         elif are_patients(node) and not self.first_are_classes:
             self._patients(node, path, split)
+        elif are_years(node) and not self.first_are_classes:
+            for name, folder in node.folders.items():
+                self._class(folder, join(path, name), None, split)
+            self.parts += [join(path, name) for name in node.folders]
         elif self._are_parts(node, path):
             for name, folder in node.folders.items():
                 self.read(folder, join(path, name), split)

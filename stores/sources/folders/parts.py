@@ -14,6 +14,7 @@ PATIENTS = "patients?|study|studies|case|cases|series|scans?|visits?|exams?"
 # Letters that say nothing, alone with a number ("s1"), may name a class.
 LEAST_LETTERS = 3
 _DATE_OR_SIZE = re.compile(r"(19|20)\d\d[-_.](0\d|1[012])([-_.][0-3]\d)?|\d{2,5}[x×]\d{2,5}")
+_YEAR, _MONTH = re.compile(r"(19|20)\d\d"), re.compile(r"0[1-9]|1[012]")
 _YEARLY = re.compile(r"[A-Za-z]+[-_]?(19|20)\d\d")
 
 
@@ -27,6 +28,16 @@ def are_numbered_parts(node: Folder) -> bool:
     if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
         return False
     return re.search(rf"(^|[^a-z])({PARTS})[-_ ]?0$", skeleton) is not None
+
+
+def are_years(node: Folder) -> bool:
+    """Whether the folders are years of folders of months ("2019/05"), as programs that sort photographs make them."""
+    years = bool(node.folders) and all(map(_YEAR.fullmatch, node.folders))
+    return years and all(map(_is_of_months, node.folders.values()))
+
+
+def _is_of_months(node: Folder) -> bool:
+    return bool(node.folders) and all(map(_MONTH.fullmatch, node.folders))
 
 
 def are_patients(node: Folder) -> bool:

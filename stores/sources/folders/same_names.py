@@ -31,13 +31,14 @@ def are_pairs(labels: Mapping[str, str]) -> bool:
         labels: the folder of each image.
     """
     names = _common_names(labels)
-    return len(names) >= LEAST_PAIRS and all(map(_is_of_pairs, set(labels.values())))
+    sure = len(names) >= LEAST_NAMES or (len(names) >= LEAST_PAIRS and not follow_each_other(names))
+    return sure and all(map(_is_of_pairs, set(labels.values())))
 
 
 def may_be_pairs(labels: Mapping[str, str]) -> bool:
     """Whether two or three folders hold images of exactly the same names, which do not just count up."""
     names = _common_names(labels)
-    return len(names) >= LEAST_NAMES and not _follow_each_other(names)
+    return len(names) >= LEAST_NAMES and not follow_each_other(names)
 
 
 def _is_of_pairs(folder: str) -> bool:
@@ -56,7 +57,7 @@ def _common_names(labels: Mapping[str, str]) -> set[str]:
     return first if all(names == first for names in others) else set()
 
 
-def _follow_each_other(names: set[str]) -> bool:
+def follow_each_other(names: set[str]) -> bool:
     """Whether names differ in one number alone, and these numbers are at one distance from each other."""
     skeletons = {re.sub(r"\d+", "0", name) for name in names}
     numbers = sorted({int("".join(re.findall(r"\d+", name)) or 0) for name in names})

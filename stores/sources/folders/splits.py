@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stores.sources.fields.splits import (
     TRAIN,
+    class_without_split,
     name_without_split,
     split_in_words,
     split_of_folder,
@@ -24,6 +25,8 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
         return {name: exact.get(name) for name in names}
     if len(exact) == 1 and not may_be_class(node, next(iter(exact))):
         return {name: exact.get(name) for name in names}
+    if split_and_class(node):
+        return None
     loose = {name: split for name in names if (split := split_in_words(name))}
     rests = {rest if rest is None else rest.lower() for rest in map(name_without_split, names)}
     if len(loose) == len(names) and len(rests) == 1 and None not in rests and (len(names) > 1 or node.holds_leaves):
@@ -52,9 +55,14 @@ def split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
 
     Every class must be in the training part, and one in two parts: "train_station" and "test_tube" are classes.
     """
-    found = {name: (split_in_words(name), name_without_split(name)) for name in node.folders}
-    splits, classes = {split for split, _ in found.values()}, {word for _, word in found.values()}
-    if None in splits or not all(classes) or len(classes) < 2 or len(set(found.values())) < len(found):
+    found = {name: (split_in_words(name), class_without_split(name)) for name in node.folders}
+    splits, classes = {split for split, _ in found.values()}, {word or "" for _, word in found.values()}
+    if (
+        None in splits
+        or not all(any(map(str.isalpha, word)) for word in classes)
+        or len(classes) < 2
+        or len(set(found.values())) < len(found)
+    ):
         return None
     if {word for split, word in found.values() if split == TRAIN} != classes or len(found) == len(classes):
         return None

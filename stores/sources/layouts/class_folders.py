@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from stores.sources.fields.labels import RawLabel
-from stores.sources.fields.splits import split_of_folder
+from stores.sources.fields.splits import TEST, split_of_folder
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.nodes import says_nothing
 from stores.sources.folders.same_names import are_called_like_images, are_pairs, may_be_pairs
@@ -150,6 +150,8 @@ class ClassFolders(Layout):
 
 def _are_pieces_of_names(labels: dict[str, str]) -> bool:
     """Whether each folder is called by the first digits of hashes or the last ones of numbers that name its images."""
+    if all(map(_begins_like_its_folders, labels)):
+        return True
     folders = set(labels.values())
     if len(folders) < 2 or len({len(folder) for folder in folders}) > 1 or not all(map(_PIECE.fullmatch, folders)):
         return False
@@ -159,6 +161,15 @@ def _are_pieces_of_names(labels: dict[str, str]) -> bool:
         return True
     ends = all(stem.isdecimal() and len(one) > 1 and stem.zfill(len(one)).endswith(one) for stem, one in stems)
     return ends and any(int(stem) != int(one) for stem, one in stems)
+
+
+def _begins_like_its_folders(name: str) -> bool:
+    """Whether an image lies in two and more folders of the first digits of its name ("0/1/a/01a5c3.jpg")."""
+    *folders, base = name.lower().split("/")
+    return any(
+        base.startswith("".join(folders[-count:])) and all(map(_PIECE.fullmatch, folders[-count:]))
+        for count in range(2, len(folders) + 1)
+    )
 
 
 def _next_to_each_other(folders: list[str]) -> bool:
@@ -172,7 +183,8 @@ def fill_unlabeled(layout: Layout, reading: Reading) -> None:
     if not bare or len(bare) == len(reading.rows):
         return
     part = replace(layout.tree)
-    part.images = list(bare)
+    # Unlabeled test images are as many as those of val (Tiny ImageNet).
+    part.images = [name for name, row in bare.items() if row.split != TEST] or list(bare)
     classes = sorted({str(row.label) for row in reading.rows if row.label is not None})
     for other in (TableLayout(part, layout.options), LabelLists(part, layout.options, own_labels=True)):
         if not other.recognize():

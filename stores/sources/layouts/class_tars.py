@@ -8,7 +8,7 @@ from functools import cached_property
 
 from stores.sources.fields.splits import (
     TRAIN,
-    name_without_split,
+    class_without_split,
     split_in_words,
     split_of_folder,
     split_of_folders,
@@ -42,7 +42,7 @@ class ClassTars(Layout):
     def _class(self, name: str) -> str | None:
         stem = posixpath.basename(self.tree.files[name].archive)
         if self._split_and_class and stem:
-            return name_without_split(stem)
+            return class_without_split(stem)
         if self._nested and not self._is_nested(name):
             return None
         return None if not stem or (split_of_folder(stem) and stem != self._lone) else stem
@@ -70,7 +70,7 @@ class ClassTars(Layout):
     def _split_and_class(self) -> bool:
         """Whether each archive's name is a split with a class ("train_cat", "val_cat"), every class in two splits."""
         stems = {posixpath.basename(self.tree.files[name].archive) for name in self.tree.images}
-        found = {(split_in_words(stem), name_without_split(stem)) for stem in stems}
+        found = {(split_in_words(stem), class_without_split(stem)) for stem in stems}
         classes = {word for _, word in found}
         if None in classes or "" in classes or len(classes) < 2 or len(found) < len(stems):
             return False

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from stores.sources.fields.splits import words_of
 from stores.sources.folders.nodes import says_nothing
+from stores.sources.folders.same_names import follow_each_other
 from stores.sources.masks.names import base_of
 
 # Folders are called so that hold the images of a set; "image" may be a class beside "text".
@@ -18,7 +19,8 @@ LEAST_IMAGES, EQUAL_SHARE = 3, 0.9
 def folders_of_maps(names: Iterable[str]) -> dict[str, list[str]]:
     """The images of folders beside one of images ("images/7.png", "sobel/7.png"), by folder.
 
-    All folders beside it must hold images of its names, and no others.
+    All folders beside it must hold images of its names, and no others. Names that just count up are no evidence: pages
+    of documents may lie in folders of charts, images and tables.
     """
     inside: dict[str, list[str]] = {}
     for name in names:
@@ -40,4 +42,4 @@ def folders_of_maps(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _are_equal(names: set[str], images: set[str]) -> bool:
     least = max(LEAST_IMAGES, EQUAL_SHARE * len(names), EQUAL_SHARE * len(images))
-    return len(names & images) >= least
+    return len(names & images) >= least and not follow_each_other(names)

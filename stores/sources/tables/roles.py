@@ -20,7 +20,7 @@ from stores.sources.tables.columns import (
     roles_of,
     split_column,
 )
-from stores.sources.tables.guesses import are_words, is_status, role_of_values, says_no_role
+from stores.sources.tables.guesses import are_splits_of, are_words, is_status, role_of_values, says_no_role
 from stores.sources.tables.match import ImageIndex, as_file_value, clean_path, is_path_of, names_an_image
 from stores.sources.tables.table import Record, Table, columns_of
 
@@ -187,11 +187,7 @@ class TableColumns:
         roles = roles_of(self._columns_of_values(options), options, self.table.path, self.file_column)
         # A split that is asked for, or the only thing that a table says, must be one.
         split = [] if self.asked and len(roles) == 1 else roles.get("split", [])
-        if (
-            split
-            and options.split_column is None
-            and not any(self._is_split(record.get(split[0])) for record in self._sample)
-        ):
+        if split and options.split_column is None and not self._may_be_split(split[0]):
             del roles["split"]
         label = roles.get("label", [])
         if label and "split" not in roles and options.label_column is None and self._are_splits(label[0]):
@@ -219,6 +215,12 @@ class TableColumns:
             or column in asked
             or len(self._images_of(column)) < max(1, MATCHING_SHARE * len(self._sample))
         ]
+
+    def _may_be_split(self, column: str) -> bool:
+        """Whether some values of a column that is called like one of splits are splits, and nothing denies it."""
+        values = [record.get(column) for record in self._sample]
+        asks = split_column(self.columns)[1] is not None
+        return any(map(self._is_split, values)) and (asks or are_splits_of(column, values))
 
     def _are_splits(self, column: str) -> bool:
         """Whether all values of a column are names of splits, of two and more: FFHQ's "category"."""

@@ -232,3 +232,9 @@ def test_names_of_labels_in_lists(tmp_path, several):
     features = {"image": {"_type": "Image"}, "labels": several}
     write(tmp_path / "a.parquet", {"image": images(b"a", b"b"), "labels": [[1], [0, 1]]}, features=features)
     assert [row[0] for row in rows_of(tmp_path).values()] == ["y", None]
+
+
+@pytest.mark.parametrize(("column", "expected"), [("fold", {None}), ("split", {"train", "val"})])
+def test_numbers_of_folds_are_no_splits(tmp_path, column, expected):
+    write(tmp_path / "a.parquet", {"image": images(b"a", b"b", b"c"), "label": [0, 1, 0], column: [0, 1, 2]})
+    assert {row[2] for row in rows_of(tmp_path).values()} == expected

@@ -175,3 +175,23 @@ def test_several_classes_in_one_text_are_pointed_out(data, mark):
     found = data(FLAT | {"labels.csv": lines("file,label", *rows)})
     (said,) = found.summary.warnings
     assert f"'scab{mark}rust'" in said.message
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("fold", "012012"), ("set", "201100"), ("dataset", ["coco", "val", "flickr", "val", "a", "b"])],
+)
+def test_folds_and_sources_are_no_splits(data, column, values):
+    rows = [f"{n}.jpg,{'ab'[n % 2]},{value}" for n, value in enumerate(values)]
+    found = data(FLAT | {"labels.csv": lines(f"file,label,{column}", *rows)})
+    assert found.rows == {f"{n}.jpg": ("ab"[n % 2], None, None) for n in range(6)}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("split", "012012"), ("fold", ["train", "val"] * 3), ("Usage", ["Training", "PublicTest"] * 3)],
+)
+def test_splits_by_number_and_by_words(data, column, values):
+    rows = [f"{n}.jpg,{'ab'[n % 2]},{value}" for n, value in enumerate(values)]
+    found = data(FLAT | {"labels.csv": lines(f"file,label,{column}", *rows)})
+    assert set(found.splits().values()) == {"train", "val"}

@@ -88,3 +88,57 @@ def test_parts_that_could_be_classes_are_said(data, names):
 def test_numbered_folders_of_images_are_parts_without_a_word(data):
     found = data(jpgs(*(f"images_{n:03d}/images/{n}.png" for n in range(3))))
     assert found.summary.warnings == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("audi1", "audi2", "bmw1"),
+        ("Golf 2015", "Golf 2019"),
+        ("n01440764", "n01443537"),
+        ("猫", "犬"),
+        ("Äpfel", "Käse"),
+        ("golden-retriever", "shih_tzu"),
+        ("AnnualCrop", "SeaLake"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{1}_{0}", "{0}_{1}", "{1} {0}"])
+def test_classes_fused_with_splits_keep_their_names(names, form):
+    paths = [f"{form.format(part, name)}/1.jpg" for part in ("train", "test") for name in names]
+    assert meaning(*paths) == [(name, part) for part in ("train", "test") for name in names]
+
+
+@pytest.mark.parametrize(
+    "names", [("train2014", "train2017", "val2017"), ("set-train-00", "set-train-01", "set-val-00")]
+)
+def test_numbers_behind_splits_are_parts(names):
+    assert {word for word, _ in meaning(*(f"{name}/1.jpg" for name in names))} == {None}
+
+
+def test_folders_of_years_and_months_are_no_classes(data):
+    names = [f"{year}/{month}/IMG_{n}.JPG" for year in (2019, 2020) for month in ("05", "06") for n in range(2)]
+    found = data(jpgs(*names))
+    assert set(found.labels().values()) == {None}
+    assert any("parts of one set" in warning.message for warning in found.summary.warnings)
+    assert set(data(jpgs(*names), layout="class-folders").labels().values()) == {2019, 2020}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"train/{n % 3}/{n % 2}/a/{n % 3}{n % 2}a{n:013d}.jpg" for n in range(6)],
+        [f"{a}/{b}/{a}{b}{n}77.jpg" for n, a in enumerate(("ab", "c1", "0f")) for b in ("1a", "b2")],
+    ],
+)
+def test_folders_of_the_first_digits_of_names_are_no_classes(data, names):
+    assert set(data(jpgs(*names)).labels().values()) == {None}
+
+
+def test_images_of_val_are_labeled_beside_as_many_of_test(data):
+    files = jpgs(*(f"train/{word}/images/{word}_{n}.JPEG" for word in ("n01443537", "n01629819") for n in range(3)))
+    files |= jpgs(*(f"{part}/images/{part}_{n}.JPEG" for part in ("val", "test") for n in range(4)))
+    rows = [f"val_{n}.JPEG\t{('n01443537', 'n01629819')[n % 2]}\t0\t32\t44\t62" for n in range(4)]
+    found = data(files | {"val/val_annotations.txt": "\n".join(rows)})
+    labels = {name: label for name, label in found.labels().items() if name.startswith("val")}
+    assert labels == {f"val/images/val_{n}.JPEG": ("n01443537", "n01629819")[n % 2] for n in range(4)}
+    assert {found.rows[f"test/images/test_{n}.JPEG"][2] for n in range(4)} == {"test"}
