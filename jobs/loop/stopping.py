@@ -19,7 +19,10 @@ class TrainingStopped(KeyboardInterrupt):
     """Ctrl-C or a termination signal, met after the state was saved; the same command goes on from `step`."""
 
     def __init__(self, step: int, path: Path) -> None:
-        super().__init__(f"training stopped at step {step} and saved in {path}; the same command goes on from there")
+        saved = (
+            f" and saved in {path}; the same command goes on from there" if step else "; the same command begins anew"
+        )
+        super().__init__(f"training stopped at step {step}{saved}")
         self.step, self.path = step, path
 
 

@@ -193,6 +193,9 @@ class _AfterStep:
 def _save_and_exit(trainer: Trainer, log: MetricsLog, writer: CheckpointWriter) -> None:
     """Save the state between the last step and the one in progress, which takes too long to wait for, and end.
 
+    A state that is on disk already, or that of the beginning, is not written: a large model's takes longer than a
+    scheduler waits.
+
     Called in another thread than the training's. The step in progress changes neither weights nor optimizer before it
     asks for `trainer.lock`, which it does not get any more.
     """
@@ -201,7 +204,7 @@ def _save_and_exit(trainer: Trainer, log: MetricsLog, writer: CheckpointWriter) 
         if boundary is None:  # the step has ended meanwhile: the training's own thread saves
             return
         writer.wait()
-        if boundary.extras is not None:
+        if boundary.extras is not None and trainer.step > newest_step(folder / "checkpoints"):
             trainer.save(writer, log.state_dict(boundary.metrics), log.loss, boundary)
             writer.wait()
         end_process(TrainingStopped(newest_step(folder / "checkpoints"), folder))

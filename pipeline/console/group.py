@@ -4,6 +4,7 @@ import atexit
 import functools
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -156,6 +157,10 @@ def guarded(run: Callable[[], Any], *, as_json: bool = False, debug: bool = Fals
         return USAGE_ERROR
     except click.Abort as error:  # click's wrapping of Ctrl-C; who caught the signal may have said how to go on
         return _report(error.__cause__ or error, "stopped", INTERRUPTED, as_json, debug)
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:
+            raise
+        return _report(KeyboardInterrupt(), "stopped", INTERRUPTED, as_json, debug)  # how Ray answers it as it starts
     except USER_ERRORS as error:
         if _is_about_images(error):
             return _report(error, "failed", FAILURE, as_json, debug)

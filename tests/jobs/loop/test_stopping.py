@@ -117,6 +117,16 @@ def test_a_step_that_has_ended_meanwhile_is_saved_by_the_training_itself(trainer
     train_loop._save_and_exit(trainer_at("between"), None, None)
 
 
+def test_nothing_is_saved_before_the_first_step_has_ended(trainer_at, monkeypatch):
+    ended, trainer = [], trainer_at("first")
+    monkeypatch.setattr(train_loop, "end_process", ended.append)
+    with trainer.writer() as writer:
+        trainer.boundary = trainer.state_between_steps({})
+        train_loop._save_and_exit(trainer, None, writer)
+    assert str(ended[0]).startswith("training stopped at step 0; the same command")
+    assert not (trainer.run.path / "checkpoints").exists()
+
+
 def test_who_does_not_end_in_time_after_a_termination_signal_is_overdue(monkeypatch):
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.01)
     before, overdue = signal.getsignal(signal.SIGTERM), threading.Event()

@@ -6,7 +6,7 @@ from pipeline.console.group import FaeGroup
 from pipeline.console.option_types import GroupedOption
 from pipeline.console.options import Settings, config_options
 
-ERRORS = {
+ERRORS: dict[str, BaseException] = {
     "value": ValueError("steps: expected\n   3"),
     "missing": FileNotFoundError(2, "No such file or directory", "/no/such"),
     "explained": FileNotFoundError("data.path: expected a folder"),
@@ -15,6 +15,7 @@ ERRORS = {
     "silent": RuntimeError(),
     "key": KeyError("shard"),
     "interrupt": KeyboardInterrupt(),
+    "terminated": SystemExit(15),
     "saved": KeyboardInterrupt("stopped at step 3; the same command goes on"),
 }
 

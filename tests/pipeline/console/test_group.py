@@ -60,6 +60,7 @@ def test_help_is_the_answer_to_nothing():
         ("silent", 1, "failed: RuntimeError: no message (--debug shows the traceback)\n"),
         ("key", 1, "failed: KeyError: 'shard' (--debug shows the traceback)\n"),
         ("interrupt", 130, "stopped: nothing that is done is lost; the same command goes on\n"),
+        ("terminated", 130, "stopped: nothing that is done is lost; the same command goes on\n"),
         ("saved", 130, "stopped: stopped at step 3; the same command goes on\n"),
     ],
 )
