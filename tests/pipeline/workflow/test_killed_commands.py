@@ -183,18 +183,20 @@ def recipe(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tiny.yaml"
 
 
+def invoke(*words: object) -> None:
+    done = CliRunner().invoke(main, [*map(str, words)])
+    assert done.exit_code == 0, done.output
+
+
 @pytest.fixture(scope="module")
 def set_roots(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`small`: a bucket set of 16 of the images, an autoencoder trained on it and its latents; `grown`: of all, too."""
     folder = tmp_path_factory.mktemp("sets")
     extract = ("extract", "--data", recipe.parent / "images", *IN_BUCKETS, "--limit")
     for words in ((*extract, "16"), ("train-ae", *FEW), ("encode",)):
-        done = CliRunner().invoke(main, [*map(str, words), "--config", str(recipe), "--root", str(folder / "small")])
-        assert done.exit_code == 0, done.output
+        invoke(*words, "--config", recipe, "--root", folder / "small")
     shutil.copytree(folder / "small", folder / "grown")
-    words = (*extract, "24", "--config", recipe, "--root", folder / "grown")
-    done = CliRunner().invoke(main, [*map(str, words)])
-    assert done.exit_code == 0, done.output
+    invoke(*extract, "24", "--config", recipe, "--root", folder / "grown")
     for kind in ("latents", "autoencoders"):  # which would keep the older set
         shutil.rmtree(folder / "grown" / kind)
     for path in (folder / "grown" / "buckets").iterdir():
@@ -210,20 +212,15 @@ def set_roots(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_roots(world: Any, recipe: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`captions`: features of 8 images with captions, and their ragged text store; `more captions`: of 12 images."""
     folder = tmp_path_factory.mktemp("captions")
+    images = folder / "images"
+    images.mkdir()
     for number in range(12):
-        shutil.copy(recipe.parent / "images" / f"{number}.png", folder)
-        (folder / f"{number}.txt").write_text("noise of one color " + "and of another one " * (number % 5))
-    for root, limit, commands in (
-        ("captions", "8", ("extract", "extract-text")),
-        ("more captions", "12", ("extract",)),
-    ):
-        if limit == "12":
-            shutil.copytree(folder / "captions", folder / root)
-        for name in commands:
-            data = ["--data", folder, "--limit", limit] if name == "extract" else []
-            words = [name, *data, "--config", recipe, "--root", folder / root]
-            done = CliRunner().invoke(main, [*map(str, words)])
-            assert done.exit_code == 0, done.output
+        shutil.copy(recipe.parent / "images" / f"{number}.png", images)
+        (images / f"{number}.txt").write_text("noise of one color " + "and of another one " * (number % 5))
+    for words in (("extract", "--data", images, "--limit", "8"), ("extract-text",)):
+        invoke(*words, "--config", recipe, "--root", folder / "captions")
+    shutil.copytree(folder / "captions", folder / "more captions")
+    invoke("extract", "--data", images, "--limit", "12", "--config", recipe, "--root", folder / "more captions")
     return folder
 
 
