@@ -44,7 +44,7 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
     if options.layout is not None:
         return _named(options.layout)(tree, options)
     if options.labels is not None:
-        return LabelLists(tree, options) if reads_asked_list(tree, options) else TableLayout(tree, options)
+        return _of_asked_list(tree, options) if reads_asked_list(tree, options) else TableLayout(tree, options)
     best: Layout = PlainImages(tree, options)
     most, rejected = 0, dict[str, str]()
     with_texts = 0
@@ -63,6 +63,13 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
         name = WebDataset.name if tree.in_archives else Siblings.name
         tree.warnings.append(DataWarning(f"{message} does not read: if these are captions", "layout", name))
     return best
+
+
+def _of_asked_list(tree: FileTree, options: SourceOptions) -> Layout:
+    """The list that is asked for alone, or beside class folders where it names only images that lie in none."""
+    lists, folders = LabelLists(tree, options), ClassFolders(tree, options)
+    named = {row.name for row in lists.list_images().rows if row.label is not None or row.captions}
+    return folders if named and folders.labels.keys().isdisjoint(named) and folders.recognize() else lists
 
 
 def refuse_idle_columns(options: SourceOptions, layout: Layout, reading: Reading, where: str) -> None:

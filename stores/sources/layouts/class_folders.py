@@ -15,17 +15,17 @@ from stores.sources.fields.splits import TEST, split_of_folder
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.nodes import says_nothing
 from stores.sources.folders.same_names import are_called_like_images, are_pairs, may_be_pairs
+from stores.sources.folders.shards import SHARD_DIGITS, are_last_digits, are_numbered_on, are_pieces_of_names
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
-from stores.sources.lists.label_lists import LabelLists
+from stores.sources.lists.label_lists import LabelLists, reads_asked_list
 from stores.sources.lists.lines import LISTS
 from stores.sources.lists.values import WNID
 from stores.sources.summary import DataWarning
 
 # Lists above this are not compared with the folders: that would take longer than all else of a listing.
 MAX_COMPARED_BYTES = 16 * 1024 * 1024
-_PIECE = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
 class ClassFolders(Layout):
@@ -35,10 +35,10 @@ class ClassFolders(Layout):
     description = "one folder of images a class"
 
     def recognize(self) -> int:
-        labels = {name: label for name in self.tree.images if (label := self._class(name)) is not None}
+        labels = self.labels
         names = set(labels.values())
-        parts = self._are_shards(names) or self._are_ranges(labels) or _are_pieces_of_names(labels)
-        if parts or self._is_around_all(names) or are_called_like_images(labels):
+        parts = self._are_shards(names) or self._are_ranges(labels) or are_last_digits(labels)
+        if parts or self._is_around_all(names) or are_called_like_images(labels) or self._are_by_name(labels):
             return 0
         if are_pairs(labels):
             message = f"the folders {', '.join(sorted(names))} hold images of the same names and are read as pairs"
@@ -48,6 +48,11 @@ class ClassFolders(Layout):
             return 0
         return len(labels)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The class of each image that lies in a folder of one."""
+        return {name: label for name in self.tree.images if (label := self._class(name)) is not None}
+
     def list_images(self) -> Reading:
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
         reading = Reading(rows, detail=self._detail())
@@ -56,6 +61,7 @@ class ClassFolders(Layout):
         if may_be_pairs({row.name: str(row.label) for row in rows if row.label is not None}):
             message = "the folders hold images of the same names: if they are pairs and no classes, choose the layout"
             reading.warnings.append(DataWarning(message, "layout", "images"))
+        reading.warnings += self._shard_warnings(rows)
         return reading
 
     def _domain_warnings(self) -> Iterator[DataWarning]:
@@ -76,6 +82,17 @@ class ClassFolders(Layout):
             shown = ", ".join(sorted(common)[:2])
             message = f"each class, such as {min(below)}, has the same folders ({shown}, …): if these are the classes"
             yield DataWarning(f"{message}, name one of the folders", "path", f"{self.tree.where}/{min(below)}")
+            return
+        nested = {top: sorted(filter(_is_a_name, folders)) for top, folders in below.items()}
+        nested = {top: folders for top, folders in nested.items() if len(folders) > 1}
+        if nested and len(below) > 1:
+            first, folders = min(nested.items())
+            message = (
+                f"classes such as {first} have folders of their own ({', '.join(folders[:2])}, …), which are read as"
+            )
+            yield DataWarning(
+                f"{message} parts of them: if these are the classes, give each image's in a table", "labels"
+            )
 
     def _split_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a folder named like a split is read as a class."""
@@ -105,6 +122,24 @@ class ClassFolders(Layout):
 
     def _detail(self) -> str:
         return f"below {self.folders.wrapper.rstrip('/')}" if self.folders.wrapper else ""
+
+    def _are_by_name(self, labels: dict[str, str]) -> bool:
+        """Whether folders are parts of the set by the names of their images, which is said."""
+        numbered = are_numbered_on(labels) and len(next(iter(labels.values()))) >= SHARD_DIGITS
+        if not numbered and not (labels and are_pieces_of_names(self.folders, map(self._path, labels))):
+            return False
+        shown = f"the folders {', '.join(sorted(set(labels.values()))[:2])}, … are read as parts of the set"
+        message = f"{shown}, since the names of the images go on with theirs: if they are classes, choose the layout"
+        self.tree.warnings.append(DataWarning(message, "layout", self.name))
+        return True
+
+    def _shard_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
+        """Say that folders of a few digits may be parts of the set, since their images are numbered on."""
+        if are_numbered_on({row.name: str(row.label) for row in rows if row.label is not None}):
+            message = (
+                "the folders are read as classes, and the numbers of the images go on with theirs: if they are parts"
+            )
+            yield DataWarning(f"{message} of the set, choose the layout", "layout", "images")
 
     def _are_shards(self, names: set[str]) -> bool:
         """Whether folders of digits are parts of one set: with texts beside the images, or tables of their name."""
@@ -148,28 +183,9 @@ class ClassFolders(Layout):
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
 
 
-def _are_pieces_of_names(labels: dict[str, str]) -> bool:
-    """Whether each folder is called by the first digits of hashes or the last ones of numbers that name its images."""
-    if all(map(_begins_like_its_folders, labels)):
-        return True
-    folders = set(labels.values())
-    if len(folders) < 2 or len({len(folder) for folder in folders}) > 1 or not all(map(_PIECE.fullmatch, folders)):
-        return False
-    stems = [(posixpath.splitext(posixpath.basename(name))[0].lower(), one.lower()) for name, one in labels.items()]
-    hashed = any(map(str.isdecimal, folders)) and not all(map(str.isdecimal, folders))
-    if hashed and all(re.fullmatch(r"[0-9a-f]{16,}", stem) and stem.startswith(one) for stem, one in stems):
-        return True
-    ends = all(stem.isdecimal() and len(one) > 1 and stem.zfill(len(one)).endswith(one) for stem, one in stems)
-    return ends and any(int(stem) != int(one) for stem, one in stems)
-
-
-def _begins_like_its_folders(name: str) -> bool:
-    """Whether an image lies in two and more folders of the first digits of its name ("0/1/a/01a5c3.jpg")."""
-    *folders, base = name.lower().split("/")
-    return any(
-        base.startswith("".join(folders[-count:])) and all(map(_PIECE.fullmatch, folders[-count:]))
-        for count in range(2, len(folders) + 1)
-    )
+def _is_a_name(path: str) -> bool:
+    """Whether a path of folders below a class may be a class of its own: no number and no word for images."""
+    return bool(path) and not says_nothing(path.rpartition("/")[2]) and not path.rpartition("/")[2].isdecimal()
 
 
 def _next_to_each_other(folders: list[str]) -> bool:
@@ -182,12 +198,11 @@ def fill_unlabeled(layout: Layout, reading: Reading) -> None:
     bare = {row.name: row for row in reading.rows if row.label is None}
     if not bare or len(bare) == len(reading.rows):
         return
-    part = replace(layout.tree)
-    # Unlabeled test images are as many as those of val (Tiny ImageNet).
-    part.images = [name for name, row in bare.items() if row.split != TEST] or list(bare)
     classes = sorted({str(row.label) for row in reading.rows if row.label is not None})
-    for other in (TableLayout(part, layout.options), LabelLists(part, layout.options, own_labels=True)):
+    refused: dict[str, str] = {}
+    for other in _readers_of(layout, bare):
         if not other.recognize():
+            refused |= other.refused if isinstance(other, LabelLists) else {}
             continue
         found = other.list_images()
         for row in found.rows:
@@ -198,9 +213,19 @@ def fill_unlabeled(layout: Layout, reading: Reading) -> None:
         reading.tables += found.tables
         layout.problems.merge(other.problems)
         return
-    if isinstance(other, LabelLists):
-        reading.unused |= other.refused
+    reading.unused |= refused
     _warn_unlabeled(bare, reading)
+
+
+def _readers_of(layout: Layout, bare: dict[str, ImageRow]) -> Iterator[TableLayout | LabelLists]:
+    """Tables and lists of all images without a class folder, and of those without a test part, which often has none."""
+    known = [name for name, row in bare.items() if row.split != TEST]
+    for names in (list(bare), known) if 0 < len(known) < len(bare) else (list(bare),):
+        part = replace(layout.tree)
+        part.images = names
+        if layout.options.labels is None or not reads_asked_list(part, layout.options):
+            yield TableLayout(part, layout.options)
+        yield LabelLists(part, layout.options, own_labels=True)
 
 
 def _as_class(label: RawLabel, classes: list[str]) -> RawLabel:
@@ -212,8 +237,7 @@ def _as_class(label: RawLabel, classes: list[str]) -> RawLabel:
 
 
 def _warn_unlabeled(bare: dict[str, ImageRow], reading: Reading) -> None:
-    parts = sorted({row.split or "" for row in bare.values()} - {"test"})
-    if parts:
-        count = sum(row.split != "test" for row in bare.values())
-        message = f"{count} images lie in no class folder and have no label, such as {next(iter(bare))}"
+    names = [name for name, row in bare.items() if row.split != TEST]
+    if names:
+        message = f"{len(names)} images lie in no class folder and have no label, such as {names[0]}"
         reading.warnings.append(DataWarning(message, "labels"))

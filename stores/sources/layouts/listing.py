@@ -22,7 +22,7 @@ from stores.sources.lists.own_values import OWN_VALUES
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
-from stores.sources.tables.checks import UNREAD_COLUMNS
+from stores.sources.tables.checks import NAMES_ALL, UNREAD_COLUMNS
 
 _SEPARATOR = re.compile(r"\s*[|;,+ ]\s*")
 GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
@@ -107,18 +107,27 @@ def summarize(
     )
     summary = summarize_rows(empty, items, names)
     texts = WebDataset.name if tree.in_archives else Siblings.name
-    hints = [*_table_warnings(unused, texts), *class_names_hint(tree, reading, summary, names)]
+    said = any({"label", "caption"} & use.roles.keys() for use in reading.tables)
+    hints = [*_table_warnings(unused, texts, said), *class_names_hint(tree, reading, summary, names)]
     if not summary.labeled and not summary.captioned:
         hints += [*_unread_warnings(unused), *_annotation_warnings(tree, unused)]
     return replace(summary, warnings=[*tree.warnings, *reading.warnings, *hints, *label_warnings(summary)])
 
 
-def _table_warnings(unused: list[FileKind], texts: str) -> Iterator[DataWarning]:
-    """Tables and texts that are not read and may be meant; `texts` is the layout that reads these."""
+def _table_warnings(unused: list[FileKind], texts: str, said: bool) -> Iterator[DataWarning]:
+    """Tables and texts that are not read and may be meant.
+
+    Args:
+        unused: files that are not read.
+        texts: the layout that reads texts.
+        said: whether another table gives the labels or captions.
+    """
     for kind in unused:
         reason = kind.reason or ""
         if reason.startswith("a table that names") and " names 0 of " not in reason:
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
+        if reason.startswith(NAMES_ALL) and not said:
+            yield DataWarning(f"{kind.example} is not used: {reason}", "label_column", _first_column(reason))
         if reason in (OWN_VALUES, WITHOUT_HEADER):
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if reason == NUMBERS:
@@ -130,12 +139,20 @@ def _table_warnings(unused: list[FileKind], texts: str) -> Iterator[DataWarning]
 def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
     """Files of formats that are not read which may hold the labels or captions of images that have none."""
     for kind in unused:
-        if (kind.reason or "").startswith((UNREAD_COLUMNS, "the folders may be classes")):
-            yield DataWarning(f"{kind.example} is not used: {kind.reason}", "label_column")
+        reason = kind.reason or ""
+        unread = UNREAD_COLUMNS in reason and not reason.startswith(NAMES_ALL)  # of which is said anyway
+        if unread or reason.startswith("the folders may be classes"):
+            yield DataWarning(f"{kind.example} is not used: {reason}", "label_column", _first_column(reason))
         compressed = kind.example.lower().endswith(".txt.gz")
         if compressed or kind.kind in UNREAD_TABLES or _may_give_labels(kind):
             what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"
             yield DataWarning(f"{kind.example} may have labels or captions and is not read; {what}", "labels")
+
+
+def _first_column(reason: str) -> str | None:
+    """The column that a reason names, where it names only one."""
+    columns = re.findall(r"'([^']+)'", reason.partition(UNREAD_COLUMNS)[2])
+    return columns[0] if len(columns) == 1 else None
 
 
 def _may_give_labels(kind: FileKind) -> bool:

@@ -14,6 +14,7 @@ from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST, split_in_words
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
+from stores.sources.folders.shards import are_pieces_of_names
 from stores.sources.layouts.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
@@ -127,7 +128,7 @@ class TableLayout(Layout):
             refuse_without_header(table, self.images, self.tree.images)
             reading = TableReading(table, self.images, self.options, problems, asked=False)
             if not reading.says_something:
-                self.rejected[name] = unread_columns(reading) or (
+                self.rejected[name] = unread_columns(reading, len(self.tree.images)) or (
                     "none of its columns names images and gives them a label, captions or a split"
                 )
                 return None
@@ -240,9 +241,13 @@ class TableLayout(Layout):
         return one_to_one_names(beside, largest) or one_to_one_names(folders, largest)
 
     def _folder_class(self, name: str) -> str | None:
-        """The class that an image's folder names; folders of digits are parts, not names."""
+        """The class that an image's folder names; folders of digits are parts, not names, as are those of hashes."""
         found = self.folders.of(self._path(name))[0]
-        return None if found is None or found.isdecimal() else found
+        return None if found is None or found.isdecimal() or self._are_pieces else found
+
+    @cached_property
+    def _are_pieces(self) -> bool:
+        return are_pieces_of_names(self.folders, map(self._path, self.tree.images))
 
     def _folder_classes(self, names: Iterable[str]) -> set[str]:
         """The classes that the folders of some images name."""

@@ -55,7 +55,8 @@ class LabelLists(Layout):
         named = sum(map(len, self._chosen.values()))  # none names an image again
         captioned = len({name for values in self._lists.values() for name in values.captions})
         counts = [len(values.splits) for values in self._lists.values()]
-        return max((n for n in (named, captioned, *counts) if n > MOST * len(self.tree.images)), default=0)
+        least = MOST * len(self.tree.images) if self.options.labels is None else 0
+        return max((n for n in (named, captioned, *counts) if n > least), default=0)
 
     def list_images(self) -> Reading:
         partition = max(self._partitions, key=lambda path: (len(self._partitions[path]), path), default=None)

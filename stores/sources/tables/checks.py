@@ -6,11 +6,14 @@ import posixpath
 from collections.abc import Iterator
 
 from stores.sources.summary import DataWarning
-from stores.sources.tables.columns import other_captions
+from stores.sources.tables.columns import FILE_NAMES, other_captions, plain
 from stores.sources.tables.guesses import has_boxes, says_no_role
 from stores.sources.tables.reading import TableReading
 
-UNREAD_COLUMNS = "it names images, and no name says what these columns are:"
+UNREAD_COLUMNS = "no name says what these columns are:"
+NAMES_ALL = "it names all or nearly all images, and "
+# A table that names more than this share of the images is one of them.
+NEARLY = 0.9
 
 
 def says_nothing(reading: TableReading) -> str | None:
@@ -23,15 +26,27 @@ def says_nothing(reading: TableReading) -> str | None:
     return "a table of pairs of images without labels or captions" if folders else None
 
 
-def unread_columns(reading: TableReading) -> str | None:
-    """Why a table that names images gives them nothing, with the columns that may be labels or captions; or None."""
-    if reading.file_column is None or has_boxes(reading.columns):
+def unread_columns(reading: TableReading, images: int) -> str | None:
+    """Why a table that names images gives them nothing, with the columns that may be labels or captions; or None.
+
+    Args:
+        reading: the table.
+        images: how many there are.
+    """
+    if reading.file_column is None:
         return None
+    if has_boxes(reading.columns):
+        return "it names images and gives boxes in them, which are no labels of images"
     rest = [column for column in reading.columns if column != reading.file_column]
     others = [column for column in rest if not says_no_role(column) and reading.may_be_read(column)]
     others = others or [column for column in rest if says_no_role(column) and reading.is_of_words(column)]
-    shown = ", ".join(map(repr, others[:6]))
-    return f"{UNREAD_COLUMNS} {shown}; label_column or caption_column does" if others else None
+    others = others or [
+        column for column in rest if plain(column) not in FILE_NAMES and reading.may_hold_labels(column)
+    ]
+    if not others:
+        return "it names images, and gives them neither a label nor captions nor a split"
+    named = NAMES_ALL if len(reading.read().found) > NEARLY * images else "it names images, and "
+    return f"{named}{UNREAD_COLUMNS} {', '.join(map(repr, others[:6]))}; label_column or caption_column does"
 
 
 def column_warnings(reading: TableReading) -> Iterator[DataWarning]:

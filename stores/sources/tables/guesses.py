@@ -16,6 +16,13 @@ MEASURES = frozenset(
         "credit copyright rights attribution photographer"
     )
 )
+# Words of columns of ids that say nothing of what an image shows.
+OTHER_IDS = frozenset(
+    word_list(
+        "patient subject person user author owner photographer group session study series scene video clip sequence "
+        "image img photo picture file row sample annotation caption lesion case site batch source camera device"
+    )
+)
 BOXES = (
     frozenset(("xmin", "ymin", "xmax", "ymax")),
     frozenset(("x1", "y1", "x2", "y2")),
@@ -57,6 +64,12 @@ def are_splits_of(column: str, values: Sequence[object]) -> bool:
 def is_status(column: str) -> bool:
     """Whether a column is one of statuses: "passed" and "failed" may be labels, 200 and 404 are none."""
     return "status" in words_of(column)
+
+
+def is_id_of_things(column: str) -> bool:
+    """Whether a column's name says that it is an id of what the images show, not of people, groups or other files."""
+    words = words_of(column)
+    return len(words) > 1 and words[-1] == "id" and OTHER_IDS.isdisjoint(words)
 
 
 def has_boxes(columns: Sequence[str]) -> bool:

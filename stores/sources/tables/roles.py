@@ -20,7 +20,14 @@ from stores.sources.tables.columns import (
     roles_of,
     split_column,
 )
-from stores.sources.tables.guesses import are_splits_of, are_words, is_status, role_of_values, says_no_role
+from stores.sources.tables.guesses import (
+    are_splits_of,
+    are_words,
+    is_id_of_things,
+    is_status,
+    role_of_values,
+    says_no_role,
+)
 from stores.sources.tables.match import ImageIndex, as_file_value, clean_path, is_path_of, names_an_image
 from stores.sources.tables.table import Record, Table, columns_of
 
@@ -120,6 +127,9 @@ class TableColumns:
         taken = {self.file_column, *(name for names in roles.values() for name in names)}
         unnamed = ("column ", "Unnamed: ")  # such as pandas writes
         columns = [column for column in self.columns if column not in taken and not column.startswith(unnamed)]
+        if len(columns) > 1:  # an id beside measures and addresses ("url,landmark_id")
+            columns = [column for column in columns if not says_no_role(column)]
+            columns = columns if all(map(is_id_of_things, columns)) else []
         role = role_of_values([record.get(columns[0]) for record in self._sample]) if len(columns) == 1 else None
         if role is None or says_no_role(columns[0]) or (is_status(columns[0]) and not self.is_of_words(columns[0])):
             return None
@@ -131,6 +141,12 @@ class TableColumns:
         return role_of_values(values) is not None or (
             len(set(values)) < len(values) and not any("." in value and _is_number(value) for value in values)
         )
+
+    def may_hold_labels(self, column: str) -> bool:
+        """Whether a column of the first rows may be labels that all differ: no measures, addresses or fractions."""
+        values = [str(record.get(column)) for record in self._sample if record.get(column) not in (None, "")]
+        fractions = any("." in value and _is_number(value) for value in values)
+        return bool(values) and not says_no_role(column) and not fractions
 
     def is_of_words(self, column: str) -> bool:
         """Whether a column of the first rows has words, some of which are the same."""
