@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from stores.sources.readers.folder import check_size, read_file
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
 from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
-from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of
+from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of, split_column
 from stores.sources.tables.guesses import are_splits_of
 from stores.sources.tables.row_columns import column_warnings, columns_in, name_warnings
 from stores.sources.tables.table import SAMPLE
@@ -161,12 +162,13 @@ class RowsSource(Source):
                 [record.get(column) for column in roles.get("label", ()) for record in first]
             )
             self._check_split(roles, first)
+            asks = split_column(roles.get("split", []))[1] if self.options.split_column is None else None
             for row, record in enumerate(chain(first, records)):
                 where = f"{self.root}/{name}, row {row}"
                 values = {role: [record.get(column) for column in found] for role, found in roles.items()}
                 if in_lists:
                     values["label"] = [only_label(values["label"][0], where, problems)]
-                item, label = _row(values, where, problems)
+                item, label = _row(values, where, problems, asks)
                 key = f"{prefix}{row:08d}"
                 yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
             if progress is not None:
@@ -175,7 +177,11 @@ class RowsSource(Source):
     def _check_split(self, roles: dict[str, list[str]], first: list[dict[str, object]]) -> None:
         """Take the role of the split from a column, such as one of folds, whose first values say none."""
         column = roles.get("split", [""])[0] if self.options.split_column is None else ""
-        if column and not are_splits_of(column, [record.get(column) for record in first]):
+        if (
+            column
+            and split_column([column])[1] is None
+            and not are_splits_of(column, [record.get(column) for record in first])
+        ):
             del roles["split"]
 
     def _records(
@@ -271,12 +277,15 @@ class RowsSource(Source):
         return replace(summary, warnings=warnings)
 
 
-def _row(values: dict[str, list[object]], where: str, problems: Problems) -> tuple[SourceItem, RawLabel]:
+def _row(
+    values: dict[str, list[object]], where: str, problems: Problems, asks_of: str | None
+) -> tuple[SourceItem, RawLabel]:
     """One row's fields; what cannot be read is counted and left out."""
     label = problems.attempt("label", parse_label, next(iter(values.get("label", ())), None), where)
     captions: list[str] = []
     for value in values.get("caption", ()):
         texts = problems.attempt("caption", parse_captions, value, where)
         captions += texts or []
-    split = problems.attempt("split", parse_split, next(iter(values.get("split", ())), None), where)
+    parse = partial(parse_split, asks_of=asks_of)
+    split = problems.attempt("split", parse, next(iter(values.get("split", ())), None), where)
     return SourceItem("", None, captions or None, split, "", 0, UNKNOWN_BYTES), label

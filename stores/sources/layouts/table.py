@@ -189,10 +189,13 @@ class TableLayout(Layout):
     def _merged(self) -> tuple[dict[str, Fields], dict[str, Fields]]:
         found: dict[str, Fields] = {}
         missing: dict[str, Fields] = {}
+        # Tables of several parts know their images better than folders do: Karpathy's train has some of val.
+        several = len({reading.split for reading in self.readings} - {None}) > 1
         for reading in self.readings:
             self._take(reading.table.problems)
             for name, fields in reading.found.items():
-                fields.split = fields.split or self.split_of(name) or reading.split
+                own = reading.split if several else None
+                fields.split = fields.split or own or self.split_of(name) or reading.split
                 merge_fields(found, name, fields, reading.table.path, self.problems)
             for path, fields in reading.missing.items():
                 merge_fields(missing, path, fields, reading.table.path, self.problems)

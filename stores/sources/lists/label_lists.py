@@ -91,6 +91,11 @@ class LabelLists(Layout):
         ]
 
     @property
+    def says_something(self) -> bool:
+        """Whether there is a list that names images, be they few, and gives them something."""
+        return bool(self._lists)
+
+    @property
     def named(self) -> set[str]:
         """The images to which a list gives a label or captions, by their whole name with the suffix."""
         named = {name for values in self._lists.values() for name in (*values.labels, *values.captions)}
@@ -256,7 +261,7 @@ def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
     first = next((line for line in lines_of_file(path) if not line.startswith("#")), "")
     index = ImageIndex(tree.images, lambda name: None)
     named = any(pair and index.find(pair[0]) for pair in (pair_of(first), turned_pair(first)))
-    return named and LabelLists(tree, options).recognize() > 0
+    return named and LabelLists(tree, options).says_something
 
 
 def _is_read(values: ListValues) -> bool:

@@ -239,9 +239,9 @@ class TableColumns:
         return any(map(self._is_split, values)) and (asks or are_splits_of(column, values))
 
     def _are_splits(self, column: str) -> bool:
-        """Whether all values of a column are names of splits, of two and more: FFHQ's "category"."""
+        """Whether all values of a column are names of splits: FFHQ's "category"."""
         splits = {split_of_folder(str(value)) for record in self._sample if (value := record.get(column)) is not None}
-        return len(splits) > 1 and None not in splits
+        return bool(splits) and None not in splits
 
     def _is_split(self, value: object) -> bool:
         try:

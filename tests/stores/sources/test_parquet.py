@@ -238,3 +238,9 @@ def test_names_of_labels_in_lists(tmp_path, several):
 def test_numbers_of_folds_are_no_splits(tmp_path, column, expected):
     write(tmp_path / "a.parquet", {"image": images(b"a", b"b", b"c"), "label": [0, 1, 0], column: [0, 1, 2]})
     assert {row[2] for row in rows_of(tmp_path).values()} == expected
+
+
+@pytest.mark.parametrize(("column", "expected"), [("is_train", ["train", "val"]), ("is_val", ["val", "train"])])
+def test_columns_that_ask_whether_a_row_is_of_a_part(tmp_path, column, expected):
+    write(tmp_path / "a.parquet", {"image": images(b"a", b"b"), "label": [0, 1], column: [True, False]})
+    assert [row[2] for row in rows_of(tmp_path).values()] == expected

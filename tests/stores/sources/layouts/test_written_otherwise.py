@@ -195,3 +195,20 @@ def test_classes_of_images_that_are_called_by_their_ids(data):
         "annotations": [{"image_id": n, "label_id": n % 2} for n in range(6)],
     }
     assert data(FLAT | {"train.json": listed}).labels() == {f"{n}.jpg": n % 2 for n in range(6)}
+
+
+def test_tables_of_parts_know_more_than_folders(data):
+    names = [f"{part}2014/{n}.jpg" for part in ("train", "val") for n in range(3)]
+    rows = [{"image": name, "caption": f"of {name}"} for name in names]
+    found = data(jpgs(*names) | {"karpathy_train.json": rows[:5], "karpathy_val.json": rows[5:]})
+    assert [row[2] for row in found.rows.values()] == ["train"] * 5 + ["val"]
+
+
+def test_a_list_of_a_few_images_that_is_asked_for(data, tmp_path):
+    words = ("n01443537", "n01629819")
+    names = [f"train/{word}/{n}.jpg" for word in words for n in range(3)]
+    held = [f"val/images/val_{n}.jpg" for n in range(3)]
+    rows = [f"val_{n}.jpg\t{words[n % 2]}\t0\t32\t44\t62" for n in range(3)]
+    table = put(tmp_path, {"val_list.txt": lines(*rows)}) / "val_list.txt"
+    found = data(jpgs(*names, *held), labels=str(table))
+    assert [found.rows[name][0] for name in held] == [words[0], words[1], words[0]]
