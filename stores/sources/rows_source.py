@@ -28,7 +28,13 @@ from stores.sources.readers.schema import class_names_of
 from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
 from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of, split_column
 from stores.sources.tables.guesses import are_splits_of
-from stores.sources.tables.row_columns import column_warnings, columns_in, name_warnings
+from stores.sources.tables.row_columns import (
+    column_warnings,
+    columns_in,
+    is_image_feature,
+    name_warnings,
+    refuse_images,
+)
 from stores.sources.tables.table import SAMPLE
 
 
@@ -158,6 +164,7 @@ class RowsSource(Source):
             container_split = split_of_file(name, self.names)
             records = self._records(name, file, roles, problems)
             first = list(islice(records, SAMPLE))
+            refuse_images(roles.get("label", []), first, f"{self.root}/{name}")
             in_lists = are_lists_of_labels(
                 [record.get(column) for column in roles.get("label", ()) for record in first]
             )
@@ -200,7 +207,12 @@ class RowsSource(Source):
                 yield dict(of_path)
 
     def _roles(self, name: str, file: RowFile) -> dict[str, list[str]]:
-        return roles_of(columns_in(name, file.columns), self.options, f"{self.root}/{name}", file.image.name)
+        """The roles of a file's columns; those of images, such as masks called "label", have none."""
+        images = {column for column, kind in file.features.items() if is_image_feature(kind)} - {
+            self.options.label_column
+        }
+        columns = [column for column in columns_in(name, file.columns) if column not in images - {file.image.name}]
+        return roles_of(columns, self.options, f"{self.root}/{name}", file.image.name)
 
     def _class_names(self, files: dict[str, RowFile], raw: Sequence[RawLabel]) -> list[str] | None:
         """The names of a Hugging Face ClassLabel, in the files or their card, or of a column beside the labels.

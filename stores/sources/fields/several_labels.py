@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
-from stores.sources.fields.labels import parsed_list
+from stores.sources.fields.labels import RawLabel, parsed_list
 from stores.sources.fields.problems import Problems
 
 # Parts of the keys of objects with a place in the image ("box2d", "polygon", "segmentation").
@@ -36,6 +37,34 @@ def only_label(value: object, where: str, problems: Problems) -> object:
 def _is_object(value: object) -> bool:
     """Whether a value is an object in the image, with a box or an outline."""
     return isinstance(value, dict) and any(mark in str(key).lower() for key in value for mark in BOX_MARKS)
+
+
+def without_joined(raw: Sequence[RawLabel], where: str, problems: Problems) -> list[RawLabel]:
+    """The labels without texts of several ("cat|dog", "7 813 9"), each of which is counted.
+
+    A text is one of several where its parts are labels of other images, or one of them between bars where not all have
+    as many, or where all labels are numbers or rows of them.
+    """
+    joined = _joined({label for label in raw if isinstance(label, str)})
+    for label in raw if joined else ():
+        if label in joined:
+            problems.add("image of several classes: it has no label", f"{where}: {label}")
+    return [None if label in joined else label for label in raw] if joined else list(raw)
+
+
+def _joined(names: set[str]) -> set[str]:
+    """The texts that are several labels."""
+    numbers = {name for name in names if not name.isdecimal()}
+    if numbers and all(re.fullmatch(r"[0-9]+([ ,;|]+[0-9]+)*", name) for name in names):
+        return numbers
+    found = set[str]()
+    for separator in "|;,":
+        parts = {name: [one.strip() for one in name.split(separator)] for name in names if separator in name}
+        if separator == "|" and (len(set(map(len, parts.values()))) > 1 or len(parts) < len(names)):
+            known = any(one in names for several in parts.values() for one in several)
+            found |= parts.keys() if known else set()
+        found |= {name for name, several in parts.items() if names.issuperset(several)}
+    return found
 
 
 def as_list(value: object) -> list[object] | None:

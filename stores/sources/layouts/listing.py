@@ -10,6 +10,7 @@ from dataclasses import replace
 from stores.sources.fields.class_names import apply_class_names, contiguous
 from stores.sources.fields.labels import RawLabel, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
+from stores.sources.fields.several_labels import without_joined
 from stores.sources.fields.splits import TEST, VAL, words_of
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
@@ -25,6 +26,8 @@ from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize
 from stores.sources.tables.checks import NAMES_ALL, UNREAD_COLUMNS
 
 _SEPARATOR = re.compile(r"\s*[|;,+ ]\s*")
+# Labels of more words that all differ, so many and more, may be captions.
+WORDS_OF_LABELS, MIN_SENTENCES = 4, 3
 GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
 UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
 
@@ -55,6 +58,8 @@ def label_ids(
             None if (isinstance(label, odd) and not str(label).isdecimal()) or type(label) is odd is int else label
             for label in raw
         ]
+    if declared is None and options.class_names is None:
+        raw = without_joined(raw, where, problems)
     raw, declared = apply_class_names(raw, declared, options.class_names, where)
     ids, names = resolve_labels(raw, declared, where)
     return contiguous(ids, names) if options.contiguous_labels else (ids, names)
@@ -206,6 +211,10 @@ def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:
     if joined := _joined_classes(summary):
         message = f"{len(joined)} classes such as {joined[0]!r} are several classes in one text, read as one of its own"
         yield DataWarning(message)
+    sentences = sum(len((entry.name or "").split()) > WORDS_OF_LABELS for entry in summary.classes)
+    if MIN_SENTENCES <= summary.labeled == len(used) and sentences > len(used) / 2:
+        column = next((use.roles["label"][0] for use in summary.tables if use.roles.get("label")), None)
+        yield DataWarning("the labels are sentences that all differ: if they are captions", "caption_column", column)
     if len(used) == 1 and summary.images > 1 and summary.labeled == summary.images:
         yield DataWarning("all images are of one class", "layout", "images")
     if summary.labeled and summary.unlabeled and summary.splits.get(TEST, 0) < summary.unlabeled:

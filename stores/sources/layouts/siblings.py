@@ -12,6 +12,7 @@ from stores.sources.fields.labels import parse_captions, parse_label, parse_spli
 from stores.sources.fields.problems import TEXT
 from stores.sources.fields.several_labels import is_one_hot, only_label
 from stores.sources.folders.meaning import understand_folders
+from stores.sources.layouts.class_tars import ClassTars
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles, path_beside_texts
 from stores.sources.layouts.tree import FileTree
@@ -26,6 +27,7 @@ from stores.sources.tables.columns import (
     SPLIT_NAMES,
     first_value,
     lower_keys,
+    other_captions,
 )
 
 # Names of fields that count in an object inside a text's object ({"meta": {"label": 3}}), too.
@@ -84,7 +86,12 @@ class Siblings(Layout):
             | dict.fromkeys(self.files.fields, SECOND_IMAGE),
             class_names=self._class_names(rows),
             captions_per_line=self._per_line if self._lines else None,
-            warnings=[*self._line_warnings(), *self._rival_warnings(), *self._folder_warnings(rows)],
+            warnings=[
+                *self._line_warnings(),
+                *self._rival_warnings(),
+                *self._caption_warnings(),
+                *self._folder_warnings(rows),
+            ],
         )
 
     def __init__(self, tree: FileTree, options: SourceOptions) -> None:
@@ -95,6 +102,8 @@ class Siblings(Layout):
         self.doubtful: set[str] = set()
         # Numbers of labels with the names beside them.
         self._named: set[tuple[int, str]] = set()
+        # Names of fields in objects beside images.
+        self._keys: set[str] = set()
         self._files: SiblingFiles | None = None
         self._lines: Counter[bool] | None = None
 
@@ -173,7 +182,9 @@ class Siblings(Layout):
         """What the text at a path says, as one of its kind: "json", "label" or "text"."""
         content = self.tree.text(where)
         if kind == "json":
-            return lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
+            fields = lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
+            self._keys |= fields.keys()
+            return fields
         if kind == "label":
             return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
@@ -234,11 +245,27 @@ class Siblings(Layout):
         paths = [self._member_path(row.name) for row in rows]
         meaning = understand_folders(paths)
         classes = {name for path in paths if (name := meaning.of(path)[0]) is not None}
-        named = sorted(name for name in classes if not name.isdigit())
+        named = sorted(name for name in classes if not name.isdigit() or str(int(name)) == name)
         if len(named) < 2:
-            return []
+            return self._archive_warnings()
         message = f"the {len(named)} folders ({named[0]}, …) are not read as classes, since texts give the captions"
         return [DataWarning(message, "layout", "class-folders")]
+
+    def _archive_warnings(self) -> list[DataWarning]:
+        """Say that archives are no classes where texts give the captions ("cat.tar", "dog.tar")."""
+        if not self.tree.in_archives or not ClassTars(self.tree, self.options).recognize():
+            return []
+        message = "the archives are not read as classes, since texts give the captions"
+        return [DataWarning(message, "layout", ClassTars.name)]
+
+    def _caption_warnings(self) -> list[DataWarning]:
+        """Say which captions in the objects beside images are not read, where one of them is."""
+        read = next((name for name in CAPTION_NAMES if name in self._keys), None)
+        others = other_captions(sorted(self._keys), [read, "captions"]) if read else []
+        if not others or self.options.caption_column is not None:
+            return []
+        message = f"captions are read from {read}, not from {', '.join(others)}"
+        return [DataWarning(message, "caption_column", others[0])]
 
 
 def _is_called(name: str, wanted: str) -> bool:

@@ -19,7 +19,7 @@ from stores.sources.layouts.headerless import WITHOUT_HEADER, WithoutHeaderError
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
-from stores.sources.tables.checks import column_warnings, says_nothing, unread_columns
+from stores.sources.tables.checks import column_warnings, contradictions, says_nothing, unread_columns
 from stores.sources.tables.choice import refuse_rivals, tables_of_examples
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
@@ -72,6 +72,7 @@ class TableLayout(Layout):
             warnings=[
                 *self._coverage([name for name in left_out if name not in further], missing),
                 *self._folder_warnings(found),
+                *contradictions(found, self._folder_class),
             ],
         )
 

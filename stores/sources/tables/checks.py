@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from stores.sources.summary import DataWarning
 from stores.sources.tables.columns import FILE_NAMES, other_captions, plain
 from stores.sources.tables.guesses import has_boxes, says_no_role
-from stores.sources.tables.reading import TableReading
+from stores.sources.tables.reading import Fields, TableReading
 
 UNREAD_COLUMNS = "no name says what these columns are:"
 NAMES_ALL = "it names all or nearly all images, and "
@@ -60,3 +60,22 @@ def column_warnings(reading: TableReading) -> Iterator[DataWarning]:
     if others:
         message = f"{path}: captions are read from {', '.join(read)}, not from {', '.join(others)}"
         yield DataWarning(message, "caption_column", others[0])
+
+
+def contradictions(found: Mapping[str, Fields], folder_of: Callable[[str], str | None]) -> Iterator[DataWarning]:
+    """Say that names beside numbers of classes, or folders of the same classes, contradict the labels.
+
+    Args:
+        found: what tables say of each image.
+        folder_of: the class that an image's folder names.
+    """
+    pairs = {(str(one.label), one.label_text) for one in found.values() if one.label is not None and one.label_text}
+    if len({name for _, name in pairs}) < len(pairs):  # several names of a number may be those of individuals
+        message = "numbers and names of the classes contradict each other: the numbers count and have no names"
+        yield DataWarning(f"{message}; if the names are meant", "label_column")
+    folders = {name: folder for name in found if (folder := folder_of(name)) is not None}
+    classes = set(folders.values())
+    wrong = [name for name, one in folders.items() if found[name].label in classes and found[name].label != one]
+    if wrong:
+        message = f"{len(wrong)} images such as {wrong[0]} have another label in the table than their folder"
+        yield DataWarning(f"{message}: the table counts; if the folders are meant", "layout", "class-folders")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from stores.sources.fields.splits import split_in_words
 from stores.sources.folders.keys import columns_of_path
+from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, TableUse
 from stores.sources.tables.columns import other_captions
 
@@ -40,3 +41,20 @@ def column_warnings(use: TableUse) -> Iterator[DataWarning]:
         yield DataWarning(
             f"no column of labels or captions is known among {', '.join(rest[:8])}", "label_column", rest[0]
         )
+
+
+def is_image_feature(feature: object) -> bool:
+    """Whether a column is one of images, as Hugging Face's metadata says."""
+    return isinstance(feature, dict) and feature.get("_type") == "Image"
+
+
+def refuse_images(columns: Sequence[str], records: Sequence[dict[str, object]], where: str) -> None:
+    """Raise `SourceError` where the values of a column of labels are bytes, such as masks."""
+    for column in columns:
+        for record in records:
+            value = record.get(column)
+            if isinstance(value, bytes) or (isinstance(value, dict) and isinstance(value.get("bytes"), bytes)):
+                raise SourceError(
+                    f"{where}: expected labels in column {column!r}; received bytes, such as those of masks; name the "
+                    "column of the labels with label_column"
+                )

@@ -1,8 +1,11 @@
 """Folders and tables of which it is not sure what they are: read by the evidence there is, and said with the option."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.stores.sources.layouts.conftest import jpgs, lines
+from stores.sources import SourceError
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read, tar
 
 
 def said(found):
@@ -111,3 +114,65 @@ def test_classes_with_unlike_folders_are_pointed_out(data):
     ((option, message),) = said(found)
     assert option == "labels"
     assert "audi have folders of their own (a3, a4, …)" in message
+
+
+@pytest.mark.parametrize(
+    "several",
+    [["cat|dog", "cat", "dog"], ["owl|cat", "cat", "dog"], ["cat,dog", "cat", "dog"], ["7 813 9", "7", "9"]],
+)
+def test_several_labels_in_one_text_are_no_label_and_are_counted(data, several):
+    rows = [f'{n}.jpg,"{several[n % 3]}"' for n in range(6)]
+    found = data(jpgs(*(f"{n}.jpg" for n in range(6))) | {"a.csv": lines("file,labels", *rows)})
+    labels = found.labels()
+    assert labels["0.jpg"] is labels["3.jpg"] is None
+    assert [str(labels[f"{n}.jpg"]) for n in (1, 2)] == several[1:]
+    (problem,) = found.summary.problems
+    assert (problem.count, problem.reason) == (2, "image of several classes: it has no label")
+
+
+@pytest.mark.parametrize("names", [["tench, Tinca tinca", "cock"], ["a|b", "c|d"], ["black and white", "black"]])
+def test_names_with_separators_stay_classes(data, names):
+    rows = [f'{n}.jpg,"{names[n % 2]}"' for n in range(4)]
+    found = data(jpgs(*(f"{n}.jpg" for n in range(4))) | {"a.csv": lines("file,label", *rows)})
+    assert set(found.labels().values()) == set(names)
+
+
+def test_labels_that_are_sentences_which_all_differ_are_pointed_out(data):
+    rows = [f"{n}.jpg,a cat number {n} that sits on a mat" for n in range(4)]
+    found = data(jpgs(*(f"{n}.jpg" for n in range(4))) | {"a.csv": lines("file,label", *rows)})
+    assert any(option == "caption_column" and "sentences" in message for option, message in said(found))
+
+
+def test_names_and_folders_that_contradict_the_labels_are_pointed_out(data):
+    rows = [f"cat/{n}.jpg,{n % 2},{'cat' if n < 3 else 'dog'}" for n in range(4)]
+    found = data(jpgs(*(f"cat/{n}.jpg" for n in range(4))) | {"a.csv": lines("file,class_id,class_name", *rows)})
+    assert any("contradict" in message for _, message in said(found))
+    files = jpgs(*(f"{one}/{n}.jpg" for one in ("cat", "dog") for n in range(3)))
+    labels = [f"{name},{'dog' if name == 'cat/1.jpg' else name[:3]}" for name in files]
+    other = data(files | {"a.csv": lines("file,label", *labels)})
+    assert any(option == "layout" and "1 images such as cat/1.jpg" in message for option, message in said(other))
+
+
+def test_archives_and_numbers_with_texts_are_said_to_be_no_classes(data, tmp_path):
+    texts = {
+        f"{n}/{m}.{suffix}": "" if suffix == "jpg" else "a b" for n in "01" for m in "12" for suffix in ("jpg", "txt")
+    }
+    assert any("not read as classes" in message for _, message in said(data(texts)))
+    tars = {f"{one}.tar": tar({"1.jpg": "", "1.txt": "a b", "2.jpg": "", "2.txt": "c d"}) for one in ("cat", "dog")}
+    found = read(put(tmp_path / "tars", tars))
+    assert any(option == "layout" and "archives are not read" in message for option, message in said(found))
+
+
+def test_a_second_caption_in_the_object_beside_an_image_is_named(data):
+    objects = {f"{n}.json": {"caption": f"a {n}", "original_caption": f"b {n}"} for n in range(2)}
+    found = data(jpgs("0.jpg", "1.jpg") | objects)
+    assert found.captions() == {"0.jpg": ["a 0"], "1.jpg": ["a 1"]}
+    assert ("caption_column", "captions are read from caption, not from originalcaption") in said(found)
+
+
+def test_masks_in_a_column_called_label_are_refused_by_name(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"image": [b"a", b"b"], "label": [b"m", b"n"], "kind": ["x", "y"]}), path)
+    with pytest.raises(SourceError, match=r"labels in column 'label'; received bytes.*label_column"):
+        read(path)
+    assert set(read(path, label_column="kind").labels().values()) == {"x", "y"}
