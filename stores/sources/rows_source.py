@@ -31,9 +31,9 @@ from stores.sources.tables.guesses import are_splits_of
 from stores.sources.tables.row_columns import (
     column_warnings,
     columns_in,
-    is_image_feature,
     name_warnings,
     refuse_images,
+    without_images,
 )
 from stores.sources.tables.table import SAMPLE
 
@@ -165,9 +165,8 @@ class RowsSource(Source):
             records = self._records(name, file, roles, problems)
             first = list(islice(records, SAMPLE))
             refuse_images(roles.get("label", []), first, f"{self.root}/{name}")
-            in_lists = are_lists_of_labels(
-                [record.get(column) for column in roles.get("label", ()) for record in first]
-            )
+            labels = [record.get(column) for column in roles.get("label", ()) for record in first]
+            in_lists = are_lists_of_labels(labels)
             self._check_split(roles, first)
             asks = split_column(roles.get("split", []))[1] if self.options.split_column is None else None
             for row, record in enumerate(chain(first, records)):
@@ -208,10 +207,8 @@ class RowsSource(Source):
 
     def _roles(self, name: str, file: RowFile) -> dict[str, list[str]]:
         """The roles of a file's columns; those of images, such as masks called "label", have none."""
-        images = {column for column, kind in file.features.items() if is_image_feature(kind)} - {
-            self.options.label_column
-        }
-        columns = [column for column in columns_in(name, file.columns) if column not in images - {file.image.name}]
+        kept = (file.image.name, self.options.label_column)
+        columns = without_images(columns_in(name, file.columns), file.features, kept)
         return roles_of(columns, self.options, f"{self.root}/{name}", file.image.name)
 
     def _class_names(self, files: dict[str, RowFile], raw: Sequence[RawLabel]) -> list[str] | None:

@@ -228,9 +228,8 @@ class TableLayout(Layout):
     @cached_property
     def _says_fields(self) -> bool:
         """Whether a table gives labels or captions; beside one of splits alone, folders of classes stay classes."""
-        if any(reading.roles.keys() & {"label", "caption"} for reading in self.readings):
-            return True
-        return len(self._folder_classes(name for reading in self.readings for name in reading.found)) < 2
+        said = any(reading.roles.keys() & {"label", "caption"} for reading in self.readings)
+        return said or len(self._folder_classes(name for reading in self.readings for name in reading.found)) < 2
 
     def _is_test(self, name: str) -> bool:
         return self.options.labels is None and self.split_of(name) == TEST

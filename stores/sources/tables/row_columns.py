@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stores.sources.fields.splits import split_in_words
 from stores.sources.folders.keys import columns_of_path
@@ -43,9 +43,10 @@ def column_warnings(use: TableUse) -> Iterator[DataWarning]:
         )
 
 
-def is_image_feature(feature: object) -> bool:
-    """Whether a column is one of images, as Hugging Face's metadata says."""
-    return isinstance(feature, dict) and feature.get("_type") == "Image"
+def without_images(columns: Sequence[str], features: Mapping[str, object], kept: Sequence[str | None]) -> list[str]:
+    """The columns without those of images, as Hugging Face's metadata has them, but for those that are kept."""
+    kinds = {name: kind.get("_type") for name, kind in features.items() if isinstance(kind, dict)}
+    return [column for column in columns if column in kept or kinds.get(column) != "Image"]
 
 
 def refuse_images(columns: Sequence[str], records: Sequence[dict[str, object]], where: str) -> None:
