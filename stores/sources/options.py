@@ -17,7 +17,7 @@ class SourceOptions:
         file_column: column of the table that names the image file.
         label_column: column with the label, or the Parquet column with it.
         caption_column: column with the caption or a list of captions.
-        split_column: column with the split.
+        split_column: column with the split; "none" where no column is one.
         class_names: path of a file with the class names: one a line in the order of the ids, or a JSON list or object.
         captions_per_line: whether each line of a text file beside an image is a caption of its own (the default), or
             the whole file is one.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
-from stores.sources.fields.labels import RawLabel, parse_captions, parse_label, parse_split
+from stores.sources.fields.file_splits import splits_of_files
+from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.several_labels import are_lists_of_labels, only_label
-from stores.sources.fields.splits import TEST, split_of_file
+from stores.sources.fields.splits import TEST
 from stores.sources.folders.keys import columns_of_path
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.listing import label_ids, label_warnings, require_images, settle_test
@@ -27,14 +27,16 @@ from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unrea
 from stores.sources.readers.schema import class_names_of
 from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
 from stores.sources.tables.columns import LABEL_TEXT_NAMES, plain, roles_of, split_column
-from stores.sources.tables.guesses import are_splits_of
 from stores.sources.tables.row_columns import (
+    FileRow,
     column_warnings,
     columns_in,
     name_warnings,
     refuse_images,
+    row_fields,
     without_images,
 )
+from stores.sources.tables.split_values import NoSplits, no_splits
 from stores.sources.tables.table import SAMPLE
 
 
@@ -145,50 +147,48 @@ class RowsSource(Source):
     def _list(self, files: dict[str, RowFile], problems: Problems, progress: Progress | None) -> Listing:
         rows = list(self._rows(files, problems, progress))
         require_images(rows, self.location, f"no row in {len(files)} {self.kind} files")
+        unsplit = self._read_splits(files, rows, problems)
         problems.check()
-        raw = [label for _, label in rows]
+        raw = [row.label for row in rows]
         ids, names = label_ids(raw, self._class_names(files, raw), self.options, self.location, problems)
-        test = settle_test((label is not None or bool(item.caption), item.split) for item, label in rows)
+        test = settle_test((row.label is not None or bool(row.item.caption), row.split) for row in rows)
         items = [
-            replace(item, label=label, split=test if item.split == TEST else item.split)
-            for (item, _), label in zip(rows, ids, strict=True)
+            replace(row.item, label=label, split=test if row.split == TEST else row.split)
+            for row, label in zip(rows, ids, strict=True)
         ]
-        return Listing(items, names, self._summary(files, items, names, problems))
+        return Listing(items, names, self._summary(files, items, names, problems, unsplit))
 
-    def _rows(
-        self, files: dict[str, RowFile], problems: Problems, progress: Progress | None
-    ) -> Iterator[tuple[SourceItem, RawLabel]]:
+    def _read_splits(self, files: dict[str, RowFile], rows: list[FileRow], problems: Problems) -> NoSplits | None:
+        """Give each row the split that its column has, or return why the column has none."""
+        name, first = next(iter(files.items()))
+        asks_of = split_column(columns_in(name, first.columns))[1] if self.options.split_column is None else None
+        column = next(iter(self._roles(name, first).get("split", ())), None)
+        guessed = column is not None and self.options.split_column is None and asks_of is None
+        unsplit = no_splits(column or "", (row.split_value for row in rows)) if guessed else None
+        for row in rows if unsplit is None else ():
+            row.read_split(self.root, asks_of, problems)
+        return unsplit
+
+    def _rows(self, files: dict[str, RowFile], problems: Problems, progress: Progress | None) -> Iterator[FileRow]:
+        splits = splits_of_files(self.names)
         for number, (name, file) in enumerate(files.items(), start=1):
             prefix = "" if self.alone else f"{strip_suffix(name, ROWS_SUFFIXES)}/"
             roles = self._roles(name, file)
-            container_split = split_of_file(name, self.names)
             records = self._records(name, file, roles, problems)
             first = list(islice(records, SAMPLE))
             refuse_images(roles.get("label", []), first, f"{self.root}/{name}")
             labels = [record.get(column) for column in roles.get("label", ()) for record in first]
             in_lists = are_lists_of_labels(labels)
-            self._check_split(roles, first)
-            asks = split_column(roles.get("split", []))[1] if self.options.split_column is None else None
             for row, record in enumerate(chain(first, records)):
                 where = f"{self.root}/{name}, row {row}"
                 values = {role: [record.get(column) for column in found] for role, found in roles.items()}
                 if in_lists:
                     values["label"] = [only_label(values["label"][0], where, problems)]
-                item, label = _row(values, where, problems, asks)
-                key = f"{prefix}{row:08d}"
-                yield replace(item, key=key, split=item.split or container_split, source=name, offset=row), label
+                item, label = row_fields(values, where, problems)
+                item = replace(item, key=f"{prefix}{row:08d}", source=name, offset=row)
+                yield FileRow(item, label, next(iter(values.get("split", ())), None), splits[name])
             if progress is not None:
                 progress(number, len(files))
-
-    def _check_split(self, roles: dict[str, list[str]], first: list[dict[str, object]]) -> None:
-        """Take the role of the split from a column, such as one of folds, whose first values say none."""
-        column = roles.get("split", [""])[0] if self.options.split_column is None else ""
-        if (
-            column
-            and split_column([column])[1] is None
-            and not are_splits_of(column, [record.get(column) for record in first])
-        ):
-            del roles["split"]
 
     def _records(
         self, name: str, file: RowFile, roles: dict[str, list[str]], problems: Problems
@@ -265,10 +265,17 @@ class RowsSource(Source):
         return [names[number] for number in sorted(names)] if complete and names else None
 
     def _summary(
-        self, files: dict[str, RowFile], items: list[SourceItem], names: list[str] | None, problems: Problems
+        self,
+        files: dict[str, RowFile],
+        items: list[SourceItem],
+        names: list[str] | None,
+        problems: Problems,
+        unsplit: NoSplits | None,
     ) -> DataSummary:
         name, first = next(iter(files.items()))
         roles = {"image": [first.image.name], **self._roles(name, first)}
+        if unsplit is not None:
+            del roles["split"]
         use = TableUse(name, columns_in(name, first.columns), roles, len(items), len(items))
         empty = DataSummary(
             path=self.location,
@@ -283,18 +290,5 @@ class RowsSource(Source):
         )
         summary = summarize_rows(empty, items, names)
         warnings = [*column_warnings(use), *name_warnings(list(files), summary), *label_warnings(summary)]
-        return replace(summary, warnings=warnings)
-
-
-def _row(
-    values: dict[str, list[object]], where: str, problems: Problems, asks_of: str | None
-) -> tuple[SourceItem, RawLabel]:
-    """One row's fields; what cannot be read is counted and left out."""
-    label = problems.attempt("label", parse_label, next(iter(values.get("label", ())), None), where)
-    captions: list[str] = []
-    for value in values.get("caption", ()):
-        texts = problems.attempt("caption", parse_captions, value, where)
-        captions += texts or []
-    parse = partial(parse_split, asks_of=asks_of)
-    split = problems.attempt("split", parse, next(iter(values.get("split", ())), None), where)
-    return SourceItem("", None, captions or None, split, "", 0, UNKNOWN_BYTES), label
+        said = [unsplit.warning(name)] if unsplit is not None and unsplit.reason else []
+        return replace(summary, warnings=[*said, *warnings])

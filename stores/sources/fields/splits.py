@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-from collections.abc import Collection
 
 
 def word_list(text: str) -> tuple[str, ...]:
@@ -16,10 +14,12 @@ TRAIN, VAL, TEST = "train", "val", "test"
 WORDS = {
     **dict.fromkeys(word_list("train training trn restval trainset trainingset traindata trainval"), TRAIN),
     **dict.fromkeys(
-        word_list("val valid validation validate dev eval evaluation heldout holdout valset validset validationset"),
+        word_list(
+            "val valid validation validate dev eval evaluation heldout holdout valset validset validationset publictest"
+        ),
         VAL,
     ),
-    **dict.fromkeys(word_list("test testing tst testset testingset testdata"), TEST),
+    **dict.fromkeys(word_list("test testing tst testset testingset testdata privatetest"), TEST),
 }
 # Words of parts that hold another part too: train.txt and val.txt know more than trainval.txt.
 JOINT_WORDS = frozenset(("trainval",))
@@ -57,28 +57,14 @@ def split_in_words(name: str) -> str | None:
 def split_of_folder(name: str) -> str | None:
     """The split of a folder whose whole name says so: "train", "val_2014", "test-images", not "train_station"."""
     words = [word for word in words_of(name) if word not in FILLERS]
-    if len(words) != 1 or (not name.isascii() and any(one.isalpha() and not one.isascii() for one in name)):
+    if not name.isascii() and any(one.isalpha() and not one.isascii() for one in name):
         return None
-    return WORDS.get(words[0])
+    return WORDS.get("".join(words))
 
 
 def split_of_folders(path: str) -> str | None:
     """The split of the first folder of a path whose whole name says so."""
     return next((split for part in path.split("/") if (split := split_of_folder(part))), None)
-
-
-def split_of_file(path: str, all_paths: Collection[str]) -> str | None:
-    """The split that the path of a file of rows says; "valid" says none beside "invalid".
-
-    Args:
-        path: of the file.
-        all_paths: those of all files.
-    """
-    stem = posixpath.splitext(posixpath.basename(path))[0].lower()
-    others = (posixpath.splitext(posixpath.basename(other))[0].lower() for other in all_paths if other != path)
-    if stem in WORDS and any(other.endswith(stem) and split_in_words(other) is None for other in others):
-        return split_in_words(posixpath.dirname(path))
-    return split_in_words(path)
 
 
 def class_without_split(name: str) -> str | None:

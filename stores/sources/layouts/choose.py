@@ -14,6 +14,7 @@ from stores.sources.lists.label_lists import LabelLists, reads_asked_list
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning
+from stores.sources.tables.columns import asked_column, asks_for_none
 
 # The more a layout says of its own, the earlier it stands.
 LAYOUTS: tuple[type[Layout], ...] = (
@@ -75,12 +76,18 @@ def _of_asked_list(tree: FileTree, options: SourceOptions) -> Layout:
 def refuse_idle_columns(options: SourceOptions, layout: Layout, reading: Reading, where: str) -> None:
     """Raise `SourceError` when columns were asked for and nothing that has columns is read."""
     roles = ("file", "label", "caption", "split")
-    asked = [name for role in roles if (name := getattr(options, f"{role}_column")) is not None]
+    columns = list(dict.fromkeys(column for use in reading.tables for column in use.columns))
+    asked = {role: name for role in roles if (name := getattr(options, f"{role}_column")) is not None}
+    if asks_for_none(asked.get("split"), columns):
+        del asked["split"]
     if asked and not reading.tables and not isinstance(layout, Siblings):
         raise SourceError(
-            f"{where}: expected a table or texts with {asked[0]!r}; received the layout {layout.name}, which has no "
-            "columns; give the table as labels, or leave the column out"
+            f"{where}: expected a table or texts with {next(iter(asked.values()))!r}; received the layout "
+            f"{layout.name}, which has no columns; give the table as labels, or leave the column out"
         )
+    if isinstance(layout, TableLayout):
+        for role, name in asked.items():
+            asked_column(columns, name, where, role)
 
 
 def layout_names() -> list[str]:

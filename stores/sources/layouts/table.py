@@ -124,7 +124,7 @@ class TableLayout(Layout):
     def _try(self, name: str) -> TableReading | None:
         """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""
         problems = Problems()
-        table = Table(name, posixpath.dirname(name), partial(self._open, name), problems)
+        table = Table(name, posixpath.dirname(name), partial(self._open, name), problems, self.tree.table_split(name))
         try:
             refuse_without_header(table, self.images, self.tree.images)
             reading = TableReading(table, self.images, self.options, problems, asked=False)
@@ -172,8 +172,8 @@ class TableLayout(Layout):
                 f"{path}: expected a table ({', '.join(TABLE_SUFFIXES)}); received another file; convert it"
             )
         inside = self.tree.inside(path)
-        folder = posixpath.dirname(inside or "")
-        table = Table(inside or path, folder, partial(_open_binary, path), self.problems)
+        where, split = inside or path, self.tree.table_split(inside or path)
+        table = Table(where, posixpath.dirname(inside or ""), partial(_open_binary, path), self.problems, split)
         refuse_without_header(table, self.images, self.tree.images)
         reading = TableReading(table, self.images, self.options, self.problems, asked=True)
         if reading.file_column is None:
@@ -195,7 +195,7 @@ class TableLayout(Layout):
         for reading in self.readings:
             self._take(reading.table.problems)
             for name, fields in reading.found.items():
-                own = reading.split if several else None
+                own = reading.table.only_split or (reading.split if several else None)
                 fields.split = fields.split or own or self.split_of(name) or reading.split
                 merge_fields(found, name, fields, reading.table.path, self.problems)
             for path, fields in reading.missing.items():
@@ -271,7 +271,7 @@ class TableLayout(Layout):
                 f"{len(left_out)} images are not in the table and are left out, such as {example}", "labels"
             )
         for reading in self.readings:
-            yield from column_warnings(reading)
+            yield from column_warnings(reading, self.split_of)
         if missing:
             message = f"{len(missing)} rows of the table name images that are not there, such as {min(missing)}"
             yield DataWarning(message, "image_root")

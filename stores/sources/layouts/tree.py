@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from stores.sources.fields.file_splits import split_of_name, splits_of_files, splits_of_names
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import split_in_words
 from stores.sources.paths import IMAGE_SUFFIXES, TABLE_SUFFIXES, SourceError
 from stores.sources.summary import DataWarning
 
@@ -107,16 +108,30 @@ class FileTree:
     def container_split(self, name: str) -> str | None:
         """The split that an archive's path names, or None for a plain file."""
         file = self.files[name]
-        return self._split_of_archive(file.source, file.archive) if self.in_archives else None
-
-    def _split_of_archive(self, source: str, archive: str) -> str | None:
-        if source not in self._splits:
-            self._splits[source] = split_in_words(source) or split_in_words(archive)
-        return self._splits[source]
+        return self._splits.get(file.source) or self._splits.get(file.archive) if self.in_archives else None
 
     @cached_property
     def _splits(self) -> dict[str, str | None]:
-        return {}
+        """The split that the path of each archive says, and that of each archive in one."""
+        sources = {file.source for file in self.files.values() if not is_loose(file)}
+        archives = {file.archive for file in self.files.values()} - {""}
+        return splits_of_files(archives) | splits_of_files(sources)
+
+    def table_split(self, path: str) -> str | None:
+        """The split that the name of a table says, beside those in its folder where it lies in the tree."""
+        return self._splits_of_tables.get(path, split_of_name(posixpath.basename(path).split(".")[0]))
+
+    @cached_property
+    def _splits_of_tables(self) -> dict[str, str | None]:
+        folders: dict[str, dict[str, str]] = {}
+        for path in self.tables:
+            folder, base = posixpath.split(path)
+            folders.setdefault(folder, {})[path] = base.split(".")[0]
+        found: dict[str, str | None] = {}
+        for names in folders.values():
+            splits = splits_of_names(set(names.values()))
+            found |= {path: splits[stem] for path, stem in names.items()}
+        return found
 
     def text(self, name: str) -> str:
         """The text of a small file beside an image.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 
+from stores.sources.fields.splits import TEST, VAL
 from stores.sources.summary import DataWarning
 from stores.sources.tables.columns import FILE_NAMES, other_captions, plain
 from stores.sources.tables.guesses import has_boxes, says_no_role
@@ -49,12 +50,20 @@ def unread_columns(reading: TableReading, images: int) -> str | None:
     return f"{named}{UNREAD_COLUMNS} {', '.join(map(repr, others[:6]))}; label_column or caption_column does"
 
 
-def column_warnings(reading: TableReading) -> Iterator[DataWarning]:
-    """Say which columns were read that may not be meant, and which were not that may be."""
+def column_warnings(reading: TableReading, split_of: Callable[[str], str | None]) -> Iterator[DataWarning]:
+    """Say which columns were read that may not be meant, and which were not that may be.
+
+    Args:
+        reading: the table.
+        split_of: the split that an image's path says.
+    """
+    yield from _split_warnings(reading, split_of)
     path, roles = reading.table.path, reading.roles
     if (column := reading.guessed) is not None and reading.options.labels is None:
         role = next(role for role, columns in roles.items() if column in columns)
         yield DataWarning(f"{path}: the only other column {column!r} is read as the {role}", f"{role}_column", column)
+    if reading.no_splits is not None and reading.no_splits.reason:
+        yield reading.no_splits.warning(path)
     read = roles.get("caption", [])
     others = other_captions(reading.columns, read) if read and reading.options.caption_column is None else []
     if others:
@@ -79,3 +88,15 @@ def contradictions(found: Mapping[str, Fields], folder_of: Callable[[str], str |
     if wrong:
         message = f"{len(wrong)} images such as {wrong[0]} have another label in the table than their folder"
         yield DataWarning(f"{message}: the table counts; if the folders are meant", "layout", "class-folders")
+
+
+def _split_warnings(reading: TableReading, split_of: Callable[[str], str | None]) -> Iterator[DataWarning]:
+    """Say how many images have the split of their table's name, and not that of their folder."""
+    split = reading.table.only_split
+    if split is None or "split" in reading.roles:
+        return
+    found = {name: split_of(name) for name, fields in reading.found.items() if fields.split == split}
+    others = [name for name, own in found.items() if own not in (None, split) and {own, split} != {VAL, TEST}]
+    if others:
+        message = f"{len(others)} images are of the split {split}, as {reading.table.path} says"
+        yield DataWarning(f"{message}, and lie in a folder of {found[others[0]]}, such as {others[0]}")

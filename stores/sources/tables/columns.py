@@ -29,7 +29,9 @@ CAPTION_NAMES = word_list(
     "comments utterance instruction title en teacap captionstr tagstring tags conversations conversation messages"
 )
 CAPTION_ENDINGS = ("caption", "captions", "prompt", "description")
-SPLIT_NAMES = ("split", "splits", "subset", "partition", "set", "dataset", "phase", "fold", "usage")
+SPLIT_NAMES = word_list("split splits partition partitions subset phase usage set dataset fold")
+# What is asked for as the column of splits where none is one.
+NO_COLUMN = "none"
 # Columns that ask whether a row is of one part, and which.
 ASKING_NAMES = {
     **dict.fromkeys(("istrain", "istraining", "istrainingimage", "intrain"), TRAIN),
@@ -66,6 +68,11 @@ def asked_column(columns: Sequence[str], wanted: str, where: str, role: str) -> 
             "name one of these"
         )
     return found
+
+
+def asks_for_none(wanted: str | None, columns: Sequence[str]) -> bool:
+    """Whether what is asked for as a column is "none", and no column is called so."""
+    return (wanted or "").strip().lower() == NO_COLUMN and NO_COLUMN not in map(str.lower, columns)
 
 
 def file_columns(columns: Sequence[str]) -> list[str]:
@@ -135,7 +142,9 @@ def roles_of(
     asked = {"label": options.label_column, "caption": options.caption_column, "split": options.split_column}
     found = {"label": [label] if label else [], "caption": captions, "split": [split] if split else []}
     for role, wanted in asked.items():
-        if wanted is not None:
+        if role == "split" and asks_for_none(wanted, columns):
+            found[role] = []
+        elif wanted is not None:
             found[role] = [asked_column(columns, wanted, where, role)]
     return {role: names for role, names in found.items() if names}
 

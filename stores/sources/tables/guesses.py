@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stores.sources.fields.splits import parse_split_word, word_list, words_of
+from stores.sources.fields.splits import word_list, words_of
 from stores.sources.tables.columns import plain
 
 # Words of columns that measure or describe a file, whatever their values are.
@@ -51,14 +51,6 @@ def says_no_role(column: str) -> bool:
     """Whether a column's name says that it is a measure."""
     words = words_of(column)
     return bool({*words, *(word.removesuffix("s") for word in words)} & MEASURES)
-
-
-def are_splits_of(column: str, values: Sequence[object]) -> bool:
-    """Whether values may be splits by the name of their column: numbers and some other words are none of a "fold"."""
-    if plain(column) in ("split", "splits", "subset", "partition", "usage"):
-        return True
-    texts = {str(value).strip() for value in values if value is not None and str(value).strip()}
-    return not any(map(_is_number, texts)) and all(map(parse_split_word, texts))
 
 
 def is_status(column: str) -> bool:

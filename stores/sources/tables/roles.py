@@ -7,28 +7,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 
+from stores.sources.fields.file_splits import split_of_name
 from stores.sources.fields.labels import parse_split
-from stores.sources.fields.splits import split_in_words, split_of_folder
+from stores.sources.fields.splits import split_of_folder
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SeveralImagesError, SourceError
 from stores.sources.tables.columns import (
     FILE_NAMES,
     LABEL_TEXT_NAMES,
     asked_column,
+    asks_for_none,
     file_columns,
     plain,
     roles_of,
     split_column,
 )
-from stores.sources.tables.guesses import (
-    are_splits_of,
-    are_words,
-    is_id_of_things,
-    is_status,
-    role_of_values,
-    says_no_role,
-)
+from stores.sources.tables.guesses import are_words, is_id_of_things, is_status, role_of_values, says_no_role
 from stores.sources.tables.match import ImageIndex, as_file_value, clean_path, is_path_of, names_an_image
+from stores.sources.tables.split_values import NUMBERED_NAMES, NoSplits, has_numbers, no_splits
 from stores.sources.tables.table import Record, Table, columns_of
 
 # Of the first rows, a column names the images when this share of its values does.
@@ -42,18 +38,20 @@ class TableColumns:
 
     Attributes:
         guessed: the column whose role its values say, not its name.
+        no_splits: the column that is called like one of splits and has other values.
     """
 
     def __init__(self, table: Table, images: ImageIndex, options: SourceOptions, asked: bool) -> None:
         self.table, self.images, self.options, self.asked = table, images, options, asked
         self.guessed: str | None = None
+        self.no_splits: NoSplits | None = None
         self._sample = table.sample()
         self.columns = columns_of(self._sample)
 
     @cached_property
     def split(self) -> str | None:
         """The split that the table's name or folder says ("captions_val2017.json", "train/metadata.csv")."""
-        return split_in_words(self.table.name) or split_in_words(posixpath.basename(self.table.folder))
+        return self.table.split or split_of_name(posixpath.basename(self.table.folder))
 
     @cached_property
     def file_column(self) -> str | None:
@@ -101,7 +99,11 @@ class TableColumns:
 
     def _split_of(self, record: Record) -> str | None:
         """The split of a row by the column that is called so, which tells images of one name apart."""
-        column = self.options.split_column or split_column(self.columns)[0]
+        column, asked_of = split_column(self.columns)
+        if self.options.split_column is not None:
+            column = self.options.split_column
+        elif column and asked_of is None and no_splits(column, [one.get(column) for one in self._sample]):
+            return None
         try:
             return self.parse_split(record.get(column or ""), "")
         except SourceError:
@@ -111,7 +113,7 @@ class TableColumns:
     def roles(self) -> dict[str, list[str]]:
         """Which columns are the label, the captions and the split."""
         roles = self._named_roles()
-        if "label" not in roles and (columns := self._one_hot_columns()):
+        if "label" not in roles and (columns := self._one_hot_columns(roles)):
             roles["label"] = columns
         prompts = "p" in self.columns and not self._is_of_numbers("p")  # DiffusionDB's
         if prompts and not roles.keys() & {"label", "caption"}:
@@ -124,7 +126,7 @@ class TableColumns:
 
     def _only_other_column(self, roles: dict[str, list[str]]) -> tuple[str, str] | None:
         """The role and name of the only column beside that of the files, where its values say what it is."""
-        taken = {self.file_column, *(name for names in roles.values() for name in names)}
+        taken = self._taken(roles)
         unnamed = ("column ", "Unnamed: ")  # such as pandas writes
         columns = [column for column in self.columns if column not in taken and not column.startswith(unnamed)]
         if len(columns) > 1:  # an id beside measures and addresses ("url,landmark_id")
@@ -134,6 +136,11 @@ class TableColumns:
         if role is None or says_no_role(columns[0]) or (is_status(columns[0]) and not self.is_of_words(columns[0])):
             return None
         return role, columns[0]
+
+    def _taken(self, roles: dict[str, list[str]]) -> set[str | None]:
+        """The columns that have a role, or numbers of folds and the like."""
+        folds = {self.no_splits.column} if self.no_splits is not None and self.no_splits.reason else set()
+        return {self.file_column, *folds, *(name for names in roles.values() for name in names)}
 
     def may_be_read(self, column: str) -> bool:
         """Whether a column of the first rows may be labels, some of which are the same, or captions."""
@@ -176,9 +183,9 @@ class TableColumns:
         fits = [c for c in named if any(isinstance(r.get(c), str) and not _is_number(r.get(c)) for r in self._sample)]
         return fits[0] if fits else None
 
-    def _one_hot_columns(self) -> list[str]:
+    def _one_hot_columns(self, roles: dict[str, list[str]]) -> list[str]:
         """Columns of zeros and ones of which each row has one 1."""
-        taken = {self.file_column, *(name for names in self._named_roles().values() for name in names)}
+        taken = self._taken(roles)
         columns = [
             column for column in self.columns if column not in taken and all(map(partial(_bit, column), self._sample))
         ]
@@ -192,7 +199,7 @@ class TableColumns:
             lower = {column.lower() for column in self.columns}
 
             def here(name: str | None) -> str | None:
-                return name if (name or "").lower() in lower else None
+                return name if (name or "").lower() in lower or asks_for_none(name, self.columns) else None
 
             options = replace(
                 options,
@@ -233,10 +240,14 @@ class TableColumns:
         ]
 
     def _may_be_split(self, column: str) -> bool:
-        """Whether some values of a column that is called like one of splits are splits, and nothing denies it."""
+        """Whether a column called like one of splits has splits in the first rows; of numbers all rows decide."""
         values = [record.get(column) for record in self._sample]
-        asks = split_column(self.columns)[1] is not None
-        return any(map(self._is_split, values)) and (asks or are_splits_of(column, values))
+        if split_column(self.columns)[1] is not None:
+            return any(map(self._is_split, values))
+        if plain(column) in NUMBERED_NAMES and has_numbers(values):
+            values = self.table.values(column)
+        self.no_splits = no_splits(column, values)
+        return self.no_splits is None
 
     def _are_splits(self, column: str) -> bool:
         """Whether all values of a column are names of splits: FFHQ's "category"."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+from stores.sources.fields.labels import RawLabel, parse_captions, parse_label, parse_split
+from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import split_in_words
 from stores.sources.folders.keys import columns_of_path
+from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, TableUse
 from stores.sources.tables.columns import other_captions
@@ -59,3 +64,29 @@ def refuse_images(columns: Sequence[str], records: Sequence[dict[str, object]], 
                     f"{where}: expected labels in column {column!r}; received bytes, such as those of masks; name the "
                     "column of the labels with label_column"
                 )
+
+
+@dataclass(slots=True)
+class FileRow:
+    """A row as its file has it: its split is the file's until those of the column are read."""
+
+    item: SourceItem
+    label: RawLabel
+    split_value: object
+    split: str | None
+
+    def read_split(self, root: str, asks_of: str | None, problems: Problems) -> None:
+        """Take the split that the column has, where it has one; one that cannot be read is counted."""
+        where = f"{root}/{self.item.source}, row {self.item.offset}"
+        split = problems.attempt("split", partial(parse_split, asks_of=asks_of), self.split_value, where)
+        self.split = split or self.split
+
+
+def row_fields(values: dict[str, list[object]], where: str, problems: Problems) -> tuple[SourceItem, RawLabel]:
+    """One row's fields; what cannot be read is counted and left out."""
+    label = problems.attempt("label", parse_label, next(iter(values.get("label", ())), None), where)
+    captions: list[str] = []
+    for value in values.get("caption", ()):
+        texts = problems.attempt("caption", parse_captions, value, where)
+        captions += texts or []
+    return SourceItem("", None, captions or None, None, "", 0, UNKNOWN_BYTES), label

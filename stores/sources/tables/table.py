@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from stores.sources.fields.problems import Problems
+from stores.sources.fields.splits import JOINT_WORDS, WORDS, words_of
 from stores.sources.paths import SourceError
 from stores.sources.tables.compressed import unpacked, without_gz
 from stores.sources.tables.delimited import read_delimited
@@ -32,12 +33,14 @@ class Table:
         folder: the folder of the tree that it lies in, "" for the top or a table elsewhere.
         open: gives the file anew, compressed where its name says so.
         problems: counts rows that cannot be read.
+        split: the split that its name says.
     """
 
     path: str
     folder: str
     open: Opener
     problems: Problems
+    split: str | None = None
 
     def rows(self) -> Rows:
         """Yield ("path, line n", record) of each row that can be read; the others are counted.
@@ -62,10 +65,22 @@ class Table:
         with closing(replace(self, problems=Problems()).rows()) as rows:
             return [record for _, (_, record) in zip(range(SAMPLE), rows, strict=False)]
 
+    def values(self, column: str) -> list[object]:
+        """The different values of a column in all rows, as texts."""
+        with closing(replace(self, problems=Problems()).rows()) as rows:
+            return list({str(record.get(column)) for _, record in rows})
+
     @property
     def name(self) -> str:
         """The file's name without folder and suffix."""
         return os.path.splitext(os.path.basename(without_gz(self.path)))[0]
+
+    @property
+    def only_split(self) -> str | None:
+        """The split that its name says, where it is not one of several parts together ("trainval.csv")."""
+        words = set(words_of(self.name))
+        joint = bool(words & JOINT_WORDS) or len({WORDS[word] for word in words & WORDS.keys()}) > 1
+        return None if joint else self.split
 
 
 READERS: dict[str, Callable[[IO[bytes], str, Problems], Rows]] = {
