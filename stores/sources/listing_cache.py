@@ -21,7 +21,7 @@ from stores.sources.options import SourceOptions
 from stores.sources.summary import DataSummary
 
 # To be raised whenever the same files would be listed in another way.
-VERSION = 4
+VERSION = 5
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),

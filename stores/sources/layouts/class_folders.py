@@ -58,6 +58,7 @@ class ClassFolders(Layout):
         reading = Reading(rows, detail=self._detail())
         fill_unlabeled(self, reading)
         reading.warnings += [*self._domain_warnings(), *self._split_warnings(rows), *self._list_warnings(rows)]
+        reading.warnings += self._name_warnings(rows)
         if may_be_pairs({row.name: str(row.label) for row in rows if row.label is not None}):
             message = "the folders hold images of the same names: if they are pairs and no classes, choose the layout"
             reading.warnings.append(DataWarning(message, "layout", "images"))
@@ -93,6 +94,20 @@ class ClassFolders(Layout):
             yield DataWarning(
                 f"{message} parts of them: if these are the classes, give each image's in a table", "labels"
             )
+
+    def _name_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
+        """Say that classes differ by capitals alone, and that folds are read as one set."""
+        spelled: dict[str, set[str]] = {}
+        for label in {row.label for row in rows if isinstance(row.label, str)}:
+            spelled.setdefault(label.casefold(), set()).add(label)
+        if doubtful := sorted(sorted(names) for names in spelled.values() if len(names) > 1):
+            message = f"the classes {' and '.join(map(repr, doubtful[0]))} differ by capitals alone and are read as two"
+            yield DataWarning(f"{message}: if they are one, give their folders one name")
+        parts = {part for folder in self.folders.meanings for part in folder.split("/")}
+        classes = {row.label for row in rows}
+        folds = sorted(part for part in parts - classes if re.fullmatch(r"(?i)(cv[-_ ]?)?folds?[-_ ]?\d+", part))
+        if len(folds) > 1:
+            yield DataWarning(f"the folders {folds[0]}, {folds[1]}, … are parts of one set: folds are not kept apart")
 
     def _split_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a folder named like a split is read as a class."""

@@ -12,7 +12,7 @@ from typing import IO
 
 from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.splits import TEST, split_in_words
+from stores.sources.fields.splits import TEST
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.shards import are_pieces_of_names
 from stores.sources.layouts.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
@@ -109,9 +109,9 @@ class TableLayout(Layout):
         """Tables without fields, named by a split, that name images which no other table names."""
         known = {name for reading in readings for name in reading.found}
         for path in [path for path in self.rejected if path in self.tree.files]:
-            table = Table(path, posixpath.dirname(path), partial(self._open, path), Problems())
-            if split_in_words(table.name) is None or path not in self.tree.tables:
+            if (split := self.tree.table_split(path)) is None or path not in self.tree.tables:
                 continue
+            table = Table(path, posixpath.dirname(path), partial(self._open, path), Problems(), split)
             with contextlib.suppress(SourceError):
                 part = TableReading(table, self.images, self.options, table.problems, asked=False)
                 if part.file_column is not None and not part.roles and known.isdisjoint(part.read().found):
@@ -188,8 +188,7 @@ class TableLayout(Layout):
     # What the tables say
 
     def _merged(self) -> tuple[dict[str, Fields], dict[str, Fields]]:
-        found: dict[str, Fields] = {}
-        missing: dict[str, Fields] = {}
+        found, missing = dict[str, Fields](), dict[str, Fields]()
         # Tables of several parts know their images better than folders do: Karpathy's train has some of val.
         several = len({reading.split for reading in self.readings} - {None}) > 1
         for reading in self.readings:

@@ -178,3 +178,11 @@ def test_the_list_of_a_split_counts_before_the_folder_and_is_said(data):
     assert list(found.splits().values()) == ["train"] * 4 + ["val"]
     (message,) = [warning.message for warning in found.summary.warnings if "lie in a folder" in warning.message]
     assert message.startswith("2 images are of the split train, as annotations/coco_karpathy_train.json says")
+
+
+def test_classes_that_differ_by_capitals_and_folds_are_said(data):
+    found = data(jpgs("train/cat/0.jpg", "train/dog/0.jpg", "val/Cat/0.jpg", "val/dog/0.jpg"))
+    assert any("'Cat' and 'cat' differ by capitals alone" in one.message for one in found.summary.warnings)
+    found = data({f"folds/fold{n}/{kind}/{n}.jpg": "" for n in (1, 2) for kind in ("cat", "dog")}, below="folds")
+    assert set(found.labels().values()) == {"cat", "dog"}
+    assert any("folds are not kept apart" in one.message for one in found.summary.warnings)
