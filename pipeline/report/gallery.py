@@ -33,13 +33,17 @@ CELL_ON_PROCESSORS = 4  # nine cells of nine images are minutes without a GPU
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How much is shown: held-out images, samples in a cell, guidance scales and solver steps."""
+    """How much is shown: held-out images, samples in a cell, guidance scales and solver steps.
+
+    `judged` are metrics that the caller measured, with their meaning, as rows of a table of the first screen.
+    """
 
     images: int = 16
     cell: int = 9
     scales: tuple[float, ...] = (1.0, 2.0, 4.0)
     steps: tuple[int, ...] = (5, 20, 50)
     sampling: bool = True
+    judged: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

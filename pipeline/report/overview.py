@@ -1,6 +1,6 @@
 """The report's first screen: samples beside real images, headline metrics with their meaning, facts, and what next."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,18 @@ COLUMNS, SAMPLE_ROWS = 8, 2
 BETTER = {-1: "↓ lower", 1: "↑ higher"}
 
 
-def overview(root: Path, subject: Subject) -> Markup:
-    """The grid, the headline metrics, the facts and what to do next; each where there is something to show."""
+def overview(root: Path, subject: Subject, judged: Sequence[Mapping[str, str]] = ()) -> Markup:
+    """The grid, what judges say, the headline metrics, the facts and what to do next, where there is something to show.
+
+    Args:
+        root: below which samples lie.
+        subject: what the report is about.
+        judged: rows of metrics with their meaning that somebody else measured.
+    """
     grid = sample_tag(root, subject)
     parts = [wide(f"real and generated images of {subject.title}", grid)] if grid is not None else []
+    if judged:
+        parts.append(page_table(judged, f"what judges say of {subject.title}"))
     if rows := headline_rows(root, subject):
         parts.append(page_table(rows, f"headline metrics of {subject.title}"))
     parts += [_facts(subject), _next_steps(subject)]

@@ -51,7 +51,7 @@ class Sections:
 
     def _first(self, subject: Subject) -> list[Section]:
         """What a reader sees first, and the way of some images through all models."""
-        found = [Section("Overview", overview(self.root, subject))]
+        found = [Section("Overview", overview(self.root, subject, self.options.judged))]
         if self.options.sampling and (image := lineage_image(self.root, subject, self.device)) is not None:
             note = (
                 "Held-out images on their way: the frozen encoder's features and the latents, each token a square in "

@@ -18,7 +18,7 @@ from jobs.runs import load_model
 from jobs.train import rebuilder, reconstruct
 from pipeline.artifacts import DigitSet, RecordArtifact, SampleFolder, as_record, measure_digits
 from pipeline.config import Recipe
-from pipeline.console import Output, Watch, machine_facts, root_words
+from pipeline.console import Output, Watch, format_seconds, machine_facts, root_words
 from pipeline.report import ReportOptions, write_report
 from pipeline.stages import SAMPLE
 from pipeline.workflow.demo_recipes import demo_recipe
@@ -67,7 +67,9 @@ def run_demo(root: Path, output: Output, demo: Demo, runtime: RuntimeConfig, wat
     assert made is not None
     folder = root / demo.folder
     metrics = demo.judge(folder, runner, made)
-    page = reported(folder / REPORT_FILE, root, made, runtime, output, renew=not _up_to_date(runner))
+    took = {"metric": "time", "value": format_seconds(time.perf_counter() - started), "meaning": machine_facts()}
+    options = ReportOptions(judged=(*demo.rows(metrics), took))
+    page = reported(folder / REPORT_FILE, root, made, options, runtime, output, renew=not _up_to_date(runner))
     files = {"report": page, "samples": made.samples.grid, "reconstructions": folder / RECONSTRUCTIONS_FILE}
     seconds = 0.0 if _up_to_date(runner) else time.perf_counter() - started
     output.table(demo.rows(metrics))
@@ -156,10 +158,18 @@ def _saved(
     return metrics
 
 
-def reported(file: Path, root: Path, made: RecipeResult, runtime: RuntimeConfig, output: Output, renew: bool) -> Path:
+def reported(
+    file: Path,
+    root: Path,
+    made: RecipeResult,
+    options: ReportOptions,
+    runtime: RuntimeConfig,
+    output: Output,
+    renew: bool,
+) -> Path:
     """The report on the demo's generator; written when it is not there, or anything was made anew."""
     if renew or not file.exists():
-        write_report(root, [str(made.models.generator.path)], file, ReportOptions(), runtime, output.say)
+        write_report(root, [str(made.models.generator.path)], file, options, runtime, output.say)
     return file
 
 
