@@ -25,7 +25,6 @@ from stores.sources.tables.columns import (
     LABEL_NAMES,
     LABEL_TEXT_NAMES,
     SPLIT_NAMES,
-    asks_for_none,
     first_value,
     lower_keys,
     other_captions,
@@ -164,8 +163,6 @@ class Siblings(Layout):
         """The value of a role: of the column asked for, else of the first name in the fields, or in objects in them."""
         wanted = getattr(self.options, f"{role}_column")
         wanted = None if role == "caption" and self._asked_texts else wanted
-        if role == "split" and asks_for_none(wanted, list(fields)):
-            return None
         if wanted is not None:
             return first_value(fields, tuple(lower_keys({wanted: 0})))
         if not KNOWN_NAMES[role].isdisjoint(fields) and (value := first_value(fields, names)) is not None:
