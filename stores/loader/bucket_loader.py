@@ -14,7 +14,7 @@ from stores.core import BucketSet, Store
 from stores.loader.batch_sampler import BatchSchedule, ScheduledBatch, check_budget, equal_batch_rows
 from stores.loader.epoch_dataset import EpochLoader
 from stores.loader.joint import JointLoader
-from stores.loader.loader import PREFETCHED_GROUP_BYTES, Loader, resident_bytes
+from stores.loader.loader import GROUP_BYTES, PREFETCHED_GROUP_BYTES, Loader, resident_bytes
 from stores.loader.options import LoaderOptions, LoaderRank, choose_prefetch, choose_residency
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores, split_rows
 from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
@@ -178,10 +178,10 @@ class BucketLoader(EpochLoader):
         return batch
 
     def _sent(self, epoch: int, step: int, endless: bool, stride: int) -> Iterator[SentBatches]:
-        """Batches on their way to the device, several at once where a thread makes them; the first one last."""
+        """Batches on their way to the device, several small ones at once; the first one last."""
         streams: dict[int, tuple[tuple[int, int], Iterator[Any]]] = {}  # of a store, and the batch that comes next
         made: list[SentBatches] = [[]]
-        num_bytes = 0
+        num_bytes, most_bytes = 0, PREFETCHED_GROUP_BYTES if self._prefetch else GROUP_BYTES
         for at in self._schedule.batches(epoch, step, endless, stride):
             loader = self.loaders[at.store]
             following, stream = streams.pop(at.store, ((-1, -1), iter(())))
@@ -191,8 +191,7 @@ class BucketLoader(EpochLoader):
             streams[at.store] = (at.epoch + 1, 0) if is_last else (at.epoch, at.number + 1), stream
             made[0].insert(0, (at, next(stream)))
             num_bytes += self._batch_bytes[at.store]
-            enough = num_bytes >= PREFETCHED_GROUP_BYTES or len(made[0]) == MOST_AT_ONCE
-            if enough or not self._prefetch:
+            if num_bytes >= most_bytes or len(made[0]) == MOST_AT_ONCE:
                 num_bytes, made = 0, [made[0], []]
                 yield made.pop(0)  # no name keeps it: a batch that is dropped frees its buffers at once
         if made[0]:
