@@ -1,7 +1,9 @@
 """An archive is smaller, plain Zarr, and becomes the same store again."""
 
+import fcntl
 import hashlib
 import json
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import zarr
 
 from stores import ArraySpec, CorruptStoreError, ForeignStoreError, Store, StoreError, StoreNotFoundError, open_store
+from stores.backends import is_temporary, temporary_beside
 from stores.care.archive_files import archive_bytes
 from stores.care.codecs import CODECS
 from stores.care.packing import pack
@@ -76,6 +79,21 @@ def test_settings_are_checked_first(many: Store, tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     with pytest.raises(ValueError, match="expected a new folder"):
         pack(many, tmp_path / "archive")
+
+
+def test_what_a_killed_process_began_goes_and_that_of_a_living_one_stays(many: Store, tmp_path: Path) -> None:
+    out = tmp_path / "archive"
+    killed, living, other = (temporary_beside(path) for path in (out, out, tmp_path / "other"))
+    for folder in (killed, living, other):
+        (folder / "data.zarr").mkdir(parents=True)
+    held = os.open(living, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        pack(many, out)
+    finally:
+        os.close(held)
+    assert {path.name for path in tmp_path.iterdir() if is_temporary(path.name)} == {living.name, other.name}
+    assert out.is_dir()
 
 
 def test_a_damaged_store_is_not_packed(many: Store, tmp_path: Path) -> None:
