@@ -6,7 +6,7 @@ A row is the same when its image's bytes are and it was made with the same ingre
 
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from stores.format import (
     Parts,
     Permutation,
     StoreError,
+    commit_key,
     join_rows,
     take_rows,
     with_row_numbers,
@@ -186,7 +187,22 @@ class ReuseReader:
         first, last = np.searchsorted(self._rows, [rows.start, rows.stop])
         return bool(last - first == len(rows))
 
-    def reusable_shard(self, shard: int) -> tuple[Store, CommitRecord] | None:
+    def copy_shard(self, shard: int) -> bool:
+        """Copy a shard from the store whose shard of this number holds the same rows; False where there is none."""
+        reusable = self._reusable_shard(shard)
+        if reusable is None:
+            return False
+        store, record = reusable
+        try:
+            for part in self.manifest.parts:
+                key = self.manifest.shard_key(part, shard)
+                self.blobs.copy_from(store.blobs, store.manifest.shard_key(part, shard), key)
+        except FileNotFoundError:
+            return False  # That store was removed meanwhile.
+        self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())
+        return True
+
+    def _reusable_shard(self, shard: int) -> tuple[Store, CommitRecord] | None:
         """The store whose shard of this number holds exactly these rows and no others, with its record, if any."""
         rows = self.manifest.shard_rows(shard)
         groups = self._groups(rows)

@@ -72,8 +72,17 @@ class StoreWriter:
             ForeignStoreError: the folder holds another store.
         """
         spec = StoreSpec(
-            *(parent, kind, name, tuple(arrays), ingredients, views, attributes or {}),
-            *(rows_per_shard, seed, permute, row_ingredients),
+            parent=parent,
+            kind=kind,
+            name=name,
+            arrays=tuple(arrays),
+            ingredients=ingredients,
+            views=views,
+            attributes=attributes or {},
+            rows_per_shard=rows_per_shard,
+            seed=seed,
+            permute=permute,
+            row_ingredients=row_ingredients,
         )
         plan = plan_store(spec, index)
         writer = cls(open_bytestore(plan.location), plan.manifest)
@@ -282,16 +291,7 @@ class StoreWriter:
         return ReuseReader(self.blobs, self.manifest)
 
     def _reuse_shard(self, shard: int) -> bool:
-        reusable = self._reuse.reusable_shard(shard)
-        if reusable is not None:
-            store, record = reusable
-            try:
-                for part in self.manifest.parts:
-                    key = self.manifest.shard_key(part, shard)
-                    self.blobs.copy_from(store.blobs, store.manifest.shard_key(part, shard), key)
-            except FileNotFoundError:
-                return False  # That store was removed meanwhile.
-            self.blobs.write(commit_key(shard), replace(record, fingerprint=self.manifest.fingerprint).to_bytes())
+        if self._reuse.copy_shard(shard):
             return True
         reused = self.reused_rows(shard) if self._reuse.covers(shard) else None
         if reused is None or not reused.mask.all():
