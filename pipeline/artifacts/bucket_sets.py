@@ -206,29 +206,6 @@ def features_for(root: Path, run: RunFolder, features: str | None = None) -> Sto
     return store
 
 
-def find_bucket_set(root: Path, text: str, kind: str | None = None) -> BucketSet:
-    """The set at a path, or that a name or the beginning of a folder's name means, see `newest_set`.
-
-    Args:
-        root: Folder of all artifacts.
-        text: Name or path.
-        kind: Of its stores; any when absent.
-
-    Raises:
-        ArtifactError: there is none, or several begin so.
-    """
-    if is_bucket_set(Path(text)):
-        return open_bucket_set(Path(text))
-    folders = set_folders(root, kind, text)
-    if not folders:
-        known = ", ".join(sorted({path.name[:-13] for path in set_folders(root, kind)})) or "none"
-        raise ArtifactError(
-            f"{root / FOLDER_OF_SETS}: expected a bucket set named {text!r}; received {known}; make one by `fae-pipe "
-            "extract --buckets`"
-        )
-    return open_bucket_set(newest_set(folders, text))
-
-
 def set_folders(root: Path, kind: str | None = None, text: str | None = None) -> list[Path]:
     """Folders of the sets of this name, else those whose folder's name begins so beyond its name; the oldest first.
 

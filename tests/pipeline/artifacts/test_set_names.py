@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipeline.artifacts.bucket_sets import find_bucket_set, find_data
+from pipeline.artifacts.bucket_sets import find_data
 from pipeline.artifacts.resolver import ArtifactError
 from pipeline.artifacts.status import status_of
 from pipeline.cli import main
@@ -41,8 +41,6 @@ def test_an_exact_name_goes_before_the_beginning_of_another(tmp_path: Path) -> N
     for text in ("mi", "m", ""):
         with pytest.raises(ArtifactError, match=f"expected a complete store named '{text}'; received none"):
             find_data(tmp_path, "features", text)
-        with pytest.raises(ArtifactError, match=f"expected a bucket set named '{text}'; received mixed"):
-            find_bucket_set(tmp_path, text)
     with pytest.raises(ArtifactError, match="did you mean 'mixed'"):
         find_data(tmp_path, "features", "mixd")
 
@@ -51,9 +49,8 @@ def test_the_beginning_of_several_folders_is_refused(tmp_path: Path) -> None:
     make_set(tmp_path, "mixed-0123456789ab")
     newer = make_set(tmp_path, "mixed-0133456789ab")
     assert find_data(tmp_path, "features", "mixed").url == newer
-    for find in (find_data, lambda root, _, text: find_bucket_set(root, text)):
-        with pytest.raises(ArtifactError, match="received that of mixed-0123456789ab, mixed-0133456789ab"):
-            find(tmp_path, "features", "mixed-01")
+    with pytest.raises(ArtifactError, match="received that of mixed-0123456789ab, mixed-0133456789ab"):
+        find_data(tmp_path, "features", "mixed-01")
     exact = make_store(tmp_path, "mixed-01")
     assert find_data(tmp_path, "features", "mixed-01").url == exact.url
 
