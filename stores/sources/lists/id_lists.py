@@ -9,6 +9,7 @@ from stores.sources.fields.splits import TEST, TRAIN, words_of
 from stores.sources.layouts.layout import ImageRow, Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import LISTS, fields_of, stem_of
+from stores.sources.lists.values import asks_of_training
 from stores.sources.summary import TableUse
 from stores.sources.tables.match import ImageIndex, names_an_image
 
@@ -26,13 +27,22 @@ class _ImageNumbers:
     images: dict[str, str]
 
 
+def lists_by_number(tree: FileTree) -> set[str]:
+    """The lists that say what they say by the numbers of images.txt, none of which are names of images."""
+    numbers = _image_numbers(tree, tree.images)
+    if numbers is None:
+        return set()
+    lists = _lists_in(tree, posixpath.dirname(numbers.path))
+    return {path for path in lists if path == numbers.path or _values(tree, path, numbers.images)}
+
+
 def apply_id_lists(tree: FileTree, reading: Reading) -> None:
     """Give the images the splits and labels that lists of "number value" say, where images.txt gives the numbers.
 
     Names of folders stay the labels; numbers of folders give way to the labels of a list, which are the same classes.
     """
     rows = {row.name: row for row in reading.rows}
-    numbers = _image_numbers(tree, rows)
+    numbers = _image_numbers(tree, list(rows))
     if numbers is None:
         return
     folder = posixpath.dirname(numbers.path)
@@ -54,13 +64,13 @@ def apply_id_lists(tree: FileTree, reading: Reading) -> None:
         )
 
 
-def _image_numbers(tree: FileTree, rows: dict[str, ImageRow]) -> _ImageNumbers | None:
+def _image_numbers(tree: FileTree, names: list[str]) -> _ImageNumbers | None:
     """The list whose lines are a number (or another id) and the path of an image."""
     index: ImageIndex | None = None
     for path in tree.files:
         if not path.lower().endswith(IMAGES) or stem_of(path).lower() != "images":
             continue
-        index = index or ImageIndex(list(rows), lambda name: None)
+        index = index or ImageIndex(names, lambda name: None)
         lines = [line.split(maxsplit=1) for line in tree.lines(path)]
         pairs = [line for line in lines if len(line) == 2 and names_an_image(line[1]) and not names_an_image(line[0])]
         images = {line[0]: name for line in pairs if (name := index.find(line[1], posixpath.dirname(path)))}
@@ -83,7 +93,7 @@ def _values(tree: FileTree, path: str, images: dict[str, str]) -> dict[str, str]
 def _role(path: str, values: set[str]) -> str:
     """What the values of a list are, by its name: train_test_split.txt, image_class_labels.txt."""
     words = set(words_of(stem_of(path)))
-    if values and values <= {"0", "1"} and {"train", "test"} <= words:
+    if values and values <= {"0", "1"} and asks_of_training(path):
         return "split"
     return "label" if words & {"label", "labels", "class"} and all(value.isdecimal() for value in values) else ""
 

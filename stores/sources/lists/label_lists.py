@@ -11,6 +11,7 @@ from functools import cached_property
 from stores.sources.fields.splits import split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.id_lists import lists_by_number
 from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, lines_of_file, stem_of, without_comments
 from stores.sources.lists.own_values import OWN_VALUES, family_of, with_own_values
 from stores.sources.lists.pairs import name_images, pair_of, turned_pair
@@ -203,7 +204,8 @@ class LabelLists(Layout):
         if self.options.labels is not None:
             path = self.options.labels
             return {path: values} if _is_read(values := self._read(path, lines_of_file(path))) else {}
-        names = [name for name in self.tree.files if name.lower().endswith(LISTS) and name not in self.refused]
+        apart = self.refused.keys() | lists_by_number(self.tree)
+        names = [name for name in self.tree.files if name.lower().endswith(LISTS) and name not in apart]
         tried = [name for name in names if name.rpartition(".")[0] not in self.tree.stems][:MAX_LISTS]
         read = {name: self.tree.lines(name) for name in tried}
         columns = {posixpath.dirname(name): found for name in tried if (found := columns_of_lists(read[name]))}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stores.sources.fields.splits import NUMBERED, split_of_folder, word_list, words_of
+from stores.sources.fields.splits import NUMBERED, TEST, TRAIN, split_of_folder, word_list, words_of
 from stores.sources.lists.lines import fields_of, stem_of
 from stores.sources.tables.columns import label_column
 from stores.sources.tables.guesses import says_no_role
@@ -87,6 +87,8 @@ def _single(path: str, rests: dict[str, str]) -> ListValues:
     values = set(rests.values())
     if values and all(split_of_folder(value) for value in values):
         return ListValues(splits={name: str(split_of_folder(value)) for name, value in rests.items()})
+    if asks_of_training(path) and values <= {"0", "1"}:
+        return ListValues(splits={name: TRAIN if value == "1" else TEST for name, value in rests.items()})
     if set(words_of(stem_of(path))) & PARTITION_WORDS and values <= NUMBERED.keys():
         return ListValues(splits={name: NUMBERED[value] for name, value in rests.items()})
     if "-1" in values and values <= {"-1", "0", "1", "+1"}:
@@ -95,6 +97,11 @@ def _single(path: str, rests: dict[str, str]) -> ListValues:
         name: value for name, value in rests.items() if not _NO_LABEL.fullmatch(value) and not names_an_image(value)
     }
     return ListValues(labels=labels)
+
+
+def asks_of_training(path: str) -> bool:
+    """Whether the ones of a list are training images, and its zeros the others: CUB-200's train_test_split.txt."""
+    return {"train", "test"} <= set(words_of(stem_of(path)))
 
 
 def _wnid_and_box(rest: str) -> list[str]:
