@@ -13,6 +13,8 @@ from stores.sources.lists.label_lists import LabelLists
 from stores.sources.masks.folders import MaskFolder, common_folder, images_beside, mask_folder
 from stores.sources.masks.names import marked_images
 from stores.sources.masks.pairs import folders_of_maps
+from stores.sources.masks.regularization import REASON as REGULARIZATION
+from stores.sources.masks.regularization import regularization_images
 from stores.sources.options import SourceOptions
 from stores.sources.summary import DataWarning
 
@@ -85,15 +87,28 @@ def second_images(images: Iterable[str]) -> SecondImages:
 
 
 def leave_out_second_images(tree: FileTree, options: SourceOptions) -> None:
-    """Take the masks and maps out of a tree's files and images, but for those that say something of their own."""
+    """Take the masks and maps out of a tree's files and images, but for those that say something of their own.
+
+    Regularization images go, too, with texts of their own or without.
+    """
+    known = regularization_images(tree.images)
+    _leave_out(tree, known, REGULARIZATION)
+    if known:
+        message = f"{len(known)} images such as {min(known)} are left out: {REGULARIZATION}"
+        tree.warnings.append(DataWarning(message, "layout", "siblings"))
     found = second_images(tree.images)
     left_out = found.names - _named(tree, options) if found.names else found.names
-    for name in left_out:
-        tree.skipped[name] = REASON
-        del tree.files[name]
-    tree.images = [name for name in tree.images if name in tree.files]
+    _leave_out(tree, left_out, REASON)
     tree.masked = bool(left_out)
     tree.warnings += _doubts(tree, found, left_out)
+
+
+def _leave_out(tree: FileTree, names: set[str], reason: str) -> None:
+    for name in names:
+        tree.skipped[name] = reason
+        del tree.files[name]
+    if names:
+        tree.images = [name for name in tree.images if name in tree.files]
 
 
 def _named(tree: FileTree, options: SourceOptions) -> set[str]:

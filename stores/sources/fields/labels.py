@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ RawLabel = int | str | None
 MAX_CAPTION_CHARACTERS = 64 * 1024
 MAX_LABEL = 2**31 - 1  # labels are stored as int32
 NO_VALUE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>", "?", "nil"))
+# Of these, what programs write for no caption.
+NO_CAPTION = frozenset(("nan", "none", "null", "<na>"))
 # Keys that hold the id or name where a label is an object.
 ID_KEYS = ("id", "index", "label", "class", "name", "text")
 # Keys that hold the text where a caption is an object (Karpathy's "sentences").
@@ -153,7 +156,8 @@ def _caption_text(text: object, where: str) -> str | None:
         raise SourceError(f"{where}: expected a caption in UTF-8; received {text[:200]!r}")
     if len(text) > MAX_CAPTION_CHARACTERS:
         raise SourceError(f"{where}: expected at most {MAX_CAPTION_CHARACTERS} characters; received {len(text)}")
-    return text.strip()
+    text = text.strip()
+    return None if len(text) < 5 and text.lower() in NO_CAPTION else text
 
 
 def parse_split(value: object, where: str, *, asks_of: str | None = None) -> str | None:
@@ -198,6 +202,13 @@ def resolve_labels(
         names = declared
     numbers = {name: number for number, name in enumerate(names)}
     return [None if label is None else numbers[str(label)] for label in raw], names
+
+
+def composed(raw: Sequence[RawLabel]) -> Sequence[RawLabel]:
+    """The labels with accents as one character: macOS writes two, so that one class would have two names."""
+    names = {label for label in raw if isinstance(label, str) and not label.isascii()}
+    other = {name: short for name in names if (short := unicodedata.normalize("NFC", name)) != name}
+    return [other.get(label, label) if isinstance(label, str) else label for label in raw] if other else raw
 
 
 def odd_kind(raw: Sequence[RawLabel]) -> type | None:

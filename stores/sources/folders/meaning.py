@@ -18,7 +18,7 @@ from stores.sources.folders.parts import (
     are_views,
     are_years,
 )
-from stores.sources.folders.splits import split_and_class, split_level
+from stores.sources.folders.splits import is_unlabeled, split_and_class, split_level
 from stores.sources.folders.wrappers import wrapper_of
 
 Meanings = dict[str, tuple[str | None, str | None]]
@@ -33,12 +33,16 @@ class FolderMeaning:
         wrapper: the folders around everything that were looked through.
         domains: folders that were taken for domains of the same classes.
         parts: folders with images that were taken for parts of the set, and could be classes by their names.
+        unlabeled: folders beside those of classes whose name says that their images have none.
+        copies: folders beside those of classes that hold the same classes again.
     """
 
     meanings: Meanings
     wrapper: str
     domains: list[str]
     parts: list[str]
+    unlabeled: list[str]
+    copies: list[str]
 
     def of(self, path: str) -> tuple[str | None, str | None]:
         """(class, split) of the image at a path."""
@@ -64,7 +68,7 @@ def understand_folders(paths: Iterable[str], *, first_are_classes: bool = False)
     node, wrapper, own = root, "", ""
     while (name := wrapper_of(node, own)) is not None:
         node, wrapper, own = node.folders[name], f"{wrapper}{name}/", name
-    return FolderMeaning(reader.meanings, wrapper, reader.domains, reader.parts)
+    return FolderMeaning(reader.meanings, wrapper, reader.domains, reader.parts, reader.unlabeled, reader.copies)
 
 
 @dataclass
@@ -75,6 +79,8 @@ class _FolderReader:
     meanings: Meanings = field(default_factory=dict)
     domains: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    unlabeled: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
 
     def read(self, node: Folder, path: str, split: str | None) -> None:
         """Give a meaning to a folder above the classes and to all below it."""
@@ -157,9 +163,29 @@ class _FolderReader:
                     self.meanings |= reader.meanings
                 return
         fused = (split_and_class(node) if not split else None) or {}
+        others = self._others(node, path)
         for name, folder in node.folders.items():
             part, word = fused.get(name, (split, name))
-            self._class(folder, join(path, name), word, part)
+            if name in others:
+                self.read(folder, join(path, name), split)
+            else:
+                self._class(folder, join(path, name), None if join(path, name) in self.unlabeled else word, part)
+
+    def _others(self, node: Folder, path: str) -> set[str]:
+        """The folders among those of classes that are read as they are around: copies, and the labeled one.
+
+        Folders of no class are noted.
+        """
+        if self.first_are_classes:
+            return set()
+        unlabeled = {name for name in node.folders if is_unlabeled(name)}
+        classes = node.folders.keys() - unlabeled
+        self.unlabeled += [join(path, name) for name in sorted(unlabeled) if classes]
+        if unlabeled and len(classes) == 1 and not node.folders[next(iter(classes))].direct:
+            return classes
+        copies = {name for name, one in node.folders.items() if _holds_the_same(one, classes - {name})}
+        self.copies += [join(path, name) for name in sorted(copies)]
+        return copies
 
     def _class(self, node: Folder, path: str, name: str | None, split: str | None) -> None:
         """The folder of one class, and those below it; split folders in it are its parts."""
@@ -178,6 +204,11 @@ class _FolderReader:
             folder, where, name = pending.pop()
             self.meanings[where] = (name if folder.direct else None, split)
             pending += [(below, join(where, part), join(name, part)) for part, below in folder.folders.items()]
+
+
+def _holds_the_same(node: Folder, beside: set[str]) -> bool:
+    """Whether a folder holds the folders again that lie beside it ("cell_images/cell_images", as Kaggle has it)."""
+    return len(beside) > 1 and not node.direct and node.folders.keys() == beside
 
 
 def _classes_of(meanings: Meanings) -> set[str]:

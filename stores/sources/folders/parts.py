@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 
-from stores.sources.fields.splits import words_of
+from stores.sources.fields.splits import WORDS, words_of
 from stores.sources.folders.nodes import Folder, says_nothing
 
 # Words before the numbers of parts. "s1" and "v2" may be classes.
-PARTS = "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|imgs|files|data|photos"
+PARTS = (
+    "parts?|folds?|batch|batches|chunks?|shards?|splits?|subsets?|images|imgs|files|data|photos|"
+    "dis[ck]s?|volumes?|vol|archives?|blocks?|dumps?"
+)
+# Words before the letters of parts ("part_A").
+LETTERED = "parts?|batch|chunk|shard|split|subset"
 # Words before the numbers of patients and their recordings, whose folders are no classes of images.
 PATIENTS = "patients?|study|studies|case|cases|series|scans?|visits?|exams?"
 # Letters that say nothing, alone with a number ("s1"), may name a class.
@@ -19,15 +24,20 @@ _YEARLY = re.compile(r"[A-Za-z]+[-_]?(19|20)\d\d")
 
 
 def are_numbered_parts(node: Folder) -> bool:
-    """Whether the folders are parts of a set, told apart by numbers, dates or sizes: "part-1", "512x768", "VOC2007"."""
+    """Whether the folders are parts of a set, told apart by numbers, dates or sizes: "part-1", "512x768", "VOC2007".
+
+    So are those told apart by letters ("part_A").
+    """
     if len(node.folders) > 1 and all(map(_DATE_OR_SIZE.fullmatch, node.folders)):
         return True
     if len(node.folders) > 1 and all(map(_YEARLY.fullmatch, node.folders)):
         return len({name.rstrip("0123456789") for name in node.folders}) == 1 and _are_around_images(node)
+    if len(node.folders) > 1 and all(re.fullmatch(rf"(?i)({LETTERED})[-_ ][a-z]", name) for name in node.folders):
+        return True
     skeletons = {re.sub(r"\d+", "0", name.lower()) for name in node.folders}
     if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
         return False
-    return re.search(rf"(^|[^a-z])({PARTS})[-_ ]?0$", skeleton) is not None
+    return re.search(rf"(^|[^a-z])({PARTS}|{'|'.join(WORDS)})[-_ ]?0$", skeleton) is not None
 
 
 def are_years(node: Folder) -> bool:

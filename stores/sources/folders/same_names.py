@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from stores.sources.fields.splits import FILLERS, word_list, words_of
+from stores.sources.folders.nodes import says_nothing
 
 # Words of the folders of pairs, as sets of images to be restored or edited call them.
 PAIR_WORDS = frozenset(
@@ -20,6 +21,8 @@ PAIR_WORDS = frozenset(
 # More folders of the same names, as of objects seen from the same sides, are classes.
 MOST_FOLDERS = 3
 LEAST_PAIRS = 3
+# Fewer folders of one image each are classes.
+LEAST_SAMPLES = 3
 # So many names that do not just count up are no chance.
 LEAST_NAMES = 8
 
@@ -70,6 +73,13 @@ def are_called_like_images(labels: Mapping[str, str]) -> bool:
     return len(set(labels.values())) > 1 and all(
         _stem(name) == folder != posixpath.basename(posixpath.dirname(name)) for name, folder in labels.items()
     )
+
+
+def are_samples(labels: Mapping[str, str]) -> bool:
+    """Whether each of several folders holds one image, and all have one name, which says nothing ("4f2a/image.png")."""
+    stems = {_stem(name) for name in labels}
+    one_each = LEAST_SAMPLES <= len(labels) == len(set(labels.values()))
+    return one_each and len(stems) == 1 and says_nothing(next(iter(stems)))
 
 
 def _stem(name: str) -> str:

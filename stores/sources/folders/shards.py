@@ -46,7 +46,7 @@ def _tell_images_apart(pairs: list[tuple[str, str]], tops: set[str]) -> bool:
     stems = [stem for _, stem in pairs]
     if not all(re.fullmatch(r"[0-9a-f]+", stem) for stem in stems):
         return False
-    if any(digits) and not all(digits) and all(len(stem) >= HASH_DIGITS for stem in stems):
+    if not all(digits) and all(len(stem) >= HASH_DIGITS for stem in stems):
         return True
     rests = {stem[len(joined) :] for joined, stem in pairs}
     distinct = len(rests) == len(pairs) > len(tops)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from stores.sources.fields.splits import (
+    FILLERS,
     TRAIN,
+    WORDS,
     class_without_split,
     name_without_split,
     split_in_words,
@@ -13,8 +15,9 @@ from stores.sources.fields.splits import (
 )
 from stores.sources.folders.nodes import Folder, says_nothing
 
-# Words of folders beside that of a split whose images are of no class.
-NO_CLASSES = frozenset(word_list("extra extras unlabeled unlabelled unlabel unsup unsupervised additional distractors"))
+# Words of folders whose images are of no class, wherever they lie, and of those beside that of a split.
+UNLABELED = frozenset(word_list("unlabeled unlabelled unlabel unsup unsupervised"))
+NO_CLASSES = UNLABELED | frozenset(word_list("extra extras additional distractors"))
 
 
 def split_level(node: Folder) -> dict[str, str | None] | None:
@@ -22,7 +25,7 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
     names = list(node.folders)
     exact = {name: split for name in names if (split := split_of_folder(name))}
     if exact and (len(exact) == len(names) or len(set(exact.values())) > 1):
-        return {name: exact.get(name) for name in names}
+        return {name: exact.get(name) or split_in_words(name) for name in names}  # "test_simple" beside "test"
     if len(exact) == 1 and not may_be_class(node, next(iter(exact))):
         return {name: exact.get(name) for name in names}
     if split_and_class(node):
@@ -31,7 +34,7 @@ def split_level(node: Folder) -> dict[str, str | None] | None:
     rests = {rest if rest is None else rest.lower() for rest in map(name_without_split, names)}
     if len(loose) == len(names) and len(rests) == 1 and None not in rests and (len(names) > 1 or node.holds_leaves):
         return dict(loose)
-    pair = _pair_of_parts(loose)
+    pair = _pair_of_parts(loose) or _parts_of_one(node, loose)
     return {name: pair.get(name) for name in names} if pair else None
 
 
@@ -48,6 +51,24 @@ def _pair_of_parts(loose: dict[str, str]) -> dict[str, str] | None:
         return None
     (found,) = by_rest.values()
     return found if len(set(found.values())) > 1 and TRAIN in found.values() else None
+
+
+def _parts_of_one(node: Folder, loose: dict[str, str]) -> dict[str, str] | None:
+    """The training part of a thing beside its other parts ("rps" beside "rps-test-set" and "rps-validation"), or None.
+
+    It holds folders alone; "data_large" beside "val_large" is one, too.
+    """
+    rests = {_rest(name) for name in loose}
+    bases = [name for name in node.folders if name not in loose and _rest(name) in rests - {""}]
+    if len(bases) != 1 or len(rests) != 1 or TRAIN in loose.values():
+        return None
+    base = node.folders[bases[0]]
+    return loose | {bases[0]: TRAIN} if base.folders and not base.direct else None
+
+
+def _rest(name: str) -> str:
+    """The words of a folder's name that say neither a split nor nothing."""
+    return " ".join(word for word in words_of(name) if word not in WORDS and word not in FILLERS)
 
 
 def split_and_class(node: Folder) -> dict[str, tuple[str | None, str]] | None:
@@ -80,6 +101,12 @@ def may_be_class(node: Folder, name: str) -> bool:
     if node.direct or (None not in parts and parts - {split_of_folder(name)}):
         return False
     return bool(others) and node.holds_leaves and all(map(_may_name_class, others))
+
+
+def is_unlabeled(name: str) -> bool:
+    """Whether a folder's whole name says that its images have no class ("unlabeled", "unsup_images")."""
+    words = set(words_of(name)) - FILLERS
+    return bool(words) and words <= UNLABELED
 
 
 def _may_name_class(name: str) -> bool:

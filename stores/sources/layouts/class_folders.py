@@ -11,10 +11,10 @@ from functools import cached_property
 from itertools import pairwise
 
 from stores.sources.fields.labels import RawLabel
-from stores.sources.fields.splits import TEST, split_of_folder
+from stores.sources.fields.splits import TEST
+from stores.sources.folders.doubts import name_warnings, nested_warnings
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
-from stores.sources.folders.nodes import says_nothing
-from stores.sources.folders.same_names import are_called_like_images, are_pairs, may_be_pairs
+from stores.sources.folders.same_names import are_called_like_images, are_pairs, are_samples, may_be_pairs
 from stores.sources.folders.shards import SHARD_DIGITS, are_last_digits, are_numbered_on, are_pieces_of_names
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
@@ -41,12 +41,18 @@ class ClassFolders(Layout):
         if parts or self._is_around_all(names) or are_called_like_images(labels) or self._are_by_name(labels):
             return 0
         if are_pairs(labels):
-            message = f"the folders {', '.join(sorted(names))} hold images of the same names and are read as pairs"
-            self.tree.warnings.append(
-                DataWarning(f"{message}: if they are classes, choose the layout", "layout", self.name)
+            return self._are_none(f"the folders {', '.join(sorted(names))} hold images of the same names", "pairs")
+        if are_samples(labels):
+            return self._are_none(
+                f"the {len(names)} folders ({min(names)}, …) hold one image each, of one name", "samples"
             )
-            return 0
         return len(labels)
+
+    def _are_none(self, message: str, what: str) -> int:
+        """Say that the folders are no classes; the number of images that this layout explains, 0."""
+        doubt = f"{message} and are read as {what}: if they are classes, choose the layout"
+        self.tree.warnings.append(DataWarning(doubt, "layout", self.name))
+        return 0
 
     @property
     def labels(self) -> dict[str, str]:
@@ -57,65 +63,15 @@ class ClassFolders(Layout):
         rows = [ImageRow(name, self._class(name), split=self._split(name)) for name in self.tree.images]
         reading = Reading(rows, detail=self._detail())
         fill_unlabeled(self, reading)
-        reading.warnings += [*self._domain_warnings(), *self._split_warnings(rows), *self._list_warnings(rows)]
-        reading.warnings += self._name_warnings(rows)
+        classes = {str(row.label) for row in rows if row.label is not None}
+        reading.warnings += nested_warnings(self.folders, map(self._path, self.tree.images), self.name, self.tree.where)
+        reading.warnings += name_warnings(self.folders, classes, any(row.split for row in rows))
+        reading.warnings += self._list_warnings(rows)
         if may_be_pairs({row.name: str(row.label) for row in rows if row.label is not None}):
             message = "the folders hold images of the same names: if they are pairs and no classes, choose the layout"
             reading.warnings.append(DataWarning(message, "layout", "images"))
         reading.warnings += self._shard_warnings(rows)
         return reading
-
-    def _domain_warnings(self) -> Iterator[DataWarning]:
-        """Say that the folders may be domains of the same classes (Office-31, PACS, DomainNet)."""
-        if domains := self.folders.domains:
-            shown = f"the {len(domains)} folders {domains[0]}, … have the same folders, which are read as the classes"
-            yield DataWarning(f"{shown}: if the {len(domains)} are the classes, choose the layout", "layout", self.name)
-            return
-        below: dict[str, set[str]] = {}
-        for name in self.tree.images:
-            path = self._path(name)
-            folders = path.removeprefix(self.folders.wrapper).split("/")[:-1]
-            top = [folder for folder in folders if not split_of_folder(folder)]
-            if top and self.folders.of(path)[0] == top[0]:
-                below.setdefault(top[0], set()).add("/".join(top[1:]))
-        common = set.intersection(*below.values()) if len(below) > 1 else set[str]()
-        if len(common - {""}) > 1 and not all(map(says_nothing, common)):
-            shown = ", ".join(sorted(common)[:2])
-            message = f"each class, such as {min(below)}, has the same folders ({shown}, …): if these are the classes"
-            yield DataWarning(f"{message}, name one of the folders", "path", f"{self.tree.where}/{min(below)}")
-            return
-        nested = {top: sorted(filter(_is_a_name, folders)) for top, folders in below.items()}
-        nested = {top: folders for top, folders in nested.items() if len(folders) > 1}
-        if nested and len(below) > 1:
-            first, folders = min(nested.items())
-            message = (
-                f"classes such as {first} have folders of their own ({', '.join(folders[:2])}, …), which are read as"
-            )
-            yield DataWarning(
-                f"{message} parts of them: if these are the classes, give each image's in a table", "labels"
-            )
-
-    def _name_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
-        """Say that classes differ by capitals alone, and that folds are read as one set."""
-        spelled: dict[str, set[str]] = {}
-        for label in {row.label for row in rows if isinstance(row.label, str)}:
-            spelled.setdefault(label.casefold(), set()).add(label)
-        if doubtful := sorted(sorted(names) for names in spelled.values() if len(names) > 1):
-            message = f"the classes {' and '.join(map(repr, doubtful[0]))} differ by capitals alone and are read as two"
-            yield DataWarning(f"{message}: if they are one, give their folders one name")
-        parts = {part for folder in self.folders.meanings for part in folder.split("/")}
-        classes = {row.label for row in rows}
-        folds = sorted(part for part in parts - classes if re.fullmatch(r"(?i)(cv[-_ ]?)?folds?[-_ ]?\d+", part))
-        if len(folds) > 1:
-            yield DataWarning(f"the folders {folds[0]}, {folds[1]}, … are parts of one set: folds are not kept apart")
-
-    def _split_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
-        """Say that a folder named like a split is read as a class."""
-        classes = {str(row.label) for row in rows if row.label is not None}
-        for name in sorted(name for name in classes if split_of_folder(name)):
-            if not any(row.split for row in rows):
-                message = f"the folder {name} is read as a class, as those beside it are: if it is a split"
-                yield DataWarning(f"{message}, choose the layout", "layout", "images")
 
     def _list_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a list gives the images other labels than the folders do."""
@@ -196,11 +152,6 @@ class ClassFolders(Layout):
 
     def _path(self, name: str) -> str:
         return self.tree.files[name].path.removeprefix(self.tree.wrapper)
-
-
-def _is_a_name(path: str) -> bool:
-    """Whether a path of folders below a class may be a class of its own: no number and no word for images."""
-    return bool(path) and not says_nothing(path.rpartition("/")[2]) and not path.rpartition("/")[2].isdecimal()
 
 
 def _next_to_each_other(folders: list[str]) -> bool:

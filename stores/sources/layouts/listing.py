@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stores.sources.fields.class_names import apply_class_names, contiguous
-from stores.sources.fields.labels import RawLabel, odd_kind, resolve_labels
+from stores.sources.fields.labels import RawLabel, composed, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.several_labels import without_joined
 from stores.sources.fields.splits import TEST, VAL, words_of
@@ -47,6 +47,7 @@ def label_ids(
     Raises:
         SourceError: labels that fit neither each other nor the names.
     """
+    raw = composed(raw)
     odd = odd_kind(raw)
     if odd is not None:
         for label in raw:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from stores.sources.fields.splits import split_of_folders, word_list, words_of
 from stores.sources.folders.nodes import says_nothing
+from stores.sources.folders.same_names import LEAST_SAMPLES
 
 CAPTION_SUFFIXES = frozenset(("txt", "caption", "captions", "text", "prompt"))
 LABEL_SUFFIXES = frozenset(("cls", "class", "label"))
@@ -18,6 +19,9 @@ MAIN_WORDS = ("", "image", "img", "input", "rgb", "original", "source", "target"
 MAX_FIELD_WORDS = 16
 # Words of folders of texts, one for each image of a folder beside them ("captions/1.txt" of "images/1.png").
 TEXT_FOLDERS = frozenset(word_list("caption captions text texts txt prompt prompts tags description descriptions"))
+
+# Names of texts in the folder of a single image.
+SAMPLE_TEXTS = TEXT_FOLDERS | frozenset(word_list("metadata meta info label labels annotation"))
 
 
 class SiblingFiles:
@@ -32,6 +36,7 @@ class SiblingFiles:
         # Texts of images that have another one of the same kind.
         self.rivals: list[str] = []
         self._beside: dict[str, str] | None = None
+        self._samples: dict[str, str] | None = None
         stem_of = {name: stem_and_suffix(name)[0] for name in images}
         stems = set(stem_of.values())
         key_of_image = {name: key_of(name) for name in images} if in_archives else {}
@@ -44,6 +49,9 @@ class SiblingFiles:
             if stem not in stems and stem not in keys:
                 whole = stem_and_suffix(stem)[0]  # "a.b" of "a.b.jpg.txt"
                 stem = whole if whole in stems and whole not in keys else key_of(name)
+            if stem not in keys and stem not in stems and name_of_text(name) in SAMPLE_TEXTS:
+                only = self._only_image(name.rpartition("/")[0], stems)
+                stem = only or stem
             if stem not in keys and stem not in stems:
                 stem, alike = self._image_beside(stem_and_suffix(name)[0], stems)
                 named_alike += [(alike, name)] if alike else []
@@ -66,6 +74,13 @@ class SiblingFiles:
             self.by_stem[stem] = {kind: name}
         elif known.setdefault(kind, name) != name:
             self.rivals.append(name)
+
+    def _only_image(self, folder: str, stems: set[str]) -> str | None:
+        """The image of a folder, without suffix, where each of several folders holds one ("4f2a/image.png")."""
+        if self._samples is None:
+            by_folder = {stem.rpartition("/")[0]: stem for stem in stems}
+            self._samples = by_folder if LEAST_SAMPLES <= len(by_folder) == len(stems) else {}
+        return self._samples.get(folder)
 
     def _image_beside(self, stem: str, stems: set[str]) -> tuple[str, str]:
         """The image of a text in a folder of texts beside that of the images: by its path, or by its name alone.
@@ -128,6 +143,11 @@ def stem_and_suffix(name: str) -> tuple[str, str]:
     """A path without its suffix, and the suffix in lower case without its dot."""
     dot = name.rfind(".")
     return (name[:dot], name[dot + 1 :].lower()) if dot > name.rfind("/") + 1 else (name, "")
+
+
+def name_of_text(name: str) -> str:
+    """The name of a file without folder and suffix, in lower case."""
+    return stem_and_suffix(name.rpartition("/")[2])[0].lower()
 
 
 def key_of(name: str) -> str:

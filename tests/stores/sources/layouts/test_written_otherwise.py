@@ -66,6 +66,17 @@ def test_a_caption_with_a_hash_stays(data):
     assert found.captions()["3.jpg"] == ["a photo of bus # 3"]
 
 
+@pytest.mark.parametrize("empty", ["nan", "NaN", "None", "null", ""])
+def test_words_of_programs_for_no_value_are_no_captions(data, empty):
+    files = jpgs(*(f"{n}.jpg" for n in range(3)))
+    table = lines("file_name,text", "0.jpg,None of them", f"1.jpg,{empty}", "2.jpg,nan bread")
+    assert data(files | {"t.csv": table}).captions() == {
+        "0.jpg": ["None of them"],
+        "1.jpg": None,
+        "2.jpg": ["nan bread"],
+    }
+
+
 def test_comments_between_rows(data):
     rows = CSV.splitlines()
     found = data(FLAT | {"labels.csv": lines(*rows[:3], "# the rest", *rows[3:])})
