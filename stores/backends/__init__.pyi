@@ -4,8 +4,10 @@ from .disk_cache import DiskCache as DiskCache
 from .fileio import TEMPORARY_SUFFIX as TEMPORARY_SUFFIX
 from .fileio import fsync_directory as fsync_directory
 from .fileio import is_temporary as is_temporary
+from .fileio import locked as locked
 from .fileio import make_folder as make_folder
 from .fileio import new_version as new_version
+from .fileio import remove_abandoned as remove_abandoned
 from .fileio import replace_file as replace_file
 from .fileio import sha256_of as sha256_of
 from .fileio import share_file as share_file

@@ -1,10 +1,13 @@
 """Files that survive a crash: written beside their place, flushed to disk, then renamed into it."""
 
+import fcntl
+import glob
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,37 +46,79 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace_file(path: Path, data: Any, before_visible: Callable[[], object] | None = None) -> None:
+def replace_file(
+    path: Path, data: Any, before_visible: Callable[[], object] | None = None, swept: bool = False
+) -> None:
     """Write `data` (a buffer, or several to be joined) to `path`: readers see the old file or the new, never a part.
 
-    `before_visible` is called as `new_version` does.
+    `before_visible` is called, and `swept` understood, as `new_version` does.
     """
-    with new_version(path, before_visible) as file:
+    with new_version(path, before_visible, swept) as file:
         write_all(file.fileno(), [data] if is_buffer(data) else data)
 
 
 @contextmanager
-def new_version(path: Path, before_visible: Callable[[], object] | None = None) -> Iterator[BinaryIO]:
+def new_version(
+    path: Path, before_visible: Callable[[], object] | None = None, swept: bool = False
+) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the context ends well; else the old one stays.
 
     Temporary sibling, fsync, rename, fsync of the folder. `before_visible` is called between fsync and rename. The
-    temporary is removed when anything fails.
+    temporary is removed when anything fails, and what killed processes left of the same file before it is written,
+    unless somebody else sweeps the folder (`swept`), which may be large.
     """
-    temporary = temporary_beside(path)
+    if not swept:
+        remove_abandoned(path)
+    temporary, file = _new_file(path)
     try:
-        with open(temporary, "xb") as file:
+        with file:  # which holds the lock until the file has its name
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if before_visible is not None:
-            before_visible()
-        os.replace(temporary, path)
+            if before_visible is not None:
+                before_visible()
+            os.replace(temporary, path)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say which
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def _new_file(path: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary beside `path`, locked; another one where a sweep took it before it was."""
+    while True:
+        temporary = temporary_beside(path)
+        file = open(temporary, "xb")  # noqa: SIM115 - whoever writes it closes it
+        with suppress(OSError):  # a file system without locks, on which nobody sweeps either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if temporary.exists():
+            return temporary, file
+        file.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an unfinished file or folder, so that others tell it from one whose process was killed.
+
+    Raises:
+        OSError: a process that is alive holds it (BlockingIOError), it is gone, or the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)  # gives the lock back
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed left unfinished of this file or folder: what nobody holds a lock on."""
+    for found in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if is_temporary(found.name) and not found.is_symlink():
+            with suppress(OSError), locked(found):
+                shutil.rmtree(found) if found.is_dir() else found.unlink()
 
 
 def is_buffer(data: Any) -> bool:

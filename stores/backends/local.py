@@ -61,7 +61,7 @@ class LocalByteStore(ByteStore):
         """Temporary sibling, fsync, rename, fsync of the folder."""
         path = self._path(key)
         make_folder(path.parent)
-        replace_file(path, data, before_visible)
+        replace_file(path, data, before_visible, swept=True)
 
     def copy_from(self, other: ByteStore, key: str, to: str | None = None) -> None:
         """A hard link where the disk can make one, else a copy."""

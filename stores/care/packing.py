@@ -1,20 +1,17 @@
 """Archive copies: the same Zarr arrays with a compressor, no longer a store to train on; rounded when asked for."""
 
-import fcntl
-import glob
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stores.backends import LocalByteStore, fsync_directory, is_temporary, temporary_beside
+from stores.backends import LocalByteStore, fsync_directory, locked, remove_abandoned, temporary_beside
 from stores.care.archive_files import ARCHIVE_SCHEMA_VERSION, FORMAT, STORED_MANIFEST, archive_bytes
 from stores.care.codecs import DEFAULT_CODEC, check_codec, codec_chain, numcodecs_known
 from stores.care.rounding import Rounding, RoundingError
@@ -89,11 +86,11 @@ def pack(
     out = Path(out).absolute()
     if out.exists():
         raise ValueError(f"{out}: expected a new folder; it exists; choose another one")
-    _remove_abandoned(out)
+    remove_abandoned(out)
     temporary = temporary_beside(out)
     temporary.mkdir(parents=True)
     try:
-        with _locked(temporary), numcodecs_known():
+        with locked(temporary), numcodecs_known():
             packed = _Packing(store, LocalByteStore(temporary), (codec, level), rounding).run(progress)
             os.replace(temporary, out)
     except BaseException:
@@ -101,29 +98,6 @@ def pack(
         raise
     fsync_directory(out.parent)
     return replace(packed, path=out)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder while it is written, so that others tell it from one whose process was killed.
-
-    Raises:
-        BlockingIOError: a process that is alive holds it.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)  # gives the lock back
-
-
-def _remove_abandoned(out: Path) -> None:
-    """Remove what was begun for this folder by processes that were killed."""
-    for folder in out.parent.glob(f".{glob.escape(out.name)}.*"):
-        if is_temporary(folder.name) and folder.is_dir() and not folder.is_symlink():
-            with suppress(BlockingIOError), _locked(folder):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Packing:
