@@ -1,6 +1,7 @@
 """Read one setting by the type of its dataclass field, from a YAML scalar or from text on a command line."""
 
 import difflib
+import functools
 import math
 import types
 import typing
@@ -34,13 +35,17 @@ def field_type(config: Any, key: str) -> tuple[Any, bool]:
 
     Of a `jobs.config.Size` it is `parse_size`, which makes one of a text.
     """
-    annotation = typing.get_type_hints(config if isinstance(config, type) else type(config))[key]
+    annotation = _type_hints(config if isinstance(config, type) else type(config))[key]
     if typing.get_origin(annotation) is tuple:
         return tuple, False
     if not isinstance(annotation, types.UnionType):
         return annotation, False
     kinds = [kind for kind in annotation.__args__ if kind is not type(None)]
     return (parse_size if len(kinds) > 1 else kinds[0]), len(kinds) < len(annotation.__args__)
+
+
+# All of a class are read at once, and each command's options ask for every one of hundreds.
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 def from_node(node: yaml.Node, config: Any, key: str, where: str) -> Any:
