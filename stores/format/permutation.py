@@ -1,5 +1,6 @@
 """Shuffled orders as pure functions: a position goes in, a row comes out, nothing of the set's size is stored."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK64 = (1 << 64) - 1
-_TABLE_SIZE = 1 << 12
+_SORTED_SIZE, _TABLE_SIZE = 1 << 12, 1 << 16
 _ROUNDS = 4
 _FOLD = np.array(15, np.uint32)
 # Values encrypted at once, in place: fresh memory for each step costs several times what is computed in it.
@@ -47,8 +48,8 @@ class Permutation:
     """A seeded bijection of range(size): `permutation(positions)` are the rows at those positions.
 
     Small sizes sort hashes; larger ones run an unbalanced Feistel network (Luby and Rackoff, 1988; Schneier and Kelsey,
-    1996) over the next power of two and walk in its cycles back into the range, so 10^8 rows need no table. It is for
-    shuffling, not for hiding.
+    1996) over the next power of two and walk in its cycles back into the range: up to 2^16 rows by a table of it, while
+    10^8 rows need no table. It is for shuffling, not for hiding.
 
     Raises:
         ValueError: more rows than 32 bits can number.
@@ -64,19 +65,30 @@ class Permutation:
         positions = np.asarray(positions, np.int64)
         if self.size <= _TABLE_SIZE:
             return np.asarray(self._table[positions])
-        rows = positions.reshape(-1).astype(np.uint32)
-        self._encrypt(rows)
-        outside = np.flatnonzero(rows >= self.size)
-        while len(outside):
-            walked = rows[outside]
-            self._encrypt(walked)
-            rows[outside] = walked
-            outside = outside[walked >= self.size]
+        rows = self._encrypted(positions.reshape(-1).astype(np.uint32))
+        self._walk(rows, self._encrypted)
         return rows.astype(np.int64).reshape(positions.shape)
 
     @cached_property
     def _table(self) -> np.ndarray:
-        return np.argsort(mix64(np.arange(self.size), self.seed), kind="stable").astype(np.int64)
+        if self.size <= _SORTED_SIZE:
+            return np.argsort(mix64(np.arange(self.size), self.seed), kind="stable").astype(np.int64)
+        network = self._encrypted(np.arange(1 << self._bits, dtype=np.uint32))
+        rows = network[: self.size].astype(np.int64)
+        self._walk(rows, network.__getitem__)
+        return rows
+
+    def _walk(self, rows: np.ndarray, follow: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Follow the rows that are out of range to the next one of their cycle that is not, in place."""
+        outside = np.flatnonzero(rows >= self.size)
+        while len(outside):
+            walked = follow(rows[outside])
+            rows[outside] = walked
+            outside = outside[walked >= self.size]
+
+    @property
+    def _bits(self) -> int:
+        return (self.size - 1).bit_length()
 
     @cached_property
     def _keys(self) -> list[tuple[np.ndarray, ...]]:
@@ -85,17 +97,17 @@ class Permutation:
         keys = [(word & 0xFFFFFFFF | 1, word >> 32 | 1, (word >> 16) & 0xFFFFFFFF) for word in words]
         return [tuple(np.array(number, np.uint32) for number in key) for key in keys]
 
-    def _encrypt(self, values: np.ndarray) -> None:
+    def _encrypted(self, values: np.ndarray) -> np.ndarray:
         """Encrypt values, uint32 (n,), in place."""
         room = np.empty((3, min(len(values), _BLOCK)), np.uint32)
         for start in range(0, len(values), _BLOCK):
             block = values[start : start + _BLOCK]
             self._encrypt_block(block, *room[:, : len(block)])
+        return values
 
     def _encrypt_block(self, right: np.ndarray, left: np.ndarray, mixed: np.ndarray, folded: np.ndarray) -> None:
         """Encrypt the values in `right`, in place; the other arrays are room to compute in."""
-        bits = (self.size - 1).bit_length()
-        left_bits, right_bits = bits // 2, bits - bits // 2
+        left_bits, right_bits = self._bits // 2, self._bits - self._bits // 2
         np.right_shift(right, np.uint32(right_bits), out=left)
         right &= np.uint32((1 << right_bits) - 1)
         for turn in range(0, 2 * _ROUNDS, 2):

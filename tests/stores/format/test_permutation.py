@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stores.format import permutation
 from stores.format.permutation import Permutation, combine_seeds, mix64
 
 GOLDEN_SMALL = [3, 5, 7, 4, 1, 2, 8, 9, 6, 0]
@@ -12,17 +13,24 @@ GOLDEN_LARGE = [7653, 1472, 2397, 5632, 8814]
 GOLDEN_MIX = 17911839290282890590
 
 
-@given(size=st.integers(1, 30_000), seed=st.integers(0, 2**64 - 1))
+@given(size=st.integers(1, 90_000), seed=st.integers(0, 2**64 - 1))
 def test_every_row_comes_once(size: int, seed: int) -> None:
     rows = Permutation(size, seed)(np.arange(size))
     assert np.array_equal(np.sort(rows), np.arange(size))
 
 
-@pytest.mark.parametrize("size", [100, 4096, 4097, 60_000])
+@pytest.mark.parametrize("size", [100, 4096, 4097, 60_000, 70_000])
 def test_a_part_of_the_order_is_the_part_of_the_whole(size: int) -> None:
     whole = Permutation(size, 5)(np.arange(size))
     part = np.arange(size // 3, size // 2)
     assert np.array_equal(Permutation(size, 5)(part), whole[part])
+
+
+@pytest.mark.parametrize("size", [4097, 8192, 50_000, 65_536])
+def test_a_table_holds_what_the_network_gives(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Permutation(size, 9)(np.arange(size))
+    monkeypatch.setattr(permutation, "_TABLE_SIZE", permutation._SORTED_SIZE)
+    assert np.array_equal(Permutation(size, 9)(np.arange(size)), table)
 
 
 @pytest.mark.parametrize("size", [1000, 50_000])
