@@ -55,16 +55,14 @@ class BatchSampler:
         full, rest = divmod(self.num_rows, self.batch_size)
         return full + (0 if self.drop_last or rest == 0 else 1)
 
+    @property
+    def delivered_rows(self) -> int:
+        """Rows that the batches of an epoch have, over all ranks."""
+        return min(self.num_rows, self.steps_per_epoch * self.batch_size)
+
     def rows_of(self, step: int) -> int:
         """Rows of a global batch."""
         return min(self.batch_size, self.num_rows - step * self.batch_size)
-
-    def offsets(self, step: int) -> tuple[int, int]:
-        """First and past-the-end offset of this rank's rows of a batch."""
-        start = step * self.batch_size
-        length = self.rows_of(step)
-        first, last = (start + length * part // self.world_size for part in (self.rank, self.rank + 1))
-        return first, last
 
     def rank_mask(self, first: int, last: int) -> np.ndarray:
         """Which of the offsets first to last - 1 this rank reads, bool (last - first,)."""

@@ -101,11 +101,13 @@ class BucketLoader(EpochLoader):
             if equal_batches:
                 count = equal_batch_rows(self._count(number, rows), count, self._rank.world_size)
             self.loaders[number] = self._loader(number, replace(options, rows=rows, batch_size=count, **own))
+            self.loaders[number].name_store(number)
             self._check_rest(number)
         self._share()
         self._batch_bytes = {number: loader.batch_bytes for number, loader in self.loaders.items()}
         counts = {number: loader.steps_per_epoch for number, loader in self.loaders.items()}
-        self._schedule, self._last_rows = BatchSchedule(counts, options.seed, options.shuffle), 0
+        self._schedule = BatchSchedule(counts, options.seed, options.shuffle)
+        self._last: ScheduledBatch | None = None
 
     @property
     def device(self) -> torch.device:
@@ -130,7 +132,7 @@ class BucketLoader(EpochLoader):
     @property
     def last_batch_rows(self) -> int:
         """Rows, over all ranks, of the batch that was handed out last; 0 before the first."""
-        return self._last_rows
+        return 0 if self._last is None else _plain(self.loaders[self._last.store]).sampler.rows_of(self._last.number)
 
     def schedule(self, epoch: int) -> np.ndarray:
         """The number of the store of each batch of an epoch, int64 (steps_per_epoch,)."""
@@ -173,8 +175,7 @@ class BucketLoader(EpochLoader):
     def _handed_out(self, at: ScheduledBatch, batch: Batch) -> Batch:
         is_last = at.step + 1 == self.steps_per_epoch
         self._position = (at.epoch + 1, 0) if is_last else (at.epoch, at.step + 1)
-        self._last_rows = _plain(self.loaders[at.store]).sampler.rows_of(at.number)
-        batch["store"] = torch.full_like(batch["row"], at.store)
+        self._last = at
         return batch
 
     def _sent(self, epoch: int, step: int, endless: bool, stride: int) -> Iterator[SentBatches]:

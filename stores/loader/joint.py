@@ -172,6 +172,10 @@ class JointLoader(EpochLoader):
         """Bytes of this rank's part of a batch of both."""
         return self.first.batch_bytes + self.second.batch_bytes
 
+    def name_store(self, number: int) -> None:
+        """Deliver "store", see `Loader.name_store`."""
+        self.first.name_store(number)
+
     def share(self, buffers: BufferPools, transfer: Transfer) -> None:
         """Share buffers and transfer, see `Loader.share`."""
         self.first.share(buffers, transfer)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +24,7 @@ from stores.loader.ordering import choose_order, make_order
 from stores.loader.row_sources import ResidentRows, StreamedRows
 from stores.loader.selection import Selection, array_names, checked_arrays, checked_stores
 from stores.loader.transfer import Batch, BufferPools, Transfer, prefetched
-from stores.loader.windows import LoaderCursor, RowSource, batch_groups
+from stores.loader.windows import BatchGroup, LoaderCursor, RowSource, batch_groups
 
 # Small batches are gathered several at once: a gather empties the processor's caches, and Python starts cold after it.
 # More bytes than these leave the cache that all cores share before they are read.
@@ -119,7 +118,7 @@ class Loader(EpochLoader):
     def renew(self) -> None:
         """Drop buffers and locks, which a forked process cannot share with its parent."""
         self._transfer = Transfer(self.device)
-        self._gatherer.buffers.renew()
+        self._gatherer.buffers.clear()
         self._source.renew()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,21 +178,26 @@ class Loader(EpochLoader):
 
     def sent(self, cursor: LoaderCursor) -> Iterator[SentGroup]:
         """Groups of batches from there on, gathered and on their way to the device; any thread may run this."""
-        for group in batch_groups(self._source, self.sampler, self._columns, cursor):
-            layouts = self._gatherer.layouts(group)
-            gather = partial(self._gatherer.gather, group.segments, layouts)
-            # Cut here: a thread that only hands batches out does not compete for the interpreter's lock.
-            cut = partial(self._gatherer.cut, group, layouts)
-            yield SentGroup(group.epoch, group.step, *self._transfer.send(gather, cut))
+        return map(self._send, batch_groups(self._source, self.sampler, self._columns, cursor))
+
+    def _send(self, group: BatchGroup) -> SentGroup:
+        gatherer = self._gatherer
+        # Cut here: a thread that only hands batches out does not compete for the interpreter's lock.
+        sent = self._transfer.send(gatherer.gather, gatherer.cut, group, gatherer.layouts(group))
+        return SentGroup(group.epoch, group.step, *sent)
 
     def received(self, sent: SentGroup) -> list[Batch]:
         """The batches of a group, the first one last, safe to use on the caller's current stream."""
-        return self._transfer.receive(sent.batches, sent.arrived)
+        return sent.batches if sent.arrived is None else self._transfer.receive(sent.batches, sent.arrived)
 
     @property
     def batch_bytes(self) -> int:
         """Bytes of this rank's part of a batch; of ragged arrays the mean."""
         return self._row_bytes * self.options.batch_size // self.sampler.world_size
+
+    def name_store(self, number: int) -> None:
+        """Deliver "store", this number in each row."""
+        self._columns["store"] = torch.tensor(number).expand(self.selection.num_rows)
 
     def share(self, buffers: BufferPools, transfer: Transfer) -> None:
         """Gather into the buffers of several loaders, and send by one way, so that none waits with a sent batch."""

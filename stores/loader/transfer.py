@@ -6,14 +6,15 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 import torch
 
 Batch = dict[str, torch.Tensor]
 _Item = TypeVar("_Item")
+_Work = TypeVarTuple("_Work")
 _END: Any = object()
 _CUDA: Any = torch.cuda  # whose streams and events have no types
 _NUMPY_DTYPES = {
@@ -64,14 +65,34 @@ class BufferPool:
     def __init__(self, pinned: bool = False) -> None:
         self.pinned = pinned
         self._slabs = SlabPool(self._new)
+        # Slabs as arrays of the shape and dtype asked for last. A tensor holds the array that it is made of, whose
+        # reference count then says whether it is in use: the common batch costs one call of torch.
+        self._form: tuple[tuple[int, ...], torch.dtype] = ((), torch.uint8)
+        self._arrays: list[np.ndarray] = []
+        self._free_count = 0
+        self._lock = threading.Lock()
 
-    def take(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """A buffer that is not in use: a free one, or a new one."""
-        if not (num_bytes := math.prod(shape) * dtype.itemsize):
-            return torch.empty(tuple(shape), dtype=dtype)
-        # numpy's views take a third of the time of torch's, which has no dtype of numpy for bfloat16 alone.
-        values = self._slabs.take(num_bytes).view(_NUMPY_DTYPES.get(dtype, f"i{dtype.itemsize}")).reshape(shape)
-        return torch.from_numpy(values) if dtype in _NUMPY_DTYPES else torch.from_numpy(values).view(dtype)
+        with self._lock:
+            if self._form != (shape, dtype):
+                self._form, self._arrays = (shape, dtype), []
+            for slot in range(len(self._arrays)):
+                if sys.getrefcount(self._arrays[slot]) == self._free_count:
+                    break
+            else:
+                slot = self._add(shape, dtype)
+            values = torch.from_numpy(self._arrays[slot])
+        return values if dtype in _NUMPY_DTYPES else values.view(dtype)
+
+    def _add(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        if len(self._arrays) == MOST_SLABS:
+            del self._arrays[0]
+        # numpy has no dtype of bfloat16 and others.
+        stored = _NUMPY_DTYPES.get(dtype, np.dtype(f"i{dtype.itemsize}"))
+        self._arrays.append(self._slabs.take(math.prod(shape) * dtype.itemsize).view(stored).reshape(shape))
+        self._free_count = sys.getrefcount(self._arrays[-1])
+        return len(self._arrays) - 1
 
     def _new(self, num_bytes: int) -> np.ndarray:
         # torch's memory begins at a cache line, unlike numpy's.
@@ -79,25 +100,20 @@ class BufferPool:
         return values
 
 
-class BufferPools:
+class BufferPools(dict[str, BufferPool]):
     """A `BufferPool` for each name, such as that of an array; several loaders may share them."""
 
     def __init__(self, pinned: bool = False) -> None:
+        super().__init__()
         self.pinned = pinned
-        self._pools: dict[str, BufferPool] = {}
 
-    def take(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        """A buffer of that name which is not in use."""
-        if name not in self._pools:
-            self._pools[name] = BufferPool(self.pinned)
-        return self._pools[name].take(shape, dtype)
+    def __missing__(self, name: str) -> BufferPool:
+        pool = self[name] = BufferPool(self.pinned)
+        return pool
 
-    def renew(self) -> None:
-        """Drop buffers and their locks, which a forked process cannot share with its parent."""
-        self._pools = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pools": {}}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the buffers and their locks, which another process cannot share."""
+        return BufferPools, (self.pinned,)
 
 
 def prefetched(items: Iterator[_Item], depth: int) -> Generator[_Item, None, None]:
@@ -162,21 +178,23 @@ class Transfer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self._is_here = device.type == "cpu"
         self._stream = _CUDA.Stream(device) if device.type == "cuda" else None
         # Host batches stay referenced until the device has copied them, so their buffers are not taken again too early.
         self._in_flight: deque[tuple[Any, Batch]] = deque()
 
     def send(
-        self, build: Callable[[], Batch], finish: Callable[[Batch], list[Batch]]
+        self, build: Callable[[*_Work], Batch], finish: Callable[[Batch, *_Work], list[Batch]], *work: *_Work
     ) -> tuple[list[Batch], "torch.cuda.Event | None"]:
         """Build batches as one, move them and finish them on the device; the event passes when that is done."""
-        if self.device.type == "cpu":
-            return finish(build()), None
+        if self._is_here:
+            return finish(build(*work), *work), None
         if self._stream is None:
-            return finish({name: tensor.to(self.device) for name, tensor in build().items()}), None
+            return finish({name: tensor.to(self.device) for name, tensor in build(*work).items()}, *work), None
         with torch.cuda.stream(self._stream):
-            host = build()
-            batches = finish({name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()})
+            host = build(*work)
+            arriving = {name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()}
+            batches = finish(arriving, *work)
             arrived = _CUDA.Event()
             arrived.record(self._stream)
         self._in_flight.append((arrived, host))

@@ -1,8 +1,8 @@
 """Batches cut out of windows: stretches of an epoch whose rows are located, or read from disk, as one."""
 
 import itertools
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,10 +21,6 @@ class RowSlots(NamedTuple):
 
     values: dict[str, torch.Tensor]
     slots: dict[str, torch.Tensor]
-
-    def slice(self, start: int, stop: int) -> "RowSlots":
-        """The same for rows start to stop - 1."""
-        return RowSlots(self.values, {name: slots[start:stop] for name, slots in self.slots.items()})
 
     def split(self, sizes: list[int]) -> "list[RowSlots]":
         """The same for each so many rows."""
@@ -55,7 +51,10 @@ class Segment(NamedTuple):
 
 
 class BatchGroup(NamedTuple):
-    """Consecutive batches from (epoch, step) on that are gathered as one; `segments` are all their rows."""
+    """Consecutive batches from (epoch, step) on that are gathered as one; `segments` are all their rows.
+
+    Of a batch that goes on in the next window `num_batches` is 0.
+    """
 
     epoch: int
     step: int
@@ -81,117 +80,76 @@ class LoaderCursor:
     max_batches: int
     stride: int = 1
 
-    def steps(self, steps_per_epoch: int) -> Iterator[tuple[int, int]]:
-        """(epoch, step) of each batch: to the end of the epoch, or without end."""
-        for epoch in itertools.count(self.epoch) if self.endless else [self.epoch]:
-            for step in range(self.step if epoch == self.epoch else 0, steps_per_epoch, self.stride):
-                yield epoch, step
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Offsets first to last - 1 of an epoch: the rows among them that this rank reads, in order.
-
-    rank_row_cumsum[i]: how many of the offsets first to first + i - 1 this rank reads. complete_batches: groups of
-    batches that lie in this window from end to end, by (epoch, step).
-    """
-
-    epoch: int
-    first: int
-    last: int
-    rank_row_cumsum: np.ndarray
-    columns: Columns
-    slots: RowSlots
-    complete_batches: dict[tuple[int, int], BatchGroup]
-
-    def segments(self, first: int, last: int) -> list[Segment]:
-        """The rows at offsets first to last - 1 as far as they lie here: one segment or none."""
-        inside = (min(max(offset, self.first), self.last) - self.first for offset in (first, last))
-        start, stop = (int(self.rank_row_cumsum[at]) for at in inside)
-        return [self.segment(start, stop)] if start < stop else []
-
-    def segment(self, start: int, stop: int) -> Segment:
-        """The rows start to stop - 1 of those that this rank reads here."""
-        columns = {name: column[start:stop] for name, column in self.columns.items()}
-        return Segment(stop - start, columns, self.slots.slice(start, stop))
-
 
 def batch_groups(
     source: RowSource, sampler: BatchSampler, columns: Columns, start: LoaderCursor
 ) -> Iterator[BatchGroup]:
     """The batches from `start` on; `columns` hold a value for each row of the selection."""
-    open_windows: deque[_Window] = deque()
-    windows = prefetched(_windows(source, sampler, columns, start), source.prefetch_windows)
-    steps = start.steps(sampler.steps_per_epoch)
-    try:
-        for epoch, step in steps:
-            group = open_windows[0].complete_batches.get((epoch, step)) if open_windows else None
-            if group is None:
-                first, last = sampler.offsets(step)
-                while open_windows and (open_windows[0].epoch, open_windows[0].last) <= (epoch, first):
-                    open_windows.popleft()
-                while not open_windows or (open_windows[-1].epoch, open_windows[-1].last) < (epoch, last):
-                    open_windows.append(next(windows))
-                group = open_windows[0].complete_batches.get((epoch, step))
-            if group is None:
-                group = BatchGroup(epoch, step, 1, _segments(open_windows, first, last))
-            yield group
-            if group.num_batches > 1:
-                deque(itertools.islice(steps, group.num_batches - 1), maxlen=0)  # skips the other batches of the group
-    finally:
-        windows.close()
+    begun: list[Segment] = []
+    with closing(prefetched(_windows(source, sampler, columns, start), source.prefetch_windows)) as windows:
+        for group in itertools.chain.from_iterable(windows):
+            if begun or not group.num_batches:
+                # The last batch of an epoch may have fewer rows than there are ranks; it has one segment at least.
+                begun = [one for one in (*begun, *group.segments) if one.num_rows] or group.segments
+                group = group._replace(segments=begun)
+            if group.num_batches:
+                begun = []
+                yield group
+            del group  # what a window read is let go of before the next one is asked for
 
 
-def _segments(windows: Iterable[_Window], first: int, last: int) -> list[Segment]:
-    """The rows at offsets first to last - 1, one segment at least."""
-    segments = [segment for window in windows for segment in window.segments(first, last)]
-    # The last batch of an epoch may have fewer rows than there are ranks.
-    return segments or [[*windows][-1].segment(0, 0)]
-
-
-def _windows(source: RowSource, sampler: BatchSampler, columns: Columns, start: LoaderCursor) -> Iterator[_Window]:
+def _windows(
+    source: RowSource, sampler: BatchSampler, columns: Columns, start: LoaderCursor
+) -> Generator[list[BatchGroup], None, None]:
+    """The batches of each window that has some."""
     begin = start.step * sampler.batch_size
     for epoch in itertools.count(start.epoch) if start.endless else [start.epoch]:
         for first, last in itertools.pairwise(source.windows(sampler, epoch).tolist()):
-            if epoch > start.epoch or last > begin:
-                first = max(first, begin if epoch == start.epoch else 0)
+            first = max(first, begin if epoch == start.epoch else 0)
+            if first < min(last, sampler.delivered_rows):
                 yield _open_window(source, sampler, columns, (epoch, first, last), start)
 
 
 def _open_window(
     source: RowSource, sampler: BatchSampler, columns: Columns, at: tuple[int, int, int], start: LoaderCursor
-) -> _Window:
+) -> list[BatchGroup]:
     epoch, first, last = at
     mask = sampler.rank_mask(first, last)
     if start.stride > 1:
         mask &= (np.arange(first, last) // sampler.batch_size - start.step) % start.stride == 0
     draws = sampler.order.draws(epoch, first, last).where(mask)
-    rank_row_cumsum = np.concatenate([[0], np.cumsum(mask)])
     # numpy's look-up of single numbers is several times as fast as torch's.
     here = {name: torch.from_numpy(column.numpy()[draws.positions]) for name, column in columns.items()}
-    window = _Window(epoch, first, last, rank_row_cumsum, here, source.locate(draws), {})
-    first_step, past = -(-first // sampler.batch_size), last // sampler.batch_size
-    first_step += (start.step - first_step) % start.stride
-    window.complete_batches.update(_complete_batches(window, sampler.batch_size, range(first_step, past), start))
-    return window
+    cuts = list(_cuts(sampler, first, last, start))
+    # How many of the rows up to each cut this rank reads; it reads none between a cut and the beginning of the next.
+    ends = np.cumsum(mask)[np.array([cut.last for cut in cuts], np.int64) - first - 1]
+    sizes = np.diff(ends, prepend=0).tolist()
+    segments = zip(sizes, split_columns(here, sizes), source.locate(draws).split(sizes), strict=True)
+    return [
+        BatchGroup(epoch, cut.step, cut.num_batches, [Segment(*segment)])
+        for cut, segment in zip(cuts, segments, strict=True)
+    ]
 
 
-def _complete_batches(
-    window: _Window, batch_size: int, steps: range, start: LoaderCursor
-) -> dict[tuple[int, int], BatchGroup]:
-    """The groups of the batches of `steps`, which lie in a window from end to end, cut in one go."""
-    firsts = steps[:: max(start.max_batches, start.stride)]
-    if not firsts:
-        return {}
-    counts = [min(start.max_batches, steps.stop - step) for step in firsts]
-    # Between the end of a group and the beginning of the next there is no row that this rank reads.
-    edges = window.rank_row_cumsum[np.array([*firsts, firsts[-1] + counts[-1]]) * batch_size - window.first]
-    sizes = np.diff(edges, prepend=0, append=window.rank_row_cumsum[-1]).tolist()
-    columns, slots = split_columns(window.columns, sizes)[1:-1], window.slots.split(sizes)[1:-1]
-    return {
-        (window.epoch, step): BatchGroup(window.epoch, step, count, [Segment(*segment)])
-        for step, count, *segment in zip(firsts, counts, sizes[1:-1], columns, slots, strict=True)
-    }
+class _Cut(NamedTuple):
+    """The part of a `BatchGroup` up to the offset last - 1."""
+
+    step: int
+    num_batches: int
+    last: int
+
+
+def _cuts(sampler: BatchSampler, first: int, last: int, start: LoaderCursor) -> Iterator[_Cut]:
+    """The groups in the window of offsets first to last - 1, of as many whole batches as are gathered at once."""
+    size, delivered = sampler.batch_size, sampler.delivered_rows
+    step = first // size
+    step += (start.step - step) % start.stride
+    while step * size < min(last, delivered):
+        whole = last // size - step if step * size >= first else 0
+        count = max(1, min(start.max_batches, whole))
+        end = min((step + count) * size, delivered)
+        yield _Cut(step, count if end <= last else 0, min(end, last))
+        step += max(count, start.stride)
 
 
 def split_columns(columns: Columns, sizes: list[int]) -> list[Columns]:

@@ -8,7 +8,7 @@ import torch
 
 from fake_cuda import CUDA, assert_on_cuda, fake_cuda
 from stores import ArraySpec, Loader, Store, StoreWriter, new_index
-from stores.loader.windows import LoaderCursor, RowSlots, Segment, batch_groups
+from stores.loader.windows import BatchGroup, LoaderCursor, RowSlots, batch_groups
 
 ROWS, BATCH, SHAPE = 8, 4, (2, 2, 6)
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
@@ -23,9 +23,9 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return writer.finalize()
 
 
-def first_group(loader: Loader) -> list[Segment]:
+def first_group(loader: Loader) -> BatchGroup:
     cursor = LoaderCursor(0, 0, endless=False, max_batches=1)
-    return next(batch_groups(loader._source, loader.sampler, loader._columns, cursor)).segments
+    return next(batch_groups(loader._source, loader.sampler, loader._columns, cursor))
 
 
 def check(loader: Loader, batch: dict[str, Any], store: Store) -> None:
@@ -39,27 +39,27 @@ def test_rows_that_reside_on_the_device_are_gathered_and_decoded_there(
     monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     loader = Loader(store, ("features",), batch_size=BATCH, residency="ram", prefetch=0)
-    (segment,) = first_group(loader)
+    group = first_group(loader)
+    (segment,) = group.segments
     with fake_cuda(monkeypatch) as mode:
-        loader._gatherer.device = CUDA
 
         def faked(tensors: dict[str, torch.Tensor], device: torch.device = CUDA) -> dict[str, torch.Tensor]:
             return {name: mode.from_tensor(value).to(device) for name, value in tensors.items()}
 
         slots = RowSlots(faked(segment.slots.values), faked(segment.slots.slots))
         resident = segment._replace(slots=slots, columns=faked(segment.columns, torch.device("cpu")))
-        halves = [
-            resident._replace(num_rows=2, slots=slots.slice(0, 2)),
-            resident._replace(num_rows=2, slots=slots.slice(2, 4)),
-        ]
+        halves = [resident._replace(num_rows=2, slots=half) for half in slots.split([2, 2])]
         for segments in ([resident], halves):
-            check(loader, loader._gatherer.finish(faked(loader._gatherer.gather(segments, {}))), store)
+            gathered = loader._gatherer.gather(group._replace(segments=segments), {})
+            (batch,) = loader._gatherer.cut(faked(gathered), group, {})
+            check(loader, batch, store)
 
 
 def test_rows_from_memory_are_decoded_on_the_device(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     loader = Loader(store, ("features",), batch_size=BATCH, residency="ram", prefetch=0)
-    host = loader._gatherer.gather(first_group(loader), {})
+    group = first_group(loader)
+    host = loader._gatherer.gather(group, {})
     with fake_cuda(monkeypatch) as mode:
-        loader._gatherer.device = CUDA
         arrived = {name: mode.from_tensor(value).to(CUDA, non_blocking=True) for name, value in host.items()}
-        check(loader, loader._gatherer.finish(arrived), store)
+        (batch,) = loader._gatherer.cut(arrived, group, {})
+        check(loader, batch, store)

@@ -56,3 +56,11 @@ def test_a_pool_forgets_what_is_kept_for_long() -> None:
     assert len(pool._slabs) == MOST_SLABS
     place = kept.pop().ctypes.data
     assert pool.take(8).ctypes.data == place
+
+
+def test_a_kept_buffer_outlives_requests_of_other_shapes() -> None:
+    pool = BufferPool()
+    kept = pool.take((4, 4), torch.float32).fill_(1)
+    for shape in ((2, 2), (4, 4), (8,), (4, 4), (32,)):
+        pool.take(shape, torch.float32).fill_(2)
+    assert (kept == 1).all()
