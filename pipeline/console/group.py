@@ -62,6 +62,13 @@ class _LastExit:
         os._exit(self.code)
 
 
+def _open_streams() -> None:
+    """Give to nobody what the shell closed (`>&-`): else the first file that is opened gets its number and text."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it is open for as long as the process
+
+
 class FaeGroup(click.Group):
     """A group that lists commands in the order in which they were added and turns every error into an exit code.
 
@@ -88,6 +95,7 @@ class FaeGroup(click.Group):
         process aborts (`terminate called without an active exception`, exit code 134), all work done. So the process
         ends after the exit functions of the libraries, and before Python takes its threads apart.
         """
+        _open_streams()
         last = _LastExit()
         atexit.register(last)  # the first that is registered is the last that is called
         try:

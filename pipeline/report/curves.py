@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.embed import components
-from bokeh.models import HoverTool
+from bokeh.models import FixedTicker, HoverTool, PrintfTickFormatter
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import Markup
@@ -26,6 +26,7 @@ HEIGHT, LEGEND_LINE = 240, 21  # pixels
 # What averages are compared by beside the Fréchet distance; raw weights, of age 0, on a logarithmic axis.
 RANKING = ("KID", "MIND", "recall")
 LEAST_AGE = 0.1
+MOST_DECADES = 3  # on a logarithmic axis with three numbers a decade
 TRAIN, HELD_OUT, RAW = "training", "held out, averaged weights", "held out, raw weights"
 # By kind of run: a plot's title -> its lines by name.
 MAIN: dict[str, dict[str, dict[str, str]]] = {
@@ -144,8 +145,21 @@ def curve(series: Series, x_label: str, y_label: str, log: bool = False, x_log: 
         if len(xs) <= MARKED_POINTS:
             color = COLORS[number % len(COLORS)]
             plot.scatter(list(xs), list(ys), name=label, legend_label=label, color=color, size=6)
+    if log:
+        _label_logarithmic(plot.yaxis, [y for _, ys in shown.values() for y in ys])
+    if x_log:
+        _label_logarithmic(plot.xaxis, [x for xs, _ in shown.values() for x in xs])
     _quiet(plot, len(shown))
     return plot
+
+
+def _label_logarithmic(axes: Any, values: Sequence[float]) -> None:
+    """Numbers at 1, 2 and 5 of each decade, of many decades at 1: by itself Bokeh leaves most of a few without."""
+    first, last = int(np.floor(np.log10(min(values)))), int(np.ceil(np.log10(max(values))))
+    mantissas = (1, 2, 5) if last - first <= MOST_DECADES else (1,)
+    ticks = [mantissa * 10.0**decade for decade in range(first, last + 1) for mantissa in mantissas]
+    for axis in axes:
+        axis.ticker, axis.formatter = FixedTicker(ticks=ticks), PrintfTickFormatter(format="%g")
 
 
 def embed(plots: Mapping[str, Any]) -> tuple[Markup, dict[str, Markup]]:

@@ -44,7 +44,7 @@ def page_table(rows: Sequence[Mapping[str, Any]], name: str) -> Markup:
     of_numbers = [any(_is_number(row[column]) for row in rows) for column in rows[0]]
     head = Markup("").join(_column(column, number) for column, number in zip(rows[0], of_numbers, strict=True))
     body = Markup("").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(_cell(value) for value in row.values())) for row in rows
+        Markup("<tr>{}</tr>").format(Markup("").join(map(_cell, row.values(), of_numbers))) for row in rows
     )
     return wide(name, Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body))
 
@@ -89,7 +89,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(value: Any) -> Markup:
-    if not _is_number(value):
-        return Markup("<td>{}</td>").format("–" if value is None else value)
-    return Markup('<td class="number">{}</td>').format(f"{value:,}" if isinstance(value, int) else f"{value:.4g}")
+def _cell(value: Any, of_numbers: bool) -> Markup:
+    """A cell; what is absent in a column of numbers takes no more room than they do."""
+    right = _is_number(value) or (of_numbers and value in (None, ""))
+    if _is_number(value):
+        value = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return Markup("<td{}>{}</td>").format(Markup(' class="number"') if right else "", "–" if value is None else value)

@@ -132,7 +132,7 @@ class Sections:
             title = short_name(Path(store.path))
             named = {f"{title}: {name}": plot for name, plot in curves.channel_curves(found).items()}
             section = self._plotted(f"Latents of {title}", named, note)
-            predictors = latent_predictors(store)
+            predictors = [_predictor_row(row) for row in latent_predictors(store)]
             made.append(
                 replace(section, body=section.body + page_table(predictors, f"predictors of {title}"))
                 if predictors
@@ -180,6 +180,12 @@ class Sections:
             folded(records.titled(path), f"# {path.parent.name}/{path.name}\n{text}") for path, text in parts.items()
         )
         return Section("Settings", folds, "The resolved settings of each run and the ingredients of each store.")
+
+
+def _predictor_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A predictor as the page's table has it."""
+    interval = {"95 % interval from": row["low"], "to": row["high"]}
+    return {"predictor": row["predictor"].replace("_", " "), "value": row["value"], **interval, "rows": row["rows"]}
 
 
 def _marks(names: Iterable[str]) -> Markup:

@@ -118,6 +118,26 @@ def test_a_process_ends_with_these_codes():
     assert "Traceback" not in mistake.stderr + failure.stderr
 
 
+@pytest.mark.parametrize(("closed", "said"), [("<&-", "said\n"), (">&-", ""), ("2>&-", "said\n"), ("<&- >&- 2>&-", "")])
+def test_streams_that_the_shell_closed_are_nobodys(closed, said, tmp_path):
+    """The exit code is that of the command, nothing complains, and no file of ours gets a stream's number."""
+    code = (
+        "import runpy\n"
+        f"main = runpy.run_path({str(SAMPLE)!r})['main']\n"
+        "@main.command()\n"
+        "def numbers():\n"
+        f"    with open({str(tmp_path / 'number')!r}, 'w') as file:\n"
+        "        file.write(str(file.fileno()))\n"
+        "    print('said')\n"
+        "main(['numbers'])\n"
+    )
+    (tmp_path / "code.py").write_text(code)
+    command = f"exec {sys.executable} {tmp_path / 'code.py'} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert int((tmp_path / "number").read_text()) > 2
+
+
 def test_ctrl_c_ends_a_process_with_130():
     code = (
         "import runpy, time\n"

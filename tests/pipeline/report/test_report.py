@@ -14,7 +14,7 @@ from PIL import Image
 from jobs.sampling.report_images import nearest_images
 from pipeline.cli import main
 from pipeline.report import image_html, records
-from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, main_curves, training_curves
+from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, curve, main_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.metrics import metric_tables
 from pipeline.report.overview import by_column, real_rows
@@ -166,6 +166,21 @@ def test_curves_are_those_of_the_metrics(world):
     assert {"rows per second", "wait share", "gradient norm"} <= plots.keys()
     drawn = channel_curves({"channels": 2, "std": [1.0, 2.0], "mean": [0.0, 0.5], "spectrum": [2.0, 0.0]})
     assert drawn["spectrum of the covariance over channels"].renderers[0].data_source.data["y"] == [2.0, 1e-12]
+
+
+def test_logarithmic_axes_have_numbers_at_each_part_of_a_decade():
+    values = ([1, 2, 3], [0.4, 3.0, 14.0])
+    few = curve({"a": values}, "component", "eigenvalue", log=True).yaxis[0].ticker.ticks
+    assert [round(tick, 6) for tick in few if 0.4 <= tick <= 14] == [0.5, 1, 2, 5, 10]
+    many = curve({"a": (values[1], [1, 2, 3])}, "age", "KID", x_log=True).xaxis[0].ticker.ticks
+    assert [round(tick, 6) for tick in many if 0.4 <= tick <= 14] == [0.5, 1, 2, 5, 10]
+    assert len(curve({"a": ([1, 2], [1e-9, 1.0])}, "x", "y", log=True).yaxis[0].ticker.ticks) == 10
+
+
+def test_an_absent_number_is_as_narrow_as_the_others():
+    table = page_table([{"metric": "classes", "raw": ""}, {"metric": "error", "raw": 0.5}], "metrics")
+    assert table.count('<td class="number">') == 2
+    assert '<td class="number">' not in page_table([{"metric": "a", "text": "b"}], "metrics")
 
 
 def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(page):
