@@ -249,4 +249,5 @@ def _shown(tree: FileTree) -> str:
         if reason != "hidden":
             kinds[reason] = kinds.get(reason, 0) + 1
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: -pair[1])[:8])
-    return f"files of other kinds ({listed})" if listed else "none"
+    archives = "; unpack zip files that lie in zip files" if ".zip" in kinds else ""
+    return f"files of other kinds ({listed}){archives}" if listed else "none"

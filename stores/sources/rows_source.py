@@ -31,6 +31,7 @@ from stores.sources.tables.row_columns import (
     FileRow,
     column_warnings,
     columns_in,
+    configuration_warnings,
     name_warnings,
     refuse_images,
     row_fields,
@@ -290,5 +291,6 @@ class RowsSource(Source):
         )
         summary = summarize_rows(empty, items, names)
         warnings = [*column_warnings(use), *name_warnings(list(files), summary), *label_warnings(summary)]
+        warnings += configuration_warnings(list(files), self.root)
         said = [unsplit.warning(name)] if unsplit is not None and unsplit.reason else []
         return replace(summary, warnings=[*said, *warnings])

@@ -22,7 +22,7 @@ from stores.sources.paths import (
     is_image,
 )
 from stores.sources.readers.arrow_files import arrow_data_files, holds_images
-from stores.sources.readers.folder import FolderListing, list_folder
+from stores.sources.readers.folder import FolderListing, hub_snapshot, list_folder
 from stores.sources.rows_source import RowsSource
 from stores.sources.summary import FileKind
 
@@ -70,6 +70,7 @@ def _nearby(location: Path) -> str:
 
 
 def _open_folder(folder: str, options: SourceOptions, cache: str | None) -> Source:
+    folder = hub_snapshot(folder)
     listing = list_folder(folder, options.follow_links)
     foreign = describe_foreign(folder, listing)
     sources = _candidates(folder, listing, options, cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Collection, Iterable
 
 from stores.sources.fields.splits import FILLERS, TRAIN, WORDS, split_in_words, split_of_folder, word_list, words_of
@@ -14,6 +15,8 @@ FILE_FILLERS = FILLERS | frozenset(
         "meta list lists info map names ids gt table instances classes tar wds full all final rows"
     )
 )
+
+_FUSED = re.compile(r"(.*?)(train|valid|val|test)([^a-z]*)", re.IGNORECASE)
 
 
 def splits_of_files(paths: Iterable[str]) -> dict[str, str | None]:
@@ -47,7 +50,7 @@ def splits_of_names(names: Collection[str]) -> dict[str, str | None]:
     """
     loose = {name: split for name in names if (split := split_in_words(name))}
     if not loose:
-        return dict.fromkeys(names)
+        return dict.fromkeys(names) | _fused_splits(names)
     groups: dict[str, set[str]] = {}
     for name, split in loose.items():
         groups.setdefault(_rest(name), set()).add(split)
@@ -62,6 +65,16 @@ def splits_of_names(names: Collection[str]) -> dict[str, str | None]:
     if any(split != TRAIN for split in found.values()):
         found |= {name: split for name, split in loose.items() if split == TRAIN}
     return {name: found.get(name) for name in names}
+
+
+def _fused_splits(names: Collection[str]) -> dict[str, str]:
+    """The splits of names that differ by one word alone, with no mark around it ("carstrain", "carstest")."""
+    families: dict[str, dict[str, str]] = {}
+    for name in names:
+        if (found := _FUSED.fullmatch(name)) is not None:
+            families.setdefault(f"{found[1]}*{found[3]}".lower(), {})[name] = WORDS[found[2].lower()]
+    several = (family for family in families.values() if len(set(family.values())) > 1 and TRAIN in family.values())
+    return {name: split for family in several for name, split in family.items()}
 
 
 def split_of_name(name: str) -> str | None:

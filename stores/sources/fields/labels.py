@@ -151,7 +151,10 @@ def _caption_text(text: object, where: str) -> str | None:
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return None
     if not isinstance(text, str):
-        raise SourceError(f"{where}: expected a caption or a list of captions; received {text!r}")
+        raise SourceError(
+            f"{where}: expected a caption or a list of captions; received {text!r}, which is no text; "
+            "name another column with caption_column"
+        )
     if (not text.isascii() or "\0" in text) and NOT_A_CAPTION.search(text):
         raise SourceError(f"{where}: expected a caption in UTF-8; received {text[:200]!r}")
     if len(text) > MAX_CAPTION_CHARACTERS:

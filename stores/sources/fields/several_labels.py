@@ -59,12 +59,27 @@ def _joined(names: set[str]) -> set[str]:
         return numbers
     found = set[str]()
     for separator in "|;,":
-        parts = {name: [one.strip() for one in name.split(separator)] for name in names if separator in name}
+        parts = _parts(names, separator)
         if separator == "|" and (len(set(map(len, parts.values()))) > 1 or len(parts) < len(names)):
             known = any(one in names for several in parts.values() for one in several)
             found |= parts.keys() if known else set()
-        found |= {name for name, several in parts.items() if names.issuperset(several)}
+        found |= _of_others(parts, names)
     return found
+
+
+def may_be_several(names: set[str]) -> list[str]:
+    """The names of classes that are names of other ones, with a space or a plus between them, which may be one, too."""
+    return sorted(_of_others(_parts(names, "|;,+ "), names))
+
+
+def _parts(names: set[str], marks: str) -> dict[str, list[str]]:
+    """The parts of the names that have one of some marks."""
+    pattern, apart = re.compile(rf"\s*[{re.escape(marks)}]\s*"), set(marks)
+    return {name: pattern.split(name) for name in names if not apart.isdisjoint(name)}
+
+
+def _of_others(parts: dict[str, list[str]], names: set[str]) -> set[str]:
+    return {name for name, several in parts.items() if names.issuperset(several)}
 
 
 def as_list(value: object) -> list[object] | None:

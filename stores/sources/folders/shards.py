@@ -50,7 +50,8 @@ def _tell_images_apart(pairs: list[tuple[str, str]], tops: set[str]) -> bool:
         return True
     rests = {stem[len(joined) :] for joined, stem in pairs}
     distinct = len(rests) == len(pairs) > len(tops)
-    return distinct and any(digits) and len(next(iter(tops))) > 1 and all(len(stem) >= LONG_NAME for stem in stems)
+    sure = any(digits) or all(re.search("[a-f]", rest) and re.search("[0-9]", rest) for rest in rests)
+    return distinct and sure and len(next(iter(tops))) > 1 and all(len(stem) >= LONG_NAME for stem in stems)
 
 
 def are_last_digits(labels: Mapping[str, str]) -> bool:

@@ -52,7 +52,8 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
     for kind in LAYOUTS[:-1]:
         layout = kind(tree, options)
         count = layout.recognize()
-        rejected = layout.rejected | rejected if kind is not LabelLists else rejected | layout.rejected
+        knows = issubclass(kind, LabelLists | Siblings)  # more of a text than a table does
+        rejected = rejected | layout.rejected if knows else layout.rejected | rejected
         with_texts = max(with_texts, count if isinstance(layout, Siblings) else 0)
         if count > most:
             best, most = layout, count

@@ -79,10 +79,13 @@ class ClassFolders(Layout):
         texts = (file.num_bytes for name, file in self.tree.files.items() if name.lower().endswith(LISTS))
         if sum(texts) > MAX_COMPARED_BYTES or not lists.recognize():
             return
-        listed = {row.name: row.label for row in lists.list_images().rows if row.label is not None}
+        found = lists.list_images()
+        if captions := [use.path for use in found.tables if "caption" in use.roles]:
+            yield DataWarning(f"{captions[0]} gives captions, which are not read", "layout", lists.name)
+        listed = {row.name: row.label for row in found.rows if row.label is not None}
         pairs = {(row.label, listed[row.name]) for row in rows if row.label is not None and row.name in listed}
         if len({label for label, _ in pairs}) < len(pairs) or len({label for _, label in pairs}) < len(pairs):
-            paths = ", ".join(use.path for use in lists.list_images().tables if "label" in use.roles)
+            paths = ", ".join(use.path for use in found.tables if "label" in use.roles)
             yield DataWarning(f"{paths} gives other labels than the folders", "layout", lists.name)
 
     def _class(self, name: str) -> str | None:

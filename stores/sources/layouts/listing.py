@@ -10,7 +10,7 @@ from dataclasses import replace
 from stores.sources.fields.class_names import apply_class_names, contiguous
 from stores.sources.fields.labels import RawLabel, composed, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
-from stores.sources.fields.several_labels import without_joined
+from stores.sources.fields.several_labels import may_be_several, without_joined
 from stores.sources.fields.splits import TEST, VAL, words_of
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
@@ -25,7 +25,6 @@ from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
 from stores.sources.tables.checks import NAMES_ALL, UNREAD_COLUMNS
 
-_SEPARATOR = re.compile(r"\s*[|;,+ ]\s*")
 # Labels of more words that all differ, so many and more, may be captions.
 WORDS_OF_LABELS, MIN_SENTENCES = 4, 3
 GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
@@ -117,6 +116,7 @@ def summarize(
     hints = [*_table_warnings(unused, texts, said), *class_names_hint(tree, reading, summary, names)]
     if not summary.labeled and not summary.captioned:
         hints += [*_unread_warnings(unused), *_annotation_warnings(tree, unused)]
+    hints += caption_warnings(items)
     return replace(summary, warnings=[*tree.warnings, *reading.warnings, *hints, *label_warnings(summary)])
 
 
@@ -134,6 +134,8 @@ def _table_warnings(unused: list[FileKind], texts: str, said: bool) -> Iterator[
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if reason.startswith(NAMES_ALL) and not said:
             yield DataWarning(f"{kind.example} is not used: {reason}", "label_column", _first_column(reason))
+        if reason.startswith("the names in "):
+            yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")
         if reason in (OWN_VALUES, WITHOUT_HEADER):
             yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
         if reason == NUMBERS:
@@ -167,9 +169,9 @@ def _may_give_labels(kind: FileKind) -> bool:
 
 
 def _annotation_warnings(tree: FileTree, unused: list[FileKind]) -> Iterator[DataWarning]:
-    """Files of objects in XML that are called as the images (PASCAL VOC's)."""
+    """Files of objects in XML or JSON that are called as the images (PASCAL VOC's, labelme's)."""
     for kind in unused:
-        if kind.kind == ".xml" and stem_of(kind.example) in set(map(stem_of, tree.images)):
+        if kind.kind in (".xml", ".json") and stem_of(kind.example) in set(map(stem_of, tree.images)):
             message = f"{kind.count} files such as {kind.example} give objects in the images and are not read"
             yield DataWarning(f"{message}; if each image has one class, save it in a table (.csv)", "labels")
 
@@ -209,7 +211,7 @@ def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:
             "contiguous_labels",
             "true",
         )
-    if joined := _joined_classes(summary):
+    if joined := may_be_several({entry.name for entry in summary.classes if entry.name and entry.images}):
         message = f"{len(joined)} classes such as {joined[0]!r} are several classes in one text, read as one of its own"
         yield DataWarning(message)
     sentences = sum(len((entry.name or "").split()) > WORDS_OF_LABELS for entry in summary.classes)
@@ -222,11 +224,17 @@ def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:
         yield DataWarning(f"{summary.unlabeled} of {summary.images} images have no label", "labels")
 
 
-def _joined_classes(summary: DataSummary) -> list[str]:
-    """Names of classes that are names of other classes with a separator between them ("cat|dog")."""
-    names = {entry.name for entry in summary.classes if entry.name and entry.images}
-    parts = {name: [part.strip() for part in _SEPARATOR.split(name)] for name in names if _SEPARATOR.search(name)}
-    return sorted(name for name, words in parts.items() if names.issuperset(words))
+def caption_warnings(items: Sequence[SourceItem]) -> Iterator[DataWarning]:
+    """Say that all captions are whole numbers."""
+    captions = (item.caption for item in items if item.caption)
+    first = next(captions, None)
+    if first and _is_whole(first) and all(map(_is_whole, captions)):
+        message = f"all captions are whole numbers, such as {first[0]}: if they are labels, give them in a table"
+        yield DataWarning(message, "labels")
+
+
+def _is_whole(captions: list[str]) -> bool:
+    return len(captions) == 1 and captions[0].isdecimal()
 
 
 def require_images(items: Sequence[object], where: str, summary: str) -> None:

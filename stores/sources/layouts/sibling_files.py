@@ -20,6 +20,8 @@ MAX_FIELD_WORDS = 16
 # Words of folders of texts, one for each image of a folder beside them ("captions/1.txt" of "images/1.png").
 TEXT_FOLDERS = frozenset(word_list("caption captions text texts txt prompt prompts tags description descriptions"))
 
+# Words of folders of labels, a text for each image; boxes of objects lie in such ones, too.
+LABEL_FOLDERS = frozenset(word_list("label labels class classes"))
 # Names of texts in the folder of a single image.
 SAMPLE_TEXTS = TEXT_FOLDERS | frozenset(word_list("metadata meta info label labels annotation"))
 
@@ -53,7 +55,7 @@ class SiblingFiles:
                 only = self._only_image(name.rpartition("/")[0], stems)
                 stem = only or stem
             if stem not in keys and stem not in stems:
-                stem, alike = self._image_beside(stem_and_suffix(name)[0], stems)
+                stem, alike = self._image_beside(stem_and_suffix(name)[0], stems, suffix)
                 named_alike += [(alike, name)] if alike else []
             if stem:
                 self._add(stem, name, suffix)
@@ -82,13 +84,15 @@ class SiblingFiles:
             self._samples = by_folder if LEAST_SAMPLES <= len(by_folder) == len(stems) else {}
         return self._samples.get(folder)
 
-    def _image_beside(self, stem: str, stems: set[str]) -> tuple[str, str]:
+    def _image_beside(self, stem: str, stems: set[str], suffix: str) -> tuple[str, str]:
         """The image of a text in a folder of texts beside that of the images: by its path, or by its name alone.
 
         Images are named without suffix, "" is none. One of another split has a name of its own.
         """
         folder, slash, base = stem.rpartition("/")
         path = path_beside_texts(folder) if slash else None
+        if path is None and slash and suffix == "txt":
+            path = path_beside_texts(folder, LABEL_FOLDERS)
         if path is None:
             return "", ""
         if self._beside is None:
@@ -113,11 +117,16 @@ class SiblingFiles:
 
 
 @lru_cache(maxsize=1024)  # of each text the folder is asked
-def path_beside_texts(folder: str) -> str | None:
-    """The path of a folder of texts without the part that says so and those that say nothing; None for another one."""
+def path_beside_texts(folder: str, called: frozenset[str] = TEXT_FOLDERS) -> str | None:
+    """The path of a folder of texts without the part that says so and those that say nothing; None for another one.
+
+    Args:
+        folder: of the texts.
+        called: words of which the part has one.
+    """
     parts = folder.split("/")
     for place, part in enumerate(parts):
-        if set(words_of(part)) & TEXT_FOLDERS:
+        if set(words_of(part)) & called:
             return "/".join(["", *filter(_means_something, parts[:place] + parts[place + 1 :])])
     return None
 
@@ -165,9 +174,15 @@ def kind_of_text(name: str, suffix: str) -> str:
     """One of "json", "label" and "text", which is the order in which fields of one name win."""
     if suffix == "json":
         return "json"
-    if suffix in LABEL_SUFFIXES:
+    if suffix in LABEL_SUFFIXES or (suffix == "txt" and lies_in_labels(name.rpartition("/")[0])):
         return "label"
     return "label" if name.count(".") > 1 and _words_between(name).split(".")[-1] in LABEL_WORDS else "text"
+
+
+@lru_cache(maxsize=1024)
+def lies_in_labels(folder: str) -> bool:
+    """Whether a folder of texts is one of labels ("labels/train")."""
+    return path_beside_texts(folder) is None and path_beside_texts(folder, LABEL_FOLDERS) is not None
 
 
 def _second_images(images: list[str]) -> set[str]:

@@ -14,9 +14,9 @@ from stores.sources.fields.several_labels import is_one_hot, only_label
 from stores.sources.folders.meaning import understand_folders
 from stores.sources.layouts.class_tars import ClassTars
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.sibling_files import SiblingFiles, path_beside_texts
+from stores.sources.layouts.sibling_files import SiblingFiles, lies_in_labels, path_beside_texts
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.objects import are_objects, may_be_captions
+from stores.sources.lists.objects import are_objects, is_label, may_be_captions
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataWarning
@@ -25,9 +25,9 @@ from stores.sources.tables.columns import (
     LABEL_NAMES,
     LABEL_TEXT_NAMES,
     SPLIT_NAMES,
+    caption_warnings,
     first_value,
     lower_keys,
-    other_captions,
 )
 
 # Names of fields that count in an object inside a text's object ({"meta": {"label": 3}}), too.
@@ -89,7 +89,7 @@ class Siblings(Layout):
             warnings=[
                 *self._line_warnings(),
                 *self._rival_warnings(),
-                *self._caption_warnings(),
+                *caption_warnings(sorted(self._keys - {"captions"}), self._read_captions),
                 *self._folder_warnings(rows),
             ],
         )
@@ -185,9 +185,9 @@ class Siblings(Layout):
             fields = lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
             self._keys |= fields.keys()
             return fields
-        if kind == "label":
-            return {"label": content.strip()}
         lines = [line for line in content.splitlines() if line.strip()]
+        if kind == "label" and (is_label(lines) or not lies_in_labels(where.rpartition("/")[0])):
+            return {"label": content.strip()}
         if self.options.layout != self.name and are_objects(lines) and self._objects_are_meant(lines):
             self.boxes.add(where)
             self.doubtful |= {where} if may_be_captions(lines) else set()
@@ -207,7 +207,8 @@ class Siblings(Layout):
     @cached_property
     def _count_of_objects(self) -> Counter[bool]:
         """How many of the texts, or of some of them, give objects, and how many do not."""
-        names = [text for texts in self.files.by_stem.values() if (text := texts.get("text")) is not None]
+        texts = (texts.get("text") or texts.get("label") for texts in self.files.by_stem.values())
+        names = [text for text in texts if text is not None]
         found = Counter[bool]()
         for name in names[:: max(1, len(names) // SAMPLE)]:
             with contextlib.suppress(SourceError):
@@ -258,14 +259,11 @@ class Siblings(Layout):
         message = "the archives are not read as classes, since texts give the captions"
         return [DataWarning(message, "layout", ClassTars.name)]
 
-    def _caption_warnings(self) -> list[DataWarning]:
-        """Say which captions in the objects beside images are not read, where one of them is."""
-        read = next((name for name in CAPTION_NAMES if name in self._keys), None)
-        others = other_captions(sorted(self._keys), [read, "captions"]) if read else []
-        if not others or self.options.caption_column is not None:
-            return []
-        message = f"captions are read from {read}, not from {', '.join(others)}"
-        return [DataWarning(message, "caption_column", others[0])]
+    @property
+    def _read_captions(self) -> list[str]:
+        """The name of the captions in the objects beside images, where none is asked for."""
+        read = [name for name in CAPTION_NAMES if name in self._keys and self.options.caption_column is None]
+        return read[:1]
 
 
 def _is_called(name: str, wanted: str) -> bool:

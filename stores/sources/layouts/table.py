@@ -20,7 +20,7 @@ from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.paths import TABLE_SUFFIXES, SeveralImagesError, SourceError
 from stores.sources.summary import DataWarning
 from stores.sources.tables.checks import column_warnings, contradictions, says_nothing, unread_columns
-from stores.sources.tables.choice import refuse_rivals, tables_of_examples
+from stores.sources.tables.choice import refuse_rivals, tables_of_examples, without_tables_of_boxes
 from stores.sources.tables.match import ImageIndex
 from stores.sources.tables.reading import Fields, TableReading, merge_fields
 from stores.sources.tables.table import Table
@@ -58,7 +58,7 @@ class TableLayout(Layout):
         ]
         absent = missing if not self.tree.in_archives else {}
         rows += [ImageRow(path, fields.label, fields.captions or None, fields.split) for path, fields in absent.items()]
-        further = {name for reading in self.readings for name in reading.further}
+        further = set[str]().union(*(reading.further for reading in self.readings))
         left_out = {
             name: "a further image of a row, of which one is read" if name in further else "not named by the table"
             for name in set(self.tree.images) - {row.name for row in rows}
@@ -99,6 +99,7 @@ class TableLayout(Layout):
         for reading in shown:
             self.rejected[reading.table.path] = "a table of one image of each class, which are no images of the set"
         kept = [reading for reading in readings if reading not in shown]
+        kept = without_tables_of_boxes(kept, self._expected, self.rejected) if kept[1:] else kept
         parts = list(self._parts(kept)) if kept else []
         for part in parts:
             del self.rejected[part.table.path]
@@ -111,7 +112,7 @@ class TableLayout(Layout):
         for path in [path for path in self.rejected if path in self.tree.files]:
             if (split := self.tree.table_split(path)) is None or path not in self.tree.tables:
                 continue
-            table = Table(path, posixpath.dirname(path), partial(self._open, path), Problems(), split)
+            table = Table(path, posixpath.dirname(path), partial(self.tree.open, path), Problems(), split)
             with contextlib.suppress(SourceError):
                 part = TableReading(table, self.images, self.options, table.problems, asked=False)
                 if part.file_column is not None and not part.roles and known.isdisjoint(part.read().found):
@@ -124,14 +125,14 @@ class TableLayout(Layout):
     def _try(self, name: str) -> TableReading | None:
         """A table of the tree read, or None where it is none that helps; what was wrong with it is kept."""
         problems = Problems()
-        table = Table(name, posixpath.dirname(name), partial(self._open, name), problems, self.tree.table_split(name))
+        table = Table(
+            name, posixpath.dirname(name), partial(self.tree.open, name), problems, self.tree.table_split(name)
+        )
         try:
             refuse_without_header(table, self.images, self.tree.images)
             reading = TableReading(table, self.images, self.options, problems, asked=False)
             if not reading.says_something:
-                self.rejected[name] = unread_columns(reading, len(self.tree.images)) or (
-                    "none of its columns names images and gives them a label, captions or a split"
-                )
+                self.rejected[name] = unread_columns(reading, self._expected)
                 return None
             reading.read()
             if reason := says_nothing(reading) or self._outvoted(reading):
@@ -150,6 +151,11 @@ class TableLayout(Layout):
         self.rejected[name] = f"a table that names {len(reading.found)} of the {len(self.tree.images)} images"
         return reading if self._mostly_here(reading) else None
 
+    @cached_property
+    def _expected(self) -> int:
+        """How many images a table of all of them names: test parts often have none."""
+        return sum(self.split_of(name) != TEST for name in self.tree.images) or len(self.tree.images)
+
     def _outvoted(self, reading: TableReading) -> str | None:
         """Why a table whose column of labels is a guess gives way to folders of classes, or None."""
         classes = self._folder_classes(reading.found)
@@ -159,9 +165,6 @@ class TableLayout(Layout):
 
     def _mostly_here(self, reading: TableReading) -> bool:
         return len(reading.found) > len(reading.missing) or len(reading.found) > MOST * len(self.tree.images)
-
-    def _open(self, name: str) -> IO[bytes]:
-        return self.tree.open(name)
 
     def _read_asked(self, path: str) -> TableReading:
         """The table that the user named, inside the data set or elsewhere."""
@@ -192,7 +195,8 @@ class TableLayout(Layout):
         # Tables of several parts know their images better than folders do: Karpathy's train has some of val.
         several = len({reading.split for reading in self.readings} - {None}) > 1
         for reading in self.readings:
-            self._take(reading.table.problems)
+            if reading.table.problems is not self.problems:
+                self.problems.merge(reading.table.problems)
             for name, fields in reading.found.items():
                 own = reading.table.only_split or (reading.split if several else None)
                 fields.split = fields.split or own or self.split_of(name) or reading.split
@@ -200,10 +204,6 @@ class TableLayout(Layout):
             for path, fields in reading.missing.items():
                 merge_fields(missing, path, fields, reading.table.path, self.problems)
         return found, missing
-
-    def _take(self, problems: Problems) -> None:
-        if problems is not self.problems:
-            self.problems.merge(problems)
 
     def _require_rows(self, found: dict[str, Fields], missing: dict[str, Fields]) -> None:
         """Raise `SourceError` when no row of a table could be used, with the first reason."""

@@ -12,6 +12,8 @@ _NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE
 _FOUR = re.compile(r"(?<!\d)\d++\D++\d++\D++\d++\D++\d")
 # Numbers of a box; and the words that may stand beside them: its class.
 BOX_NUMBERS, MOST_WORDS = 4, 1
+# A label has at most so many words, a caption more.
+LABEL_WORDS = 3
 
 
 def are_objects(lines: Sequence[str]) -> bool:
@@ -35,3 +37,8 @@ def _is_object(line: str) -> bool:
 def may_be_captions(lines: Sequence[str]) -> bool:
     """Whether objects may be a caption as well: one line of whole numbers and nothing else, as on a number plate."""
     return len(lines) == 1 and re.fullmatch(r"[\d\s-]+", lines[0]) is not None
+
+
+def is_label(lines: Sequence[str]) -> bool:
+    """Whether a text in a folder of labels is one, not objects or a caption: at most one line of a few words."""
+    return len(lines) < 2 and not are_objects(lines) and all(len(line.split()) <= LABEL_WORDS for line in lines)

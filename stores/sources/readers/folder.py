@@ -134,3 +134,25 @@ def check_size(data: bytes, num_bytes: int, name: str) -> bytes:
             f"{name}: expected {num_bytes} bytes; received {len(data)}: it changed since the scan; scan again"
         )
     return data
+
+
+def hub_snapshot(folder: str) -> str:
+    """The snapshot of a data set in Hugging Face's cache ("datasets--user--pets"), or the folder itself.
+
+    Of several snapshots, which hold the same files, it is the one that `refs/main` names.
+
+    Raises:
+        SourceError: there are several, and none is named.
+    """
+    snapshots = Path(folder, "snapshots")
+    if not (Path(folder, "refs").is_dir() and Path(folder, "blobs").is_dir() and snapshots.is_dir()):
+        return folder
+    found = sorted(entry.name for entry in snapshots.iterdir() if entry.is_dir())
+    main = Path(folder, "refs", "main")
+    named = main.read_text(errors="replace").strip() if main.is_file() else ""
+    if len(found) < 2 or named in found:
+        return str(snapshots / (named if named in found else found[0])) if found else folder
+    raise SourceError(
+        f"{folder}: expected one snapshot of a data set; received {len(found)} ({', '.join(found[:3])}), none of them "
+        f"named by refs/main; give one, such as {snapshots / found[0]}"
+    )

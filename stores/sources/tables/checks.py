@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from stores.sources.fields.splits import TEST, VAL
 from stores.sources.summary import DataWarning
-from stores.sources.tables.columns import FILE_NAMES, other_captions, plain
+from stores.sources.tables.choice import NEARLY
+from stores.sources.tables.columns import FILE_NAMES, caption_warnings, plain
 from stores.sources.tables.guesses import has_boxes, says_no_role
 from stores.sources.tables.reading import Fields, TableReading
 
 UNREAD_COLUMNS = "no name says what these columns are:"
 NAMES_ALL = "it names all or nearly all images, and "
-# A table that names more than this share of the images is one of them.
-NEARLY = 0.9
 
 
 def says_nothing(reading: TableReading) -> str | None:
@@ -27,15 +26,16 @@ def says_nothing(reading: TableReading) -> str | None:
     return "a table of pairs of images without labels or captions" if folders else None
 
 
-def unread_columns(reading: TableReading, images: int) -> str | None:
-    """Why a table that names images gives them nothing, with the columns that may be labels or captions; or None.
+def unread_columns(reading: TableReading, images: int) -> str:
+    """Why a table gives images nothing, with the columns that may be labels or captions where it names images.
 
     Args:
         reading: the table.
         images: how many there are.
     """
     if reading.file_column is None:
-        return None
+        nothing = "none of its columns names images and gives them a label, captions or a split"
+        return reading.names_several() or nothing
     if has_boxes(reading.columns):
         return "it names images and gives boxes in them, which are no labels of images"
     rest = [column for column in reading.columns if column != reading.file_column]
@@ -44,6 +44,7 @@ def unread_columns(reading: TableReading, images: int) -> str | None:
     others = others or [
         column for column in rest if plain(column) not in FILE_NAMES and reading.may_hold_labels(column)
     ]
+    others = others or [column for column in rest if reading.is_of_words(column)]
     if not others:
         return "it names images, and gives them neither a label nor captions nor a split"
     named = NAMES_ALL if len(reading.read().found) > NEARLY * images else "it names images, and "
@@ -64,11 +65,8 @@ def column_warnings(reading: TableReading, split_of: Callable[[str], str | None]
         yield DataWarning(f"{path}: the only other column {column!r} is read as the {role}", f"{role}_column", column)
     if reading.no_splits is not None and reading.no_splits.reason:
         yield reading.no_splits.warning(path)
-    read = roles.get("caption", [])
-    others = other_captions(reading.columns, read) if read and reading.options.caption_column is None else []
-    if others:
-        message = f"{path}: captions are read from {', '.join(read)}, not from {', '.join(others)}"
-        yield DataWarning(message, "caption_column", others[0])
+    if reading.options.caption_column is None:
+        yield from caption_warnings(reading.columns, roles.get("caption", []), f"{path}: ")
 
 
 def contradictions(found: Mapping[str, Fields], folder_of: Callable[[str], str | None]) -> Iterator[DataWarning]:

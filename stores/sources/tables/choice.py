@@ -5,11 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
+from stores.sources.fields.splits import words_of
 from stores.sources.paths import SourceError
 from stores.sources.tables.reading import TableReading
 
 # Tables are rivals when they have more than this share of the images of one in common.
 COMMON_SHARE = 0.1
+# A table that names more than this share of the images names all.
+NEARLY = 0.9
 
 
 def refuse_rivals(readings: Sequence[TableReading], where: str) -> None:
@@ -27,6 +30,24 @@ def refuse_rivals(readings: Sequence[TableReading], where: str) -> None:
                     f"{where}: expected one table with the {sorted(roles)[0]} of each image; received "
                     f"{first.table.path} and {second.table.path}; choose one with labels"
                 )
+
+
+def without_tables_of_boxes(
+    readings: Sequence[TableReading], images: int, rejected: dict[str, str]
+) -> list[TableReading]:
+    """The tables without those of boxes that name few of the images of another one, which names nearly all (NIH's).
+
+    Args:
+        readings: the tables.
+        images: how many images a table of all of them names.
+        rejected: gets why a table is none of them.
+    """
+    whole = next((one for one in readings if "label" in one.roles and len(one.found) > NEARLY * images), None)
+    boxes = [one for one in readings if any({"bbox", "box"} & set(words_of(column)) for column in one.columns)]
+    few = [one for one in boxes if whole is not None and len(one.found) < len(whole.found) / 2]
+    for one in few:
+        rejected[one.table.path] = f"a table that names {len(one.found)} of the {images} images, with boxes in them"
+    return [reading for reading in readings if reading not in few]
 
 
 def tables_of_examples(readings: Sequence[TableReading]) -> list[TableReading]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from stores.sources.fields.splits import TEST, TRAIN, VAL, word_list
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
+from stores.sources.summary import DataWarning
 
 # Names without separators and case, the clearest first.
 FILE_NAMES = word_list(
@@ -94,7 +95,7 @@ def caption_columns(columns: Sequence[str]) -> list[str]:
     return numbered or [column for column in columns if plain(column).endswith(CAPTION_ENDINGS)]
 
 
-def other_captions(columns: Sequence[str], read: Sequence[str]) -> list[str]:
+def _other_captions(columns: Sequence[str], read: Sequence[str]) -> list[str]:
     """Columns of captions beside those that are read."""
     names = ("caption", "captions", "text", "prompt", "description")
     return [
@@ -104,11 +105,25 @@ def other_captions(columns: Sequence[str], read: Sequence[str]) -> list[str]:
     ]
 
 
+def caption_warnings(columns: Sequence[str], read: Sequence[str], start: str = "") -> Iterator[DataWarning]:
+    """Say which columns of captions are not read beside those that are.
+
+    Args:
+        columns: all columns.
+        read: the columns of captions that are read; without any, nothing is said.
+        start: what stands before, such as the table.
+    """
+    if others := _other_captions(columns, read) if read else []:
+        message = f"{start}captions are read from {', '.join(read)}, not from {', '.join(others)}"
+        yield DataWarning(message, "caption_column", others[0])
+
+
 def label_column(columns: Sequence[str]) -> str | None:
     """The column of labels: the one of a usual name, or the only one whose name ends like one ("Finding Labels")."""
     plain_names = set(map(plain, columns))
     names = [name for name in LABEL_NAMES if name != "y" or "x" not in plain_names]  # coordinates
-    found = first_named(columns, names)
+    sure = [column for column in columns if plain(column) != "y" or column.strip() in ("y", "Y")]  # not of "[x,y]"
+    found = first_named(sure, names)
     ending = [column for column in columns if plain(column).endswith(LABEL_ENDINGS)]
     return found or (ending[0] if len(ending) == 1 else None)
 

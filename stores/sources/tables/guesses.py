@@ -40,7 +40,7 @@ def role_of_values(values: Sequence[object]) -> str | None:
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
     if any(isinstance(value, dict | list) for value in values):
         return None
-    if not texts or any("." in text and _is_number(text) for text in texts) or all(map(_tells_of_fetching, texts)):
+    if not texts or any("." in text and is_number(text) for text in texts) or all(map(_tells_of_fetching, texts)):
         return None
     if sum(len(text.split()) >= CAPTION_WORDS for text in texts) > len(texts) / 2:
         return "caption"
@@ -99,12 +99,15 @@ def _tells_of_fetching(text: str) -> bool:
 def are_words(values: Sequence[object]) -> bool:
     """Whether the values of a column are texts, not numbers, some of which are the same."""
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
-    return 1 < len(set(texts)) < len(texts) and not any(map(_is_number, texts))
+    return 1 < len(set(texts)) < len(texts) and not any(map(is_number, texts))
 
 
-def _is_number(text: str) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a cell is a number or the text of one; an empty one is none."""
+    if not isinstance(value, str):
+        return isinstance(value, int | float)
     try:
-        float(text)
+        float(value)
     except ValueError:
         return False
-    return True
+    return "_" not in value  # Python's 1_000

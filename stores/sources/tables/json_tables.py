@@ -26,6 +26,8 @@ FILE_KEYS = frozenset(
 CATEGORY_KEYS, NOTED_KEYS = ("category_id", "label_id", "labelId"), ("image_id", "imageId")
 IMAGE_KEYS = ("id", "image_id", "imageId")
 FILE_NAME_KEYS = ("file_name", *IMAGE_KEYS)
+# Keys of labelme's outlines of objects in one image.
+OBJECT_KEYS = {"shapes", "imagePath"}
 # Keys under which a file keeps its rows.
 ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")
 
@@ -103,11 +105,13 @@ def json_rows(value: Any, name: str = "") -> Iterator[dict[str, object]]:
             yield from _rows_by_key(value)
         elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
             yield from _list_rows(value[key], f"{name} {key}")
+        elif isinstance(value.get("classes"), list) and isinstance(value.get("labels"), dict):
+            yield from _classified_rows(value["labels"], value["classes"])
         elif (inner := _key_of_object(value)) is not None:
             yield from _named_rows(value[inner], f"{name} {inner}")
         elif value and all(isinstance(column, list) for column in value.values()) and _equal_lengths(value):
             yield from (dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True))
-        else:
+        elif not value.keys() >= OBJECT_KEYS:
             yield from _named_rows(value, name)
 
 
@@ -186,6 +190,13 @@ def _named_rows(value: dict[str, Any], name: str) -> Iterator[dict[str, object]]
         else:
             found = "caption" if isinstance(fields, list) else role if isinstance(fields, str) else "label"
             yield {"file_name": file, found: fields}
+
+
+def _classified_rows(labels: dict[str, Any], classes: list[Any]) -> Iterator[dict[str, object]]:
+    """Rows of FiftyOne's labels.json: the place in a list of classes by the name of the file without suffix."""
+    for file, label in labels.items():
+        known = isinstance(label, int) and 0 <= label < len(classes)
+        yield {"file_name": file, "label": label, "class_name": classes[label] if known else None}
 
 
 def is_coco_labels(value: object) -> bool:

@@ -41,6 +41,11 @@ class ImageIndex:
                 return found[0]
         return self._by_file_name(path, folder, split)
 
+    def is_of_several(self, value: str) -> bool:
+        """Whether several images have the name that `value` is, and it tells none of them."""
+        base = _spelled(posixpath.basename(clean_path(value)))
+        return len(self._bases.get(base) or self._base_stems.get(base) or ()) > 1 and self.find(value) is None
+
     def _by_file_name(self, path: str, folder: str, split: str | None) -> str | None:
         base = _spelled(posixpath.basename(path))
         found = self._bases.get(base) or self._base_stems.get(base)

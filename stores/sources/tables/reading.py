@@ -11,7 +11,7 @@ from stores.sources.fields.several_labels import are_lists_of_labels, only_label
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError, safe_name
 from stores.sources.summary import TableUse
-from stores.sources.tables.columns import caption_columns, label_column, plain
+from stores.sources.tables.columns import caption_columns, file_columns, label_column, plain
 from stores.sources.tables.guesses import confidence_column, has_boxes, has_failed, is_denied
 from stores.sources.tables.match import ImageIndex, as_file_value
 from stores.sources.tables.roles import TableColumns, is_one
@@ -129,6 +129,15 @@ class TableReading(TableColumns):
                 f"{where}: {', '.join(ones[:5])}",
             )
         return ones[0] if len(ones) == 1 else None
+
+    def names_several(self) -> str | None:
+        """Why a column called like one of files names no image: several have each of its names; or None."""
+        for column in file_columns(self.columns):
+            values = [value for record in self._sample if (value := as_file_value(record.get(column)))]
+            if values and all(map(self.images.is_of_several, values)):
+                shown = f"the names in {column!r}, such as {values[0]}, are each of several images"
+                return f"{shown}: give paths in it, or name the folder of the images that are meant"
+        return None
 
     def use(self) -> TableUse:
         """What the summary says of the table."""

@@ -22,7 +22,7 @@ from stores.sources.tables.columns import (
     roles_of,
     split_column,
 )
-from stores.sources.tables.guesses import are_words, is_id_of_things, is_status, role_of_values, says_no_role
+from stores.sources.tables.guesses import are_words, is_id_of_things, is_number, is_status, role_of_values, says_no_role
 from stores.sources.tables.match import ImageIndex, as_file_value, clean_path, is_path_of, names_an_image
 from stores.sources.tables.split_values import NUMBERED_NAMES, NoSplits, has_numbers, no_splits
 from stores.sources.tables.table import Record, Table, columns_of
@@ -144,15 +144,15 @@ class TableColumns:
 
     def may_be_read(self, column: str) -> bool:
         """Whether a column of the first rows may be labels, some of which are the same, or captions."""
-        values = [str(value) for record in self._sample if (value := record.get(column)) not in (None, "")]
+        values = [*map(str, self._present_values(column))]
         return role_of_values(values) is not None or (
-            len(set(values)) < len(values) and not any("." in value and _is_number(value) for value in values)
+            len(set(values)) < len(values) and not any("." in value and is_number(value) for value in values)
         )
 
     def may_hold_labels(self, column: str) -> bool:
         """Whether a column of the first rows may be labels that all differ: no measures, addresses or fractions."""
-        values = [str(record.get(column)) for record in self._sample if record.get(column) not in (None, "")]
-        fractions = any("." in value and _is_number(value) for value in values)
+        values = [*map(str, self._present_values(column))]
+        fractions = any("." in value and is_number(value) for value in values)
         return bool(values) and not says_no_role(column) and not fractions
 
     def is_of_words(self, column: str) -> bool:
@@ -176,11 +176,11 @@ class TableColumns:
     def label_text_column(self) -> str | None:
         """A column of names beside one of label numbers."""
         label = self.roles.get("label", [])
-        if len(label) != 1 or not all(_is_number(record.get(label[0])) for record in self._sample):
+        if len(label) != 1 or not all(map(is_number, self._present_values(label[0]))):
             return None
         taken = {self.file_column, *label, *self.roles.get("caption", []), *self.roles.get("split", [])}
         named = [column for column in self.columns if plain(column) in LABEL_TEXT_NAMES and column not in taken]
-        fits = [c for c in named if any(isinstance(r.get(c), str) and not _is_number(r.get(c)) for r in self._sample)]
+        fits = [c for c in named if any(isinstance(v, str) and not is_number(v) for v in self._present_values(c))]
         return fits[0] if fits else None
 
     def _one_hot_columns(self, roles: dict[str, list[str]]) -> list[str]:
@@ -225,8 +225,12 @@ class TableColumns:
 
     def _is_of_numbers(self, column: str) -> bool:
         """Whether a column has numbers and nothing else, which are no captions."""
-        values = [record.get(column) for record in self._sample if record.get(column) not in (None, "")]
-        return bool(values) and all(map(_is_number, values))
+        values = self._present_values(column)
+        return bool(values) and all(map(is_number, values))
+
+    def _present_values(self, column: str) -> list[object]:
+        """The values of a column in the first rows that are not empty."""
+        return [value for record in self._sample if (value := record.get(column)) not in (None, "")]
 
     def _columns_of_values(self, options: SourceOptions) -> list[str]:
         """The columns but those that name further images, such as masks, which are no labels."""
@@ -282,12 +286,6 @@ class TableColumns:
 
 def _is_short_number(value: str) -> bool:
     return value.isdecimal() and len(value) < ID_DIGITS
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, int | float):
-        return True
-    return (isinstance(value, str) and value.strip().replace(".", "", 1).lstrip("-").isdecimal()) or value in (None, "")
 
 
 def _bit(column: str, record: Record) -> bool:

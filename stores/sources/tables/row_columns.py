@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from stores.sources.folders.keys import columns_of_path
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.paths import SourceError
 from stores.sources.summary import DataSummary, DataWarning, TableUse
-from stores.sources.tables.columns import other_captions
+from stores.sources.tables.columns import caption_warnings
 
 
 def columns_in(name: str, columns: Sequence[str]) -> list[str]:
@@ -30,6 +31,20 @@ def name_warnings(files: Sequence[str], summary: DataSummary) -> Iterator[DataWa
         yield DataWarning(f"{shown}: if they are, put each into a folder such as label={words[0]}")
 
 
+def configuration_warnings(files: Sequence[str], where: str) -> Iterator[DataWarning]:
+    """Say that folders hold files of the same names, as configurations of a data set of the Hub do."""
+    tops: dict[str, set[str]] = {}
+    for name in files:
+        top, _, rest = name.partition("/")
+        if rest and split_in_words(top) is None and not columns_of_path(f"{top}/"):
+            tops.setdefault(rest, set()).add(top)
+    largest = max(tops.values(), key=len, default=set[str]())
+    several = sorted(largest)
+    if len(several) > 1 and len({re.sub(r"\d+", "0", top) for top in several}) > 1:
+        message = f"the folders {several[0]}, {several[1]}, … hold files of the same names and are read as one set"
+        yield DataWarning(f"{message}: if they are configurations, name one of them", "path", f"{where}/{several[0]}")
+
+
 def _is_part(stem: str) -> bool:
     """Whether a file's name says a split or has a number, as those of parts have."""
     return split_in_words(stem) is not None or any(map(str.isdigit, stem))
@@ -37,10 +52,7 @@ def _is_part(stem: str) -> bool:
 
 def column_warnings(use: TableUse) -> Iterator[DataWarning]:
     """Say which columns are not read that may be meant."""
-    read = use.roles.get("caption", [])
-    if others := other_captions(use.columns, read) if read else []:
-        message = f"captions are read from {', '.join(read)}, not from {', '.join(others)}"
-        yield DataWarning(message, "caption_column", others[0])
+    yield from caption_warnings(use.columns, use.roles.get("caption", []))
     rest = [column for column in use.columns if column not in use.roles["image"]]
     if rest and not use.roles.keys() & {"label", "caption"}:
         yield DataWarning(
