@@ -7,7 +7,6 @@ from .artifact import read_records as read_records
 from .bucket_sets import FOLDER_OF_SETS as FOLDER_OF_SETS
 from .bucket_sets import BucketSetArtifact as BucketSetArtifact
 from .bucket_sets import features_for as features_for
-from .bucket_sets import find_bucket_set as find_bucket_set
 from .bucket_sets import find_data as find_data
 from .bucket_sets import is_bucket_set as is_bucket_set
 from .bucket_sets import newest_set as newest_set
