@@ -24,7 +24,7 @@ ROOMS = {
     "stores": "backends | format > core > write | loader | care > exchange > sources > testing",
     "fae": "rng | weights | optim | nn | images | principal | flops > grids | encoders | sampling > models | losses "
     "> generators | metrics > probes > export > testing",
-    "jobs": "config > cluster | loggers > runs > executors > extraction > loop > following > train > sampling "
+    "jobs": "config > cluster | loggers > runs > executors > extraction > loop > following | remote > train > sampling "
     "> evaluation > testing",
     "pipeline": "config > console > drawing > artifacts > stages > plan | evaluation | view > report > inspection "
     "> workflow > commands > cli",

@@ -14,6 +14,7 @@ from .profiling import profile_steps as profile_steps
 from .starting import open_run as open_run
 from .starting import start_notes as start_notes
 from .starting import take_initial_weights as take_initial_weights
+from .stopping import before_end as before_end
 from .stopping import termination_as_interrupt as termination_as_interrupt
 from .train_loop import Trained as Trained
 from .train_loop import train as train

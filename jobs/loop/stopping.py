@@ -145,7 +145,23 @@ def _watch(overdue: Overdue | None) -> Iterator[None]:
         reading.close()
 
 
+_BEFORE_END: list[Callable[[], object]] = []
+
+
+@contextmanager
+def before_end(call: Callable[[], object]) -> Iterator[None]:
+    """Have `call` called, in another thread, before `end_process` ends this process from within the context."""
+    _BEFORE_END.append(call)
+    try:
+        yield
+    finally:
+        _BEFORE_END.remove(call)
+
+
 def end_process(stopped: TrainingStopped) -> None:
     """End this process from another thread than the main one, with the message and exit code of Ctrl-C."""
     os.write(2, f"stopped: {stopped}\n".encode())
+    for call in _BEFORE_END:
+        with suppress(Exception):  # the state is saved, and who waits for the end may kill at any time
+            call()
     os._exit(130)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,21 @@ import torch
 from safetensors.torch import save_file
 
 from fae.weights import load_tensors
-from jobs.runs.checkpoint_listing import STATE, DamagedCheckpointError, checkpoints, read_state, state_text, step_of
+from jobs.runs.checkpoint_listing import (
+    DIGEST_SUFFIX,
+    STATE,
+    DamagedCheckpointError,
+    Rotation,
+    checkpoint_files,
+    checkpoints,
+    damage_of,
+    read_state,
+    state_text,
+    step_of,
+)
 from stores.backends import fsync_directory, replace_file, sha256_of, share_file
 
 Tensors = dict[str, torch.Tensor]
-DIGEST_SUFFIX = ".sha256"  # beside a rank's file, since no rank knows the others' digests
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """Which checkpoints stay.
-
-    Attributes:
-        last: So many of the newest.
-        every: Those whose step is a multiple of this; 0 = none of these.
-        best: So many with the lowest `loss` in their state.
-    """
-
-    last: int = 2
-    every: int = 0
-    best: int = 0
 
 
 def save_checkpoint(
@@ -91,16 +85,10 @@ def save_shard(
 
 def rotate(folder: Path, rotation: Rotation) -> None:
     """Delete the complete checkpoints that nothing keeps."""
-    found = checkpoints(folder)
-    kept = set(found[-rotation.last :])
-    if rotation.every:
-        kept |= {path for path in found if step_of(path) % rotation.every == 0}
-    if rotation.best:
-        losses = {path: _loss_of(path) for path in found}
-        judged = [path for path in found if losses[path] is not None]
-        kept |= set(sorted(judged, key=lambda path: (losses[path], step_of(path)))[: rotation.best])
-    for path in found:
-        if path not in kept:
+    found = {step_of(path): path for path in checkpoints(folder)}
+    kept = rotation.kept({step: _loss_of(path) if rotation.best else None for step, path in found.items()})
+    for step, path in found.items():
+        if step not in kept:
             _remove(path)
 
 
@@ -156,35 +144,10 @@ def load_parts(checkpoint: Path, device: torch.device) -> dict[str, Tensors]:
     return parts
 
 
-def checkpoint_files(checkpoint: Path) -> list[tuple[Path, str | None]]:
-    """The files of a complete checkpoint's parts, each with its digest; older ones have none.
-
-    Raises:
-        DamagedCheckpointError: the state, which names them, is not what was written.
-    """
-    state = read_state(checkpoint)
-    digests = state.get("sha256", {})
-    names = state["files"] if "files" in state else sorted({*digests, *(f.name for f in _whole_files(checkpoint))})
-    return [(checkpoint / name, digests.get(name) or _digest_beside(checkpoint / name)) for name in names]
-
-
-def damage_of(file: Path, digest: str | None) -> str | None:
-    """How a file differs from what was written; None where it does not, or has no digest to tell by."""
-    if not file.is_file():
-        return "expected a file; received none"
-    if digest is None or (received := sha256_of(file)) == digest:
-        return None
-    return f"expected sha256 {digest:.12}…; received {received:.12}…"
-
-
 def _remove(checkpoint: Path) -> None:
     # Its state goes first: what is half deleted is no checkpoint.
     (checkpoint / STATE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def _whole_files(checkpoint: Path) -> list[Path]:
-    return sorted(checkpoint.glob("*.safetensors"))
 
 
 def _folder_of(folder: Path, step: int) -> Path:
@@ -206,12 +169,6 @@ def _save_tensors(tensors: Tensors, file: Path) -> str:
     save_file({key: value.detach().contiguous() for key, value in tensors.items()}, file)
     share_file(file)
     return sha256_of(file)
-
-
-def _digest_beside(file: Path) -> str | None:
-    """The digest that a rank wrote beside its file."""
-    record = file.with_suffix(DIGEST_SUFFIX)
-    return record.read_text(errors="replace") if record.exists() else None
 
 
 def _put(temporary: Path, file: Path) -> None:

@@ -2,16 +2,44 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stores.backends import sha256_of
+
 STATE = "state.json"
 VERSION, OWN_DIGEST = "schema_version", "state_sha256"
+DIGEST_SUFFIX = ".sha256"  # beside a rank's file, since no rank knows the others' digests
 SCHEMA = 2  # 1: neither a version nor a digest of its own
 
 
 class DamagedCheckpointError(ValueError):
     """A checkpoint's bytes are not those that were written."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Which checkpoints stay.
+
+    Attributes:
+        last: So many of the newest.
+        every: Those whose step is a multiple of this; 0 = none of these.
+        best: So many with the lowest `loss` in their state.
+    """
+
+    last: int = 2
+    every: int = 0
+    best: int = 0
+
+    def kept(self, losses: Mapping[int, float | None]) -> set[int]:
+        """Those that stay of these steps, each with its loss."""
+        kept = set(sorted(losses)[-self.last :])
+        if self.every:
+            kept |= {step for step in losses if step % self.every == 0}
+        judged = sorted((loss, step) for step, loss in losses.items() if loss is not None)
+        return kept | {step for _, step in judged[: self.best]}
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -65,3 +93,34 @@ def newest_step(folder: Path) -> int:
     """The step of the newest complete checkpoint, from which a run goes on; 0 without one."""
     found = checkpoints(folder)
     return step_of(found[-1]) if found else 0
+
+
+def checkpoint_files(checkpoint: Path) -> list[tuple[Path, str | None]]:
+    """The files of a complete checkpoint's parts, each with its digest; older ones have none.
+
+    Raises:
+        DamagedCheckpointError: the state, which names them, is not what was written.
+    """
+    state = read_state(checkpoint)
+    digests = state.get("sha256", {})
+    names = state["files"] if "files" in state else sorted({*digests, *(f.name for f in _whole_files(checkpoint))})
+    return [(checkpoint / name, digests.get(name) or _digest_beside(checkpoint / name)) for name in names]
+
+
+def damage_of(file: Path, digest: str | None) -> str | None:
+    """How a file differs from what was written; None where it does not, or has no digest to tell by."""
+    if not file.is_file():
+        return "expected a file; received none"
+    if digest is None or (received := sha256_of(file)) == digest:
+        return None
+    return f"expected sha256 {digest:.12}…; received {received:.12}…"
+
+
+def _whole_files(checkpoint: Path) -> list[Path]:
+    return sorted(checkpoint.glob("*.safetensors"))
+
+
+def _digest_beside(file: Path) -> str | None:
+    """The digest that a rank wrote beside its file."""
+    record = file.with_suffix(DIGEST_SUFFIX)
+    return record.read_text(errors="replace") if record.exists() else None

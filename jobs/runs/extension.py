@@ -10,6 +10,7 @@ from jobs.config import TrainConfig
 from jobs.runs.checkpoint_listing import checkpoints, step_of
 from jobs.runs.run_folder import RunFolder, siblings
 from jobs.runs.run_record import EPOCHS_FILE, METRICS_FILE
+from stores.backends import link_or_copy
 
 # Where a run's ingredients hold the settings, by kind.
 SECTIONS = {"autoencoders": "autoencoder", "decoders": "decoder", "generators": "generator"}
@@ -63,7 +64,7 @@ def adopt(run: RunFolder, extension: Extension) -> None:
     last = checkpoints(extension.run.path / "checkpoints")[-1]
     temporary = folder / f".tmp-{last.name}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(last, temporary, copy_function=_link)
+    shutil.copytree(last, temporary, copy_function=link_or_copy)
     for name in (METRICS_FILE, EPOCHS_FILE):
         if (extension.run.path / name).exists():
             shutil.copyfile(extension.run.path / name, run.path / name)
@@ -91,10 +92,3 @@ def _obstacle(run: RunFolder, config: TrainConfig) -> str | None:
     if not kept or step_of(kept[-1]) != steps:
         return "its last checkpoint is gone"
     return None
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
-from jobs.runs.run_record import KINDS
-from stores.backends import is_url, parent_of
+from stores.backends import is_url, origin_of, parent_of, url_of
 
 
 def reference_to(root: Path | str, artifact: Path | str) -> str:
-    """How a record below `root` names an artifact: `kind/name-fingerprint` in the same root, else where it lies."""
+    """How a record below `root` names an artifact: `kind/name-fingerprint` in the same root, else where it lies.
+
+    A folder that stands for a URL counts as that URL.
+    """
+    root, artifact = origin_of(root), origin_of(artifact)
     if is_url(artifact):
         above, _, name = str(artifact).rpartition("/")
         in_root = is_url(root) and above.rpartition("/")[0] == str(root).rstrip("/")
@@ -25,8 +28,8 @@ def resolve_reference(holder: Path | str, reference: str, root: Path | None = No
     """Where the artifact lies that the record of `holder`, `<root>/<kind>/<name>-<fingerprint>`, names.
 
     The artifact of the same kind and folder in the root of `holder`, or else in `root`, is meant, also by records that
-    name paths: its folder's name ends in its fingerprint. Beside a holder at a URL lie stores alone. Any other
-    reference is taken as it stands, so that errors of whoever opens it name the path.
+    name paths: its folder's name ends in its fingerprint. One that is in no folder is at the URL that these stand for,
+    if any. Any other reference is taken as it stands, so that errors of whoever opens it name the path.
     """
     if is_url(reference):
         return reference
@@ -37,6 +40,8 @@ def resolve_reference(holder: Path | str, reference: str, root: Path | None = No
     for folder in [*roots, *([root] if root else [])]:
         if (folder / path.parent.name / path.name).is_dir():
             return folder / path.parent.name / path.name
-    if is_url(holder) and len(path.parts) == 2 and path.parts[0] not in KINDS and not path.exists():
-        return f"{parent_of(parent_of(str(holder)))}/{reference}"
+    at_url = str(holder) if is_url(holder) else url_of(Path(holder))
+    url = parent_of(parent_of(at_url)) if at_url is not None else url_of(root) if root else None
+    if url is not None and len(path.parts) == 2 and not path.exists():
+        return f"{url}/{reference}"
     return roots[0] / path if roots and len(path.parts) == 2 and not path.exists() else path

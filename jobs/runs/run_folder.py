@@ -11,7 +11,7 @@ from jobs.config import PIXEL_VAE
 from jobs.runs.references import reference_to, resolve_reference
 from jobs.runs.run_record import COMPLETE, KINDS, METRICS_FILE, RUN_FILE, TRAINING, RunError, RunRecord
 from stores import LeaseHeldError, fingerprint
-from stores.backends import LocalByteStore, replace_file, sha256_of, share_file
+from stores.backends import LocalByteStore, replace_file, sha256_of, share_file, url_of
 from stores.core import Lease
 
 RENAMED_ARGUMENTS = {"picture_size": "image_size"}  # of models that were saved before run.json had schema version 2
@@ -78,8 +78,8 @@ class RunFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the training has ended and its weights are there."""
-        return self.record.status == COMPLETE and self.weights_path.exists()
+        """Whether the training has ended and its weights are there, or at the URL that the folder stands for."""
+        return self.record.status == COMPLETE and (self.weights_path.exists() or url_of(self.path) is not None)
 
     @property
     def decodes_to_pixels(self) -> bool:

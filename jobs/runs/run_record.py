@@ -81,7 +81,7 @@ class RunRecord:
         return json.dumps({**record, OWN_DIGEST: _digest(record)}, indent=1).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, file: Path) -> "RunRecord":
+    def from_bytes(cls, data: bytes, file: Path | str) -> "RunRecord":
         """Parse a file of this schema version or an older one.
 
         Raises:

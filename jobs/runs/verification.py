@@ -5,8 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.runs.checkpoint import checkpoint_files, damage_of
-from jobs.runs.checkpoint_listing import OWN_DIGEST, STATE, DamagedCheckpointError, checkpoints, read_state, state_text
+from jobs.runs.checkpoint_listing import (
+    OWN_DIGEST,
+    STATE,
+    DamagedCheckpointError,
+    checkpoint_files,
+    checkpoints,
+    damage_of,
+    read_state,
+    state_text,
+)
 from jobs.runs.run_folder import RunFolder
 from jobs.runs.run_record import COMPLETE, EPOCHS_FILE, METRICS_FILE, RUN_FILE, SCHEMA_VERSION, RunError
 from jobs.runs.run_record import OWN_DIGEST as RECORD_DIGEST
@@ -21,7 +29,7 @@ Finding = tuple[Path, str | None, str | None]
 class RunReport:
     """What `verify_run` found: damaged files with what is wrong, and files that no digest was recorded for."""
 
-    path: Path
+    path: Path | str
     complete: bool = False
     files: int = 0
     num_bytes: int = 0

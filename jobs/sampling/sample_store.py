@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from jobs.sampling.sample_plan import SamplePlan, plan_samples
 from jobs.sampling.sample_size import image_shape, latent_grid
 from jobs.sampling.sampler import Sampler
 from stores import ArraySpec, Store, StoreWriter, new_index
+from stores.backends import Location, parent_of
 from stores.format import fingerprint
 
 # Settings that decide neither an image nor, in a store, where it lies. (The weaker generator counts by its weights,
@@ -52,7 +52,9 @@ def sample_weights(models: Models) -> dict[str, str | None]:
     }
 
 
-def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig, runtime: RuntimeConfig) -> StoreWriter:
+def sample_writer(
+    parent: Location, name: str, models: Models, config: SampleConfig, runtime: RuntimeConfig
+) -> StoreWriter:
     """The writer of a store of kind "samples": array `pixels` uint8 (H, W, 3), one view, a row for each seed.
 
     Samples of captions keep their `latents` (h, w, c) too, by which their agreement with the captions is measured.
@@ -60,7 +62,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
     Raises:
         ValueError: a class or prompt that the generator does not know; see `plan_samples`.
     """
-    plan = plan_samples(config, models)
+    plan, root = plan_samples(config, models), parent_of(parent)
     height, width = image_shape(config, models)
     precision = dtype_name("auto", pick_device(runtime.device))
     # A matrix product may round differently in batches of another size: here, where bytes are promised, it counts.
@@ -82,9 +84,9 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
         attributes={
             "class_names": models.class_names,
             "labels": config.labels,
-            "autoencoder": reference_to(parent.parent, models.autoencoder.path),
-            "decoder": reference_to(parent.parent, models.decoder.path) if models.decoder else None,
-            "generator": reference_to(parent.parent, models.generator.path),
+            "autoencoder": reference_to(root, models.autoencoder.path),
+            "decoder": reference_to(root, models.decoder.path) if models.decoder else None,
+            "generator": reference_to(root, models.generator.path),
         },
         rows_per_shard=min(config.num, config.rows_per_shard or BATCHES_PER_SHARD * config.batch_size),
         permute=False,
@@ -94,7 +96,7 @@ def sample_writer(parent: Path, name: str, models: Models, config: SampleConfig,
 class SampleWorker:
     """Draws, solves and decodes the images of a shard, in batches that begin with the shard, and writes them."""
 
-    def __init__(self, store: Path, models: Models, config: SampleConfig, device: str) -> None:
+    def __init__(self, store: str, models: Models, config: SampleConfig, device: str) -> None:
         self.writer, self.config = StoreWriter.open(store), config
         self.sampler = Sampler.load(models, pick_device(device), config)
         self.inference_pool = InferencePool(self.sampler.latent_decoder.device, torch.get_num_threads())
@@ -131,7 +133,7 @@ def make_sample_store(
 ) -> Store:
     """Fill the missing shards and finalize the store; does nothing when it is complete."""
     config = replace(config, compile=_is_compiled(config, runtime))  # on every worker what the ingredients say
-    factory = partial(SampleWorker, writer.path, models, config, runtime.device)
+    factory = partial(SampleWorker, writer.url, models, config, runtime.device)
     return write_missing_shards([writer], factory, runtime, on_progress, max_rejected=0.0)[0]
 
 

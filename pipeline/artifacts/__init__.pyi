@@ -28,6 +28,7 @@ from .digits import measure_digits as measure_digits
 from .followed_store import find_followed as find_followed
 from .hosts import hosts_of_run as hosts_of_run
 from .hosts import hosts_of_store as hosts_of_store
+from .lineage import at_hand as at_hand
 from .lineage import autoencoder_of as autoencoder_of
 from .lineage import decoder_for as decoder_for
 from .lineage import find_models as find_models
@@ -35,6 +36,7 @@ from .lineage import find_run as find_run
 from .lineage import find_store as find_store
 from .lineage import is_trained_on as is_trained_on
 from .lineage import latents_of as latents_of
+from .lineage import open_run as open_run
 from .lineage import trained_on as trained_on
 from .listing import inventory as inventory
 from .listing import run_references as run_references

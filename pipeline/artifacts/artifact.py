@@ -7,9 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobs.runs import RUN_FILE, RunFolder, siblings
+from jobs.config import TrainConfig
+from jobs.remote import fetch_checkpoints, fetch_records, fetch_run, is_copied
+from jobs.runs import RUN_FILE, RunFolder, find_extension, siblings
 from stores import Store, StoreWriter, explain_difference, find_manifests, fingerprint
-from stores.backends import Location, is_url, parent_of
+from stores.backends import Location, is_url, parent_of, url_of
 
 
 class State(StrEnum):
@@ -79,7 +81,10 @@ class StoreArtifact:
 
 @dataclass(frozen=True)
 class RunArtifact:
-    """A trained model: `<root>/<kind>/<name>-<fingerprint12>/`."""
+    """A trained model: `<root>/<kind>/<name>-<fingerprint12>/`.
+
+    Of a root that stands for a URL it is complete once it is there, too.
+    """
 
     root: Path
     kind: str
@@ -99,17 +104,30 @@ class RunArtifact:
     @property
     def state(self) -> State:
         """Complete once run.json says so and the weights are there."""
+        copied = is_copied(self.path)
         if not (self.path / RUN_FILE).exists():
             return State.ABSENT
-        return State.COMPLETE if self.open().complete else State.UNFINISHED
+        return State.COMPLETE if copied and RunFolder.open(self.path).complete else State.UNFINISHED
 
     def open(self) -> RunFolder:
-        """The run's folder and record.
+        """The run's folder and record; of one at a URL its model is fetched.
 
         Raises:
             RunError: It was not begun, or its record cannot be read.
         """
-        return RunFolder.open(self.path)
+        return fetch_run(self.path)
+
+    def fetch(self, config: TrainConfig) -> None:
+        """Fetch from a URL what the run goes on from: its newest checkpoint, or that of a shorter one."""
+        if url_of(self.root) is None:
+            return
+        fetch_records(self.root, self.kind, self.name)
+        if self.state is State.ABSENT:
+            shorter = find_extension(self.root, self.kind, self.name, self.ingredients, config)
+            if shorter is not None:
+                fetch_checkpoints(shorter.run.path)
+        elif self.state is State.UNFINISHED:
+            fetch_checkpoints(self.path)
 
     def changes(self) -> list[str]:
         """Differences from the newest run of this name."""

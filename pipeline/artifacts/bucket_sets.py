@@ -125,7 +125,7 @@ def _is_store(root: Path, kind: str, text: str, newest: Path) -> bool:
         complete = [one for one in entries if has_name and one.complete]
         return bool(complete) and complete[-1].created_unix_seconds > _created(newest)
     if entries and not has_name:
-        several = ", ".join(f"{one.parent.name}/{one.name}" for one in (newest, entries[-1].path))
+        several = ", ".join("/".join(str(one).split("/")[-2:]) for one in (newest, entries[-1].path))
         raise ArtifactError(f"{text}: expected the beginning of one folder's name; received that of {several}")
     return has_name
 

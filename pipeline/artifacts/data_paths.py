@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from jobs.config import DataConfig
 from pipeline.artifacts.bucket_sets import set_meant
+from pipeline.artifacts.lineage import at_hand
 from pipeline.artifacts.resolver import entries_named, find_location, near_names
 from stores.backends import is_url
 
@@ -74,13 +75,15 @@ def locate_images(root: Path, text: str, kinds: Sequence[str]) -> str:
         FileNotFoundError: It means nothing; the message names artifacts that are called nearly so.
         ArtifactError: It is the beginning of several names.
     """
-    if is_url(text) or Path(text).exists() or text == SKLEARN_DIGITS:
+    if is_url(text):
+        return str(at_hand(text))
+    if Path(text).exists() or text == SKLEARN_DIGITS:
         return text
     of_sets = (found for kind in kinds if (found := set_meant(root, kind, text)) is not None)
     if (folder := next(of_sets, None)) is not None:
         return str(folder)
     if any(entries_named(root, kind, text.removeprefix(f"{kind}/")) for kind in kinds):
-        return str(find_location(root, text, kinds, complete=True, first=True))
+        return str(at_hand(find_location(root, text, kinds, complete=True, first=True)))
     try:
         image_path(DataConfig(path=text), root)
     except FileNotFoundError as error:

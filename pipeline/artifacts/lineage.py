@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from jobs.runs import Models, RunError, RunFolder, resolve_reference
-from pipeline.artifacts.resolver import find_location, resolve, runs_of
+from jobs.remote import fetch_run, fetch_samples
+from jobs.runs import RUN_FILE, Models, RunError, RunFolder, resolve_reference
+from pipeline.artifacts.resolver import SAMPLES_FILE, find_location, resolve, runs_of
 from stores import AnyStore, Store, StoreError, open_store
-from stores.backends import Location, is_url
+from stores.backends import Location, is_url, open_bytestore, path_of
 from stores.core import member_stores, open_any
 
 
@@ -25,14 +26,38 @@ def find_store(root: Location, kind: str, text: str) -> Store:
     return store
 
 
+def open_run(location: Location) -> RunFolder:
+    """Open the run in a folder or at a URL; the model of a finished one at a URL is fetched.
+
+    Raises:
+        RunError: There is none, or its model is damaged.
+    """
+    return fetch_run(path_of(location))
+
+
+def at_hand(location: Location) -> Location:
+    """A store where it lies; a run or a few samples at a URL in the folder of this machine to which they are fetched.
+
+    Raises:
+        RunError: The run's model is damaged.
+    """
+    blobs = open_bytestore(location)
+    if is_url(location) and blobs.exists(RUN_FILE):
+        return open_run(location).path
+    if is_url(location) and blobs.exists(SAMPLES_FILE):
+        fetch_samples(path_of(location), SAMPLES_FILE)
+        return path_of(location)
+    return location
+
+
 def find_run(root: Path, kind: str, text: str) -> RunFolder:
-    """Open the finished run of a kind that a name, prefix or path means (see `resolve`).
+    """Open the finished run of a kind that a name, prefix, path or URL means (see `resolve` and `open_run`).
 
     Raises:
         ArtifactError: There is none; the message names the command that makes one.
         RunError: It is unfinished or of another kind.
     """
-    run = RunFolder.open(resolve(root, kind, text))
+    run = open_run(resolve(root, kind, text))
     if run.record.kind != kind:
         raise RunError(f"{text}: expected a run of {kind}; received one of {run.record.kind}")
     run.weights_sha256  # noqa: B018 - refuses an unfinished run
@@ -50,7 +75,7 @@ def autoencoder_of(latents: AnyStore) -> RunFolder:
             f"{latents.url}: expected latents with the autoencoder that decodes them; received imported ones that name "
             "none; import them again with --autoencoder NAME"
         )
-    run = RunFolder.open(Path(resolve_reference(latents.url, latents.attributes["autoencoder"])))
+    run = open_run(resolve_reference(latents.url, latents.attributes["autoencoder"]))
     if run.weights_sha256 != member_stores(latents)[0].manifest.ingredients["autoencoder_sha256"]:
         raise RunError(f"{run.path}: expected the autoencoder that made {latents.url}; its weights have changed since")
     return run
@@ -102,7 +127,7 @@ def decoder_for(root: Path, autoencoder: RunFolder, *features_content_ids: str) 
         raise RunError(
             f"{root / 'decoders'}: expected a pixel decoder for {autoencoder.path}; run `fae-pipe train-decoder` first"
         )
-    return (tuned or noised)[-1]
+    return open_run((tuned or noised)[-1].path)
 
 
 def is_trained_on(run: RunFolder, role: str, *content_ids: str) -> bool:

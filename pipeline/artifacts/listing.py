@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jobs.remote import fetch_all_samples, fetch_records
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.artifact import read_records
 from pipeline.artifacts.resolver import SAMPLES_FILE, runs_of
 from pipeline.artifacts.status import DAMAGED
 from pipeline.console import format_bytes
-from stores.backends import Location, inside, is_url, name_of
+from stores.backends import Location, inside, is_url, name_of, origin_of, working_folder
 from stores.care import folder_bytes, location_bytes, texts_in
 from stores.core import (
     BUCKETS,
@@ -57,8 +58,9 @@ class ArtifactRow:
 
 
 def inventory(root: Location) -> list[ArtifactRow]:
-    """Every artifact below `root`, each below the one it was made from; at a URL there are stores alone."""
-    runs, shown = ([], []) if is_url(root) else (_runs(Path(root)), _samples(Path(root)) + _evaluations(Path(root)))
+    """Every artifact below `root`, a folder or a URL, each below the one it was made from."""
+    folder = working_folder(str(root)) if is_url(root) else Path(root)
+    runs, shown = _runs(folder), _samples(folder) + _evaluations(folder)
     found = [
         *_stores(root, "features"),
         *runs,
@@ -145,16 +147,18 @@ def _progress(location: Location) -> str:
 def _runs(root: Path) -> list[ArtifactRow]:
     artifacts = []
     for kind in KINDS:
+        fetch_records(root, kind)
         for file in sorted((root / kind).glob("*/run.json")):
+            path = origin_of(file.parent)
             try:
                 run = RunFolder.open(file.parent)
             except RunError:
-                artifacts.append(ArtifactRow(file.parent, kind, [], folder_bytes(file.parent), DAMAGED))
+                artifacts.append(ArtifactRow(path, kind, [], location_bytes(path), DAMAGED))
                 continue
             # The nearest last: a generator belongs to its latents, whatever its conditions.
             inputs = [str(run.input(role)) for role in sorted(run.record.inputs, key=lambda role: role != "text")]
-            facts = (folder_bytes(run.path), run.record.status, run.record.created_unix_seconds)
-            artifacts.append(ArtifactRow(run.path, kind, inputs, *facts))
+            facts = (location_bytes(path), run.record.status, run.record.created_unix_seconds)
+            artifacts.append(ArtifactRow(path, kind, inputs, *facts))
     return artifacts
 
 
@@ -162,13 +166,14 @@ def _samples(root: Path) -> list[ArtifactRow]:
     """Folders of a few samples, each below its generator, which its record names by the weights' digest."""
     runs = {run.record.weights_sha256: str(run.path) for run in runs_of(root, "generators")}
     rows = []
+    fetch_all_samples(root, SAMPLES_FILE)
     for file in sorted((root / "samples").glob(f"*/{SAMPLES_FILE}")):
         record = json.loads(file.read_text())
         if "store" in record or (file.parent / MANIFEST).exists():
             continue  # written from a store of samples, which is listed itself
         made_from = [path for path in [runs.get(record["ingredients"]["generator_sha256"])] if path]
         facts = (folder_bytes(file.parent), f"{len(record['images']):,} images", record.get("created_unix_seconds"))
-        rows.append(ArtifactRow(file.parent, "samples", made_from, *facts))
+        rows.append(ArtifactRow(origin_of(file.parent), "samples", made_from, *facts))
     return rows
 
 
@@ -193,6 +198,8 @@ def run_references(root: Path) -> set[str]:
     Raises:
         RunError: a record that cannot be read, so that what it names is unknown.
     """
+    for kind in KINDS:
+        fetch_records(root, kind)
     files = sorted(file for kind in KINDS for file in (root / kind).glob("*/run.json"))
     records = [RunFolder.open(file.parent).record for file in files]
     return {text for record in records for text in texts_in([record.ingredients, record.inputs])}

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from jobs.remote import fetch_record, fetch_records, fetch_samples
 from jobs.runs import KINDS, RUN_FILE, RunError, RunFolder
 from pipeline.config import MADE_BY, suggest
-from stores.backends import Location, inside, is_url, name_of, open_bytestore
+from stores.backends import Location, inside, is_url, name_of, open_bytestore, origin_of, path_of, url_of
 from stores.core import is_archive, read_manifest, store_locations
 from stores.format import COMPLETE, MANIFEST
 
@@ -25,34 +26,34 @@ class ArtifactError(ValueError):
     """A name, prefix or path that means no artifact, or several."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Entry:
-    """An artifact `<root>/<kind>/<name>-<fingerprint12>`; entries are ordered by age, the oldest first.
+    """An artifact `<root>/<kind>/<name>-<fingerprint12>`.
 
     `created_unix_seconds` is what its own record says, so that a copy, a repair or a new grid makes nothing newer.
     """
 
     created_unix_seconds: float
-    path: Path
+    path: Location
     name: str
     complete: bool
 
 
-def resolve(root: Path, kind: str, text: str) -> Path:
+def resolve(root: Path, kind: str, text: str) -> Location:
     """Find the artifact that a person means by `text`.
 
     Args:
-        root: Folder of all artifacts.
+        root: Folder of all artifacts; one that stands for a URL has those there.
         kind: Folder below it: a key of `MADE_BY`.
-        text: The path of an artifact, which is taken as it is; a name, which means the newest complete artifact of
-            this name; or the beginning of a folder's name that goes beyond the artifact's name; `KIND/` may stand
+        text: The path or URL of an artifact, which is taken as it is; a name, which means the newest complete artifact
+            of this name; or the beginning of a folder's name that goes beyond the artifact's name; `KIND/` may stand
             before the latter two.
 
     Raises:
         ArtifactError: Nothing complete has this name, or several begin so.
     """
-    if is_artifact(Path(text)):
-        return Path(text)
+    if is_url(text) or is_artifact(Path(text)):
+        return text if is_url(text) else Path(text)
     _refuse_archive(Path(text))
     text = text.removeprefix(f"{kind}/")
     entries = entries_named(root, kind, text)
@@ -60,7 +61,7 @@ def resolve(root: Path, kind: str, text: str) -> Path:
     if not complete:
         _refuse(root, kind, text, entries)
     if len({entry.name for entry in complete}) > 1 or (complete[-1].name != text and len(complete) > 1):
-        several = ", ".join(entry.path.name for entry in complete)
+        several = ", ".join(name_of(entry.path) for entry in complete)
         raise ArtifactError(
             f"{text}: expected the beginning of one folder's name; received that of {several}; give one of these"
         )
@@ -79,14 +80,36 @@ def entries_named(root: Path, kind: str, text: str) -> list[Entry]:
         StoreError, RunError: One of them has a record that cannot be read.
     """
     folders = [path for path in (root / kind).glob("*") if FOLDER.fullmatch(path.name) and is_artifact(path)]
-    named = [path for path in folders if _name(path) == text]
-    begun = [path for path in folders if path.name.startswith(text) and len(text) > len(_name(path))]
-    return sorted(_entry(kind, path) for path in named or begun)
+    there = _at_url(root, kind, text)
+    found = [*(path for path in folders if path.name not in {name_of(one) for one in there}), *there]
+    named = [one for one in found if _name_of(one) == text]
+    begun = [one for one in found if name_of(one).startswith(text) and len(text) > len(_name_of(one))]
+    return sorted(
+        (_entry(kind, one) for one in named or begun), key=lambda one: (one.created_unix_seconds, str(one.path))
+    )
+
+
+def _at_url(root: Path, kind: str, text: str) -> list[Location]:
+    """What a URL has of a kind whose folder's name begins so, where the root stands for one.
+
+    Stores are where they lie; of runs the record, of few samples all is fetched, and the paths are here.
+    """
+    url, found = url_of(root), list[Location]()
+    for location in store_locations(inside(url, kind)) if url is not None else ():
+        if name_of(location).startswith(text):
+            if kind in KINDS:
+                found += [path_of(location)] if fetch_record(path_of(location)) else []
+            elif open_bytestore(location).exists(MANIFEST):
+                found.append(location)
+            elif fetch_samples(path_of(location), SAMPLES_FILE):
+                found.append(path_of(location))
+    return found
 
 
 def runs_of(root: Path, kind: str) -> list[RunFolder]:
     """Every finished run of a kind, the oldest first; one whose record is damaged is none (`stores ls` shows it)."""
     runs = []
+    fetch_records(root, kind)
     for file in (root / kind).glob(f"*/{RUN_FILE}"):
         with suppress(RunError):
             runs.append(RunFolder.open(file.parent))
@@ -103,7 +126,7 @@ def find_location(
     """Where the artifact of any of these kinds lies that a person means by `text`, in any state, damaged ones too.
 
     Args:
-        root: Folder or URL of all artifacts.
+        root: Folder or URL of all artifacts; of a folder that stands for a URL that URL counts.
         text: A URL or a path, taken as it is; a name, which means the newest artifact of this name; the beginning of
             a folder's name; or one of the latter two after `KIND/`.
         kinds: Folders below the root.
@@ -116,6 +139,7 @@ def find_location(
     if is_url(text) or is_artifact(Path(text)):
         return text if is_url(text) else Path(text)
     _refuse_archive(Path(text))
+    root = origin_of(root)
     start, _, rest = text.partition("/")
     asked, name = ((start,), rest) if rest and start in kinds else (tuple(kinds), text)
     found = {kind: locations for kind in asked if (locations := _locations(root, kind, name))}
@@ -158,8 +182,8 @@ def name_its_stores(bucket_set: Location) -> str:
 def stores_named(root: Path, kind: str, text: str) -> list[Location]:
     """Where stores or runs of a kind lie that a name, or the beginning of a folder's name beyond it, means."""
     file = RUN_FILE if kind in KINDS else MANIFEST
-    found = (Path(one) for one in _locations(root, kind, text) if len(text) >= len(_name_of(one)))
-    return [one for one in found if (one / file).is_file()]
+    found = (one for one in _locations(origin_of(root), kind, text) if len(text) >= len(_name_of(one)))
+    return [one for one in found if open_bytestore(one).exists(file)]
 
 
 def _is_file_of_store(path: Path) -> bool:
@@ -192,10 +216,11 @@ def near_names(root: Location, kinds: Sequence[str], name: str) -> str:
 
 
 def _order(kind: str, complete: bool, location: Location) -> tuple[bool, float]:
-    if is_url(location):
-        manifest = read_manifest(open_bytestore(location))
-        return complete and manifest.status == COMPLETE, manifest.created_unix_seconds
-    entry = _entry(kind, Path(location))
+    """Of a run or few samples at a URL as their record says that is fetched."""
+    if is_url(location) and not open_bytestore(location).exists(MANIFEST):
+        fetched = fetch_record(path_of(location)) or fetch_samples(path_of(location), SAMPLES_FILE)
+        location = path_of(location) if fetched else location
+    entry = _entry(kind, location)
     return complete and entry.complete, entry.created_unix_seconds
 
 
@@ -208,21 +233,18 @@ def _name_of(location: Location) -> str:
     return name_of(location)[:-13]
 
 
-def _entry(kind: str, path: Path) -> Entry:
+def _entry(kind: str, location: Location) -> Entry:
+    name = _name_of(location)
     if kind in KINDS:
-        run = RunFolder.open(path)
-        return Entry(run.record.created_unix_seconds, path, _name(path), run.complete)
-    if (path / MANIFEST).is_file():
-        manifest = read_manifest(open_bytestore(path))
-        return Entry(manifest.created_unix_seconds, path, _name(path), manifest.status == COMPLETE)
-    file = path / SAMPLES_FILE  # written last
+        run = RunFolder.open(Path(location))
+        return Entry(run.record.created_unix_seconds, location, name, run.complete)
+    blobs = open_bytestore(location)
+    if is_url(location) or blobs.exists(MANIFEST):
+        manifest = read_manifest(blobs)
+        return Entry(manifest.created_unix_seconds, location, name, manifest.status == COMPLETE)
+    file = Path(location) / SAMPLES_FILE  # written last
     created = json.loads(file.read_text()).get("created_unix_seconds", file.stat().st_mtime)
-    return Entry(created, path, _name(path), True)
-
-
-def _name(path: Path) -> str:
-    """The artifact's name, without the fingerprint."""
-    return path.name[:-13]
+    return Entry(created, location, name, True)
 
 
 def _refuse(root: Path, kind: str, text: str, entries: Sequence[Entry]) -> NoReturn:
@@ -231,9 +253,9 @@ def _refuse(root: Path, kind: str, text: str, entries: Sequence[Entry]) -> NoRet
     if entries:
         raise ArtifactError(
             f"{root / kind}: expected a complete {what} named {text!r}; received unfinished ones only "
-            f"({', '.join(entry.path.name for entry in entries)}); give their {command} again"
+            f"({', '.join(name_of(entry.path) for entry in entries)}); give their {command} again"
         )
-    near = near_names(root, [kind], text)
+    near = near_names(origin_of(root), [kind], text)
     raise ArtifactError(
         f"{root / kind}: expected a complete {what} named {text!r}; received none; {near or f'run {command} first'}"
     )

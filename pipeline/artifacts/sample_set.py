@@ -19,16 +19,20 @@ from jobs.runs import Models, reference_to
 from jobs.sampling import PIXELS, make_sample_store, sample_writer
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
-from pipeline.artifacts.sampling import GRID_ROWS
+from pipeline.artifacts.sampling import GRID_FILE, GRID_ROWS
 from stores import Store, StoreWriter, open_store
 from stores.backends import (
     TEMPORARY_SUFFIX,
     ByteStore,
     LocalByteStore,
+    Location,
     fsync_directory,
+    inside,
     is_url,
     make_folder,
+    name_of,
     open_bytestore,
+    parent_of,
     replace_file,
     temporary_beside,
 )
@@ -52,9 +56,10 @@ class SampleSet:
     url: str | None = None
 
     @property
-    def grid(self) -> Path:
-        """The grid of the first images."""
-        return self.path / "grid.png"
+    def grid(self) -> Location:
+        """The grid of the first images; at the URL where the files were made on another machine."""
+        here = self.path / GRID_FILE
+        return here if self.url is None or here.exists() else inside(self.url, GRID_FILE)
 
     @property
     def fingerprint(self) -> str:
@@ -63,8 +68,8 @@ class SampleSet:
 
     @property
     def state(self) -> State:
-        """Complete once the files of this very store are there, at the URL too."""
-        if self.writer.complete and self.is_written() and self.is_copied():
+        """Complete once the files of this very store are where they belong: in the folder, or at the URL."""
+        if self.writer.complete and (self.is_written() if self.url is None else self.is_copied()):
             return State.COMPLETE
         return State.UNFINISHED if self.writer.begun else State.ABSENT
 
@@ -75,18 +80,18 @@ class SampleSet:
     def metrics(self) -> dict[str, Any]:
         """How many images there are, the store that holds them, and the URL of their files' copies."""
         copies = {} if self.url is None else {"url": self.url}
-        return {"images": self.writer.num_rows, "store": str(self.writer.path), **copies}
+        return {"images": self.writer.num_rows, "store": self.writer.url, **copies}
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All images uint8 (N, H, W, 3) and their labels int64 (N,), from the store."""
-        store = open_store(self.writer.path)
+        store = open_store(self.writer.url)
         return store.read(PIXELS, store.rows()), store.labels[store.rows()].astype(np.int64)
 
     def check_location(self) -> None:
         """Raise ValueError when other files lie where these are to go; before any image is made."""
         if self.url is not None and not self.is_copied():
             self._check_url(self._local_keys() if self.is_written() else None)
-        if self.is_written():
+        if self.is_written() or (self.url is not None and self.is_copied()):
             return
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
@@ -114,7 +119,7 @@ class SampleSet:
                 progress=lambda done, total: on_progress(done, total, {}),
             )
             rows = store.rows()[: columns * GRID_ROWS]
-            save_png(labeled_grid(store.read(PIXELS, rows), columns, _labels(store, rows)), folder / self.grid.name)
+            save_png(labeled_grid(store.read(PIXELS, rows), columns, _labels(store, rows)), folder / GRID_FILE)
             replace_file(folder / SAMPLES_FILE, json.dumps(self._expected(), indent=1).encode())
             os.replace(folder, self.path)
         except BaseException:
@@ -163,21 +168,33 @@ class SampleSet:
         manifest = self.writer.manifest
         return {
             "format": self.form,
-            "store": reference_to(self.writer.path.parent.parent, self.writer.path),
+            "store": reference_to(parent_of(parent_of(self.writer.url)), self.writer.url),
             "content_id": manifest.content_id,
             "images": manifest.num_rows,
             "ingredients": {name: value for name, value in manifest.ingredients.items() if name != "store"},
         }
 
 
-def locate_set(root: Path, name: str, models: Models, config: SampleConfig, runtime: RuntimeConfig) -> SampleSet:
-    """Where this store and its files lie, whether or not they were made."""
-    writer = sample_writer(root / "samples", name, models, config, runtime)
+def locate_set(
+    root: Path, stores: Location, name: str, models: Models, config: SampleConfig, runtime: RuntimeConfig
+) -> SampleSet:
+    """Where this store, below `stores`, and its files lie, whether or not they were made.
+
+    Args:
+        root: Folder of the files, unless `config.out` says where they go.
+        stores: The root of the stores; files of a root at a URL are copied there, beside their store.
+        name: Of the store.
+        models: Those that make the images.
+        config: The settings of the images.
+        runtime: Where they are made.
+    """
+    writer = sample_writer(inside(stores, "samples"), name, models, config, runtime)
     form = config.format or DEFAULT_FORM
-    beside = writer.path.with_name(f"{writer.path.name}-{form}")
-    if config.out and is_url(config.out):
-        return SampleSet(writer, beside, form, config.out)
-    return SampleSet(writer, Path(config.out).absolute() if config.out else beside, form)
+    folder = f"{name_of(writer.url)}-{form}"
+    if config.out and not is_url(config.out):
+        return SampleSet(writer, Path(config.out).absolute(), form)
+    beside = f"{writer.url}-{form}" if is_url(stores) else None
+    return SampleSet(writer, root / "samples" / folder, form, config.out or beside)
 
 
 def make_set(
@@ -186,7 +203,7 @@ def make_set(
     """Fill the store, or go on with it, then write its files, and copy them to a URL."""
     made.check_location()
     store = make_sample_store(made.writer, models, config, runtime, on_progress)
-    if not made.is_written():
+    if not made.is_written() and not (made.url is not None and made.is_copied()):
         made.write_files(store, config.columns, on_progress)
     made.copy_files(on_progress)
     return made

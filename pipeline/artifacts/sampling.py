@@ -17,6 +17,7 @@ from fae.grids import class_label, labeled_grid
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
+from jobs.remote import copy_samples, fetch_all_samples, fetch_samples
 from jobs.runs import Models
 from jobs.sampling import (
     LatentDecoder,
@@ -32,9 +33,9 @@ from jobs.sampling import (
 from pipeline.artifacts.artifact import State
 from pipeline.artifacts.resolver import SAMPLES_FILE
 from stores import fingerprint
-from stores.backends import replace_file
+from stores.backends import open_bytestore, replace_file, url_of
 
-LATENTS_FILE = "latents.safetensors"
+LATENTS_FILE, GRID_FILE = "latents.safetensors", "grid.png"
 GRID_ROWS = 20
 
 
@@ -53,8 +54,11 @@ class SampleFolder:
 
     @property
     def state(self) -> State:
-        """Complete once samples.json is there, which is written last."""
-        return State.COMPLETE if (self.path / SAMPLES_FILE).exists() else State.ABSENT
+        """Complete once samples.json is there, which is written last; of a root at a URL there, too."""
+        url, here = url_of(self.path), (self.path / SAMPLES_FILE).exists()
+        if url is None or not here:
+            return State.COMPLETE if fetch_samples(self.path, SAMPLES_FILE) else State.ABSENT
+        return State.COMPLETE if open_bytestore(url).exists(SAMPLES_FILE) else State.UNFINISHED
 
     def changes(self) -> list[str]:
         """None are named: other samples of a generator are not an older version of these."""
@@ -63,7 +67,7 @@ class SampleFolder:
     @property
     def grid(self) -> Path:
         """The grid of the first images."""
-        return self.path / "grid.png"
+        return self.path / GRID_FILE
 
     def metrics(self) -> dict[str, Any]:
         """None: the record has it all."""
@@ -83,6 +87,7 @@ class SampleFolder:
         images, labels = [self._open(entry) for entry in shown], labels_of(shown, record["class_names"])
         save_png(labeled_grid(images, columns, labels), self.grid)
         replace_file(self.path / SAMPLES_FILE, json.dumps(record | {"columns": columns}, indent=1).encode())
+        copy_samples(self.path, SAMPLES_FILE)
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """All images uint8 (N, H, W, 3) and their labels int64 (N,)."""
@@ -111,6 +116,7 @@ def newest_samples(root: Path, models: Models) -> SampleFolder | None:
     """The newest samples of these models that `newest_folder` takes."""
     known = sample_weights(models)
     folders = []
+    fetch_all_samples(root, SAMPLES_FILE)
     for file in (root / "samples").glob(f"*/{SAMPLES_FILE}"):
         ingredients = json.loads(file.read_text())["ingredients"]
         if {name: ingredients.get(name) for name in known} == known:
@@ -133,6 +139,9 @@ def make_samples(
     folder: SampleFolder, models: Models, config: SampleConfig, runtime: RuntimeConfig, on_progress: OnProgress
 ) -> SampleFolder:
     """Make the images of a folder that is not complete; its record is written last."""
+    if (folder.path / SAMPLES_FILE).exists():  # made before, and not copied to the URL yet
+        copy_samples(folder.path, SAMPLES_FILE)
+        return folder
     use_threads(runtime.threads)
     plan = plan_samples(config, models)
     sampler = Sampler.load(models, pick_device(runtime.device), config)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.following import epochs_so_far, epochs_text
+from jobs.remote import copied_so_far, fetch_record, fetch_records, fetch_samples
 from jobs.runs import KINDS, RunError, RunFolder, newest_step
 from pipeline.artifacts.bucket_sets import is_bucket_set, newest_set, set_folders
 from pipeline.artifacts.hosts import hosts_of_run, hosts_of_store, hosts_text
@@ -23,7 +24,7 @@ from pipeline.console import (
     format_shares,
     read_status_file,
 )
-from stores.backends import Location, inside, is_url, open_bytestore
+from stores.backends import Location, inside, name_of, open_bytestore, origin_of, parent_of, path_of
 from stores.core import list_manifests, member_locations, read_manifest, read_set_record, store_locations
 from stores.format import MANIFEST, StoreError
 from stores.write import StoreWriter
@@ -107,10 +108,12 @@ def status_of(name: str, root: Path) -> Status:
         if folders := set_folders(root, text=name):
             return _set_status(newest_set(folders, name))
     location = find_location(root, name)
-    if is_url(location) or (Path(location) / MANIFEST).exists():
+    if open_bytestore(location).exists(MANIFEST):
         return _store_status(location)
-    file = Path(location) / SAMPLES_FILE
-    return _samples_status(file) if file.exists() else _run_status(Path(location))
+    fetch_record(path_of(location))
+    fetch_samples(path_of(location), SAMPLES_FILE)
+    file = path_of(location) / SAMPLES_FILE
+    return _samples_status(file) if file.exists() else _run_status(path_of(location))
 
 
 def unfinished(root: Path) -> list[Status]:
@@ -119,21 +122,23 @@ def unfinished(root: Path) -> list[Status]:
     Raises:
         ValueError: there is no such folder.
     """
+    for kind in KINDS:
+        fetch_records(root, kind)
     if not root.is_dir():
         raise ValueError(f"--root: expected a folder of stores and models; received {root}, which is not there")
     looks: list[tuple[Callable[[Any], Status], Any]] = [
-        *((_store_status, found) for kind in STORE_KINDS for found, _ in list_manifests(inside(root, kind))),
+        *((_store_status, found) for kind in STORE_KINDS for found, _ in list_manifests(inside(origin_of(root), kind))),
         *((_run_status, file.parent) for kind in KINDS for file in sorted((root / kind).glob("*/run.json"))),
     ]
-    found = [_status_or_damage(look, Path(folder)) for look, folder in looks]
+    found = [_status_or_damage(look, folder) for look, folder in looks]
     return [status for status in found if status.state != COMPLETE]
 
 
-def _status_or_damage(look: Callable[[Any], Status], folder: Path) -> Status:
+def _status_or_damage(look: Callable[[Any], Status], folder: Location) -> Status:
     try:
         return look(folder)
     except (StoreError, RunError) as error:
-        return Status(str(folder), folder.parent.name, DAMAGED, 0, 0, "", last_error=str(error))
+        return Status(str(folder), name_of(parent_of(folder)), DAMAGED, 0, 0, "", last_error=str(error))
 
 
 def overview(statuses: list[Status]) -> list[dict[str, str]]:
@@ -233,20 +238,19 @@ def _store_status(location: Path | str) -> Status:
 
 
 def _run_status(path: Path) -> Status:
-    run = RunFolder.open(path)
+    run, copied = RunFolder.open(path), copied_so_far(path)
     record = read_status_file(path)
+    if copied.owner is not None and not (record and record["alive"]):
+        record = copied.owner
     total = int(run.record.config["steps"])
     state = COMPLETE if run.complete else RUNNING if record and record["alive"] else _ended(record)
-    done = (
-        total
-        if run.complete
-        else max(newest_step(path / "checkpoints"), record["done"] if state == RUNNING and record else 0)
-    )
+    said = (record or {}).get("done", 0) if state == RUNNING else 0
+    done = total if run.complete else max(newest_step(path / "checkpoints"), copied.step, said)
     kind = f"run of {run.record.kind}" if run.record.kind in KINDS else "run"
     holder = None if run.complete or record is None else _holder(record)
     epochs = _epochs(run)
     known = {"holder": holder, "epochs": epochs, "hosts": hosts_of_run(run), **_pace(record, state)}
-    return Status(str(path), kind, state, done, total, "steps", **known)
+    return Status(str(origin_of(path)), kind, state, done, total, "steps", **known)
 
 
 def _epochs(run: RunFolder) -> str | None:
@@ -258,7 +262,7 @@ def _epochs(run: RunFolder) -> str | None:
 
 def _ended(record: Mapping[str, Any] | None, stale: bool = False) -> str:
     """What became of work that nobody does now: by its last word, or that it had none."""
-    said = record["state"] if record else None
+    said = record.get("state", RUNNING) if record else None
     if said in (FAILED, STOPPED):
         return str(said)
     return STALE if stale or said == RUNNING else STOPPED

@@ -58,9 +58,9 @@ def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:
     kind, _, rest = text.partition("/")
     known = (*STORE_KINDS, *KINDS) if or_run else STORE_KINDS
     kinds = [kind] if rest and kind in known else known
-    if kind != FOLDER_OF_SETS and any(stores_named(settings.local_root, one, rest or text) for one in kinds):
+    if kind != FOLDER_OF_SETS and any(stores_named(settings.root, one, rest or text) for one in kinds):
         return None
-    folders = set_folders(settings.local_root, kind if rest and kind in STORE_KINDS else None, rest or text)
+    folders = set_folders(settings.root, kind if rest and kind in STORE_KINDS else None, rest or text)
     return newest_set(folders, rest or text) if folders else None
 
 
@@ -77,8 +77,10 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     the store then writes exactly these again; of a bucket set each store is repaired. Of a run the record, the
     finished model, the metrics and the checkpoints are read.
     """
-    from jobs.runs import RUN_FILE
+    from jobs.remote import verify_remote_run
+    from jobs.runs import RUN_FILE, verify_run
     from pipeline.artifacts import find_location
+    from stores.backends import open_bytestore
     from stores.core import is_archive
 
     if Path(location).is_dir() and is_archive(Path(location)):
@@ -87,16 +89,14 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     if found is not None:
         return _verify_set(settings, found, repair)
     path = find_location(settings.location, location)
-    if isinstance(path, str) or not (path / RUN_FILE).is_file():
+    if not open_bytestore(path).exists(RUN_FILE):
         return _verify_store(settings, path, repair)
     if repair:
         raise click.UsageError(
             "--repair: expected a store; received a run, which holds nothing twice. Restore its damaged files from a "
             "copy; a training goes on without a damaged checkpoint"
         )
-    from jobs.runs import verify_run  # loads torch, which stores do without
-
-    report = verify_run(path)
+    report = verify_remote_run(path) if isinstance(path, str) else verify_run(path)
     _say_run(settings, report)
     settings.output.result({**vars(report), "sound": report.sound})
     return 0 if report.sound else 1
@@ -281,9 +281,9 @@ def gc_command(settings: Settings, delete: bool, models: tuple[Path, ...]) -> No
 
     if is_url(settings.location) and not models:
         raise click.UsageError(
-            f"--root {settings.location}: no models lie at a URL; pass --models DIR for each root of them"
+            f"--root {settings.location}: models of other roots may name its stores; pass --models DIR for each of them"
         )
-    roots = models if is_url(settings.location) else (settings.root, *models)
+    roots = (settings.root, *models)
     references = set[str]().union(*[run_references(root) for root in roots])
     found = gc(settings.location, references, dry_run=not delete)
     settings.output.table(

@@ -96,5 +96,6 @@ def _evaluate_generator(settings: Settings, name: str, decoder: str | None) -> N
     recipe = replace(recipe, name=models.generator.record.name, sample=sampled)
     from pipeline.workflow import StageRunner, evaluate_generator  # loads torch: only once the models are there
 
-    runner = StageRunner(root, recipe, settings.output, settings.dry_run, watch_of(settings))
+    watch = watch_of(settings)
+    runner = StageRunner(root, recipe, settings.output, settings.dry_run, watch, stores=settings.location)
     evaluate_generator(runner, models)

@@ -96,13 +96,14 @@ def report_command(
     lineage, settings, curves, latent statistics, reconstructions, samples along the training and by guidance and
     steps, the nearest training images, and every metric with how it was made.
     """
-    from pipeline.artifacts import find_location
+    from pipeline.artifacts import at_hand, find_location
     from pipeline.stages import check_writable_file
 
     check_writable_file(out, "-o")
     if lineage_image is not None:
         check_writable_file(lineage_image, "--lineage-image")
-    found = [str(find_location(settings.root, text, REPORTED, complete=True, first=True)) for text in locations]
+    meant = [find_location(settings.root, text, REPORTED, complete=True, first=True) for text in locations]
+    found = [str(at_hand(location)) for location in meant]
     from pipeline.report import (  # loads torch: only once all of them are there
         ReportOptions,
         write_lineage_image,

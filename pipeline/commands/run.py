@@ -10,6 +10,7 @@ import click
 from pipeline.commands.stages import runner_of, watch_of
 from pipeline.config import STAGE_NAMES, Recipe, RecipeError, override
 from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
+from stores.backends import is_url
 
 
 @click.command("run", cls=FaeCommand)
@@ -62,7 +63,7 @@ def _run_variants(settings: Settings, only: str | None, results: Path | None) ->
     recipe, started = settings.recipe, time.perf_counter()
     for name, values in recipe.variants.items() or [("", {})]:
         variant = override(recipe, values, f"variant {name}")
-        check_recipe(settings.local_root, variant, _wanted(variant), settings.dry_run, settings.location)
+        check_recipe(settings.root, variant, _wanted(variant), settings.dry_run, settings.location)
     from pipeline.workflow import errors_of, metrics_of, run_variants, with_variants, write_results
 
     if only is not None:
@@ -102,6 +103,8 @@ def demo_command(settings: Settings, model: str, images: str | None) -> None:
 
     if images is not None and model != "lightning-dit":
         raise RecipeError(f"--images: expected --model lightning-dit with it; received --model {model}; leave one out")
+    if is_url(settings.location):
+        raise RecipeError(f"--root {settings.location}: expected a folder for the demo; received a URL; give a folder")
     recipe, _ = demo_recipe(model, images)
     check_recipe(settings.root, recipe, recipe.stages)
     from pipeline.workflow import make_demo, run_demo  # loads torch: only once the settings are checked

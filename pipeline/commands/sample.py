@@ -22,7 +22,7 @@ def sample_command(settings: Settings, generator: str | None, decoder: str | Non
     from pipeline.stages import SAMPLE, check_conditions
 
     runner, output = runner_of(settings, "sample"), settings.output
-    root, config = settings.local_root, settings.recipe.sample
+    root, config = settings.root, settings.recipe.sample
     models = find_models(root, generator or settings.recipe.name, decoder, config.autoguidance)
     check_conditions(models, settings.recipe.sample)
     folder = runner.do(SAMPLE, models)

@@ -57,10 +57,10 @@ def runner_of(settings: Settings, *stages: str) -> "StageRunner":
     from pipeline.stages import check_recipe
     from pipeline.workflow import StageRunner
 
-    root = settings.local_root
+    root = settings.root
     check_recipe(root, settings.recipe, stages, settings.dry_run, settings.location)
     if root != settings.location:
-        settings.output.say(f"{settings.location} holds stores alone: models, samples and caches are in {root}")
+        settings.output.say(f"{settings.location}: models and samples are made in {root} and copied there")
     watch = watch_of(settings)
     return StageRunner(root, settings.recipe, settings.output, settings.dry_run, watch, stores=settings.location)
 
@@ -224,7 +224,7 @@ def train_decoder_command(settings: Settings, features: str | None, autoencoder:
     runner, name = runner_of(settings, "train-decoder"), settings.recipe.name
     store = training_store(settings, "features", features, **following)
     tuned = settings.recipe.decoder.finetune_steps > 0 or autoencoder is not None
-    run = find_run(settings.local_root, "autoencoders", autoencoder or name) if tuned else None
+    run = find_run(settings.root, "autoencoders", autoencoder or name) if tuned else None
     runner.do(TRAIN_DECODER, store, run)
     report(runner)
 
@@ -244,7 +244,7 @@ def encode_command(settings: Settings, features: str | None, autoencoder: str | 
 
     runner, name = runner_of(settings, "encode"), settings.recipe.name
     store = find_data(settings.location, "features", features or name)
-    runner.do(ENCODE, store, find_run(settings.local_root, "autoencoders", autoencoder or name))
+    runner.do(ENCODE, store, find_run(settings.root, "autoencoders", autoencoder or name))
     report(runner)
 
 

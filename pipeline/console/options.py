@@ -26,7 +26,7 @@ from pipeline.config import (
 from pipeline.console.option_types import FiniteNumber, GroupedOption, ImageSize, LocationType, OrWord, WholeNumber
 from pipeline.console.output import Output
 from pipeline.console.print_config import one_of_many, print_config
-from stores.backends import Location, is_url
+from stores.backends import Location, is_url, working_folder
 
 DEFAULT_ROOT, ROOT_VARIABLE = Path("fae-runs"), "FAE_PIPE_ROOT"
 Callback = Callable[..., Any]
@@ -51,22 +51,8 @@ class Settings:
 
     @property
     def root(self) -> Path:
-        """The folder of all stores and models.
-
-        Raises:
-            RecipeError: it was given as a URL.
-        """
-        if is_url(self.location):
-            raise RecipeError(
-                f"--root {self.location}: expected the folder of the models; a URL holds stores alone, for the stages, "
-                "run, sample and stores ls, gc, import and unpack; give the folder, and stores by their URLs"
-            )
-        return Path(self.location)
-
-    @property
-    def local_root(self) -> Path:
-        """The folder of models, samples and caches: the root, or the default one where the root is a URL."""
-        return DEFAULT_ROOT if is_url(self.location) else Path(self.location)
+        """The folder of models, samples and caches: the root, or the working folder of a root at a URL."""
+        return working_folder(str(self.location)) if is_url(self.location) else Path(self.location)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -215,7 +201,7 @@ def _general_options(root: bool) -> list[Callable[[Callback], Callback]]:
         show_default=True,
         envvar=ROOT_VARIABLE,
         show_envvar=True,
-        help="Folder of all stores and models, or URL of the stores.",
+        help="Folder or URL of all stores and models.",
     )
     return [
         *([location] if root else []),

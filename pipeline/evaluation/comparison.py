@@ -18,6 +18,7 @@ from pipeline.artifacts import decoder_for, features_for, find_run, one_store, s
 from pipeline.evaluation.generated import GENERATED, generated_metrics, predictor_ranks
 from pipeline.evaluation.predictors import spaced_rows
 from stores import Store, StoreError, open_store
+from stores.backends import inside, origin_of
 from stores.care import effective_rank
 from stores.core import list_manifests
 from stores.format import COMPLETE
@@ -143,7 +144,7 @@ def _value(metric: Any) -> float:
 def _paired(root: Path, name: str) -> tuple[RunFolder, Store]:
     """An autoencoder and the newest latents that it made, of any name; of a bucket set the store of most rows."""
     run = find_run(root, "autoencoders", name)
-    for location, manifest in reversed(list_manifests(root / "latents")):
+    for location, manifest in reversed(list_manifests(inside(origin_of(root), "latents"))):
         made = manifest is not None and manifest.status == COMPLETE
         if made and manifest is not None and manifest.ingredients.get("autoencoder_sha256") == run.weights_sha256:
             latents = open_store(location)

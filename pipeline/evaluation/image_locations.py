@@ -32,6 +32,7 @@ from pipeline.artifacts import (
     image_path,
     is_bucket_set,
     one_store,
+    open_run,
     resolve,
     set_meant,
     trained_on,
@@ -213,7 +214,7 @@ def open_reconstructions(
         decoder_run = None if run.decodes_to_pixels else _decoder_of(root, run, decoder)
     else:
         decoder_run, tuned = run, "autoencoder" in run.record.inputs
-        autoencoder = RunFolder.open(Path(run.input("autoencoder"))) if tuned else None
+        autoencoder = open_run(run.input("autoencoder")) if tuned else None
     store = features_for(root, run, features)
     originals = StoreImages(store, selection.split or "val", selection.count)
     made_by = {

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 from pipeline.config import depth_of
 from pipeline.report.records import SINGULAR
 from pipeline.report.subjects import Subject, short_name
+from stores.backends import name_of
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 50, 44, 18
 # Below all others, so that their arrows pass behind no box.
@@ -54,7 +55,7 @@ def _nodes(subject: Subject) -> list[Node]:
     found = []
     for store in subject.stores:
         parents = (store.attributes.get(key) for key in ("aligned_with", "features", "autoencoder"))
-        folders = [Path(store.path).name, *(Path(path).name for path in parents if path)]
+        folders = [name_of(store.url), *(Path(path).name for path in parents if path)]
         own, *made_from = (subject.set_of.get(name, name) for name in folders)
         found.append(Node(store.kind, own, tuple(made_from)))
     for run in subject.runs:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.following import epochs_text
+from jobs.remote import fetch_all_samples
 from jobs.runs import RUN_FILE, RunFolder
 from pipeline.artifacts import SAMPLES_FILE as SAMPLES
 from pipeline.artifacts import hosts_of_run, hosts_of_store, read_records
 from pipeline.evaluation import EVALUATION_FILE, PROBE_FILE
 from pipeline.report.subjects import Subject, short_name
 from stores import Store
+from stores.backends import path_of
 from stores.core import list_manifests
 
 SINGULAR = {"autoencoders": "autoencoder", "decoders": "pixel decoder", "generators": "generator"}
@@ -40,6 +42,7 @@ def sample_folders(root: Path, subject: Subject) -> list[Path]:
     if run is None or not run.complete:
         return []
     found = []
+    fetch_all_samples(root, SAMPLES)
     for file in sorted((root / "samples").glob(f"*/{SAMPLES}")):
         if json.loads(file.read_text())["ingredients"]["generator_sha256"] == run.weights_sha256:
             found.append(file.parent)
@@ -59,7 +62,7 @@ def hosts_of(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     """The hosts of each store and training that several made; the slowest of a store is marked."""
     made: dict[Path, list[dict[str, Any]]] = {}
     for subject in subjects:
-        made |= {Path(store.path): hosts_of_store(store.manifest) for store in subject.stores}
+        made |= {path_of(store.url): hosts_of_store(store.manifest) for store in subject.stores}
         made |= {run.path: hosts_of_run(run) for run in subject.runs}
     return [
         {

@@ -22,6 +22,7 @@ from pipeline.report.overview import overview
 from pipeline.report.page import Section, fold, folded, page_table, plots, wide
 from pipeline.report.subjects import Subject, short_name
 from stores import Store, explain_difference
+from stores.backends import path_of
 from stores.care import StatsConfig, compute_stats, read_stats
 
 STATS_ROWS = 2048
@@ -123,13 +124,13 @@ class Sections:
 
     def _latents(self) -> list[Section]:
         made = []
-        for store in {store.path: store for s in self.subjects if (store := s.latents) is not None}.values():
+        for store in {store.url: store for s in self.subjects if (store := s.latents) is not None}.values():
             found = self._stats(store, "latents")
             note = (
                 f"{found['rows']:,} rows, {found['tokens']:,} tokens; effective rank {found['effective_rank']:.2f} of "
                 f"{found['channels']} channels; 99 % of the variance in {found['channels_for_99_percent']}."
             )
-            title = short_name(Path(store.path))
+            title = short_name(path_of(store.url))
             named = {f"{title}: {name}": plot for name, plot in curves.channel_curves(found).items()}
             section = self._plotted(f"Latents of {title}", named, note)
             predictors = [_predictor_row(row) for row in latent_predictors(store)]
@@ -175,7 +176,7 @@ class Sections:
 
     def _settings(self) -> Section:
         parts = {run.path: records.recipe_text(run) for subject in self.subjects for run in subject.runs}
-        parts |= {Path(s.path): records.store_text(s) for subject in self.subjects for s in subject.stores}
+        parts |= {path_of(s.url): records.store_text(s) for subject in self.subjects for s in subject.stores}
         folds = Markup("").join(
             folded(records.titled(path), f"# {path.parent.name}/{path.name}\n{text}") for path, text in parts.items()
         )

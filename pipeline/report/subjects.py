@@ -12,11 +12,12 @@ from pipeline.artifacts import (
     decoder_for,
     is_bucket_set,
     latents_of,
+    open_run,
     resolve,
     trained_on,
 )
 from stores import AnyStore, BucketSet, Store, StoreError, open_bucket_set, open_store
-from stores.backends import name_of
+from stores.backends import is_url, name_of, path_of
 from stores.core import open_any, reference_store
 
 FINGERPRINT_CHARACTERS, SHOWN_CHARACTERS = 12, 6
@@ -71,11 +72,11 @@ class Subject:
     def folders(self) -> list[Path]:
         """The folders of all that is known, the oldest first."""
         parts = (self.features, self.autoencoder, self.decoder, self.latents, self.text, self.generator)
-        return [Path(part.path) for part in parts if part is not None]
+        return [path_of(one.url) if isinstance(one, Store) else one.path for one in parts if one is not None]
 
 
 def open_subject(root: Path, location: str) -> Subject:
-    """The run or store at a path, or the newest finished generator of that name.
+    """The run or store at a path, the store at a URL, or the newest finished generator of that name.
 
     Of a bucket set, and of what was trained on one, the store of most rows is shown.
 
@@ -83,14 +84,14 @@ def open_subject(root: Path, location: str) -> Subject:
         RunError, StoreError: there is none.
     """
     path = Path(location)
-    if (path / "manifest.json").exists():
-        return _of_store(root, open_store(path))
+    if is_url(location) or (path / "manifest.json").exists():
+        return _of_store(root, open_store(location))
     if is_bucket_set(path):
         found = open_bucket_set(path)
         subject = _of_store(root, reference_store(found))
         subject.path, subject.name = path, found.name
         return subject
-    run = RunFolder.open(path if path.is_dir() else resolve(root, "generators", location))
+    run = open_run(path if path.is_dir() else resolve(root, "generators", location))
     subject = Subject(run.path, run.record.kind, run.record.name)
     assert subject.kind in KINDS, subject.kind
     {"autoencoders": _from_autoencoder, "decoders": _from_decoder, "generators": _from_generator}[subject.kind](
@@ -100,7 +101,7 @@ def open_subject(root: Path, location: str) -> Subject:
 
 
 def _of_store(root: Path, store: Store) -> Subject:
-    subject = Subject(Path(store.path), store.kind, store.name)
+    subject = Subject(path_of(store.url), store.kind, store.name)
     if store.kind == "features":
         subject.features = store
     elif store.kind == "latents":
@@ -110,8 +111,8 @@ def _of_store(root: Path, store: Store) -> Subject:
         features = resolve_reference(store.url, store.attributes["aligned_with"], root)
         subject.features = _try(subject, "features", lambda: open_store(features))
     else:
-        folder = Path(resolve_reference(store.url, store.attributes["generator"], root))
-        generator = _try(subject, "generator", lambda: RunFolder.open(folder))
+        folder = resolve_reference(store.url, store.attributes["generator"], root)
+        generator = _try(subject, "generator", lambda: open_run(folder))
         if generator is not None:
             _from_generator(root, subject, generator)
     return subject
@@ -144,7 +145,7 @@ def _from_decoder(root: Path, subject: Subject, run: RunFolder) -> None:
     subject.decoder = run
     _find_features(subject, run)
     if "autoencoder" in run.record.inputs:
-        subject.autoencoder = _try(subject, "autoencoder", lambda: RunFolder.open(Path(run.input("autoencoder"))))
+        subject.autoencoder = _try(subject, "autoencoder", lambda: open_run(run.input("autoencoder")))
 
 
 def _features_id(run: RunFolder) -> str:

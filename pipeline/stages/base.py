@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from jobs.config import TrainConfig
 from jobs.executors import OnProgress
 from jobs.runs import METRICS_FILE, RunFolder, processor_seconds
-from pipeline.artifacts import Artifact, BucketSetArtifact, State, StoreArtifact, find_run
+from pipeline.artifacts import Artifact, BucketSetArtifact, RunArtifact, State, StoreArtifact, find_run
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
 from stores import AnyStore, BucketSet, Store, StoreWriter
@@ -48,7 +48,7 @@ class Job(Generic[Result]):
     artifacts: Sequence[Artifact]
     run: Callable[[OnProgress], list[Result]]
     open: Callable[[Any], Result]
-    folders: Sequence[Path] = ()
+    folders: Sequence[Path] | None = None
     planned: Result | None = None
     data: dict[str, Any] | None = None
 
@@ -206,6 +206,28 @@ class RunStage(Stage[RunFolder]):
             f"with the channel statistics of {store.whose_statistics}"
         )
         return store.beginning_with(view)
+
+    def artifact(
+        self, context: StageContext, name: str, ingredients: dict[str, Any], config: TrainConfig
+    ) -> RunArtifact:
+        """The run of these ingredients, with what a URL has of it to go on from."""
+        run = RunArtifact(context.root, self.spec.makes, name, ingredients)
+        if not context.dry_run:
+            run.fetch(config)
+        return run
+
+    def training(
+        self, context: StageContext, runs: Sequence[RunArtifact], train: Callable[[OnProgress], RunFolder]
+    ) -> Job[RunFolder]:
+        """The job of a training that makes these runs, the last of them its result; they are copied to a URL's root."""
+        from jobs.remote import train_with_copies
+
+        paths, take_over = [run.path for run in runs], context.recipe.runtime.take_over
+
+        def run(report: OnProgress) -> list[RunFolder]:
+            return [train_with_copies(paths, train, report, context.output.say, take_over)]
+
+        return Job([runs[-1]], run, RunArtifact.open, folders=paths)
 
     def remarks(self, result: RunFolder) -> list[str]:
         """Which rows the epochs of a training saw that followed a store."""

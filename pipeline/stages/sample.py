@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.config import SampleConfig, Size, height_width, with_protocol
+from jobs.remote import fetch_checkpoints
 from jobs.runs import Models
 from jobs.sampling import HELD_OUT
 from pipeline.artifacts import State, find_run
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, Stage, StageContext, Work
+from stores.backends import is_url
 
 if TYPE_CHECKING:
     from pipeline.artifacts import SampleFolder, SampleSet
@@ -63,6 +65,8 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         config = with_fitting_size(config, models)
         if compiles(config.compile, pick_device(context.recipe.runtime.device).type):
             context.output.say(f"{self.name}: blocks of the models are compiled (--compile off to leave it out)")
+        if config.checkpoint is not None or config.weights != SampleConfig.weights:
+            fetch_checkpoints(models.generator.path, every=True)
         for note in guidance_notes(config, models.generator, models.guide_model is not None):
             context.output.say(f"{self.name}: {note}")
         return (
@@ -73,12 +77,12 @@ class Sample(Stage["SampleFolder | SampleSet"]):
         from pipeline.artifacts import locate_set, make_set
 
         runtime = context.recipe.runtime
-        made = locate_set(context.root, context.recipe.name, models, config, runtime)
+        made = locate_set(context.root, context.stores, context.recipe.name, models, config, runtime)
         return Job(
             [made],
             lambda report: [make_set(made, models, config, runtime, report)],
             lambda artifact: artifact,
-            folders=[made.writer.path],
+            folders=[] if is_url(made.writer.url) else [made.writer.path],
             planned=made,
         )
 

@@ -4,7 +4,6 @@ from functools import partial
 
 from jobs.config import TRAINING_PASSES
 from jobs.runs import RunFolder
-from pipeline.artifacts import RunArtifact
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from pipeline.stages.on_miss import OnMiss, opened
@@ -30,7 +29,7 @@ class TrainAutoencoder(RunStage):
         features = opened(self, context, data)
         config = self.settled(context, recipe.autoencoder, features)
         where = (root, self.spec.makes, name, autoencoder_ingredients(features, config))
-        artifact = RunArtifact(*where)
+        artifact = self.artifact(context, *where[2:], config)
         features = self.awaited(context, artifact, features, config.batch_rows)
 
         def notes() -> list[str]:
@@ -42,11 +41,8 @@ class TrainAutoencoder(RunStage):
             ]
 
         self.say_notes(context, artifact, notes)
-        return Job(
-            [artifact],
-            lambda report: [train_autoencoder(root, name, features, config, recipe.runtime, report)],
-            RunArtifact.open,
-        )
+        train = partial(train_autoencoder, root, name, features, config, recipe.runtime)
+        return self.training(context, [artifact], train)
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Every batch is read from storage."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.config import TRAINING_PASSES
 from jobs.runs import RunFolder
-from pipeline.artifacts import RunArtifact, State
+from pipeline.artifacts import State
 from pipeline.config import Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from stores import AnyStore
@@ -30,29 +30,23 @@ class TrainDecoder(RunStage):
 
         root, name, runtime = context.root, context.recipe.name, context.recipe.runtime
         config = self.settled(context, context.recipe.decoder, features)
-        runs = [
-            RunArtifact(root, self.spec.makes, *one)
-            for one in decoder_stages(root, name, features, autoencoder, config)
-        ]
-
+        stages = decoder_stages(root, name, features, autoencoder, config)
+        configs = (config, tuning_config(config))
+        runs = [self.artifact(context, *stage, one) for stage, one in zip(stages, configs, strict=False)]
         first = next((run for run in runs if run.state is not State.COMPLETE), runs[-1])
         features = self.awaited(context, first, features, config.batch_rows)
 
         def notes() -> list[str]:
             found = training_notes(context.recipe.decoder, features, runtime)
-            for run, one in zip(runs, (config, tuning_config(config)), strict=False):
+            for run, one in zip(runs, configs, strict=False):
                 if run.state is not State.COMPLETE:
                     where = (root, self.spec.makes, run.name, run.ingredients)
                     found += start_notes(*where, one, partial(build_decoder, features, one))
             return found
 
         self.say_notes(context, runs[-1], notes)
-        return Job(
-            runs[-1:],
-            lambda report: [train_decoder(root, name, features, autoencoder, config, runtime, report)],
-            RunArtifact.open,
-            folders=[run.path for run in runs],
-        )
+        train = partial(train_decoder, root, name, features, autoencoder, config, runtime)
+        return self.training(context, runs, train)
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Every batch is read from storage; tuning runs the autoencoder as well."""

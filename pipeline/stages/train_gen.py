@@ -7,7 +7,6 @@ from typing import Any
 
 from jobs.config import TRAINING_PASSES
 from jobs.runs import RunFolder
-from pipeline.artifacts import RunArtifact
 from pipeline.config import TEXT_STAGE, Recipe
 from pipeline.stages.base import Job, PlanInputs, RunStage, StageContext, Work
 from pipeline.stages.extract_text import TEXT_ARRAYS
@@ -41,7 +40,7 @@ class TrainGenerator(RunStage):
         latents = opened(self, context, data)
         config = self.settled(context, recipe.generator, latents)
         where = (root, self.spec.makes, name, generator_ingredients(latents, config, text))
-        artifact = RunArtifact(*where)
+        artifact = self.artifact(context, *where[2:], config)
         latents = self.awaited(context, artifact, latents, config.batch_rows)
         for note in [*condition_notes(latents, config), *method_notes(config)]:
             context.output.say(f"{self.name}: {note}")
@@ -54,11 +53,8 @@ class TrainGenerator(RunStage):
             ]
 
         self.say_notes(context, artifact, notes)
-        return Job(
-            [artifact],
-            lambda report: [train_generator(root, name, latents, config, recipe.runtime, report, text)],
-            RunArtifact.open,
-        )
+        train = partial(train_generator, root, name, latents, config, recipe.runtime, text=text)
+        return self.training(context, [artifact], train)
 
     def work(self, recipe: Recipe, plan: PlanInputs) -> Work:
         """Every batch is read from storage, with each latent a caption where the generator takes captions.

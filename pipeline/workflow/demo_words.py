@@ -40,7 +40,9 @@ def photo_rows(metrics: Metrics) -> list[Row]:
     ]
 
 
-def end_lines(files: Mapping[str, Path], seconds: float, machine: str, next_commands: Mapping[str, str]) -> list[str]:
+def end_lines(
+    files: Mapping[str, Path | str], seconds: float, machine: str, next_commands: Mapping[str, str]
+) -> list[str]:
     """Lines on where everything lies, on time and machine, and on what to do next.
 
     Args:

@@ -101,7 +101,7 @@ class StageRunner:
         outcomes: Sequence[Outcome],
         unit: str,
         make: Callable[[OnProgress], Result],
-        folders: Sequence[Path] = (),
+        folders: Sequence[Path] | None = None,
     ) -> Result | None:
         """Say what changed, then make the results of one stage while others watch; in a dry run only say it.
 
@@ -117,8 +117,8 @@ class StageRunner:
         result, seconds = None, 0.0
         if not self.dry_run:
             started = time.perf_counter()
-            made = folders or [Path(outcome.path) for outcome in outcomes if not is_url(outcome.path)]
-            watchers = self.watch.watchers(made)
+            own = [Path(outcome.path) for outcome in outcomes if not is_url(outcome.path)]
+            watchers = self.watch.watchers(own if folders is None else folders)
             with self.output.progress(outcomes[0].stage, unit, watchers=watchers) as report:
                 result = make(report)
             seconds = time.perf_counter() - started

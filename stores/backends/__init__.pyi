@@ -4,6 +4,7 @@ from .disk_cache import DiskCache as DiskCache
 from .fileio import TEMPORARY_SUFFIX as TEMPORARY_SUFFIX
 from .fileio import fsync_directory as fsync_directory
 from .fileio import is_temporary as is_temporary
+from .fileio import link_or_copy as link_or_copy
 from .fileio import locked as locked
 from .fileio import make_folder as make_folder
 from .fileio import new_version as new_version
@@ -24,3 +25,7 @@ from .locations import parent_of as parent_of
 from .locations import sibling as sibling
 from .machine import available_processors as available_processors
 from .machine import machine_memory_bytes as machine_memory_bytes
+from .origins import origin_of as origin_of
+from .origins import path_of as path_of
+from .origins import url_of as url_of
+from .origins import working_folder as working_folder

@@ -135,6 +135,14 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file that nobody writes to again a second name, or a copy where the file system has one name a file."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def make_folder(folder: Path) -> None:
     """Create the folder and its parents, each entry flushed to its parent folder."""
     missing = [folder, *folder.parents]

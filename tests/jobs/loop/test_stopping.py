@@ -164,3 +164,17 @@ def test_a_termination_signal_is_an_interrupt_and_who_does_not_answer_it_is_over
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 60.0)
     with pytest.raises(KeyboardInterrupt):
         terminated(lambda: pytest.fail("it ended in time"))
+
+
+def test_what_waits_for_the_end_is_called_before_it_and_its_failure_does_not_keep_the_process(monkeypatch, tmp_path):
+    called = []
+
+    def fail():
+        called.append("failed")
+        raise OSError("no network")
+
+    monkeypatch.setattr(stopping.os, "_exit", called.append)
+    with stopping.before_end(fail), stopping.before_end(lambda: called.append("copied")):
+        stopping.end_process(TrainingStopped(3, tmp_path))
+    stopping.end_process(TrainingStopped(3, tmp_path))
+    assert called == ["failed", "copied", 130, 130]

@@ -120,22 +120,19 @@ def test_the_loader_reads_by_url(remote: Store) -> None:
     assert sorted(rows.tolist()) == [0, 1, 2, 3]
 
 
-def test_a_report_wants_the_folder_of_the_models(s3_url: str) -> None:
-    outcome = CliRunner().invoke(main, ["report", "mine", "--root", s3_url], prog_name="fae-pipe")
-    assert outcome.exit_code == 2
-    assert "expected the folder of the models" in outcome.stderr
-
-
-def test_a_bucket_that_is_missing_is_named_before_anything_is_done(s3_url: str, tmp_path: Path) -> None:
+def test_a_bucket_that_is_missing_is_named_before_anything_is_done(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     missing = s3_url.replace("bucket-", "no-bucket-")
-    for words in (["train-ae", "--root", missing], ["stores", "ls", "--root", missing]):
-        outcome = CliRunner().invoke(main, words, prog_name="fae-pipe")
+    for words in (["train-ae"], ["stores", "ls"], ["status"], ["eval", "mine"], ["export", "--out", tmp_path / "out"]):
+        outcome = CliRunner().invoke(main, [*map(str, words), "--root", missing], prog_name="fae-pipe")
         assert outcome.exit_code == 2, outcome.output
         assert "expected a bucket of this name; received none" in outcome.stderr
 
 
 @pytest.mark.heavy
-def test_stages_keep_their_stores_at_a_url_and_their_models_here(
+def test_stages_keep_their_stores_and_models_at_a_url(
     world: Any, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -156,7 +153,7 @@ def test_stages_keep_their_stores_at_a_url_and_their_models_here(
     assert resolve_reference(latents.url, latents.attributes["features"]) == local.url
     assert stage("encode", "--executor", "local", "--autoencoder", world.made.autoencoder.path)["up_to_date"]
     trained = stage("train-gen", "--steps", "2", *cache)
-    assert Path(trained["path"]).parent == Path("fae-runs/generators")
+    assert open_bytestore(f"{s3_url}/generators/{Path(trained['path']).name}").exists("run.json")
     assert len(list(Path("cache/fae-shards").glob("*-latents-*"))) == latents.manifest.num_shards
     decoder = world.made.decoder.path
     sampled = stage("sample", "--executor", "local", "--decoder", decoder, "--num", "2", "--steps", "1")

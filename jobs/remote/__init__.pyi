@@ -1,0 +1,12 @@
+from .copied_training import NotCopiedError as NotCopiedError
+from .copied_training import train_with_copies as train_with_copies
+from .fetching import copied_so_far as copied_so_far
+from .fetching import fetch_checkpoints as fetch_checkpoints
+from .fetching import fetch_record as fetch_record
+from .fetching import fetch_records as fetch_records
+from .fetching import fetch_run as fetch_run
+from .fetching import is_copied as is_copied
+from .fetching import verify_remote_run as verify_remote_run
+from .samples import copy_samples as copy_samples
+from .samples import fetch_all_samples as fetch_all_samples
+from .samples import fetch_samples as fetch_samples
