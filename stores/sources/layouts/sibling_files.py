@@ -72,6 +72,8 @@ class SiblingFiles:
 
     def _add(self, stem: str, name: str, suffix: str) -> None:
         kind, known = kind_of_text(name, suffix), self.by_stem.get(stem)
+        if suffix == "txt" and name_of_text(name) in LABEL_FOLDERS and stem != stem_and_suffix(name)[0]:
+            kind = "label"  # "4f2a/label.txt" of "4f2a/image.png"
         if known is None:
             self.by_stem[stem] = {kind: name}
         elif known.setdefault(kind, name) != name:

@@ -90,6 +90,17 @@ def test_a_folder_a_sample_is_captioned_by_its_only_text(data, text):
     assert found.rows == {f"{n:04}/image.png": (None, [f"a cat {n}"], None) for n in range(4)}
 
 
+def test_a_folder_a_sample_is_labeled_by_its_text_of_a_label(data):
+    files = {f"{n:04}/label.txt": "cat" if n % 2 else "dog" for n in range(4)}
+    found = data(files | jpgs(*(f"{n:04}/image.png" for n in range(4))))
+    assert found.labels() == {f"{n:04}/image.png": "cat" if n % 2 else "dog" for n in range(4)}
+
+
+def test_a_text_beside_an_image_called_label_is_its_caption(data):
+    found = data({"label.txt": "a label on a box", "1.txt": "a box"} | jpgs("label.png", "1.png"))
+    assert found.captions() == {"label.png": ["a label on a box"], "1.png": ["a box"]}
+
+
 def test_a_folder_a_sample_without_texts_is_no_class(data):
     files = jpgs(*(f"{n * 7919:08x}/photo.jpg" for n in range(4)))
     found = data(files)
