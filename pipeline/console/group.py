@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import io
 import logging
 import os
 import signal
@@ -62,11 +63,16 @@ class _LastExit:
         os._exit(self.code)
 
 
-def _open_streams() -> None:
-    """Give to nobody what the shell closed (`>&-`): else the first file that is opened gets its number and text."""
+def _prepare_streams() -> None:
+    """Give to nobody what the shell closed (`>&-`): else the first file that is opened gets its number and text.
+
+    What an encoding such as ASCII lacks is written as stderr has it, an escape, and ends no command.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it is open for as long as the process
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class FaeGroup(click.Group):
@@ -95,7 +101,7 @@ class FaeGroup(click.Group):
         process aborts (`terminate called without an active exception`, exit code 134), all work done. So the process
         ends after the exit functions of the libraries, and before Python takes its threads apart.
         """
-        _open_streams()
+        _prepare_streams()
         last = _LastExit()
         atexit.register(last)  # the first that is registered is the last that is called
         try:

@@ -138,6 +138,14 @@ def test_streams_that_the_shell_closed_are_nobodys(closed, said, tmp_path):
     assert int((tmp_path / "number").read_text()) > 2
 
 
+def test_what_an_encoding_lacks_is_escaped():
+    words = [sys.executable, str(SAMPLE), "extract", "--out", "4 × 4"]
+    ascii_only = environment() | {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "out 4 \\xd7 4" in done.stdout
+
+
 def test_ctrl_c_ends_a_process_with_130():
     code = (
         "import runpy, time\n"

@@ -118,6 +118,7 @@ def test_pages_show_rows_and_lead_to_the_next(get):
     assert "script" not in headers["Content-Security-Policy"]
     assert "&lt;b&gt;first&lt;/b&gt;" in text
     assert "<b>first" not in text
+    assert "row 1 · train · class lynx" in text
     second = get("/?page=1")[2].decode()
     assert second.count("<li>") == 2
     assert "rejected: it is &lt;no&gt; image" in second
