@@ -3,6 +3,7 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("pipeline", "jobs", "stores", "fae")
 
@@ -20,18 +21,25 @@ def shadowing_packages() -> dict[str, str]:
     return found
 
 
-def main() -> None:
-    """Run the command, or name the packages that stand in its way."""
+def check_packages() -> None:
+    """End the process with the names of the packages that stand in the way of ours, if any do."""
     home = Path(__file__).resolve().parent
     for name, place in shadowing_packages().items():
         sys.exit(
             f"fae-pipe: package {name}: expected the one in {home}; received {place}, which Python finds first; remove "
             "or rename that one, take its folder out of PYTHONPATH, or use an environment of its own"
         )
-    from pipeline.cli import main as command
 
-    command()
+
+def __getattr__(name: str) -> Any:
+    """`main`: the click group that the entry point names, imported once the packages are known to be ours."""
+    if name != "main":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_packages()
+    from pipeline.cli import main
+
+    return main
 
 
 if __name__ == "__main__":
-    main()
+    __getattr__("main")()

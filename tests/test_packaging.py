@@ -6,22 +6,23 @@ import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 import fae_pipe
-import pipeline.cli
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
-def test_the_command_is_installed_and_runs_the_command_line(monkeypatch, capsys):
-    assert metadata.entry_points(group="console_scripts", name="fae-pipe")
-    assert PROJECT["scripts"] == {"fae-pipe": "fae_pipe:main"}
-    called = []
-    monkeypatch.setattr(pipeline.cli, "main", lambda: called.append(1))
-    fae_pipe.main()
-    assert called == [1]
+def test_the_entry_point_is_the_click_command_itself():
+    (entry,) = metadata.entry_points(group="console_scripts", name="fae-pipe")
+    assert PROJECT["scripts"] == {"fae-pipe": entry.value}
+    command = entry.load()
+    assert isinstance(command, click.Group)
+    done = CliRunner().invoke(command, ["--version"])
+    assert done.exit_code == 0 and done.stdout.startswith("fae-pipe, version ")
 
 
 def test_the_entry_is_a_module_that_runs():
