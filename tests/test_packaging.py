@@ -22,7 +22,8 @@ def test_the_entry_point_is_the_click_command_itself():
     command = entry.load()
     assert isinstance(command, click.Group)
     done = CliRunner().invoke(command, ["--version"])
-    assert done.exit_code == 0 and done.stdout.startswith("fae-pipe, version ")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("fae-pipe, version ")
 
 
 def test_the_entry_is_a_module_that_runs():
