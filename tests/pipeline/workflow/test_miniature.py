@@ -57,7 +57,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(miniature, tmp_pa
     results = tmp_path / "results" / "tiny.md"
     command = ("run", file, "--root", root, "--results", results)
 
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
