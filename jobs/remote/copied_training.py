@@ -107,7 +107,7 @@ class BackgroundCopies:
 
         Raises:
             NotCopiedError: something could not be copied; the message says what.
-        LeaseHeldError: another process has taken over the run.
+            LeaseHeldError: another process has taken over the run.
         """
         problem = self._copy()
         if isinstance(problem, LeaseHeldError):
