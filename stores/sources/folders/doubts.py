@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from stores.sources.fields.splits import split_of_folder, word_list
+from stores.sources.fields.splits import split_of_folder
 from stores.sources.folders.meaning import FolderMeaning
-from stores.sources.folders.nodes import says_nothing
+from stores.sources.folders.nodes import SHOWN, are_hashes, says_nothing
 from stores.sources.summary import DataWarning
 
-# Folders of images that are shown in a README, beside those of classes.
-SHOWN = frozenset(word_list("assets asset docs doc figures figs screenshots demo media resources"))
-# So many names of one length of so many characters are no words.
-HASHES, HASH_LENGTH, LONG_LENGTH = 3, 8, 16
+# Fewer folders that look like hashes may be words by chance.
+HASHES = 3
 
 
 def nested_warnings(folders: FolderMeaning, paths: Iterable[str], layout: str, where: str) -> Iterator[DataWarning]:
@@ -70,7 +68,7 @@ def name_warnings(folders: FolderMeaning, classes: Collection[str], has_splits: 
     """
     yield from _spelling_warnings(classes)
     yield from _part_warnings(folders, classes)
-    if len(classes) >= HASHES and _are_hashes(classes):
+    if len(classes) >= HASHES and are_hashes(classes):
         message = f"the {len(classes)} folders ({min(classes)}, …) are called by hashes and are read as classes"
         yield DataWarning(f"{message}: if they are none, choose the layout", "layout", "images")
     for name in sorted(name for name in classes if name.lower() in SHOWN) if len(classes) > 1 else ():
@@ -103,12 +101,3 @@ def _part_warnings(folders: FolderMeaning, classes: Collection[str]) -> Iterator
     for path in folders.unlabeled:
         message = f"the images in {path} have no class, as its name says: if it is a class, choose the layout"
         yield DataWarning(message, "layout", "class-folders")
-
-
-def _are_hashes(names: Collection[str]) -> bool:
-    """Whether names are random: hexadecimal digits, not numbers, or long, all of one length."""
-    lengths = set(map(len, names))
-    if len(lengths) > 1 or max(lengths) < HASH_LENGTH:
-        return False
-    hexadecimal = all(re.fullmatch(r"[0-9a-fA-F-]+", name) for name in names) and not all(map(str.isdecimal, names))
-    return hexadecimal or (max(lengths) >= LONG_LENGTH and all(re.fullmatch(r"[0-9a-zA-Z-]+", name) for name in names))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from stores.sources.fields.splits import FILLERS, WORDS, without_size, word_list, words_of
@@ -10,6 +11,10 @@ from stores.sources.fields.splits import FILLERS, WORDS, without_size, word_list
 EMPTY_WORDS = frozenset(
     ("all", "raw", "original", "originals", "photo", "picture", "sample", "jpegs", "pngs", "center", "rgb")
 )
+# Folders of images that are shown in a README, beside those of classes.
+SHOWN = frozenset(word_list("assets asset docs doc figures figs screenshots demo media resources"))
+# So many hexadecimal digits, or letters and digits, of one length are hashes, no words.
+HASH_DIGITS, LONG_HASH = 8, 16
 IMAGE_WORDS = frozenset(word_list("image images img imgs jpg jpeg png photos pictures crops files data"))
 
 
@@ -53,6 +58,18 @@ def says_nothing(name: str) -> bool:
 def says_images(name: str) -> bool:
     """Whether a word of a folder's name is "images" or the like."""
     return not IMAGE_WORDS.isdisjoint(words_of(name))
+
+
+def are_hashes(names: Collection[str]) -> bool:
+    """Whether names are random: hexadecimal digits, not numbers, or long, all of one length."""
+    lengths = set(map(len, names))
+    if len(lengths) != 1 or max(lengths) < HASH_DIGITS:
+        return False
+    hexadecimal = all(map(_HEX.fullmatch, names)) and not all(map(str.isdecimal, names))
+    return hexadecimal or (max(lengths) >= LONG_HASH and all(re.fullmatch(r"[0-9a-zA-Z-]+", name) for name in names))
+
+
+_HEX = re.compile(r"[0-9a-fA-F-]+")
 
 
 def join(path: str, name: str) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from stores.sources.fields.splits import split_of_folder
 from stores.sources.folders.meaning import FolderMeaning
+from stores.sources.folders.nodes import LONG_HASH, are_hashes
 
 _PIECE = re.compile(r"[0-9a-fA-F]{1,4}")
-# Names of so many hexadecimal digits are hashes.
-HASH_DIGITS = 16
 # Names below this length are numbers of images, with the class before them or not.
 LONG_NAME = 8
 # Folders of fewer digits may be numbers of classes, whatever their images are called.
@@ -46,7 +45,7 @@ def _tell_images_apart(pairs: list[tuple[str, str]], tops: set[str]) -> bool:
     stems = [stem for _, stem in pairs]
     if not all(re.fullmatch(r"[0-9a-f]+", stem) for stem in stems):
         return False
-    if not all(digits) and all(len(stem) >= HASH_DIGITS for stem in stems):
+    if not all(digits) and len(stems[0]) >= LONG_HASH and are_hashes(stems):
         return True
     rests = {stem[len(joined) :] for joined, stem in pairs}
     distinct = len(rests) == len(pairs) > len(tops)
