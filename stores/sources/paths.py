@@ -33,6 +33,10 @@ class SeveralImagesError(SourceError):
     """A table whose rows name several images each, and nothing says which of them is the one of the data set."""
 
 
+class PairsError(SourceError):
+    """A table of pairs of images, which may have nothing to do with the layout of the data set."""
+
+
 class DamagedArchiveError(SourceError):
     """An archive, or a file of rows, of which nothing can be read."""
 

@@ -11,7 +11,7 @@ from stores.sources.base import Source
 from stores.sources.braces import expand_braces
 from stores.sources.files_source import FilesSource
 from stores.sources.foreign import describe_foreign, foreign_format
-from stores.sources.layouts.listing import kind_of as file_kind
+from stores.sources.layouts.unread import kind_of as file_kind
 from stores.sources.options import SourceOptions
 from stores.sources.paths import (
     TABLE_SUFFIXES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from stores.sources.items import SourceItem
 
@@ -16,6 +16,7 @@ __all__ = [
     "FileKind",
     "Problem",
     "TableUse",
+    "Unread",
     "splits_to_divide",
     "summarize_rows",
 ]
@@ -59,6 +60,24 @@ class FileKind:
     count: int
     example: str
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Why a file of a data set is not read, and the `SourceOptions` field by which it is.
+
+    Attributes:
+        reason: in one sentence.
+        option: the field to set; without one the file is listed and nothing more is said.
+        value: the value to set it to, where one is known; of `labels` it is the file itself.
+        unless: what makes the file not worth a warning: a "table" that gives labels or captions, or "fields", labels or
+            captions of any image; "" where it always is.
+    """
+
+    reason: str
+    option: str | None = None
+    value: str | None = None
+    unless: Literal["", "table", "fields"] = ""
 
 
 @dataclass(frozen=True)

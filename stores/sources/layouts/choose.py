@@ -13,7 +13,7 @@ from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.label_lists import LabelLists, reads_asked_list
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
-from stores.sources.summary import DataWarning
+from stores.sources.summary import DataWarning, Unread
 from stores.sources.tables.columns import asked_column, asks_for_none
 
 # The more a layout says of its own, the earlier it stands.
@@ -47,7 +47,7 @@ def choose_layout(tree: FileTree, options: SourceOptions) -> Layout:
     if options.labels is not None:
         return _of_asked_list(tree, options) if reads_asked_list(tree, options) else TableLayout(tree, options)
     best: Layout = PlainImages(tree, options)
-    most, rejected = 0, dict[str, str]()
+    most, rejected = 0, dict[str, Unread]()
     with_texts = 0
     for kind in LAYOUTS[:-1]:
         layout = kind(tree, options)

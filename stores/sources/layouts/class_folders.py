@@ -22,7 +22,7 @@ from stores.sources.layouts.table import TableLayout
 from stores.sources.lists.label_lists import LabelLists, reads_asked_list
 from stores.sources.lists.lines import LISTS
 from stores.sources.lists.values import WNID
-from stores.sources.summary import DataWarning
+from stores.sources.summary import DataWarning, Unread
 
 # Lists above this are not compared with the folders: that would take longer than all else of a listing.
 MAX_COMPARED_BYTES = 16 * 1024 * 1024
@@ -168,10 +168,10 @@ def fill_unlabeled(layout: Layout, reading: Reading) -> None:
     if not bare or len(bare) == len(reading.rows):
         return
     classes = sorted({str(row.label) for row in reading.rows if row.label is not None})
-    refused: dict[str, str] = {}
+    refused: dict[str, Unread] = {}
     for other in _readers_of(layout, bare):
         if not other.recognize():
-            refused |= other.refused if isinstance(other, LabelLists) else {}
+            refused |= other.rejected if isinstance(other, LabelLists) else {}
             continue
         found = other.list_images()
         for row in found.rows:

@@ -6,6 +6,7 @@ import csv
 import os
 
 from stores.sources.paths import SourceError
+from stores.sources.summary import Unread
 from stores.sources.tables.compressed import without_gz
 from stores.sources.tables.delimited import HEAD_BYTES, delimiter_of, first_line
 from stores.sources.tables.match import ImageIndex, names_an_image
@@ -14,9 +15,10 @@ from stores.sources.tables.table import Table
 DELIMITED = (".csv", ".tsv")
 # A list of a few files (damaged ones, say) is no table of the data set.
 MOST = 0.5
-WITHOUT_HEADER = (
+WITHOUT_HEADER = Unread(
     "a table without a header beside folders of classes; if it gives the labels, put a line such as file_name,label "
-    "above it"
+    "above it",
+    "labels",
 )
 
 

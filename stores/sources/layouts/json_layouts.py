@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from stores.sources.layouts.layout import ImageRow, Reading
-from stores.sources.layouts.table import MAX_FAILED, TableLayout
+from stores.sources.layouts.table import TableLayout
+from stores.sources.layouts.table_search import MAX_FAILED
 from stores.sources.layouts.tree import MAX_JSON_BYTES
 from stores.sources.paths import SourceError
 from stores.sources.tables.json_tables import is_coco_labels, load_json

@@ -10,7 +10,7 @@ from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.problems import Problems
 from stores.sources.layouts.tree import FileTree
 from stores.sources.options import SourceOptions
-from stores.sources.summary import DataWarning, TableUse
+from stores.sources.summary import DataWarning, TableUse, Unread
 
 __all__ = ["ImageRow", "Layout", "Reading"]
 
@@ -42,7 +42,7 @@ class Reading:
 
     rows: list[ImageRow]
     used: set[str] = field(default_factory=set)
-    unused: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, Unread] = field(default_factory=dict)
     class_names: list[str] | None = None
     tables: list[TableUse] = field(default_factory=list)
     captions_per_line: bool | None = None
@@ -65,7 +65,7 @@ class Layout(ABC):
         self.tree, self.options = tree, options
         self.problems = Problems()
         # Files that look like parts of another layout, with the reason why they are not used.
-        self.rejected: dict[str, str] = {}
+        self.rejected: dict[str, Unread] = {}
 
     @abstractmethod
     def recognize(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,24 +9,18 @@ from stores.sources.fields.class_names import apply_class_names, contiguous
 from stores.sources.fields.labels import RawLabel, composed, odd_kind, resolve_labels
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.several_labels import may_be_several, without_joined
-from stores.sources.fields.splits import TEST, VAL, words_of
+from stores.sources.fields.splits import TEST, VAL
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.layouts.class_name_files import class_names_hint
-from stores.sources.layouts.headerless import WITHOUT_HEADER
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.siblings import NUMBERS, Siblings, WebDataset
 from stores.sources.layouts.tree import FileTree
-from stores.sources.lists.lines import stem_of
-from stores.sources.lists.own_values import OWN_VALUES
+from stores.sources.layouts.unread import unread_files, unread_warnings
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
-from stores.sources.summary import DataSummary, DataWarning, FileKind, summarize_rows
-from stores.sources.tables.checks import NAMES_ALL, UNREAD_COLUMNS
+from stores.sources.summary import DataSummary, DataWarning, summarize_rows
 
 # Labels of more words that all differ, so many and more, may be captions.
 WORDS_OF_LABELS, MIN_SENTENCES = 4, 3
-GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
-UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
 
 
 def label_ids(
@@ -96,7 +88,8 @@ def summarize(
 ) -> DataSummary:
     """What was understood of a tree of files."""
     reading.unused = layout.rejected | reading.unused
-    unused = list(unused_files(tree, reading))
+    unread = list(unread_files(tree, reading))
+    unused = [kind for kind, _ in unread]
     empty = DataSummary(
         path=tree.where,
         container=tree.kind,
@@ -111,93 +104,9 @@ def summarize(
         problems=layout.problems.to_list(),
     )
     summary = summarize_rows(empty, items, names)
-    texts = WebDataset.name if tree.in_archives else Siblings.name
-    said = any({"label", "caption"} & use.roles.keys() for use in reading.tables)
-    hints = [*_table_warnings(unused, texts, said), *class_names_hint(tree, reading, summary, names)]
-    if not summary.labeled and not summary.captioned:
-        hints += [*_unread_warnings(unused), *_annotation_warnings(tree, unused)]
+    hints = [*unread_warnings(tree, unread, summary), *class_names_hint(tree, reading, summary, names)]
     hints += caption_warnings(items)
     return replace(summary, warnings=[*tree.warnings, *reading.warnings, *hints, *label_warnings(summary)])
-
-
-def _table_warnings(unused: list[FileKind], texts: str, said: bool) -> Iterator[DataWarning]:
-    """Tables and texts that are not read and may be meant.
-
-    Args:
-        unused: files that are not read.
-        texts: the layout that reads texts.
-        said: whether another table gives the labels or captions.
-    """
-    for kind in unused:
-        reason = kind.reason or ""
-        if reason.startswith("a table that names") and " names 0 of " not in reason:
-            yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
-        if reason.startswith(NAMES_ALL) and not said:
-            yield DataWarning(f"{kind.example} is not used: {reason}", "label_column", _first_column(reason))
-        if reason.startswith("the names in "):
-            yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")
-        if reason in (OWN_VALUES, WITHOUT_HEADER):
-            yield DataWarning(f"{kind.example} is not used: {reason}", "labels", kind.example)
-        if reason == NUMBERS:
-            yield DataWarning(f"{kind.example} is not used: {reason}", "layout", texts)
-        if "which name different ones" in reason:
-            yield DataWarning(f"{kind.example} is not used: {reason}", "file_column")
-
-
-def _unread_warnings(unused: list[FileKind]) -> Iterator[DataWarning]:
-    """Files of formats that are not read which may hold the labels or captions of images that have none."""
-    for kind in unused:
-        reason = kind.reason or ""
-        unread = UNREAD_COLUMNS in reason and not reason.startswith(NAMES_ALL)  # of which is said anyway
-        if unread or reason.startswith("the folders may be classes"):
-            yield DataWarning(f"{kind.example} is not used: {reason}", "label_column", _first_column(reason))
-        compressed = kind.example.lower().endswith(".txt.gz")
-        if compressed or kind.kind in UNREAD_TABLES or _may_give_labels(kind):
-            what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"
-            yield DataWarning(f"{kind.example} may have labels or captions and is not read; {what}", "labels")
-
-
-def _first_column(reason: str) -> str | None:
-    """The column that a reason names, where it names only one."""
-    columns = re.findall(r"'([^']+)'", reason.partition(UNREAD_COLUMNS)[2])
-    return columns[0] if len(columns) == 1 else None
-
-
-def _may_give_labels(kind: FileKind) -> bool:
-    """Whether a YAML file is called like one of labels, not of settings."""
-    return kind.kind in (".yaml", ".yml") and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
-
-
-def _annotation_warnings(tree: FileTree, unused: list[FileKind]) -> Iterator[DataWarning]:
-    """Files of objects in XML or JSON that are called as the images (PASCAL VOC's, labelme's)."""
-    for kind in unused:
-        if kind.kind in (".xml", ".json") and stem_of(kind.example) in set(map(stem_of, tree.images)):
-            message = f"{kind.count} files such as {kind.example} give objects in the images and are not read"
-            yield DataWarning(f"{message}; if each image has one class, save it in a table (.csv)", "labels")
-
-
-def unused_files(tree: FileTree, reading: Reading) -> Iterator[FileKind]:
-    """Files that are neither rows nor fields of one, by kind and reason."""
-    rows = {row.name for row in reading.rows}
-    groups: dict[tuple[str, str | None], list[str]] = {}
-    for name in tree.files:
-        if name not in rows and name not in reading.used:
-            groups.setdefault((kind_of(name), reading.unused.get(name)), []).append(name)
-    for name, why in tree.skipped.items():
-        groups.setdefault((kind_of(name) if why != "hidden" else "hidden", why), []).append(name)
-    for (kind, reason), names in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0][0])):
-        yield FileKind(_printable(kind), len(names), _printable(names[0]), reason)
-
-
-def _printable(name: str) -> str:
-    """A name with bytes that are not UTF-8 written out, so that JSON can hold it."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def kind_of(name: str) -> str:
-    """A file's kind: its suffix in lower case, or "no suffix"."""
-    base = os.path.basename(name)
-    return os.path.splitext(base)[1].lower() or "no suffix"
 
 
 def label_warnings(summary: DataSummary) -> Iterator[DataWarning]:

@@ -19,7 +19,7 @@ from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.objects import are_objects, is_label, may_be_captions
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
-from stores.sources.summary import DataWarning
+from stores.sources.summary import DataWarning, Unread
 from stores.sources.tables.columns import (
     CAPTION_NAMES,
     LABEL_NAMES,
@@ -42,10 +42,10 @@ KNOWN_NAMES = {
     "split": frozenset(SPLIT_NAMES[:1]),
 }
 SAMPLE = 64
-BOXES = "boxes of objects, no captions"
+BOXES = Unread("boxes of objects, no captions")
 NUMBERS = "whole numbers, which may be boxes of objects: if they are captions, choose the layout"
-SECOND_TEXT = "a second text of an image, of which one is read"
-SECOND_IMAGE = "a further image of a sample, of which one is read"
+SECOND_TEXT = Unread("a second text of an image, of which one is read")
+SECOND_IMAGE = Unread("a further image of a sample, of which one is read")
 
 
 class Siblings(Layout):
@@ -63,7 +63,7 @@ class Siblings(Layout):
         trial.files = self.files
         says_something = any(row.label is not None or row.captions for row in map(trial._row, with_texts[::step]))
         if trial.boxes:
-            reason = NUMBERS if trial.boxes <= trial.doubtful else BOXES
+            reason = Unread(NUMBERS, "layout", self.name) if trial.boxes <= trial.doubtful else BOXES
             self.rejected |= dict.fromkeys((text for name in with_texts for text in self.files.of(name)), reason)
         # Texts of which none can be read are an error of this layout, not plain images.
         return len(with_texts) + len(self.files.fields) if says_something or trial.problems.to_list() else 0

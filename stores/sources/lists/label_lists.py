@@ -18,7 +18,7 @@ from stores.sources.lists.pairs import name_images, pair_of, turned_pair
 from stores.sources.lists.values import WNID, ListValues, values_of
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
-from stores.sources.summary import DataWarning, TableUse
+from stores.sources.summary import DataWarning, TableUse, Unread
 from stores.sources.tables.match import ImageIndex, is_path_of
 
 # A list of WordNet ids that all differ is one of classes, unless its name has one of these words.
@@ -28,7 +28,7 @@ FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant"
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
 MAX_LISTS = 64
-DEVKIT_REASON = (
+OF_DEVKIT = Unread(
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
 )
 
@@ -195,16 +195,13 @@ class LabelLists(Layout):
     # Reading
 
     @cached_property
-    def refused(self) -> dict[str, str]:
-        """Lists that name labels in a way that is not read."""
-        return {name: DEVKIT_REASON for name in self.tree.files if name.endswith("validation_ground_truth.txt")}
-
-    @cached_property
     def _lists(self) -> dict[str, ListValues]:
         if self.options.labels is not None:
             path = self.options.labels
             return {path: values} if _is_read(values := self._read(path, lines_of_file(path))) else {}
-        apart = self.refused.keys() | lists_by_number(self.tree)
+        of_devkit = [name for name in self.tree.files if name.endswith("validation_ground_truth.txt")]
+        self.rejected |= dict.fromkeys(of_devkit, OF_DEVKIT)
+        apart = {*of_devkit, *lists_by_number(self.tree)}
         names = [name for name in self.tree.files if name.lower().endswith(LISTS) and name not in apart]
         tried = [name for name in names if name.rpartition(".")[0] not in self.tree.stems][:MAX_LISTS]
         read = {name: self.tree.lines(name) for name in tried}

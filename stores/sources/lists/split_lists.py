@@ -11,7 +11,7 @@ from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import LISTS, fields_of, is_joint, split_line, split_of_list, stem_of
 from stores.sources.lists.values import PARTITION_WORDS, values_of
-from stores.sources.summary import TableUse
+from stores.sources.summary import TableUse, Unread
 from stores.sources.tables.match import ImageIndex
 
 # Words that may stand beside the split in the name of a list with labels ("train_labels.txt").
@@ -47,7 +47,7 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
             if not (known and is_joint(path)):
                 known.add(split)
     if any(len(parts) > 1 for parts in splits.values()):
-        reading.unused |= dict.fromkeys(lists, "lists of parts that disagree: an image is in two")
+        reading.unused |= dict.fromkeys(lists, Unread("lists of parts that disagree: an image is in two"))
         return
     for name in splits.keys() & bare.keys():
         bare[name].split = next(iter(splits[name]))

@@ -6,27 +6,24 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 
 from stores.sources.fields.splits import TEST, VAL
-from stores.sources.summary import DataWarning
+from stores.sources.summary import DataWarning, Unread
 from stores.sources.tables.choice import NEARLY
 from stores.sources.tables.columns import FILE_NAMES, caption_warnings, plain
 from stores.sources.tables.guesses import has_boxes, says_no_role
 from stores.sources.tables.reading import Fields, TableReading
 
-UNREAD_COLUMNS = "no name says what these columns are:"
-NAMES_ALL = "it names all or nearly all images, and "
 
-
-def says_nothing(reading: TableReading) -> str | None:
+def says_nothing(reading: TableReading) -> Unread | None:
     """Why a table that was read does not help, or None: it may be one of objects, or one of pairs of images."""
     if reading.roles:
         return None
     folders = set(map(posixpath.dirname, reading.found)) & set(map(posixpath.dirname, reading.further))
     if not reading.further:
-        return "a table of objects with boxes, several an image: no labels of images"
-    return "a table of pairs of images without labels or captions" if folders else None
+        return Unread("a table of objects with boxes, several an image: no labels of images")
+    return Unread("a table of pairs of images without labels or captions") if folders else None
 
 
-def unread_columns(reading: TableReading, images: int) -> str:
+def unread_columns(reading: TableReading, images: int) -> Unread:
     """Why a table gives images nothing, with the columns that may be labels or captions where it names images.
 
     Args:
@@ -34,10 +31,10 @@ def unread_columns(reading: TableReading, images: int) -> str:
         images: how many there are.
     """
     if reading.file_column is None:
-        nothing = "none of its columns names images and gives them a label, captions or a split"
-        return reading.names_several() or nothing
+        nothing = Unread("none of its columns names images and gives them a label, captions or a split")
+        return Unread(several, "file_column") if (several := reading.names_several()) else nothing
     if has_boxes(reading.columns):
-        return "it names images and gives boxes in them, which are no labels of images"
+        return Unread("it names images and gives boxes in them, which are no labels of images")
     rest = [column for column in reading.columns if column != reading.file_column]
     others = [column for column in rest if not says_no_role(column) and reading.may_be_read(column)]
     others = others or [column for column in rest if says_no_role(column) and reading.is_of_words(column)]
@@ -46,9 +43,16 @@ def unread_columns(reading: TableReading, images: int) -> str:
     ]
     others = others or [column for column in rest if reading.is_of_words(column)]
     if not others:
-        return "it names images, and gives them neither a label nor captions nor a split"
-    named = NAMES_ALL if len(reading.read().found) > NEARLY * images else "it names images, and "
-    return f"{named}{UNREAD_COLUMNS} {', '.join(map(repr, others[:6]))}; label_column or caption_column does"
+        return Unread("it names images, and gives them neither a label nor captions nor a split")
+    names_all = len(reading.read().found) > NEARLY * images
+    named = "it names all or nearly all images, and" if names_all else "it names images, and"
+    shown = f"no name says what these columns are: {', '.join(map(repr, others[:6]))}"
+    return Unread(
+        f"{named} {shown}; label_column or caption_column does",
+        "label_column",
+        others[0] if len(others) == 1 else None,
+        unless="table" if names_all else "fields",
+    )
 
 
 def column_warnings(reading: TableReading, split_of: Callable[[str], str | None]) -> Iterator[DataWarning]:

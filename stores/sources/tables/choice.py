@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stores.sources.fields.splits import words_of
 from stores.sources.paths import SourceError
+from stores.sources.summary import Unread
 from stores.sources.tables.reading import TableReading
 
 # Tables are rivals when they have more than this share of the images of one in common.
@@ -33,7 +34,7 @@ def refuse_rivals(readings: Sequence[TableReading], where: str) -> None:
 
 
 def without_tables_of_boxes(
-    readings: Sequence[TableReading], images: int, rejected: dict[str, str]
+    readings: Sequence[TableReading], images: int, rejected: dict[str, Unread]
 ) -> list[TableReading]:
     """The tables without those of boxes that name few of the images of another one, which names nearly all (NIH's).
 
@@ -46,7 +47,8 @@ def without_tables_of_boxes(
     boxes = [one for one in readings if any({"bbox", "box"} & set(words_of(column)) for column in one.columns)]
     few = [one for one in boxes if whole is not None and len(one.found) < len(whole.found) / 2]
     for one in few:
-        rejected[one.table.path] = f"a table that names {len(one.found)} of the {images} images, with boxes in them"
+        reason = f"a table that names {len(one.found)} of the {images} images, with boxes in them"
+        rejected[one.table.path] = Unread(reason, "labels")
     return [reading for reading in readings if reading not in few]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.sources.layouts.table import MAX_FAILED
+from stores.sources.layouts.table_search import MAX_FAILED
 from stores.sources.layouts.tree import FileTree
 from tests.stores.sources.layouts.conftest import put, read, zipped
 
