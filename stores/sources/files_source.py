@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
+from stores.sources.fields.hub_configs import hub_files
 from stores.sources.fields.problems import Problems
+from stores.sources.folders.wrappers import wrapper_folder
 from stores.sources.items import SourceItem
 from stores.sources.layouts.choose import choose_layout, refuse_idle_columns
 from stores.sources.layouts.class_name_files import apply_class_name_files
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
-from stores.sources.layouts.tree import FileTree, TreeFile
-from stores.sources.layouts.wrapper import wrapper_folder
+from stores.sources.layouts.tree import FileTree, TreeFile, keep_configuration
 from stores.sources.listing_cache import ListingCache
 from stores.sources.lists.id_lists import apply_id_lists
 from stores.sources.lists.split_lists import apply_split_lists
@@ -33,6 +34,7 @@ from stores.sources.paths import (
     below_root,
     strip_suffix,
 )
+from stores.sources.readers.card import read_card
 from stores.sources.readers.folder import FolderListing, list_folder, read_file
 from stores.sources.readers.members import DAMAGED, Contents, Member
 from stores.sources.readers.tar import TarReader
@@ -105,6 +107,8 @@ class FilesSource(Source):
 
     def _list(self, progress: Progress | None) -> Listing:
         tree = self.tree(progress)
+        if not self.alone and (files := hub_files(read_card(self.root), self.archives or list(tree.files))):
+            keep_configuration(tree, files)
         if not tree.images and self.options.labels is not None:
             columns = ", ".join(columns_at(self.options.labels)) or "none"
             raise SourceError(

@@ -7,6 +7,9 @@ import os
 from stores.sources.readers.folder import FolderListing
 from stores.sources.tables.table import columns_at
 
+# Of these a data set without images may consist.
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+MOST_COLUMNS = 8
 FORMATS = {
     ".mdb": "an LMDB database (LSUN), which is not read: export its images to a folder or to tar files",
     ".lmdb": "an LMDB database, which is not read: export its images to a folder or to tar files",
@@ -44,11 +47,12 @@ def describe_foreign(folder: str, listing: FolderListing) -> str | None:
         return f"none of them ({len(listing.skipped)} hidden files or links)" if listing.skipped else None
     if ".zip" in kinds:
         return f"{kinds['.zip']} zip files without images; unpack zip files that lie in zip files"
-    if set(kinds) == {".parquet"}:
-        columns = columns_at(os.path.join(folder, min(listing.files)))
+    tables = [name for name in sorted(listing.files) if name.lower().endswith(TABLES)]
+    if tables and len(tables) == len(listing.files):
+        columns = ", ".join(columns_at(os.path.join(folder, tables[0]))[:MOST_COLUMNS]) or "none"
         return (
-            f"Parquet files without image bytes (their columns: {', '.join(columns) or 'none'}), whose images are not "
-            "downloaded: img2dataset does that for addresses, image_root names the folder of paths"
+            f"tables without images ({tables[0]}, with the columns {columns}), whose images are not downloaded: "
+            "img2dataset does that for addresses, image_root names the folder of paths; make PNG files of pixels"
         )
     shown = ", ".join(
         f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))[:8]

@@ -17,7 +17,7 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP_SUFFIXES = (".zip",)
 ROWS_SUFFIXES = (".parquet", ".arrow")
-_PLAIN_TABLES = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet", ".txt")
+_PLAIN_TABLES = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".manifest", ".json", ".parquet", ".txt")
 TABLE_SUFFIXES = (*_PLAIN_TABLES, ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 # Folders that archivers, network drives and file systems put among the files of others.
 BY_PRODUCTS = frozenset(

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
 from stores.sources.fields.file_splits import splits_of_files
+from stores.sources.fields.hub_configs import hub_files
 from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.several_labels import are_lists_of_labels, only_label
 from stores.sources.fields.splits import TEST
 from stores.sources.folders.keys import columns_of_path
-from stores.sources.items import UNKNOWN_BYTES, SourceItem
+from stores.sources.items import SourceItem
 from stores.sources.layouts.listing import label_ids, label_warnings, require_images, settle_test
 from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
-from stores.sources.paths import ROWS_SUFFIXES, DamagedArchiveError, SourceError, safe_name, strip_suffix
+from stores.sources.paths import ROWS_SUFFIXES, DamagedArchiveError, SourceError, strip_suffix
 from stores.sources.readers.arrow import ArrowReader
-from stores.sources.readers.card import card_features
-from stores.sources.readers.folder import check_size, read_file
+from stores.sources.readers.card import CARDS, card_features, read_card
+from stores.sources.readers.folder import check_size, read_named
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
 from stores.sources.summary import DataSummary, FileKind, TableUse, summarize_rows
@@ -87,7 +88,7 @@ class RowsSource(Source):
         path = value.get("path") if isinstance(value, dict) else None
         data = value.get("bytes") if isinstance(value, dict) else value
         if data is None and isinstance(path, str):
-            data = self._read_path(path, where)
+            data = read_named(self.options.image_root or self.root, path, where, self.options.follow_links)
         if not isinstance(data, bytes):
             column = self._reader.files.get(source).image.name
             raise SourceError(f"{where}: expected the image's bytes in column {column!r}; received null")
@@ -96,26 +97,14 @@ class RowsSource(Source):
             raise SourceError(f"{where}: expected at most {MAX_IMAGE_BYTES} bytes; received {len(data)}")
         return check_size(data, num_bytes, where)
 
-    def _read_path(self, path: str, where: str) -> bytes:
-        """The file that a row names instead of holding its bytes, below the image root."""
-        root = self.options.image_root or self.root
-        name = os.path.relpath(path, root) if os.path.isabs(path) else path
-        try:
-            safe_name(name, where)
-        except SourceError as error:
-            raise SourceError(f"{where}: expected a path below {root}; received {path!r}; give image_root") from error
-        try:
-            return read_file(root, name, UNKNOWN_BYTES, self.options.follow_links)
-        except SourceError as error:
-            raise SourceError(f"{where}: expected the image's bytes, or its file below {root}; {error}") from error
-
     def num_rows(self) -> int:
         """The rows of all files that can be read."""
         return sum(file.num_rows for file in self._files(Problems()).values())
 
     def list_items(self, progress: Progress | None = None) -> Listing:
         name: list[object] = [self.kind, os.path.realpath(self.root), self.names, self.alone, self.unused]
-        files = [Path(self.root, one) for one in self.names]
+        card = Path(self.root, CARDS[0])
+        files = [Path(self.root, one) for one in self.names] + ([card] if card.is_file() else [])
         cache = ListingCache(self.cache, name, self.options, files) if self.cache else None
         listing = cache.load() if cache else None
         if listing is None:
@@ -171,7 +160,8 @@ class RowsSource(Source):
         return unsplit
 
     def _rows(self, files: dict[str, RowFile], problems: Problems, progress: Progress | None) -> Iterator[FileRow]:
-        splits = splits_of_files(self.names)
+        declared = hub_files(read_card(self.root), self.names)
+        splits = splits_of_files(self.names) | (declared.splits if declared else {})
         for number, (name, file) in enumerate(files.items(), start=1):
             prefix = "" if self.alone else f"{strip_suffix(name, ROWS_SUFFIXES)}/"
             roles = self._roles(name, file)
@@ -236,11 +226,13 @@ class RowsSource(Source):
     def _names_of_card(self, files: dict[str, RowFile], raw: Sequence[RawLabel]) -> list[str] | None:
         """The names that the card of a data set of the Hub declares, where each id has one.
 
-        The card lies beside the files or above their folder `data`.
+        The card lies beside the files, above their folder `data`, or in the folder of a part.
         """
         above = os.path.dirname(os.path.realpath(self.root)) if os.path.basename(self.root) == "data" else self.root
-        features = card_features(self.root) or card_features(above)
-        columns = self._roles(*next(iter(files.items()))).get("label")
+        first, file = next(iter(files.items()))
+        folders = (self.root, above, os.path.join(self.root, os.path.dirname(first)))
+        features = next((found for folder in folders if (found := card_features(folder))), {})
+        columns = self._roles(first, file).get("label")
         names = class_names_of(features, columns[0] if columns else None)
         largest = max((int(str(label)) for label in raw if str(label).isdecimal()), default=-1)
         return names if names and largest < len(names) else None
@@ -291,6 +283,6 @@ class RowsSource(Source):
         )
         summary = summarize_rows(empty, items, names)
         warnings = [*column_warnings(use), *name_warnings(list(files), summary), *label_warnings(summary)]
-        warnings += configuration_warnings(list(files), self.root)
+        warnings += configuration_warnings(list(files), self.unused, self.root)
         said = [unsplit.warning(name)] if unsplit is not None and unsplit.reason else []
         return replace(summary, warnings=[*said, *warnings])

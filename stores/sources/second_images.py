@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stores.sources.layouts.sibling_files import CAPTION_SUFFIXES, LABEL_SUFFIXES
@@ -40,7 +40,7 @@ class SecondImages:
     kept: list[str] = field(default_factory=list)
 
 
-def second_images(images: Iterable[str]) -> SecondImages:
+def second_images(images: Iterable[str], captioned: Collection[str] = ()) -> SecondImages:
     """The images that are masks or maps of others.
 
     These are images in a folder that is called so, nearly all of which have the name of an image beside that folder,
@@ -52,7 +52,11 @@ def second_images(images: Iterable[str]) -> SecondImages:
     such a word, and perhaps a number, behind the name of one in the same folder ("1_mask.png" beside "1.jpg"), where
     most images have one. So are images of any name in a folder of masks beside the folder of a single image, where
     there are several of both ("4f2a/masks", "4f2a/images"). At last, these are images of folders of any name all of
-    which have the names of the images in the one folder "images" beside them.
+    which have the names of the images in the one folder beside them that is called "images" or has texts.
+
+    Args:
+        images: names of all images.
+        captioned: names without suffix of those with a text of their own.
     """
     names = list(images)
     start = common_folder(names)
@@ -80,7 +84,7 @@ def second_images(images: Iterable[str]) -> SecondImages:
         found.names |= set(group)
         if not masks.are_sure:
             found.unsure.append(folder)
-    for folder, group in folders_of_maps(name for name in names if name not in found.names).items():
+    for folder, group in folders_of_maps([name for name in names if name not in found.names], captioned).items():
         found.names |= set(group)
         found.unsure.append(folder)
     return found
@@ -96,8 +100,9 @@ def leave_out_second_images(tree: FileTree, options: SourceOptions) -> None:
     if known:
         message = f"{len(known)} images such as {min(known)} are left out: {REGULARIZATION}"
         tree.warnings.append(DataWarning(message, "layout", "siblings"))
-    found = second_images(tree.images)
-    left_out = found.names - _named(tree, options) if found.names else found.names
+    captioned = {name.rpartition(".")[0] for name in tree.files if name.lower().endswith(TEXTS)}
+    found = second_images(tree.images, captioned)
+    left_out = found.names - _named(tree, options, captioned) if found.names else found.names
     _leave_out(tree, left_out, REASON)
     tree.masked = bool(left_out)
     tree.warnings += _doubts(tree, found, left_out)
@@ -111,12 +116,11 @@ def _leave_out(tree: FileTree, names: set[str], reason: str) -> None:
         tree.images = [name for name in tree.images if name in tree.files]
 
 
-def _named(tree: FileTree, options: SourceOptions) -> set[str]:
+def _named(tree: FileTree, options: SourceOptions, captioned: Collection[str]) -> set[str]:
     """The images that a table or a list names, or that have a text of their own."""
     named = {name for reading in TableLayout(tree, options).readings for name in reading.found}
     named |= LabelLists(tree, options).named
-    stems = {name.rpartition(".")[0] for name in tree.files if name.lower().endswith(TEXTS)}
-    return named | {name for name in tree.images if name.rpartition(".")[0] in stems}
+    return named | {name for name in tree.images if name.rpartition(".")[0] in captioned}
 
 
 def _doubts(tree: FileTree, found: SecondImages, left_out: set[str]) -> Iterator[DataWarning]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stores.sources.base import Source
 from stores.sources.braces import expand_braces
+from stores.sources.fields.hub_configs import HubFiles, hub_files
 from stores.sources.files_source import FilesSource
 from stores.sources.foreign import describe_foreign, foreign_format
 from stores.sources.layouts.unread import kind_of as file_kind
@@ -22,6 +23,7 @@ from stores.sources.paths import (
     is_image,
 )
 from stores.sources.readers.arrow_files import arrow_data_files, holds_images
+from stores.sources.readers.card import read_card
 from stores.sources.readers.folder import FolderListing, hub_snapshot, list_folder
 from stores.sources.rows_source import RowsSource
 from stores.sources.summary import FileKind
@@ -111,7 +113,18 @@ def _source(
     names = tuple(name for name in names if holds_images(below_root(folder, name, options.follow_links), kind))
     if not names:
         return None
-    return RowsSource(folder, kind, names, options=options, unused=_others(listing, names), cache=cache)
+    files = hub_files(read_card(folder), names)
+    kept = tuple(name for name in names if files is None or name not in files.left_out)
+    unused = (*_of_other_configurations(files), *_others(listing, names))
+    return RowsSource(folder, kind, kept, options=options, unused=unused, cache=cache)
+
+
+def _of_other_configurations(files: HubFiles | None) -> tuple[FileKind, ...]:
+    """The files that are left out since they are of another configuration than the one that is read."""
+    groups: dict[str, list[str]] = {}
+    for name in files.left_out if files else ():
+        groups.setdefault(files.why_left_out(name) if files else "", []).append(name)
+    return tuple(FileKind(file_kind(found[0]), len(found), min(found), why) for why, found in groups.items())
 
 
 def _archives(

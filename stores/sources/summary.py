@@ -10,6 +10,7 @@ from typing import Any, Literal
 from stores.sources.items import SourceItem
 
 __all__ = [
+    "ITSELF",
     "ClassCount",
     "DataSummary",
     "DataWarning",
@@ -62,6 +63,10 @@ class FileKind:
     reason: str | None = None
 
 
+# What stands for the name of a file, since one reason is that of many.
+ITSELF = "{file}"
+
+
 @dataclass(frozen=True)
 class Unread:
     """Why a file of a data set is not read, and the `SourceOptions` field by which it is.
@@ -69,7 +74,7 @@ class Unread:
     Attributes:
         reason: in one sentence.
         option: the field to set; without one the file is listed and nothing more is said.
-        value: the value to set it to, where one is known; of `labels` it is the file itself.
+        value: the value to set it to, where one is known; `ITSELF` is the file's name.
         unless: what makes the file not worth a warning: a "table" that gives labels or captions, or "fields", labels or
             captions of any image; "" where it always is.
     """

@@ -26,7 +26,7 @@ _YEARLY = re.compile(r"[A-Za-z]+[-_]?(19|20)\d\d")
 def are_numbered_parts(node: Folder) -> bool:
     """Whether the folders are parts of a set, told apart by numbers, dates or sizes: "part-1", "512x768", "VOC2007".
 
-    So are those told apart by letters ("part_A").
+    So are those told apart by letters ("part_A"), and those that go on from one without a number.
     """
     if len(node.folders) > 1 and all(map(_DATE_OR_SIZE.fullmatch, node.folders)):
         return True
@@ -34,10 +34,21 @@ def are_numbered_parts(node: Folder) -> bool:
         return len({name.rstrip("0123456789") for name in node.folders}) == 1 and _are_around_images(node)
     if len(node.folders) > 1 and all(re.fullmatch(rf"(?i)({LETTERED})[-_ ][a-z]", name) for name in node.folders):
         return True
+    if _are_counted_on(node):
+        return True
     skeletons = {re.sub(r"\d+", "0", name.lower()) for name in node.folders}
     if len(node.folders) < 2 or len(skeletons) > 1 or "0" not in (skeleton := next(iter(skeletons))):
         return False
     return re.search(rf"(^|[^a-z])({PARTS}|{'|'.join(WORDS)})[-_ ]?0$", skeleton) is not None
+
+
+def _are_counted_on(node: Folder) -> bool:
+    """Whether one folder of images has the name of all and the others go on from 2: "VG_100K", "VG_100K_2"."""
+    first = min(node.folders, key=len, default="")
+    numbers = [re.fullmatch(rf"{re.escape(first)}[-_ ](\d)", name) for name in node.folders if name != first]
+    found = sorted(int(number[1]) for number in numbers if number)
+    counted = bool(found) and len(found) == len(numbers) and found == list(range(2, len(found) + 2))
+    return counted and all(one.direct and not one.folders for one in node.folders.values())
 
 
 def are_years(node: Folder) -> bool:

@@ -64,7 +64,9 @@ class ClassFolders(Layout):
         reading = Reading(rows, detail=self._detail())
         fill_unlabeled(self, reading)
         classes = {str(row.label) for row in rows if row.label is not None}
-        reading.warnings += nested_warnings(self.folders, map(self._path, self.tree.images), self.name, self.tree.where)
+        reading.warnings += nested_warnings(
+            self.folders, map(self.tree.path, self.tree.images), self.name, self.tree.where
+        )
         reading.warnings += name_warnings(self.folders, classes, any(row.split for row in rows))
         reading.warnings += self._list_warnings(rows)
         if may_be_pairs({row.name: str(row.label) for row in rows if row.label is not None}):
@@ -89,10 +91,10 @@ class ClassFolders(Layout):
             yield DataWarning(f"{paths} gives other labels than the folders", "layout", lists.name)
 
     def _class(self, name: str) -> str | None:
-        return self.folders.of(self._path(name))[0]
+        return self.folders.of(self.tree.path(name))[0]
 
     def _split(self, name: str) -> str | None:
-        return self.folders.of(self._path(name))[1] or self.tree.container_split(name)
+        return self.folders.of(self.tree.path(name))[1] or self.tree.container_split(name)
 
     def _detail(self) -> str:
         return f"below {self.folders.wrapper.rstrip('/')}" if self.folders.wrapper else ""
@@ -100,7 +102,7 @@ class ClassFolders(Layout):
     def _are_by_name(self, labels: dict[str, str]) -> bool:
         """Whether folders are parts of the set by the names of their images, which is said."""
         numbered = are_numbered_on(labels) and len(next(iter(labels.values()))) >= SHARD_DIGITS
-        if not numbered and not (labels and are_pieces_of_names(self.folders, map(self._path, labels))):
+        if not numbered and not (labels and are_pieces_of_names(self.folders, map(self.tree.path, labels))):
             return False
         shown = f"the folders {', '.join(sorted(set(labels.values()))[:2])}, … are read as parts of the set"
         message = f"{shown}, since the names of the images go on with theirs: if they are classes, choose the layout"
@@ -144,17 +146,14 @@ class ClassFolders(Layout):
         """Whether the one folder of all images is no class: nothing says that it is, neither its name nor splits."""
         if len(names) != 1 or self.options.class_names is not None:
             return False
-        split = any(self.folders.of(self._path(name))[1] for name in self.tree.images)
+        split = any(self.folders.of(self.tree.path(name))[1] for name in self.tree.images)
         return self.tree.masked or not (split or re.fullmatch(WNID, next(iter(names))))
 
     @cached_property
     def folders(self) -> FolderMeaning:
         """What the folders of the images mean."""
         asked = self.options.layout == self.name
-        return understand_folders(map(self._path, self.tree.images), first_are_classes=asked)
-
-    def _path(self, name: str) -> str:
-        return self.tree.files[name].path.removeprefix(self.tree.wrapper)
+        return understand_folders(map(self.tree.path, self.tree.images), first_are_classes=asked)
 
 
 def _next_to_each_other(folders: list[str]) -> bool:

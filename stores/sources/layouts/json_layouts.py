@@ -7,12 +7,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 
+from stores.sources.annotations.coco import is_coco_labels
 from stores.sources.layouts.layout import ImageRow, Reading
 from stores.sources.layouts.table import TableLayout
 from stores.sources.layouts.table_search import MAX_FAILED
 from stores.sources.layouts.tree import MAX_JSON_BYTES
 from stores.sources.paths import SourceError
-from stores.sources.tables.json_tables import is_coco_labels, load_json
+from stores.sources.tables.json_tables import load_json
 
 HEAD_BYTES = 2**16
 

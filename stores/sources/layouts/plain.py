@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
 
+from stores.sources.fields.splits import TEST, split_in_words
 from stores.sources.folders.meaning import understand_folders
+from stores.sources.folders.nodes import says_nothing
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.summary import DataWarning
 
@@ -19,11 +23,12 @@ class PlainImages(Layout):
         return 0
 
     def list_images(self) -> Reading:
-        paths = {name: self.tree.files[name].path.removeprefix(self.tree.wrapper) for name in self.tree.images}
+        paths = {name: self.tree.path(name) for name in self.tree.images}
         folders = understand_folders(paths.values())
         splits = {name: folders.of(path)[1] or self.tree.container_split(name) for name, path in paths.items()}
         rows = [ImageRow(name, split=split) for name, split in splits.items()]
-        return Reading(rows, warnings=list(_part_warnings(folders.parts)))
+        known = [row.name for row in rows if row.split != TEST]
+        return Reading(rows, warnings=[*_part_warnings(folders.parts), *_name_warnings(known)])
 
 
 def _part_warnings(parts: list[str]) -> Iterator[DataWarning]:
@@ -31,3 +36,22 @@ def _part_warnings(parts: list[str]) -> Iterator[DataWarning]:
     if parts:
         message = f"the {len(parts)} folders {parts[0]}, … are read as parts of one set: if they are classes"
         yield DataWarning(f"{message}, choose the layout", "layout", "class-folders")
+
+
+# A name of words with a number behind them: "cat.0", "american_bulldog_12".
+_NUMBERED = re.compile(r"([A-Za-z]+(?:[-_. ][A-Za-z]+)*)[-_. ]?\(?\d+\)?")
+
+
+def _name_warnings(names: Sequence[str]) -> Iterator[DataWarning]:
+    """Say that the names of the images begin with a few words, which may be classes."""
+    found = [_NUMBERED.fullmatch(posixpath.splitext(posixpath.basename(name))[0]) for name in names]
+    words = {match[1] for match in found if match}
+    if (
+        None in found
+        or not 1 < len(words) <= len(found) / 2
+        or any(split_in_words(w) or says_nothing(w) for w in words)
+    ):
+        return
+    shown = ", ".join(sorted(words)[:3])
+    message = f"the names of the images begin with one of {len(words)} words ({shown}), which is not read: if these are"
+    yield DataWarning(f"{message} classes, give each image's in a table, or make a folder of each", "labels")

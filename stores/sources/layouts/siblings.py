@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 
 from stores.sources.fields.class_names import one_to_one_names
@@ -14,7 +15,8 @@ from stores.sources.fields.several_labels import is_one_hot, only_label
 from stores.sources.folders.meaning import understand_folders
 from stores.sources.layouts.class_tars import ClassTars
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
-from stores.sources.layouts.sibling_files import SiblingFiles, lies_in_labels, path_beside_texts
+from stores.sources.layouts.sibling_files import SiblingFiles, lies_in_labels
+from stores.sources.layouts.sibling_warnings import class_warnings, line_warnings, rival_warnings, shared_warnings
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.objects import are_objects, is_label, may_be_captions
 from stores.sources.options import SourceOptions
@@ -74,9 +76,9 @@ class Siblings(Layout):
     def list_images(self) -> Reading:
         rows = [self._row(name) for name in self.tree.images if name not in self.files.fields]
         used = {text for row in rows for text in self.files.kinds_of(row.name).values()}
-        splits = understand_folders(self._member_path(row.name) for row in rows)
+        splits = understand_folders(self.tree.path(row.name) for row in rows)
         for row in rows:
-            row.split = row.split or splits.of(self._member_path(row.name))[1] or self.tree.container_split(row.name)
+            row.split = row.split or splits.of(self.tree.path(row.name))[1] or self.tree.container_split(row.name)
         self.problems.check()
         return Reading(
             rows,
@@ -88,9 +90,10 @@ class Siblings(Layout):
             captions_per_line=self._per_line if self._lines else None,
             warnings=[
                 *self._line_warnings(),
-                *self._rival_warnings(),
+                *([] if self._asked_texts else rival_warnings(self.files.rivals)),
+                *shared_warnings(text for row in rows for text in self.files.kinds_of(row.name).values()),
                 *caption_warnings(sorted(self._keys - {"captions"}), self._read_captions),
-                *self._folder_warnings(rows),
+                *([] if any(row.label is not None for row in rows) else self._class_warnings(rows)),
             ],
         )
 
@@ -125,9 +128,6 @@ class Siblings(Layout):
         """The folder or the suffix of the texts that are asked for as the column of captions."""
         wanted = self.options.caption_column
         return wanted if wanted and any(_is_called(name, wanted) for name in self.tree.files) else None
-
-    def _member_path(self, name: str) -> str:
-        return self.tree.files[name].path.removeprefix(self.tree.wrapper)
 
     @property
     def _per_line(self) -> bool:
@@ -222,42 +222,12 @@ class Siblings(Layout):
             one_to_one_names(self._named, max(numbers)) if numbers == {n for n, _ in self._named} and numbers else None
         )
 
-    def _line_warnings(self) -> list[DataWarning]:
-        several = self._lines[True] if self._lines else 0
-        if not several or self.options.captions_per_line is not None:
-            return []
-        total = sum((self._lines or Counter()).values())
-        message = f"{several} of {total} texts have several lines: each line is read as a caption of its own"
-        return [DataWarning(message, "captions_per_line", "false")]
+    def _line_warnings(self) -> Iterator[DataWarning]:
+        return line_warnings(self._lines or Counter()) if self.options.captions_per_line is None else iter(())
 
-    def _rival_warnings(self) -> list[DataWarning]:
-        """Say which texts are not read, where two are of one image: "captions_de/1.txt" and "captions_en/1.txt"."""
-        if not self.files.rivals or self._asked_texts:
-            return []
-        folder, _, base = (first := self.files.rivals[0]).rpartition("/")
-        value = folder.rpartition("/")[2] if path_beside_texts(folder) is not None else base.rpartition(".")[2]
-        message = f"{len(self.files.rivals)} texts such as {first} are not read: another text of the same image is"
-        return [DataWarning(f"{message}; name the folder or the suffix that is meant", "caption_column", value)]
-
-    def _folder_warnings(self, rows: list[ImageRow]) -> list[DataWarning]:
-        """Say that folders are no classes where texts give the captions."""
-        if any(row.label is not None for row in rows):
-            return []
-        paths = [self._member_path(row.name) for row in rows]
-        meaning = understand_folders(paths)
-        classes = {name for path in paths if (name := meaning.of(path)[0]) is not None}
-        named = sorted(name for name in classes if not name.isdigit() or str(int(name)) == name)
-        if len(named) < 2:
-            return self._archive_warnings()
-        message = f"the {len(named)} folders ({named[0]}, …) are not read as classes, since texts give the captions"
-        return [DataWarning(message, "layout", "class-folders")]
-
-    def _archive_warnings(self) -> list[DataWarning]:
-        """Say that archives are no classes where texts give the captions ("cat.tar", "dog.tar")."""
-        if not self.tree.in_archives or not ClassTars(self.tree, self.options).recognize():
-            return []
-        message = "the archives are not read as classes, since texts give the captions"
-        return [DataWarning(message, "layout", ClassTars.name)]
+    def _class_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
+        in_class_tars = self.tree.in_archives and ClassTars(self.tree, self.options).recognize() > 0
+        return class_warnings([self.tree.path(row.name) for row in rows], in_class_tars)
 
     @property
     def _read_captions(self) -> list[str]:

@@ -14,10 +14,10 @@ from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import TEST
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.shards import are_pieces_of_names
-from stores.sources.layouts.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
 from stores.sources.layouts.layout import Layout
+from stores.sources.lists.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
 from stores.sources.paths import TABLE_SUFFIXES, PairsError, SeveralImagesError, SourceError
-from stores.sources.summary import Unread
+from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.checks import says_nothing, unread_columns
 from stores.sources.tables.choice import refuse_rivals, tables_of_examples, without_tables_of_boxes
 from stores.sources.tables.match import ImageIndex
@@ -105,7 +105,7 @@ class TableSearch(Layout):
             self.rejected[name] = Unread(str(error), "file_column" if isinstance(error, PairsError) else None)
             return None
         named = f"a table that names {len(reading.found)} of the {len(self.tree.images)} images"
-        self.rejected[name] = Unread(named, "labels" if reading.found else None)
+        self.rejected[name] = Unread(named, *(("labels", ITSELF) if reading.found else ()))
         return reading if self._mostly_here(reading) else None
 
     @cached_property
@@ -152,12 +152,12 @@ class TableSearch(Layout):
 
     def _folder_class(self, name: str) -> str | None:
         """The class that an image's folder names; folders of digits are parts, not names, as are those of hashes."""
-        found = self.folders.of(self._path(name))[0]
+        found = self.folders.of(self.tree.path(name))[0]
         return None if found is None or found.isdecimal() or self._are_pieces else found
 
     @cached_property
     def _are_pieces(self) -> bool:
-        return are_pieces_of_names(self.folders, map(self._path, self.tree.images))
+        return are_pieces_of_names(self.folders, map(self.tree.path, self.tree.images))
 
     def _folder_classes(self, names: Iterable[str]) -> set[str]:
         """The classes that the folders of some images name."""
@@ -171,14 +171,11 @@ class TableSearch(Layout):
     @cached_property
     def folders(self) -> FolderMeaning:
         """What the folders of the images mean."""
-        return understand_folders(map(self._path, self.tree.images))
+        return understand_folders(map(self.tree.path, self.tree.images))
 
     def split_of(self, name: str) -> str | None:
         """The split that an image's path says."""
-        return self.folders.of(self._path(name))[1] or self.tree.container_split(name)
-
-    def _path(self, name: str) -> str:
-        return self.tree.files[name].path.removeprefix(self.tree.wrapper)
+        return self.folders.of(self.tree.path(name))[1] or self.tree.container_split(name)
 
 
 def _open_binary(path: str) -> IO[bytes]:

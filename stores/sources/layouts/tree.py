@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from stores.sources.fields.file_splits import split_of_name, splits_of_files, splits_of_names
+from stores.sources.fields.hub_configs import HubFiles
 from stores.sources.fields.problems import Problems
 from stores.sources.paths import IMAGE_SUFFIXES, TABLE_SUFFIXES, SourceError
 from stores.sources.summary import DataWarning
@@ -56,6 +57,8 @@ class FileTree:
         problems: what is damaged in the archives.
         masked: whether masks of the images were left out.
         warnings: what looks wrong before a layout is chosen.
+        declared_splits: the split that the card of the data set gives to archives.
+        declared_paths: paths of images as the card means them, where these are others: below a folder of their split.
     """
 
     where: str
@@ -69,6 +72,8 @@ class FileTree:
     problems: Problems = field(default_factory=Problems)
     masked: bool = False
     warnings: list[DataWarning] = field(default_factory=list)
+    declared_splits: dict[str, str] = field(default_factory=dict)
+    declared_paths: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> list[str]:
@@ -105,6 +110,10 @@ class FileTree:
         path = file.path.removeprefix(self.wrapper)
         return f"{file.archive}/{path}" if file.archive else path
 
+    def path(self, name: str) -> str:
+        """The path of an image whose folders say classes and splits."""
+        return self.declared_paths.get(name) or self.files[name].path.removeprefix(self.wrapper)
+
     def container_split(self, name: str) -> str | None:
         """The split that an archive's path names, or None for a plain file."""
         file = self.files[name]
@@ -115,7 +124,7 @@ class FileTree:
         """The split that the path of each archive says, and that of each archive in one."""
         sources = {file.source for file in self.files.values() if not is_loose(file)}
         archives = {file.archive for file in self.files.values()} - {""}
-        return splits_of_files(archives) | splits_of_files(sources)
+        return splits_of_files(archives) | splits_of_files(sources) | self.declared_splits
 
     def table_split(self, path: str) -> str | None:
         """The split that the name of a table says, beside those in its folder where it lies in the tree."""
@@ -170,6 +179,21 @@ class FileTree:
         with self.open(name) as file:
             text = file.read().decode("utf-8", errors="replace")
         return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def keep_configuration(tree: FileTree, files: HubFiles) -> None:
+    """Leave out the files of other configurations than the one that is read, and give the others their splits."""
+    left_out = [name for name, file in tree.files.items() if (file.source if file.archive else name) in files.left_out]
+    for name in left_out:
+        file = tree.files.pop(name)
+        tree.skipped[name] = files.why_left_out(file.source if file.archive else name)
+    tree.declared_splits = {name: split for name, split in files.splits.items() if tree.in_archives}
+    for name, split in files.splits.items() if not tree.in_archives else ():
+        tree.declared_paths[name] = posixpath.join(split, posixpath.relpath(name, files.folders[name] or "."))
+    if left_out:
+        example = left_out[0]
+        message = f"{len(left_out)} files such as {example} are not read: {tree.skipped[example]}"
+        tree.warnings.append(DataWarning(f"{message}; name its folder to read it", "path"))
 
 
 def image_names(files: dict[str, TreeFile], *, in_archives: bool) -> list[str]:

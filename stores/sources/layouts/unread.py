@@ -9,7 +9,7 @@ from stores.sources.fields.splits import words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import stem_of
-from stores.sources.summary import DataSummary, DataWarning, FileKind, Unread
+from stores.sources.summary import ITSELF, DataSummary, DataWarning, FileKind, Unread
 
 GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
 UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
@@ -54,7 +54,7 @@ def unread_warnings(tree: FileTree, unread: Iterable[UnreadKind], summary: DataS
     idle = {"": False, "table": has_table, "fields": has_fields}
     for kind, why in unread:
         if why is not None and why.option is not None and not idle[why.unless]:
-            value = why.value or (kind.example if why.option == "labels" else None)
+            value = kind.example if why.value == ITSELF else why.value
             yield DataWarning(f"{kind.example} is not used: {why.reason}", why.option, value)
     if not has_fields:
         kinds = [kind for kind, _ in unread]
@@ -72,8 +72,8 @@ def _format_warnings(unused: Iterable[FileKind]) -> Iterator[DataWarning]:
 
 
 def _may_give_labels(kind: FileKind) -> bool:
-    """Whether a YAML file is called like one of labels, not of settings."""
-    return kind.kind in (".yaml", ".yml") and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
+    """Whether a file of YAML or XML is called like one of labels, not of settings."""
+    return kind.kind in (".yaml", ".yml", ".xml") and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
 
 
 def _object_warnings(tree: FileTree, unused: Iterable[FileKind]) -> Iterator[DataWarning]:

@@ -181,7 +181,7 @@ class LabelLists(Layout):
         return {path: values.labels.keys() | values.captions.keys() for path, values in named.items()}
 
     def _folder_split(self, name: str) -> str | None:
-        return split_of_folders(posixpath.dirname(self.tree.files[name].path))
+        return split_of_folders(posixpath.dirname(self.tree.path(name)))
 
     @cached_property
     def _partitions(self) -> dict[str, dict[str, str]]:

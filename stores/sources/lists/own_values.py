@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from stores.sources.fields.splits import WORDS, words_of
 from stores.sources.lists.lines import stem_of
 from stores.sources.lists.values import WNID
-from stores.sources.summary import Unread
+from stores.sources.summary import ITSELF, Unread
 
 # A list of at least so many images of which more than this share has a value of its own is none of labels.
 OWN_FEW, OWN_SHARE = 8, 0.9
 OWN_VALUES = Unread(
-    "a list with a value of its own for each image, which says no class; if these are labels, name the list", "labels"
+    "a list with a value of its own for each image, which says no class; if these are labels, name the list",
+    "labels",
+    ITSELF,
 )
 
 

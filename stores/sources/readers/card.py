@@ -38,6 +38,11 @@ def settings_class_names(content: bytes) -> dict[str, str]:
     return {str(key): str(name) for key, name in named.items()}
 
 
+def read_card(folder: str) -> dict[str, Any]:
+    """The YAML at the beginning of the card in a folder, {} where there is none."""
+    return front_matter(_content(os.path.join(folder, CARDS[0])))
+
+
 def _features(content: bytes, card: str) -> dict[str, Any]:
     features: dict[str, Any] = {}
     for name, names in _declared(content, card):
@@ -60,7 +65,7 @@ def _declared(content: bytes, card: str) -> Iterator[tuple[str, list[str]]]:
 def _configurations(content: bytes, card: str) -> list[Any]:
     """What a card says of each configuration of the data set."""
     if card.endswith(CARDS[0]):
-        info = _front_matter(content).get("dataset_info")
+        info = front_matter(content).get("dataset_info")
         return info if isinstance(info, list) else [info]
     info = _json(content)
     return [info] if "features" in info else list(info.values())
@@ -97,7 +102,7 @@ def _json(content: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _front_matter(content: bytes) -> dict[str, Any]:
+def front_matter(content: bytes) -> dict[str, Any]:
     """The YAML between the first two lines of dashes, {} where there is none."""
     parts = content[:MAX_BYTES].decode("utf-8-sig", errors="replace").split("---", 2)
     return _yaml(parts[1]) if len(parts) == 3 and not parts[0].strip() else {}

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stores.sources.paths import SourceError, below_root, is_hidden, is_text, read_error
+from stores.sources.items import UNKNOWN_BYTES
+from stores.sources.paths import SourceError, below_root, is_hidden, is_text, read_error, safe_name
 
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
@@ -121,6 +122,23 @@ def read_file(root: str, source: str, num_bytes: int, follow_links: bool, most: 
     if len(data) > most:
         raise SourceError(f"{path}: expected at most {most} bytes; received a larger file")
     return check_size(data, num_bytes, str(path))
+
+
+def read_named(root: str, path: str, where: str, follow_links: bool) -> bytes:
+    """The file below `root` that a row names instead of holding its bytes.
+
+    Raises:
+        SourceError: it lies elsewhere, or cannot be read; `where` names the row.
+    """
+    name = os.path.relpath(path, root) if os.path.isabs(path) else path
+    try:
+        safe_name(name, where)
+    except SourceError as error:
+        raise SourceError(f"{where}: expected a path below {root}; received {path!r}; give image_root") from error
+    try:
+        return read_file(root, name, UNKNOWN_BYTES, follow_links)
+    except SourceError as error:
+        raise SourceError(f"{where}: expected the image's bytes, or its file below {root}; {error}") from error
 
 
 def check_size(data: bytes, num_bytes: int, name: str) -> bytes:

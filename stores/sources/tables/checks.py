@@ -36,12 +36,17 @@ def unread_columns(reading: TableReading, images: int) -> Unread:
     if has_boxes(reading.columns):
         return Unread("it names images and gives boxes in them, which are no labels of images")
     rest = [column for column in reading.columns if column != reading.file_column]
+    nested = [column for column in rest if reading.is_of_objects(column)]
+    rest = [column for column in rest if column not in nested]
     others = [column for column in rest if not says_no_role(column) and reading.may_be_read(column)]
     others = others or [column for column in rest if says_no_role(column) and reading.is_of_words(column)]
     others = others or [
         column for column in rest if plain(column) not in FILE_NAMES and reading.may_hold_labels(column)
     ]
     others = others or [column for column in rest if reading.is_of_words(column)]
+    if not others and nested:
+        shown = f"it names images, and the objects in {', '.join(map(repr, nested[:6]))} are not read"
+        return Unread(f"{shown}; save the class or caption of each image in a table (.csv)", "labels", unless="fields")
     if not others:
         return Unread("it names images, and gives them neither a label nor captions nor a split")
     names_all = len(reading.read().found) > NEARLY * images

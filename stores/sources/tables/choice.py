@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from stores.sources.fields.splits import words_of
 from stores.sources.paths import SourceError
-from stores.sources.summary import Unread
+from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.reading import TableReading
 
 # Tables are rivals when they have more than this share of the images of one in common.
@@ -48,7 +48,7 @@ def without_tables_of_boxes(
     few = [one for one in boxes if whole is not None and len(one.found) < len(whole.found) / 2]
     for one in few:
         reason = f"a table that names {len(one.found)} of the {images} images, with boxes in them"
-        rejected[one.table.path] = Unread(reason, "labels")
+        rejected[one.table.path] = Unread(reason, "labels", ITSELF)
     return [reading for reading in readings if reading not in few]
 
 
@@ -59,7 +59,10 @@ def tables_of_examples(readings: Sequence[TableReading]) -> list[TableReading]:
 
 
 def _shows_classes(reading: TableReading, others: Sequence[TableReading]) -> bool:
-    """Whether a table names one image of each class of other tables, in folders of their own: GTSRB's Meta.csv."""
+    """Whether a table names one image of each class of other tables, in folders of their own: GTSRB's Meta.csv.
+
+    A part of the data set may happen to have one image of each class, too, and is called so.
+    """
     labels = [str(fields.label) for fields in reading.found.values()]
     known = [str(fields.label) for other in others for fields in other.found.values() if fields.label is not None]
     folders = {posixpath.dirname(name) for other in others for name in other.found}
@@ -68,6 +71,7 @@ def _shows_classes(reading: TableReading, others: Sequence[TableReading]) -> boo
         and set(known) <= set(labels)
         and len(known) > len(set(known))
         and folders.isdisjoint(map(posixpath.dirname, reading.found))
+        and reading.split is None
     )
 
 

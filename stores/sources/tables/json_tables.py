@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from typing import IO, Any
 
+from stores.sources.annotations.coco import coco_caption_rows, coco_label_rows, is_coco_captions, is_coco_labels
+from stores.sources.annotations.tools import datumaro_rows, is_datumaro, plain_row
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import split_of_folder, word_list, words_of
 from stores.sources.paths import SourceError
@@ -21,11 +23,6 @@ FILE_KEYS = frozenset(
         "after original edited reference anchor lr hr"
     )
 )
-# Keys of COCO's format and those that others have for them (iMaterialist): of a note its class and its image, of an
-# image its id and its file.
-CATEGORY_KEYS, NOTED_KEYS = ("category_id", "label_id", "labelId"), ("image_id", "imageId")
-IMAGE_KEYS = ("id", "image_id", "imageId")
-FILE_NAME_KEYS = ("file_name", *IMAGE_KEYS)
 # Keys of labelme's outlines of objects in one image.
 OBJECT_KEYS = {"shapes", "imagePath"}
 # Keys under which a file keeps its rows.
@@ -44,7 +41,7 @@ def read_jsonl(file: IO[bytes], where: str, problems: Problems) -> Rows:
         except (ValueError, RecursionError) as error:
             record = error
         if isinstance(record, dict):
-            yield place, record
+            yield place, plain_row(record)
         else:
             problems.add(
                 "line that is no JSON object: it is left out",
@@ -97,10 +94,12 @@ def json_rows(value: Any, name: str = "") -> Iterator[dict[str, object]]:
     if isinstance(value, list):
         yield from _list_rows(value, name)
     elif isinstance(value, dict):
-        if _is_coco_captions(value):
-            yield from coco_rows(value)
+        if is_coco_captions(value):
+            yield from coco_caption_rows(value)
         elif is_coco_labels(value):
             yield from coco_label_rows(value)
+        elif is_datumaro(value):
+            yield from datumaro_rows(value)
         elif _holds_lists_of_images(value) or _holds_rows_by_part(value):
             yield from _rows_by_key(value)
         elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
@@ -131,7 +130,7 @@ def _list_rows(rows: list[Any], name: str = "") -> Iterator[dict[str, object]]:
     role = _role_of_texts(name, (row[1] for row in rows if isinstance(row, list) and len(row) == 2))
     for row in rows:
         if isinstance(row, dict):
-            yield row
+            yield plain_row(row)
         elif isinstance(row, list) and len(row) == 1:
             yield {"file_name": row[0]}
         elif isinstance(row, list) and len(row) == 2 and isinstance(row[0], str):
@@ -185,8 +184,9 @@ def _named_rows(value: dict[str, Any], name: str) -> Iterator[dict[str, object]]
     role = _role_of_texts(name, value.values())
     for file, fields in value.items():
         if isinstance(fields, dict):
-            own = names_an_image(fields.get("file_name")) and not names_an_image(file)
-            yield fields if own else {"file_name": file} | {k: v for k, v in fields.items() if k != "file_name"}
+            row = plain_row(fields)
+            own = names_an_image(row.get("file_name")) and not names_an_image(file)
+            yield row if own else {"file_name": file} | {k: v for k, v in row.items() if k != "file_name"}
         else:
             found = "caption" if isinstance(fields, list) else role if isinstance(fields, str) else "label"
             yield {"file_name": file, found: fields}
@@ -197,68 +197,3 @@ def _classified_rows(labels: dict[str, Any], classes: list[Any]) -> Iterator[dic
     for file, label in labels.items():
         known = isinstance(label, int) and 0 <= label < len(classes)
         yield {"file_name": file, "label": label, "class_name": classes[label] if known else None}
-
-
-def is_coco_labels(value: object) -> bool:
-    """Whether a COCO file gives classes of whole images: its notes have a category, no box and no outline."""
-    if not isinstance(value, dict) or not _holds_rows(value.get("images")):
-        return False
-    notes = value.get("annotations")
-    if not isinstance(notes, list) or not notes or not all(isinstance(note, dict) for note in notes):
-        return False
-    plain = (note.get("bbox") or note.get("segmentation") or note.get("keypoints") for note in notes)
-    return not any(plain) and all(
-        _of(note, CATEGORY_KEYS) is not None and _of(note, NOTED_KEYS) is not None for note in notes
-    )
-
-
-def _of(record: dict[str, Any], keys: Sequence[str]) -> Any:
-    """The value of the first of some keys that an object has; a number as the text that ids of others may be."""
-    value = next((record[key] for key in keys if record.get(key) is not None), None)
-    return str(value) if isinstance(value, int) and keys is not CATEGORY_KEYS else value
-
-
-def coco_label_rows(value: dict[str, Any]) -> Iterator[dict[str, object]]:
-    """Rows of a COCO file of classes: each note's image with its category, whose name comes from the categories.
-
-    Images without a file's name are called by their id.
-    """
-    categories = value.get("categories")
-    listed = categories if isinstance(categories, list) else []
-    names = {
-        one["id"]: one.get("name") for one in listed if isinstance(one, dict) and isinstance(one.get("id"), int | str)
-    }
-    images = [image for image in value["images"] if isinstance(image, dict)]
-    files = {key: _of(image, FILE_NAME_KEYS) for image in images if isinstance(key := _of(image, IMAGE_KEYS), str)}
-    noted: set[str] = set()
-    for note in value["annotations"]:
-        image, label = _of(note, NOTED_KEYS), _of(note, CATEGORY_KEYS)
-        if isinstance(image, str) and image in files:
-            noted.add(image)
-            name = names.get(label) if isinstance(label, int | str) else None
-            yield {"file_name": files[image], "label": label, "class_name": name}
-    for image, name in files.items():
-        if image not in noted:
-            yield {"file_name": name, "label": None, "class_name": None}
-
-
-def _is_coco_captions(value: dict[str, Any]) -> bool:
-    notes = value.get("annotations")
-    return (
-        _holds_rows(value.get("images"))
-        and isinstance(notes, list)
-        and any(isinstance(note, dict) and "caption" in note for note in notes[:100])
-    )
-
-
-def coco_rows(value: dict[str, Any]) -> Iterator[dict[str, object]]:
-    """Rows of COCO's caption files: each image with its captions in the order of the annotations."""
-    captions: dict[Any, list[object]] = {}
-    for note in value["annotations"]:
-        if isinstance(note, dict) and "caption" in note and isinstance(note.get("image_id"), int | str):
-            captions.setdefault(note["image_id"], []).append(note["caption"])
-    for image in value["images"]:
-        if isinstance(image, dict):
-            identity = image.get("id")
-            own = captions.get(identity) if isinstance(identity, int | str) else None
-            yield {"file_name": image.get("file_name"), "captions": own}

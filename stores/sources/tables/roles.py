@@ -75,6 +75,12 @@ class TableColumns(FileColumn):
         fractions = any("." in value and is_number(value) for value in values)
         return bool(values) and not says_no_role(column) and not fractions
 
+    def is_of_objects(self, column: str) -> bool:
+        """Whether a column of the first rows has objects, or lists of them, which say nothing by themselves."""
+        values = self._present_values(column)
+        firsts = [value[0] if isinstance(value, list) and value else value for value in values]
+        return bool(firsts) and any(isinstance(first, dict) for first in firsts)
+
     def is_of_words(self, column: str) -> bool:
         """Whether a column of the first rows has words, some of which are the same."""
         return are_words([record.get(column) for record in self._sample])

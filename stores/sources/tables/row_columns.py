@@ -14,7 +14,7 @@ from stores.sources.fields.splits import split_in_words
 from stores.sources.folders.keys import columns_of_path
 from stores.sources.items import UNKNOWN_BYTES, SourceItem
 from stores.sources.paths import SourceError
-from stores.sources.summary import DataSummary, DataWarning, TableUse
+from stores.sources.summary import DataSummary, DataWarning, FileKind, TableUse
 from stores.sources.tables.columns import caption_warnings
 
 
@@ -31,8 +31,18 @@ def name_warnings(files: Sequence[str], summary: DataSummary) -> Iterator[DataWa
         yield DataWarning(f"{shown}: if they are, put each into a folder such as label={words[0]}")
 
 
-def configuration_warnings(files: Sequence[str], where: str) -> Iterator[DataWarning]:
-    """Say that folders hold files of the same names, as configurations of a data set of the Hub do."""
+def configuration_warnings(files: Sequence[str], unused: Sequence[FileKind], where: str) -> Iterator[DataWarning]:
+    """Say which configurations of a data set of the Hub are not read, or that what is read may be several.
+
+    Args:
+        files: those that are read.
+        unused: those that are not, with a reason where they are of another configuration.
+        where: the data set.
+    """
+    for kind in unused:
+        if kind.reason is not None:
+            message = f"{kind.count} files such as {kind.example} are not read: {kind.reason}"
+            yield DataWarning(message, "path", f"{where}/{os.path.dirname(kind.example)}".rstrip("/"))
     tops: dict[str, set[str]] = {}
     for name in files:
         top, _, rest = name.partition("/")

@@ -88,6 +88,7 @@ READERS: dict[str, Callable[[IO[bytes], str, Problems], Rows]] = {
     ".jsonl": read_jsonl,
     ".jsonlines": read_jsonl,
     ".ndjson": read_jsonl,
+    ".manifest": read_jsonl,
     ".parquet": read_parquet,
 }
 

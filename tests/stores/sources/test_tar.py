@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stores.sources import SourceError, SourceOptions, open_source
-from stores.sources.layouts.wrapper import wrapper_folder
+from stores.sources.folders.wrappers import wrapper_folder
 from stores.sources.readers.members import list_members
 from stores.sources.readers.tar import TarReader
 from tar_files import listed, write_tar

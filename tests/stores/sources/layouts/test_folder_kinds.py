@@ -142,3 +142,29 @@ def test_images_of_val_are_labeled_beside_as_many_of_test(data):
     labels = {name: label for name, label in found.labels().items() if name.startswith("val")}
     assert labels == {f"val/images/val_{n}.JPEG": ("n01443537", "n01629819")[n % 2] for n in range(4)}
     assert {found.rows[f"test/images/test_{n}.JPEG"][2] for n in range(4)} == {"test"}
+
+
+def test_folders_that_count_on_from_one_without_a_number_are_parts_and_said(data):
+    found = data(jpgs("VG_100K/1.jpg", "VG_100K/2.jpg", "VG_100K_2/3.jpg", "VG_100K_3/4.jpg"))
+    assert set(found.labels().values()) == {None}
+    assert "are read as parts of one set" in " ".join(one.message for one in found.summary.warnings)
+
+
+@pytest.mark.parametrize("other", ["dog_3", "dog_2a", "cat_2"])
+def test_folders_that_do_not_are_classes(data, other):
+    assert set(data(jpgs("dog/1.jpg", "dog/2.jpg", f"{other}/3.jpg")).labels().values()) == {"dog", other}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("cat.0", "cat.1", "dog.0", "dog.1"), True),
+        (("american_bulldog_1", "american_bulldog_2", "beagle_10", "beagle_11"), True),
+        (("IMG_1", "IMG_2", "cat_1", "cat_2"), False),
+        (("ab1", "cd2", "ef3", "gh4"), False),
+        (("cat.0", "cat.1", "cat.2"), False),
+    ],
+)
+def test_words_before_the_numbers_of_images_may_be_classes(data, names, said):
+    found = data(jpgs(*(f"train/{name}.jpg" for name in names), "test/1.jpg"))
+    assert ("words" in " ".join(one.message for one in found.summary.warnings)) == said

@@ -83,3 +83,17 @@ def test_classes_with_folders_of_masks(data):
     names = [f"{kind}/{part}/{kind}{n}.png" for kind in "ab" for part in ("images", "masks") for n in range(3)]
     found = data(jpgs(*names))
     assert found.labels() == {name: name[0] for name in names if "images" in name}
+
+
+CAPTIONED = {f"pets/{n}.txt": f"a pet, {n}" for n in range(3)}
+
+
+@pytest.mark.parametrize("folder", ["pets_control", "anything"])
+def test_images_named_as_those_with_texts_are_their_maps_and_said(data, folder):
+    found = data(CAPTIONED | jpgs(*(f"{one}/{n}.jpg" for one in ("pets", folder) for n in range(3))))
+    assert found.captions() == {f"pets/{n}.jpg": [f"a pet, {n}"] for n in range(3)}
+    assert f"{folder} (3 images) is taken for masks or maps" in " ".join(w.message for w in found.summary.warnings)
+
+
+def test_images_of_other_names_beside_those_with_texts_stay(data):
+    assert len(data(CAPTIONED | jpgs(*(f"pets/{n}.jpg" for n in range(3)), "others/7.jpg", "others/8.jpg")).rows) == 5

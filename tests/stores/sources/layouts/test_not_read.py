@@ -41,3 +41,15 @@ def test_parquet_files_of_addresses_name_their_columns(tmp_path):
     pq.write_table(pa.table({"URL": ["http://127.0.0.1/1.jpg"], "TEXT": ["a"]}), tmp_path / "set" / "part.parquet")
     with pytest.raises(SourceError, match=r"URL, TEXT.*not downloaded"):
         read(tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["captions.tsv", "train.csv", "rows.jsonl"])
+def test_tables_without_images_name_their_columns_and_the_way(tmp_path, name):
+    row = '{"label": 1, "pixel0": 2}' if name.endswith(".jsonl") else "label\tpixel0\n1\t2"
+    with pytest.raises(SourceError, match=rf"{name}, with the columns label, pixel0.*make PNG files of pixels"):
+        read(put(tmp_path / "set", {name: row}))
+
+
+def test_annotations_in_xml_are_pointed_out(data):
+    (warning,) = [w for w in data({"a.jpg": "", "annotations.xml": "<annotations/>"}).summary.warnings if w.option]
+    assert (warning.option, "save its labels" in warning.message) == ("labels", True)

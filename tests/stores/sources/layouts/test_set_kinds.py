@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stores.sources import SourceError
-from tests.stores.sources.layouts.conftest import jpgs, lines, put, read, zipped
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read, tar, zipped
 
 NAMES = ("cat", "dog", "cat", "emu")
 PHOTOS = jpgs(*(f"images/{n}.jpg" for n in range(4)))
@@ -153,3 +153,19 @@ def test_a_zip_in_a_zip_beside_a_table_is_refused_with_what_to_do(tmp_path):
     put(tmp_path, {"all.zip": zipped({"train.zip": zipped(jpgs("1.jpg")), "labels.csv": lines("id,label", "1,a")})})
     with pytest.raises(SourceError, match="unpack zip files that lie in zip files"):
         read(tmp_path / "all.zip")
+
+
+def test_images_that_share_a_text_are_rows_of_their_own_and_said(tmp_path):
+    members = {"7.0.jpg": "", "7.1.jpg": "", "7.txt": "a pair", "8.0.jpg": "", "8.txt": "one"}
+    found = read(put(tmp_path / "set", {"0.tar": tar(members)}) / "0.tar")
+    assert found.captions() == {"7.0.jpg": ["a pair"], "7.1.jpg": ["a pair"], "8.0.jpg": ["one"]}
+    assert "1 texts such as 7.txt are beside several images, 2 in all" in said(found)
+
+
+@pytest.mark.parametrize("name", ["val/labels.csv", "labels_val.csv"])
+def test_a_part_with_one_image_of_each_class_is_no_table_of_examples(data, name):
+    train = lines("file_name,label", *(f"t{n}.jpg,{n % 2}" for n in range(4)))
+    files = {"train/labels.csv": train, name: lines("file_name,label", "v0.jpg,0", "v1.jpg,1")}
+    found = data(files | jpgs(*(f"train/t{n}.jpg" for n in range(4)), "val/v0.jpg", "val/v1.jpg"))
+    assert found.rows["val/v1.jpg"] == (1, None, "val")
+    assert len(found.rows) == 6

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 
+from stores.sources.fields.splits import split_of_folder
 from stores.sources.paths import SourceError
-from stores.sources.summary import Unread
+from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.compressed import without_gz
 from stores.sources.tables.delimited import HEAD_BYTES, delimiter_of, first_line
 from stores.sources.tables.match import ImageIndex, names_an_image
@@ -19,6 +20,7 @@ WITHOUT_HEADER = Unread(
     "a table without a header beside folders of classes; if it gives the labels, put a line such as file_name,label "
     "above it",
     "labels",
+    ITSELF,
 )
 
 
@@ -42,8 +44,14 @@ def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) ->
         return
     raise WithoutHeaderError(
         f"{table.path}: expected a header with the names of the columns; received the first line {line[:200]!r}; "
-        "add a line such as file_name,label above it, or choose the layout class-folders or images to read without it"
+        f"add a line such as {_header(cells)} above it, or choose the layout class-folders or images to read without it"
     )
+
+
+def _header(cells: list[str]) -> str:
+    """A header that fits the first row: "split,file_name,label" for "TRAIN,gs://set/1.jpg,cat"."""
+    names = ["file_name" if names_an_image(c) else "split" if split_of_folder(c) else "label" for c in cells]
+    return ",".join(names) if len(set(names)) == len(names) > 1 else "file_name,label"
 
 
 def _is_stem(cell: str, names: list[str]) -> bool:

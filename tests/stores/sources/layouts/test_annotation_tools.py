@@ -1,0 +1,124 @@
+"""Exports of annotation tools: what is said of a whole image is its label or caption; boxes say nothing."""
+
+import json
+
+import pytest
+
+from stores.sources import SourceError
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read
+
+WORDS = ("cat", "dog", "cat")
+IMAGES = jpgs(*(f"photos/a{n}.jpg" for n in range(3)))
+
+
+def jsonl(*rows):
+    return lines(*map(json.dumps, rows))
+
+
+def choice(*words):
+    return {"type": "choices", "value": {"choices": list(words)}}
+
+
+def studio(file, *notes):
+    return {"id": 1, "data": {"image": f"/data/upload/1/{file}"}, "annotations": list(notes), "predictions": []}
+
+
+def datumaro(n, *notes):
+    return {"id": f"a{n}", "annotations": list(notes), "image": {"path": f"a{n}.jpg", "size": [30, 40]}}
+
+
+CLASSES = {"label": {"labels": [{"name": "cat"}, {"name": "dog"}]}}
+VERTEX = [
+    {
+        "imageGcsUri": f"gs://bucket/photos/a{n}.jpg",
+        "classificationAnnotation": {"displayName": word},
+        "dataItemResourceLabels": {"aiplatform.googleapis.com/ml_use": ("training", "training", "test")[n]},
+    }
+    for n, word in enumerate(WORDS)
+]
+MANIFEST = [
+    {
+        "source-ref": f"s3://bucket/photos/a{n}.jpg",
+        "animal": WORDS.index(word),
+        "animal-metadata": {"class-name": word, "confidence": 0.9, "type": "groundtruth/image-classification"},
+    }
+    for n, word in enumerate(WORDS)
+]
+LABELBOX = [
+    {
+        "data_row": {"id": "x", "external_id": f"a{n}.jpg", "row_data": f"https://storage/{n}"},
+        "projects": {
+            "p": {
+                "labels": [{"annotations": {"classifications": [{"name": "animal", "radio_answer": {"name": word}}]}}]
+            }
+        },
+    }
+    for n, word in enumerate(WORDS)
+]
+VIA = {
+    f"a{n}.jpg1{n}4": {"filename": f"a{n}.jpg", "size": 100 + n, "regions": [], "file_attributes": {"class": word}}
+    for n, word in enumerate(WORDS)
+}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"project-1.json": [studio(f"a{n}.jpg", {"result": [choice(word)]}) for n, word in enumerate(WORDS)]},
+        {
+            "train.json": {
+                "categories": CLASSES,
+                "items": [
+                    datumaro(n, {"type": "label", "label_id": WORDS.index(word)}) for n, word in enumerate(WORDS)
+                ],
+            }
+        },
+        {"import.jsonl": jsonl(*VERTEX)},
+        {"output.manifest": jsonl(*MANIFEST)},
+        {"export.ndjson": jsonl(*LABELBOX)},
+        {"via_region_data.json": VIA},
+    ],
+    ids=["label-studio", "datumaro", "vertex", "sagemaker", "labelbox", "via"],
+)
+def test_labels_of_whole_images(data, files):
+    found = data(IMAGES | files)
+    assert found.labels() == {f"photos/a{n}.jpg": word for n, word in enumerate(WORDS)}
+
+
+def test_parts_of_vertex(data):
+    found = data(IMAGES | {"import.jsonl": jsonl(*VERTEX)})
+    assert [found.splits()[f"photos/a{n}.jpg"] for n in range(3)] == ["train", "train", "val"]
+
+
+def test_choices_that_differ_and_cancelled_ones(data):
+    tasks = [
+        studio("a0.jpg", {"result": [choice("cat")]}, {"result": [choice("dog")]}),
+        studio("a1.jpg", {"result": [choice("cat")], "was_cancelled": True}, {"result": [choice("dog")]}),
+        studio("a2.jpg", {"result": [choice("cat")]}),
+    ]
+    found = data(IMAGES | {"project.json": tasks})
+    assert found.labels() == {"photos/a0.jpg": None, "photos/a1.jpg": "dog", "photos/a2.jpg": "cat"}
+    assert [problem.count for problem in found.summary.problems] == [1]
+
+
+def test_captions_of_tools(data, tmp_path):
+    text = {"type": "textarea", "value": {"text": ["a cat asleep"]}}
+    found = data(jpgs("a0.jpg") | {"project.json": [studio("a0.jpg", {"result": [text]})]})
+    assert found.captions() == {"a0.jpg": ["a cat asleep"]}
+    notes = [{"type": "caption", "caption": "a cat"}, {"type": "bbox", "bbox": [1, 2, 3, 4], "label_id": 0}]
+    other = put(tmp_path / "other", IMAGES | {"x.json": {"categories": {}, "items": [datumaro(0, *notes)]}})
+    assert read(other, labels=str(other / "x.json")).rows["photos/a0.jpg"][:2] == (None, ["a cat"])
+
+
+def test_objects_in_columns_are_no_labels_and_the_way_is_said(data):
+    rows = [{"image_id": n, "url": f"https://x/a{n}.jpg", "regions": [{"phrase": "a cat"}]} for n in range(3)]
+    found = data(IMAGES | {"region_descriptions.json": rows})
+    (warning,) = [one for one in found.summary.warnings if "region_descriptions.json" in one.message]
+    assert (warning.option, warning.value) == ("labels", None)
+    assert "'regions' are not read; save the class or caption" in warning.message
+
+
+def test_the_header_that_a_table_lacks_fits_its_rows(data):
+    rows = lines(*(f"TRAIN,gs://bucket/photos/a{n}.jpg,{word}" for n, word in enumerate(WORDS)))
+    with pytest.raises(SourceError, match="add a line such as split,file_name,label above it"):
+        data(IMAGES | {"import.csv": rows})
