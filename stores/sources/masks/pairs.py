@@ -38,8 +38,8 @@ def folders_of_maps(names: Iterable[str], captioned: Collection[str] = ()) -> di
         captioned_main = _captioned_folder(folders, inside, captioned)
         main = captioned_main or _folder_of_images(folders)
         others = [folder for folder in folders if folder != main]
-        stems = set(map(base_of, inside.get(main or "", ())))
-        if main is not None and all(_are_equal(set(map(base_of, inside[one])), stems, bool(captioned_main)) for one in others):
+        names_in = {folder: set(map(base_of, inside[folder])) for folder in folders} if main is not None else {}
+        if main is not None and all(_are_equal(names_in[one], names_in[main], bool(captioned_main)) for one in others):
             found |= {folder: inside[folder] for folder in others}
     return found
 
