@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 
 def word_list(text: str) -> tuple[str, ...]:
@@ -62,6 +63,7 @@ def split_of_folder(name: str) -> str | None:
     return WORDS.get("".join(words))
 
 
+@lru_cache(maxsize=4096)  # of each image the folder is asked
 def split_of_folders(path: str) -> str | None:
     """The split of the first folder of a path whose whole name says so."""
     return next((split for part in path.split("/") if (split := split_of_folder(part))), None)

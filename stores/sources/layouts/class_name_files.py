@@ -38,6 +38,7 @@ OTHER_WORDS = frozenset(
 SUFFIXES = (".txt", ".json", ".csv", ".tsv", ".names")
 # Settings of detectors (YOLO's data.yaml), which name the classes in `names`.
 SETTINGS = (".yaml", ".yml")
+ENDINGS = (*SUFFIXES, *SETTINGS, *(card.lower() for card in CARDS))
 # Names of more words than these, which end like sentences, are a text about the classes.
 NAME_WORDS_MOST = 4
 MAX_FILES = 16
@@ -142,11 +143,12 @@ def _is_sentence(text: str) -> bool:
 
 
 def _is_called_so(name: str) -> bool:
-    if name.endswith(CARDS) and os.path.basename(name) in CARDS:
+    lower = name.lower()
+    if not lower.endswith(ENDINGS):  # nearly all, and there may be millions
+        return False
+    if lower.endswith((*SETTINGS, ".names")) or os.path.basename(name) in CARDS:
         return True
-    if name.lower().endswith((*SETTINGS, ".names")):
-        return True
-    if not name.lower().endswith(SUFFIXES):  # nearly all, and there may be millions
+    if not lower.endswith(SUFFIXES):
         return False
     return any(word in NAME_WORDS or word.endswith("names") for word in words_of(stem_of(name)))
 

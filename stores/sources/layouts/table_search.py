@@ -16,11 +16,12 @@ from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.shards import are_pieces_of_names
 from stores.sources.layouts.layout import Layout
 from stores.sources.lists.headerless import WITHOUT_HEADER, WithoutHeaderError, refuse_without_header
+from stores.sources.lists.lines import LISTS
 from stores.sources.paths import TABLE_SUFFIXES, PairsError, SeveralImagesError, SourceError
 from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.checks import says_nothing, unread_columns
 from stores.sources.tables.choice import refuse_rivals, tables_of_examples, without_tables_of_boxes
-from stores.sources.tables.match import ImageIndex
+from stores.sources.tables.match import ImageIndex, names_an_image
 from stores.sources.tables.reading import TableReading
 from stores.sources.tables.table import Table
 
@@ -87,6 +88,8 @@ class TableSearch(Layout):
         try:
             refuse_without_header(table, self.images, self.tree.images)
             reading = TableReading(table, self.images, self.options, problems, asked=False)
+            if name.lower().endswith(LISTS) and any(map(names_an_image, reading.columns)):
+                return None  # its first line is a row: `LabelLists` reads it
             if not reading.says_something:
                 self.rejected[name] = unread_columns(reading, self._expected)
                 return None

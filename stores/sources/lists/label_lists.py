@@ -227,14 +227,10 @@ class LabelLists(Layout):
         for parse in (pair_of, turned_pair):
             fields = [pair for line in lines if (pair := parse(line))]
             fields = fields if name_images(fields, len(lines)) else []
-            found = [(name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
-            if len(found) > MOST * len(lines) or len(found) > MOST * len(self.tree.images):
-                self._whole |= {
-                    name
-                    for word, _ in fields
-                    if (name := self._images.find(word, folder, split)) and is_path_of(word, name)
-                }
-                values = values_of(path, found, columns)
+            known = [(word, name, rest) for word, rest in fields if (name := self._images.find(word, folder, split))]
+            if len(known) > MOST * len(lines) or len(known) > MOST * len(self.tree.images):
+                self._whole |= {name for word, name, _ in known if is_path_of(word, name)}
+                values = values_of(path, [(name, rest) for _, name, rest in known], columns)
                 return ListValues() if parse is turned_pair and _are_numbers_of_images(values) else values
         return ListValues()
 

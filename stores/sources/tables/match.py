@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stores.sources.fields.splits import TEST
-from stores.sources.paths import is_image
+from stores.sources.paths import IMAGE_SUFFIXES, is_image
 
 
 @dataclass
@@ -120,13 +120,19 @@ def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[
 def clean_path(value: str) -> str:
     """A path as tables write it, with "/" between parts and nothing before the first folder."""
     path = value.strip().replace("\\", "/")
-    path = re.sub(r"^(file://|[A-Za-z]:)", "", path)
+    if ":" in path[:5]:  # few have a scheme or a drive, and there may be millions
+        path = re.sub(r"^(file://|[A-Za-z]:)", "", path)
     return path.lstrip("/") or "."
+
+
+_SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
 def names_an_image(value: object) -> bool:
     """Whether a value looks like the name of an image file."""
-    return isinstance(value, str) and len(value) < 4096 and is_image(clean_path(value))
+    if not isinstance(value, str) or not value.rstrip().lower().endswith(_SUFFIXES):  # nearly all words of captions
+        return False
+    return len(value) < 4096 and is_image(clean_path(value))
 
 
 def is_path_of(value: str, name: str) -> bool:

@@ -288,3 +288,9 @@ def test_a_value_of_its_own_for_each_image_is_no_label_unless_asked(data, tmp_pa
     assert warning.option == "labels"
     if form in ("{}", "w{}"):
         assert len(set(data(files, labels=str(tmp_path / "set" / "list.txt")).labels().values())) == 9
+
+
+def test_a_list_of_captions_loses_no_first_line_to_a_header(data):
+    names = [f"images/{n}.jpg" for n in range(9)]
+    found = data(jpgs(*names) | {"captions.txt": lines(*(f"{name}\ta photo of thing {name[7]}" for name in names))})
+    assert found.captions() == {name: [f"a photo of thing {name[7]}"] for name in names}
