@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.console import format_bytes
 from stores.care import folder_bytes
 from stores.core import AnyStore, BucketSet, Store, open_any
-from stores.format import SPLITS, ArraySpec
+from stores.format import SPLITS, ArraySpec, column_numbers
 
 
 def describe_store(path: Path | str) -> dict[str, Any]:
@@ -24,7 +24,8 @@ def describe_store(path: Path | str) -> dict[str, Any]:
     store = open_any(path)
     if isinstance(store, BucketSet):
         return _describe_set(path, store)
-    rejected = store.index.filter(store.index["status"].to_numpy() == "rejected").select(["key", "reason"]).to_pylist()
+    rows = store.index.select(["key", "reason"])
+    rejected = [line for row in np.flatnonzero(~store.ok).tolist() for line in rows.slice(row, 1).to_pylist()]
     splits = {split: len(store.rows(split)) for split in SPLITS}
     classes = _classes([store])
     facts = {
@@ -113,8 +114,8 @@ def _labels(store: AnyStore, classes: list[dict[str, Any]]) -> str:
 def _captions(stores: Sequence[Store]) -> str:
     import pyarrow.compute as pc  # a fifth of a second, which listings do without
 
-    each = [pc.fill_null(pc.list_value_length(store.index["caption"]), 0).to_numpy() for store in stores]
-    counts = np.concatenate(each)
+    lengths = [pc.list_value_length(store.index["caption"]).drop_null() for store in stores]
+    counts = np.concatenate([column_numbers(column) for column in lengths])
     captioned = int((counts > 0).sum())
     return f"{int(counts.sum()):,} in {captioned:,} rows" if captioned else "none"
 

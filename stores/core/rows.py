@@ -32,7 +32,7 @@ class StoreRows:
     @cached_property
     def labels(self) -> np.ndarray:
         """int64 (num_rows,) class of each row, -1 where there is none."""
-        return np.asarray(self._facts["label"].fill_null(-1).to_numpy(), np.int64)
+        return indexing.column_numbers(self._facts["label"])
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """int64 rows that are ok, ascending; of one split when asked.
@@ -55,7 +55,7 @@ class StoreRows:
     def _equals(self, column: str, value: str) -> np.ndarray:
         values = self._facts[column].combine_chunks()
         names = values.dictionary.to_pylist()
-        mask: np.ndarray = values.indices.to_numpy() == (names.index(value) if value in names else -1)
+        mask: np.ndarray = indexing.column_numbers(values.indices) == (names.index(value) if value in names else -1)
         return mask
 
     @cached_property

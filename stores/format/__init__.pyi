@@ -25,6 +25,7 @@ from .fingerprints import fingerprint as fingerprint
 from .index import NO_BYTES_SHA256 as NO_BYTES_SHA256
 from .index import REJECTED as REJECTED
 from .index import SPLITS as SPLITS
+from .index import column_numbers as column_numbers
 from .index import index_digest as index_digest
 from .index import index_from_bytes as index_from_bytes
 from .index import index_to_bytes as index_to_bytes

@@ -11,7 +11,19 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "timm", "diffusers", "transformers", "ray", "dask", "zarr", "sklearn", "bokeh"}
+HEAVY = {
+    "torch",
+    "pandas",
+    "torchvision",
+    "timm",
+    "diffusers",
+    "transformers",
+    "ray",
+    "dask",
+    "zarr",
+    "sklearn",
+    "bokeh",
+}
 # Reads [{"args", "out"}] from stdin and runs each command in a fork of one process that has the command line loaded.
 RUNNER = """
 import json, os, sys, traceback
@@ -41,8 +53,11 @@ ANSWERED = {
     "help of a stage": "train-gen --help",
     "completion": "completion bash",
     "stores ls": "stores ls",
+    "stores ls as JSON": "stores ls --json",
     "stores show": "stores show features/tiny",
+    "stores show as JSON": "stores show latents/tiny --json",
     "status": "status generators/tiny",
+    "status of a store": "status features/tiny",
     "plan": "plan imagenette64 --images 9469 --gpus 1 --rate 500",
     "sizes": "sizes",
     "doctor": "doctor",

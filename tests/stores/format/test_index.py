@@ -10,6 +10,7 @@ import pytest
 from stores import CorruptStoreError, new_index
 from stores.format.index import (
     SCHEMA,
+    column_numbers,
     complete_index,
     index_digest,
     index_from_bytes,
@@ -44,6 +45,20 @@ def test_the_seeded_order_does_not_depend_on_the_order_given() -> None:
 def test_parquet_round_trip() -> None:
     table = small()
     assert index_from_bytes(index_to_bytes(table), "here", 3).equals(table)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([7, None, 3], pa.int32()).slice(1),
+        pa.chunked_array([pa.array([None, 2], pa.int64()), pa.array([5, None], pa.int64())]),
+        pa.chunked_array([], pa.int32()),
+    ],
+)
+def test_numbers_of_a_column_have_minus_one_where_there_is_none(column: pa.Array) -> None:
+    found = column_numbers(column)
+    assert found.dtype == np.int64
+    assert found.tolist() == [-1 if number is None else number for number in column.to_pylist()]
 
 
 @pytest.mark.parametrize(
