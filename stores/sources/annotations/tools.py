@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stores.sources.fields.splits import split_of_folder
 from stores.sources.tables.match import names_an_image
 
 Row = dict[str, object]
+# Keys of labelme's outlines of objects in one image.
+OBJECT_KEYS = {"shapes", "imagePath"}
 
 
 def plain_row(record: Row) -> Row:
-    """The row that an object of Label Studio, Labelbox, Vertex AI, SageMaker or VIA means; another one as it is."""
+    """The row that an object of Label Studio, Labelbox, Vertex AI, SageMaker, VIA, FiftyOne or labelme means.
+
+    Another one stays as it is.
+    """
     if isinstance(record.get("data"), dict) and isinstance(record.get("annotations"), list):
         return _label_studio(record)
     if isinstance(record.get("data_row"), dict) and isinstance(record.get("projects"), dict):
@@ -25,6 +31,10 @@ def plain_row(record: Row) -> Row:
         return _ground_truth(record)
     if isinstance(record.get("file_attributes"), dict) and "filename" in record:
         return {"file_name": record["filename"]} | _dict(record["file_attributes"])
+    if isinstance(record.get("filepath"), str) and any("_cls" in _dict(value) for value in record.values()):
+        return _fiftyone(record)
+    if record.keys() >= OBJECT_KEYS and True in _dict(record.get("flags")).values():
+        return {"label": _only([flag for flag, is_set in _dict(record["flags"]).items() if is_set is True])}
     return record
 
 
@@ -77,6 +87,16 @@ def _vertex(record: Row) -> Row:
     labels = [note["displayName"] for note in map(_dict, notes) if "displayName" in note]
     use = _dict(record.get("dataItemResourceLabels")).get("aiplatform.googleapis.com/ml_use")
     return {"file_name": record["imageGcsUri"], "label": _only(labels)} | ({"split": use} if use else {})
+
+
+def _fiftyone(sample: Row) -> Row:
+    """Of a sample of FiftyOne its classification (or classifications), and the part among its tags."""
+    fields = list(map(_dict, sample.values()))
+    notes = [*fields, *(_dict(one) for field in fields for one in _list(field.get("classifications")))]
+    labels = [note["label"] for note in notes if note.get("_cls") == "Classification" and "label" in note]
+    parts = [tag for tag in _list(sample.get("tags")) if split_of_folder(str(tag))]
+    row: Row = {"file_name": sample["filepath"], "label": _only(labels)}
+    return row | ({"split": parts[0]} if len(parts) == 1 else {})
 
 
 def _ground_truth(record: Row) -> Row:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 
+from stores.sources.annotations.tools import plain_row
 from stores.sources.fields.class_names import one_to_one_names
 from stores.sources.fields.labels import parse_captions, parse_label, parse_split
 from stores.sources.fields.problems import TEXT
@@ -182,7 +183,7 @@ class Siblings(Layout):
         """What the text at a path says, as one of its kind: "json", "label" or "text"."""
         content = self.tree.text(where)
         if kind == "json":
-            fields = lower_keys(parse_json_object(content, f"{self.tree.where}, {where}"))
+            fields = lower_keys(plain_row(parse_json_object(content, f"{self.tree.where}, {where}")))
             self._keys |= fields.keys()
             return fields
         lines = [line for line in content.splitlines() if line.strip()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from stores.sources.fields.splits import words_of
+from stores.sources.fields.splits import TRAIN, words_of
 from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import stem_of
@@ -13,6 +13,10 @@ from stores.sources.summary import ITSELF, DataSummary, DataWarning, FileKind, U
 
 GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
 UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
+
+# Words of files that say the parts of a set, often by numbers ("splits.json", "fold_indices.txt"), and their kinds.
+PART_WORDS = frozenset(("split", "splits", "partition", "partitions", "folds", "indices"))
+GIVING_KINDS = UNREAD_TABLES | {".json", ".txt", ".csv", ".yaml", ".yml"}
 
 UnreadKind = tuple[FileKind, Unread | None]
 
@@ -56,10 +60,22 @@ def unread_warnings(tree: FileTree, unread: Iterable[UnreadKind], summary: DataS
         if why is not None and why.option is not None and not idle[why.unless]:
             value = kind.example if why.value == ITSELF else why.value
             yield DataWarning(f"{kind.example} is not used: {why.reason}", why.option, value)
+    kinds = [kind for kind, _ in unread]
+    if not summary.splits.keys() - {"", TRAIN}:
+        yield from _split_warnings(kinds)
     if not has_fields:
-        kinds = [kind for kind, _ in unread]
         yield from _format_warnings(kinds)
         yield from _object_warnings(tree, kinds)
+
+
+def _split_warnings(unused: Iterable[FileKind]) -> Iterator[DataWarning]:
+    """Files that are called by the parts of a set, where all images are of one part."""
+    for kind in unused:
+        if kind.kind in GIVING_KINDS and set(words_of(stem_of(kind.example))) & PART_WORDS:
+            message = f"{kind.example} may say the parts of the set (train, val, test) and is not read"
+            yield DataWarning(
+                f"{message}; give them in a column of a table, by the names of the images", "split_column"
+            )
 
 
 def _format_warnings(unused: Iterable[FileKind]) -> Iterator[DataWarning]:

@@ -28,6 +28,13 @@ FINE_WORDS = frozenset(("label", "labels", "class", "classes", "fine", "variant"
 # Lists count when they name more than this share of the images together.
 MOST = 0.5
 MAX_LISTS = 64
+OF_NAMES = Unread(
+    "a list of names of images alone; if its own name is their class, put both into a table (.csv)",
+    "labels",
+    unless="fields",
+)
+# So many lines show what a list is.
+FEW_LINES = 100
 OF_DEVKIT = Unread(
     "its ids are those of the development kit's meta.mat, which is not read; give names or LOC_val_solution.csv"
 )
@@ -210,6 +217,9 @@ class LabelLists(Layout):
             name: self._read(name, read[name], columns_of_lists(read[name]) or columns.get(posixpath.dirname(name), []))
             for name in tried
         }
+        for name in tried:
+            if not _is_read(lists[name]) and self._are_names(read[name], posixpath.dirname(name)):
+                self.rejected[name] = OF_NAMES
         if not self._own_labels:
             for name in with_own_values({n: values.labels for n, values in lists.items() if n not in self._ordered}):
                 lists[name].labels.clear()
@@ -233,6 +243,10 @@ class LabelLists(Layout):
                 values = values_of(path, [(name, rest) for _, name, rest in known], columns)
                 return ListValues() if parse is turned_pair and _are_numbers_of_images(values) else values
         return ListValues()
+
+    def _are_names(self, lines: Sequence[str], folder: str) -> bool:
+        """Whether the first lines are names of images and nothing else."""
+        return bool(lines) and all(self._images.find(line, folder) is not None for line in lines[:FEW_LINES])
 
     def _folder_of(self, count: int) -> list[str]:
         """The images of the one folder that has so many."""

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import IO, Any
 
 from stores.sources.annotations.coco import coco_caption_rows, coco_label_rows, is_coco_captions, is_coco_labels
-from stores.sources.annotations.tools import datumaro_rows, is_datumaro, plain_row
+from stores.sources.annotations.tools import OBJECT_KEYS, datumaro_rows, is_datumaro, plain_row
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import split_of_folder, word_list, words_of
 from stores.sources.paths import SourceError
@@ -23,8 +23,6 @@ FILE_KEYS = frozenset(
         "after original edited reference anchor lr hr"
     )
 )
-# Keys of labelme's outlines of objects in one image.
-OBJECT_KEYS = {"shapes", "imagePath"}
 # Keys under which a file keeps its rows.
 ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")
 

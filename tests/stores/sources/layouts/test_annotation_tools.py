@@ -60,6 +60,11 @@ VIA = {
     for n, word in enumerate(WORDS)
 }
 
+SAMPLES = [
+    {"filepath": f"photos/a{n}.jpg", "tags": [("train", "val")[n % 2]], "truth": {"_cls": "Classification", "label": w}}
+    for n, w in enumerate(WORDS)
+]
+
 
 @pytest.mark.parametrize(
     "files",
@@ -77,8 +82,17 @@ VIA = {
         {"output.manifest": jsonl(*MANIFEST)},
         {"export.ndjson": jsonl(*LABELBOX)},
         {"via_region_data.json": VIA},
+        {"samples.json": {"samples": SAMPLES}},
+        {
+            f"photos/a{n}.json": {
+                "shapes": [],
+                "imagePath": f"a{n}.jpg",
+                "flags": {"cat": word == "cat", "dog": n == 1},
+            }
+            for n, word in enumerate(WORDS)
+        },
     ],
-    ids=["label-studio", "datumaro", "vertex", "sagemaker", "labelbox", "via"],
+    ids=["label-studio", "datumaro", "vertex", "sagemaker", "labelbox", "via", "fiftyone", "labelme"],
 )
 def test_labels_of_whole_images(data, files):
     found = data(IMAGES | files)
@@ -88,6 +102,11 @@ def test_labels_of_whole_images(data, files):
 def test_parts_of_vertex(data):
     found = data(IMAGES | {"import.jsonl": jsonl(*VERTEX)})
     assert [found.splits()[f"photos/a{n}.jpg"] for n in range(3)] == ["train", "train", "val"]
+
+
+def test_tags_of_fiftyone_are_parts(data):
+    found = data(IMAGES | {"samples.json": {"samples": SAMPLES}})
+    assert [found.rows[f"photos/a{n}.jpg"][1:] for n in range(3)] == [(None, "train"), (None, "val"), (None, "train")]
 
 
 def test_choices_that_differ_and_cancelled_ones(data):

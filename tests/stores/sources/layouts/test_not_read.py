@@ -53,3 +53,19 @@ def test_tables_without_images_name_their_columns_and_the_way(tmp_path, name):
 def test_annotations_in_xml_are_pointed_out(data):
     (warning,) = [w for w in data({"a.jpg": "", "annotations.xml": "<annotations/>"}).summary.warnings if w.option]
     assert (warning.option, "save its labels" in warning.message) == ("labels", True)
+
+
+@pytest.mark.parametrize("name", ["splits.json", "fold_indices.txt"])
+@pytest.mark.parametrize("folder", ["", "val/"])
+def test_parts_by_numbers_are_pointed_out_where_no_image_has_one(data, name, folder):
+    content = {"train": [0, 1], "val": [2]} if name.endswith(".json") else "0 1\n2 3\n"
+    images = dict.fromkeys(("train/cat/1.jpg", f"{folder or 'train/'}dog/2.jpg", "train/dog/3.jpg"), "")
+    options = {warning.option for warning in data(images | {name: content}).summary.warnings}
+    assert ("split_column" in options) == (not folder)
+
+
+def test_lists_of_the_images_of_a_class_are_pointed_out(data):
+    files = {"classes/cat.txt": "100\n102\n", "classes/dog.txt": "101\n103\n"}
+    found = data(files | {f"jpg/{n}.jpg": "" for n in range(100, 104)})
+    (warning,) = [one for one in found.summary.warnings if "classes/cat.txt" in one.message]
+    assert (warning.option, "if its own name is their class" in warning.message) == ("labels", True)
