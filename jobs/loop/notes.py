@@ -1,5 +1,6 @@
 """What a person should know of a training's settings before hours of it: what was picked, and what does not fit."""
 
+from fae.optim import parse_average
 from jobs.config import AutoencoderConfig, RuntimeConfig, TrainConfig
 from jobs.executors import compiles, missing_compiler
 from jobs.loop.defaults import open_settings, settle_for, training_device_type
@@ -48,7 +49,21 @@ def schedule_notes(config: TrainConfig) -> list[str]:
             f"ema_decay {config.ema_decay:g} without ema_warmup: {share:.0%} of the averaged weights are still the "
             f"start after {config.steps:,} steps; set ema_warmup, or a decay of at most {fitting:.4g}"
         )
-    return notes
+    return [*notes, *_equal_averages(config)]
+
+
+def _equal_averages(config: TrainConfig) -> list[str]:
+    """Averages of the bank, and the main one, whose decay the warm-up never reaches: they are one."""
+    # EMA.decay_at of the last step.
+    reached = config.steps / (9 + config.steps)
+    decays = [decay for decay, _ in map(parse_average, config.ema_bank) if decay is not None]
+    beyond = [f"{decay:g}" for decay in sorted({*decays, config.ema_decay}) if decay >= reached]
+    if not config.ema_warmup or len(beyond) < 2 or not any(decay >= reached for decay in decays):
+        return []
+    return [
+        f"averages of decay {', '.join(beyond)} are one and the same: in {config.steps:,} steps ema_warmup reaches a decay "
+        f"of {reached:.4g}; choose smaller ones, or power:SIGMA"
+    ]
 
 
 def _picked(config: TrainConfig, settled: TrainConfig, rows: int, device_type: str) -> list[str]:

@@ -106,3 +106,15 @@ def test_averages_and_warm_ups_that_do_not_fit_the_steps_are_named():
     assert schedule_notes(TrainConfig(steps=1000, ema_warmup=False, ema_decay=0.995)) == []
     (note,) = schedule_notes(TrainConfig(steps=400, warmup_steps=1000))
     assert note == "warm-up of 1,000 steps in a training of 400: shortened to 40"
+
+
+def test_averages_that_the_warm_up_makes_one_are_named():
+    (note,) = schedule_notes(TrainConfig(steps=320, ema_decay=0.98, ema_bank=("0.95", "0.98", "0.995", "power:0.1")))
+    assert note.startswith("averages of decay 0.98, 0.995 are one and the same: in 320 steps ema_warmup reaches")
+    assert "0.9726" in note
+    for fitting in (
+        TrainConfig(steps=320, ema_decay=0.9999, ema_bank=("0.9", "0.95")),
+        TrainConfig(steps=320, ema_decay=0.98, ema_bank=("0.98", "0.995"), ema_warmup=False),
+        TrainConfig(steps=5000, ema_decay=0.98, ema_bank=("0.99", "0.998")),
+    ):
+        assert schedule_notes(fitting) == []
