@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.models import FixedTicker, HoverTool, PrintfTickFormatter
 from bokeh.plotting import figure
@@ -166,6 +167,10 @@ def embed(plots: Mapping[str, Any]) -> tuple[Markup, dict[str, Markup]]:
     """The script that draws plots, and the element of each."""
     if not plots:
         return Markup(""), {}
+    document = Document()
+    with document.models.freeze():  # else each plot that is added makes Bokeh walk through all those before it
+        for plot in plots.values():
+            document.add_root(plot)
     script, elements = components(dict(plots))
     return Markup(script), {name: Markup(element) for name, element in elements.items()}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bokeh.document.models import DocumentModelManager
 from click.testing import CliRunner
 from markupsafe import Markup
 from PIL import Image
@@ -14,7 +15,7 @@ from PIL import Image
 from jobs.sampling.report_images import nearest_images
 from pipeline.cli import main
 from pipeline.report import image_html, records
-from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, curve, main_curves, training_curves
+from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, curve, embed, main_curves, training_curves
 from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.metrics import metric_tables
 from pipeline.report.overview import by_column, real_rows
@@ -207,6 +208,15 @@ def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(p
 )
 def test_each_class_of_the_samples_has_a_column(labels, expected):
     assert by_column(labels) == expected
+
+
+def test_all_plots_are_walked_through_once(monkeypatch):
+    walks, recompute = [], DocumentModelManager.recompute
+    monkeypatch.setattr(DocumentModelManager, "recompute", lambda self: walks.append(len(self)) or recompute(self))
+    script, elements = embed({name: curve({"a": ([1, 2], [3, 4])}, "x", "y") for name in "abc"})
+    assert len(walks) == 1
+    assert list(elements) == ["a", "b", "c"]
+    assert "root_ids" in script
 
 
 def test_main_curves_show_training_and_held_out_rows_together_and_the_rest_is_folded(page, world):
