@@ -22,7 +22,7 @@ def recipe_file(world: Any, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_extract_stopped_in_the_middle(
     world: Any, tmp_path: Path, recipe_file: Path, processes: ProcessServer, number: signal.Signals
 ) -> None:
@@ -43,7 +43,7 @@ def test_extract_stopped_in_the_middle(
     assert not list(path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_train_gen_stopped_in_the_middle(
     world: Any,
     world_copy: Callable[..., Path],
