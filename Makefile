@@ -5,6 +5,8 @@ INSTALLED := .venv/installed
 # More than so many skipped tests are a failure; empty: any number may be skipped.
 MAX_SKIPS ?=
 PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
+# Of hundreds of processes each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 # The longest first.
 TEST_PARTS := test-part-pipeline test-part-jobs test-part-stores test-part-fae
 
