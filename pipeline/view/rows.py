@@ -56,6 +56,19 @@ class Rows:
         """Why rows were rejected, each once."""
         return sorted(reason for reason in pc.unique(self.table["reason"]).to_pylist() if reason)
 
+    def filters(self) -> set[str]:
+        """The fields of a query that can tell rows of this store apart."""
+        rejected = not self.store.ok.all()
+        counts = pc.list_value_length(self.table["caption"])
+        useful = {
+            "label": len(np.unique(self.store.labels)) > 1,
+            "caption": bool(pc.any(pc.greater(counts, 0)).as_py()),
+            "split": len(pc.unique(self.table["split"])) > 1,
+            "status": rejected,
+            "reason": rejected,
+        }
+        return {name for name, is_useful in useful.items() if is_useful}
+
     def matching(self, query: Query) -> np.ndarray:
         """int64 numbers of the rows that fit every part of the query."""
         fits = np.ones(self.store.num_rows, bool)

@@ -128,6 +128,19 @@ def test_pages_show_rows_and_lead_to_the_next(get):
         Image.open(io.BytesIO(body)).verify()
 
 
+def test_filters_are_those_that_tell_rows_apart(store, tmp_path):
+    assert Rows(store).filters() == {"label", "caption", "split", "status", "reason"}
+    index = new_index(["a", "b"], label=[3, 3], caption=[[], None], split=["val", "val"])
+    writer = StoreWriter.create(tmp_path, "features", "plain", [ArraySpec("pixels", (8, 8, 3), "uint8")], index, {})
+    writer.write_shard(0, {"pixels": np.zeros((2, 1, 8, 8, 3), np.uint8)})
+    plain = Viewer(writer.finalize(), 4)
+    assert "<form" not in plain.page(Query(page=1))
+    asked = plain.page(Query(caption="dog", page=1))
+    assert re.findall(r'<(?:input|select) name="(\w+)"', asked) == ["caption"]
+    assert '<a href="/">all</a>' in asked
+    assert page_problems(asked) == []
+
+
 @pytest.mark.parametrize("path", ["/pixels/99.png", "/nothing/0.png", "/../manifest.json", "/pixels/0", "//etc/passwd"])
 def test_what_is_not_a_row_is_not_found(get, path):
     assert get(path)[0] == 404
