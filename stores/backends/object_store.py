@@ -25,6 +25,9 @@ _SWAP_ATTEMPTS = 5
 # What providers and their client say of a bucket that is missing, and of one in another region.
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 _DENIED = ("403 Forbidden", "401 Unauthorized")
+# The client does not say that it is plain http that it refuses.
+_PLAIN_HTTP = "HTTP error: builder error"
+_UNREACHABLE = ("error sending request", "client error (Connect)")
 _WRONG_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "redirect without LOCATION")
 
 
@@ -182,6 +185,11 @@ class ObjectByteStore(ByteStore):
             raise BucketError(
                 f"{self.url}: expected the bucket's own region; received {region}; set AWS_REGION to it"
             ) from error
+        if _PLAIN_HTTP in text:
+            raise BucketError(
+                f"{self.url}: expected an https address in AWS_ENDPOINT_URL; received another; set AWS_ALLOW_HTTP=true "
+                "where plain http is meant"
+            ) from error
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -202,7 +210,10 @@ class ObjectByteStore(ByteStore):
                 raise PermissionError(
                     f"{location}: access denied; set the provider's usual variables (such as AWS_ACCESS_KEY_ID)"
                 ) from error
-            raise OSError(f"{location}: {str(error).splitlines()[0]}") from error
+            said = str(error).splitlines()[0]
+            if any(sign in said for sign in _UNREACHABLE):
+                said = f"expected an answer of its server; received none; check network and AWS_ENDPOINT_URL ({said})"
+            raise OSError(f"{location}: {said}") from error
 
 
 def check_url(url: str) -> str:

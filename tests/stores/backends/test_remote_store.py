@@ -1,6 +1,7 @@
 """A store in an object store: written, resumed, finished, read and streamed through a real S3 server."""
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,3 +148,17 @@ def test_a_missing_bucket_is_no_missing_store(s3_url: str) -> None:
     for act in (lambda: open_store(f"{missing}/a-0123456789ab"), lambda: list(store_locations(missing))):
         with pytest.raises(BucketError, match="expected a bucket of this name"):
             act()
+
+
+def test_plain_http_that_is_not_allowed_is_said(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(BucketError, match=r"expected an https address in AWS_ENDPOINT_URL.*AWS_ALLOW_HTTP=true"):
+        list(ObjectByteStore(s3_url).keys())
+
+
+def test_a_server_that_is_not_there_is_said(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(OSError, match="expected an answer of its server; received none; check network and AWS"):
+            list(ObjectByteStore(s3_url).keys())
