@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ from jobs.runs import (
 )
 from stores.backends import (
     ByteStore,
+    is_key,
     make_folder,
     name_of,
     new_version,
@@ -39,7 +41,7 @@ from stores.backends import (
 from stores.core import Lease, store_locations
 
 CHECKPOINTS, MODEL, LEASE_FILE = "checkpoints", "model", "lease.json"
-PART_BYTES = 64 << 20
+PART_BYTES, SHOWN = 64 << 20, 3
 
 
 def fetch_record(path: Path) -> RunRecord | None:
@@ -163,9 +165,23 @@ def verify_remote_run(url: str) -> RunReport:
     blobs = open_bytestore(url)
     with TemporaryDirectory(prefix="fae-pipe-") as folder:
         path = Path(folder) / name_of(parent_of(url)) / name_of(url)
-        for key in list(blobs.keys()):
+        for key in known_keys(blobs.keys(), url):
             fetch_file(blobs, key, path / key)
         return replace(verify_run(path), path=url)
+
+
+def known_keys(names: Iterable[str], where: object) -> list[str]:
+    """Those names that can be copied; a warning names the others, which no command writes."""
+    names = list(names)
+    odd = [name for name in names if not is_key(name)]
+    if odd:
+        shown = ", ".join(map(repr, odd[:SHOWN])) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
+        warnings.warn(
+            f"{where}: expected names of letters, digits, '_', '-' and '.'; received {shown}, which is not copied; "
+            "rename or remove it",
+            stacklevel=2,
+        )
+    return [name for name in names if is_key(name)]
 
 
 def _fetch_checkpoint(blobs: ByteStore, name: str, folder: Path) -> bool:
@@ -173,7 +189,7 @@ def _fetch_checkpoint(blobs: ByteStore, name: str, folder: Path) -> bool:
     temporary = folder / f".tmp-{name}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        for key in blobs.keys(f"{CHECKPOINTS}/{name}/"):
+        for key in known_keys(blobs.keys(f"{CHECKPOINTS}/{name}/"), blobs.url):
             fetch_file(blobs, key, temporary / key.rpartition("/")[2])
         for file, digest in checkpoint_files(temporary):
             if (problem := damage_of(file, digest)) is not None:
@@ -190,9 +206,9 @@ def _fetch_checkpoint(blobs: ByteStore, name: str, folder: Path) -> bool:
 
 def _fetch_logs(path: Path, blobs: ByteStore) -> None:
     """Fetch what lies beside model and checkpoints: metrics, rows of epochs, previews, events."""
-    for key in list(blobs.keys()):
+    for key in known_keys(filter(is_log, blobs.keys()), blobs.url):
         file = path / key
-        if is_log(key) and not (file.is_file() and file.stat().st_size == blobs.size(key)):
+        if not (file.is_file() and file.stat().st_size == blobs.size(key)):
             fetch_file(blobs, key, file)
 
 
@@ -207,8 +223,8 @@ def fetch_file(blobs: ByteStore, key: str, file: Path, digest: str | None = None
     Raises:
         RunError: its bytes are not those of the digest.
     """
+    left, start, received = blobs.size(key), 0, hashlib.sha256()  # before there is a folder of what is not there
     make_folder(file.parent)
-    left, start, received = blobs.size(key), 0, hashlib.sha256()
     with new_version(file) as out:
         while left:
             part = bytearray(min(left, PART_BYTES))

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jobs.remote.fetching import CHECKPOINTS, MODEL, is_log, remote_checkpoints
+from jobs.remote.fetching import CHECKPOINTS, MODEL, is_log, known_keys, remote_checkpoints
 from jobs.runs import COMPLETE, RUN_FILE, STATE, Rotation, RunFolder, RunRecord, checkpoints, step_of
 from stores.backends import ByteStore, is_temporary, link_or_copy
 from stores.core import Lease
@@ -61,7 +61,8 @@ class RunCopier:
     def _logs(self) -> list[str]:
         files = (file for file in sorted(self.path.rglob("*")) if file.is_file() and not is_temporary(file.name))
         keys = (file.relative_to(self.path).as_posix() for file in files)
-        return [key for key in keys if is_log(key) and key != PROGRESS and not key.startswith(LINKS)]
+        wanted = (key for key in keys if is_log(key) and key != PROGRESS and not key.startswith(LINKS))
+        return known_keys(wanted, self.path)
 
     def _model(self) -> list[str]:
         return [f"{MODEL}/{file.name}" for file in sorted((self.path / MODEL).glob("*")) if file.is_file()]

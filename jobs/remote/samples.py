@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.remote.fetching import fetch_file
+from jobs.remote.fetching import fetch_file, known_keys
 from stores.backends import is_temporary, open_bytestore, path_of, url_of
 from stores.core import store_locations
 
@@ -13,7 +13,7 @@ def fetch_samples(path: Path, record: str) -> bool:
     if url is None or (path / record).exists():
         return (path / record).exists()
     blobs = open_bytestore(url)
-    keys = set(blobs.keys())
+    keys = set(known_keys(blobs.keys(), url))
     if record not in keys:
         return False
     for key in [*sorted(keys - {record}), record]:
@@ -34,7 +34,7 @@ def copy_samples(path: Path, record: str) -> None:
     if url is None:
         return
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and not is_temporary(file.name)]
-    keys = [file.relative_to(path).as_posix() for file in files]
+    keys = known_keys((file.relative_to(path).as_posix() for file in files), path)
     blobs = open_bytestore(url)
     for key in [*(key for key in keys if key != record), record]:
         blobs.write_file(key, path / key)

@@ -1,5 +1,6 @@
 from .bytestore import ByteStore as ByteStore
 from .bytestore import check_key as check_key
+from .bytestore import is_key as is_key
 from .disk_cache import DiskCache as DiskCache
 from .fileio import TEMPORARY_SUFFIX as TEMPORARY_SUFFIX
 from .fileio import fsync_directory as fsync_directory

@@ -15,12 +15,16 @@ def check_key(key: str) -> str:
     Raises:
         ValueError: the key is absolute, holds "..", or holds characters that some backend would read differently.
     """
-    parts = key.split("/")
-    if not _KEY.fullmatch(key) or any(part in (".", "..") for part in parts):
+    if not is_key(key):
         raise ValueError(
             f"key {key!r}: expected parts of letters, digits, '_', '-' and '.' joined by '/', none of them '.' or '..'"
         )
     return key
+
+
+def is_key(name: str) -> bool:
+    """Whether a name is one that `check_key` takes."""
+    return _KEY.fullmatch(name) is not None and not {".", ".."} & set(name.split("/"))
 
 
 class ByteStore(ABC):

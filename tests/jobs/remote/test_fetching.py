@@ -1,6 +1,8 @@
 """What a folder lacks comes from its URL, and damage on the way or there is found by the recorded digests."""
 
+import os
 import shutil
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -81,3 +83,32 @@ def test_verification_reads_what_lies_at_the_url(finished: Any) -> None:
     report = verify_remote_run(finished.blobs.url)
     assert report.path == finished.blobs.url
     assert list(report.problems) == ["checkpoints/step-00000002/model.safetensors"]
+
+
+def test_a_file_of_an_odd_name_is_named_and_stops_nothing(finished: Any) -> None:
+    urllib.request.urlopen(
+        urllib.request.Request(f"{odd_url(finished.blobs.url)}/notes%20(1).txt", data=b"by hand", method="PUT")
+    ).close()
+    with pytest.warns(UserWarning, match=r"received 'notes \(1\)\.txt', which is not copied; rename or remove it"):
+        fetch_run(finished.path).check_model()
+    with pytest.warns(UserWarning, match="which is not copied"):
+        assert verify_remote_run(finished.blobs.url).sound
+    assert sorted(one.name for one in finished.path.iterdir()) == ["metrics.jsonl", "model", "run.json"]
+
+
+def odd_url(url: str) -> str:
+    """Where the server itself, which takes every name, has this URL."""
+    return url.replace("s3://", f"{os.environ['AWS_ENDPOINT_URL']}/")
+
+
+def test_a_file_of_an_odd_name_in_the_folder_is_not_copied(trained: Any) -> None:
+    (trained.path / "notes (1).txt").write_text("by hand")
+
+    def training(report: Any) -> RunFolder:
+        trained.step(1)
+        run: RunFolder = trained.finish()
+        return run
+
+    with pytest.warns(UserWarning, match="which is not copied"):
+        train_with_copies([trained.path], training, lambda *_: None, print)
+    assert "metrics.jsonl" in trained.remote_keys()
