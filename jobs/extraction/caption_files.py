@@ -18,6 +18,7 @@ from jobs.extraction.arrays import LENGTH, POOLED, STATES, text_arrays
 from jobs.extraction.captions import MOST_TOKENS, empty_record
 from jobs.runs import reference_to
 from stores import RaggedArray, Store, StoreWriter
+from stores.backends import Location, parent_of
 from stores.exchange import npz_arrays, npz_parts
 
 SUFFIXES = (".npz", ".safetensors")
@@ -191,7 +192,7 @@ class CaptionFiles:
 
 def import_captions(
     files: CaptionFiles,
-    parent: Path,
+    parent: Location,
     name: str,
     dtype: str,
     encoder: ImportedEncoder,
@@ -233,7 +234,7 @@ def import_captions(
             "text_encoder": encoder.name,
             "empty_caption": record,
             "imported_from": str(files.folder),
-            "aligned_with": reference_to(parent.parent, files.rows.url),
+            "aligned_with": reference_to(parent_of(parent), files.rows.url),
             "aligned_content_id": files.rows.content_id,
         },
         permute=False,

@@ -104,7 +104,10 @@ def demo_command(settings: Settings, model: str, images: str | None) -> None:
     if images is not None and model != "lightning-dit":
         raise RecipeError(f"--images: expected --model lightning-dit with it; received --model {model}; leave one out")
     if is_url(settings.location):
-        raise RecipeError(f"--root {settings.location}: expected a folder for the demo; received a URL; give a folder")
+        raise RecipeError(
+            f"--root {settings.location}: expected a folder for the demo; received a URL; give a folder, or run "
+            "its recipe there (`fae-pipe run digits`)"
+        )
     recipe, _ = demo_recipe(model, images)
     check_recipe(settings.root, recipe, recipe.stages)
     from pipeline.workflow import make_demo, run_demo  # loads torch: only once the settings are checked

@@ -95,7 +95,10 @@ class Extract(StoreStage):
         if len(configs) > 1:
             raise ValueError(f"extract.buckets: expected one encoder and block; received {len(configs)}")
         if is_url(context.stores):
-            raise ValueError(f"extract.buckets: expected a folder as root; received {context.stores}; give a folder")
+            raise ValueError(
+                f"extract.buckets: expected a folder as root; received {context.stores}; give a folder, and copy "
+                "the finished set to the URL (`fae-pipe stores copy SET URL`)"
+            )
         recipe, scratch, config = context.recipe, context.scratch(), (configs or [context.recipe.extract])[0]
         data, runtime = image_path(recipe.data, scratch), recipe.runtime
         with context.output.progress("scan", "images") as scanned:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.console import Settings
 from stores import Store
-from stores.backends import is_url
+from stores.backends import inside
 
 
 def import_text(
@@ -21,17 +21,12 @@ def import_text(
     from jobs.extraction import CaptionFiles, import_captions, imported_encoder
     from pipeline.config import check_name
 
-    if is_url(settings.location):
-        raise ValueError(
-            f"--root {settings.location}: expected a folder for text states of another project; received a URL; import "
-            "them to a folder, and copy the store (`fae-pipe stores copy`)"
-        )
     files = CaptionFiles(source, rows)
     encoder = imported_encoder(text_encoder, empty, files.longest, pick_device("cpu"))
     with settings.output.progress("import", "shards") as progress:
         store = import_captions(
             files,
-            settings.root / "text",
+            inside(settings.location, "text"),
             check_name(store_name, "--name"),
             dtype,
             encoder,

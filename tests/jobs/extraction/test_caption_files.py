@@ -97,6 +97,15 @@ def _write(path: Path, **arrays: Any) -> Path:
     return path
 
 
+def test_they_come_to_a_root_at_a_url_too(folder: Path, rows: Store, tmp_path: Path, s3_url: str) -> None:
+    files = CaptionFiles(folder, rows)
+    local, remote = (
+        import_captions(files, at, "x", "float16", UNKNOWN) for at in (tmp_path / "text", f"{s3_url}/text")
+    )
+    assert remote.url.startswith(f"{s3_url}/text/x-")
+    assert remote.content_id == local.content_id
+
+
 def test_rows_without_a_file_and_with_several_are_named(folder: Path, rows: Store) -> None:
     _write(folder / "deep-b.npz", caption_feature=np.ones((1, 6, 4)))
     (folder / "deep").mkdir()
