@@ -7,6 +7,10 @@ from .fetching import fetch_records as fetch_records
 from .fetching import fetch_run as fetch_run
 from .fetching import is_copied as is_copied
 from .fetching import verify_remote_run as verify_remote_run
+from .records import copy_beside as copy_beside
+from .records import fetch_all_beside as fetch_all_beside
+from .records import fetch_beside as fetch_beside
+from .records import rewrite_beside as rewrite_beside
 from .samples import copy_samples as copy_samples
 from .samples import fetch_all_samples as fetch_all_samples
 from .samples import fetch_samples as fetch_samples

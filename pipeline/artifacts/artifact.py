@@ -1,14 +1,14 @@
 """What all results of stages have in common: where they lie, what decides them, how far they are, and what changed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.config import TrainConfig
-from jobs.remote import fetch_checkpoints, fetch_records, fetch_run, is_copied
+from jobs.remote import fetch_beside, fetch_checkpoints, fetch_records, fetch_run, is_copied
 from jobs.runs import RUN_FILE, RunFolder, find_extension, siblings
 from stores import Store, StoreWriter, explain_difference, find_manifests, fingerprint
 from stores.backends import Location, is_url, parent_of, url_of
@@ -169,8 +169,15 @@ class RecordArtifact:
         """
         for record in read_records(self.file):
             if record.get("fingerprint") == self.fingerprint:
-                return record if all((self.path / name).exists() for name in record.get("figures", ())) else None
+                return record if self._has_figures(record.get("figures", ())) else None
         return None
+
+    def _has_figures(self, names: Sequence[str]) -> bool:
+        """Whether the figures are here; those that are not are looked for at the URL."""
+        for name in names:
+            if not (self.path / name).exists():
+                fetch_beside(self.path / name)
+        return all((self.path / name).exists() for name in names)
 
     def changes(self) -> list[str]:
         """Differences from the last record of the file."""
@@ -179,11 +186,12 @@ class RecordArtifact:
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
-    """The records in a JSON file, oldest first; none where there is no such file.
+    """The records in a JSON file, oldest first; none where there is no such file. Of a root at a URL those there count.
 
     Raises:
         ValueError: The file is not one that was written here.
     """
+    fetch_beside(file)
     try:
         content = json.loads(file.read_text())
         if "made_of" in content:  # the demo's, before it held its ingredients

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.remote import fetch_all_samples, fetch_records
+from jobs.remote import fetch_all_beside, fetch_all_samples, fetch_records
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.artifact import read_records
-from pipeline.artifacts.resolver import SAMPLES_FILE, runs_of
+from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, runs_of
 from pipeline.artifacts.status import DAMAGED
 from pipeline.console import format_bytes
 from stores.backends import Location, inside, is_url, name_of, origin_of, working_folder
@@ -180,6 +180,7 @@ def _samples(root: Path) -> list[ArtifactRow]:
 def _evaluations(root: Path) -> list[ArtifactRow]:
     """Files of evaluations, each below what was evaluated."""
     rows = []
+    fetch_all_beside(root, "evaluation.json", (*KINDS_OF_ARTIFACTS, "evaluations"))
     for file in sorted(root.glob("*/*/evaluation.json")):
         records = read_records(file)
         created = max((record.get("created_unix_seconds", 0.0) for record in records), default=None)

@@ -17,7 +17,7 @@ from fae.grids import class_label, labeled_grid
 from fae.images import save_png
 from jobs.config import RuntimeConfig, SampleConfig
 from jobs.executors import OnProgress, pick_device, use_threads
-from jobs.remote import copy_samples, fetch_all_samples, fetch_samples
+from jobs.remote import copy_beside, copy_samples, fetch_all_samples, fetch_samples
 from jobs.runs import Models
 from jobs.sampling import (
     LatentDecoder,
@@ -186,7 +186,10 @@ def preview_labels(models: Models, labels: Sequence[int], captions: Sequence[str
 
 
 def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
-    """Decode the latents that train-gen saved as previews and that have no image yet; returns the new files."""
+    """Decode the latents that train-gen saved as previews and that have no image yet; returns the new files.
+
+    Of a root at a URL they are copied there.
+    """
     folder = models.generator.path / "previews"
     waiting = [file for file in sorted(folder.glob("step-*.safetensors")) if not file.with_suffix(".png").exists()]
     if not waiting:
@@ -201,4 +204,5 @@ def decode_previews(models: Models, runtime: RuntimeConfig) -> list[Path]:
         images, columns = latent_decoder.decode(latents), len(labels.unique())
         titles = preview_labels(models, labels.tolist(), captions)
         made.append(save_png(labeled_grid(images, columns, titles), file.with_suffix(".png")))
+    copy_beside(made)
     return made

@@ -55,7 +55,9 @@ def status_command(settings: Settings, location: str, watch: bool, every: float)
         settings.output.table(rows)
         settings.output.result(record)
     if not rows:
-        settings.output.say(f"status: nothing unfinished below {settings.root}; fae-pipe stores ls lists what there is")
+        settings.output.say(
+            f"status: nothing unfinished below {settings.location}; fae-pipe stores ls lists what there is"
+        )
 
 
 def _show(settings: Settings, rows: list[dict[str, str]], record: dict[str, Any]) -> None:

@@ -23,3 +23,4 @@ from .probing import ProbeInputs as ProbeInputs
 from .probing import probe as probe
 from .probing import probe_artifact as probe_artifact
 from .record import EVALUATION_FILE as EVALUATION_FILE
+from .record import measured_folder as measured_folder

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fae.optim import mean_age
+from jobs.remote import fetch_all_samples
 from jobs.runs import AVERAGED, RAW, RunFolder
 from pipeline.artifacts import SAMPLES_FILE, latents_of, read_records
-from pipeline.evaluation.record import EVALUATION_FILE
+from pipeline.evaluation.record import EVALUATION_FILE, measured_folder
 from stores import fingerprint
+from stores.backends import inside, origin_of
 from stores.core import count_rows, list_manifests
 
 
@@ -101,11 +103,12 @@ def average_rows(found: Sequence[AverageMetrics]) -> list[dict[str, Any]]:
 
 def _samples(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Folder and ingredients of all samples, those that are files before those in stores, each the oldest first."""
+    fetch_all_samples(root, SAMPLES_FILE)
     for file in sorted((root / "samples").glob(f"*/{SAMPLES_FILE}"), key=lambda one: one.stat().st_mtime):
         yield file.parent, json.loads(file.read_text())["ingredients"]
-    for location, manifest in list_manifests(root / "samples"):
+    for location, manifest in list_manifests(inside(origin_of(root), "samples")):
         if manifest is not None:
-            yield Path(location), dict(manifest.ingredients)
+            yield measured_folder(root, location), dict(manifest.ingredients)
 
 
 def _measured(run: RunFolder, step: int, average: str, metrics: dict[str, float]) -> AverageMetrics:

@@ -28,6 +28,7 @@ from jobs.evaluation import (
     why_no_classes,
 )
 from jobs.executors import OnProgress, dtype_name, pick_device
+from jobs.remote import copy_beside
 from jobs.runs import RunFolder
 from pipeline.artifacts import RecordArtifact
 from pipeline.console import plain
@@ -119,6 +120,7 @@ def probe(inputs: ProbeInputs, config: ProbeConfig, device: str, folder: Path, w
     }
     _draw(folder, ProbePairs(shown, [_name(inputs.features, pair.rows) for pair in shown], images))
     replace_file(folder / PROBE_FILE, json.dumps(plain(record), indent=1, ensure_ascii=False).encode())
+    copy_beside([*(folder / name for name in record["figures"]), folder / PROBE_FILE])
     return record
 
 

@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 
 from fae.metrics import Metric
 from jobs.evaluation import Reconstructions
+from jobs.remote import copy_beside, rewrite_beside
 from pipeline.artifacts import read_records
 from pipeline.console import plain
 from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import fingerprint
-from stores.backends import make_folder, replace_file
+from stores.backends import Location, is_url, name_of, replace_file
 
-EVALUATION_FILE = "evaluation.json"
+EVALUATION_FILE, EVALUATIONS = "evaluation.json", "evaluations"
 LIBRARIES = ("fae-pipe", "torch", "torchvision", "timm", "numpy", "pillow", "torch-fidelity")
 
 
@@ -50,16 +51,22 @@ def evaluation_record(
 
 def evaluation_file(root: Path, side: EvaluatedSet) -> Path:
     """evaluation.json in the artifact's folder; for other images a file of their name below `root`."""
-    return (
-        side.folder / EVALUATION_FILE if side.folder is not None else root / "evaluations" / side.name / EVALUATION_FILE
-    )
+    return (side.folder if side.folder is not None else root / EVALUATIONS / side.name) / EVALUATION_FILE
+
+
+def measured_folder(root: Path, store: Location) -> Path:
+    """Where evaluation.json of a store lies: in its folder; of one at a URL below `root`."""
+    return root / EVALUATIONS / name_of(store) if is_url(store) else Path(store)
 
 
 def write_evaluation(file: Path, record: dict[str, Any]) -> None:
-    """Put a record last; one of the same fingerprint is replaced, all others stay."""
-    others = [one for one in read_records(file) if one["fingerprint"] != record["fingerprint"]]
-    make_folder(file.absolute().parent)
-    replace_file(file, json.dumps({"evaluations": [*others, plain(record)]}, indent=1, ensure_ascii=False).encode())
+    """Put a record last, at a URL's root there, too; one of the same fingerprint is replaced, all others stay."""
+
+    def added() -> bytes:
+        others = [one for one in read_records(file) if one["fingerprint"] != record["fingerprint"]]
+        return json.dumps({"evaluations": [*others, plain(record)]}, indent=1, ensure_ascii=False).encode()
+
+    rewrite_beside(file, added)
 
 
 def metric_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,6 +90,7 @@ def write_pairs(file: Path, name: str, images: Reconstructions, pairs: Mapping[s
     pq.write_table(pa.table({"row": rows, "key": keys, **pairs}), sink)
     path = file.with_name(f"evaluation-{name[:12]}.parquet")
     replace_file(path, sink.getvalue())
+    copy_beside([path])
     return path
 
 

@@ -10,10 +10,10 @@ from jobs.remote import fetch_all_samples
 from jobs.runs import RUN_FILE, RunFolder
 from pipeline.artifacts import SAMPLES_FILE as SAMPLES
 from pipeline.artifacts import hosts_of_run, hosts_of_store, read_records
-from pipeline.evaluation import EVALUATION_FILE, PROBE_FILE
+from pipeline.evaluation import EVALUATION_FILE, PROBE_FILE, measured_folder
 from pipeline.report.subjects import Subject, short_name
 from stores import Store
-from stores.backends import path_of
+from stores.backends import inside, origin_of, path_of
 from stores.core import list_manifests
 
 SINGULAR = {"autoencoders": "autoencoder", "decoders": "pixel decoder", "generators": "generator"}
@@ -46,9 +46,9 @@ def sample_folders(root: Path, subject: Subject) -> list[Path]:
     for file in sorted((root / "samples").glob(f"*/{SAMPLES}")):
         if json.loads(file.read_text())["ingredients"]["generator_sha256"] == run.weights_sha256:
             found.append(file.parent)
-    for location, manifest in list_manifests(root / "samples"):
+    for location, manifest in list_manifests(inside(origin_of(root), "samples")):
         if manifest is not None and manifest.ingredients.get("generator_sha256") == run.weights_sha256:
-            found.append(Path(location))
+            found.append(measured_folder(root, location))
     return found
 
 

@@ -81,8 +81,17 @@ def test_every_model_is_made_and_found_below_the_url(work: list[object], world: 
     assert answer("status", f"generators/{Path(generator['path']).name}", "--root", s3_url)["state"] == "complete"
     listed = {row["kind"] for row in answer("stores", "ls", "--root", s3_url)["artifacts"]}
     assert listed == {*KINDS, "features", "latents", "samples"}
-    judged = answer("eval", store["metrics"]["store"], "--root", s3_url, "--set", "eval.reference=tiny")
-    assert judged["metrics"]
+    judged = ("eval", store["metrics"]["store"], "--root", s3_url, "--set", "eval.reference=tiny")
+    assert not answer(*judged)["up_to_date"]
+    forget()
+    assert answer(*judged)["up_to_date"]
+    assert "evaluations" in {row["kind"] for row in answer("stores", "ls", "--root", s3_url)["artifacts"]}
+    forget()
+    answer("report", f"generators/{Path(generator['path']).name}", "--root", s3_url, "--no-sampling", "-o", "r.html")
+    assert "KID on Lite0" in Path("r.html").read_text()
+    preview = "previews/step-00000002.png"
+    answer("sample", *work, "--num", "4", "--steps", "1", "--previews")
+    assert open_bytestore(f"{s3_url}/generators/{Path(generator['path']).name}").exists(preview)
     assert answer("export", "--root", s3_url, "--config", "r.yaml", "--out", "exported")["path"] == "exported"
 
 
