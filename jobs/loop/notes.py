@@ -61,8 +61,8 @@ def _equal_averages(config: TrainConfig) -> list[str]:
     if not config.ema_warmup or len(beyond) < 2 or not any(decay >= reached for decay in decays):
         return []
     return [
-        f"averages of decay {', '.join(beyond)} are one and the same: in {config.steps:,} steps ema_warmup reaches a decay "
-        f"of {reached:.4g}; choose smaller ones, or power:SIGMA"
+        f"averages of decay {', '.join(beyond)} are one and the same: in {config.steps:,} steps ema_warmup reaches a "
+        f"decay of {reached:.4g}; choose smaller ones, or power:SIGMA"
     ]
 
 
