@@ -95,7 +95,7 @@ def config_options(
             settings = _settings(context, settable, parameters)
             if printed:
                 return print_config(context, settings.recipe, settable, settings.sources, settings.output)
-            with settings.output.keep_stdout_clean():
+            with settings.output.say_warnings(), settings.output.keep_stdout_clean():
                 return function(settings, **parameters)
 
         return with_options(callback, options)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -70,6 +71,18 @@ class Output:
             yield
             return
         with redirect_stdout(sys.stderr):
+            yield
+
+    @contextmanager
+    def say_warnings(self) -> Iterator[None]:
+        """Print warnings as messages, a line each: where in the code one was given helps nobody at a command line."""
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            kind = "warning" if category is UserWarning else category.__name__
+            self.say(f"{kind}: {message}", "yellow")
+
+        with warnings.catch_warnings():
+            warnings.showwarning = show
             yield
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,19 @@ def test_programs_get_one_object_on_stdout(capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"path": "x", "loss": None, "rows": 3}
     assert captured.err.splitlines() == ["a library talks", '{"message": "a message"}']
+
+
+@pytest.mark.parametrize(("json_lines", "line"), [(False, "{}"), (True, '{{"message": "{}"}}')])
+def test_warnings_are_messages_of_a_line(capsys, json_lines, line):
+    usual = warnings.showwarning
+    with Output(json=json_lines).say_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("step-9 is damaged; going on from an older checkpoint", stacklevel=1)
+        warnings.warn("old", FutureWarning, stacklevel=1)
+    captured = capsys.readouterr()
+    expected = ["warning: step-9 is damaged; going on from an older checkpoint", "FutureWarning: old"]
+    assert (captured.err if json_lines else captured.out).splitlines() == [line.format(one) for one in expected]
+    assert warnings.showwarning is usual
 
 
 def test_people_get_no_json(capsys):
