@@ -10,7 +10,6 @@ import click
 from pipeline.commands.stages import runner_of, watch_of
 from pipeline.config import STAGE_NAMES, Recipe, RecipeError, override
 from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
-from stores.backends import is_url
 
 
 @click.command("run", cls=FaeCommand)
@@ -103,16 +102,12 @@ def demo_command(settings: Settings, model: str, images: str | None) -> None:
 
     if images is not None and model != "lightning-dit":
         raise RecipeError(f"--images: expected --model lightning-dit with it; received --model {model}; leave one out")
-    if is_url(settings.location):
-        raise RecipeError(
-            f"--root {settings.location}: expected a folder for the demo; received a URL; give a folder, or run "
-            "its recipe there (`fae-pipe run digits`)"
-        )
     recipe, _ = demo_recipe(model, images)
-    check_recipe(settings.root, recipe, recipe.stages)
+    check_recipe(settings.root, recipe, recipe.stages, stores=settings.location)
     from pipeline.workflow import make_demo, run_demo  # loads torch: only once the settings are checked
 
     runtime = settings.recipe.runtime
     if "runtime.executor" not in settings.given:
         runtime = replace(runtime, executor="local")
-    run_demo(settings.root, settings.output, make_demo(model, images), runtime, watch_of(settings))
+    demo, watch = make_demo(model, images), watch_of(settings)
+    run_demo(settings.root, settings.output, demo, runtime, watch, settings.location)

@@ -255,7 +255,7 @@ def _with_all_gpus(recipe: Recipe) -> Recipe:
         raise RecipeError(str(error)) from error
 
 
-def root_words(root: Path) -> str:
+def root_words(root: Location) -> str:
     """` --root DIR` for a command that a person is to type; empty where it finds that folder anyway."""
     return "" if str(root) == os.environ.get(ROOT_VARIABLE, str(DEFAULT_ROOT)) else f" --root {root}"
 

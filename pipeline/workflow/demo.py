@@ -26,7 +26,7 @@ from pipeline.workflow.demo_words import digit_rows, end_lines, photo_rows
 from pipeline.workflow.recipe_workflow import RecipeResult, run_workflow
 from pipeline.workflow.stage_runner import StageRunner
 from stores import Store
-from stores.backends import replace_file
+from stores.backends import Location, replace_file
 from stores.core import reference_store
 
 GRID_ROWS = 40
@@ -59,10 +59,15 @@ def make_demo(model: str, images: str | None = None) -> Demo:
     return Demo(recipe, folder, photo_metrics, photo_rows)
 
 
-def run_demo(root: Path, output: Output, demo: Demo, runtime: RuntimeConfig, watch: Watch) -> None:
-    """Run every stage of the demo's recipe that is out of date, judge the result (once), print paths and metrics."""
+def run_demo(
+    root: Path, output: Output, demo: Demo, runtime: RuntimeConfig, watch: Watch, stores: Location | None = None
+) -> None:
+    """Run every stage of the demo's recipe that is out of date, judge the result (once), print paths and metrics.
+
+    `stores` is the folder or URL of the stores, `root` when absent.
+    """
     started = time.perf_counter()
-    runner = StageRunner(root, replace(demo.recipe, runtime=runtime), output, watch=watch)
+    runner = StageRunner(root, replace(demo.recipe, runtime=runtime), output, watch=watch, stores=stores)
     made = run_workflow(runner)
     assert made is not None
     folder = root / demo.folder
@@ -73,7 +78,7 @@ def run_demo(root: Path, output: Output, demo: Demo, runtime: RuntimeConfig, wat
     files = {"report": page, "samples": made.samples.grid, "reconstructions": folder / RECONSTRUCTIONS_FILE}
     seconds = 0.0 if _up_to_date(runner) else time.perf_counter() - started
     output.table(demo.rows(metrics))
-    for line in end_lines(files, seconds, machine_facts(), _next_commands(root, demo.recipe)):
+    for line in end_lines(files, seconds, machine_facts(), _next_commands(stores or root, demo.recipe)):
         output.say(line)
     output.result(
         {
@@ -87,7 +92,7 @@ def run_demo(root: Path, output: Output, demo: Demo, runtime: RuntimeConfig, wat
     )
 
 
-def _next_commands(root: Path, recipe: Recipe) -> dict[str, str]:
+def _next_commands(root: Location, recipe: Recipe) -> dict[str, str]:
     """What to try after the demo."""
     where = root_words(root)
     return {

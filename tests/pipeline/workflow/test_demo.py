@@ -10,11 +10,13 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.commands.run import demo_command
 from pipeline.config.recipe import load_recipe
+from pipeline.console import Watch
 from pipeline.console.output import Output
 from pipeline.report.gallery import ReportOptions
 from pipeline.workflow import demo, demo_recipes
 from pipeline.workflow.demo_words import digit_rows, end_lines, photo_rows
 from pipeline.workflow.stage_runner import StageRunner
+from stores.backends import open_bytestore, working_folder
 
 JUDGED = {"metric": "samples recognized", "value": "100 %", "meaning": "a classifier's word"}
 FEW = ReportOptions(images=4, cell=2, scales=(1.0, 2.0), steps=(2, 3), judged=(JUDGED,))
@@ -139,3 +141,13 @@ def test_the_end_says_where_how_long_and_what_next(tmp_path):
         "time:        6 min 12 s on a machine",
         "look closer: fae-pipe view digits",
     ]
+
+
+@pytest.mark.heavy
+def test_below_a_root_at_a_url_its_stores_and_models_lie_there(world, s3_url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = demo.Demo(world.recipe, "demo", lambda *_: {}, lambda _: [])
+    demo.run_demo(working_folder(s3_url), Output(json=True), found, world.recipe.runtime, Watch(), s3_url)
+    there = set(open_bytestore(s3_url).folders())
+    assert {"features", "latents", "autoencoders", "decoders", "generators", "samples"} <= there
+    assert (working_folder(s3_url) / "demo" / "report.html").is_file()
