@@ -43,7 +43,7 @@ def test_extract_stopped_in_the_middle(
     assert not list(path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_train_gen_stopped_in_the_middle(
     world: Any,
     world_copy: Callable[..., Path],
