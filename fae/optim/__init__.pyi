@@ -1,6 +1,7 @@
 from .average_names import POWER as POWER
 from .average_names import check_averages as check_averages
 from .average_names import parse_average as parse_average
+from .average_names import warmed_up as warmed_up
 from .ema import EMA as EMA
 from .ema_bank import EMABank as EMABank
 from .ema_bank import Snapshot as Snapshot

@@ -1,4 +1,4 @@
-"""Names of averages of weights: what they mean, and which are refused; nothing heavy is loaded for it."""
+"""Averages of weights: what their names mean, which are refused, how decays warm up; nothing heavy is loaded for it."""
 
 from collections.abc import Sequence
 
@@ -34,3 +34,8 @@ def check_averages(names: Sequence[str]) -> None:
         raise ValueError(f"ema_bank: expected each name once; received {', '.join(names)}")
     for name in names:
         parse_average(name)
+
+
+def warmed_up(decay: float, step: int) -> float:
+    """The decay of the `step`-th update, counted from 1, with warm-up: min(decay, n / (9 + n)), and 0 of the first."""
+    return 0.0 if step <= 1 else min(decay, step / (9 + step))

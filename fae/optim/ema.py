@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from fae.optim.average_names import warmed_up
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -27,9 +29,7 @@ class EMA:
 
     def decay_at(self, step: int) -> float:
         """Decay of the `step`-th update, counted from 1."""
-        if not self.warmup:
-            return self.decay
-        return 0.0 if step <= 1 else min(self.decay, step / (9 + step))
+        return warmed_up(self.decay, step) if self.warmup else self.decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:

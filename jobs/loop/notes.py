@@ -1,6 +1,6 @@
 """What a person should know of a training's settings before hours of it: what was picked, and what does not fit."""
 
-from fae.optim import parse_average
+from fae.optim import parse_average, warmed_up
 from jobs.config import AutoencoderConfig, RuntimeConfig, TrainConfig
 from jobs.executors import compiles, missing_compiler
 from jobs.loop.defaults import open_settings, settle_for, training_device_type
@@ -54,8 +54,7 @@ def schedule_notes(config: TrainConfig) -> list[str]:
 
 def _equal_averages(config: TrainConfig) -> list[str]:
     """Averages of the bank, and the main one, whose decay the warm-up never reaches: they are one."""
-    # EMA.decay_at of the last step.
-    reached = config.steps / (9 + config.steps)
+    reached = warmed_up(1.0, config.steps)
     decays = [decay for decay, _ in map(parse_average, config.ema_bank) if decay is not None]
     beyond = [f"{decay:g}" for decay in sorted({*decays, config.ema_decay}) if decay >= reached]
     if not config.ema_warmup or len(beyond) < 2 or not any(decay >= reached for decay in decays):

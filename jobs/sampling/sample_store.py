@@ -24,7 +24,7 @@ from jobs.sampling.sample_size import image_shape, latent_grid
 from jobs.sampling.sampler import Sampler
 from stores import ArraySpec, Store, StoreWriter, new_index
 from stores.backends import Location, parent_of
-from stores.format import fingerprint
+from stores.format import column_numbers, fingerprint
 
 # Settings that decide neither an image nor, in a store, where it lies. (The weaker generator counts by its weights,
 # prompts by their texts.)
@@ -125,7 +125,7 @@ class SampleWorker:
         rows_index = self.writer.index.slice(rows.start, len(rows))
         seeds = [self.config.seed + row for row in rows]
         captions = [row[0] for row in rows_index["caption"].to_pylist() if row]
-        return SamplePlan(rows_index["label"].fill_null(-1).to_numpy().astype(np.int64), seeds, captions or None)
+        return SamplePlan(column_numbers(rows_index["label"]), seeds, captions or None)
 
 
 def make_sample_store(

@@ -192,6 +192,11 @@ def read_records(file: Path) -> list[dict[str, Any]]:
         ValueError: The file is not one that was written here.
     """
     fetch_beside(file)
+    return local_records(file)
+
+
+def local_records(file: Path) -> list[dict[str, Any]]:
+    """`read_records` of a file that is as it is here: of no root at a URL, or fetched just now."""
     try:
         content = json.loads(file.read_text())
         if "made_of" in content:  # the demo's, before it held its ingredients

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.remote import fetch_all_beside, fetch_all_samples, fetch_records
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
-from pipeline.artifacts.artifact import read_records
+from pipeline.artifacts.artifact import local_records
 from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, runs_of
 from pipeline.artifacts.status import DAMAGED
 from pipeline.console import format_bytes
@@ -182,7 +182,7 @@ def _evaluations(root: Path) -> list[ArtifactRow]:
     rows = []
     fetch_all_beside(root, "evaluation.json", (*KINDS_OF_ARTIFACTS, "evaluations"))
     for file in sorted(root.glob("*/*/evaluation.json")):
-        records = read_records(file)
+        records = local_records(file)
         created = max((record.get("created_unix_seconds", 0.0) for record in records), default=None)
         status = f"{len(records)} comparison{'' if len(records) == 1 else 's'}"
         rows.append(ArtifactRow(file, "evaluations", [str(file.parent)], file.stat().st_size, status, created))

@@ -56,6 +56,7 @@ class Rows:
         """Why rows were rejected, each once."""
         return sorted(reason for reason in pc.unique(self.table["reason"]).to_pylist() if reason)
 
+    @cached_property
     def filters(self) -> set[str]:
         """The fields of a query that can tell rows of this store apart."""
         rejected = not self.store.ok.all()

@@ -30,7 +30,7 @@ class Viewer:
             title=f"{Path(self.store.url).name}: {self.store.kind}",
             query=query,
             # A field that was asked for stays, so that it can be emptied.
-            filters=self.rows.filters() | {name for name, value in vars(query).items() if value and name != "page"},
+            filters=self.rows.filters | {name for name, value in vars(query).items() if value and name != "page"},
             class_names=self.rows.class_names,
             reasons=self.rows.reasons(),
             count=len(found),

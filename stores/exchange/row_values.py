@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stores.core import Store
+from stores.format import column_numbers
 
 _SHOWN = 3
 
@@ -136,7 +137,7 @@ def _join(store: Store, keys: pa.ChunkedArray, where: str) -> np.ndarray:
     if pc.count_distinct(keys).as_py() != len(keys):
         raise ValueError(f"{where}: expected each key once; received {len(keys)} of which some repeat")
     found = pc.index_in(store.index["key"], keys)
-    places = np.asarray(found.fill_null(-1).to_numpy(), np.int64)
+    places = column_numbers(found)
     missing = np.flatnonzero(store.ok & (places < 0))
     if len(missing):
         shown = ", ".join(store.index["key"].take(pa.array(missing[:_SHOWN])).to_pylist())

@@ -114,16 +114,18 @@ def _source(
     if not names:
         return None
     files = hub_files(read_card(folder), names)
-    kept = tuple(name for name in names if files is None or name not in files.left_out)
-    unused = (*_of_other_configurations(files), *_others(listing, names))
-    return RowsSource(folder, kind, kept, options=options, unused=unused, cache=cache)
+    unused = _others(listing, names)
+    if files is not None:
+        names = tuple(name for name in names if name not in files.left_out)
+        unused = (*_of_other_configurations(files), *unused)
+    return RowsSource(folder, kind, names, options=options, unused=unused, cache=cache)
 
 
-def _of_other_configurations(files: HubFiles | None) -> tuple[FileKind, ...]:
+def _of_other_configurations(files: HubFiles) -> tuple[FileKind, ...]:
     """The files that are left out since they are of another configuration than the one that is read."""
     groups: dict[str, list[str]] = {}
-    for name in files.left_out if files else ():
-        groups.setdefault(files.why_left_out(name) if files else "", []).append(name)
+    for name in files.left_out:
+        groups.setdefault(files.why_left_out(name), []).append(name)
     return tuple(FileKind(file_kind(found[0]), len(found), min(found), why) for why, found in groups.items())
 
 

@@ -22,6 +22,7 @@ from stores.format import (
     Parts,
     Permutation,
     StoreError,
+    column_numbers,
     commit_key,
     join_rows,
     take_rows,
@@ -89,7 +90,7 @@ def plan_reuse(table: pa.Table, stores: list[tuple[str, Store]]) -> pa.Table:
         open_rows = np.flatnonzero(store_number < 0)
         rows = store.rows()
         digests = store.index["sha256"].take(pa.array(rows))
-        matches = pc.index_in(table["sha256"].take(pa.array(open_rows)), digests).fill_null(-1).to_numpy()
+        matches = column_numbers(pc.index_in(table["sha256"].take(pa.array(open_rows)), digests))
         store_number[open_rows[matches >= 0]] = number
         store_row[open_rows[matches >= 0]] = rows[matches[matches >= 0]]
     rows = np.flatnonzero(store_number >= 0)
@@ -114,8 +115,7 @@ def _match(table: pa.Table, base: pa.Table) -> np.ndarray:
     """int64: the row of `base` that holds each row's image, -1 for none; no row of `base` comes twice."""
     import pyarrow.compute as pc  # a fifth of a second, which listings do without
 
-    matches = pc.index_in(_key_and_digest(table), _key_and_digest(base)).fill_null(-1)
-    named = np.array(matches.to_numpy(), np.int64)
+    named = column_numbers(pc.index_in(_key_and_digest(table), _key_and_digest(base)))
     left = np.setdiff1d(np.arange(base.num_rows), named)
     free: dict[str, list[int]] = defaultdict(list)
     for row, digest in zip(left[::-1].tolist(), base["sha256"].take(pa.array(left[::-1])).to_pylist(), strict=True):

@@ -94,7 +94,9 @@ def _may_give_labels(kind: FileKind) -> bool:
 
 def _object_warnings(tree: FileTree, unused: Iterable[FileKind]) -> Iterator[DataWarning]:
     """Files of objects in XML or JSON that are called as the images (PASCAL VOC's, labelme's)."""
-    for kind in unused:
-        if kind.kind in (".xml", ".json") and stem_of(kind.example) in set(map(stem_of, tree.images)):
+    kinds = [kind for kind in unused if kind.kind in (".xml", ".json")]
+    images = set(map(stem_of, tree.images)) if kinds else set()
+    for kind in kinds:
+        if stem_of(kind.example) in images:
             message = f"{kind.count} files such as {kind.example} give objects in the images and are not read"
             yield DataWarning(f"{message}; if each image has one class, save it in a table (.csv)", "labels")

@@ -129,7 +129,7 @@ def test_pages_show_rows_and_lead_to_the_next(get):
 
 
 def test_filters_are_those_that_tell_rows_apart(store, tmp_path):
-    assert Rows(store).filters() == {"label", "caption", "split", "status", "reason"}
+    assert Rows(store).filters == {"label", "caption", "split", "status", "reason"}
     index = new_index(["a", "b"], label=[3, 3], caption=[[], None], split=["val", "val"])
     writer = StoreWriter.create(tmp_path, "features", "plain", [ArraySpec("pixels", (8, 8, 3), "uint8")], index, {})
     writer.write_shard(0, {"pixels": np.zeros((2, 1, 8, 8, 3), np.uint8)})
