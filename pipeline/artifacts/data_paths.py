@@ -16,7 +16,7 @@ from pipeline.artifacts.lineage import at_hand
 from pipeline.artifacts.resolver import entries_named, find_location, near_names
 from stores.backends import is_url
 
-PATTERN_SIGNS = "*?[{"
+PATTERN_SIGNS = ("*", "?", "[", "{", "::")
 MOST_ENTRIES, MOST_NAMES = 10_000, 8
 SKLEARN_DIGITS = "sklearn:digits"
 DATA_VARIABLE = "FAE_PIPE_DATA"
@@ -26,7 +26,8 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
     """Resolve `data.path` to one that exists: a relative path counts from `FAE_PIPE_DATA`, then the working folder.
 
     Args:
-        data: The recipe's data section. Patterns (`*`, `{00000..00099}`) and an absent path are left as they are.
+        data: The recipe's data section. Patterns (`*`, `{00000..00099}`, `a.tar::b.tar`) and an absent path are left as
+            they are.
         root: `sklearn:digits` becomes a Parquet file below it, written once.
 
     Raises:

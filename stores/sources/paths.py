@@ -16,7 +16,8 @@ IMAGE_SUFFIXES = frozenset(
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP_SUFFIXES = (".zip",)
-ROWS_SUFFIXES = (".parquet", ".arrow")
+ARROW_SUFFIXES = (".arrow", ".feather")
+ROWS_SUFFIXES = (".parquet", *ARROW_SUFFIXES)
 _PLAIN_TABLES = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".manifest", ".json", ".parquet", ".txt")
 TABLE_SUFFIXES = (*_PLAIN_TABLES, ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 # Folders that archivers, network drives and file systems put among the files of others.

@@ -15,6 +15,7 @@ from stores.sources.foreign import describe_foreign, foreign_format
 from stores.sources.layouts.unread import kind_of as file_kind
 from stores.sources.options import SourceOptions
 from stores.sources.paths import (
+    ARROW_SUFFIXES,
     TABLE_SUFFIXES,
     TAR_SUFFIXES,
     ZIP_SUFFIXES,
@@ -35,6 +36,8 @@ ACCEPTED = (
 )
 # One kind of container is taken beside another when it holds at least this share of all images.
 CLEAR_SHARE = 0.9
+# What stands between several patterns, as WebDataset and its users write them.
+JOINED = "::"
 NO_OPTIONS = SourceOptions()
 
 
@@ -56,7 +59,7 @@ def open_source(path: str, options: SourceOptions = NO_OPTIONS, *, cache: str | 
         return _open_folder(str(location), options, cache)
     if location.is_file():
         return _open_files(str(location.parent), (location.name,), options, cache, alone=True)
-    if glob.has_magic(path) or "{" in path:
+    if glob.has_magic(path) or "{" in path or JOINED in path:
         return _open_pattern(path, options, cache)
     raise SourceError(f"{path}: expected {ACCEPTED}; received nothing there{_nearby(location)}; check the path")
 
@@ -180,26 +183,27 @@ def kind_of(name: str) -> str | None:
     lower = name.lower()
     if is_image(name):
         return "images"
-    suffixes = {"tar": TAR_SUFFIXES, "zip": ZIP_SUFFIXES, "parquet": (".parquet",), "arrow": (".arrow",)}
+    suffixes = {"tar": TAR_SUFFIXES, "zip": ZIP_SUFFIXES, "parquet": (".parquet",), "arrow": ARROW_SUFFIXES}
     return next((kind for kind, endings in suffixes.items() if lower.endswith(endings)), None)
 
 
 def _open_pattern(pattern: str, options: SourceOptions, cache: str | None) -> Source:
-    patterns = expand_braces(pattern)
+    joined = pattern.split(JOINED)
+    patterns = [name for one in joined for name in expand_braces(one)]
     files = sorted({Path(found) for one in patterns for found in _matches(one)})
     if not files:
         raise SourceError(
-            f"{pattern}: expected files that fit the pattern; received none{_nearby(_fixed(pattern))}; check it"
+            f"{pattern}: expected files that fit the pattern; received none{_nearby(_fixed(joined[0]))}; check it"
         )
     absent = [one for one in patterns if not glob.has_magic(one) and not os.path.isfile(one)]
     if absent:
         raise SourceError(
             f"{pattern}: expected {len(patterns)} files; received {len(patterns) - len(absent)}, without {absent[0]}; "
-            "check the numbers in the braces, or use *"
+            "check it, or use *"
         )
-    root = _fixed(pattern)
-    names = tuple(file.relative_to(root).as_posix() for file in files)
-    return _open_files(str(root), names, options, cache, alone=False)
+    root = os.path.commonpath([_fixed(one) for one in joined]) if len(joined) > 1 else str(_fixed(pattern))
+    names = tuple(os.path.relpath(file, root) for file in files)
+    return _open_files(root, names, options, cache, alone=False)
 
 
 def _matches(pattern: str) -> list[str]:
@@ -235,9 +239,9 @@ def _open_files(root: str, names: tuple[str, ...], options: SourceOptions, cache
 
 def _hold_images(root: str, names: tuple[str, ...], options: SourceOptions) -> bool:
     """Whether files of rows hold image bytes; those of several that do not are an error when they are read."""
-    suffix = os.path.splitext(names[0])[1][1:].lower()
+    kind = str(kind_of(names[0]))
     return (
         len(names) > 1
-        or (options.file_column is not None and suffix == "arrow")
-        or holds_images(Path(root, names[0]), suffix)
+        or (options.file_column is not None and kind == "arrow")
+        or holds_images(Path(root, names[0]), kind)
     )

@@ -90,13 +90,18 @@ def _vertex(record: Row) -> Row:
 
 
 def _fiftyone(sample: Row) -> Row:
-    """Of a sample of FiftyOne its classification (or classifications), and the part among its tags."""
+    """Of a sample of FiftyOne its classification (or classifications), and the part among its tags.
+
+    Other tags are a column of their own, which `label_column` or `caption_column` reads.
+    """
     fields = list(map(_dict, sample.values()))
     notes = [*fields, *(_dict(one) for field in fields for one in _list(field.get("classifications")))]
     labels = [note["label"] for note in notes if note.get("_cls") == "Classification" and "label" in note]
-    parts = [tag for tag in _list(sample.get("tags")) if split_of_folder(str(tag))]
+    tags = list(map(str, _list(sample.get("tags"))))
+    parts = list(filter(split_of_folder, tags))
     row: Row = {"file_name": sample["filepath"], "label": _only(labels)}
-    return row | ({"split": parts[0]} if len(parts) == 1 else {})
+    row |= {"split": parts[0]} if len(parts) == 1 else {}
+    return row | {"sample_tags": [tag for tag in tags if len(parts) != 1 or tag not in parts]}
 
 
 def _ground_truth(record: Row) -> Row:

@@ -96,7 +96,7 @@ def _part_warnings(folders: FolderMeaning, classes: Collection[str]) -> Iterator
         yield DataWarning(f"the folders {folds[0]}, {folds[1]}, … are parts of one set: folds are not kept apart")
     for path in folders.copies:
         yield DataWarning(
-            f"the folder {path} holds the same classes as the folders beside it: if it is a copy, move it out"
+            f"the folder {path} holds the same folders as lie beside it, and is read, too: if it is a copy, move it out"
         )
     for path in folders.unlabeled:
         message = f"the images in {path} have no class, as its name says: if it is a class, choose the layout"

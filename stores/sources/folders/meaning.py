@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from stores.sources.fields.splits import split_of_folder
@@ -34,7 +34,7 @@ class FolderMeaning:
         domains: folders that were taken for domains of the same classes.
         parts: folders with images that were taken for parts of the set, and could be classes by their names.
         unlabeled: folders beside those of classes whose name says that their images have none.
-        copies: folders beside those of classes that hold the same classes again.
+        copies: folders beside those of classes or splits that hold the same folders again.
     """
 
     meanings: Meanings
@@ -90,6 +90,7 @@ class _FolderReader:
         if wrapper is not None and not splits and not (keyed and keyed.role):
             self.read(node.folders[wrapper], join(path, wrapper), split)
         elif splits:
+            self.copies += [join(path, name) for name in copies_in(node)]
             for name, folder in node.folders.items():
                 self._part(folder, join(path, name), splits.get(name))
         elif keyed is not None:
@@ -183,7 +184,7 @@ class _FolderReader:
         self.unlabeled += [join(path, name) for name in sorted(unlabeled) if classes]
         if unlabeled and len(classes) == 1 and not node.folders[next(iter(classes))].direct:
             return classes
-        copies = {name for name, one in node.folders.items() if _holds_the_same(one, classes - {name})}
+        copies = copies_in(node, unlabeled)
         self.copies += [join(path, name) for name in sorted(copies)]
         return copies
 
@@ -206,9 +207,14 @@ class _FolderReader:
             pending += [(below, join(where, part), join(name, part)) for part, below in folder.folders.items()]
 
 
-def _holds_the_same(node: Folder, beside: set[str]) -> bool:
-    """Whether a folder holds the folders again that lie beside it ("cell_images/cell_images", as Kaggle has it)."""
-    return len(beside) > 1 and not node.direct and node.folders.keys() == beside
+def copies_in(node: Folder, aside: Collection[str] = ()) -> set[str]:
+    """The folders that hold those beside them again ("cell_images/cell_images", as Kaggle has it), some left aside."""
+    names = node.folders.keys() - set(aside)
+    return {
+        name
+        for name, one in node.folders.items()
+        if len(names - {name}) > 1 and not one.direct and one.folders.keys() == names - {name}
+    }
 
 
 def _classes_of(meanings: Meanings) -> set[str]:

@@ -9,7 +9,7 @@ from stores.sources.fields.splits import split_of_folder
 from stores.sources.paths import SourceError
 from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.compressed import without_gz
-from stores.sources.tables.delimited import HEAD_BYTES, delimiter_of, first_line
+from stores.sources.tables.delimited import HEAD_BYTES, delimiter_of, first_line, is_import_file
 from stores.sources.tables.match import ImageIndex, names_an_image
 from stores.sources.tables.table import Table
 
@@ -35,6 +35,8 @@ def refuse_without_header(table: Table, images: ImageIndex, names: list[str]) ->
     with table.content() as file:
         head = file.read(HEAD_BYTES)
         lines = head.count(b"\n")
+    if is_import_file(head):
+        return
     line = first_line(head)
     cells = next(csv.reader([line], delimiter=delimiter_of(line)), [])
     first = [cell for cell in cells if names_an_image(cell) or _is_stem(cell, names)]

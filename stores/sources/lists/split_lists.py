@@ -11,13 +11,17 @@ from stores.sources.layouts.layout import Reading
 from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import LISTS, fields_of, is_joint, split_line, split_of_list, stem_of
 from stores.sources.lists.values import PARTITION_WORDS, values_of
+from stores.sources.paths import SourceError
 from stores.sources.summary import TableUse, Unread
+from stores.sources.tables.json_tables import load_json
 from stores.sources.tables.match import ImageIndex
 
 # Words that may stand beside the split in the name of a list with labels ("train_labels.txt").
 LABEL_LIST_WORDS = frozenset(("label", "labels", "annotation", "annotations"))
 # Tables that are lists where they have one column.
 COLUMNS = (".csv", ".tsv")
+# Lists of names, or lists by class, where they are no tables themselves; larger ones are none of names.
+JSON, MAX_JSON_BYTES = ".json", 2**26
 # A list counts when this share of its lines names an image.
 MATCHING_SHARE = 0.9
 # One with a header, when more than this share does.
@@ -59,12 +63,12 @@ def apply_split_lists(tree: FileTree, reading: Reading) -> None:
 
 
 def _candidates(tree: FileTree, reading: Reading) -> list[str]:
-    suffixes = (*LISTS, *COLUMNS)
+    suffixes = (*LISTS, *COLUMNS, JSON)
     texts = [
         path for path in tree.files if path.lower().endswith(suffixes) and path.rpartition(".")[0] not in tree.stems
     ]
     named = [path for path in texts if path not in reading.used]
-    pairs = _paired(named)
+    pairs = _paired([path for path in named if not path.lower().endswith(JSON)])
     return [
         path
         for path in named
@@ -92,7 +96,8 @@ def _read(
     tree: FileTree, path: str, paired: str | None, index: ImageIndex, labels: Mapping[str, str]
 ) -> dict[str, str]:
     """The split of the images that a list names, one a line; {} where it is a list of other things."""
-    lines, folder = tree.lines(path), posixpath.dirname(path)
+    is_json, folder = path.lower().endswith(JSON), posixpath.dirname(path)
+    lines = _names_in_json(tree, path) if is_json else tree.lines(path)
     if path.lower().endswith(COLUMNS):
         lines = [line.strip('"') for line in lines[1:]] if lines and not re.search(r"[,;\t|]", lines[0]) else []
     split = split_of_list(path, LABEL_LIST_WORDS) or paired
@@ -105,6 +110,20 @@ def _read(
         labeled = [(name, rest) for word, rest in map(split_line, lines) if (name := index.find(word, folder))]
         names = {name for name, _ in labeled} if _are_of_labels(labeled, labels) else set()
     return dict.fromkeys(names, split) if names and len(names) >= MATCHING_SHARE * len(lines) else {}
+
+
+def _names_in_json(tree: FileTree, path: str) -> list[str]:
+    """The names in a JSON list, or in the lists by class of an object (Food-101's train.json); [] where others are."""
+    if tree.files[path].num_bytes > MAX_JSON_BYTES:
+        return []
+    try:
+        with tree.open(path) as file:
+            value = load_json(file, path)
+    except SourceError:
+        return []
+    lists = list(value.values()) if isinstance(value, dict) else [value]
+    names = [name for one in lists if isinstance(one, list) for name in one if isinstance(name, str)]
+    return names if len(names) == sum(len(one) if isinstance(one, list) else 1 for one in lists) else []
 
 
 def _are_of_labels(listed: list[tuple[str, str]], labels: Mapping[str, str]) -> bool:

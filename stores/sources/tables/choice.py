@@ -61,7 +61,7 @@ def tables_of_examples(readings: Sequence[TableReading]) -> list[TableReading]:
 def _shows_classes(reading: TableReading, others: Sequence[TableReading]) -> bool:
     """Whether a table names one image of each class of other tables, in folders of their own: GTSRB's Meta.csv.
 
-    A part of the data set may happen to have one image of each class, too, and is called so.
+    A part of the data set may happen to have one image of each class, too: it is called so, or has the same columns.
     """
     labels = [str(fields.label) for fields in reading.found.values()]
     known = [str(fields.label) for other in others for fields in other.found.values() if fields.label is not None]
@@ -72,6 +72,7 @@ def _shows_classes(reading: TableReading, others: Sequence[TableReading]) -> boo
         and len(known) > len(set(known))
         and folders.isdisjoint(map(posixpath.dirname, reading.found))
         and reading.split is None
+        and all(other.columns != reading.columns for other in others)
     )
 
 

@@ -17,6 +17,8 @@ DELIMITERS = (",", "\t", ";", "|")
 MAX_FIELD_CHARACTERS, MAX_COLUMNS = 2**24, 25_000  # a column a class of ImageNet-21k
 HEAD_BYTES, MAX_HEAD_LINES = 65536, 100
 _SEPARATOR_LINE = re.compile(r"sep=([,;|\t])")
+# What Vertex AI writes before the address of an image.
+IMPORT_PARTS = ("train", "training", "validation", "test", "unassigned")
 ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 
 
@@ -33,7 +35,12 @@ def read_delimited(
     head = file.read(HEAD_BYTES)
     text = _as_text(file, head)
     try:
-        yield from _token_rows(text, where) if _flickr_token(head) else _table_rows(text, head, where, problems)
+        if _flickr_token(head):
+            yield from _token_rows(text, where)
+        elif is_import_file(head):
+            yield from _import_rows(text, where)
+        else:
+            yield from _table_rows(text, head, where, problems)
     finally:
         text.detach()
 
@@ -183,3 +190,25 @@ def _token_rows(text: io.TextIOBase, where: str) -> Generator[tuple[str, dict[st
         name, tab, caption = line.rstrip("\r\n").partition("\t")
         if tab:
             yield f"{where}, line {number}", {"image": name.rpartition("#")[0], "caption": caption}
+
+
+def is_import_file(head: bytes) -> bool:
+    """Whether this is a list of Vertex AI or AutoML, which has no header: "TRAIN,gs://set/1.jpg,cat" on each line.
+
+    Those of objects have the corners of their boxes behind the class.
+    """
+    _, file, *labels = _import_cells(next(csv.reader([first_line(head)]), []))
+    return file.startswith("gs://") and not any(re.fullmatch(r"[\d.]+", label) for label in labels[1:])
+
+
+def _import_cells(row: list[str]) -> list[str]:
+    """The part ("" where there is none), the file, and the classes of a line."""
+    has_part = row[:1] and row[0].strip().lower() in IMPORT_PARTS
+    return [*row, ""] if has_part else ["", *row, ""]
+
+
+def _import_rows(text: io.TextIOWrapper, where: str) -> Generator[tuple[str, dict[str, object]], None, None]:
+    for number, row in enumerate(filter(None, csv.reader(_lines(text), skipinitialspace=True)), start=1):
+        part, file, *labels = _import_cells(row)
+        split = "" if part.lower() == "unassigned" else part
+        yield f"{where}, line {number}", {"split": split, "file_name": file, "label": [one for one in labels if one]}

@@ -177,9 +177,18 @@ def _role_of_texts(name: str, values: Iterable[object]) -> str:
     return "label" if sure or long <= len(texts) / 2 else "caption"
 
 
+def _are_names_of_ids(value: dict[str, Any]) -> bool:
+    """Whether an object has a name of its own for each id (`id2label`), and nothing of files called by numbers."""
+    first = min(map(int, value)) if value and all(map(str.isdecimal, value)) else 2
+    ids = first < 2 and set(value) == {str(number) for number in range(first, first + len(value))}
+    return ids and all(isinstance(name, str) for name in value.values()) and len({*value.values()}) == len(value)
+
+
 def _named_rows(value: dict[str, Any], name: str) -> Iterator[dict[str, object]]:
     """Rows of an object by file name: the fields themselves, captions, or labels."""
     role = _role_of_texts(name, value.values())
+    if role == "label" and _are_names_of_ids(value):
+        return
     for file, fields in value.items():
         if isinstance(fields, dict):
             row = plain_row(fields)

@@ -62,6 +62,10 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_found(working_folder, tmp_p
     assert (working_folder / found("set [v2]", tmp_path)).is_dir()
 
 
+def test_archives_between_colons_are_left_as_they_are(working_folder, tmp_path):
+    assert found("a.tar::b.tar", tmp_path) == "a.tar::b.tar"
+
+
 def test_the_packaged_digits_become_a_file_below_the_root(working_folder, tmp_path):
     file = tmp_path / "runs" / "data" / "digits.parquet"
     assert found("sklearn:digits", tmp_path / "runs") == str(file)

@@ -36,6 +36,9 @@ VERTEX = [
     }
     for n, word in enumerate(WORDS)
 ]
+IMPORTED = lines(
+    *(f"{('TRAIN', 'UNASSIGNED', 'TEST')[n]},gs://bucket/photos/a{n}.jpg,{word}" for n, word in enumerate(WORDS))
+)
 MANIFEST = [
     {
         "source-ref": f"s3://bucket/photos/a{n}.jpg",
@@ -79,6 +82,8 @@ SAMPLES = [
             }
         },
         {"import.jsonl": jsonl(*VERTEX)},
+        {"import.csv": IMPORTED},
+        {"import_data.csv": IMPORTED.replace("TRAIN,", "").replace("TEST,", "").replace("UNASSIGNED,", "")},
         {"output.manifest": jsonl(*MANIFEST)},
         {"export.ndjson": jsonl(*LABELBOX)},
         {"via_region_data.json": VIA},
@@ -92,7 +97,18 @@ SAMPLES = [
             for n, word in enumerate(WORDS)
         },
     ],
-    ids=["label-studio", "datumaro", "vertex", "sagemaker", "labelbox", "via", "fiftyone", "labelme"],
+    ids=[
+        "label-studio",
+        "datumaro",
+        "vertex",
+        "vertex-csv",
+        "automl-csv",
+        "sagemaker",
+        "labelbox",
+        "via",
+        "fiftyone",
+        "labelme",
+    ],
 )
 def test_labels_of_whole_images(data, files):
     found = data(IMAGES | files)
@@ -104,9 +120,32 @@ def test_parts_of_vertex(data):
     assert [found.splits()[f"photos/a{n}.jpg"] for n in range(3)] == ["train", "train", "val"]
 
 
+def test_parts_and_several_classes_of_a_list_without_header(data):
+    found = data(IMAGES | {"import.csv": IMPORTED.replace("a0.jpg,cat", "a0.jpg,cat,dog")})
+    assert [found.rows[f"photos/a{n}.jpg"] for n in range(3)] == [
+        (None, None, "train"),
+        ("dog", None, None),
+        ("cat", None, "val"),
+    ]
+    assert [problem.count for problem in found.summary.problems] == [1]
+
+
+def test_boxes_of_a_list_without_header_are_no_classes(data):
+    rows = lines(*(f"TRAIN,gs://bucket/photos/a{n}.jpg,{word},0.1,0.2,,,0.3,0.4,," for n, word in enumerate(WORDS)))
+    with pytest.raises(SourceError, match="expected a header"):
+        data(IMAGES | {"import.csv": rows})
+
+
 def test_tags_of_fiftyone_are_parts(data):
     found = data(IMAGES | {"samples.json": {"samples": SAMPLES}})
     assert [found.rows[f"photos/a{n}.jpg"][1:] for n in range(3)] == [(None, "train"), (None, "val"), (None, "train")]
+
+
+def test_other_tags_of_fiftyone_are_a_column_of_their_own(data):
+    samples = [sample | {"tags": [*sample["tags"], ("sunny", "rainy")[n % 2]]} for n, sample in enumerate(SAMPLES)]
+    files = IMAGES | {"samples.json": {"samples": samples}}
+    assert "sample_tags" in data(files).summary.tables[0].columns
+    assert data(files, label_column="sample_tags").rows["photos/a1.jpg"] == ("rainy", None, "val")
 
 
 def test_choices_that_differ_and_cancelled_ones(data):
@@ -138,6 +177,6 @@ def test_objects_in_columns_are_no_labels_and_the_way_is_said(data):
 
 
 def test_the_header_that_a_table_lacks_fits_its_rows(data):
-    rows = lines(*(f"TRAIN,gs://bucket/photos/a{n}.jpg,{word}" for n, word in enumerate(WORDS)))
+    rows = lines(*(f"TRAIN,photos/a{n}.jpg,{word}" for n, word in enumerate(WORDS)))
     with pytest.raises(SourceError, match="add a line such as split,file_name,label above it"):
         data(IMAGES | {"import.csv": rows})

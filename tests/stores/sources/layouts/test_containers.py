@@ -1,7 +1,10 @@
 """A data set reads alike in a folder around it, in a zip and in a tar."""
 
+import pyarrow as pa
 import pytest
+from pyarrow import feather
 
+from stores.sources import SourceError
 from tests.stores.sources.layouts.conftest import jpgs, lines, put, read, tar, zipped
 
 NAMES = [f"im{n}.jpg" for n in range(4)]
@@ -42,6 +45,20 @@ def test_containers_change_nothing(tmp_path, name):
         found = read(place)
         assert rows_of(found) == expected.rows, kind
         assert found.names == expected.names, kind
+
+
+def test_archives_between_colons(tmp_path):
+    put(tmp_path, {f"{kind}/{n}.tar": tar({f"{kind}{n}.jpg": ""}) for kind in ("a", "b") for n in range(3)})
+    found = read(f"{tmp_path}/a/{{0..1}}.tar::{tmp_path}/b/2.tar")
+    assert set(found.rows) == {"a/0/a0.jpg", "a/1/a1.jpg", "b/2/b2.jpg"}
+    with pytest.raises(SourceError, match=r"expected 2 files; received 1, without .*b/7\.tar"):
+        read(f"{tmp_path}/a/0.tar::{tmp_path}/b/7.tar")
+
+
+def test_feather_is_arrow(tmp_path):
+    rows = {"image": [b"1", b"2"], "label": [3, 0]}
+    feather.write_feather(pa.table(rows), tmp_path / "rows.feather")
+    assert list(read(tmp_path).labels().values()) == [3, 0]
 
 
 @pytest.mark.parametrize("name", ["n01440764", "train/cat"])

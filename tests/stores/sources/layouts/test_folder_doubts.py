@@ -32,7 +32,14 @@ def test_classes_lie_in_the_one_folder_beside_the_unlabeled_one(data):
 def test_a_folder_that_holds_the_classes_beside_it_again_is_no_class(data):
     found = data(of_classes("cells/", "sick", "well") | of_classes("cells/cells/", "sick", "well"))
     assert found.labels() == {key: key.split("/")[-2] for key in found.rows}
-    assert "cells/cells holds the same classes" in said(found)
+    assert "cells/cells holds the same folders" in said(found)
+
+
+def test_a_folder_that_holds_the_parts_beside_it_again_is_said(data):
+    parts = [f"{around}/{part}" for around in ("xray", "xray/xray") for part in ("train", "test", "val")]
+    found = data({name: "" for part in parts for name in of_classes(f"{part}/", "sick", "well")})
+    assert set(found.labels().values()) == {"sick", "well"}
+    assert "xray/xray holds the same folders" in said(found)
 
 
 def test_a_part_with_more_words_beside_other_parts_is_of_the_same_split(data):

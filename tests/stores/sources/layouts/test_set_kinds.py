@@ -169,3 +169,30 @@ def test_a_part_with_one_image_of_each_class_is_no_table_of_examples(data, name)
     found = data(files | jpgs(*(f"train/t{n}.jpg" for n in range(4)), "val/v0.jpg", "val/v1.jpg"))
     assert found.rows["val/v1.jpg"] == (1, None, "val")
     assert len(found.rows) == 6
+
+
+def test_a_part_with_one_image_of_each_class_by_its_columns_is_no_table_of_examples(data):
+    header = "ImageID,Source,LabelName,Confidence"
+    rows = {part: [f"{part}{n},human,/m/0{n % 2},1" for n in range(count)] for part, count in (("t", 4), ("v", 2))}
+    files = {f"oid-{part}-annotations.csv": lines(header, *found) for part, found in rows.items()}
+    found = data(
+        files | jpgs(*(f"images_{part}/{part}{n}.jpg" for part in "tv" for n in range(4 if part == "t" else 2)))
+    )
+    assert found.labels()["images_v/v1.jpg"] == "/m/01"
+    assert len(found.rows) == 6
+
+
+def test_names_without_suffix_by_class_in_json(data):
+    stems = {kind: [f"{kind}/{n}00" for n in range(4)] for kind in ("pie", "soup")}
+    parts = {"train": slice(0, 3), "test": slice(3, 4)}
+    files = {f"meta/{part}.json": {kind: names[cut] for kind, names in stems.items()} for part, cut in parts.items()}
+    found = data(files | jpgs(*(f"images/{name}.jpg" for names in stems.values() for name in names)))
+    assert found.rows["images/soup/200.jpg"] == ("soup", None, "train")
+    assert found.rows["images/soup/300.jpg"] == ("soup", None, "val")
+
+
+@pytest.mark.parametrize("name", ["id2label.json", "labels.json"])
+def test_names_of_ids_are_no_table_of_images_called_by_numbers(data, name):
+    table = lines("file_name,label_id", *(f"{n}.jpg,{n % 2}" for n in range(4)))
+    found = data({"labels.csv": table, name: {"0": "well", "1": "ill"}} | jpgs(*(f"{n}.jpg" for n in range(4))))
+    assert found.labels() == {f"{n}.jpg": ("well", "ill")[n % 2] for n in range(4)}
