@@ -21,6 +21,7 @@ pytest_plugins = ["pytester", "skip_limit", "fast_tier", "savings", "interop_tab
 
 # Set before torch or Ray start: the tests share two processors, and Ray must not report home.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command sets it
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 

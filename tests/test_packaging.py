@@ -1,5 +1,6 @@
 """What is installed: the command, the recipes, the licence, and bounds on what it needs."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -29,6 +30,15 @@ def test_the_entry_point_is_the_click_command_itself():
 def test_the_entry_is_a_module_that_runs():
     done = subprocess.run([sys.executable, "-m", "fae_pipe", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip().startswith("fae-pipe, version ")
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "passive"), ("active", "active")])
+def test_idle_threads_sleep_unless_told_otherwise(given, used):
+    code = "import sys, os, fae_pipe; fae_pipe.main; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", used]
 
 
 @pytest.mark.parametrize("name", fae_pipe.PACKAGES)
