@@ -38,3 +38,12 @@ def plain(latents: Store) -> list[Place]:
         for epoch in range(5)
         for step, batch in enumerate(loader.epoch(epoch))
     ]
+
+
+@pytest.fixture
+def loader_of(store: Store) -> Any:
+    def make(**options: Any) -> Loader:
+        selection = {} if "rows" in options else {"split": "all"}
+        return Loader(store, **{"arrays": ["features"], "batch_size": 8, **selection, **options})
+
+    return make
