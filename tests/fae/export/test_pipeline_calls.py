@@ -96,6 +96,15 @@ def test_times_may_be_given_before_the_schedulers_shift_or_after_it(pipe):
     assert pipe.num_timesteps == 4
 
 
+GUIDED = {"seeds": [5, 6], "guidance_scale": 1.5, "output_type": "latent"}
+
+
+@pytest.fixture(scope="module")
+def exact(pipe_of):
+    """The latents that all schedulers come to."""
+    return pipe_of("lightning-dit")([0, 2], num_inference_steps=400, **GUIDED).images
+
+
 # diffusers' multistep schedulers on numpy 2.
 @pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 @pytest.mark.parametrize(
@@ -107,16 +116,14 @@ def test_times_may_be_given_before_the_schedulers_shift_or_after_it(pipe):
     ],
     ids=["heun", "dpm++", "unipc"],
 )
-def test_other_schedulers_of_flows_come_to_the_same_latents(make, steps, error, pipe):
-    settings = {"seeds": [5, 6], "guidance_scale": 1.5, "output_type": "latent"}
-    exact = pipe([0, 2], num_inference_steps=400, **settings).images
-    euler = pipe([0, 2], num_inference_steps=steps, **settings).images
+def test_other_schedulers_of_flows_come_to_the_same_latents(make, steps, error, pipe, exact):
+    euler = pipe([0, 2], num_inference_steps=steps, **GUIDED).images
     pipe.scheduler = make()
-    found = pipe([0, 2], num_inference_steps=steps, **settings).images
+    found = pipe([0, 2], num_inference_steps=steps, **GUIDED).images
     scale = float(exact.std())
     distance, euler_distance = (float((one - exact).abs().max()) / scale for one in (found, euler))
     assert distance < max(error, euler_distance)
-    assert torch.equal(pipe([0, 2], num_inference_steps=steps, **settings).images, found)
+    assert torch.equal(pipe([0, 2], num_inference_steps=steps, **GUIDED).images, found)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from fae.sampling.transport import Transport
 
 CENTERS = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
 SPREAD = 0.25
+STEPS = 350
 
 
 class TokenMLP(nn.Module):
@@ -48,8 +49,8 @@ def trained():
     generator = toy_generator()
     optimizer, ema = make_optimizer(generator), EMA(generator, 0.99)
     draws = torch.Generator().manual_seed(0)
-    for step in range(600):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, 600, 5e-3, 20, "cosine")
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, STEPS, 5e-3, 20, "cosine")
         generator.loss(toy_batch(256, draws), draws)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()

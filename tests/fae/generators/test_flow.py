@@ -13,6 +13,7 @@ from fae.sampling.intervals import GuidanceInterval
 
 CENTERS = torch.tensor([[-2.0, 0.5], [2.0, 1.5]])
 SPREAD = 0.25
+STEPS = 150
 
 
 def toy_batch(count, generator):
@@ -38,8 +39,8 @@ def trained():
     generator = toy_generator()
     optimizer, ema = make_optimizer(generator), EMA(generator, 0.98)
     draws = torch.Generator().manual_seed(0)
-    for step in range(250):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, 250, 4e-3, 20, "cosine")
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, STEPS, 4e-3, 20, "cosine")
         generator.loss(toy_batch(128, draws), draws)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -13,8 +13,9 @@ from fae.sampling.conditions import Captions, EmptyCaption
 
 pytestmark = pytest.mark.heavy
 
-SIZE = {"hidden_size": 32, "depth": 2, "num_heads": 2}
-FLOW = {"hidden_size": 32, "deep_depth": 2, "num_blocks": 2, "shallow_depth": 1, "num_heads": 2}
+# A block of each kind: tracing more of the same takes seconds each.
+SIZE = {"hidden_size": 32, "depth": 1, "num_heads": 2}
+FLOW = {"hidden_size": 32, "deep_depth": 1, "num_blocks": 2, "shallow_depth": 1, "num_heads": 2}
 
 
 def awake(model):
@@ -42,7 +43,7 @@ def models():
         "flow": (awake(StarFlow(16, (4, 3), num_classes=5, **FLOW)), lambda model: model(x, torch.tensor([1, 5])).z),
         "encoder": (autoencoder, lambda model: model.encode(x).mean),
         "feature decoder": (autoencoder, lambda model: model.decode(x[..., :8])),
-        "pixel decoder": (PixelDecoder(16, (4, 3), 4, hidden_size=32, depth=2, num_heads=2), lambda model: model(x)),
+        "pixel decoder": (PixelDecoder(16, (4, 3), 4, hidden_size=32, depth=1, num_heads=2), lambda model: model(x)),
     }
 
 
