@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from stores.sources.fields.labels import RawLabel
-from stores.sources.fields.splits import TEST
+from stores.sources.fields.splits import TEST, split_in_words
 from stores.sources.folders.doubts import name_warnings, nested_warnings
 from stores.sources.folders.meaning import FolderMeaning, understand_folders
 from stores.sources.folders.same_names import are_called_like_images, are_pairs, are_samples, may_be_pairs
@@ -20,9 +20,10 @@ from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.sibling_files import SiblingFiles
 from stores.sources.layouts.table import TableLayout
 from stores.sources.lists.label_lists import LabelLists, reads_asked_list
-from stores.sources.lists.lines import LISTS
+from stores.sources.lists.lines import LISTS, stem_of
 from stores.sources.lists.values import WNID
 from stores.sources.summary import DataWarning, Unread
+from stores.sources.tables.choice import NEARLY
 
 # Lists above this are not compared with the folders: that would take longer than all else of a listing.
 MAX_COMPARED_BYTES = 16 * 1024 * 1024
@@ -39,6 +40,8 @@ class ClassFolders(Layout):
         names = set(labels.values())
         parts = self._are_shards(names) or self._are_ranges(labels) or are_last_digits(labels)
         if parts or self._is_around_all(names) or are_called_like_images(labels) or self._are_by_name(labels):
+            return 0
+        if self._are_lists_meant(labels):
             return 0
         if are_pairs(labels):
             return self._are_none(f"the folders {', '.join(sorted(names))} hold images of the same names", "pairs")
@@ -77,18 +80,39 @@ class ClassFolders(Layout):
 
     def _list_warnings(self, rows: list[ImageRow]) -> Iterator[DataWarning]:
         """Say that a list gives the images other labels than the folders do."""
-        lists = LabelLists(self.tree, self.options)
-        texts = (file.num_bytes for name, file in self.tree.files.items() if name.lower().endswith(LISTS))
-        if sum(texts) > MAX_COMPARED_BYTES or not lists.recognize():
+        found = self._lists
+        if found is None:
             return
-        found = lists.list_images()
         if captions := [use.path for use in found.tables if "caption" in use.roles]:
-            yield DataWarning(f"{captions[0]} gives captions, which are not read", "layout", lists.name)
+            yield DataWarning(f"{captions[0]} gives captions, which are not read", "layout", LabelLists.name)
         listed = {row.name: row.label for row in found.rows if row.label is not None}
         pairs = {(row.label, listed[row.name]) for row in rows if row.label is not None and row.name in listed}
         if len({label for label, _ in pairs}) < len(pairs) or len({label for _, label in pairs}) < len(pairs):
             paths = ", ".join(use.path for use in found.tables if "label" in use.roles)
-            yield DataWarning(f"{paths} gives other labels than the folders", "layout", lists.name)
+            yield DataWarning(f"{paths} gives other labels than the folders", "layout", LabelLists.name)
+
+    @cached_property
+    def _lists(self) -> Reading | None:
+        """What lists beside the folders say of most images, or None."""
+        lists = LabelLists(self.tree, self.options)
+        texts = (file.num_bytes for name, file in self.tree.files.items() if name.lower().endswith(LISTS))
+        return lists.list_images() if sum(texts) <= MAX_COMPARED_BYTES and lists.recognize() else None
+
+    def _are_lists_meant(self, labels: dict[str, str]) -> bool:
+        """Whether lists of several parts give nearly all images labels that cut the folders across, which is said."""
+        if self.options.layout == self.name or self._lists is None:
+            return False
+        uses = [use.path for use in self._lists.tables if "label" in use.roles]
+        listed = {row.name: str(row.label) for row in self._lists.rows if row.label is not None}
+        pairs = {(folder, listed[name]) for name, folder in labels.items() if name in listed}
+        parts = {split_in_words(stem_of(path)) for path in uses} - {None}
+        across = len({folder for folder, _ in pairs}) < len(pairs)
+        own = len({label for _, label in pairs}) < len(set(labels.values())) > len(labels) / 2
+        if len(parts) < 2 or len(listed) < NEARLY * len(self.tree.images) or not (across or own):
+            return False
+        message = f"the labels are those of {' and '.join(uses[:2])}, not the folders: if these are the classes"
+        self.tree.warnings.append(DataWarning(f"{message}, choose the layout", "layout", self.name))
+        return True
 
     def _class(self, name: str) -> str | None:
         return self.folders.of(self.tree.path(name))[0]

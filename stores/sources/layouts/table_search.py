@@ -20,7 +20,12 @@ from stores.sources.lists.lines import LISTS
 from stores.sources.paths import TABLE_SUFFIXES, PairsError, SeveralImagesError, SourceError
 from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.checks import says_nothing, unread_columns
-from stores.sources.tables.choice import refuse_rivals, tables_of_examples, without_tables_of_boxes
+from stores.sources.tables.choice import (
+    refuse_rivals,
+    tables_of_examples,
+    without_changed_texts,
+    without_tables_of_boxes,
+)
 from stores.sources.tables.match import ImageIndex, names_an_image
 from stores.sources.tables.reading import TableReading
 from stores.sources.tables.table import Table
@@ -57,6 +62,7 @@ class TableSearch(Layout):
             self.rejected[reading.table.path] = OF_EXAMPLES
         kept = [reading for reading in readings if reading not in shown]
         kept = without_tables_of_boxes(kept, self._expected, self.rejected) if kept[1:] else kept
+        kept = without_changed_texts(kept, self.rejected)
         parts = list(self._parts(kept)) if kept else []
         for part in parts:
             del self.rejected[part.table.path]

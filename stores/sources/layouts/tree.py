@@ -16,6 +16,8 @@ from stores.sources.fields.problems import Problems
 from stores.sources.paths import IMAGE_SUFFIXES, TABLE_SUFFIXES, SourceError
 from stores.sources.summary import DataWarning
 
+# What CVAT calls its file of all images.
+CVAT = "annotations.xml"
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TABLE_BYTES = 2**31
 MAX_JSON_BYTES = 2**30
@@ -95,6 +97,8 @@ class FileTree:
         base = name.rpartition("/")[2].lower()
         if any(word in base for word in SKIPPED_WORDS):
             return False
+        if base.endswith(".xml"):
+            return base == CVAT  # others are of one image each
         return not base.endswith(".json") or self.files[name].num_bytes <= MAX_JSON_BYTES
 
     @cached_property

@@ -11,6 +11,7 @@ from functools import cached_property
 from stores.sources.fields.splits import split_in_words, split_of_folders, words_of
 from stores.sources.layouts.layout import ImageRow, Layout, Reading
 from stores.sources.layouts.tree import FileTree
+from stores.sources.lists.class_lists import ClassLists, class_lists
 from stores.sources.lists.id_lists import lists_by_number
 from stores.sources.lists.lines import LISTS, columns_of_lists, is_joint, lines_of_file, stem_of, without_comments
 from stores.sources.lists.own_values import OWN_VALUES, family_of, with_own_values
@@ -58,11 +59,12 @@ class LabelLists(Layout):
         self._ordered: set[str] = set()
         # Images that a list calls by their whole name.
         self._whole: set[str] = set()
+        self._classes = ClassLists()
 
     def recognize(self) -> int:
         named = sum(map(len, self._chosen.values()))  # none names an image again
         captioned = len({name for values in self._lists.values() for name in values.captions})
-        counts = [len(values.splits) for values in self._lists.values()]
+        counts = [len(self._classes.named), *(len(values.splits) for values in self._lists.values())]
         least = MOST * len(self.tree.images) if self.options.labels is None else 0
         return max((n for n in (named, captioned, *counts) if n > least), default=0)
 
@@ -85,7 +87,7 @@ class LabelLists(Layout):
         ]
         uses = [*self._uses(partition)]
         used = {inside for use in uses if (inside := self.tree.inside(use.path))}
-        return Reading(rows, used=used, tables=uses, warnings=self._rival_warnings())
+        return Reading(rows, used=used, tables=uses, warnings=[*self._rival_warnings(), *self._classes.warnings()])
 
     def _uses(self, partition: str | None) -> list[TableUse]:
         named = [(path, "label", len(values)) for path, values in self._chosen.items()]
@@ -217,6 +219,12 @@ class LabelLists(Layout):
             name: self._read(name, read[name], columns_of_lists(read[name]) or columns.get(posixpath.dirname(name), []))
             for name in tried
         }
+        left = {name: read[name] for name in tried if not _is_read(lists[name])}
+        self._classes = class_lists(left, self._images.find, len(self.tree.images))
+        for name, labels in self._classes.labels.items():
+            lists[name] = ListValues(labels=labels)
+        for name in sorted(self._classes.several):
+            self.problems.add("image of several classes: it has no label", f"{self.tree.where}: {name}")
         for name in tried:
             if not _is_read(lists[name]) and self._are_names(read[name], posixpath.dirname(name)):
                 self.rejected[name] = OF_NAMES

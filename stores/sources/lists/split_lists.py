@@ -89,7 +89,8 @@ def _paired(paths: list[str]) -> dict[str, str]:
 def _without_split(path: str) -> str:
     """A path with a mark in place of the words of splits in its name."""
     words = "|".join(sorted(WORDS, key=len, reverse=True))
-    return posixpath.join(posixpath.dirname(path), re.sub(rf"(?<![a-z])({words})(?![a-z])", "*", stem_of(path).lower()))
+    stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", stem_of(path)).lower()  # Flickr_8k.trainImages.txt
+    return posixpath.join(posixpath.dirname(path), re.sub(rf"(?<![a-z])({words})(?![a-z])", "*", stem))
 
 
 def _read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
-from stores.sources.fields.splits import words_of
+from stores.sources.fields.splits import word_list, words_of
 from stores.sources.paths import SourceError
 from stores.sources.summary import ITSELF, Unread
 from stores.sources.tables.reading import TableReading
@@ -14,6 +14,8 @@ from stores.sources.tables.reading import TableReading
 COMMON_SHARE = 0.1
 # A table that names more than this share of the images names all.
 NEARLY = 0.9
+# Words of captions that a program changed.
+CHANGED = frozenset(word_list("lemma lemmas lemmatized stemmed tokenized cleaned processed preprocessed lowercase"))
 
 
 def refuse_rivals(readings: Sequence[TableReading], where: str) -> None:
@@ -50,6 +52,26 @@ def without_tables_of_boxes(
         reason = f"a table that names {len(one.found)} of the {images} images, with boxes in them"
         rejected[one.table.path] = Unread(reason, "labels", ITSELF)
     return [reading for reading in readings if reading not in few]
+
+
+def without_changed_texts(readings: Sequence[TableReading], rejected: dict[str, Unread]) -> list[TableReading]:
+    """The tables without those of captions whose names say that they are another's in a changed form (lemmas).
+
+    Args:
+        readings: the tables.
+        rejected: gets why a table is none of them.
+    """
+    names = {tuple(words_of(one.table.name)) for one in readings}
+    changed = [
+        one
+        for one in readings
+        if one.roles.keys() == {"caption"}
+        and (words := words_of(one.table.name))
+        and tuple(word for word in words if word not in CHANGED) in names - {tuple(words)}
+    ]
+    for one in changed:
+        rejected[one.table.path] = Unread("the captions of another table in a changed form", "labels", ITSELF)
+    return [reading for reading in readings if reading not in changed]
 
 
 def tables_of_examples(readings: Sequence[TableReading]) -> list[TableReading]:

@@ -53,6 +53,8 @@ class TableColumns(FileColumn):
             columns = [column for column in columns if not says_no_role(column)]
             columns = columns if all(map(is_id_of_things, columns)) else []
         role = role_of_values([record.get(columns[0]) for record in self._sample]) if len(columns) == 1 else None
+        if role is None and len(columns) == 1 and plain(columns[0]) == "id" and self.is_of_words(columns[0]):
+            role = "label"  # individuals, most of whom have few images: "Image,Id" of whales
         if role is None or says_no_role(columns[0]) or (is_status(columns[0]) and not self.is_of_words(columns[0])):
             return None
         return role, columns[0]

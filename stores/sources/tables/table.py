@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from stores.sources.annotations.cvat import read_cvat
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import JOINT_WORDS, WORDS, words_of
 from stores.sources.paths import SourceError
@@ -90,6 +91,7 @@ READERS: dict[str, Callable[[IO[bytes], str, Problems], Rows]] = {
     ".ndjson": read_jsonl,
     ".manifest": read_jsonl,
     ".parquet": read_parquet,
+    ".xml": read_cvat,
 }
 
 

@@ -39,6 +39,18 @@ VERTEX = [
 IMPORTED = lines(
     *(f"{('TRAIN', 'UNASSIGNED', 'TEST')[n]},gs://bucket/photos/a{n}.jpg,{word}" for n, word in enumerate(WORDS))
 )
+
+
+def cvat(*tags):
+    """CVAT's export for images, with further tags of the first image."""
+    images = [
+        f'<image id="{n}" name="a{n}.jpg" subset="{s}"><tag label="{word}"/>{{}}<box label="x"/></image>'
+        for n, (word, s) in enumerate(zip(WORDS, ("Train", "Train", "Test"), strict=True))
+    ]
+    inside = "".join(one.format("".join(tags) if n == 0 else "") for n, one in enumerate(images))
+    return f"<?xml version='1.0'?><annotations><version>1.1</version>{inside}</annotations>"
+
+
 MANIFEST = [
     {
         "source-ref": f"s3://bucket/photos/a{n}.jpg",
@@ -84,6 +96,7 @@ SAMPLES = [
         {"import.jsonl": jsonl(*VERTEX)},
         {"import.csv": IMPORTED},
         {"import_data.csv": IMPORTED.replace("TRAIN,", "").replace("TEST,", "").replace("UNASSIGNED,", "")},
+        {"annotations.xml": cvat()},
         {"output.manifest": jsonl(*MANIFEST)},
         {"export.ndjson": jsonl(*LABELBOX)},
         {"via_region_data.json": VIA},
@@ -103,6 +116,7 @@ SAMPLES = [
         "vertex",
         "vertex-csv",
         "automl-csv",
+        "cvat",
         "sagemaker",
         "labelbox",
         "via",
@@ -118,6 +132,25 @@ def test_labels_of_whole_images(data, files):
 def test_parts_of_vertex(data):
     found = data(IMAGES | {"import.jsonl": jsonl(*VERTEX)})
     assert [found.splits()[f"photos/a{n}.jpg"] for n in range(3)] == ["train", "train", "val"]
+
+
+def test_parts_and_several_tags_of_cvat(data):
+    found = data(IMAGES | {"annotations.xml": cvat('<tag label="wet"/>')})
+    assert [found.rows[f"photos/a{n}.jpg"][::2] for n in range(3)] == [
+        (None, "train"),
+        ("dog", "train"),
+        ("cat", "val"),
+    ]
+    assert [problem.count for problem in found.summary.problems] == [1]
+
+
+@pytest.mark.parametrize("text", ["<annotation><object/></annotation>", "<annotations><ima"])
+def test_other_xml_is_no_table(data, text):
+    found = data(IMAGES | {"annotations.xml": text})
+    assert set(found.labels().values()) == {None}
+    (kind,) = found.summary.unused
+    assert kind.example == "annotations.xml"
+    assert "XML" in kind.reason
 
 
 def test_parts_and_several_classes_of_a_list_without_header(data):

@@ -64,8 +64,8 @@ def test_parts_by_numbers_are_pointed_out_where_no_image_has_one(data, name, fol
     assert ("split_column" in options) == (not folder)
 
 
-def test_lists_of_the_images_of_a_class_are_pointed_out(data):
-    files = {"classes/cat.txt": "100\n102\n", "classes/dog.txt": "101\n103\n"}
+def test_lists_of_few_images_of_a_class_are_pointed_out(data):
+    files = {"classes/cat.txt": "100\n102\n", "classes/dog.txt": "101\n"}
     found = data(files | {f"jpg/{n}.jpg": "" for n in range(100, 104)})
     (warning,) = [one for one in found.summary.warnings if "classes/cat.txt" in one.message]
     assert (warning.option, "if its own name is their class" in warning.message) == ("labels", True)

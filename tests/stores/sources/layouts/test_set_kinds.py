@@ -135,7 +135,7 @@ def test_a_table_whose_names_several_images_have_is_said(data):
 
 
 def test_a_table_of_all_images_but_those_of_the_test_part_is_said(data):
-    table = lines("Image,Id", *(f"{n}.jpg,w_{n % 3}" for n in range(4)))
+    table = lines("Image,Whale", *(f"{n}.jpg,w_{n % 3}" for n in range(4)))
     found = data({"train.csv": table} | jpgs(*(f"train/{n}.jpg" for n in range(4)), "test/8.jpg", "test/9.jpg"))
     assert "train.csv is not used: it names all" in said(found)
 
@@ -196,3 +196,25 @@ def test_names_of_ids_are_no_table_of_images_called_by_numbers(data, name):
     table = lines("file_name,label_id", *(f"{n}.jpg,{n % 2}" for n in range(4)))
     found = data({"labels.csv": table, name: {"0": "well", "1": "ill"}} | jpgs(*(f"{n}.jpg" for n in range(4))))
     assert found.labels() == {f"{n}.jpg": ("well", "ill")[n % 2] for n in range(4)}
+
+
+def test_an_id_of_words_that_come_again_is_the_label_and_this_is_said(data):
+    words = ("w_1", "new", "w_2", "new")
+    table = lines("Image,Id", *(f"{n}a.jpg,{word}" for n, word in enumerate(words)))
+    found = data({"train.csv": table} | jpgs(*(f"train/{n}a.jpg" for n in range(4))))
+    assert found.labels() == {f"train/{n}a.jpg": word for n, word in enumerate(words)}
+    assert "'Id' is read as the label" in said(found)
+
+
+def test_captions_in_a_changed_form_are_left_and_camel_case_parts_are_read(data):
+    names = [f"1000{n}_69.jpg" for n in range(6)]
+    files = {
+        f"text/Flickr8k.{kind}token.txt": lines(*(f"{name}#0\ta {kind}dog" for name in names))
+        for kind in ("", "lemma.")
+    }
+    parts = {"train": names[:4], "dev": names[4:5], "test": names[5:]}
+    files |= {f"text/Flickr_8k.{part}Images.txt": lines(*listed) for part, listed in parts.items()}
+    found = data(files | jpgs(*(f"images/{name}" for name in names)))
+    assert set(map(tuple, found.captions().values())) == {("a dog",)}
+    assert list(found.splits().values()) == ["train"] * 4 + ["val"] * 2
+    assert "lemma.token.txt is not used: the captions of another table" in said(found)
