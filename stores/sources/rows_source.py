@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from stores.sources.base import MAX_IMAGE_BYTES, Listing, Progress, Source
 from stores.sources.fields.file_splits import splits_of_files
-from stores.sources.fields.hub_configs import hub_files
 from stores.sources.fields.labels import RawLabel
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.several_labels import are_lists_of_labels, only_label
@@ -22,7 +21,7 @@ from stores.sources.listing_cache import ListingCache
 from stores.sources.options import SourceOptions
 from stores.sources.paths import ROWS_SUFFIXES, DamagedArchiveError, SourceError, strip_suffix
 from stores.sources.readers.arrow import ArrowReader
-from stores.sources.readers.card import CARDS, card_features, read_card
+from stores.sources.readers.card import CARDS, card_features
 from stores.sources.readers.folder import check_size, read_named
 from stores.sources.readers.parquet import DAMAGE, ParquetReader, RowFile, unreadable
 from stores.sources.readers.schema import class_names_of
@@ -54,6 +53,7 @@ class RowsSource(Source):
         options: what the user says about the layout.
         unused: other files of the folder, by kind.
         cache: folder that keeps the listing of files that have not changed.
+        declared: the split that the card of the data set gives to files.
     """
 
     root: str
@@ -63,6 +63,7 @@ class RowsSource(Source):
     options: SourceOptions = field(default_factory=SourceOptions)
     unused: tuple[FileKind, ...] = ()
     cache: str | None = None
+    declared: tuple[tuple[str, str], ...] = ()
     _reader: ParquetReader | ArrowReader = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class RowsSource(Source):
         object.__setattr__(self, "_reader", reader(self.root, self.options.file_column, self.options.follow_links))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RowsSource, (self.root, self.kind, self.names, self.alone, self.options, self.unused, self.cache)
+        return RowsSource, tuple(getattr(self, one.name) for one in fields(self) if one.init)
 
     @property
     def location(self) -> str:
@@ -160,8 +161,7 @@ class RowsSource(Source):
         return unsplit
 
     def _rows(self, files: dict[str, RowFile], problems: Problems, progress: Progress | None) -> Iterator[FileRow]:
-        declared = hub_files(read_card(self.root), self.names)
-        splits = splits_of_files(self.names) | (declared.splits if declared else {})
+        splits = splits_of_files(self.names) | dict(self.declared)
         for number, (name, file) in enumerate(files.items(), start=1):
             prefix = "" if self.alone else f"{strip_suffix(name, ROWS_SUFFIXES)}/"
             roles = self._roles(name, file)

@@ -121,7 +121,12 @@ def _source(
     if files is not None:
         names = tuple(name for name in names if name not in files.left_out)
         unused = (*_of_other_configurations(files), *unused)
-    return RowsSource(folder, kind, names, options=options, unused=unused, cache=cache)
+    return RowsSource(folder, kind, names, False, options, unused, cache, _declared(files))
+
+
+def _declared(files: HubFiles | None) -> tuple[tuple[str, str], ...]:
+    """The split that the card gives to each file."""
+    return tuple(files.splits.items()) if files is not None else ()
 
 
 def _of_other_configurations(files: HubFiles) -> tuple[FileKind, ...]:
@@ -135,18 +140,20 @@ def _of_other_configurations(files: HubFiles) -> tuple[FileKind, ...]:
 def _archives(
     folder: str, kind: str, names: tuple[str, ...], options: SourceOptions, cache: str | None
 ) -> Source | None:
-    """The archives of a folder; zips that are none, or hold no image, do not count."""
+    """The archives of a folder, of zips those that hold images, or tables beside others with images."""
     if kind == "zip":
-        names = tuple(name for name in names if _is_image_zip(folder, name, options))
+        held = {name: _zip_holds(folder, name, options) for name in names}
+        names = tuple(name for name in names if held[name]) if "images" in held.values() else ()
     return FilesSource(folder, kind, names, options=options, cache=cache) if names else None
 
 
-def _is_image_zip(folder: str, name: str, options: SourceOptions) -> bool:
-    source = FilesSource(folder, "zip", (name,), whole=False, options=options)
+def _zip_holds(folder: str, name: str, options: SourceOptions) -> str | None:
+    """What a zip of a folder holds, "images", else "tables" (COCO's annotations_trainval2017.zip), or None."""
     try:
-        return bool(source.tree().images)
+        tree = FilesSource(folder, "zip", (name,), whole=False, options=options).tree()
     except SourceError:
-        return False
+        return None
+    return "images" if tree.images else "tables" if tree.tables else None
 
 
 def _others(listing: FolderListing, names: tuple[str, ...]) -> tuple[FileKind, ...]:
@@ -225,7 +232,8 @@ def _open_files(root: str, names: tuple[str, ...], options: SourceOptions, cache
     if kinds in ({"tar"}, {"zip"}):
         return FilesSource(root, str(kinds.pop()), names, alone, False, options, cache)
     if kinds in ({"parquet"}, {"arrow"}) and _hold_images(root, names, options):
-        return RowsSource(root, str(kinds.pop()), names, alone, options, cache=cache)
+        declared = _declared(hub_files(read_card(root), names))
+        return RowsSource(root, str(kinds.pop()), names, alone, options, cache=cache, declared=declared)
     if alone and names[0].lower().endswith(TABLE_SUFFIXES):
         table = os.path.join(root, names[0])
         return FilesSource(

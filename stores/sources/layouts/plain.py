@@ -42,9 +42,21 @@ def _part_warnings(parts: list[str]) -> Iterator[DataWarning]:
 _NUMBERED = re.compile(r"([A-Za-z]+(?:[-_. ][A-Za-z]+)*)[-_. ]?\(?\d+\)?")
 
 
+# As the tars of ImageNet on the Hugging Face Hub have them ("ILSVRC2012_val_00000001_n01751748").
+_WNID = re.compile(r"(?:^|_)(n\d{8})(?:_|$)")
+
+
 def _name_warnings(names: Sequence[str]) -> Iterator[DataWarning]:
     """Say that the names of the images begin with a few words, which may be classes."""
-    found = [_NUMBERED.fullmatch(posixpath.splitext(posixpath.basename(name))[0]) for name in names]
+    stems = [posixpath.splitext(posixpath.basename(name))[0] for name in names]
+    ids = {match[1] if (match := _WNID.search(stem)) else "" for stem in stems}
+    if len(ids) > 1 and "" not in ids:
+        message = (
+            f"the names of the images hold {len(ids)} WordNet ids ({min(ids)}, …), which are not read: if these are"
+        )
+        yield DataWarning(f"{message} their classes, give each image's in a table, or make a folder of each", "labels")
+        return
+    found = [_NUMBERED.fullmatch(stem) for stem in stems]
     words = {match[1] for match in found if match}
     if (
         None in found

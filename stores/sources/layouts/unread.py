@@ -18,6 +18,8 @@ UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", "
 PART_WORDS = frozenset(("split", "splits", "partition", "partitions", "folds", "indices"))
 GIVING_KINDS = UNREAD_TABLES | {".json", ".txt", ".csv", ".yaml", ".yml"}
 
+ARCHIVES = frozenset((".zip", ".tar", ".tgz", ".gz", ".7z", ".rar"))
+
 UnreadKind = tuple[FileKind, Unread | None]
 
 
@@ -81,7 +83,8 @@ def _split_warnings(unused: Iterable[FileKind]) -> Iterator[DataWarning]:
 def _format_warnings(unused: Iterable[FileKind]) -> Iterator[DataWarning]:
     """Files of formats that are not read which may hold the labels or captions of images that have none."""
     for kind in unused:
-        compressed = kind.example.lower().endswith(".txt.gz")
+        packed = kind.kind in ARCHIVES and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
+        compressed = packed or kind.example.lower().endswith(".txt.gz")
         if compressed or kind.kind in UNREAD_TABLES or _may_give_labels(kind):
             what = "unpack it" if compressed else "save its labels as a table (.csv) with the names of the images"
             yield DataWarning(f"{kind.example} may have labels or captions and is not read; {what}", "labels")

@@ -39,14 +39,17 @@ class ZipReader:
             DamagedArchiveError: a file that is no zip.
         """
         contents = Contents()
-        for info in self._open.get(source).members.values():
-            if info.is_dir():
+        members = self._open.get(source).members.values()
+        of_windows = not any("/" in info.filename for info in members)  # whose programs may write its own separator
+        for info in members:
+            name = info.filename.replace("\\", "/") if of_windows else info.filename
+            if name.endswith("/"):
                 continue
             reason = _refused(info)
             if reason:
-                contents.skipped[info.filename] = reason
+                contents.skipped[name] = reason
             else:
-                contents.put(info.filename, Member(info.header_offset, info.file_size))
+                contents.put(name, Member(info.header_offset, info.file_size))
         return contents
 
     def read(self, source: str, offset: int, num_bytes: int, most: int = MAX_IMAGE_BYTES) -> bytes:

@@ -125,6 +125,7 @@ def clean_path(value: str) -> str:
     return path.lstrip("/") or "."
 
 
+_FLOAT_ID = re.compile(r"\d+\.0")
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
@@ -142,11 +143,15 @@ def is_path_of(value: str, name: str) -> bool:
 
 
 def as_file_value(value: object) -> str | None:
-    """The file that a cell names, or None: a text, a number ("7" for 7.0), or an object with a path."""
+    """The file that a cell names, or None: a text, a number ("7" for 7.0), an object with a path, or a list of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, dict):
         value = value.get("path")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, str) and _FLOAT_ID.fullmatch(value):  # as pandas writes ids beside empty cells
+        return value[:-2]
     return value.strip() or None if isinstance(value, str) else None

@@ -55,6 +55,38 @@ def test_archives_between_colons(tmp_path):
         read(f"{tmp_path}/a/0.tar::{tmp_path}/b/7.tar")
 
 
+def test_a_zip_of_annotations_beside_those_of_images(tmp_path):
+    images = {"train": (0, 1), "val": (2,)}
+    notes = {
+        f"annotations/captions_{part}.json": {
+            "images": [{"id": n, "file_name": f"{n:03d}.jpg"} for n in numbers],
+            "annotations": [{"id": n, "image_id": n, "caption": f"a cat {n}"} for n in numbers],
+        }
+        for part, numbers in images.items()
+    }
+    zips = {f"{part}.zip": zipped(jpgs(*(f"{part}/{n:03d}.jpg" for n in ns))) for part, ns in images.items()}
+    found = read(put(tmp_path, zips | {"annotations.zip": zipped(notes), "docs.zip": zipped({"a.pdf": "x"})}))
+    assert [found.rows[key] for key in ("train/train/001.jpg", "val/val/002.jpg")] == [
+        (None, ["a cat 1"], "train"),
+        (None, ["a cat 2"], "val"),
+    ]
+    assert [kind.example for kind in found.summary.unused] == ["docs.zip"]
+
+
+@pytest.mark.parametrize("suffix", ["zip", "rar"])
+def test_an_archive_of_annotations_beside_a_folder_of_images_is_pointed_out(tmp_path, suffix):
+    table = zipped({"labels.csv": lines("file,label", "1.jpg,cat")})
+    found = read(put(tmp_path, jpgs("images/1.jpg", "images/2.jpg") | {f"labels.{suffix}": table}))
+    (warning,) = [one for one in found.summary.warnings if f"labels.{suffix}" in one.message]
+    assert "unpack it" in warning.message
+
+
+def test_a_zip_with_the_separators_of_windows(tmp_path):
+    names = ["set\\cat\\1.jpg", "set\\dog\\2.jpg", "set\\cat\\3.jpg"]
+    found = read(put(tmp_path, {"set.zip": zipped({"set\\": ""} | jpgs(*names))}) / "set.zip")
+    assert found.labels() == {"cat/1.jpg": "cat", "dog/2.jpg": "dog", "cat/3.jpg": "cat"}
+
+
 def test_feather_is_arrow(tmp_path):
     rows = {"image": [b"1", b"2"], "label": [3, 0]}
     feather.write_feather(pa.table(rows), tmp_path / "rows.feather")

@@ -69,3 +69,10 @@ def test_lists_of_few_images_of_a_class_are_pointed_out(data):
     found = data(files | {f"jpg/{n}.jpg": "" for n in range(100, 104)})
     (warning,) = [one for one in found.summary.warnings if "classes/cat.txt" in one.message]
     assert (warning.option, "if its own name is their class" in warning.message) == ("labels", True)
+
+
+@pytest.mark.parametrize("form", ["ILSVRC2012_val_0000000{}_n0144076{}", "n0144076{1}_{0}"])
+def test_classes_in_names_by_wordnet_are_pointed_out(data, form):
+    found = data({f"{form.format(n, n % 2)}.JPEG": "" for n in range(4)})
+    (warning,) = [one for one in found.summary.warnings if "WordNet" in one.message]
+    assert (warning.option, "2 WordNet ids (n01440760, …)" in warning.message) == ("labels", True)

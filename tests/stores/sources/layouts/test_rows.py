@@ -8,7 +8,7 @@ import pytest
 
 from stores.sources import SourceError, SourceOptions, open_source
 from stores.sources.readers import parquet as parquet_reader
-from tests.stores.sources.layouts.conftest import put, read
+from tests.stores.sources.layouts.conftest import jpgs, lines, put, read
 
 BLOBS = [b"one", b"two!", b"three"]
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -144,3 +144,24 @@ def test_large_row_groups_are_read_in_blocks_in_any_order(tmp_path, monkeypatch)
     source = open_source(str(tmp_path / "x.parquet"))
     order = [*range(100), 3, 99, 50, 0, *range(0, 100, 7), *range(99, -1, -9)]
     assert [source.read("x.parquet", row, -1) for row in order] == [blobs[row] for row in order]
+
+
+@pytest.mark.parametrize("cell", [["a{}.jpg"], "a{}.jpg"])
+def test_a_list_of_one_file_names_it(data, cell):
+    named = [
+        {"images": [one.format(n) for one in cell] if isinstance(cell, list) else cell.format(n)} for n in range(3)
+    ]
+    talk = [{"role": "user", "content": "<image>What is it?"}, {"role": "assistant", "content": "a cat"}]
+    rows = lines(*(json.dumps(one | {"messages": talk}) for one in named))
+    assert set(map(tuple, data(jpgs(*(f"a{n}.jpg" for n in range(3))) | {"t.jsonl": rows}).captions().values())) == {
+        ("a cat",)
+    }
+
+
+def test_ids_with_a_fraction_of_zero_name_images(data):
+    table = lines("id,label", "1.0,cat", "2.0,dog", "3.0,cat")
+    assert list(data(jpgs(*(f"{n:04d}.png" for n in (1, 2, 3))) | {"t.csv": table}).labels().values()) == [
+        "cat",
+        "dog",
+        "cat",
+    ]
