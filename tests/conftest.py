@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+import smaller
 from processes import ProcessServer
 
 pytest_plugins = ["pytester", "skip_limit", "fast_tier", "savings", "interop_table", "gpu_tests"]
@@ -67,6 +68,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def silent(done: int, total: int | None, facts: dict[str, Any]) -> None:
     """A progress callback that nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def shipped_sizes() -> Iterator[None]:
+    """The size `tiny` is that of users, as in processes of Ray, and not a smaller one."""
+    with smaller.shipped_sizes():
+        yield
 
 
 @pytest.fixture(scope="session")

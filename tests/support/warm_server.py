@@ -14,6 +14,8 @@ import signal
 import socket
 import sys
 
+import smaller
+
 
 def serve(listener: socket.socket) -> dict[str, object]:
     """Fork a process per connection; returns, in the forked process alone, what it shall do."""
@@ -57,6 +59,7 @@ def begin(connection: socket.socket) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    smaller.change_on_import(smaller.SMALLER)
     address, *modules = sys.argv[1:]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)

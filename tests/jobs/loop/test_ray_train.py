@@ -22,7 +22,7 @@ from jobs.train.pixel_decoder import train_decoder
 # Ray Data, which Ray Train imports, warns of its own settings.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.usefixtures("ray_cluster", "shipped_sizes"),
 ]
 SETTINGS = {
     "steps": 6,

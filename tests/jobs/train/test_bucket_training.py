@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from fae.models.presets import LIGHTNING_DIT, PIXEL_DECODER
 from fae.sampling.sizes import Sized, size_numbers
 from jobs.config.stages import AutoencoderConfig, DecoderConfig, GeneratorConfig, RuntimeConfig
 from jobs.loop.defaults import settle_for
@@ -77,16 +76,6 @@ def numbers(spec, count, random):
     if spec.dtype == "uint8":
         return random.integers(0, 255, (count, 1, *spec.row_shape), np.uint8)
     return random.normal(1, 2, (count, 1, *spec.row_shape)).astype(np.float16)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def smaller():
-    """Models that are smaller than tiny."""
-    sizes = {"hidden_size": 32, "depth": 2, "num_heads": 2}
-    with pytest.MonkeyPatch.context() as patched:
-        for presets in (LIGHTNING_DIT, PIXEL_DECODER):
-            patched.setitem(presets, "tiny", sizes)
-        yield
 
 
 @pytest.fixture(scope="module")

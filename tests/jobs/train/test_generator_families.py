@@ -88,6 +88,7 @@ def test_a_flow_can_be_spread_over_ranks(latents, loss_over_ranks):
     torch.testing.assert_close(loss_over_ranks(generator, batch), expected)
 
 
+@pytest.mark.usefixtures("shipped_sizes")  # deep enough for the head to stand at a third
 def test_a_generator_with_a_head_is_guided_by_it_and_one_without_is_refused(latents, tmp_path):
     small = GeneratorConfig(size="tiny", steps=2, batch_size=4, warmup_steps=0, precision="fp32")
     runs = {}

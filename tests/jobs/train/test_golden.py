@@ -12,6 +12,7 @@ from jobs.train.autoencoder import train_autoencoder
 from jobs.train.generator import train_generator
 from jobs.train.pixel_decoder import train_decoder
 
+pytestmark = pytest.mark.usefixtures("shipped_sizes")
 RUNTIME = RuntimeConfig(threads=1, device="cpu")
 SHORT = {"steps": 5, "batch_size": 8, "warmup_steps": 0, "learning_rate": 1e-3, "log_every": 1, "precision": "fp32"}
 AUTOENCODER = AutoencoderConfig(heads=2, head_dim=16, decoder_depth=1, latent_channels=8, **SHORT)

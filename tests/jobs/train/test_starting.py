@@ -100,7 +100,7 @@ def test_weights_of_another_run_are_taken_where_they_fit_and_the_rest_is_listed(
     still = replace(GENERATOR, condition="none", init_from=str(source.path), learning_rate=0.0, steps=1)
     taken, anew = notes_of(tmp_path, noise_stores, still)
     assert taken.startswith(f"starts from the averaged weights of {source.path.name}: ")
-    assert anew == "made anew: y_embedder.weight (1×256, not 5×256)"
+    assert anew == "made anew: y_embedder.weight (1×64, not 5×64)"
     run = trained(tmp_path, noise_stores, still)
     before, after = load_file(source.weights_path), load_file(run.weights_path)
     assert [name for name in after if not torch.equal(before[name], after[name])] == ["y_embedder.weight"]

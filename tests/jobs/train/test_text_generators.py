@@ -12,7 +12,6 @@ import torch
 from safetensors import safe_open
 
 from fae.generators.diffusion import DiffusionGenerator
-from fae.models.presets import LIGHTNING_DIT, MMDIT, STARFLOW
 from fae.sampling.conditions import Captions
 from fae.sampling.transport import Transport
 from jobs.config.stages import GeneratorConfig, RuntimeConfig
@@ -60,16 +59,6 @@ def text_store(folder, what="image"):
     attributes = {"text_encoder": "minilm", "empty_caption": empty}
     made = {"text_encoder_sha256": "feed", "max_tokens": TOKENS}
     return store(folder, "text", arrays, CAPTIONS, values, made, attributes, what)
-
-
-@pytest.fixture(autouse=True)
-def smaller(monkeypatch):
-    """Models that are smaller than tiny."""
-    diffusion = {"hidden_size": 64, "depth": 2, "num_heads": 2}
-    for sizes in (LIGHTNING_DIT, MMDIT):
-        monkeypatch.setitem(sizes, "tiny", diffusion)
-    flow = {"hidden_size": 64, "deep_depth": 2, "num_blocks": 2, "shallow_depth": 1, "num_heads": 2}
-    monkeypatch.setitem(STARFLOW, "tiny", flow)
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +214,9 @@ def test_a_family_can_be_spread_over_ranks(model, pair, loss_over_ranks):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("ray_cluster", "shipped_sizes")
 @pytest.mark.parametrize(("model", "parallel"), [("mmdit", "ddp"), ("mmdit", "fsdp"), ("lightning-dit", "fsdp")])
-def test_two_workers_end_where_one_process_ends(model, parallel, pair, tmp_path, monkeypatch):
-    monkeypatch.undo()  # Ray's workers know the sizes as they are
+def test_two_workers_end_where_one_process_ends(model, parallel, pair, tmp_path):
     latents, text = pair
     ends = []
     for name, runtime in (("alone", RUNTIME), ("two", replace(RUNTIME, train_workers=2, parallel=parallel))):
