@@ -166,13 +166,18 @@ class TestStore(ImageSetContract):
         return lambda: StoreImages(store, "val")
 
 
+@pytest.fixture(scope="module")
+def decoder(noise_stores: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The run of a pixel decoder that has learned for a step."""
+    config = DecoderConfig(size="tiny", steps=1, batch_size=4, warmup_steps=0, precision="fp32")
+    runtime, root = RuntimeConfig(threads=1, device="cpu"), tmp_path_factory.mktemp("runs")
+    return train_decoder(root, "d", noise_stores.features, None, config, runtime, lambda *_: None)
+
+
 class TestReconstructions(ImageSetContract):
     """What a pixel decoder makes of a store's features."""
 
     @pytest.fixture
-    def new_set(self, noise_stores: Any, tmp_path: Path) -> Any:
-        config = DecoderConfig(size="tiny", steps=1, batch_size=4, warmup_steps=0, precision="fp32")
-        runtime = RuntimeConfig(threads=1, device="cpu")
-        decoder = train_decoder(tmp_path, "d", noise_stores.features, None, config, runtime, lambda *_: None)
+    def new_set(self, noise_stores: Any, decoder: Any) -> Any:
         originals = StoreImages(noise_stores.features, None, 5)
         return lambda: Reconstructions(originals, decoder, None, torch.device("cpu"))

@@ -68,7 +68,7 @@ def ids(stores: list[Store]) -> list[str | None]:
 
 @pytest.mark.parametrize("rows", [(4, 4), (8, 4), (2, 16), (4, 6)])
 def test_each_store_is_what_its_own_extraction_gives(run: Any, decoded: Counter, rows: tuple[int, int]) -> None:
-    configs = layers((3, rows[0]), (8, rows[1]))
+    configs = layers((1, rows[0]), (2, rows[1]))
     together = run("together", configs)
     assert set(decoded.values()) == ({2} if rows == (4, 6) else {1})
     apart = [run("apart", [config])[0] for config in configs]
@@ -77,7 +77,7 @@ def test_each_store_is_what_its_own_extraction_gives(run: Any, decoded: Counter,
 
 
 def test_what_one_store_has_is_not_made_again(run: Any, decoded: Counter) -> None:
-    configs = layers((3, 4), (8, 4))
+    configs = layers((1, 4), (2, 4))
     first = run("runs", configs[:1])
     decoded.clear()
     both = run("runs", configs)
@@ -89,7 +89,7 @@ def test_what_one_store_has_is_not_made_again(run: Any, decoded: Counter) -> Non
 
 
 def test_interrupted_alone_it_goes_on_together(run: Any, decoded: Counter) -> None:
-    configs = layers((3, 2), (8, 4))
+    configs = layers((1, 2), (2, 4))
     with pytest.raises(KeyboardInterrupt):
         run("runs", configs[:1], stop=4)
     assert ids(run("runs", configs)) == ids(run("calm", configs))
@@ -97,11 +97,11 @@ def test_interrupted_alone_it_goes_on_together(run: Any, decoded: Counter) -> No
 
 def test_a_broken_image_is_rejected_in_each(run: Any, folder: Path) -> None:
     (folder / "0" / "0000.png").write_bytes(b"no image")
-    for store in run("runs", layers((3, 2), (8, 4))):
+    for store in run("runs", layers((1, 2), (2, 4))):
         reasons = store.index.filter(store.index["status"].to_numpy(zero_copy_only=False) == "rejected")
         assert reasons["key"].to_pylist() == ["0/0000.png"]
 
 
 def test_on_actors_it_is_the_same(run: Any, ray_cluster: None) -> None:
-    configs = layers((3, 2), (8, 4))
+    configs = layers((1, 2), (2, 4))
     assert ids(run("ray", configs, RuntimeConfig(workers=2))) == ids(run("local", configs))
