@@ -115,7 +115,7 @@ def claim(store: Store, **claims: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "claims", [{"num_rows": 10**15}, {"num_rows": 10**12, "rows_per_shard": 1}, {"arrays": 200_000}]
+    "claims", [{"num_rows": 10**15}, {"num_rows": 10**12, "rows_per_shard": 1}, {"arrays": 40_000}]
 )
 def test_claims_of_a_manifest_are_bounded(store: Store, claims: dict[str, Any]) -> None:
     if "arrays" in claims:

@@ -17,7 +17,7 @@ from stores.care.verification import Report, verify
 from stores.core.lease import Lease
 
 REJECTED = {3: "truncated file", 17: "no image"}
-FLIPS = 200
+FLIPS = 100
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from stores.format.commit import CommitRecord
 from stores.format.manifest import Manifest
 
 ROWS = 24
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def observe(store: Store) -> dict[str, Any]:

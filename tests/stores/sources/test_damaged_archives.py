@@ -125,13 +125,13 @@ def test_names_that_an_index_cannot_hold_are_left_out(tmp_path):
     assert {kind.reason for kind in listing.summary.unused} == {"a name that is not UTF-8 or has control characters"}
 
 
-def test_a_record_of_many_gigabytes_before_a_header_takes_no_memory(tmp_path):
+def test_a_large_record_before_a_header_takes_no_memory(tmp_path):
     info = tarfile.TarInfo("long")
-    info.type, info.size = tarfile.XHDTYPE, 3 * 1024**3
+    info.type, info.size = tarfile.XHDTYPE, 1024**3 // 4
     with (tmp_path / "x.tar").open("wb") as file:
         file.write(info.tobuf(format=tarfile.USTAR_FORMAT))
         file.truncate(info.size + 2048)
-    with pytest.raises(SourceError, match="a record of 3221225472 bytes"):
+    with pytest.raises(SourceError, match="a record of 268435456 bytes"):
         listed(tmp_path / "x.tar")
 
 
