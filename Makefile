@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest $(if $(MAX_SKIPS),--max-skips $(MAX_SKIPS))
 # Of hundreds of processes each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 # The longest first.
-TEST_PARTS := test-part-pipeline test-part-jobs test-part-stores test-part-fae
+TEST_PARTS := test-part-pipeline test-part-fae test-part-stores test-part-jobs
 
 .PHONY: $(TEST_PARTS) test-others venv demo lineage-image test test-fast test-slow test-gpu test-cluster test-interop test-pythons test-diffusers coverage bench docs lint clean
 
