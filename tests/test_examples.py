@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from fae.models.lightning_dit import LightningDiT
 from pipeline.cli import main
 from stores import ArraySpec, Store, StoreWriter, new_index, open_store
 
@@ -57,7 +58,15 @@ def test_every_script_has_a_test_and_is_named_in_the_docs() -> None:
         assert file.name in (EXAMPLES / file.name).read_text().split('"""')[1], "the header says how to run it"
 
 
-def test_a_training_that_was_stopped_ends_with_the_same_weights(run: Any, latents: Store, tmp_path: Path) -> None:
+def small_model(*shape: Any, **sizes: Any) -> LightningDiT:
+    return LightningDiT(*shape, **sizes | {"hidden_size": 64, "depth": 2, "num_heads": 2})
+
+
+def test_a_training_that_was_stopped_ends_with_the_same_weights(
+    run: Any, latents: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 150 solver steps of the script's own model take most of a minute.
+    monkeypatch.setattr("fae.models.lightning_dit.LightningDiT", small_model)
     assert len((EXAMPLES / "train.py").read_text().splitlines()) <= 40
     assert "step 3: loss" in run("train.py", latents.path, 3, 16, tmp_path / "one.pt")
     for steps in (2, 3):
