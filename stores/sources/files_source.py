@@ -21,7 +21,7 @@ from stores.sources.items import SourceItem
 from stores.sources.layouts.choose import choose_layout, refuse_idle_columns
 from stores.sources.layouts.class_name_files import apply_class_name_files
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
-from stores.sources.layouts.tree import FileTree, TreeFile, keep_configuration
+from stores.sources.layouts.tree import FileTree, TreeFile, is_loose, keep_configuration
 from stores.sources.listing_cache import ListingCache
 from stores.sources.lists.id_lists import apply_id_lists
 from stores.sources.lists.split_lists import apply_split_lists
@@ -198,10 +198,12 @@ class FilesSource(Source):
         return read_file(self.root, source, num_bytes, self.options.follow_links, most)
 
     def _read_tree(self, file: TreeFile, most: int) -> bytes:
+        if is_loose(file):
+            return read_file(self.root, file.source, file.num_bytes, self.options.follow_links, most)
         return self._read(file.source, file.offset, file.num_bytes, most)
 
     def _open(self, file: TreeFile, most: int) -> IO[bytes]:
-        if file.source == file.path and not file.archive:
+        if is_loose(file):
             return below_root(self.root, file.source, self.options.follow_links).open("rb")
         return io.BytesIO(self._read_tree(file, most))
 

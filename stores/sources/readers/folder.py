@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stores.sources.items import UNKNOWN_BYTES
-from stores.sources.paths import SourceError, below_root, is_hidden, is_text, read_error, safe_name
+from stores.sources.paths import SourceError, contained_path, is_hidden, is_text, read_error, safe_name
 
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
@@ -111,17 +111,19 @@ def read_file(root: str, source: str, num_bytes: int, follow_links: bool, most: 
     Raises:
         SourceError: it is missing, unreadable, too large, outside the root, or not of `num_bytes` (where known).
     """
-    path = below_root(root, source, follow_links)
+    # A path as text: pathlib takes a tenth of the time of a listing of texts.
+    path = os.path.join(root, safe_name(source, root)) if follow_links else str(contained_path(root, source))
     try:
-        if not path.is_file():
-            raise SourceError(f"{path}: expected a file; received {'something else' if path.exists() else 'nothing'}")
-        with path.open("rb") as file:
+        if not os.path.isfile(path):
+            received = "something else" if os.path.exists(path) else "nothing"
+            raise SourceError(f"{path}: expected a file; received {received}")
+        with open(path, "rb") as file:
             data = file.read(most + 1)
     except OSError as error:
         raise read_error(path, error) from error
     if len(data) > most:
         raise SourceError(f"{path}: expected at most {most} bytes; received a larger file")
-    return check_size(data, num_bytes, str(path))
+    return check_size(data, num_bytes, path)
 
 
 def read_named(root: str, path: str, where: str, follow_links: bool) -> bytes:
