@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NoReturn
 
 from stores.sources.paths import SourceError
 
@@ -30,7 +31,14 @@ def expand_braces(pattern: str) -> list[str]:
     return names
 
 
+def _refuse_falling(inside: str, pattern: str) -> NoReturn:
+    raise SourceError(f"{pattern}: expected rising numbers or letters in braces; received {{{inside}}}; check them")
+
+
 def _parts(inside: str, pattern: str) -> list[str]:
+    if (letters := re.fullmatch(r"([a-z])\.\.([a-z])|([A-Z])\.\.([A-Z])", inside)) is not None:
+        start, end = (ord(letter) for letter in letters.groups() if letter)
+        return [chr(letter) for letter in range(start, end + 1)] or _refuse_falling(inside, pattern)
     numbers = re.fullmatch(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?", inside)
     if numbers is None:
         if "," not in inside:
@@ -40,6 +48,6 @@ def _parts(inside: str, pattern: str) -> list[str]:
         return inside.split(",")
     first, last, step = int(numbers[1]), int(numbers[2]), int(numbers[3] or 1)
     if last < first or step < 1 or (last - first) // step >= MAX_NAMES:
-        raise SourceError(f"{pattern}: expected rising numbers in braces; received {{{inside}}}; check them")
+        _refuse_falling(inside, pattern)
     width = len(numbers[1]) if len(numbers[1]) == len(numbers[2]) or numbers[1].startswith("0") else 0
     return [f"{number:0{width}d}" for number in range(first, last + 1, step)]

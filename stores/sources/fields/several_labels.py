@@ -10,6 +10,7 @@ from stores.sources.fields.labels import RawLabel, parsed_list
 from stores.sources.fields.problems import Problems
 
 # Parts of the keys of objects with a place in the image ("box2d", "polygon", "segmentation").
+_WHOLE = re.compile(r"\d{1,9},0+")
 BOX_MARKS = ("box", "poly", "points", "segment", "mask", "rle")
 
 
@@ -45,7 +46,10 @@ def without_joined(raw: Sequence[RawLabel], where: str, problems: Problems) -> l
     A text is one of several where its parts are labels of other images, or one of them between bars where not all have
     as many, or where all labels are numbers or rows of them.
     """
-    joined = _joined({label for label in raw if isinstance(label, str)})
+    texts = {label for label in raw if isinstance(label, str)}
+    if texts and all(map(_WHOLE.fullmatch, texts)):  # "2,0" of tables with semicolons
+        return [int(label.split(",")[0]) if isinstance(label, str) else label for label in raw]
+    joined = _joined(texts)
     for label in raw if joined else ():
         if label in joined:
             problems.add("image of several classes: it has no label", f"{where}: {label}")

@@ -28,7 +28,19 @@ class PlainImages(Layout):
         splits = {name: folders.of(path)[1] or self.tree.container_split(name) for name, path in paths.items()}
         rows = [ImageRow(name, split=split) for name, split in splits.items()]
         known = [row.name for row in rows if row.split != TEST]
-        return Reading(rows, warnings=[*_part_warnings(folders.parts), *_name_warnings(known)])
+        return Reading(rows, warnings=[*_part_warnings(folders.parts), *_name_warnings(known), *self._key_warnings()])
+
+    def _key_warnings(self) -> Iterator[DataWarning]:
+        """Say that images of an archive have one key, to the first dot of their names, as WebDataset has it."""
+        keys: dict[str, list[str]] = {}
+        for name in self.tree.images if self.tree.in_archives else ():
+            folder, _, base = name.rpartition("/")
+            keys.setdefault(f"{folder}/{base.partition('.')[0]}", []).append(name)
+        several = [names for names in keys.values() if len(names) > 1]
+        if len(several) > len(keys) / 2:
+            first, second = several[0][:2]
+            message = f"{len(several)} samples have several images, such as {first} and {second}: each is a row; if one"
+            yield DataWarning(f"{message} alone is meant, write archives without the others")
 
 
 def _part_warnings(parts: list[str]) -> Iterator[DataWarning]:

@@ -73,6 +73,23 @@ def test_a_zip_of_annotations_beside_those_of_images(tmp_path):
     assert [kind.example for kind in found.summary.unused] == ["docs.zip"]
 
 
+def test_letters_in_braces(tmp_path):
+    put(tmp_path, {f"{letter}.tar": tar({f"{letter}1.jpg": ""}) for letter in "abcd"})
+    assert set(read(f"{tmp_path}/{{b..c}}.tar").rows) == {"b/b1.jpg", "c/c1.jpg"}
+    with pytest.raises(SourceError, match=r"expected rising numbers or letters in braces; received \{c\.\.a\}"):
+        read(f"{tmp_path}/{{c..a}}.tar")
+
+
+def test_samples_of_several_images_without_texts_are_said(tmp_path):
+    members = {f"a{n}.{kind}.png": "" for n in range(3) for kind in ("input", "target")}
+    found = read(put(tmp_path, {"0.tar": tar(members)}) / "0.tar")
+    assert len(found.rows) == 6
+    assert any(
+        "3 samples have several images, such as a0.input.png and a0.target.png" in one.message
+        for one in found.summary.warnings
+    )
+
+
 @pytest.mark.parametrize("suffix", ["zip", "rar"])
 def test_an_archive_of_annotations_beside_a_folder_of_images_is_pointed_out(tmp_path, suffix):
     table = zipped({"labels.csv": lines("file,label", "1.jpg,cat")})

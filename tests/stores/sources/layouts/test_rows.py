@@ -165,3 +165,10 @@ def test_ids_with_a_fraction_of_zero_name_images(data):
         "dog",
         "cat",
     ]
+
+
+def test_whole_numbers_with_a_decimal_comma_are_labels(data):
+    table = lines("file;label", "0.jpg;1,0", "1.jpg;12,0", "2.jpg;", "3.jpg;1,0")
+    found = data(jpgs(*(f"{n}.jpg" for n in range(4))) | {"t.csv": table})
+    assert list(found.labels().values()) == [1, 12, None, 1]
+    assert not found.summary.problems
