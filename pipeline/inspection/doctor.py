@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import tomllib
 import urllib.error
@@ -157,9 +158,9 @@ def _encoders() -> Iterator[Finding]:
 def _shadows() -> Iterator[Finding]:
     """Our packages have plain names: others may have the same, and Python takes the first on its path."""
     home = Path(__file__).parents[2]
-    owners = importlib.metadata.packages_distributions()
+    owners = _owners()
     for name in PACKAGES:
-        others = sorted({owner for owner in owners.get(name, ()) if owner != "fae-pipe"})
+        others = sorted(owners[name] - {"fae-pipe"})
         spec = importlib.util.find_spec(name)
         place = Path(spec.origin).parents[1] if spec and spec.origin else None
         if place != home:
@@ -173,6 +174,20 @@ def _shadows() -> Iterator[Finding]:
     elif mine:
         advice = "rename them or work elsewhere: Python prefers them in scripts that lie beside them"
         yield Finding("working folder", f"holds packages called {', '.join(mine)}", False, advice)
+
+
+def _owners() -> dict[str, set[str]]:
+    """Which distributions bring each of our packages.
+
+    importlib.metadata.packages_distributions says so of all packages, for which it parses every list of files.
+    """
+    owners: dict[str, set[str]] = {name: set() for name in PACKAGES}
+    files = re.compile(rf"^({'|'.join(PACKAGES)})(?=[/.])", re.MULTILINE)
+    for one in importlib.metadata.distributions():
+        declared = (one.read_text("top_level.txt") or "").split()
+        for name in set(declared or files.findall(one.read_text("RECORD") or "")).intersection(PACKAGES):
+            owners[name].add(one.metadata["Name"])
+    return owners
 
 
 def is_checkout(folder: Path) -> bool:

@@ -58,6 +58,7 @@ def test_what_is_understood_is_said_and_drawn(folder: Path, tmp_path: Path) -> N
     tags = Tags()
     page = (tmp_path / "out" / "index.html").read_text()
     tags.feed(page)
+    assert "3: 0\N{NO-BREAK SPACE}class 0 (5), 1\N{NO-BREAK SPACE}class 1 (4)" in page
     assert tags.names.count("img") == 12
     assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
     assert page_problems(page) == []
