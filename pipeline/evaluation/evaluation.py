@@ -34,7 +34,7 @@ from jobs.evaluation import (
 )
 from jobs.executors import pick_device, use_threads
 from pipeline.artifacts import RecordArtifact
-from pipeline.console import Output, Watcher
+from pipeline.console import Output, Watcher, format_seconds
 from pipeline.evaluation.caption_judges import caption_judge, sample_notes
 from pipeline.evaluation.image_locations import EvaluatedSet, open_sets, open_validation
 from pipeline.evaluation.record import (
@@ -44,7 +44,7 @@ from pipeline.evaluation.record import (
     write_evaluation,
     write_pairs,
 )
-from pipeline.evaluation.references import measure_reference
+from pipeline.evaluation.references import check_comparable, measure_reference, without_reference
 from stores.backends import make_folder
 
 
@@ -123,6 +123,7 @@ class Evaluator:
             if role != "evaluated" and None not in (made.size, side.size):
                 refuse_unequal({"size": side.size}, {"size": made.size}, side.location)
         extractors = self._extractors(list(given.values()))
+        check_comparable(made, reference, extractors, judged=self.judge is not None)
         ingredients = self._ingredients(made, reference, extractors)
         if validation is not None:
             ingredients["validation"] = validation.identity
@@ -160,7 +161,7 @@ class Evaluator:
         if isinstance(made.images, Reconstructions):
             record["images"] = str(write_pairs(file, record["fingerprint"], made.images, seen.pairs))
         write_evaluation(file, record)
-        self.output.say(f"eval: done in {record['seconds']:.1f} s: {file}")
+        self.output.say(f"eval: done in {format_seconds(record['seconds'])}: {file}")
         return {**record, "file": str(file), "up_to_date": False}
 
     def _extractors(self, sides: Sequence[EvaluatedSet]) -> list[Extractor]:
@@ -229,7 +230,7 @@ class Evaluator:
             with self.output.progress("captions", "steps", watchers=self.watchers) as report:
                 metrics += self.judge.metrics(report)
         if not metrics:
-            raise ValueError(f"{made.location}: expected a set to compare it with; received none; pass --reference SET")
+            raise without_reference(made)
         if self.config.protocol is None:
             return metrics
         return [replace(metric, metric=f"{metric.metric} ({self.config.protocol})") for metric in metrics]

@@ -9,6 +9,7 @@ from jobs.config import Size
 from jobs.evaluation import (
     ImageSet,
     PassSettings,
+    Reconstructions,
     load_reference,
     measure,
     newest_other,
@@ -21,6 +22,29 @@ from jobs.executors import OnProgress
 from pipeline.console import Progress
 from pipeline.evaluation.image_locations import EvaluatedSet
 from stores import explain_difference
+
+
+def check_comparable(
+    made: EvaluatedSet, reference: EvaluatedSet | None, extractors: Sequence[Extractor], *, judged: bool
+) -> None:
+    """Refuse images of which no metric would come, before any pass over them.
+
+    Without a reference there are Inception Score, metrics of pairs and, where `judged`, those of captions.
+
+    Raises:
+        ValueError: no reference, and none of these.
+    """
+    scored = made.images is not None and any(extractor.facts.logits for extractor in extractors)
+    if reference is None and not (judged or scored or isinstance(made.images, Reconstructions)):
+        raise without_reference(made)
+
+
+def without_reference(made: EvaluatedSet) -> ValueError:
+    """The error of samples that nothing is compared with."""
+    return ValueError(
+        f"{made.location}: expected real images to compare it with; received none; give --reference SET: the name of a "
+        "feature store, such as that of the images trained on, or a folder, tar or Parquet file of images"
+    )
 
 
 def measure_reference(

@@ -109,6 +109,22 @@ def test_two_folders_are_compared_and_the_reference_is_kept(passes: list[int], t
     assert [one["fingerprint"] for one in file["evaluations"]] == [record["fingerprint"], again["fingerprint"]]
 
 
+def test_images_without_a_reference_are_refused_before_any_pass(
+    passes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits(tmp_path / "made", 0)
+    scored = pipeline.evaluation.evaluation.build_extractor
+
+    def build(name: str, settings: ExtractorSettings, device: Any) -> Extractor:
+        found = scored(name, settings, device)
+        return replace(found, facts=replace(found.facts, logits=None))
+
+    monkeypatch.setattr(pipeline.evaluation.evaluation, "build_extractor", build)
+    message = run(tmp_path / "made", "--root", tmp_path / "runs", code=2)
+    assert "expected real images to compare it with; received none; give --reference SET" in message
+    assert not passes
+
+
 def test_a_changed_reference_is_measured_anew_and_said(passes: list[int], tmp_path: Path) -> None:
     digits(tmp_path / "made", 0)
     digits(tmp_path / "real", 100)
