@@ -64,4 +64,5 @@ from .sampling import newest_samples as newest_samples
 from .status import Status as Status
 from .status import overview as overview
 from .status import status_of as status_of
+from .status import statuses_of_name as statuses_of_name
 from .status import unfinished as unfinished

@@ -116,6 +116,12 @@ def status_of(name: str, root: Path) -> Status:
     return _samples_status(file) if file.exists() else _run_status(path_of(location))
 
 
+def statuses_of_name(name: str, root: Path) -> list[Status]:
+    """The newest store or run of each kind that has this name, in the pipeline's order; none where one kind has it."""
+    kinds = [kind for kind in KINDS_OF_ARTIFACTS if not Path(name).exists() and stores_named(root, kind, name)]
+    return [status_of(f"{kind}/{name}", root) for kind in kinds] if len(kinds) > 1 else []
+
+
 def unfinished(root: Path) -> list[Status]:
     """The status of every store and run below `root` that is not complete, damaged ones too.
 

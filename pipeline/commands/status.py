@@ -29,14 +29,18 @@ VIEWED = ("latents", "features", "text", "samples")
 def status_command(settings: Settings, location: str, watch: bool, every: float) -> None:
     """Say how far a store or a run is, how fast it goes, who works on it, and what went wrong last.
 
-    STORE|RUN is a folder, a store's URL, or a folder's name below --root; without one, all that is not complete below
-    --root. Watched for a program (--json), each look is a line of JSON.
+    STORE|RUN is a folder, a store's URL, or a folder's name below --root; of a name that stores and runs have, all of
+    them are listed; without one, all that is not complete below --root. Watched for a program (--json), each look is a
+    line of JSON.
     """
-    from pipeline.artifacts import overview, status_of, unfinished
+    from pipeline.artifacts import overview, status_of, statuses_of_name, unfinished
     from pipeline.console import RUNNING
 
     def look() -> tuple[list[dict[str, str]], dict[str, Any], bool]:
         """Lines of a table, the record, and whether somebody works on it."""
+        if same := statuses_of_name(location, settings.root):
+            record = {"named": [status.as_record() for status in same]}
+            return overview(same), record, any(status.state == RUNNING for status in same)
         if location:
             status = status_of(location, settings.root)
             return status.as_rows(), status.as_record(), status.state == RUNNING

@@ -68,6 +68,16 @@ def answer(*words):
     return done.output
 
 
+def test_of_a_name_that_several_kinds_have_all_are_listed(writer):
+    root = writer.path.parents[1]
+    StoreWriter.create(root / "features", "features", "mine", [ArraySpec("features", (1, 1, 2))], new_index(["0"]), {})
+    features, latents = json.loads(answer("status", "mine", "--root", str(root), "--json"))["named"]
+    assert (features["kind"], features["done"]) == ("store of features", 0)
+    assert (latents["kind"], latents["path"]) == ("store of latents", str(writer.path))
+    assert "4/10 rows" in answer("status", "mine", "--root", str(root))
+    assert "4/10 rows" in answer("status", "latents/mine", "--root", str(root))
+
+
 def test_without_a_name_all_that_is_unfinished(writer):
     root = writer.path.parents[1]
     done = StoreWriter.create(
