@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
+SHOWN_NAMES = 5
+
 
 def format_ids(ids: Iterable[int]) -> str:
     """Different ids in ascending order as text: `0-4,7`."""
@@ -51,7 +53,9 @@ def _parse_class(part: str, num_classes: int, names: Mapping[str, int]) -> Itera
     if part in names and not known:
         return [names[part]]
     if ids is None:
-        raise ValueError(f"classes: expected ids such as 0,3,7 or 0-9, or class names; received {part!r}")
+        raise ValueError(
+            f"classes: expected ids such as 0,3,7 or 0-9, or class names; received {part!r}{_named_like(part, names)}"
+        )
     if known and kind != "id" and _is_another(part, ids, names):
         raise ValueError(
             f"classes: expected ids or names; received {part!r}, while class names are numbers other than their ids; "
@@ -60,6 +64,15 @@ def _parse_class(part: str, num_classes: int, names: Mapping[str, int]) -> Itera
     if not known:
         raise ValueError(f"classes: expected ids below {num_classes}; received {ids[-1]}")
     return ids
+
+
+def _named_like(part: str, names: Mapping[str, int]) -> str:
+    """Names that hold the text (`tench` of `n01440764_tench`), else some names of any kind; nothing without names."""
+    holding = [name for name in names if part and part.casefold() in name.casefold()]
+    if holding:
+        return f"; did you mean {' or '.join(map(repr, holding[:SHOWN_NAMES]))}?"
+    shown = [*[*names][:SHOWN_NAMES], *(["…"] if len(names) > SHOWN_NAMES else [])]
+    return f"; names are {', '.join(shown)}" if shown else ""
 
 
 def _span(text: str) -> range | None:

@@ -37,6 +37,14 @@ def test_other_text_is_refused(text):
         parse_classes(text, 4, NAMES)
 
 
+def test_a_part_of_a_name_is_answered_with_the_names_that_hold_it():
+    names = ["n01440764_tench", "n02102040_English_springer"]
+    with pytest.raises(ValueError, match=r"received 'tench'; did you mean 'n01440764_tench'\?"):
+        parse_classes("tench", 2, names)
+    with pytest.raises(ValueError, match=r"received 'cat'; names are n01440764_tench, n02102040_English_springer$"):
+        parse_classes("cat", 2, names)
+
+
 @pytest.mark.parametrize("text", ["4", "0-9", "0-999999999999"])
 def test_a_class_that_the_generator_does_not_know_is_refused(text):
     with pytest.raises(ValueError, match="classes: expected ids below 4; received"):
