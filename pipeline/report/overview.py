@@ -18,7 +18,7 @@ from pipeline.report.subjects import Subject
 from stores import Store
 
 COLUMNS, SAMPLE_ROWS = 8, 2
-BETTER = {-1: "↓ lower", 1: "↑ higher"}
+BETTER = {-1: "↓\N{NO-BREAK SPACE}lower", 1: "↑\N{NO-BREAK SPACE}higher"}
 
 
 def overview(root: Path, subject: Subject, judged: Sequence[Mapping[str, str]] = ()) -> Markup:

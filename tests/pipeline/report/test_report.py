@@ -190,7 +190,7 @@ def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(p
     assert 'alt="a row of real images above rows of generated ones"' in first
     assert "PSNR dB" in first
     assert "↑ higher" in first
-    assert "↓ lower" in first
+    assert "↓\N{NO-BREAK SPACE}lower" in first
     assert "What next" in first
     assert "training and" in first
     assert "held-out images" in first

@@ -137,7 +137,7 @@ def test_filters_are_those_that_tell_rows_apart(store, tmp_path):
     assert "<form" not in plain.page(Query(page=1))
     asked = plain.page(Query(caption="dog", page=1))
     assert re.findall(r'<(?:input|select) name="(\w+)"', asked) == ["caption"]
-    assert '<a href="/">all</a>' in asked
+    assert '<a href="/">all rows</a>' in asked
     assert page_problems(asked) == []
 
 
