@@ -45,8 +45,12 @@ def main() -> None:
     The frozen encoder sees each image once, ever; every later stage reads stores. A stage whose inputs have
     not changed does nothing and says so; an interrupted one goes on when the same command is given again.
     Where images have captions, extract-text makes a store of them, encoded once, for train-gen to condition on.
-    `fae-pipe run RECIPE` does all of it. Start with `fae-pipe demo`; for images of yours `fae-pipe init DATA` writes
-    a recipe that fits them and this machine, `fae-pipe inspect DATA` says how they are understood.
+
+    \b
+    fae-pipe demo           all of it on handwritten digits, which come along
+    fae-pipe inspect DATA   how images of yours are understood
+    fae-pipe init DATA      writes a recipe that fits them and this machine
+    fae-pipe run RECIPE     all stages of a recipe
     """
 
 

@@ -92,7 +92,11 @@ def train_decoder(
     if len(stages) == 1:
         return run
     features = follow_now(features)
-    return _stage(root, *stages[1], features, autoencoder, run, tuning_config(config), runtime, on_progress)
+
+    def report(done: int, total: int, facts: dict[str, Any]) -> None:
+        on_progress(done, total, {"part": "fine-tuning", **facts})  # else steps seem to begin again
+
+    return _stage(root, *stages[1], features, autoencoder, run, tuning_config(config), runtime, report)
 
 
 def tuning_config(config: DecoderConfig) -> DecoderConfig:

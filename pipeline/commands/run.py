@@ -1,5 +1,6 @@
 """The run and demo commands: a whole recipe in one go."""
 
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from pipeline.commands.stages import runner_of, watch_of
 from pipeline.config import STAGE_NAMES, Recipe, RecipeError, override
-from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option
+from pipeline.console import FaeCommand, LocalPath, Settings, config_options, option, root_words
 
 
 @click.command("run", cls=FaeCommand)
@@ -46,6 +47,8 @@ def run_command(settings: Settings, until: str | None, only: str | None, results
     if made is not None and not settings.dry_run:
         settings.output.say(f"grid: {made.samples.grid}", "bold")
         summary["grid"] = str(made.samples.grid)
+        name = shlex.quote(settings.recipe.name)
+        settings.output.say(f"all of it on a page: fae-pipe report {name}{root_words(settings.location)}", "bold")
     settings.output.result(summary)
 
 

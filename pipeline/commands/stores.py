@@ -18,7 +18,7 @@ from pipeline.console import FaeCommand, FaeGroup, LocationType, Settings, confi
 
 @click.group("stores", cls=FaeGroup, moved={"verify": "fae-pipe verify"})
 def stores_group() -> None:
-    """Look at feature and latent stores and at what was made from them; check, repair, compare and clean up them."""
+    """Look at feature and latent stores and at what was made from them; check, repair, compare and clean them up."""
 
 
 @stores_group.command("ls")

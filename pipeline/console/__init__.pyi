@@ -6,6 +6,7 @@ from .formats import format_facts as format_facts
 from .formats import format_number as format_number
 from .formats import format_seconds as format_seconds
 from .formats import format_shares as format_shares
+from .formats import shown_path as shown_path
 from .group import FaeCommand as FaeCommand
 from .group import FaeGroup as FaeGroup
 from .loopback import Answer as Answer

@@ -1,7 +1,10 @@
-"""Numbers as a person reads them: rates, durations, bytes, shares."""
+"""Numbers and paths as a person reads them: rates, durations, bytes, shares."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from stores.backends import Location, is_url
 
 
 def format_number(value: float) -> str:
@@ -55,3 +58,10 @@ def format_bytes(num_bytes: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def shown_path(path: Location, root: Path) -> str:
+    """The path of what lies below `root` begins as `root` was given, relative or not; others stay as they are."""
+    if is_url(path) or not Path(path).is_relative_to(root.absolute()):
+        return str(path)
+    return str(root / Path(path).relative_to(root.absolute()))

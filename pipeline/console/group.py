@@ -28,6 +28,7 @@ USER_ERRORS = (
     PermissionError,
 )
 MAX_MESSAGE_CHARACTERS = 10_000
+MAX_SENTENCE = 200
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 GOES_ON = "nothing that is done is lost; the same command goes on"
 
@@ -112,6 +113,12 @@ class FaeGroup(click.Group):
             if end.code == INTERRUPTED:
                 last()
             raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with its whole first sentence: cut at the terminal's width they said half."""
+        named = [(name, self.commands[name].get_short_help_str(MAX_SENTENCE)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(named)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in the order in which they were added."""

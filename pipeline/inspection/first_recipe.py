@@ -12,12 +12,14 @@ from pipeline.console import format_bytes, format_number, format_seconds
 from pipeline.inspection.fit import MOST_PROMPTS, Dataset, Fit, fit_sizes, with_holdout
 from pipeline.inspection.look import Inspection, inspect_data
 from pipeline.inspection.machine import Machine, look_at_machine, minutes_for
-from pipeline.inspection.schedule import StageTime, fit_steps, stage_times
+from pipeline.inspection.schedule import WANTED_STEPS, StageTime, fit_steps, stage_times
 from stores.backends import is_url
 from stores.sources import DataSummary
 
 DISK_SHARE = 0.8
 FEWEST_IMAGES = 8
+LATE = 1.1  # of the minutes; estimates are no better
+MINUTES_FOR_IMAGES = 480  # on processors, of photographs (docs/troubleshooting.md)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class FirstRecipe:
     data: Inspection
     machine: Machine
     images_per_second: float
+    minutes: int
     stages: list[StageTime]
 
     @property
@@ -61,6 +64,14 @@ class FirstRecipe:
             )
         if not self.machine.encoder_at_hand and "pip install" in str(self.machine.hub):
             found.append(f"no encoder is here: {self.machine.hub}")
+        if self.seconds > LATE * 60 * self.minutes:
+            found.append(f"this is more than {self.minutes} minutes: fewer steps would show nothing")
+        steps = self.fit.recipe.generator.steps
+        if self.machine.on_processors and steps < WANTED_STEPS:
+            found.append(
+                f"{steps:,} steps show that all stages work; photographs become colored textures: for images, give "
+                f"--minutes {MINUTES_FOR_IMAGES} or take a machine with a GPU"
+            )
         return found
 
     def summary(self) -> str:
@@ -105,8 +116,9 @@ def make_first_recipe(
     dataset = Dataset(_written_paths(located, data, folder), summary, min(median), captions)
     fit = fit_sizes(name, dataset, machine)
     rate = measure_rate(fit.recipe.extract, fit.recipe.runtime)
-    fit = fit_steps(fit, dataset, machine, rate, minutes_for(machine, minutes))
-    return FirstRecipe(fit, found, machine, rate, stage_times(fit.recipe, dataset, machine, rate))
+    minutes = minutes_for(machine, minutes)
+    fit = fit_steps(fit, dataset, machine, rate, minutes)
+    return FirstRecipe(fit, found, machine, rate, minutes, stage_times(fit.recipe, dataset, machine, rate))
 
 
 def _check_enough(summary: DataSummary) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from jobs.executors import OnProgress
 from pipeline.artifacts import Artifact, State, scratch_folder
 from pipeline.config import Recipe
-from pipeline.console import Output, Watch
+from pipeline.console import Output, Watch, format_seconds, shown_path
 from pipeline.stages import Stage, StageContext
 from stores.backends import Location, is_url
 
@@ -130,5 +130,6 @@ class StageRunner:
     def note(self, outcome: Outcome) -> None:
         """Keep an outcome, and say it."""
         self.outcomes.append(outcome)
-        done = "would be made" if self.dry_run else f"done in {outcome.seconds:.1f} s"
-        self.output.say(f"{outcome.stage}: {'up to date' if outcome.up_to_date else done}: {outcome.path}")
+        done = "would be made" if self.dry_run else f"done in {format_seconds(outcome.seconds)}"
+        where = shown_path(outcome.path, self.root)
+        self.output.say(f"{outcome.stage}: {'up to date' if outcome.up_to_date else done}: {where}")

@@ -1,6 +1,7 @@
 """The init command: recipes for data of every form, in sizes that fit, which `run` takes to its end."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,9 @@ def test_the_recipe_runs_to_its_end(tmp_path: Path, digit_pngs: Any, monkeypatch
     done = CliRunner().invoke(main, words, prog_name="fae-pipe", env={"HF_HUB_OFFLINE": "1"})
     assert done.exit_code == 0, done.output
     assert Path(json.loads(done.stdout)["grid"]).exists()
+    assert "all of it on a page: fae-pipe report mine" in done.stderr
+    assert '"part": "fine-tuning"' in done.stderr
+    assert re.search(r"encode: done in \d+ s: fae-runs/latents/mine-", done.stderr)
 
 
 def test_too_few_images_are_refused(tmp_path: Path, digit_pngs: Any) -> None:
@@ -184,3 +188,11 @@ def test_an_encoder_that_works_is_picked(here: set[str], answers: bool | None, e
     monkeypatch.setattr(fae.encoders, "named_encoders", lambda: entries)
     monkeypatch.setattr(machine, "hub_answer", lambda: (answers, "said") if answers is not None else pytest.fail("hub"))
     assert pick_encoder(machine.ON_GPUS)[:2] == expected
+
+
+def test_that_the_time_is_not_enough_is_said(tmp_path: Path, digit_pngs: Any) -> None:
+    written(tmp_path / "images", digit_pngs, "{label}/{name}")
+    done = init(tmp_path / "images", "--root", tmp_path / "runs", "-o", tmp_path / "recipe.yaml", "--minutes", "1")
+    assert "warning: this is more than 1 minutes" in done.output
+    assert "steps show that all stages work; photographs become colored textures" in done.output
+    assert "--minutes 480" in done.output
