@@ -32,9 +32,15 @@ def image_path(data: DataConfig, root: Path) -> DataConfig:
 
     Raises:
         FileNotFoundError: The path is in none of these folders; the message names them.
+        ValueError: It is a URL: the images are read from this machine.
     """
     if data.path is None:
         return data
+    if is_url(data.path):
+        raise ValueError(
+            f"data.path: expected images on this machine; received the URL {data.path}; copy them here first (such as "
+            "by `aws s3 sync`, `rclone copy` or `curl -O`), and give their folder, archive or table"
+        )
     if data.path == SKLEARN_DIGITS:
         from pipeline.artifacts.digits import write_digits
 
@@ -57,9 +63,14 @@ def check_data_files(data: DataConfig) -> None:
 
     Raises:
         FileNotFoundError: One is not; the message names what lies near.
+        ValueError: A table is at a URL.
     """
     for key in ("labels", "class_names", "image_root"):
         value = getattr(data, key)
+        if key != "image_root" and value is not None and is_url(value):
+            raise ValueError(
+                f"data.{key}: expected a file of this machine; received the URL {value}; copy it here first"
+            )
         if value is None or "://" in value or any(sign in value for sign in PATTERN_SIGNS):
             continue
         if not Path(value).exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.config import RuntimeConfig, TrainConfig, check_training, crop_offsets
 from pipeline.config import Recipe, RecipeError
 from pipeline.stages.all_stages import STAGES
-from stores.backends import Location, is_url, open_bytestore
+from stores.backends import ByteStore, Location, is_url, open_bytestore
 
 
 def check_recipe(
@@ -134,9 +134,27 @@ def check_writable_url(url: str) -> None:
     """Write an object below a URL and remove it again.
 
     Raises:
-        OSError: Nothing can be written there: a bucket that is missing, a wrong key or region.
+        OSError: Nothing can be written there: a bucket that is missing, a wrong key or region, a key without the right.
         ValueError: The URL is none of a place for objects.
     """
     blobs, key = open_bytestore(url), f"probe-{uuid.uuid4().hex}"
-    blobs.write(key, b"fae-pipe looks whether it may write here")
-    blobs.delete(key)
+    right = "write"
+    try:
+        blobs.write(key, b"fae-pipe looks whether it may write here")
+        right = "delete"
+        blobs.delete(key)
+    except PermissionError as error:
+        if not _can_be_read(blobs, key):
+            raise
+        raise PermissionError(
+            f"{url}: expected a key that may read, write and delete objects; received one that may read them, but not "
+            f"{right} (tried with {key}); give it that right, or choose another root"
+        ) from error
+
+
+def _can_be_read(blobs: ByteStore, key: str) -> bool:
+    try:
+        blobs.exists(key)
+    except OSError:
+        return False
+    return True

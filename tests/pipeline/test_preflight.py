@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.config.recipe import load_recipe, override
 from pipeline.stages.preflight import check_recipe
+from stores.backends.object_store import ObjectByteStore
 
 
 def test_a_cluster_that_is_not_there_is_refused_where_ray_is_used(tmp_path):
@@ -41,6 +42,19 @@ def test_a_place_for_samples_that_cannot_be_written_is_refused_before_they_are_m
     for out in (file, file / "below"):
         with pytest.raises(ValueError, match=rf"sample.out {out}: expected a folder that can be written; .*--out DIR"):
             check_recipe(tmp_path, override(load_recipe("digits"), {"sample.out": str(out)}), ["sample"])
+
+
+@pytest.mark.parametrize("right", ["write", "delete"])
+def test_a_key_without_a_right_is_told_from_a_wrong_key(s3_url, tmp_path, monkeypatch, right):
+    def refuse(self, key, *data):
+        raise PermissionError(f"{self.url}/{key}: access denied; set the provider's usual variables")
+
+    monkeypatch.setattr(ObjectByteStore, right, refuse)
+    with pytest.raises(PermissionError, match=rf"may read them, but not {right} .*; give it that right, or choose"):
+        check_recipe(tmp_path, load_recipe("digits"), ["extract"], stores=s3_url)
+    monkeypatch.setattr(ObjectByteStore, "size", refuse)
+    with pytest.raises(PermissionError, match=r"access denied; set the provider's usual variables"):
+        check_recipe(tmp_path, load_recipe("digits"), ["extract"], stores=s3_url)
 
 
 @pytest.mark.parametrize("option", ["-o", "--lineage-image"])

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.config.stages import DataConfig
-from pipeline.artifacts.data_paths import image_path, scratch_folder
+from pipeline.artifacts.data_paths import check_data_files, image_path, scratch_folder
 
 
 @pytest.fixture
@@ -46,6 +46,18 @@ def test_a_path_that_is_nowhere_names_the_folders_and_what_to_do(working_folder,
     monkeypatch.setenv("FAE_PIPE_DATA", "/elsewhere")
     with pytest.raises(FileNotFoundError, match=r"'sett' in one of /elsewhere, \.; .*--data PATH"):
         found("sett", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/images", "https://host/a-{00..09}.tar"])
+def test_images_at_a_url_are_refused_with_the_way_round(working_folder, tmp_path, url):
+    with pytest.raises(ValueError, match=r"expected images on this machine; received the URL .*copy them here first"):
+        found(url, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["labels", "class_names"])
+def test_a_table_at_a_url_is_refused_with_the_way_round(key):
+    with pytest.raises(ValueError, match=rf"data\.{key}: expected a file of this machine; received the URL .*copy it"):
+        check_data_files(DataConfig(**{key: "s3://bucket/labels.csv"}))
 
 
 def test_a_wrong_path_says_what_is_there_and_what_may_be_meant(working_folder, tmp_path):
