@@ -190,7 +190,8 @@ def test_an_encoder_that_works_is_picked(here: set[str], answers: bool | None, e
     assert pick_encoder(machine.ON_GPUS)[:2] == expected
 
 
-def test_that_the_time_is_not_enough_is_said(tmp_path: Path, digit_pngs: Any) -> None:
+def test_that_the_time_is_not_enough_is_said(tmp_path: Path, digit_pngs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_recipe, "measure_rate", lambda config, runtime: 0.5)  # images a second
     written(tmp_path / "images", digit_pngs, "{label}/{name}")
     done = init(tmp_path / "images", "--root", tmp_path / "runs", "-o", tmp_path / "recipe.yaml", "--minutes", "1")
     assert "warning: this is more than 1 minutes" in done.output
