@@ -19,7 +19,7 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
         "classes": _classes(record),
         "labels": f"{record['labeled']:,} labeled, {record['unlabeled']:,} unlabeled",
         "captions": _captions(record),
-        "splits": ", ".join(f"{split or 'none given'} {count:,}" for split, count in record["splits"].items()),
+        "splits": _splits(record["splits"]),
         "sizes": _sizes(record.get("image_sizes")),
         "not used": _unused(record),
     }
@@ -47,6 +47,13 @@ def option_text(key: str, value: str | None) -> str:
 
 def _line(name: str, text: str) -> str:
     return f"{INDENT}{name:<{NAME_WIDTH}}{text}"
+
+
+def _splits(counts: Mapping[str, int]) -> str:
+    """The splits with their rows; of a set that has none, not the number of its images again."""
+    if counts.keys() == {""}:
+        return "none given"
+    return ", ".join(f"{split or 'none given'} {count:,}" for split, count in counts.items())
 
 
 def _count(number: int, what: str) -> str:

@@ -65,7 +65,7 @@ class FirstRecipe:
         if not self.machine.encoder_at_hand and "pip install" in str(self.machine.hub):
             found.append(f"no encoder is here: {self.machine.hub}")
         if self.seconds > LATE * 60 * self.minutes:
-            found.append(f"this is more than {self.minutes} minutes: fewer steps would show nothing")
+            found.append(f"this is more than --minutes {self.minutes}: fewer steps would show nothing")
         steps = self.fit.recipe.generator.steps
         if self.machine.on_processors and steps < WANTED_STEPS:
             found.append(

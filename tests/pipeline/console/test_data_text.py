@@ -70,7 +70,8 @@ def test_images_without_anything_have_short_lines():
     assert found["data:"] == "data: 1 image: images (images)"
     assert found["classes"] == "classes   none"
     assert found["captions"] == "captions  none"
-    assert found["splits"] == "splits    none given 1"
+    assert found["splits"] == "splits    none given"
+    assert lines(replace(bare, splits={"train": 2, "": 1}))["splits"] == "splits    train 2, none given 1"
     assert found["warning:"] == "warning: no held-out rows: metrics will be of training rows; --holdout 0.1"
     assert "warning:" not in lines(bare, DataConfig(holdout=0.2))
 

@@ -194,6 +194,6 @@ def test_that_the_time_is_not_enough_is_said(tmp_path: Path, digit_pngs: Any, mo
     monkeypatch.setattr(first_recipe, "measure_rate", lambda config, runtime: 0.5)  # images a second
     written(tmp_path / "images", digit_pngs, "{label}/{name}")
     done = init(tmp_path / "images", "--root", tmp_path / "runs", "-o", tmp_path / "recipe.yaml", "--minutes", "1")
-    assert "warning: this is more than 1 minutes" in done.output
+    assert "warning: this is more than --minutes 1:" in done.output
     assert "steps show that all stages work; photographs become colored textures" in done.output
     assert "--minutes 480" in done.output
