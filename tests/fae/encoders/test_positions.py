@@ -57,6 +57,10 @@ def as_timm(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> 
     for name, part in parts.items():
         filled = [part.get(letter, torch.zeros_like(part["q"])) for letter in "qkv"]
         out[name] = torch.cat(filled)
+    # Of a SwiGLU, timm has gate and value in one matrix; transformers had so once, as `weights_in`.
+    for name in [name for name in out if ".mlp.gate_proj." in name]:
+        joined = name.replace("gate_proj", "fc1")
+        out[joined] = torch.cat([out.pop(name), out[joined]])
     if "blocks.0.gamma_1" in wanted:  # timm's Eva
         out = {re.sub(r"\.ls(\d)\.gamma", r".gamma_\1", name): tensor for name, tensor in out.items()}
     if "pos_embed" in out and wanted["pos_embed"].shape[1] == out["pos_embed"].shape[1] - 1:

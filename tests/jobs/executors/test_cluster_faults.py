@@ -125,9 +125,9 @@ def test_twenty_kills_and_lost_nodes_lose_nothing_and_double_nothing(cluster: Cl
     runtime = RuntimeConfig(workers=4, cpus_per_worker=1, placement="spread")
     factory = partial(SlowWorker, writer.path, pids)
     with ThreadPoolExecutor(1) as thread:  # nodes are added from the main thread alone
-        job = thread.submit(write_missing_shards, writer, factory, runtime, lambda done, *_: counts.append(done), 0.0)
+        job = thread.submit(write_missing_shards, [writer], factory, runtime, lambda done, *_: counts.append(done), 0.0)
         chaos.rage(until=job)
-        store = job.result()
+        (store,) = job.result()
     assert chaos.kills.total() == KILLS, chaos.kills
     assert chaos.kills["node"] >= 2
     assert store.content_id == expected.content_id
