@@ -43,8 +43,8 @@ def _is_object(value: object) -> bool:
 def without_joined(raw: Sequence[RawLabel], where: str, problems: Problems) -> list[RawLabel]:
     """The labels without texts of several ("cat|dog", "7 813 9"), each of which is counted.
 
-    A text is one of several where its parts are labels of other images, or one of them between bars where not all have
-    as many, or where all labels are numbers or rows of them.
+    A text is one of several where its parts are labels of other images, or lie between bars where not all have as many,
+    or where all labels are numbers or rows of them.
     """
     texts = {label for label in raw if isinstance(label, str)}
     if texts and all(map(_WHOLE.fullmatch, texts)):  # "2,0" of tables with semicolons
@@ -65,8 +65,7 @@ def _joined(names: set[str]) -> set[str]:
     for separator in "|;,":
         parts = _parts(names, separator)
         if separator == "|" and (len(set(map(len, parts.values()))) > 1 or len(parts) < len(names)):
-            known = any(one in names for several in parts.values() for one in several)
-            found |= parts.keys() if known else set()
+            found |= parts.keys()
         found |= _of_others(parts, names)
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from stores.sources.fields.splits import word_list, words_of
 from stores.sources.folders.nodes import says_nothing
+from stores.sources.lists.values import WNID
 
 # Words by which sets of several domains call these.
 DOMAIN_WORDS = frozenset(
@@ -34,6 +35,8 @@ def are_domains(names: Sequence[str], classes: Sequence[Collection[str]]) -> boo
     common = set.intersection(*map(set, classes)) if len(names) > 1 else set[str]()
     if len(common) < 2 or len(common) < COMMON_SHARE * len(set().union(*classes)):
         return False
+    if all(re.fullmatch(WNID, name) for name in common):  # below distortions and their strengths in ImageNet-C
+        return True
     if len({re.sub(r"\d+", "0", name) for name in common}) == 1 or any(map(says_nothing, common)):
         return False
     called_so = sum(bool(set(words_of(name)) & DOMAIN_WORDS) for name in names)

@@ -15,7 +15,7 @@ PAIR_WORDS = frozenset(
     word_list(
         "low high light lowlight dark bright blur blurred blurry sharp noisy noise clean hazy haze clear rain rainy "
         "norain input inputs target targets source output outputs before after lr hr lq hq gt ground truth degraded "
-        "restored edited original"
+        "restored edited original bicubic"
     )
 )
 # More folders of the same names, as of objects seen from the same sides, are classes.
@@ -35,18 +35,15 @@ def are_pairs(labels: Mapping[str, str]) -> bool:
     """
     names = _common_names(labels)
     sure = len(names) >= LEAST_NAMES or (len(names) >= LEAST_PAIRS and not follow_each_other(names))
-    return sure and all(map(_is_of_pairs, set(labels.values())))
+    words = [set(words_of(folder)) - FILLERS for folder in set(labels.values())]
+    common = set.intersection(*words) if words else set[str]()  # the name of the set: DIV2K_HR, DIV2K_LR_bicubic
+    return sure and all(own - common and own - common <= PAIR_WORDS for own in words)
 
 
 def may_be_pairs(labels: Mapping[str, str]) -> bool:
     """Whether two or three folders hold images of exactly the same names, which do not just count up."""
     names = _common_names(labels)
     return len(names) >= LEAST_NAMES and not follow_each_other(names)
-
-
-def _is_of_pairs(folder: str) -> bool:
-    words = set(words_of(folder)) - FILLERS
-    return bool(words) and words <= PAIR_WORDS
 
 
 def _common_names(labels: Mapping[str, str]) -> set[str]:
@@ -83,4 +80,5 @@ def are_samples(labels: Mapping[str, str]) -> bool:
 
 
 def _stem(name: str) -> str:
-    return posixpath.splitext(posixpath.basename(name))[0]
+    """The name of an image without suffix and without the factor of its size ("0801x4")."""
+    return re.sub(r"(?<=\d)x[2348]$", "", posixpath.splitext(posixpath.basename(name))[0])

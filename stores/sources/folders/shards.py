@@ -54,11 +54,12 @@ def _tell_images_apart(pairs: list[tuple[str, str]], tops: set[str]) -> bool:
 
 
 def are_last_digits(labels: Mapping[str, str]) -> bool:
-    """Whether each folder is called by the last digits of the numbers that name its images."""
+    """Whether each folder is called by the last digits of the numbers that name its images, as Danbooru's "0042"."""
     folders = set(labels.values())
     if len(folders) < 2 or len({len(folder) for folder in folders}) > 1 or not all(map(_PIECE.fullmatch, folders)):
         return False
-    stems = [(stem.lower(), one.lower()) for stem, one in _stems(labels)]
+    zeros = 1 if all(len(one) > 3 and one.startswith("0") for one in folders) else 0
+    stems = [(stem.lower(), one.lower()[zeros:]) for stem, one in _stems(labels)]
     ends = all(stem.isdecimal() and len(one) > 1 and stem.zfill(len(one)).endswith(one) for stem, one in stems)
     return ends and any(int(stem) != int(one) for stem, one in stems)
 

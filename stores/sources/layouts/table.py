@@ -70,8 +70,11 @@ class TableLayout(TableSearch):
             if reading.table.problems is not self.problems:
                 self.problems.merge(reading.table.problems)
             for name, fields in reading.found.items():
-                own = reading.table.only_split or (reading.split if several else None)
-                fields.split = fields.split or own or self.split_of(name) or reading.split
+                part = reading.table.only_split or (reading.split if several else None)
+                fields.split = fields.split or part or self.split_of(name) or reading.split
+                # Tables that tell the same, such as LLaVA's chats and their sources, give a caption once.
+                own = found[name].captions if name in found else []
+                fields.captions = [caption for caption in fields.captions if caption not in own]
                 merge_fields(found, name, fields, reading.table.path, self.problems)
             for path, fields in reading.missing.items():
                 merge_fields(missing, path, fields, reading.table.path, self.problems)

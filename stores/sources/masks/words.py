@@ -10,7 +10,7 @@ from stores.sources.fields.splits import FILLERS, without_size, word_list, words
 SURE_WORDS = frozenset(
     word_list(
         "mask masks masklabel trimap trimaps segmentation segmentations annotation annotations annot anno gt "
-        "groundtruth truth thumb thumbs thumbnail thumbnails conditioning"
+        "groundtruth truth thumb thumbs thumbnail thumbnails resized conditioning"
     )
 )
 MASK_WORDS = SURE_WORDS | frozenset(

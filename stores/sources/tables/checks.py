@@ -31,8 +31,12 @@ def unread_columns(reading: TableReading, images: int) -> Unread:
         images: how many there are.
     """
     if reading.file_column is None:
-        nothing = Unread("none of its columns names images and gives them a label, captions or a split")
-        return Unread(several, "file_column") if (several := reading.names_several()) else nothing
+        if several := reading.names_several():
+            return Unread(several, "file_column")
+        if absent := reading.absent_image():
+            shown = f"it names images such as {absent}, and no image here is called so: give a table of their names"
+            return Unread(shown, "labels", unless="fields")
+        return Unread("none of its columns names images and gives them a label, captions or a split")
     if has_boxes(reading.columns):
         return Unread("it names images and gives boxes in them, which are no labels of images")
     rest = [column for column in reading.columns if column != reading.file_column]

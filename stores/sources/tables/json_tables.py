@@ -12,7 +12,7 @@ from stores.sources.annotations.tools import OBJECT_KEYS, datumaro_rows, is_datu
 from stores.sources.fields.problems import Problems
 from stores.sources.fields.splits import split_of_folder, word_list, words_of
 from stores.sources.paths import SourceError
-from stores.sources.tables.columns import CAPTION_ENDINGS, LABEL_ENDINGS
+from stores.sources.tables.columns import CAPTION_ENDINGS, LABEL_ENDINGS, file_columns
 from stores.sources.tables.match import names_an_image
 
 Rows = Generator[tuple[str, dict[str, object]], None, None]
@@ -106,17 +106,30 @@ def json_rows(value: Any, name: str = "") -> Iterator[dict[str, object]]:
             yield from _classified_rows(value["labels"], value["classes"])
         elif (inner := _key_of_object(value)) is not None:
             yield from _named_rows(value[inner], f"{name} {inner}")
+        elif (rows := _numbered_rows(value)) is not None:
+            yield from rows
         elif value and all(isinstance(column, list) for column in value.values()) and _equal_lengths(value):
             yield from (dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True))
         elif not value.keys() >= OBJECT_KEYS:
             yield from _named_rows(value, name)
 
 
+def _numbered_rows(value: dict[str, Any]) -> list[dict[str, object]] | None:
+    """The rows of columns that are objects by number, as pandas writes a table, or None."""
+    columns = list(value.values())
+    if len(value) < 2 or not all(isinstance(column, dict) for column in columns):
+        return None
+    numbers = [str(number) for number in range(len(columns[0]))]
+    if not numbers or any(map(names_an_image, value)) or any(list(column) != numbers for column in columns):
+        return None
+    return [{name: column[number] for name, column in value.items()} for number in numbers]
+
+
 def _equal_lengths(value: dict[str, list[Any]]) -> bool:
     return (
         len(value) > 1
         and len({len(column) for column in value.values()}) == 1
-        and not any("." in name for name in value)
+        and (bool(file_columns(list(value))) or any(names_an_image(column[0]) for column in value.values() if column))
     )
 
 

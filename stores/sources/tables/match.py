@@ -147,7 +147,7 @@ def as_file_value(value: object) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        value = value.get("path")
+        value = value.get("path") or value.get("file_name") or value.get("filename")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -13,7 +13,7 @@ from stores.sources.paths import SourceError, safe_name
 from stores.sources.summary import TableUse
 from stores.sources.tables.columns import caption_columns, file_columns, label_column, plain
 from stores.sources.tables.guesses import confidence_column, has_boxes, has_failed, is_denied
-from stores.sources.tables.match import ImageIndex, as_file_value
+from stores.sources.tables.match import ImageIndex, as_file_value, names_an_image
 from stores.sources.tables.roles import TableColumns, is_one
 from stores.sources.tables.table import Record, Table
 
@@ -138,6 +138,12 @@ class TableReading(TableColumns):
                 shown = f"the names in {column!r}, such as {values[0]}, are each of several images"
                 return f"{shown}: give paths in it, or name the folder of the images that are meant"
         return None
+
+    def absent_image(self) -> str | None:
+        """The first name of an image in the first rows, also one with a label behind it, where no column names any."""
+        cells = (cell for record in self._sample for cell in (*record, *record.values()) if isinstance(cell, str))
+        words = (cell.split()[0] for cell in cells if cell.strip() and "://" not in cell)
+        return next((word for word in words if names_an_image(word)), None)
 
     def use(self) -> TableUse:
         """What the summary says of the table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property, partial
 
+from stores.sources.fields.labels import TEXT_KEYS
 from stores.sources.fields.splits import split_of_folder
 from stores.sources.options import SourceOptions
 from stores.sources.paths import SourceError
@@ -78,10 +79,10 @@ class TableColumns(FileColumn):
         return bool(values) and not says_no_role(column) and not fractions
 
     def is_of_objects(self, column: str) -> bool:
-        """Whether a column of the first rows has objects, or lists of them, which say nothing by themselves."""
+        """Whether a column of the first rows has objects without a text, or lists of them: they say nothing."""
         values = self._present_values(column)
         firsts = [value[0] if isinstance(value, list) and value else value for value in values]
-        return bool(firsts) and any(isinstance(first, dict) for first in firsts)
+        return any(isinstance(first, dict) and first.keys().isdisjoint(TEXT_KEYS) for first in firsts)
 
     def is_of_words(self, column: str) -> bool:
         """Whether a column of the first rows has words, some of which are the same."""
@@ -136,7 +137,7 @@ class TableColumns(FileColumn):
         if label and "split" not in roles and options.label_column is None and self._are_splits(label[0]):
             roles["split"] = roles.pop("label")
         if options.caption_column is None and (
-            texts := [c for c in roles.get("caption", []) if not self._is_of_numbers(c)]
+            texts := [c for c in roles.get("caption", []) if not self._is_of_numbers(c) and not self.is_of_objects(c)]
         ):
             roles["caption"] = texts
         elif options.caption_column is None:

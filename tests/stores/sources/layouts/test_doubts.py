@@ -118,7 +118,13 @@ def test_classes_with_unlike_folders_are_pointed_out(data):
 
 @pytest.mark.parametrize(
     "several",
-    [["cat|dog", "cat", "dog"], ["owl|cat", "cat", "dog"], ["cat,dog", "cat", "dog"], ["7 813 9", "7", "9"]],
+    [
+        ["cat|dog", "cat", "dog"],
+        ["owl|cat", "cat", "dog"],
+        ["cat,dog", "cat", "dog"],
+        ["7 813 9", "7", "9"],
+        ["Edema|Mass", "Hernia", "None"],
+    ],
 )
 def test_several_labels_in_one_text_are_no_label_and_are_counted(data, several):
     rows = [f'{n}.jpg,"{several[n % 3]}"' for n in range(6)]

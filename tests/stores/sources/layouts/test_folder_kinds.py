@@ -62,6 +62,17 @@ def test_domains_of_the_same_classes(data, domains, between):
     assert asked.labels() == {name: name.split("/")[0] for name in files}
 
 
+def test_classes_by_wordnet_below_distortions_and_their_strengths(data):
+    """ImageNet-C's folders."""
+    kinds = ("defocus_blur", "glass_blur")
+    files = jpgs(
+        *(f"blur/{kind}/{n}/{word}/1.jpg" for kind in kinds for n in (1, 2) for word in ("n01440764", "n02102040"))
+    )
+    found = data(files)
+    assert found.labels() == {name: name.split("/")[3] for name in files}
+    assert any(warning.option == "layout" for warning in found.summary.warnings)
+
+
 @pytest.mark.parametrize(
     ("classes", "below"),
     [

@@ -45,6 +45,15 @@ def test_folders_of_the_same_names_are_pairs(data):
     assert data(files, layout=said.value).labels() == {name: name.split("/")[1] for name in files}
 
 
+def test_high_and_low_resolution_are_pairs(data):
+    """DIV2K's folders have the name of the set, and its small images a factor behind theirs."""
+    high = [f"DIV2K_{part}_HR/{n:04d}.png" for part in ("train", "valid") for n in IDS]
+    low = [f"DIV2K_{part}_LR_bicubic/X{x}/{n:04d}x{x}.png" for part in ("train", "valid") for n in IDS for x in (2, 4)]
+    found = data(jpgs(*high, *low))
+    assert {row[0] for row in found.rows.values()} == {None}
+    assert sum("pairs" in warning.message for warning in found.summary.warnings) == 1
+
+
 @pytest.mark.parametrize(
     "folders",
     [

@@ -40,6 +40,10 @@ MASKED = {
     "depths": ([f"nyu/rgb/{n}.png" for n in range(3)], [f"nyu/depth/{n}.png" for n in range(3)]),
     "beside images of a mark": ([f"{n}_sat.jpg" for n in range(3)], [f"{n}_mask.png" for n in range(3)]),
     "thumbnails": ([f"images/{n}.jpg" for n in range(3)], [f"thumbnails/{n}.jpg" for n in range(3)]),
+    "resized copies": (
+        [f"images/images/Van_Gogh/V_{n}.jpg" for n in range(3)],
+        [f"resized/resized/V_{n}.jpg" for n in range(3)],
+    ),
     "edges": ([f"images/{n}.png" for n in range(3)], [f"conditioning_images/{n}.png" for n in range(3)]),
     "thumbnails of a size": (
         [f"images1024x1024/00000/{n:05d}.png" for n in range(3)],

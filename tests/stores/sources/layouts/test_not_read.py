@@ -1,5 +1,7 @@
 """Formats that are not read are named, with what to do."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -76,3 +78,23 @@ def test_classes_in_names_by_wordnet_are_pointed_out(data, form):
     found = data({f"{form.format(n, n % 2)}.JPEG": "" for n in range(4)})
     (warning,) = [one for one in found.summary.warnings if "WordNet" in one.message]
     assert (warning.option, "2 WordNet ids (n01440760, …)" in warning.message) == ("labels", True)
+
+
+@pytest.mark.parametrize(("name", "row"), [("list.txt", "{} {}"), ("labels.csv", "{},{}")])
+def test_tables_of_images_of_other_names_are_pointed_out(data, name, row):
+    """RAF-DB's list has train_1.jpg for train_1_aligned.jpg."""
+    head = ["file,label"] if name.endswith(".csv") else []
+    rows = head + [row.format(f"train_{n}.jpg", n % 2) for n in range(4)]
+    found = data({f"train_{n}_aligned.jpg": "" for n in range(4)} | {name: "\n".join(rows)})
+    (warning,) = [one for one in found.summary.warnings if name in one.message]
+    assert (warning.option, "images such as train_0.jpg" in warning.message) == ("labels", True)
+
+
+def test_tags_that_are_objects_are_pointed_out(data):
+    """Danbooru's metadata, whose images lie in folders of their last digits."""
+    numbers = (11000, 12000, 11001, 12001)
+    rows = [json.dumps({"id": str(n), "tags": [{"id": "1", "name": "solo"}]}) for n in numbers]
+    found = data({f"512px/{n % 1000:04d}/{n}.jpg": "" for n in numbers} | {"tags.json": "\n".join(rows)})
+    assert {row[:2] for row in found.rows.values()} == {(None, None)}
+    (warning,) = [one for one in found.summary.warnings if "tags.json" in one.message]
+    assert (warning.option, "the objects in 'tags' are not read" in warning.message) == ("labels", True)

@@ -218,3 +218,13 @@ def test_captions_in_a_changed_form_are_left_and_camel_case_parts_are_read(data)
     assert set(map(tuple, found.captions().values())) == {("a dog",)}
     assert list(found.splits().values()) == ["train"] * 4 + ["val"] * 2
     assert "lemma.token.txt is not used: the captions of another table" in said(found)
+
+
+def test_tables_that_tell_the_same_caption_give_it_once(data):
+    """LLaVA has its captions in chats and in the table they were made of."""
+    chats = [{"image": f"{n}.jpg", "conversations": [{"from": "gpt", "value": f"a {n}"}]} for n in range(3)]
+    found = data(
+        jpgs("0.jpg", "1.jpg", "2.jpg")
+        | {"chat.json": chats, "meta.json": [{"image": f"{n}.jpg", "blip_caption": f"a {n}"} for n in range(3)]}
+    )
+    assert found.captions() == {f"{n}.jpg": [f"a {n}"] for n in range(3)}

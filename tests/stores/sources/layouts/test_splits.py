@@ -103,7 +103,7 @@ def test_columns_of_splits_in_parquet(tmp_path, column, values, splits):
         ("AnnualCrop", "SeaLake"),
         ("golden-retriever", "shih_tzu"),
         ("7up", "pepsi2", "pepsi3"),
-        ("DIV2K_HR", "DIV2K_LR"),
+        ("DIV2K_A", "DIV2K_B"),
     ],
 )
 def test_a_class_keeps_its_name_beside_a_split(data, form, kinds):

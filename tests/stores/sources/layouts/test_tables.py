@@ -142,6 +142,12 @@ def test_json_of_every_shape(data, tmp_path):
         "by name": {f"{n}.jpg": f"c {n}" for n in range(4)},
         "by name, lists": {f"{n}.jpg": [f"c {n}"] for n in range(4)},
         "by name, objects": {f"{n}.jpg": {"caption": f"c {n}"} for n in range(4)},
+        "by stem, lists": {f"{n}": [f"c {n}"] for n in range(4)},
+        "image objects": {"data": [{"image": {"file_name": f"{n}.jpg"}, "caption": f"c {n}"} for n in range(4)]},
+        "columns by number, of pandas": {
+            "image": {str(n): f"{n}.jpg" for n in range(4)},
+            "caption": {str(n): f"c {n}" for n in range(4)},
+        },
         "columns": {"image": [f"{n}.jpg" for n in range(4)], "caption": [f"c {n}" for n in range(4)]},
     }
     for shape, value in shapes.items():
