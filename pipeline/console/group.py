@@ -101,13 +101,17 @@ class FaeGroup(click.Group):
         Python ends a daemon thread at the moment at which it wants to go on, and where this is inside of torch the
         process aborts (`terminate called without an active exception`, exit code 134), all work done. So the process
         ends after the exit functions of the libraries, and before Python takes its threads apart.
+
+        A program that gives the words itself (`main(["status"])`) goes on after it, and ends as it wants to.
         """
+        if args or extra:
+            return self.main(*args, **extra)
         _prepare_streams()
         last = _LastExit()
         atexit.register(last)  # the first that is registered is the last that is called
         try:
             with termination_as_interrupt(_end_overdue):
-                return self.main(*args, **extra)
+                return self.main()
         except SystemExit as end:
             last.code = end.code if isinstance(end.code, int) else None
             if end.code == INTERRUPTED:

@@ -100,6 +100,21 @@ def test_an_unknown_command_is_a_mistake():
     assert outcome.stderr.startswith("error: No such command 'extrakt'.")
 
 
+@pytest.mark.parametrize(("words", "code"), [(["extract"], 0), (["break", "value"], 2)])
+def test_a_program_that_calls_the_group_ends_as_it_wants_to(words, code):
+    program = f"""
+import runpy, sys
+main = runpy.run_path({str(SAMPLE)!r})["main"]
+try:
+    main({words!r})
+except SystemExit as end:
+    assert end.code == {code}
+sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, env=environment())
+    assert done.returncode == 7, done.stderr
+
+
 def test_errors_pass_through_when_the_group_is_called_from_python():
     with pytest.raises(ValueError, match="steps"):
         main.main(["break", "value"], standalone_mode=False)
@@ -122,14 +137,15 @@ def test_a_process_ends_with_these_codes():
 def test_streams_that_the_shell_closed_are_nobodys(closed, said, tmp_path):
     """The exit code is that of the command, nothing complains, and no file of ours gets a stream's number."""
     code = (
-        "import runpy\n"
+        "import runpy, sys\n"
         f"main = runpy.run_path({str(SAMPLE)!r})['main']\n"
         "@main.command()\n"
         "def numbers():\n"
         f"    with open({str(tmp_path / 'number')!r}, 'w') as file:\n"
         "        file.write(str(file.fileno()))\n"
         "    print('said')\n"
-        "main(['numbers'])\n"
+        "sys.argv[1:] = ['numbers']\n"
+        "main()\n"
     )
     (tmp_path / "code.py").write_text(code)
     command = f"exec {sys.executable} {tmp_path / 'code.py'} {closed}"
@@ -148,13 +164,14 @@ def test_what_an_encoding_lacks_is_escaped():
 
 def test_ctrl_c_ends_a_process_with_130():
     code = (
-        "import runpy, time\n"
+        "import runpy, sys, time\n"
         f"main = runpy.run_path({str(SAMPLE)!r})['main']\n"
         "@main.command()\n"
         "def wait():\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(600)\n"
-        "main(['wait'])\n"
+        "sys.argv[1:] = ['wait']\n"
+        "main()\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
@@ -172,7 +189,7 @@ def test_ctrl_c_ends_a_process_with_130():
 def test_a_daemon_thread_inside_of_torch_does_not_abort_the_end_of_a_process(tmp_path):
     """Without the group's own end Python ends such a thread by unwinding C++ frames: exit code 134, 24 times of 24."""
     code = (
-        "import runpy, tempfile, threading, time\n"
+        "import runpy, sys, tempfile, threading, time\n"
         f"main = runpy.run_path({str(SAMPLE)!r})['main']\n"
         "@main.command()\n"
         "def busy():\n"
@@ -186,7 +203,8 @@ def test_a_daemon_thread_inside_of_torch_does_not_abort_the_end_of_a_process(tmp
         "    time.sleep(0.1)\n"
         "    print('done')\n"
         "    return 3\n"
-        "main(['busy'])\n"
+        "sys.argv[1:] = ['busy']\n"
+        "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=300)
     assert (done.returncode, done.stdout) == (3, "done\n"), done.stderr
