@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+import fae_pipe
 import smaller
 from processes import ProcessServer
 
@@ -23,6 +24,7 @@ pytest_plugins = ["pytester", "skip_limit", "fast_tier", "savings", "interop_tab
 # Set before torch or Ray start: the tests share two processors, and Ray must not report home.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command sets it
+fae_pipe.limit_arenas()  # as the command does
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 

@@ -1,6 +1,7 @@
 """What is installed: the command, the recipes, the licence, and bounds on what it needs."""
 
 import os
+import platform
 import subprocess
 import sys
 import tomllib
@@ -39,6 +40,32 @@ def test_idle_threads_sleep_unless_told_otherwise(given, used):
     environment |= {"OMP_WAIT_POLICY": given} if given else {}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", used]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.parametrize(("given", "number"), [(None, 2), ("3", 3)])
+def test_threads_share_few_arenas_of_memory(given, number, tmp_path):
+    code = f"""
+import ctypes, os, threading, fae_pipe
+fae_pipe.main
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes, libc.fclose.argtypes = (ctypes.c_int, ctypes.c_void_p), (ctypes.c_void_p,)
+together = threading.Barrier(6)
+def take():
+    libc.malloc(1000)
+    together.wait()
+threads = [threading.Thread(target=take) for _ in range(6)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+file = libc.fopen({str(tmp_path / "info")!r}.encode(), b"w")
+libc.malloc_info(0, file), libc.fclose(file)
+print(os.environ["MALLOC_ARENA_MAX"])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment |= {"MALLOC_ARENA_MAX": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(number)]
+    assert (tmp_path / "info").read_text().count("<heap ") == number
 
 
 @pytest.mark.parametrize("name", fae_pipe.PACKAGES)

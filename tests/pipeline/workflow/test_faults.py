@@ -173,7 +173,7 @@ def test_a_folder_that_may_not_be_written_is_named(
     process = begin(processes, images, root)
     errors = process.communicate()[1]
     assert process.returncode in (1, 2), errors
-    assert "read-only file system" in errors
+    assert "Read-only file system" in errors
     assert str(root) in errors
     small_disk("size=20m,rw")
     assert finish(processes, images, root) == calm
