@@ -18,7 +18,8 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 ZIP_SUFFIXES = (".zip",)
 ARROW_SUFFIXES = (".arrow", ".feather")
 ROWS_SUFFIXES = (".parquet", *ARROW_SUFFIXES)
-_PLAIN_TABLES = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".manifest", ".json", ".parquet", ".txt", ".xml")
+_TEXT_TABLES = (".csv", ".tsv", ".txt", ".token", ".xml")
+_PLAIN_TABLES = (*_TEXT_TABLES, ".jsonl", ".jsonlines", ".ndjson", ".manifest", ".json", ".parquet")
 TABLE_SUFFIXES = (*_PLAIN_TABLES, ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 # Folders that archivers, network drives and file systems put among the files of others.
 BY_PRODUCTS = frozenset(

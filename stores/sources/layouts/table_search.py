@@ -94,7 +94,8 @@ class TableSearch(Layout):
         try:
             refuse_without_header(table, self.images, self.tree.images)
             reading = TableReading(table, self.images, self.options, problems, asked=False)
-            if name.lower().endswith(LISTS) and any(map(names_an_image, reading.columns)):
+            begins = any(map(names_an_image, reading.columns)) or self.images.find(reading.file_column or "")
+            if name.lower().endswith(LISTS) and begins:
                 return None  # its first line is a row: `LabelLists` reads it
             if not reading.says_something:
                 self.rejected[name] = unread_columns(reading, self._expected)

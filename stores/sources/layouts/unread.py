@@ -16,7 +16,7 @@ UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", "
 
 # Words of files that say the parts of a set, often by numbers ("splits.json", "fold_indices.txt"), and their kinds.
 PART_WORDS = frozenset(("split", "splits", "partition", "partitions", "folds", "indices"))
-GIVING_KINDS = UNREAD_TABLES | {".json", ".txt", ".csv", ".yaml", ".yml"}
+GIVING_KINDS = UNREAD_TABLES | {".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml"}
 
 ARCHIVES = frozenset((".zip", ".tar", ".tgz", ".gz", ".7z", ".rar"))
 
@@ -66,7 +66,7 @@ def unread_warnings(tree: FileTree, unread: Iterable[UnreadKind], summary: DataS
     if not summary.splits.keys() - {"", TRAIN}:
         yield from _split_warnings(kinds)
     if not has_fields:
-        yield from _format_warnings(kinds)
+        yield from _format_warnings([kind for kind, why in unread if why is None or why.option is None])
         yield from _object_warnings(tree, kinds)
 
 
@@ -91,8 +91,8 @@ def _format_warnings(unused: Iterable[FileKind]) -> Iterator[DataWarning]:
 
 
 def _may_give_labels(kind: FileKind) -> bool:
-    """Whether a file of YAML or XML is called like one of labels, not of settings."""
-    return kind.kind in (".yaml", ".yml", ".xml") and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
+    """Whether a file of text is called like one of labels, not of settings."""
+    return kind.kind in GIVING_KINDS | {".xml"} and bool(set(words_of(stem_of(kind.example))) & GIVING_WORDS)
 
 
 def _object_warnings(tree: FileTree, unused: Iterable[FileKind]) -> Iterator[DataWarning]:

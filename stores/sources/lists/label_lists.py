@@ -292,4 +292,4 @@ def _is_list_of_classes(path: str, lines: list[str]) -> bool:
 
 def _are_numbers_of_images(values: ListValues) -> bool:
     """Whether labels before the names of images are ids of these, each of which has its own."""
-    return len(set(values.labels.values())) > MOST * len(values.labels)
+    return 0 < len(values.labels) == len(set(values.labels.values()))

@@ -38,7 +38,7 @@ def split_line(line: str) -> tuple[str, str]:
     if (named := _NAMED.fullmatch(line)) is not None:
         return named[1].strip(), named[2].strip()
     fields = re.split(r"[\s,;|]+", line, maxsplit=1)
-    return fields[0], fields[1].strip() if len(fields) > 1 else ""
+    return fields[0].removesuffix(":"), fields[1].strip() if len(fields) > 1 else ""
 
 
 def without_comments(lines: Sequence[str]) -> list[str]:

@@ -23,7 +23,8 @@ FILE_KEYS = frozenset(
         "after original edited reference anchor lr hr"
     )
 )
-# Keys under which a file keeps its rows.
+# Keys under which a file keeps the names of its classes, and its rows.
+NAME_KEYS = ("class_names", "classes", "categories", "names")
 ROW_KEYS = ("data", "images", "annotations", "samples", "rows", "items", "records", "labels", "captions", "train")
 
 
@@ -101,9 +102,10 @@ def json_rows(value: Any, name: str = "") -> Iterator[dict[str, object]]:
         elif _holds_lists_of_images(value) or _holds_rows_by_part(value):
             yield from _rows_by_key(value)
         elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
-            yield from _list_rows(value[key], f"{name} {key}")
-        elif isinstance(value.get("classes"), list) and isinstance(value.get("labels"), dict):
-            yield from _classified_rows(value["labels"], value["classes"])
+            yield from _with_class_names(_list_rows(value[key], f"{name} {key}"), value)
+        elif _class_list(value) and isinstance(value.get("labels"), dict):
+            rows = ({"file_name": file, "label": label} for file, label in value["labels"].items())
+            yield from _with_class_names(rows, value)
         elif (inner := _key_of_object(value)) is not None:
             yield from _named_rows(value[inner], f"{name} {inner}")
         elif (rows := _numbered_rows(value)) is not None:
@@ -184,7 +186,8 @@ def _role_of_texts(name: str, values: Iterable[object]) -> str:
     words = set(words_of(posixpath.basename(name)))
     if words & {*CAPTION_ENDINGS, "text", "texts", "prompts", "descriptions", "sentences"}:
         return "caption"
-    texts = [value for value in values if isinstance(value, str)]
+    firsts = (value[0] if isinstance(value, list) and value else value for value in values)
+    texts = [value for value in firsts if isinstance(value, str)]
     long = sum(" " in text.strip() for text in texts)
     sure = bool(words & {*LABEL_ENDINGS, "classes", "categories"}) or len(set(texts)) <= len(texts) / 2
     return "label" if sure or long <= len(texts) / 2 else "caption"
@@ -208,12 +211,19 @@ def _named_rows(value: dict[str, Any], name: str) -> Iterator[dict[str, object]]
             own = names_an_image(row.get("file_name")) and not names_an_image(file)
             yield row if own else {"file_name": file} | {k: v for k, v in row.items() if k != "file_name"}
         else:
-            found = "caption" if isinstance(fields, list) else role if isinstance(fields, str) else "label"
-            yield {"file_name": file, found: fields}
+            first = fields[0] if isinstance(fields, list) and fields else fields
+            yield {"file_name": file, role if isinstance(first, str) else "label": fields}
 
 
-def _classified_rows(labels: dict[str, Any], classes: list[Any]) -> Iterator[dict[str, object]]:
-    """Rows of FiftyOne's labels.json: the place in a list of classes by the name of the file without suffix."""
-    for file, label in labels.items():
-        known = isinstance(label, int) and 0 <= label < len(classes)
-        yield {"file_name": file, "label": label, "class_name": classes[label] if known else None}
+def _class_list(value: dict[str, Any]) -> list[str]:
+    """The names of classes by their numbers, as FiftyOne's labels.json has them beside its labels, or nothing."""
+    lists = (value.get(key) for key in NAME_KEYS)
+    return next((names for names in lists if isinstance(names, list) and all(isinstance(n, str) for n in names)), [])
+
+
+def _with_class_names(rows: Iterable[dict[str, object]], value: dict[str, Any]) -> Iterator[dict[str, object]]:
+    names = _class_list(value)
+    for row in rows:
+        label = row.get("label")
+        known = isinstance(label, int) and 0 <= label < len(names) and "class_name" not in row
+        yield {**row, "class_name": names[int(str(label))]} if known else row

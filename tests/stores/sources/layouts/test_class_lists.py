@@ -78,3 +78,28 @@ def test_lists_of_coarser_labels_leave_the_folders_classes(data):
     found = data(files | jpgs(*paths["train"], *paths["val"]))
     assert set(found.labels().values()) == set("abcd")
     assert any("gives other labels than the folders" in one.message for one in found.summary.warnings)
+
+
+@pytest.mark.parametrize("mark", ["\t", ",", "|", ": "])
+def test_captions_by_stem_lose_no_first_line_to_a_header(data, mark):
+    rows = [f"image_{n}{mark}a dog runs over {n}" for n in range(4)]
+    found = data(jpgs(*(f"image_{n}.jpg" for n in range(4))) | {"captions.txt": lines(*rows)})
+    assert found.captions() == {f"image_{n}.jpg": [f"a dog runs over {n}"] for n in range(4)}
+
+
+def test_flickr30ks_list_of_captions(data):
+    rows = [f"{n}.jpg#{k}\tcaption {k}" for n in range(3) for k in range(2)]
+    found = data(jpgs(*(f"{n}.jpg" for n in range(3))) | {"results_20130124.token": lines(*rows)})
+    assert set(map(tuple, found.captions().values())) == {("caption 0", "caption 1")}
+
+
+def test_classes_before_images_most_of_which_differ(data):
+    rows = [f"{word} ./{n}.jpg" for n, word in enumerate(("cat", "dog", "emu", "cat"))]
+    found = data(jpgs(*(f"{n}.jpg" for n in range(4))) | {"list.txt": lines(*rows)})
+    assert [*found.labels().values()] == ["cat", "dog", "emu", "cat"]
+
+
+def test_a_text_called_like_labels_that_is_not_read_is_pointed_out(data):
+    rows = [f'{{"file": "{n}.jpg", "label": "cat"}}' for n in range(3)]
+    found = data(jpgs(*(f"{n}.jpg" for n in range(3))) | {"labels.txt": lines(*rows)})
+    assert [one.option for one in found.summary.warnings if "labels.txt may have labels" in one.message] == ["labels"]

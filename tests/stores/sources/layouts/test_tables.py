@@ -155,6 +155,24 @@ def test_json_of_every_shape(data, tmp_path):
         assert read(root).captions() == {f"{n}.jpg": [f"c {n}"] for n in range(4)}, shape
 
 
+@pytest.mark.parametrize("wrap", [lambda n: [n], lambda n: [n, 7]])
+def test_lists_of_labels_by_stem(data, wrap):
+    """Lists by file are captions only where they are texts and the file is not called like one of labels."""
+    labels = data(IMAGES | {"labels.json": {str(n): wrap(n) for n in range(4)}}).labels()
+    assert labels == {f"{n}.jpg": n if len(wrap(n)) == 1 else None for n in range(4)}
+    words = data(IMAGES | {"labels.json": {str(n): ["cat" if n < 2 else "dog"] for n in range(4)}}).labels()
+    assert list(words.values()) == ["cat", "cat", "dog", "dog"]
+
+
+@pytest.mark.parametrize("key", ["names", "categories"])
+def test_class_names_beside_the_rows_of_json(data, key):
+    rows = [{"image": f"{n}.jpg", "label": n % 2} for n in range(4)]
+    assert set(data(IMAGES | {"labels.json": {"labels": rows, key: ["cat", "dog"]}}).labels().values()) == {
+        "cat",
+        "dog",
+    }
+
+
 def test_odd_rows_are_counted_and_end_nothing(data):
     rows = [
         '{"file_name": "0.jpg", "text": null}',
