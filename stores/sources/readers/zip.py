@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ class ZipReader:
             raise DamagedArchiveError(
                 f"{path}: expected a zip archive; received damage: {error}; fetch it again"
             ) from error
-        return _OpenZip(file, {info.header_offset: info for info in file.infolist()})
+        opened = _OpenZip(file, {info.header_offset: info for info in file.infolist()})
+        weakref.finalize(opened, file.close)  # the collector may let go of the file before the archive
+        return opened
 
 
 def _refused(info: zipfile.ZipInfo) -> str | None:

@@ -104,8 +104,8 @@ def json_rows(value: Any, name: str = "") -> Iterator[dict[str, object]]:
         elif (key := next((key for key in ROW_KEYS if _holds_rows(value.get(key))), None)) is not None:
             yield from _with_class_names(_list_rows(value[key], f"{name} {key}"), value)
         elif _class_list(value) and isinstance(value.get("labels"), dict):
-            rows = ({"file_name": file, "label": label} for file, label in value["labels"].items())
-            yield from _with_class_names(rows, value)
+            labels = value["labels"].items()
+            yield from _with_class_names(({"file_name": file, "label": label} for file, label in labels), value)
         elif (inner := _key_of_object(value)) is not None:
             yield from _named_rows(value[inner], f"{name} {inner}")
         elif (rows := _numbered_rows(value)) is not None:
