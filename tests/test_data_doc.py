@@ -114,6 +114,13 @@ def tuned(d: Path) -> None:
         put(d / "tuned" / "captions" / f"{number}.txt", f"a caption, number {number}\n")
 
 
+def both(d: Path) -> None:
+    for number in range(4):
+        put(d / "both" / f"{number}.png", png(number))
+        put(d / "both" / f"{number}.txt", f"a caption, number {number}\n")
+    put(d / "both" / "labels.csv", "file,label\n" + "".join(f"{n}.png,{('cat', 'dog')[n % 2]}\n" for n in range(4)))
+
+
 def traps(d: Path) -> None:
     images = [{"id": f"i{number}", "file_name": f"{number}.png"} for number in range(4)]
     for number in range(4):
@@ -225,12 +232,12 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
         build.__name__: build
         for build in (pets, imagenet, classes, captions, prompts, photos, lora, laion, edm2, coco, flickr, numbered)
     },
-    **{build.__name__: build for build in (tuned, traps, birds, lake, domains, spoken)},
+    **{build.__name__: build for build in (tuned, traps, birds, lake, domains, spoken, both)},
 }
 
 
 def test_the_table_is_there() -> None:
-    assert len(ROWS) == 27
+    assert len(ROWS) == 28
 
 
 @pytest.mark.parametrize(("command", "expected"), ROWS)

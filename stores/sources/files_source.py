@@ -23,6 +23,7 @@ from stores.sources.layouts.class_name_files import apply_class_name_files
 from stores.sources.layouts.listing import items_of, label_ids, require_images, summarize
 from stores.sources.layouts.tree import FileTree, TreeFile, is_loose, keep_configuration
 from stores.sources.listing_cache import ListingCache
+from stores.sources.lists.further_fields import add_further_fields
 from stores.sources.lists.id_lists import apply_id_lists
 from stores.sources.lists.split_lists import apply_split_lists
 from stores.sources.options import SourceOptions
@@ -123,6 +124,7 @@ class FilesSource(Source):
         layout = choose_layout(tree, self.options)
         layout.problems.merge(tree.problems)
         reading = layout.list_images()
+        add_further_fields(layout, reading)
         apply_id_lists(tree, reading)
         apply_split_lists(tree, reading)
         if self.options.class_names is None:

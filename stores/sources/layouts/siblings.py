@@ -64,12 +64,14 @@ class Siblings(Layout):
         step = max(1, len(with_texts) // SAMPLE)
         trial = type(self)(self.tree, self.options)
         trial.files = self.files
-        says_something = any(row.label is not None or row.captions for row in map(trial._row, with_texts[::step]))
+        rows = [*map(trial._row, with_texts[::step])]
+        found = {"label": any(row.label is not None for row in rows), "caption": any(row.captions for row in rows)}
+        self.roles = {role for role, there in found.items() if there}
         if trial.boxes:
             reason = Unread(NUMBERS, "layout", self.name) if trial.boxes <= trial.doubtful else BOXES
             self.rejected |= dict.fromkeys((text for name in with_texts for text in self.files.of(name)), reason)
         # Texts of which none can be read are an error of this layout, not plain images.
-        return len(with_texts) + len(self.files.fields) if says_something or trial.problems.to_list() else 0
+        return len(with_texts) + len(self.files.fields) if self.roles or trial.problems.to_list() else 0
 
     def _usable(self) -> bool:
         return not self.tree.in_archives
@@ -100,6 +102,8 @@ class Siblings(Layout):
 
     def __init__(self, tree: FileTree, options: SourceOptions) -> None:
         super().__init__(tree, options)
+        # What the texts give, by some of them.
+        self.roles = set[str]()
         # Texts that hold boxes.
         self.boxes: set[str] = set()
         # Those of them that may be captions.

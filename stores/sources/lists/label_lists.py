@@ -106,6 +106,12 @@ class LabelLists(Layout):
         return bool(self._lists)
 
     @property
+    def roles(self) -> set[str]:
+        """What the lists give."""
+        captions = {"caption"} if any(values.captions for values in self._lists.values()) else set[str]()
+        return captions | ({"label"} if self._chosen else set())
+
+    @property
     def named(self) -> set[str]:
         """The images to which a list gives a label or captions, by their whole name with the suffix."""
         named = {name for values in self._lists.values() for name in (*values.labels, *values.captions)}
@@ -207,7 +213,7 @@ class LabelLists(Layout):
     def _lists(self) -> dict[str, ListValues]:
         if self.options.labels is not None:
             path = self.options.labels
-            return {path: values} if _is_read(values := self._read(path, lines_of_file(path))) else {}
+            return {path: values} if (values := self._read(path, lines_of_file(path))) else {}
         of_devkit = [name for name in self.tree.files if name.endswith("validation_ground_truth.txt")]
         self.rejected |= dict.fromkeys(of_devkit, OF_DEVKIT)
         apart = {*of_devkit, *lists_by_number(self.tree)}
@@ -219,20 +225,20 @@ class LabelLists(Layout):
             name: self._read(name, read[name], columns_of_lists(read[name]) or columns.get(posixpath.dirname(name), []))
             for name in tried
         }
-        left = {name: read[name] for name in tried if not _is_read(lists[name])}
+        left = {name: read[name] for name in tried if not lists[name]}
         self._classes = class_lists(left, self._images.find, len(self.tree.images))
         for name, labels in self._classes.labels.items():
             lists[name] = ListValues(labels=labels)
         for name in sorted(self._classes.several):
             self.problems.add("image of several classes: it has no label", f"{self.tree.where}: {name}")
         for name in tried:
-            if not _is_read(lists[name]) and self._are_names(read[name], posixpath.dirname(name)):
+            if not lists[name] and self._are_names(read[name], posixpath.dirname(name)):
                 self.rejected[name] = OF_NAMES
         if not self._own_labels:
             for name in with_own_values({n: values.labels for n, values in lists.items() if n not in self._ordered}):
                 lists[name].labels.clear()
                 self.rejected[name] = OWN_VALUES
-        return {name: values for name, values in lists.items() if _is_read(values)}
+        return {name: values for name, values in lists.items() if values}
 
     def _read(self, path: str, lines: list[str], columns: Sequence[str] = ()) -> ListValues:
         if lines and all(re.fullmatch(WNID, line) for line in lines):
@@ -279,10 +285,6 @@ def reads_asked_list(tree: FileTree, options: SourceOptions) -> bool:
     index = ImageIndex(tree.images, lambda name: None)
     named = any(pair and index.find(pair[0]) for pair in (pair_of(first), turned_pair(first)))
     return named and LabelLists(tree, options).says_something
-
-
-def _is_read(values: ListValues) -> bool:
-    return bool(values.labels or values.captions or values.splits)
 
 
 def _is_list_of_classes(path: str, lines: list[str]) -> bool:

@@ -34,6 +34,9 @@ class ListValues:
     captions: dict[str, list[str]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        return bool(self.labels or self.captions or self.splits)
+
 
 def values_of(path: str, pairs: Sequence[tuple[str, str]], columns: Sequence[str]) -> ListValues:
     """The meaning of what stands behind the names of images in a list.

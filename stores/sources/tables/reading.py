@@ -143,7 +143,7 @@ class TableReading(TableColumns):
         """The first name of an image in the first rows, also one with a label behind it, where no column names any."""
         cells = (cell for record in self._sample for cell in (*record, *record.values()) if isinstance(cell, str))
         words = (cell.split()[0] for cell in cells if cell.strip() and "://" not in cell)
-        return next((word for word in words if names_an_image(word)), None)
+        return next((word for word in words if names_an_image(word) and not self.images.find(word)), None)
 
     def use(self) -> TableUse:
         """What the summary says of the table."""
