@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
@@ -45,6 +46,17 @@ class DamagedArchiveError(SourceError):
 
 class SourceUnavailableError(SourceError):
     """A source that this host cannot read now: a permission, an I/O error, a time-out; no fault of what lies in it."""
+
+
+def damage_of_file(path: str | Path, damage: object) -> str:
+    """What is wrong with a file that is no archive or table, with what to do: a pointer, a page, else the damage."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        head = file.read(64).lstrip().lower()
+        if head.startswith(b"version https://git-lfs"):
+            return "a git-lfs pointer; run `git lfs pull` where the files come from"
+        if head.startswith((b"<!doctype html", b"<html", b"<?xml")):
+            return "an HTML or XML page, as servers send it where a file is gone; fetch it again"
+    return f"{damage}; fetch it again"
 
 
 # What the file system says of a name itself; all other errors are about the host, its disks and its network.

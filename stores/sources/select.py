@@ -19,6 +19,7 @@ from stores.sources.paths import (
     TABLE_SUFFIXES,
     TAR_SUFFIXES,
     ZIP_SUFFIXES,
+    DamagedArchiveError,
     SourceError,
     below_root,
     is_image,
@@ -151,6 +152,8 @@ def _zip_holds(folder: str, name: str, options: SourceOptions) -> str | None:
     """What a zip of a folder holds, "images", else "tables" (COCO's annotations_trainval2017.zip), or None."""
     try:
         tree = FilesSource(folder, "zip", (name,), whole=False, options=options).tree()
+    except DamagedArchiveError:
+        return "images"  # it may have held any, and is named as damaged
     except SourceError:
         return None
     return "images" if tree.images else "tables" if tree.tables else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from stores.sources.fields.problems import Problems
-from stores.sources.paths import PLAIN_NAME, is_image, refused_name, safe_name
+from stores.sources.paths import PLAIN_NAME, damage_of_file, is_image, refused_name, safe_name
 from stores.sources.readers.headers import UnusualTar, next_header, plain_headers
 
 DAMAGED = "damaged archive: what is whole in it is used"
@@ -125,7 +125,8 @@ class _TarPieces:
             if damaged is None:
                 break
             position, why = damaged
-            found = f"{self.where}: expected a tar file; received damage at byte {position}: {why}; fetch it again"
+            damage = damage_of_file(self.where, f"damage at byte {position}: {why}")
+            found = f"{self.where}: expected a tar file; received {damage}"
             self.contents.problems.add(DAMAGED, found)
             piece = next_header(self.file.fileno(), self.start, position + tarfile.BLOCKSIZE, self.size)
         for name in self.links:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
+from stores.sources.paths import DamagedArchiveError, SourceError, below_root, damage_of_file, read_error
 from stores.sources.readers.parquet_bounds import LISTED_ROWS, check_footer, is_dictionary
 from stores.sources.readers.parquet_footer import ColumnChunk, column_chunks
 from stores.sources.readers.parquet_pages import LARGE_PAGE_BYTES, LargeValues, large_values
@@ -259,4 +259,6 @@ def unreadable(path: object, error: BaseException) -> SourceError:
     if isinstance(error, OSError) and error.errno is not None:
         return read_error(path, error)
     shown = " ".join(str(error).split())[:300]
-    return DamagedArchiveError(f"{path}: expected a Parquet or Arrow file; received: {shown}; fetch it again")
+    return DamagedArchiveError(
+        f"{path}: expected a Parquet or Arrow file; received: {damage_of_file(str(path), shown)}"
+    )

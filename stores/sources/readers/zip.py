@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
-from stores.sources.paths import DamagedArchiveError, SourceError, below_root, read_error
+from stores.sources.paths import DamagedArchiveError, SourceError, below_root, damage_of_file, read_error
 from stores.sources.readers.folder import MAX_IMAGE_BYTES, check_size
 from stores.sources.readers.members import Contents, Member
 from stores.sources.recent import Recent
@@ -84,7 +84,7 @@ class ZipReader:
             if isinstance(error, OSError):
                 raise read_error(path, error) from error
             raise DamagedArchiveError(
-                f"{path}: expected a zip archive; received damage: {error}; fetch it again"
+                f"{path}: expected a zip archive; received {damage_of_file(path, f'damage: {error}')}"
             ) from error
         opened = _OpenZip(file, {info.header_offset: info for info in file.infolist()})
         weakref.finalize(opened, file.close)  # the collector may let go of the file before the archive

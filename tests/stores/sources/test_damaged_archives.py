@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stores.backends.fileio import is_temporary
 from stores.sources import SourceError, open_source
 from tar_files import listed, write_tar
+from tests.stores.sources.layouts.conftest import put, read, zipped
 
 LONG_AGO = 1_600_000_000_000_000_000
 
@@ -234,3 +235,20 @@ def test_flipped_header_bytes_lose_no_member_silently(data, tmp_path_factory):
     if not listing.summary.problems and not listing.summary.unused:
         # A flip the checksum does not cover (padding, or a checksum field that still parses).
         assert [source.read(item.source, item.offset, item.num_bytes) for item in items] == [b"first", b"second"]
+
+
+def test_a_damaged_zip_beside_whole_ones_is_named(tmp_path):
+    whole = zipped({"train/cat/1.jpg": "", "train/dog/2.jpg": ""})
+    found = read(put(tmp_path / "set", {"train.zip": whole, "val.zip": whole[:-40]}))
+    assert len(found.rows) == 2
+    assert "val.zip" in found.summary.problems[0].example
+
+
+@pytest.mark.parametrize("name", ["train.zip", "train.tar", "train.parquet"])
+@pytest.mark.parametrize(
+    ("head", "said"), [("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), ("<html>", "HTML")]
+)
+def test_pointers_and_pages_instead_of_archives_are_called_so(tmp_path, name, head, said):
+    for path in (tmp_path / "set", tmp_path / "set" / name):
+        with pytest.raises(SourceError, match=said):
+            read(put(tmp_path / "set", {name: head * 30}) and path)
