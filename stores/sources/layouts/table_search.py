@@ -112,7 +112,11 @@ class TableSearch(Layout):
             self.rejected[name] = WITHOUT_HEADER
             return None
         except SourceError as error:
-            self.rejected[name] = Unread(str(error), "file_column" if isinstance(error, PairsError) else None)
+            cut = "labels" if name.lower().endswith(".json") else None
+            pairs = isinstance(error, PairsError)
+            self.rejected[name] = (
+                Unread(str(error), "file_column") if pairs else Unread(str(error), cut, unless="fields")
+            )
             return None
         named = f"a table that names {len(reading.found)} of the {len(self.tree.images)} images"
         self.rejected[name] = Unread(named, *(("labels", ITSELF) if reading.found else ()))

@@ -11,7 +11,7 @@ from stores.sources.layouts.tree import FileTree
 from stores.sources.lists.lines import stem_of
 from stores.sources.summary import ITSELF, DataSummary, DataWarning, FileKind, Unread
 
-GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions"))
+GIVING_WORDS = frozenset(("label", "labels", "annotation", "annotations", "caption", "captions", "metadata"))
 UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".mat", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"))
 
 # Words of files that say the parts of a set, often by numbers ("splits.json", "fold_indices.txt"), and their kinds.

@@ -98,3 +98,11 @@ def test_tags_that_are_objects_are_pointed_out(data):
     assert {row[:2] for row in found.rows.values()} == {(None, None)}
     (warning,) = [one for one in found.summary.warnings if "tags.json" in one.message]
     assert (warning.option, "the objects in 'tags' are not read" in warning.message) == ("labels", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("dataset.json", '{"labels": [["1.jpg", '), ("metadata.jsonl", "version https://")]
+)
+def test_damaged_tables_are_pointed_out_where_no_image_has_a_label(data, name, text):
+    found = data({f"{n}.jpg": "" for n in range(3)} | {name: text})
+    assert [one.option for one in found.summary.warnings if name in one.message] == ["labels"]
