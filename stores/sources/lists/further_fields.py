@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stores.sources.layouts.class_folders import ClassFolders
 from stores.sources.layouts.class_tars import ClassTars
@@ -23,7 +24,7 @@ def add_further_fields(layout: Layout, reading: Reading) -> None:
     """
     if isinstance(layout, WHOLE) or layout.options.layout is not None or layout.options.labels is not None:
         return
-    for other in _others(layout):
+    for other in _others(layout, reading):
         missing = _missing(reading)
         if not missing:
             return
@@ -32,8 +33,11 @@ def add_further_fields(layout: Layout, reading: Reading) -> None:
         layout.rejected = other.rejected | layout.rejected
 
 
-def _others(layout: Layout) -> Iterator[Siblings | LabelLists]:
-    tree, options = layout.tree, layout.options
+def _others(layout: Layout, reading: Reading) -> Iterator[Siblings | LabelLists]:
+    """The readers of the files that the layout has not read."""
+    tree, options = replace(layout.tree), layout.options
+    tree.files = {name: file for name, file in layout.tree.files.items() if name not in reading.used}
+    tree.images = layout.tree.images
     if not isinstance(layout, Siblings):
         yield WebDataset(tree, options) if tree.in_archives else Siblings(tree, options)
     yield LabelLists(tree, options)

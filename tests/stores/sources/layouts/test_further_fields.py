@@ -55,3 +55,9 @@ def test_texts_of_boxes_beside_a_table_of_labels_stay_unread(data):
     found = data(jpgs(*NAMES) | boxes | {"labels.csv": lines("file,label", *(",".join(pair) for pair in PAIRS))})
     assert found.rows == {name: (word, None, None) for name, word in PAIRS}
     assert [kind.reason for kind in found.summary.unused] == ["boxes of objects, no captions"]
+
+
+def test_a_table_that_was_read_is_no_list_as_well(data):
+    rows = [f"{name}|a sentence|{k}" for name in NAMES for k in range(2)]
+    found = data(jpgs(*NAMES) | {"results.txt": lines("image|comment|n", *rows)})
+    assert found.rows == dict.fromkeys(NAMES, (None, ["a sentence"] * 2, None))
