@@ -17,8 +17,8 @@ class EMA:
     """average ← decay·average + (1 - decay)·weights, in float32, for every trainable parameter.
 
     SiT keeps the decay constant at 0.9999 (the paper does not state it), after 1,000 steps of which nine tenths of the
-    average are still the random start. With `warmup` the n-th update uses min(decay, n / (9 + n)) and the first one 0,
-    as diffusers' EMAModel does: the average spans about the last tenth of a short run and forgets its start.
+    average are still the random start. With `warmup` the n-th update uses min(decay, n / (19 + n)) and the first one 0:
+    the average spans about the last twentieth of a short run and forgets its start, see `warmed_up`.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, warmup: bool = True) -> None:

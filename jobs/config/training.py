@@ -82,7 +82,7 @@ class TrainConfig:
     )
     ema_warmup: bool = setting(
         True,
-        "Ramp that decay up from 0, so that the average spans a tenth of a short run and forgets its random start.",
+        "Ramp that decay up from 0, so that the average spans a twentieth of a short run and forgets its random start.",
         group="Training",
     )
     ema_bank: tuple[str, ...] = setting(

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ from stores.format import (
     StoreError,
     fingerprint,
 )
+
+# The last part of a store's name while it is being deleted.
+TRASH = "deleted"
 
 
 @dataclass(frozen=True)
@@ -216,8 +220,21 @@ def _temporaries(root: Path) -> Iterator[Garbage]:
         found = [Path(at) / name for name in [*folders, *names] if is_temporary(name)]
         folders[:] = [name for name in folders if not is_temporary(name)]
         for path in found:
-            if _is_old(path) and not path.is_symlink() and not _is_in_use(path, root):
+            if path.is_symlink() or _is_in_use(path, root):
+                continue
+            if _is_trash(path):
+                yield Garbage(path, folder_bytes(path), "left behind by an interrupted gc")
+            elif _is_old(path):
                 yield Garbage(path, folder_bytes(path), "left behind by an interrupted write")
+
+
+def _trash_of(path: Path) -> Path:
+    """The name under which a store waits to be deleted; nobody writes there, so that it may go at once."""
+    return temporary_beside(path.with_name(f"{path.name}.{TRASH}"))
+
+
+def _is_trash(path: Path) -> bool:
+    return path.name.split(".")[-3:-2] == [TRASH]  # .NAME.deleted.HEX.tmp
 
 
 def _is_in_use(path: Path, root: Path) -> bool:
@@ -245,7 +262,8 @@ def _remove(path: Path, root: Path) -> bool:
     if not path.is_dir():
         path.unlink(missing_ok=True)
     elif is_temporary(path.name) or (path / BUCKETS).is_file():
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # another gc found it
+            shutil.rmtree(path)
     else:
         return _remove_store(path)
     return True
@@ -253,7 +271,7 @@ def _remove(path: Path, root: Path) -> bool:
 
 def _remove_store(path: Path) -> bool:
     """Out of sight first, in one rename under the lease, so that no half a store is ever found."""
-    trash = temporary_beside(path)
+    trash = _trash_of(path)
     try:
         with Lease(LocalByteStore(path)):
             path.rename(trash)
@@ -261,7 +279,8 @@ def _remove_store(path: Path) -> bool:
         return False
     path.rmdir()  # giving the lease back has made an empty folder
     fsync_directory(path.parent)
-    shutil.rmtree(trash)
+    with suppress(FileNotFoundError):  # another gc found it
+        shutil.rmtree(trash)
     return True
 
 

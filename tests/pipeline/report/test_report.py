@@ -189,7 +189,7 @@ def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(p
     first = text[text.index('id="overview"') : text.index('id="from-image-to-latent-and-back"')]
     assert 'alt="a row of real images above rows of generated ones"' in first
     assert "PSNR dB" in first
-    assert "↑ higher" in first
+    assert "↑\N{NO-BREAK SPACE}higher" in first
     assert "↓\N{NO-BREAK SPACE}lower" in first
     assert "What next" in first
     assert "training and" in first

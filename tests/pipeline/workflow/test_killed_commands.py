@@ -125,7 +125,7 @@ class Trials:
     def _leave_garbage(self) -> None:
         """Older stores of which nothing was made, and what writers that were killed left behind."""
         for number in range(6):
-            for kind in STORES:
+            for kind in self.case.kinds:
                 (newest, *_) = (path for path in (self.root / kind).iterdir() if "old" not in path.name)
                 old = self.root / kind / f"{newest.name[:-12]}old{number:09d}"
                 shutil.copytree(newest, old)

@@ -109,6 +109,23 @@ def test_old_temporaries_go_young_ones_stay(root: Path) -> None:
     assert not trash.exists()
 
 
+def test_what_an_interrupted_gc_was_deleting_goes_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "features", 1, age=900)
+    newest = make(root, "features", 2)
+
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gc(root, dry_run=False)
+    (trash,) = set((root / "features").iterdir()) - {newest.path}
+    (item,) = gc(root, dry_run=False)
+    assert (item.path, item.why) == (trash, "left behind by an interrupted gc")
+    assert list((root / "features").iterdir()) == [newest.path]
+
+
 def test_a_folder_whose_planning_was_cut_short_goes(root: Path) -> None:
     cut = make(root, "features", 1, finished=False).path
     (cut / "manifest.json").unlink()
