@@ -65,21 +65,23 @@ def measure(
     sums = [Accumulator(extractor.facts, images.total, how.kept_rows, counts) for extractor in extractors]
     values: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
 
+    done = 0
+
     def take(one: _RunningBatch) -> None:
+        nonlocal done
         for accumulator, features in zip(sums, one.features, strict=True):
             accumulator.update(features.result(), one.batch.numbers)
         if one.pairs is not None:
             values.append((one.batch.numbers, one.pairs.result()))
+        done += len(one.batch.numbers)
+        on_progress(done, images.total, {"rejected": len(images.rejected)} if images.rejected else {})
 
-    done = 0
     on_progress(0, images.total, {})
     for batch in images.batches(how.batch_size):
         running.append(_start(batch, extractors, pairs, inference_pool))
         # In the order of the batches, whichever is ready first: sums must not depend on the threads.
         while running and (len(running) > inference_pool.count or all(future.done() for future in running[0].features)):
             take(running.popleft())
-        done += len(batch.numbers)
-        on_progress(done, images.total, {"rejected": len(images.rejected)} if images.rejected else {})
     for one in running:
         take(one)
     _check_rejected(images, how.max_rejected)

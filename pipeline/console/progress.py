@@ -32,8 +32,8 @@ class Progress:
 
     The first call says where the work starts: rows done by an earlier run count neither in the rates nor in the time
     left. Facts are numbers or text, or mappings of parts of a whole. Without a terminal a line is written at most every
-    10 seconds, and a last one when the work ends or fails. Watchers hear of it every 10 seconds even when nothing is
-    done, so that they can tell slow work from none.
+    10 seconds, with the numbers that came since the line before, and a last one when the work ends or fails. Lines and
+    watchers come every 10 seconds even when nothing is done, so that slow work can be told from none.
     """
 
     def __init__(
@@ -52,15 +52,16 @@ class Progress:
         self.facts: dict[str, Any] = {}
         self.throughput = Throughput(clock())
         self._begun = False
+        self._unwritten: set[str] = set()  # names of facts that came since the last line
         self._written_done: int | None = None
-        self._written = clock()
+        self._written = self._advanced = clock()
         self._notified: float | None = None
         self._live: Live | None = None
         self._lock = threading.RLock()  # the heart beats in a thread of its own
         self._ended = threading.Event()
 
     def __call__(self, done: int, total: int | None, facts: Mapping[str, Any]) -> None:
-        """Tell that `done` of `total` are finished; facts (a loss, a count) stay shown until they change or are None.
+        """Tell that `done` of `total` are finished; facts (a loss, a count) hold until they change or are None.
 
         A new `phase`, such as a preview, is written at once: nothing else may come for minutes.
         """
@@ -73,7 +74,10 @@ class Progress:
                 self.throughput.add(now, done)
             if done == 0 < self.done:  # what was said of the round before holds no longer
                 self.facts = {}
+            if done != self.done:
+                self._advanced = now
             self.done, self.total = done, total
+            self._unwritten |= set(facts)
             misses = self._misses
             self.facts = {name: value for name, value in {**self.facts, **facts}.items() if value is not None}
             if misses and not self._misses:  # what comes now is faster
@@ -109,12 +113,15 @@ class Progress:
         return bool(self.facts.get("rows_missing"))
 
     def line(self) -> str:
-        """`extract  1,200/1,797 images  143/s  4 s left`, then the facts."""
+        """`extract  1,200/1,797 images  143/s  4 s left`, then texts that hold, and numbers not written before."""
         left = self.seconds_left
         parts = [self.description, f"{self.done:,}{'' if self.total is None else f'/{self.total:,}'} {self.unit}"]
         parts += [f"{format_number(self.per_second)}/s"] if self.per_second else []
         parts += [f"{format_seconds(left)} left"] if left else []
-        return printable("  ".join(parts + format_facts(self.facts)))
+        if self.done == self._written_done and not self._unwritten:
+            parts.append(f"for {format_seconds(self.clock() - self._advanced)}")
+        shown = {name: value for name, value in self.facts.items() if name in self._unwritten or isinstance(value, str)}
+        return printable("  ".join(parts + format_facts(shown)))
 
     def record(self, state: str = RUNNING) -> Record:
         """All of it as JSON values."""
@@ -134,7 +141,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self.throughput.start(self.clock(), 0)
-        self._written = self.clock()
+        self._written = self._advanced = self.clock()
         if sys.stderr.isatty() and not self.json:
             # What is printed to a stdout that is the same terminal appears above the table.
             console = Console(stderr=True)
@@ -184,8 +191,9 @@ class Progress:
                 watcher(record)
 
     def _write_line(self) -> None:
-        self._written, self._written_done = self.clock(), self.done
         print(json.dumps(self.record()) if self.json else self.line(), file=sys.stderr, flush=True)
+        self._written, self._written_done = self.clock(), self.done
+        self._unwritten.clear()
 
 
 def _json_fact(value: Any) -> Any:

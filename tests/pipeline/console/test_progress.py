@@ -47,8 +47,32 @@ def test_lines_come_at_most_every_ten_seconds_and_at_the_end(clock, capsys):
         assert capsys.readouterr().err == "extract  1,200/1,797 images  120/s  5 s left  loss=0.1235\n"
         work(progress, clock, 5, 1797, 1797)
     captured = capsys.readouterr()
-    assert captured.err == "extract  1,797/1,797 images  120/s  loss=0.1235\n"
+    assert captured.err == "extract  1,797/1,797 images  120/s\n"
     assert captured.out == ""
+
+
+def test_a_line_has_the_numbers_that_came_since_the_last_one_and_the_words_that_hold(clock, capsys):
+    with Progress("train-ae", "steps", clock=clock) as progress:
+        work(progress, clock, 0, 0, 40, part="fine-tuning")
+        work(progress, clock, 10, 10, 40, loss=0.5, phase="held-out metrics")
+        work(progress, clock, 0, 10, 40, phase=None)
+        work(progress, clock, 10, 20, 40)
+        work(progress, clock, 10, 30, 40, loss=0.5)
+        assert progress.facts["loss"] == 0.5, "a terminal and watchers have the last one"
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" left")[2].split("  ")[1:] for line in lines] == [
+        ["part=fine-tuning", "loss=0.5", "phase=held-out metrics"],
+        ["part=fine-tuning"],
+        ["part=fine-tuning", "loss=0.5"],
+    ]
+
+
+def test_a_line_without_news_says_for_how_long_there_was_none(clock, capsys):
+    with Progress("eval", clock=clock) as progress:
+        work(progress, clock, 0, 0, 34)
+        for _ in range(2):
+            work(progress, clock, 10, 0, 34)
+    assert capsys.readouterr().err.splitlines() == ["eval  0/34 images", "eval  0/34 images  for 20 s"]
 
 
 def test_what_an_earlier_run_has_done_is_not_in_the_rate(clock):
