@@ -45,6 +45,7 @@ from .resolver import STORE_KINDS as STORE_KINDS
 from .resolver import ArtifactError as ArtifactError
 from .resolver import entries_named as entries_named
 from .resolver import find_location as find_location
+from .resolver import kinds_with_name as kinds_with_name
 from .resolver import name_its_stores as name_its_stores
 from .resolver import near_names as near_names
 from .resolver import resolve as resolve

@@ -186,6 +186,11 @@ def stores_named(root: Path, kind: str, text: str) -> list[Location]:
     return [one for one in found if open_bytestore(one).exists(file)]
 
 
+def kinds_with_name(root: Path, name: str) -> list[str]:
+    """The kinds of which a store or run has this name, in the pipeline's order; none of a path that is there."""
+    return [kind for kind in KINDS_OF_ARTIFACTS if not Path(name).exists() and stores_named(root, kind, name)]
+
+
 def _is_file_of_store(path: Path) -> bool:
     return path.is_file() and (path.parent / MANIFEST).is_file()
 

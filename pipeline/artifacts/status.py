@@ -13,7 +13,7 @@ from jobs.remote import copied_so_far, fetch_record, fetch_records, fetch_sample
 from jobs.runs import KINDS, RunError, RunFolder, newest_step
 from pipeline.artifacts.bucket_sets import is_bucket_set, newest_set, set_folders
 from pipeline.artifacts.hosts import hosts_of_run, hosts_of_store, hosts_text
-from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, STORE_KINDS, find_location, stores_named
+from pipeline.artifacts.resolver import SAMPLES_FILE, STORE_KINDS, find_location, kinds_with_name
 from pipeline.console import (
     FAILED,
     RUNNING,
@@ -102,7 +102,7 @@ def status_of(name: str, root: Path) -> Status:
     """
     if is_bucket_set(Path(name)):
         return _set_status(Path(name))
-    if not any(stores_named(root, kind, name) for kind in KINDS_OF_ARTIFACTS):
+    if not kinds_with_name(root, name):
         if growing := _growing_set(root, name):
             return growing
         if folders := set_folders(root, text=name):
@@ -118,7 +118,7 @@ def status_of(name: str, root: Path) -> Status:
 
 def statuses_of_name(name: str, root: Path) -> list[Status]:
     """The newest store or run of each kind that has this name, in the pipeline's order; none where one kind has it."""
-    kinds = [kind for kind in KINDS_OF_ARTIFACTS if not Path(name).exists() and stores_named(root, kind, name)]
+    kinds = kinds_with_name(root, name)
     return [status_of(f"{kind}/{name}", root) for kind in kinds] if len(kinds) > 1 else []
 
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,11 +25,7 @@ STORE = "NAME|PATH|URL"
 def store_at(settings: Settings, text: str, kinds: Sequence[str] | None = None, first: bool = False) -> "Location":
     """Where the store lies that a name, the beginning of a folder's name, `KIND/NAME`, a path or a URL means.
 
-    Args:
-        settings: Have the root.
-        text: What a person gave.
-        kinds: Of stores; all when absent.
-        first: Of several kinds that have such a store the first of `kinds` is meant.
+    `kinds` are those of stores, all when absent; with `first` the first of several that have such a store is meant.
 
     Raises:
         ArtifactError: There is none; several are meant, or a bucket set.
@@ -71,16 +67,13 @@ def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:
 def verify_command(settings: Settings, location: str, repair: bool) -> int:
     """Read every byte of a store, a run or an archive and compare it with its checksums, digests and records.
 
-    What is verified is a path (of a bucket set or an archive, too), a store's URL, or the name of a store or run. Exit
-    code 0 when all is sound, 1 when damage is left. With the option for it, metadata, indexes and records of a store
-    are restored from what else it holds; a shard whose values are lost is made missing, and the command that writes
-    the store then writes exactly these again; of a bucket set each store is repaired. Of a run the record, the
-    finished model, the metrics and the checkpoints are read.
+    What is verified is a path (of a bucket set or an archive, too), a store's URL, or the name of a store or run; of a
+    name that several kinds have, the newest of each. Exit code 0 when all is sound, 1 when damage is left. With the
+    option for it, metadata, indexes and records of a store are restored from what else it holds; a shard whose values
+    are lost is made missing, and the command that writes the store then writes exactly these again; of a bucket set
+    each store is repaired. Of a run the record, the finished model, the metrics and the checkpoints are read.
     """
-    from jobs.remote import verify_remote_run
-    from jobs.runs import RUN_FILE, verify_run
-    from pipeline.artifacts import find_location
-    from stores.backends import open_bytestore
+    from pipeline.artifacts import find_location, kinds_with_name
     from stores.core import is_archive
 
     if Path(location).is_dir() and is_archive(Path(location)):
@@ -88,7 +81,20 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
     found = set_at(settings, location, or_run=True)
     if found is not None:
         return _verify_set(settings, found, repair)
-    path = find_location(settings.location, location)
+    kinds = () if repair else kinds_with_name(settings.root, location)
+    names = [f"{kind}/{location}" for kind in kinds] if len(kinds) > 1 else [location]
+    records = [_verify_at(settings, find_location(settings.location, name), repair) for name in names]
+    sound = all(record["sound"] for record in records)
+    settings.output.result(records[0] if len(records) == 1 else {"sound": sound, "artifacts": records})
+    return 0 if sound else 1
+
+
+def _verify_at(settings: Settings, path: "Location", repair: bool) -> dict[str, Any]:
+    """What is found of a store or run, with `sound`; it is said, too."""
+    from jobs.remote import verify_remote_run
+    from jobs.runs import RUN_FILE, verify_run
+    from stores.backends import open_bytestore
+
     if not open_bytestore(path).exists(RUN_FILE):
         return _verify_store(settings, path, repair)
     if repair:
@@ -98,8 +104,7 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
         )
     report = verify_remote_run(path) if isinstance(path, str) else verify_run(path)
     _say_run(settings, report)
-    settings.output.result({**vars(report), "sound": report.sound})
-    return 0 if report.sound else 1
+    return {**vars(report), "sound": report.sound}
 
 
 def _verify_archive(settings: Settings, path: Path, repair: bool) -> int:
@@ -141,26 +146,20 @@ def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
         say("then give the command that made the set (`fae-pipe extract`, `encode`, `extract-text`) again")
     else:
         say(f"{path}: {rows:,} images in {len(expected)} stores, all sound", style="green")
-    found = {"location": str(path), "rows": rows, "stores": [*expected], "sound": not damaged}
-    settings.output.result({**found, "damaged": [str(one) for one in damaged]})
+    found = {"location": str(path), "rows": rows, "stores": [*expected], "damaged": [str(one) for one in damaged]}
+    settings.output.result({**found, "sound": not damaged})
     return 1 if damaged else 0
 
 
 def _is_sound(settings: Settings, location: "Location", content_id: str, repair: bool, progress: "OnProgress") -> bool:
     """Whether a store of a set is sound, or is so after its repair, and still the one with this content id."""
     from stores import StoreNotFoundError, open_store
-    from stores.care import repair as repair_store
-    from stores.care import verify
 
     try:
-        report = verify(location, lambda done, total: progress(done, total, {}))
+        report, done = _examine(settings, location, repair, progress)
     except StoreNotFoundError as error:
         settings.output.say(f"{location}: {error}")
         return False
-    done = repair_store(location, report) if repair and not report.sound else None
-    _say_report(settings, report)
-    if done is not None:
-        _say_repair(settings, done)
     if not (report.sound if done is None else not done.unfinished):
         return False
     if done is None and not report.complete:
@@ -171,19 +170,26 @@ def _is_sound(settings: Settings, location: "Location", content_id: str, repair:
     return not other
 
 
-def _verify_store(settings: Settings, location: Path | str, repair: bool) -> int:
+def _verify_store(settings: Settings, location: "Location", repair: bool) -> dict[str, Any]:
+    with settings.output.progress("verify", "shards") as progress:
+        report, done = _examine(settings, location, repair, progress)
+    sound = report.sound or (done is not None and not done.unfinished)
+    return {**asdict(report), "sound": sound, "repair": asdict(done) if done else None}
+
+
+def _examine(
+    settings: Settings, location: "Location", repair: bool, progress: "OnProgress"
+) -> tuple["Report", "Repair | None"]:
+    """Verify a store, repair it where it is asked for and needed, and say both."""
     from stores.care import repair as repair_store
     from stores.care import verify
 
-    with settings.output.progress("verify", "shards") as progress:
-        report = verify(location, lambda done, total: progress(done, total, {}))
+    report = verify(location, lambda done, total: progress(done, total, {}))
     done = repair_store(location, report) if repair and not report.sound else None
-    sound = report.sound or (done is not None and not done.unfinished)
     _say_report(settings, report)
     if done is not None:
         _say_repair(settings, done)
-    settings.output.result({**asdict(report), "sound": sound, "repair": asdict(done) if done else None})
-    return 0 if sound else 1
+    return report, done
 
 
 def _say_run(settings: Settings, report: "RunReport") -> None:
@@ -192,10 +198,8 @@ def _say_run(settings: Settings, report: "RunReport") -> None:
     if report.without_digest:
         say(f"no digest was recorded for {', '.join(report.without_digest)}")
     looked_at = f"{'complete' if report.complete else 'unfinished'}; {report.files} files, {report.num_bytes:,} bytes"
-    if report.sound:
-        say(f"{report.path}: sound ({looked_at})", style="green")
-    else:
-        say(f"{report.path}: {len(report.problems)} damaged files ({looked_at})", style="bold red")
+    found, style = ("sound", "green") if report.sound else (f"{len(report.problems)} damaged files", "bold red")
+    say(f"{report.path}: {found} ({looked_at})", style=style)
 
 
 def _say_lines(settings: Settings, lines: list[str]) -> None:
@@ -206,17 +210,14 @@ def _say_lines(settings: Settings, lines: list[str]) -> None:
 
 
 def _say_report(settings: Settings, report: "Report") -> None:
-    say = settings.output.say
     _say_lines(settings, [f"{p.key}: {p.what}{'' if p.repair else ' (harmless)'}" for p in report.problems])
     for one in report.added.values():
         _say_report(settings, one)
     state = "complete" if report.complete else f"unfinished, {report.missing_shards} shards to come"
     looked_at = f"{report.shards - report.missing_shards} of {report.shards} shards, {report.num_bytes:,} bytes"
-    if report.sound:
-        say(f"{report.url}: sound ({state}; {looked_at})", style="green")
-    else:
-        damaged = len([problem for problem in report.problems if problem.repair])
-        say(f"{report.url}: {damaged} damaged files ({state}; {looked_at})", style="bold red")
+    damaged = sum(bool(problem.repair) for problem in report.problems)
+    found, style = ("sound", "green") if report.sound else (f"{damaged} damaged files", "bold red")
+    settings.output.say(f"{report.url}: {found} ({state}; {looked_at})", style=style)
 
 
 def _say_repair(settings: Settings, done: "Repair") -> None:

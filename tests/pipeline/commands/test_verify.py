@@ -36,6 +36,20 @@ def test_what_was_made_is_sound_by_path_and_by_name(world: Any, kind: str) -> No
     assert not record["problems"]
 
 
+def test_of_a_name_that_several_kinds_have_all_are_read(world_copy: Any) -> None:
+    root = world_copy("features", "autoencoders")
+    outcome = run("tiny", "--root", root)
+    assert outcome.exit_code == 0, outcome.output
+    assert [line.split(": ")[1].split()[0] for line in outcome.stdout.splitlines()] == ["sound", "sound"]
+    (folder,) = (root / "autoencoders").iterdir()
+    (folder / "model/config.json").write_text("{}")
+    outcome = run("tiny", "--root", root, "--json")
+    assert outcome.exit_code == 1
+    record = json.loads(outcome.stdout)
+    assert (record["sound"], [one["sound"] for one in record["artifacts"]]) == (False, [True, False])
+    assert "say which by KIND/NAME" in run("tiny", "--root", root, "--repair").stderr
+
+
 def test_a_damaged_model_is_named_and_ends_with_code_1(world_copy: Any) -> None:
     (folder,) = (world_copy("autoencoders") / "autoencoders").iterdir()
     (folder / "model/config.json").write_text("{}")
