@@ -17,7 +17,8 @@ from jobs.extraction.images import extract_set
 from jobs.extraction.latents import encode_set
 from jobs.runs import RunFolder
 from stores import Store, StoreWriter, fingerprint
-from stores.core import BucketSet, bucket_set_ingredients, write_bucket_set
+from stores.backends import Location, inside
+from stores.core import SETS, BucketSet, bucket_set_ingredients, write_bucket_set
 from stores.sources import scan
 
 INDEX_COLUMNS = ["key", "label", "split", "status", "sha256"]
@@ -31,7 +32,7 @@ class BucketPlan:
     plans: Mapping[str, FeaturePlan]
     shapes: Mapping[str, Shape]
 
-    def writers(self, parent: Path, name: str) -> dict[str, StoreWriter]:
+    def writers(self, parent: Location, name: str) -> dict[str, StoreWriter]:
         """The writer of each size's store, `<name>-<size>`."""
         return {size: plan.writer(parent, f"{name}-{size}") for size, plan in self.plans.items()}
 
@@ -39,12 +40,12 @@ class BucketPlan:
         """The same plan, whose manifests keep what was understood of the images; see `FeaturePlan`."""
         return replace(self, plans={size: plan.with_data_record(data) for size, plan in self.plans.items()})
 
-    def location(self, root: Path, name: str, writers: Mapping[str, StoreWriter]) -> Path:
+    def location(self, root: Location, name: str, writers: Mapping[str, StoreWriter]) -> Location:
         """Where the set of these stores lies."""
         return set_location(root, name, self.rule, writers)
 
     def write_set(
-        self, root: Path, name: str, writers: Mapping[str, StoreWriter], stores: Sequence[Store]
+        self, root: Location, name: str, writers: Mapping[str, StoreWriter], stores: Sequence[Store]
     ) -> BucketSet:
         """The record of the complete stores, in the writers' order."""
         index = self._index(dict(zip(writers, stores, strict=True)))
@@ -110,13 +111,13 @@ def plan_buckets(
     return BucketPlan(rule.text, plans, by_digest)
 
 
-def set_location(root: Path, name: str, rule: str, writers: Mapping[str, StoreWriter]) -> Path:
-    """Where the set of these stores by size lies."""
-    return root / "buckets" / f"{name}-{fingerprint(_ingredients(rule, writers))[:12]}"
+def set_location(root: Location, name: str, rule: str, writers: Mapping[str, StoreWriter]) -> Location:
+    """Where the set of these stores by size lies, a folder or URL like the root."""
+    return inside(inside(root, SETS), f"{name}-{fingerprint(_ingredients(rule, writers))[:12]}")
 
 
 def write_set(
-    location: Path,
+    location: Location,
     name: str,
     rule: str,
     writers: Mapping[str, StoreWriter],

@@ -14,6 +14,7 @@ from .bucket_sets import one_store as one_store
 from .bucket_sets import set_at_url as set_at_url
 from .bucket_sets import set_folders as set_folders
 from .bucket_sets import set_meant as set_meant
+from .bucket_sets import set_named as set_named
 from .bucket_sets import sets_with as sets_with
 from .data_paths import SKLEARN_DIGITS as SKLEARN_DIGITS
 from .data_paths import check_data_files as check_data_files

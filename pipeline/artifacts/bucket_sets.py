@@ -25,6 +25,7 @@ from stores.backends import Location, inside, is_url, name_of, open_bytestore
 from stores.core import (
     BUCKETS,
     bucket_set_ingredients,
+    member_locations,
     member_stores,
     open_any,
     read_manifest,
@@ -40,7 +41,7 @@ FOLDER_OF_SETS = "buckets"
 class BucketSetArtifact:
     """A bucket set whose stores these writers fill, by size."""
 
-    path: Path
+    path: Location
     rule: str
     writers: Mapping[str, StoreWriter]
 
@@ -58,7 +59,7 @@ class BucketSetArtifact:
     @property
     def state(self) -> State:
         """Complete once the record is there, which is written last, and so are the stores."""
-        if is_bucket_set(self.path) and all(writer.complete for writer in self.writers.values()):
+        if open_bytestore(self.path).exists(BUCKETS) and all(writer.complete for writer in self.writers.values()):
             return State.COMPLETE
         begun = any(writer.begun for writer in self.writers.values())
         return State.UNFINISHED if begun else State.ABSENT
@@ -88,11 +89,9 @@ def find_data(root: Location, kind: str, text: str) -> AnyStore:
         ArtifactError: There is none, and the message names the command that makes one; or several begin so.
         StoreError: It is unfinished, damaged or of another kind.
     """
-    if is_url(root) or is_url(text):
-        _refuse_set_at_url(root, kind, text)
-        return find_store(root, kind, text)
-    folder = set_meant(root, kind, text)
-    return find_store(root, kind, text) if folder is None else _checked(open_bucket_set(folder), kind)
+    at_url = is_url(root) or is_url(text)
+    found = set_at_url(root, text, kind) if at_url else set_meant(root, kind, text)
+    return find_store(root, kind, text) if found is None else _checked(open_bucket_set(found), kind)
 
 
 def set_meant(root: Location, kind: str, text: str) -> Path | None:
@@ -123,7 +122,7 @@ def _is_store(root: Path, kind: str, text: str, newest: Path) -> bool:
     has_name = bool(entries) and entries[0].name == text
     if newest.name[:-13] == text:
         complete = [one for one in entries if has_name and one.complete]
-        return bool(complete) and complete[-1].created_unix_seconds > _created(newest)
+        return bool(complete) and complete[-1].created_unix_seconds > created_of_set(newest)
     if entries and not has_name:
         several = ", ".join("/".join(str(one).split("/")[-2:]) for one in (newest, entries[-1].path))
         raise ArtifactError(f"{text}: expected the beginning of one folder's name; received that of {several}")
@@ -136,7 +135,7 @@ def set_at_url(root: Location, text: str, kind: str | None = None) -> str | None
     Args:
         root: Folder or URL of all artifacts.
         text: URL, name or the beginning of a folder's name beyond the name, `buckets/` before it or not.
-        kind: Of stores whose exact name goes before a set's.
+        kind: Of the set's stores; a store of this kind goes before a set of its exact name.
     """
     if is_url(text):
         return text if open_bytestore(text).exists(BUCKETS) else None
@@ -145,19 +144,23 @@ def set_at_url(root: Location, text: str, kind: str | None = None) -> str | None
     name = text.removeprefix(f"{FOLDER_OF_SETS}/")
     if name == text and kind is not None and any(store_locations(inside(root, kind), text)):
         return None
-    sets = sorted(map(str, set_locations(root)))
+    found = [str(one) for one in set_locations(root) if kind is None or kind_of_set(one) in (kind, None)]
+    sets = sorted(found, key=created_of_set)
     named = [one for one in sets if name_of(one)[:-13] == name]
     begun = [one for one in sets if name_of(one).startswith(name) and len(name) >= len(name_of(one)) - 12]
     return next(reversed(named or begun), None)
 
 
-def _refuse_set_at_url(root: Location, kind: str, text: str) -> None:
-    found = set_at_url(root, text, kind)
-    if found is not None:
-        raise ArtifactError(
-            f"{found}: expected a store, or a bucket set in a folder; received a bucket set at a URL; copy it to a "
-            f"folder by `fae-pipe stores copy {found} fae-runs` and name that one"
-        )
+def set_named(root: Location, kind: str | None, name: str) -> Location | None:
+    """The newest set of a name, or of the beginning of a folder's name, below a root; None where there is none.
+
+    Raises:
+        ArtifactError: the folders of several names begin so.
+    """
+    if is_url(root):
+        return set_at_url(root, name, kind)
+    folders = set_folders(Path(root), kind, name)
+    return newest_set(folders, name) if folders else None
 
 
 def one_store(data: AnyStore, size: Size | None = None) -> Store:
@@ -214,7 +217,8 @@ def set_folders(root: Path, kind: str | None = None, text: str | None = None) ->
     """
     files = (root / FOLDER_OF_SETS).glob(f"*/{BUCKETS}")
     folders = [file.parent for file in files if FOLDER.fullmatch(file.parent.name)]
-    folders = sorted((path for path in folders if kind is None or kind_of_set(path) in (kind, None)), key=_created)
+    folders = [path for path in folders if kind is None or kind_of_set(path) in (kind, None)]
+    folders.sort(key=created_of_set)
     if text is None:
         return folders
     name = text.removeprefix(f"{FOLDER_OF_SETS}/")
@@ -247,22 +251,26 @@ def newest_set(folders: Sequence[Path], text: str) -> Path:
     return folders[-1]
 
 
-def kind_of_set(path: Path) -> str | None:
+def kind_of_set(location: Location) -> str | None:
     """The kind of a set's stores by its record alone; None where that cannot be read."""
     try:
-        return str(json.loads((path / BUCKETS).read_text())["buckets"][0]["store"]).split("/")[0]
+        return str(_record(location)["buckets"][0]["store"]).split("/")[0]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
-def _created(path: Path) -> float:
+def created_of_set(location: Location) -> float:
     """When the newest of a set's stores was begun; 0 where one cannot be read."""
     try:
-        references = [one["store"] for one in json.loads((path / BUCKETS).read_text())["buckets"]]
-        manifests = [read_manifest(open_bytestore(path.parent.parent / one)) for one in references]
-        return max(manifest.created_unix_seconds for manifest in manifests)
+        members = member_locations(location, _record(location)).values()
+        return max(read_manifest(open_bytestore(one)).created_unix_seconds for one in members)
     except (OSError, ValueError, KeyError, TypeError, StoreError):
         return 0.0
+
+
+def _record(location: Location) -> Any:
+    """A set's record as it is written, unchecked."""
+    return json.loads(open_bytestore(location).read(BUCKETS))
 
 
 def _checked(found: BucketSet, kind: str) -> BucketSet:

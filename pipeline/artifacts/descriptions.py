@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.console import format_bytes
-from stores.care import folder_bytes
+from stores.care import location_bytes
 from stores.core import AnyStore, BucketSet, Store, open_any
 from stores.format import SPLITS, ArraySpec, column_numbers
 
@@ -72,7 +72,7 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
         "rejected": len(rejected),
         **{name: first["facts"][name] for name in ("content", "views") if name in first["facts"]},
         "stores": len(parts),
-        "size": format_bytes(folder_bytes(Path(path)) + sum(store.blobs.num_bytes() for store in found.members)),
+        "size": format_bytes(location_bytes(path) + sum(store.blobs.num_bytes() for store in found.members)),
         "classes": len(classes) or None,
         "labels": _labels(found, classes),
         "captions": _captions(found.members),

@@ -9,10 +9,11 @@ from typing import Any
 from jobs.remote import fetch_all_beside, fetch_all_samples, fetch_records
 from jobs.runs import KINDS, RunError, RunFolder, resolve_reference
 from pipeline.artifacts.artifact import local_records
+from pipeline.artifacts.bucket_sets import created_of_set
 from pipeline.artifacts.resolver import KINDS_OF_ARTIFACTS, SAMPLES_FILE, runs_of
 from pipeline.artifacts.status import DAMAGED
 from pipeline.console import format_bytes
-from stores.backends import Location, inside, is_url, name_of, origin_of, working_folder
+from stores.backends import Location, inside, is_url, name_of, origin_of, parent_of, working_folder
 from stores.care import folder_bytes, location_bytes, texts_in
 from stores.core import (
     BUCKETS,
@@ -108,35 +109,37 @@ def _stores(root: Location, kind: str) -> list[ArtifactRow]:
 def _sets(root: Location, rows: list[ArtifactRow]) -> tuple[list[ArtifactRow], dict[str, str]]:
     """A row for each bucket set, and the set that each store is shown below: of several the newest.
 
-    A set is made from what its stores are, their sets in their place. Those at a URL are copies, of which the stores
-    are listed.
+    A set is made from what its stores are, their sets in their place.
     """
-    if is_url(root):
-        return [], {}
     by_name, found, set_of = {name_of(row.path): row for row in rows}, [], dict[str, str]()
-    for path in sorted(map(Path, set_locations(root)), key=lambda path: (path / BUCKETS).stat().st_mtime):
-        written = (path / BUCKETS).stat().st_mtime
+    for written, path in sorted((_written(path), path) for path in set_locations(root)):
         try:
             record = read_set_record(path)
         except StoreError:
-            found.append(ArtifactRow(path, "bucket set", [], folder_bytes(path), DAMAGED, written))
+            found.append(ArtifactRow(path, "bucket set", [], location_bytes(path), DAMAGED, written))
             continue
         members = [one["store"].split("/") for one in record["buckets"]]
-        set_of |= {name: path.name for _, name in members}
+        set_of |= {name: name_of(path) for _, name in members}
         there = [by_name[name] for _, name in members if name in by_name]
         complete = sum(row.status == COMPLETE for row in there)
         status = COMPLETE if complete == len(members) else f"{complete}/{len(members)} stores"
         kind = f"bucket set of {members[0][0]}"
-        size = folder_bytes(path) + sum(row.num_bytes for row in there)
+        size = location_bytes(path) + sum(row.num_bytes for row in there)
         found.append(ArtifactRow(path, kind, _parents_of_set(there, set_of, path), size, status, written))
     return found, set_of
 
 
-def _parents_of_set(members: list[ArtifactRow], set_of: dict[str, str], path: Path) -> list[str]:
+def _written(location: Location) -> float:
+    """When the record of a set was written; at a URL, which does not say it, when its newest store was begun."""
+    return created_of_set(location) if is_url(location) else (Path(location) / BUCKETS).stat().st_mtime
+
+
+def _parents_of_set(members: list[ArtifactRow], set_of: dict[str, str], path: Location) -> list[str]:
     """What the stores of a set were made from, each once; sets in the place of their stores."""
     named = [parent for row in members for parent in row.made_from]
-    folder = path.parent
-    return list(dict.fromkeys(str(folder / set_of[name_of(one)]) if name_of(one) in set_of else one for one in named))
+    folder = parent_of(path)
+    found = (inside(folder, set_of[name_of(one)]) if name_of(one) in set_of else one for one in named)
+    return list(dict.fromkeys(map(str, found)))
 
 
 def _progress(location: Location) -> str:

@@ -32,32 +32,30 @@ def store_at(settings: Settings, text: str, kinds: Sequence[str] | None = None, 
     """
     from pipeline.artifacts import STORE_KINDS, ArtifactError, find_location, name_its_stores
 
-    found = set_at(settings, text)
-    if found is not None:
+    if found := set_at(settings, text):
         raise ArtifactError(f"{text}: expected one store; received {found}; {name_its_stores(found)}")
     return find_location(settings.location, text, kinds or STORE_KINDS, complete=True, first=first)
 
 
-def set_at(settings: Settings, text: str, or_run: bool = False) -> Path | None:
-    """The folder of the bucket set that a path, `buckets/NAME` or a name means that no store has; None for others.
+def set_at(settings: Settings, text: str, or_run: bool = False) -> "Location | None":
+    """Where the bucket set lies that a path, a URL, `buckets/NAME` or a name that no store has means; else None.
 
-    `or_run`: a name that a run has means the run.
+    With `or_run` a name that a run has means the run.
     """
     from jobs.runs import KINDS
-    from pipeline.artifacts import FOLDER_OF_SETS, STORE_KINDS, is_bucket_set, newest_set, set_folders, stores_named
+    from pipeline.artifacts import FOLDER_OF_SETS, STORE_KINDS, is_bucket_set, set_at_url, set_named, stores_named
     from stores.backends import is_url
 
     if is_bucket_set(Path(text)):
         return Path(text)
-    if is_url(text) or is_url(settings.location) or Path(text).exists():
-        return None
+    if is_url(text) or Path(text).exists():
+        return set_at_url(settings.location, text)
     kind, _, rest = text.partition("/")
     known = (*STORE_KINDS, *KINDS) if or_run else STORE_KINDS
     kinds = [kind] if rest and kind in known else known
     if kind != FOLDER_OF_SETS and any(stores_named(settings.root, one, rest or text) for one in kinds):
         return None
-    folders = set_folders(settings.root, kind if rest and kind in STORE_KINDS else None, rest or text)
-    return newest_set(folders, rest or text) if folders else None
+    return set_named(settings.location, kind if rest and kind in STORE_KINDS else None, rest or text)
 
 
 @click.command("verify", cls=FaeCommand)
@@ -78,8 +76,7 @@ def verify_command(settings: Settings, location: str, repair: bool) -> int:
 
     if Path(location).is_dir() and is_archive(Path(location)):
         return _verify_archive(settings, Path(location), repair)
-    found = set_at(settings, location, or_run=True)
-    if found is not None:
+    if found := set_at(settings, location, or_run=True):
         return _verify_set(settings, found, repair)
     kinds = () if repair else kinds_with_name(settings.root, location)
     names = [f"{kind}/{location}" for kind in kinds] if len(kinds) > 1 else [location]
@@ -116,18 +113,17 @@ def _verify_archive(settings: Settings, path: Path, repair: bool) -> int:
         )
     with settings.output.progress("verify", "files") as progress:
         report = verify_archive(path, lambda done, total: progress(done, total, {}))
-    say = settings.output.say
     _say_lines(settings, [f"{key}: {what}" for key, what in report.problems.items()])
     _say_lines(settings, [f"{key}: expected no such file; it was not packed (harmless)" for key in report.unexpected])
-    if report.sound:
-        say(f"{path}: sound (an archive; {report.files} files, {report.num_bytes:,} bytes)", style="green")
-    else:
-        say(f"{path}: {len(report.problems)} damaged files (an archive); pack the store again", style="bold red")
+    found, style = f"sound (an archive; {report.files} files, {report.num_bytes:,} bytes)", "green"
+    if not report.sound:
+        found, style = f"{len(report.problems)} damaged files (an archive); pack the store again", "bold red"
+    settings.output.say(f"{path}: {found}", style=style)
     settings.output.result({**vars(report), "sound": report.sound})
     return 0 if report.sound else 1
 
 
-def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
+def _verify_set(settings: Settings, path: "Location", repair: bool) -> int:
     """Compare a bucket set's record and index with their digests, then verify, or repair, each of its stores."""
     from stores.core import member_locations, read_set_index, read_set_record
 
@@ -137,16 +133,16 @@ def _verify_set(settings: Settings, path: Path, repair: bool) -> int:
     with settings.output.progress("verify", "shards") as progress:
         for size, location in member_locations(path, record).items():
             if not _is_sound(settings, location, expected[size], repair, progress):
-                damaged.append(Path(location))
+                damaged.append(str(location))
     if damaged:
-        names = ", ".join(f"{one.parent.name}/{one.name}" for one in damaged)
+        names = ", ".join("/".join(one.split("/")[-2:]) for one in damaged)
         say(f"{path}: {len(damaged)} of {len(expected)} stores damaged: {names}", style="bold red")
         if not repair:
             say(f"repair them: fae-pipe verify {shlex.quote(str(path))} --repair")
         say("then give the command that made the set (`fae-pipe extract`, `encode`, `extract-text`) again")
     else:
         say(f"{path}: {rows:,} images in {len(expected)} stores, all sound", style="green")
-    found = {"location": str(path), "rows": rows, "stores": [*expected], "damaged": [str(one) for one in damaged]}
+    found = {"location": str(path), "rows": rows, "stores": [*expected], "damaged": damaged}
     settings.output.result({**found, "sound": not damaged})
     return 1 if damaged else 0
 

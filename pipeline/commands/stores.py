@@ -69,11 +69,10 @@ def copy_command(
     way; stopped, the same command goes on. With --arrays or --split, the part becomes a store of its own, with its own
     fingerprint. Of a bucket set DST is a root: each store comes to DST/KIND, the set's record to DST/buckets.
     """
-    from pipeline.artifacts import set_at_url
     from stores import open_store
     from stores.exchange import copy_part, copy_store
 
-    found = set_at(settings, store) or set_at_url(settings.location, store)
+    found = set_at(settings, store)
     if found is not None:
         _copy_set(settings, found, destination, arrays or split)
         return

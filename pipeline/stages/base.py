@@ -13,7 +13,7 @@ from pipeline.artifacts import Artifact, BucketSetArtifact, RunArtifact, State, 
 from pipeline.config import Recipe, StageSpec, spec_of
 from pipeline.console import Output
 from stores import AnyStore, BucketSet, Store, StoreWriter
-from stores.backends import Location
+from stores.backends import Location, is_url
 from stores.core import member_stores, with_cache
 
 Result = TypeVar("Result")
@@ -143,7 +143,7 @@ class StoreStage(Stage[AnyStore]):
     @staticmethod
     def of_set(artifact: BucketSetArtifact, fill: Callable[[OnProgress], BucketSet]) -> Job[AnyStore]:
         """The job that fills the stores of a set, and writes its record."""
-        folders = [writer.path for writer in artifact.writers.values()]
+        folders = [writer.path for writer in artifact.writers.values() if not is_url(writer.url)]
         return Job([artifact], lambda report: [fill(report)], BucketSetArtifact.open, folders)
 
 

@@ -35,7 +35,7 @@ class Encode(StoreStage):
             size: latent_writer(store, autoencoder, parent, f"{name}-{size}", config, runtime)
             for size, store in features.stores.items()
         }
-        location = set_location(context.root, name, rule, writers)
+        location = set_location(context.stores, name, rule, writers)
 
         def fill(report: OnProgress) -> BucketSet:
             stores = encode_buckets(features, writers, autoencoder, config, runtime, report)

@@ -12,7 +12,7 @@ from pipeline.config import Recipe
 from pipeline.console import data_lines, warning_lines
 from pipeline.stages.base import Job, PlanInputs, StageContext, StoreStage, Work, dtype_line
 from stores import AnyStore, BucketSet, Store, StoreWriter
-from stores.backends import inside, is_url
+from stores.backends import inside
 
 if TYPE_CHECKING:
     from jobs.extraction import FeaturePlan
@@ -94,11 +94,6 @@ class Extract(StoreStage):
 
         if len(configs) > 1:
             raise ValueError(f"extract.buckets: expected one encoder and block; received {len(configs)}")
-        if is_url(context.stores):
-            raise ValueError(
-                f"extract.buckets: expected a folder as root; received {context.stores}; give a folder, and copy "
-                "the finished set to the URL (`fae-pipe stores copy SET URL`)"
-            )
         recipe, scratch, config = context.recipe, context.scratch(), (configs or [context.recipe.extract])[0]
         data, runtime = image_path(recipe.data, scratch), recipe.runtime
         with context.output.progress("scan", "images") as scanned:
@@ -107,7 +102,7 @@ class Extract(StoreStage):
                 lambda done, total: scanned(done, total, {}),
                 lambda done, total: scanned(0, None, {"archives_listed": done, "archives": total}),
             )
-        parent = context.root / self.spec.makes
+        parent = inside(context.stores, self.spec.makes)
         writers = plan.writers(parent, recipe.name)
         if not all(writer.complete for writer in writers.values()):
             plan = plan.with_data_record(data)
@@ -115,14 +110,14 @@ class Extract(StoreStage):
             record = next(iter(plan.plans.values())).attributes["data"]
             for line in [*data_lines(record), *warning_lines(record)]:
                 context.output.say(line)
-        artifact = BucketSetArtifact(plan.location(context.root, recipe.name, writers), plan.rule, writers)
+        artifact = BucketSetArtifact(plan.location(context.stores, recipe.name, writers), plan.rule, writers)
         if artifact.state is not State.COMPLETE:
             for size, writer in writers.items():
                 context.output.say(f"bucket {size}: {writer.num_rows:,} images")
 
         def fill(report: OnProgress) -> BucketSet:
             stores = extract_buckets(plan, writers, data, runtime, report)
-            return plan.write_set(context.root, recipe.name, writers, stores)
+            return plan.write_set(context.stores, recipe.name, writers, stores)
 
         first = next(iter(plan.plans.values()))
         return replace(self.of_set(artifact, fill), data=data_record(first.scanned.summary, data))

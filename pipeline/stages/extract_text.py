@@ -37,7 +37,7 @@ class ExtractText(StoreStage):
             size: text_writer(store, parent, f"{name}-{size}", plan, config, runtime)
             for size, store in features.stores.items()
         }
-        location = set_location(context.root, name, rule, writers)
+        location = set_location(context.stores, name, rule, writers)
 
         def fill(report: OnProgress) -> BucketSet:
             stores = extract_text_set([*writers.values()], plan, config, runtime, report)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stores.backends import ByteStore, Location, inside, is_url, local_folder, open_bytestore
+from stores.backends import ByteStore, Location, inside, is_url, local_folder, name_of, open_bytestore
 from stores.core.listing import store_locations
 from stores.core.reader import Store, open_store
 from stores.format import (
@@ -157,9 +157,9 @@ def write_bucket_set(
     pq.write_table(index, sink)
     data = sink.getvalue().to_pybytes()
     buckets = [
-        {"size": size, "store": f"{stores[size].kind}/{stores[size].path.name}", "content_id": stores[size].content_id}
-        | {"num_rows": stores[size].num_rows}
-        for size in sorted(stores)
+        {"size": size, "store": f"{store.kind}/{name_of(store.url)}", "content_id": store.content_id}
+        | {"num_rows": store.num_rows}
+        for size, store in sorted(stores.items())
     ]
     content = [[one["size"], one["content_id"]] for one in buckets]
     record: dict[str, Any] = {

@@ -55,11 +55,12 @@ def test_the_beginning_of_several_folders_is_refused(tmp_path: Path) -> None:
     assert find_data(tmp_path, "features", "mixed-01").url == exact.url
 
 
-def test_a_set_at_a_url_is_copied_to_a_folder_first(s3_url: str, tmp_path: Path) -> None:
+def test_a_set_at_a_url_is_opened_and_copied_by_its_names(s3_url: str, tmp_path: Path) -> None:
     url = copy_bucket_set(make_set(tmp_path, "mixed-0123456789ab"), s3_url).url
     for where, text in ((s3_url, "mixed"), (s3_url, "mixed-01"), (s3_url, "buckets/mixed"), (tmp_path, url)):
-        with pytest.raises(ArtifactError, match=f"received a bucket set at a URL; .* `fae-pipe stores copy {url} fae"):
-            find_data(where, "features", text)
+        assert find_data(where, "features", text).url == url
+        with pytest.raises(ValueError, match="latents"):
+            find_data(where, "latents", text)
         done = CliRunner().invoke(main, ["stores", "copy", text, str(tmp_path / "copy"), "--root", str(where)])
         assert done.exit_code == 0, done.output
     assert find_data(tmp_path / "copy", "features", "mixed").num_rows == 1
