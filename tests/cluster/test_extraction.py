@@ -70,6 +70,7 @@ def test_what_befalls_hosts_loses_nothing_and_changes_nothing(event, cluster, ex
     process = extraction.start(cluster.hosts[1], tmp_path)
     extraction.wait_for(process, tmp_path, 4)
     extraction.slow_down()
+    extraction.wait_for_hosts(process, tmp_path, "h3", "h4")  # else nobody misses them
     said = getattr(Events, event)(cluster)
     for words in said:  # Ray may take a while
         extraction.wait_for_words(process, words)
