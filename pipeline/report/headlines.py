@@ -1,10 +1,11 @@
 """The metrics that a reader looks at first: which way is better, what they say, and how their names are written."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.runs import METRICS_FILE, RunFolder, read_metrics
+from jobs.runs import METRICS_FILE, RunError, RunFolder, read_metrics
 from pipeline.report import records
 from pipeline.report.subjects import Subject
 
@@ -50,8 +51,14 @@ def metric_title(name: str) -> str:
 
 
 def training_seconds(run: RunFolder) -> float:
-    """What the steps of a training took, by its logged speed; 0 where none was logged."""
+    """What the steps of a training took, by its logged speed; 0 where none was logged.
+
+    Of a fine-tuned decoder also those of the one it began with, where that is still there.
+    """
     batch, before, seconds = run.record.config.get("batch_size") or 0, 0, 0.0
+    if run.record.kind == "decoders" and "decoder" in run.record.inputs:
+        with suppress(RunError, OSError):
+            seconds = training_seconds(RunFolder.open(run.input("decoder")))
     for line in read_metrics(run.path / METRICS_FILE):
         if line.get("rows_per_second", 0) > 0 and line["step"] > before:
             seconds += (line["step"] - before) * batch / line["rows_per_second"]

@@ -35,7 +35,7 @@ def overview(root: Path, subject: Subject, judged: Sequence[Mapping[str, str]] =
         parts.append(page_table(judged, f"what judges say of {subject.title}"))
     if rows := headline_rows(root, subject):
         parts.append(page_table(rows, f"headline metrics of {subject.title}"))
-    parts += [_facts(subject), _next_steps(subject)]
+    parts += [_facts(root, subject), _next_steps(subject)]
     return Markup('<div class="overview">{}</div>').format(Markup("").join(parts))
 
 
@@ -98,11 +98,13 @@ def _row_label(features: Store, row: int, names: Sequence[str] | None) -> str:
     return captions[0] if captions else class_label(int(features.labels[row]), names)
 
 
-def _facts(subject: Subject) -> Markup:
-    return _list("dl", (Markup("<dt>{}</dt><dd>{}</dd>").format(name, text) for name, text in _fact_pairs(subject)))
+def _facts(root: Path, subject: Subject) -> Markup:
+    return _list(
+        "dl", (Markup("<dt>{}</dt><dd>{}</dd>").format(name, text) for name, text in _fact_pairs(root, subject))
+    )
 
 
-def _fact_pairs(subject: Subject) -> Iterable[tuple[str, str]]:
+def _fact_pairs(root: Path, subject: Subject) -> Iterable[tuple[str, str]]:
     if (features := subject.features) is not None:
         data = features.attributes.get("data") or {}
         classes = sum(1 for one in data.get("classes", ()) if one["images"])
@@ -117,7 +119,16 @@ def _fact_pairs(subject: Subject) -> Iterable[tuple[str, str]]:
     if any(seconds for _, seconds in times):
         yield "training", ", ".join(f"{kind} {format_seconds(seconds)}" for kind, seconds in times if seconds)
     if subject.kind == "generators":
-        yield "command", f"fae-pipe sample --name {subject.name} --num 40"
+        yield "command", _command(root, subject)
+
+
+def _command(root: Path, subject: Subject) -> str:
+    """The command that makes the samples that are shown, with what it was told of the solver."""
+    folder = shown_samples(root, subject)
+    told = folder.record()["ingredients"].get("sample", {}) if folder is not None else {}
+    names = [name for name in ("num", "steps", "solver", "guidance_scale") if told.get(name) is not None]
+    options = [f"--{name.replace('_', '-')} {told[name]}" for name in names]
+    return " ".join([f"fae-pipe sample --name {subject.name}", *options])
 
 
 def _next_steps(subject: Subject) -> Markup:

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 from markupsafe import Markup
 from PIL import Image
 
+from jobs.runs import RunFolder
 from jobs.sampling.report_images import nearest_images
 from pipeline.cli import main
 from pipeline.report import image_html, records
 from pipeline.report.curves import HELD_OUT, TRAIN, channel_curves, curve, embed, main_curves, training_curves
+from pipeline.report.headlines import training_seconds
 from pipeline.report.lineage_graph import lineage_graph
 from pipeline.report.metrics import metric_tables
 from pipeline.report.overview import by_column, real_rows
@@ -194,6 +196,19 @@ def test_the_first_screen_has_samples_metrics_with_their_meaning_and_what_next(p
     assert "What next" in first
     assert "training and" in first
     assert "held-out images" in first
+    (command,) = re.findall(r"<dt>command</dt><dd>(.*?)</dd>", first)
+    assert re.fullmatch(
+        r"fae-pipe sample --name tiny --num \d+ --steps \d+ --solver euler --guidance-scale [\d.]+", command
+    )
+
+
+def test_the_time_of_a_fine_tuned_decoder_is_that_of_both_parts(world):
+    runs = [RunFolder.open(path) for path in (world.root / "decoders").iterdir()]
+    (tuned,) = [run for run in runs if "decoder" in run.record.inputs]
+    first, both = training_seconds(RunFolder.open(tuned.input("decoder"))), training_seconds(tuned)
+    tuned.record.inputs["decoder"] = "decoders/gone-0123456789ab"
+    assert both == pytest.approx(first + training_seconds(tuned))
+    assert first > 0
 
 
 @pytest.mark.parametrize(
