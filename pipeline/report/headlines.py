@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.runs import METRICS_FILE, RunError, RunFolder, read_metrics
+from pipeline.artifacts import ArtifactError, open_run
 from pipeline.report import records
 from pipeline.report.subjects import Subject
 
@@ -57,8 +58,8 @@ def training_seconds(run: RunFolder) -> float:
     """
     batch, before, seconds = run.record.config.get("batch_size") or 0, 0, 0.0
     if run.record.kind == "decoders" and "decoder" in run.record.inputs:
-        with suppress(RunError, OSError):
-            seconds = training_seconds(RunFolder.open(run.input("decoder")))
+        with suppress(RunError, ArtifactError, OSError):
+            seconds = training_seconds(open_run(run.input("decoder")))
     for line in read_metrics(run.path / METRICS_FILE):
         if line.get("rows_per_second", 0) > 0 and line["step"] > before:
             seconds += (line["step"] - before) * batch / line["rows_per_second"]

@@ -123,11 +123,11 @@ def _fact_pairs(root: Path, subject: Subject) -> Iterable[tuple[str, str]]:
 
 
 def _command(root: Path, subject: Subject) -> str:
-    """The command that makes the samples that are shown, with what it was told of the solver."""
+    """The command that makes the samples that are shown, with what it was settings of the solver."""
     folder = shown_samples(root, subject)
-    told = folder.record()["ingredients"].get("sample", {}) if folder is not None else {}
-    names = [name for name in ("num", "steps", "solver", "guidance_scale") if told.get(name) is not None]
-    options = [f"--{name.replace('_', '-')} {told[name]}" for name in names]
+    settings = folder.record()["ingredients"].get("sample", {}) if folder is not None else {}
+    names = [name for name in ("num", "steps", "solver", "guidance_scale") if settings.get(name) is not None]
+    options = [f"--{name.replace('_', '-')} {settings[name]}" for name in names]
     return " ".join([f"fae-pipe sample --name {subject.name}", *options])
 
 

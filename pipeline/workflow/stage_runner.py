@@ -1,9 +1,9 @@
 """Run stages: is the result there, what changed, the work while others watch, and what became of it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +61,8 @@ class StageRunner:
     outcomes: list[Outcome] = field(default_factory=list)
     stores: Location | None = None
     """Folder or URL of the stores, `root` when absent."""
+    given: Collection[str] | None = None
+    """The settings (`section.key`) that were given to a command without a recipe; the others are its defaults."""
 
     def do(self, stage: Stage[Result], *inputs: Any, **settings: Any) -> Result | None:
         """Make a stage's result where it is not complete; None when a dry run does not make it."""
@@ -114,6 +116,7 @@ class StageRunner:
         for outcome in outcomes:
             for line in outcome.changes:
                 self.output.say(f"{outcome.stage}: changed: {line}")
+            self._say_defaults(outcome)
         result, seconds = None, 0.0
         if not self.dry_run:
             started = time.perf_counter()
@@ -126,6 +129,18 @@ class StageRunner:
             outcome.seconds = seconds
             self.note(outcome)
         return result
+
+    def _say_defaults(self, outcome: Outcome) -> None:
+        """Say which changed settings nobody asked for: the run before had a recipe perhaps, and this one has none."""
+        if self.given is None:
+            return
+        changed = {line.partition(":")[0] for line in outcome.changes}
+        sections = {section.name for section in fields(Recipe)}
+        unasked = sorted(key for key in changed - set(self.given) if key.partition(".")[0] in sections)
+        if unasked:
+            names = ", ".join(key.partition(".")[2] for key in unasked)
+            advice = "with --config RECIPE a recipe's count"
+            self.output.say(f"{outcome.stage}: not given, so the command's defaults count: {names}; {advice}")
 
     def note(self, outcome: Outcome) -> None:
         """Keep an outcome, and say it."""

@@ -15,7 +15,7 @@ from pipeline.config.recipe import dump, override
 from pipeline.console.output import Output
 from pipeline.stages import ENCODE, SAMPLE
 from pipeline.workflow.recipe_workflow import run_workflow
-from pipeline.workflow.stage_runner import StageRunner
+from pipeline.workflow.stage_runner import Outcome, StageRunner
 from processes import ProcessServer
 from stores import open_store
 
@@ -73,6 +73,27 @@ def test_a_changed_setting_does_only_what_hangs_on_it(
     done = [outcome.stage for outcome in stages.outcomes if not outcome.up_to_date]
     assert done == ["train-gen", "sample"]
     assert "train-gen: changed: generator.shift: 0.4 → 0.9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["generator.shift"], "train-gen: not given, so the command's defaults count: schedule, steps; with --config"),
+        (["generator.shift", "generator.steps", "generator.schedule"], ""),
+        (None, ""),
+    ],
+)
+def test_changed_settings_that_nobody_gave_are_named(
+    world: Any, given: list[str] | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["generator.steps", "generator.shift", "generator.schedule", "latents_content_id"]
+    outcome = Outcome("train-gen", world.root, False, [f"{name}: 1 → 2" for name in changes])
+    runner = StageRunner(world.root, world.recipe, Output(), dry_run=True, given=given)
+    assert runner.work([outcome], "steps", lambda _: None) is None
+    out = capsys.readouterr().out
+    assert out.count("changed: ") == 4
+    assert said in out
+    assert ("not given" in out) is bool(said)
 
 
 def test_a_dry_run_writes_nothing(world: Any) -> None:
