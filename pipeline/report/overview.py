@@ -123,7 +123,7 @@ def _fact_pairs(root: Path, subject: Subject) -> Iterable[tuple[str, str]]:
 
 
 def _command(root: Path, subject: Subject) -> str:
-    """The command that makes the samples that are shown, with what it was settings of the solver."""
+    """The command that makes the samples that are shown, with the settings that it was given."""
     folder = shown_samples(root, subject)
     settings = folder.record()["ingredients"].get("sample", {}) if folder is not None else {}
     names = [name for name in ("num", "steps", "solver", "guidance_scale") if settings.get(name) is not None]
