@@ -17,7 +17,6 @@ from .measured import Accumulator as Accumulator
 from .measured import Gaussian as Gaussian
 from .measured import Measured as Measured
 from .neighbors import copy_share as copy_share
-from .neighbors import knn_precision as knn_precision
 from .neighbors import knn_recall as knn_recall
 from .neighbors import nearest_distances as nearest_distances
 from .reconstruction import psnr as psnr

@@ -9,19 +9,19 @@ Rows = torch.Tensor | np.ndarray
 CHUNK = 1024
 
 
-def knn_precision(real: Rows, generated: Rows, k: int = 3) -> float:
-    """Share of generated rows inside the real manifold (fidelity), 0 to 1.
+def knn_recall(real: Rows, generated: Rows, k: int) -> float:
+    """Share of real rows inside the generated manifold (diversity), 0 to 1; precision is that of the sets exchanged.
 
     Kynkäänniemi et al. 2019 (arXiv 1904.06991, equations 1 and 2): a manifold is the union of balls around its rows,
     each reaching to the row's k-th nearest neighbor among the others. Rows are (N, D) features or flattened pixels,
     N > k; distances are Euclidean, in float64.
     """
-    return _share_inside(generated, real, k)
-
-
-def knn_recall(real: Rows, generated: Rows, k: int = 3) -> float:
-    """Share of real rows inside the generated manifold (diversity), 0 to 1; see `knn_precision`."""
-    return _share_inside(real, generated, k)
+    real, generated = as_pair(real, generated)
+    check_k(k, generated)
+    # The nearest row of the same set is the row itself, at distance 0.
+    radii = torch.cat([near.kthvalue(k + 1, dim=1).values for near in _distances(generated, generated)])
+    inside = [(distances <= radii).any(dim=1) for distances in _distances(real, generated)]
+    return float(torch.cat(inside).double().mean())
 
 
 def copy_share(samples: Rows, train: Rows, heldout: Rows, quantile: float = 0.01) -> float:
@@ -41,15 +41,6 @@ def nearest_distances(rows: Rows, others: Rows) -> torch.Tensor:
     """Euclidean distance of each row (N, D) to the nearest of the others (M, D), float64 (N,)."""
     rows, others = as_pair(rows, others)
     return torch.cat([distances.amin(dim=1) for distances in _distances(rows, others)])
-
-
-def _share_inside(rows: Rows, manifold: Rows, k: int) -> float:
-    rows, manifold = as_pair(rows, manifold)
-    check_k(k, manifold)
-    # The nearest row of the same set is the row itself, at distance 0.
-    radii = torch.cat([near.kthvalue(k + 1, dim=1).values for near in _distances(manifold, manifold)])
-    inside = [(distances <= radii).any(dim=1) for distances in _distances(rows, manifold)]
-    return float(torch.cat(inside).double().mean())
 
 
 def _distances(rows: torch.Tensor, others: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -37,7 +37,7 @@ def compare_samples(real: Rows, generated: Rows, k: int = 3, seed: int = 0, resa
 
     KID is the unbiased estimate over all pairs of rows (`unbiased_mmd2`), which has the expectation of the usual mean
     over subsets and less variance. Its bootstrap draws rows of both sets with replacement and leaves out pairs of one
-    row with itself. Precision and recall are `knn_precision` and `knn_recall`; their bootstrap draws the rows that are
+    row with itself. Precision and recall are as of `knn_recall`; their bootstrap draws the rows that are
     asked for and keeps the manifold. Kernel and distances come from the same inner products, in float64, in stripes:
     10,000 rows a side never need a whole table.
 

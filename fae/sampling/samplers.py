@@ -13,7 +13,6 @@ Velocity = Callable[[torch.Tensor, float], torch.Tensor]
 OnStep = Callable[[int, float, torch.Tensor], None]
 
 SOLVERS = ("euler", "heun", "dpm++", "sde")
-LAST_STEPS = ("mean", "euler")
 # SiT's sampler jumps over the last 0.04 of t without noise (its `last_step_size`).
 SIT_LAST_STEP = 0.04
 
@@ -30,20 +29,18 @@ def ode_times(steps: int, shift: float = 1.0) -> list[float]:
     return shift_times(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
 
 
-def sde_times(steps: int, shift: float = 1.0, last_step: float = SIT_LAST_STEP) -> list[float]:
-    """`steps` + 1 times: `steps` - 1 even ones from 1 to `last_step`, then 0, all shifted.
+def sde_times(steps: int, shift: float = 1.0) -> list[float]:
+    """`steps` + 1 times: `steps` - 1 even ones from 1 to 0.04, then 0, all shifted.
 
     For 250 steps that is SiT's grid: 249 Euler–Maruyama steps down to t = 0.04 and one last step to 0.
 
     Raises:
-        ValueError: fewer than one step, or a last step outside of (0, 1).
+        ValueError: fewer than one step.
     """
     _check_steps(steps)
-    if not 0 < last_step < 1:
-        raise ValueError(f"last_step: expected a length of t between 0 and 1; received {last_step}")
     if steps == 1:
         return [1.0, 0.0]
-    even = torch.linspace(1, last_step, steps, dtype=torch.float64)
+    even = torch.linspace(1, SIT_LAST_STEP, steps, dtype=torch.float64)
     return [*shift_times(even, shift).tolist(), 0.0]
 
 
@@ -132,7 +129,6 @@ def euler_maruyama_sde(
     times: Sequence[float],
     draw: Draw,
     diffusion_scale: float = 1.0,
-    last_step: str = "mean",
     on_step: OnStep | None = None,
 ) -> torch.Tensor:
     """Euler–Maruyama solution of the reverse SDE with diffusion w_t = σ_t = t (SiT, arXiv 2401.08740, eq. 5).
@@ -140,6 +136,7 @@ def euler_maruyama_sde(
     A step of length h is x ← x - h·v + h·D·s + √(2·D·h)·z with D = diffusion_scale·t. On the linear path the score is
     s = -(x + (1 - t)·v) / t, so D·s has no division. SiT's released sampler has D = σ_t in its form `sigma`, which is
     diffusion_scale = 1; its equation read to the letter has w_t / 2 in that place, which is 0.5.
+    The last step keeps the score term and has no noise (`Mean`, SiT's default).
 
     Args:
         velocity: as for `euler_ode`.
@@ -147,24 +144,19 @@ def euler_maruyama_sde(
         times: as for `euler_ode`; `sde_times` makes SiT's.
         draw: gives standard normal noise of the state's shape at each call, once a step but for the last.
         diffusion_scale: 0 is the ODE.
-        last_step: the last step has no noise; `mean` keeps the score term (SiT's default), `euler` is the ODE's step,
-            which to t = 0 also is Tweedie's estimate E[x_0 | x_t], SiT's third choice.
         on_step: as for `euler_ode`.
 
     Raises:
-        ValueError: an unknown last step or a negative diffusion.
+        ValueError: a negative diffusion.
     """
-    if last_step not in LAST_STEPS:
-        raise ValueError(f"last_step: expected one of {', '.join(LAST_STEPS)}; received {last_step!r}")
     if not diffusion_scale >= 0:
         raise ValueError(f"diffusion_scale: expected a number of at least 0; received {diffusion_scale}")
     x = _state(noise)
     final = len(times) - 2
     for step, (t, t_next) in enumerate(pairwise(times)):
         v = velocity(x, t).to(x.dtype)
-        scale = 0.0 if step == final and last_step == "euler" else diffusion_scale
-        mean = x - (t - t_next) * (v + scale * (x + (1 - t) * v))
-        x = mean if step == final else mean + math.sqrt(2 * scale * t * (t - t_next)) * draw().to(x)
+        mean = x - (t - t_next) * (v + diffusion_scale * (x + (1 - t) * v))
+        x = mean if step == final else mean + math.sqrt(2 * diffusion_scale * t * (t - t_next)) * draw().to(x)
         if on_step:
             on_step(step, t_next, x)
     return x

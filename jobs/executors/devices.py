@@ -79,9 +79,9 @@ def tf32_matmuls(enabled: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def use_threads(threads: int, workers: int = 1) -> int:
-    """Give this process `threads` threads, or its share of the processors when 0; returns the number."""
-    count = threads or max(1, available_processors() // workers)
+def use_threads(threads: int) -> int:
+    """Give this process `threads` threads, as many as processors when 0; returns the number."""
+    count = threads or available_processors()
     torch.set_num_threads(count)
     return count
 

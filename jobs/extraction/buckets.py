@@ -76,12 +76,6 @@ class BucketRule:
         return found
 
 
-def kept_share(image: Shape, bucket: Shape) -> float:
-    """The share of an image (height, width) that is left when it is cut to the aspect of a bucket."""
-    ratio = (image[1] * bucket[0]) / (image[0] * bucket[1])
-    return min(ratio, 1 / ratio)
-
-
 def assign(images: Sequence[Shape], buckets: Sequence[Shape]) -> np.ndarray:
     """The number of the bucket, int64 (N,), in which each image keeps most; of equal ones the larger, then the first.
 

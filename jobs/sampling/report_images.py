@@ -83,11 +83,10 @@ class Nearest:
     distances: np.ndarray
 
 
-def nearest_images(images: np.ndarray, store: Store, rows: np.ndarray, others: bool = False) -> Nearest:
+def nearest_images(images: np.ndarray, store: Store, rows: np.ndarray) -> Nearest:
     """Search the stored images of `rows` for the nearest one of each image uint8 (N, H, W, 3).
 
-    The distance is the root mean square difference of values in [0, 1] after averaging both to 32 x 32. `others`: an
-    identical image does not count, so that a row of the store can be compared with its neighbors.
+    The distance is the root mean square difference of values in [0, 1] after averaging both to 32 x 32.
     """
     queries = _small(images)
     best = torch.full((len(queries),), torch.inf)
@@ -95,8 +94,6 @@ def nearest_images(images: np.ndarray, store: Store, rows: np.ndarray, others: b
     for start in range(0, len(rows), READ_ROWS):
         part = rows[start : start + READ_ROWS]
         distances = torch.cdist(queries, _small(store.read("pixels", part, view=0)))  # (N, M)
-        if others:
-            distances[distances < 1e-6] = torch.inf
         found, at = distances.min(dim=1)
         places = torch.where(found < best, torch.from_numpy(part)[at], places)
         best = torch.minimum(best, found)

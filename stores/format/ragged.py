@@ -31,13 +31,6 @@ class RaggedArray:
         """Sequences end to end, in the order of `lengths` (...)."""
         return cls(values, spans_of(np.asarray(lengths)))
 
-    @classmethod
-    def from_padded(cls, values: np.ndarray, lengths: np.ndarray) -> "RaggedArray":
-        """Sequences (..., L, *rest) of which the first `lengths` (...) entries count."""
-        rest, longest = values.shape[lengths.ndim + 1 :], values.shape[lengths.ndim]
-        starts = np.arange(lengths.size, dtype=np.int64).reshape(lengths.shape) * longest
-        return cls(values.reshape(-1, *rest), np.stack([starts, starts + lengths], axis=-1))
-
     @property
     def lengths(self) -> np.ndarray:
         """int64 (...), tokens of each sequence; 0 of a rejected row."""

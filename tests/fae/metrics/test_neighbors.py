@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from fae.metrics import copy_share, knn_precision, knn_recall, nearest_distances, neighbors
+from fae.metrics import copy_share, knn_recall, nearest_distances, neighbors
 
 
 def rows(count: int, dim: int = 5, seed: int = 0, shift: float = 0.0) -> np.ndarray:
@@ -24,27 +24,27 @@ def sklearn_inside(points: np.ndarray, manifold: np.ndarray, k: int) -> float:
 @given(seed=st.integers(0, 50), k=st.integers(1, 5), shift=st.floats(0, 3))
 def test_precision_and_recall_equal_scikit_learn(seed: int, k: int, shift: float) -> None:
     real, generated = rows(40, seed=seed), rows(30, seed=seed + 1000, shift=shift)
-    assert knn_precision(real, generated, k) == pytest.approx(sklearn_inside(generated, real, k))
+    assert knn_recall(generated, real, k) == pytest.approx(sklearn_inside(generated, real, k))
     assert knn_recall(real, generated, k) == pytest.approx(sklearn_inside(real, generated, k))
 
 
 def test_a_collapsed_generator_is_precise_without_recall() -> None:
     real = rows(300)
     generated = real[:1] + 1e-3 * rows(100, seed=1)
-    assert knn_precision(real, generated) == 1
-    assert knn_recall(real, generated) < 0.02
+    assert knn_recall(generated, real, 3) == 1
+    assert knn_recall(real, generated, 3) < 0.02
 
 
 def test_a_generator_far_away_has_neither() -> None:
-    assert knn_precision(rows(50), rows(50, shift=100)) == 0
-    assert knn_recall(rows(50), rows(50, shift=100)) == 0
+    assert knn_recall(rows(50, shift=100), rows(50), 3) == 0
+    assert knn_recall(rows(50), rows(50, shift=100), 3) == 0
 
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = rows(50), rows(45, seed=1, shift=0.5)
-    whole = knn_precision(real, generated), knn_recall(real, generated)
+    whole = knn_recall(real, generated, 3)
     monkeypatch.setattr(neighbors, "CHUNK", 7)
-    assert (knn_precision(real, generated), knn_recall(real, generated)) == whole
+    assert knn_recall(real, generated, 3) == whole
 
 
 def test_nearest_distances_take_arrays_and_tensors() -> None:
@@ -70,7 +70,7 @@ def test_fresh_rows_score_the_quantile_and_copies_score_one() -> None:
     ("call", "message"),
     [
         (lambda: knn_recall(rows(3), rows(3), k=3), "from 1 to 2"),
-        (lambda: knn_precision(rows(5), rows(5, dim=4)), "of one width"),
+        (lambda: knn_recall(rows(5), rows(5, dim=4), 3), "of one width"),
         (lambda: nearest_distances(rows(5) * np.nan, rows(5)), "NaN or inf"),
         (lambda: copy_share(rows(5), rows(5), rows(5), quantile=1.0), "quantile"),
     ],

@@ -123,13 +123,11 @@ def test_one_step_of_the_sde_follows_the_released_formula():
     torch.testing.assert_close(seen[0], expected)
 
 
-def test_last_steps_are_the_mean_and_tweedies_estimate():
+def test_the_last_step_is_the_mean():
     t, x, v = 0.04, torch.tensor([0.7]), torch.tensor([-0.4])
     score = -(x + (1 - t) * v) / t
     mean = euler_maruyama_sde(lambda x, t: v, x, [t, 0.0], lambda: x)
     torch.testing.assert_close(mean, x - t * v + t * t * score)
-    tweedie = euler_maruyama_sde(lambda x, t: v, x, [t, 0.0], lambda: x, last_step="euler")
-    torch.testing.assert_close(tweedie, (x + t**2 * score) / (1 - t))
 
 
 def test_the_last_step_draws_no_noise():
@@ -228,12 +226,7 @@ def test_solvers_start_from_the_streams_first_draw():
     [
         (lambda: ode_times(0), "steps: expected at least 1; received 0"),
         (lambda: sde_times(0), "steps: expected at least 1; received 0"),
-        (lambda: sde_times(5, last_step=0.0), "last_step: expected a length"),
         (lambda: solve("dopri5", lambda x, t: x, lambda: STARTS, 3), "solver: expected one of euler, heun, dpm"),
-        (
-            lambda: euler_maruyama_sde(lambda x, t: x, STARTS, [1, 0], lambda: STARTS, last_step="none"),
-            "last_step: expected one of mean, euler",
-        ),
         (
             lambda: euler_maruyama_sde(lambda x, t: x, STARTS, [1, 0], lambda: STARTS, diffusion_scale=-1.0),
             "diffusion_scale",

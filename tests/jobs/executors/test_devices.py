@@ -16,6 +16,7 @@ from jobs.executors.devices import (
     use_threads,
     uses_tf32,
 )
+from stores.backends import available_processors
 
 CPU = torch.device("cpu")
 
@@ -58,11 +59,11 @@ def test_tf32_holds_inside_a_step_alone_and_not_where_fp32_was_asked_for():
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_threads_are_the_share_of_a_worker_or_what_was_asked_for():
+def test_threads_are_what_was_asked_for_or_as_many_as_processors():
     before = torch.get_num_threads()
     try:
         assert use_threads(3) == torch.get_num_threads() == 3
-        assert use_threads(0, workers=1000) == torch.get_num_threads() == 1
+        assert use_threads(0) == torch.get_num_threads() == available_processors()
     finally:
         torch.set_num_threads(before)
 

@@ -20,7 +20,7 @@ from fae.images import upright_size
 from jobs.config.stages import DataConfig, ExtractConfig, RuntimeConfig
 from jobs.extraction import encoding_tools
 from jobs.extraction.bucket_plan import extract_buckets, plan_buckets
-from jobs.extraction.buckets import BucketRule, assign, crop_box, image_shapes, kept_share
+from jobs.extraction.buckets import BucketRule, assign, crop_box, image_shapes
 from jobs.extraction.feature_plan import plan_features
 from jobs.extraction.images import extract
 from pipeline.cli import main
@@ -97,7 +97,8 @@ SIDES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 def test_each_image_goes_where_it_keeps_most(images, area):
     shapes = BucketRule(area**2, 16, 3.0).shapes()
     for image, number in zip(images, assign(images, shapes), strict=True):
-        kept = [kept_share(image, shape) for shape in shapes]
+        ratios = [image[1] * height / (image[0] * width) for height, width in shapes]
+        kept = [min(ratio, 1 / ratio) for ratio in ratios]
         assert kept[number] >= max(kept) - 1e-6
         top, left, height, width = crop_box(image, shapes[number])
         assert height * width / (image[0] * image[1]) == pytest.approx(kept[number])

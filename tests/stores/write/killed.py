@@ -42,7 +42,8 @@ def values(writer: StoreWriter, shard: int) -> Any:
     numbers = np.array([int(key.rpartition("-")[2]) for key in keys])
     made = numbers.reshape(-1, 1, 1, 1, 1) + np.arange(2).reshape(1, 2, 1, 1, 1) / 2 + np.arange(64) / 128
     whole = np.broadcast_to(made, (len(rows), 2, *SHAPE)).astype(np.float16)
-    return RaggedArray.from_padded(whole, 1 + (numbers[:, None] + np.arange(2)) % 4) if RAGGED else whole
+    lengths = 1 + (numbers[:, None] + np.arange(2)) % 4
+    return RaggedArray.from_lengths(whole[np.arange(4) < lengths[..., None]], lengths) if RAGGED else whole
 
 
 def fill(writer: StoreWriter) -> None:

@@ -198,7 +198,7 @@ class RaggedWriterMachine(WriterMachine):
     spec = ArraySpec("features", (2, 3), tokens_per_chunk=3)
 
     def given(self, values: np.ndarray) -> Any:
-        return RaggedArray.from_padded(values, np.full(values.shape[:2], 2))
+        return RaggedArray.from_lengths(values.reshape(-1, 3), np.full(values.shape[:2], 2))
 
 
 RaggedWriterMachine.TestCase.settings = settings(WriterMachine.TestCase.settings, max_examples=5)
