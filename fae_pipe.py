@@ -36,13 +36,13 @@ def check_packages() -> None:
         )
 
 
-def limit_arenas(number: int = 2) -> None:
-    """Let the threads of this process, and those of the processes it starts, share so many of glibc's arenas.
+def limit_arenas() -> None:
+    """Let the threads of this process, and those of the processes it starts, share two of glibc's arenas.
 
     Each of up to eight arenas a processor keeps what was freed in it: after the stages and variants of a recipe, whose
     threads come and go, that was two thirds of the process's memory. Without glibc nothing happens.
     """
-    given = os.environ.setdefault("MALLOC_ARENA_MAX", str(number))  # glibc reads it when a process starts
+    given = os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # glibc reads it when a process starts
     with suppress(OSError, AttributeError, ValueError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, int(given))
 

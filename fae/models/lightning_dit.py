@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fae.models.final_layer import FinalLayer, guide_head, to_grid, with_extras
 from fae.nn import (
+    FREQUENCIES,
     AnyGrid,
     Attention,
     Grid,
@@ -30,15 +31,14 @@ from fae.sampling import SizedInputs, split_sizes
 class TimestepEmbedder(nn.Module):
     """Times (N,) in [0, 1] → (N, D): sinusoids of t itself, as LightningDiT and SiT feed them, and a two-layer MLP."""
 
-    def __init__(self, dim: int, frequency_dim: int = 256) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.frequency_dim = frequency_dim
-        self.linear1 = nn.Linear(frequency_dim, dim)
+        self.linear1 = nn.Linear(FREQUENCIES, dim)
         self.linear2 = nn.Linear(dim, dim)
 
     def forward(self, t: Tensor) -> Tensor:
         """Times (N,) → (N, D)."""
-        frequencies = timestep_frequencies(t, self.frequency_dim).to(self.linear1.weight.dtype)
+        frequencies = timestep_frequencies(t).to(self.linear1.weight.dtype)
         out: Tensor = self.linear2(F.silu(self.linear1(frequencies)))
         return out
 

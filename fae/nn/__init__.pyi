@@ -6,6 +6,7 @@ from .functional import attend as attend
 from .functional import gated_add as gated_add
 from .functional import skip_attention as skip_attention
 from .joint_block import JointBlock as JointBlock
+from .layers import FREQUENCIES as FREQUENCIES
 from .layers import Attention as Attention
 from .layers import Block as Block
 from .layers import RMSNorm as RMSNorm

@@ -9,6 +9,9 @@ from torch.utils.checkpoint import checkpoint
 
 from fae.nn.functional import attend, rms_norm, rotated_heads, silu_gate, split_heads
 
+# Sines and cosines of a time, or of a number of pixels.
+FREQUENCIES = 256
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm over channels (Zhang and Sennrich 2019, eq. 4), in the dtype of its input."""
@@ -68,12 +71,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer layer with RMSNorm, RoPE attention and SwiGLU, without conditioning."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.norm1 = RMSNorm(dim)
         self.attn = Attention(dim, num_heads)
         self.norm2 = RMSNorm(dim)
-        self.mlp = SwiGLU(dim, swiglu_hidden_dim(dim, mlp_ratio))
+        self.mlp = SwiGLU(dim, swiglu_hidden_dim(dim))
 
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
         """Tokens x (N, T, D), rope (2, T, D) → (N, T, D)."""
@@ -89,11 +92,11 @@ def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Any:
     return block(*inputs)
 
 
-def timestep_frequencies(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
-    """Embedding (N, dim) of times (N,) as in DiT and SiT: [cos(t·ω), sin(t·ω)] with ω_i = max_period^(-i/(dim/2))."""
-    half = dim // 2
+def timestep_frequencies(t: Tensor) -> Tensor:
+    """Embedding (N, F) of times (N,) as in DiT and SiT: [cos(t·ω), sin(t·ω)] with ω_i = 10000^(-i/(F/2)), F = 256."""
+    half = FREQUENCIES // 2
     steps = torch.arange(half, dtype=torch.float32, device=t.device)
-    angles = t.float()[:, None] * torch.exp(-math.log(max_period) * steps / half)
+    angles = t.float()[:, None] * torch.exp(-math.log(10_000.0) * steps / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

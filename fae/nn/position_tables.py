@@ -81,7 +81,6 @@ def rope_table(
     grid: Grid,
     num_heads: int,
     head_dim: int,
-    theta: float = 10_000.0,
     *,
     trained: Grid | None = None,
     scaling: str = INTERPOLATE,
@@ -90,13 +89,13 @@ def rope_table(
     """Cosines and signed sines (2, h·w, H·D) of 2-D rotary positions, repeated for each head (RoFormer, sec. 3.2.2).
 
     Channel i of a head turns with channel i + D/2; the first D/4 pairs turn with the row and the others with the
-    column, at θ^(-4i/D) radians a token for the i-th pair of an axis. This is LightningDiT's rotation with the channels
-    of a head in another order. x·cos + swap_halves(x)·sin is the turned x. `trained` and `scaling` as in
+    column, at 10000^(-4i/D) radians a token for the i-th pair of an axis. This is LightningDiT's rotation with the
+    channels of a head in another order. x·cos + swap_halves(x)·sin is the turned x. `trained` and `scaling` as in
     `token_positions`.
     """
     if head_dim % 4:
         raise ValueError(f"head_dim: expected a multiple of 4 for 2-D rotary positions; received {head_dim}")
-    frequencies = theta ** (-4 * torch.arange(head_dim // 4, dtype=torch.float64, device=device) / head_dim)
+    frequencies = 10_000.0 ** (-4 * torch.arange(head_dim // 4, dtype=torch.float64, device=device) / head_dim)
     rows, columns = token_positions(grid, trained, scaling, device)
     angles = torch.cat([torch.outer(rows, frequencies), torch.outer(columns, frequencies)], dim=1)  # (T, D/2)
     cos, sin = angles.cos(), angles.sin()

@@ -3,7 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fae.nn.layers import timestep_frequencies
+from fae.nn.layers import FREQUENCIES, timestep_frequencies
+
+NUMBERS = 6
 
 
 class SizeEmbedder(nn.Module):
@@ -12,10 +14,9 @@ class SizeEmbedder(nn.Module):
     It adds nothing at first.
     """
 
-    def __init__(self, dim: int, frequency_dim: int = 256, numbers: int = 6) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.frequency_dim, self.numbers = frequency_dim, numbers
-        self.linear1 = nn.Linear(numbers * frequency_dim, dim)
+        self.linear1 = nn.Linear(NUMBERS * FREQUENCIES, dim)
         self.linear2 = nn.Linear(dim, dim)
         nn.init.normal_(self.linear1.weight, std=0.02)
         for values in (self.linear1.bias, self.linear2.weight, self.linear2.bias):
@@ -27,15 +28,15 @@ class SizeEmbedder(nn.Module):
         Raises:
             ValueError: none are given, or of another shape.
         """
-        if sizes is None or sizes.shape[-1] != self.numbers:
+        if sizes is None or sizes.shape[-1] != NUMBERS:
             received = None if sizes is None else tuple(sizes.shape)
             raise ValueError(
-                f"sizes: expected {self.numbers} numbers of each image, since the model is conditioned on size and "
+                f"sizes: expected {NUMBERS} numbers of each image, since the model is conditioned on size and "
                 f"crop; received {received}"
             )
         weight = self.linear1.weight
         # (N, 6) -> (6·N,) -> (6·N, F) -> (N, 6·F)
-        waves = timestep_frequencies(sizes.flatten(), self.frequency_dim).unflatten(0, sizes.shape).flatten(1)
+        waves = timestep_frequencies(sizes.flatten()).unflatten(0, sizes.shape).flatten(1)
         out: Tensor = self.linear2(F.silu(self.linear1(waves.to(weight.dtype))))
         return out
 

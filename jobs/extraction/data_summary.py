@@ -36,13 +36,13 @@ def spread(count: int, most: int) -> list[int]:
     return list(range(count)) if count <= most else [number * count // most for number in range(most)]
 
 
-def look_at_images(source: Source, items: Sequence[SourceItem], most: int = MOST_IMAGES) -> ImageFacts:
-    """Read the headers of at most `most` images, spread over the items."""
+def look_at_images(source: Source, items: Sequence[SourceItem]) -> ImageFacts:
+    """Read the headers of at most `MOST_IMAGES` images, spread over the items."""
     from fae.images import ImageError, image_size
 
     sizes: list[tuple[int, int]] = []
     unreadable: dict[str, list[str]] = {}
-    chosen = [items[number] for number in spread(len(items), most)]
+    chosen = [items[number] for number in spread(len(items), MOST_IMAGES)]
     for item in chosen:
         try:
             sizes.append(image_size(source.read(item.source, item.offset, item.num_bytes)))

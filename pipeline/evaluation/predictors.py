@@ -19,9 +19,9 @@ def spaced_rows(latents: Store, count: int) -> np.ndarray:
     return chosen
 
 
-def latent_predictors(latents: Store, count: int = ROWS) -> list[dict[str, Any]]:
+def latent_predictors(latents: Store) -> list[dict[str, Any]]:
     """Name, value and 95 % interval of each predictor that needs no decoder; none of too few rows."""
-    rows = spaced_rows(latents, count)
+    rows = spaced_rows(latents, ROWS)
     if len(rows) < LEAST_ROWS:
         return []
     return [

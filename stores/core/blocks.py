@@ -88,7 +88,6 @@ def read_blocks(
     keys: dict[int, str],
     records: np.ndarray,
     verify: bool = True,
-    threads: int = READ_THREADS,
     memory: Memory = new_memory,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read ascending record numbers into a buffer (m, stride) uint8; also returns each record's slot in it, int64 (n,).
@@ -111,11 +110,10 @@ def read_blocks(
             wanted = slots[low:high] - block.slot
             form.check_records(part, wanted, f"{blobs.url}/{keys[block.shard]}", block.first)
 
-    if len(blocks) == 1 or threads == 1:
-        for block in blocks:
-            read(block)
+    if len(blocks) == 1:
+        read(blocks[0])
     else:
-        with ThreadPoolExecutor(min(threads, len(blocks)), thread_name_prefix="store-read") as pool:
+        with ThreadPoolExecutor(min(READ_THREADS, len(blocks)), thread_name_prefix="store-read") as pool:
             list(pool.map(read, blocks))
     return buffer, slots
 

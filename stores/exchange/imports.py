@@ -73,8 +73,6 @@ def import_latents(
     dtype: str = "float16",
     progress: Progress | None = None,
     meaning: LatentMeaning = AS_EXPORTED,
-    form: str | None = None,
-    array: str | None = None,
 ) -> Store:
     """Make (or go on with) the latent store of a folder's files; the same files make the same store.
 
@@ -88,14 +86,12 @@ def import_latents(
         dtype: how latents are stored.
         progress: called with shards done and shards in all.
         meaning: what the numbers are, and how they lie.
-        form: one of `IMPORT_FORMATS`; the only one that the folder looks like when absent.
-        array: which array, where files hold several.
 
     Raises:
         ValueError: no such files, files that do not fit each other or the meaning given, or an unknown dtype.
         NonFiniteError: a value that is not finite, or that the dtype cannot hold.
     """
-    files = source if isinstance(source, LatentFiles) else list_latents(source, form, array)
+    files = source if isinstance(source, LatentFiles) else list_latents(source)
     layout = files.with_layout(meaning.layout)
     channels = files.shape[0] if layout == "nchw" else files.shape[-1]
     meaning = settle_meaning(files, meaning, channels)
