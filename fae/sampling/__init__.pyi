@@ -19,7 +19,6 @@ from .sizes import Sized as Sized
 from .sizes import SizedInputs as SizedInputs
 from .sizes import size_numbers as size_numbers
 from .sizes import split_sizes as split_sizes
-from .transport import PREDICTIONS as PREDICTIONS
 from .transport import Model as Model
 from .transport import Transport as Transport
 from .transport import shift_to_diffusers as shift_to_diffusers

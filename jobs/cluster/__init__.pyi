@@ -1,4 +1,3 @@
-from .facts import CODE as CODE
 from .facts import HOST as HOST
 from .facts import difference as difference
 from .facts import host_facts as host_facts

@@ -6,7 +6,6 @@ from .followed_store import check_statistics as check_statistics
 from .followed_store import follow_now as follow_now
 from .followed_store import follow_store as follow_store
 from .followed_store import source_ingredients as source_ingredients
-from .following_loader import FollowingLoader as FollowingLoader
 from .on_miss import encode_rows as encode_rows
 from .on_miss import follow_images as follow_images
 from .on_miss import follow_latents as follow_latents

@@ -1,5 +1,3 @@
-from .logger import LOGGERS as LOGGERS
-from .logger import GuardedLogger as GuardedLogger
 from .logger import Logger as Logger
 from .logger import LoggerError as LoggerError
 from .logger import check_logger as check_logger

@@ -1,6 +1,5 @@
 from .defaults import settle as settle
 from .defaults import settle_for as settle_for
-from .defaults import training_device_type as training_device_type
 from .launcher import launch as launch
 from .notes import training_notes as training_notes
 from .parallel import SINGLE_PROCESS as SINGLE_PROCESS
@@ -16,7 +15,6 @@ from .starting import start_notes as start_notes
 from .starting import take_initial_weights as take_initial_weights
 from .stopping import before_end as before_end
 from .stopping import termination_as_interrupt as termination_as_interrupt
-from .train_loop import Trained as Trained
 from .train_loop import train as train
 from .trainer import Evaluation as Evaluation
 from .trainer import Preview as Preview
@@ -25,7 +23,6 @@ from .trainer import Trainer as Trainer
 from .training_flops import row_flops as row_flops
 from .training_inputs import AnyLoader as AnyLoader
 from .training_inputs import BatchLoader as BatchLoader
-from .training_inputs import EvaluationRows as EvaluationRows
 from .training_inputs import batches as batches
 from .training_inputs import decisive as decisive
 from .training_inputs import evaluation_parts as evaluation_parts

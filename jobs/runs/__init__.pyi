@@ -7,9 +7,7 @@ from .autoencoders import new_autoencoder as new_autoencoder
 from .autoencoders import require_images as require_images
 from .averages import AVERAGED as AVERAGED
 from .averages import RAW as RAW
-from .averages import checkpoint_weights as checkpoint_weights
 from .checkpoint import load_newest as load_newest
-from .checkpoint import load_parts as load_parts
 from .checkpoint import save_checkpoint as save_checkpoint
 from .checkpoint import save_shard as save_shard
 from .checkpoint import sweep as sweep
@@ -20,7 +18,6 @@ from .checkpoint_listing import checkpoint_files as checkpoint_files
 from .checkpoint_listing import checkpoints as checkpoints
 from .checkpoint_listing import damage_of as damage_of
 from .checkpoint_listing import newest_step as newest_step
-from .checkpoint_listing import read_state as read_state
 from .checkpoint_listing import step_of as step_of
 from .checkpoint_writer import CheckpointWriter as CheckpointWriter
 from .extension import Extension as Extension

@@ -48,7 +48,6 @@ from .resolver import entries_named as entries_named
 from .resolver import find_location as find_location
 from .resolver import kinds_with_name as kinds_with_name
 from .resolver import name_its_stores as name_its_stores
-from .resolver import near_names as near_names
 from .resolver import resolve as resolve
 from .resolver import runs_of as runs_of
 from .resolver import stores_named as stores_named
@@ -63,7 +62,6 @@ from .sampling import locate_samples as locate_samples
 from .sampling import make_samples as make_samples
 from .sampling import newest_folder as newest_folder
 from .sampling import newest_samples as newest_samples
-from .status import Status as Status
 from .status import overview as overview
 from .status import status_of as status_of
 from .status import statuses_of_name as statuses_of_name

@@ -11,7 +11,6 @@ from .resolved import resolved_yaml as resolved_yaml
 from .resolved import section_values as section_values
 from .stage_specs import MADE_BY as MADE_BY
 from .stage_specs import STAGE_NAMES as STAGE_NAMES
-from .stage_specs import STAGE_SPECS as STAGE_SPECS
 from .stage_specs import TEXT_STAGE as TEXT_STAGE
 from .stage_specs import StageSpec as StageSpec
 from .stage_specs import depth_of as depth_of

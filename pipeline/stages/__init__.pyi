@@ -6,7 +6,6 @@ from .all_stages import STAGES as STAGES
 from .all_stages import TRAIN_AE as TRAIN_AE
 from .all_stages import TRAIN_DECODER as TRAIN_DECODER
 from .all_stages import TRAIN_GEN as TRAIN_GEN
-from .base import Job as Job
 from .base import PlanInputs as PlanInputs
 from .base import Stage as Stage
 from .base import StageContext as StageContext
@@ -17,7 +16,6 @@ from .following import training_store as training_store
 from .on_miss import FeaturesOnMiss as FeaturesOnMiss
 from .on_miss import LatentsOnMiss as LatentsOnMiss
 from .preflight import check_recipe as check_recipe
-from .preflight import check_writable as check_writable
 from .preflight import check_writable_file as check_writable_file
 from .sample import check_conditions as check_conditions
 from .sample import models_of as models_of

@@ -1,12 +1,9 @@
-from .archive_verification import ArchiveReport as ArchiveReport
 from .archive_verification import verify_archive as verify_archive
 from .array_stats import StatsConfig as StatsConfig
 from .array_stats import compute_stats as compute_stats
 from .array_stats import effective_rank as effective_rank
 from .array_stats import read_stats as read_stats
 from .array_stats import write_stats as write_stats
-from .codecs import CODECS as CODECS
-from .codecs import DEFAULT_CODEC as DEFAULT_CODEC
 from .differences import diff as diff
 from .garbage import folder_bytes as folder_bytes
 from .garbage import gc as gc

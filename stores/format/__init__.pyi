@@ -5,7 +5,6 @@ from .commit import CommitRecord as CommitRecord
 from .commit import FileCommit as FileCommit
 from .commit import Sums as Sums
 from .commit import content_id as content_id
-from .dtypes import DtypeChoice as DtypeChoice
 from .dtypes import Parts as Parts
 from .dtypes import choose_dtype as choose_dtype
 from .dtypes import decode as decode
