@@ -1,4 +1,7 @@
-"""The journeys of docs/architecture.md: every file and function that they name is there, and they are short."""
+"""The journeys of docs/architecture.md: every file and function that they name is there, and they are short.
+
+That they are what the code does: tests/pipeline/workflow/test_journeys.py.
+"""
 
 import ast
 import re
@@ -6,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "docs" / "architecture.md").read_text()
-# - [path](../path) `name` or `Class.name`
-STEP = re.compile(r"^ *- \[([\w/.]+)\]\(\.\./([\w/.]+)\) `([\w.]+)`", re.MULTILINE)
-JOURNEYS = dict(re.findall(r"^## Journey \((\w)\): [^\n]*\n(.*?)(?=^## )", TEXT, re.MULTILINE | re.DOTALL))
+from journeys import JOURNEYS, ROOT, STEP, TEXT
+
 MOST_FILES = {"a": 12, "b": 15, "c": 4}
 
 

@@ -1,6 +1,5 @@
 """Train a generator on a latent store alone; no autoencoder, encoder or image is loaded."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from jobs.extraction import holds_moments
 from jobs.following import epoch_counts, keep_epochs, rows_now, source_ingredients, training_batches
 from jobs.loop import (
     SINGLE_PROCESS,
-    Evaluation,
+    Losses,
     LossFunction,
     Ranks,
     Trainer,
@@ -53,7 +52,7 @@ from jobs.train.generator_alignment import (
     add_alignment,
     aligned_features,
     alignment_ingredients,
-    generator_loss,
+    stop_alignment,
 )
 from jobs.train.generator_metrics import held_out_metrics
 from jobs.train.previews import previewer
@@ -134,8 +133,7 @@ def _train(
     trainer, loss = prepare_generator(run, latents, text, config, device, ranks)
     now = partial(rows_now, trainer, latents)
     preview = previewer(latents, run.path / "previews", text, config.label_dropout > 0, now)
-    evaluation = _evaluator(now, text)
-    trained = train(trainer, loss, on_progress, preview, evaluation)
+    trained = train(trainer, loss, on_progress, preview, lambda model: held_out_metrics(model, now(), text))
     if ranks.is_main:
         averaged = trained.model
         assert isinstance(averaged, Generator)
@@ -172,6 +170,19 @@ def prepare_generator(
     trainer = Trainer(run, config, generator, loader, device, ranks=ranks, row_flops=flops, counts=counts)
     sizes = SizeTable(latents, device) if config.size_conditioning and isinstance(latents, BucketSet) else None
     return trainer, generator_loss(trainer, config, sizes)
+
+
+def generator_loss(trainer: Trainer, config: GeneratorConfig, sizes: SizeTable | None) -> LossFunction:
+    """The generator's own loss, as the trainer wants it; `sizes` come with batches where it is conditioned on them."""
+
+    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
+        assert isinstance(model, Generator)
+        stop_alignment(trainer, config, model)
+        if sizes is not None:
+            batch = batch | {"size": sizes(batch["store"], batch["row"])}
+        return model.loss(batch, generator)
+
+    return loss
 
 
 def build_generator(latents: AnyStore, config: GeneratorConfig, text: AnyStore | None = None) -> Generator:
@@ -229,13 +240,3 @@ def load_generator(
     empty_caption = load_empty_caption(run.model_path)
     generator = with_model(model, config, statistics["mean"], statistics["std"], empty_caption).to(device).eval()
     return with_weights(generator, run, device, checkpoint, weights, left=PREFIX)
-
-
-def _evaluator(latents_now: Callable[[], AnyStore], text: AnyStore | None) -> Evaluation:
-    """Metrics of held-out rows, for the log."""
-
-    def evaluation(model: nn.Module) -> dict[str, float]:
-        assert isinstance(model, Generator)
-        return held_out_metrics(model, latents_now(), text)
-
-    return evaluation

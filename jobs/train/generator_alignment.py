@@ -3,14 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from fae.generators import Alignment, AlignmentConfig, DiffusionGenerator, Generator, early_block
 from jobs.config import GeneratorConfig
-from jobs.loop import Losses, Trainer
+from jobs.loop import Trainer
 from jobs.runs import resolve_reference
-from jobs.train.conditioning import SizeTable
 from jobs.train.families import FAMILIES
 from stores import AnyStore, Store, open_store
 from stores.core import member_stores
@@ -71,20 +67,7 @@ def add_alignment(generator: Generator, features: Store, config: GeneratorConfig
     generator.alignment = Alignment(settings, int(sizes.hidden_size), channels, depth)
 
 
-def stop_alignment(trainer: Trainer, config: GeneratorConfig, model: nn.Module) -> None:
+def stop_alignment(trainer: Trainer, config: GeneratorConfig, generator: Generator) -> None:
     """Switch the alignment off once the trainer is beyond its share of the steps."""
-    if isinstance(model, DiffusionGenerator) and model.alignment is not None:
-        model.alignment.active = trainer.step < round(config.alignment_stop * config.steps)
-
-
-def generator_loss(trainer: Trainer, config: GeneratorConfig, sizes: SizeTable | None = None) -> Any:
-    """The generator's own loss, as the trainer wants it; `sizes` come with batches where it is conditioned on them."""
-
-    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Losses:
-        assert isinstance(model, Generator)
-        stop_alignment(trainer, config, model)
-        if sizes is not None:
-            batch = batch | {"size": sizes(batch["store"], batch["row"])}
-        return model.loss(batch, generator)
-
-    return loss
+    if isinstance(generator, DiffusionGenerator) and generator.alignment is not None:
+        generator.alignment.active = trainer.step < round(config.alignment_stop * config.steps)

@@ -1,6 +1,7 @@
 """Metrics of a generator on latents that it was not trained on."""
 
 import torch
+from torch import nn
 
 from fae.generators import Generator
 from jobs.loop import evaluation_parts
@@ -12,12 +13,13 @@ BATCH_ROWS = 64
 
 
 @torch.inference_mode()
-def held_out_metrics(generator: Generator, latents: AnyStore, text: AnyStore | None = None) -> dict[str, float]:
+def held_out_metrics(generator: nn.Module, latents: AnyStore, text: AnyStore | None) -> dict[str, float]:
     """The generator's metrics of held-out rows (training rows when none are held out), named `<split>_<metric>`.
 
     The rows are those of the store's first view, with their first captions, and the draws the same every time, so
     metrics of runs on the same rows can be compared.
     """
+    assert isinstance(generator, Generator)
     rows, texts = evaluation_parts(latents, EVALUATION_ROWS), {} if text is None else dict(text_pairs(latents, text))
     device = generator.latent_mean.device
     sizes: dict[Store, torch.Tensor] = {}
