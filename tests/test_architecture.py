@@ -40,6 +40,13 @@ def test_a_journey_names_files_and_functions_that_exist_and_few_of_them(journey)
     assert len(files) <= MOST_FILES[journey], sorted(files)
 
 
+def test_the_plan_names_every_sub_package():
+    for package in ("stores", "fae", "jobs", "pipeline"):
+        (row,) = re.findall(rf"^\| \[{package}\].*$", TEXT, re.MULTILINE)
+        rooms = {door.parent.name for door in (ROOT / package).glob("*/__init__.py")}
+        assert rooms <= set(re.findall(r"\w+", row)), package
+
+
 def test_every_link_leads_somewhere():
     for target in re.findall(r"\]\(\.\./([^)]+)\)", TEXT):
         assert (ROOT / target).exists(), target
