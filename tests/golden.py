@@ -39,7 +39,7 @@ runtime: {threads: 1, executor: local, device: cpu}
 """
 MODELS = ("lightning-dit", "starflow")
 CLOCK = {"rows_per_second", "rows_per_second_per_device", "tflops_per_device", "mfu"}
-CLOCK |= {"wait_share", "device_share", "host_share"}
+CLOCK |= {"wait_share", "device_share", "host_share", "processor_seconds"}
 
 
 def main() -> None:

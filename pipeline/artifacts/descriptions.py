@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.console import format_bytes
 from stores.care import location_bytes
@@ -24,9 +25,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
     store = open_any(path)
     if isinstance(store, BucketSet):
         return _describe_set(path, store)
-    rows = store.index.select(["key", "reason"])
-    rejected = [line for row in np.flatnonzero(~store.ok).tolist() for line in rows.slice(row, 1).to_pylist()]
-    splits = {split: len(store.rows(split)) for split in SPLITS}
+    rejected = store.index.select(["key", "reason"]).filter(pa.array(~store.ok)).to_pylist()
     classes = _classes([store])
     facts = {
         "kind": store.kind,
@@ -34,7 +33,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "fingerprint": store.fingerprint,
         "content id": store.content_id,
         "rows": store.num_rows,
-        "splits": ", ".join(f"{split} {count:,}" for split, count in splits.items() if count) or "none",
+        "splits": _splits([store]),
         "rejected": len(rejected),
         **({"content": store.attributes["latents"]} if store.attributes.get("latents") else {}),
         "views": store.views,
@@ -59,7 +58,6 @@ def describe_store(path: Path | str) -> dict[str, Any]:
 def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
     parts = {size: describe_store(store.url) for size, store in found.stores.items()}
     rejected = [row for part in parts.values() for row in part["rejected"]]
-    counts = {split: sum(len(store.rows(split)) for store in found.members) for split in SPLITS}
     first, classes = next(iter(parts.values())), _classes(found.members)
     facts = {
         "kind": f"bucket set of {found.kind}",
@@ -68,7 +66,7 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
         "fingerprint": found.fingerprint,
         "content id": found.content_id,
         "rows": found.num_rows,
-        "splits": ", ".join(f"{split} {count:,}" for split, count in counts.items() if count) or "none",
+        "splits": _splits(found.members),
         "rejected": len(rejected),
         **{name: first["facts"][name] for name in ("content", "views") if name in first["facts"]},
         "stores": len(parts),
@@ -84,6 +82,11 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
     }
     shared = {"ingredients": found.record["ingredients"], "classes": classes, "data": first["data"]}
     return {"path": path, "facts": facts, "arrays": arrays, "rejected": rejected, **shared}
+
+
+def _splits(stores: Sequence[Store]) -> str:
+    counts = {split: sum(len(store.rows(split)) for store in stores) for split in SPLITS}
+    return ", ".join(f"{split} {count:,}" for split, count in counts.items() if count) or "none"
 
 
 def _added(store: Store, name: str) -> str:

@@ -64,7 +64,7 @@ class BatchGatherer:
         for part in self._regular:
             name = part.name
             stored = values[name]
-            out = self._buffer(name, (num_rows, *part.row_shape), stored)
+            out = self._buffer(name, (num_rows, *part.row_shape), stored.dtype, stored.device)
             batch[name] = torch.index_select(stored, 0, slots[name], out=out)
         return batch
 
@@ -82,7 +82,7 @@ class BatchGatherer:
     def _gather(self, name: str, segments: list[Segment], index: list[torch.Tensor]) -> torch.Tensor:
         """The rows, or tokens, of a part at these places in each segment's memory, one after the other."""
         values, counts = segments[0].slots.values[name], [len(places) for places in index]
-        out = self._buffer(name, (sum(counts), *values.shape[1:]), values)
+        out = self._buffer(name, (sum(counts), *values.shape[1:]), values.dtype, values.device)
         for segment, places, target in zip(segments, index, torch.split(out, counts), strict=True):
             torch.index_select(segment.slots.values[name], 0, places, out=target)
         return out
@@ -93,20 +93,19 @@ class BatchGatherer:
         return {spec.name: self._decode(spec, batch) for spec in self.specs} | columns
 
     def _decode(self, spec: ArraySpec, batch: Batch) -> torch.Tensor:
-        """The values (B, *row_shape) of an array's parts; int8 becomes float32 in one pass, int8 * scale."""
+        """The values (B, *row_shape) of an array's parts; 8 bits become float32, int8 in one pass, int8 * scale."""
         stored = batch[spec.parts[0].name]
         if spec.dtype not in SCALED:
             return stored
         scale = batch[spec.parts[1].name].unsqueeze(-1)  # (B, h, w) -> (B, h, w, 1), of groups (B, h, w, groups, 1)
-        out = self._buffer(f"{spec.name} values", tuple(stored.shape), scale)
+        out = self._buffer(f"{spec.name} values", tuple(stored.shape), torch.float32, stored.device)
         if spec.dtype == "int8":
             return torch.mul(stored, scale, out=out)
         if spec.dtype == "float8_e4m3":
             return out.copy_(stored.view(torch.float8_e4m3fn)).mul_(scale)
         return out.copy_(stored).mul_(scale.expand(*scale.shape[:-1], GROUP_CHANNELS).flatten(-2)[..., : spec.channels])
 
-    def _buffer(self, name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-        """Memory for values of the dtype of others, where these are."""
-        if like.is_cpu:
-            return self.buffers[name].take(shape, like.dtype)
-        return like.new_empty(shape)
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        if device.type == "cpu":
+            return self.buffers[name].take(shape, dtype)
+        return torch.empty(shape, dtype=dtype, device=device)
