@@ -18,8 +18,9 @@ SMALL = ("--heads", "2", "--head-dim", "32", "--decoder-depth", "1", "--latent-c
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Three wide and two tall images of noise."""
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three wide and two tall images of noise; the current folder, which has those of roots at URLs, is temporary."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(5):
@@ -40,10 +41,7 @@ def extract(root: object, images: Path) -> Any:
     return run(root, "extract", "--data", images, *encoder, *RULE)
 
 
-def test_every_stage_makes_and_reads_a_set_at_a_url(
-    images: Path, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_every_stage_makes_and_reads_a_set_at_a_url(images: Path, s3_url: str, tmp_path: Path) -> None:
     made, local = extract(s3_url, images), extract(tmp_path / "runs", images)
     assert made["path"].startswith(f"{s3_url}/buckets/mixed-")
     assert made["metrics"] == local["metrics"]
