@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.console import format_bytes
 from stores.care import location_bytes
@@ -25,7 +24,9 @@ def describe_store(path: Path | str) -> dict[str, Any]:
     store = open_any(path)
     if isinstance(store, BucketSet):
         return _describe_set(path, store)
-    rejected = store.index.select(["key", "reason"]).filter(pa.array(~store.ok)).to_pylist()
+    rows = store.index.select(["key", "reason"])
+    rejected = [line for row in np.flatnonzero(~store.ok).tolist() for line in rows.slice(row, 1).to_pylist()]
+    splits = {split: len(store.rows(split)) for split in SPLITS}
     classes = _classes([store])
     facts = {
         "kind": store.kind,
@@ -33,7 +34,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
         "fingerprint": store.fingerprint,
         "content id": store.content_id,
         "rows": store.num_rows,
-        "splits": _splits([store]),
+        "splits": ", ".join(f"{split} {count:,}" for split, count in splits.items() if count) or "none",
         "rejected": len(rejected),
         **({"content": store.attributes["latents"]} if store.attributes.get("latents") else {}),
         "views": store.views,
@@ -58,6 +59,7 @@ def describe_store(path: Path | str) -> dict[str, Any]:
 def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
     parts = {size: describe_store(store.url) for size, store in found.stores.items()}
     rejected = [row for part in parts.values() for row in part["rejected"]]
+    counts = {split: sum(len(store.rows(split)) for store in found.members) for split in SPLITS}
     first, classes = next(iter(parts.values())), _classes(found.members)
     facts = {
         "kind": f"bucket set of {found.kind}",
@@ -66,7 +68,7 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
         "fingerprint": found.fingerprint,
         "content id": found.content_id,
         "rows": found.num_rows,
-        "splits": _splits(found.members),
+        "splits": ", ".join(f"{split} {count:,}" for split, count in counts.items() if count) or "none",
         "rejected": len(rejected),
         **{name: first["facts"][name] for name in ("content", "views") if name in first["facts"]},
         "stores": len(parts),
@@ -82,11 +84,6 @@ def _describe_set(path: Path | str, found: BucketSet) -> dict[str, Any]:
     }
     shared = {"ingredients": found.record["ingredients"], "classes": classes, "data": first["data"]}
     return {"path": path, "facts": facts, "arrays": arrays, "rejected": rejected, **shared}
-
-
-def _splits(stores: Sequence[Store]) -> str:
-    counts = {split: sum(len(store.rows(split)) for store in stores) for split in SPLITS}
-    return ", ".join(f"{split} {count:,}" for split, count in counts.items() if count) or "none"
 
 
 def _added(store: Store, name: str) -> str:
