@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.config import Size, height_width
 from jobs.runs import RunFolder
@@ -35,6 +35,7 @@ from stores.core import (
 )
 
 FOLDER_OF_SETS = "buckets"
+LocationT = TypeVar("LocationT", Path, str)
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,27 @@ def set_at_url(root: Location, text: str, kind: str | None = None) -> str | None
     name = text.removeprefix(f"{FOLDER_OF_SETS}/")
     if name == text and kind is not None and any(store_locations(inside(root, kind), text)):
         return None
-    found = [str(one) for one in set_locations(root) if kind is None or kind_of_set(one) in (kind, None)]
-    sets = sorted(found, key=created_of_set)
-    named = [one for one in sets if name_of(one)[:-13] == name]
-    begun = [one for one in sets if name_of(one).startswith(name) and len(name) >= len(name_of(one)) - 12]
-    return next(reversed(named or begun), None)
+    # The names first: records and manifests are requests.
+    found = [*map(str, set_locations(root))]
+    found = [one for one in found if _is_named(one, name) or _begins_with(one, name)]
+    found = [one for one in found if kind is None or kind_of_set(one) in (kind, None)]
+    newest_last = sorted(_called(found, name), key=created_of_set)
+    return newest_last[-1] if newest_last else None
+
+
+def _called(sets: Sequence[LocationT], name: str) -> list[LocationT]:
+    """The sets of this name, else those whose folder's name begins so beyond its name; in their order."""
+    named = [one for one in sets if _is_named(one, name)]
+    return named or [one for one in sets if _begins_with(one, name)]
+
+
+def _is_named(location: Location, name: str) -> bool:
+    return name_of(location)[:-13] == name
+
+
+def _begins_with(location: Location, name: str) -> bool:
+    folder = name_of(location)
+    return folder.startswith(name) and len(name) >= len(folder) - 12
 
 
 def set_named(root: Location, kind: str | None, name: str) -> Location | None:
@@ -222,9 +239,7 @@ def set_folders(root: Path, kind: str | None = None, text: str | None = None) ->
     if text is None:
         return folders
     name = text.removeprefix(f"{FOLDER_OF_SETS}/")
-    named = [path for path in folders if path.name[:-13] == name]
-    begun = [path for path in folders if path.name.startswith(name) and len(name) >= len(path.name) - 12]
-    return named or begun
+    return _called(folders, name)
 
 
 def sets_with(root: Path, store: Store) -> list[BucketSet]:

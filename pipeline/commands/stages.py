@@ -61,9 +61,11 @@ def runner_of(settings: Settings, *stages: str) -> "StageRunner":
     check_recipe(root, settings.recipe, stages, settings.dry_run, settings.location)
     if root != settings.location:
         settings.output.say(f"{settings.location}: models and samples are made in {root} and copied there")
-    runner = StageRunner(root, settings.recipe, settings.output, settings.dry_run, watch_of(settings))
-    runner.stores, runner.given = settings.location, settings.given if settings.source is None else None
-    return runner
+    return StageRunner(
+        *(root, settings.recipe, settings.output, settings.dry_run, watch_of(settings)),
+        stores=settings.location,
+        given=settings.given if settings.source is None else None,
+    )
 
 
 def watch_of(settings: Settings) -> "Watch":
